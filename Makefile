@@ -1,0 +1,74 @@
+# Everything starts here: `make demo` runs the example job on this machine,
+# `make test` proves the project. Both do all their own set-up in .venv and
+# .cache and are quick the second time.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
+           --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo examples test lint types contracts unit local generate verify bench lock clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+# --- set-up -----------------------------------------------------------------
+$(VENV)/.setup: requirements/setup.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (set PYTHON=...)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/setup.txt
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.setup requirements/local.txt pyproject.toml
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/local.txt
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# --- the two commands ---------------------------------------------------------
+demo: $(VENV)/.local  ## run examples/digits end to end on this machine
+	$(BIN)/python examples/make_data.py
+	$(BIN)/trainingjob run examples/digits/job.yaml
+
+test: lint types contracts verify unit local  ## everything that proves the project
+
+# --- the parts of `make test` ---------------------------------------------------
+lint: $(VENV)/.dev  ## ruff: style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy, strict on api/ and core/
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev  ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
+	$(BIN)/python -m pytest tests/unit
+
+local: $(VENV)/.dev  ## real Spark, torch.distributed and scikit-learn on this machine
+	$(BIN)/python examples/make_data.py
+	$(BIN)/python -m pytest tests/local
+
+# --- generated files --------------------------------------------------------------
+generate: $(VENV)/.dev  ## write the CRD and the reference page from the models
+	$(BIN)/python -m trainingjob.api.generate
+
+verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` writes
+	$(BIN)/python -m trainingjob.api.generate --check
+
+# --- the rest ------------------------------------------------------------------------
+bench: $(VENV)/.dev  ## print the figures of docs/performance.md
+	$(BIN)/python -m tests.perf
+
+lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.toml
+	$(BIN)/$(COMPILE) requirements/setup.in -o requirements/setup.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra dev --extra operator -o requirements/dev.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
+
+clean:           ## remove what the targets above made
+	rm -rf $(VENV) .cache .trainingjob .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,57 @@
+"""The base of every API model, and rules that hold in Python and in the API server alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A cross-field rule: ``cel`` for the API server, ``holds`` for pydantic, one ``message``.
+
+    ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+
+
+class Model(BaseModel):
+    """Strict, closed, immutable: what the API server would refuse, we refuse."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        for rule in type(self).rules:
+            if not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as it stands in YAML: camelCase names, nothing that is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def exactly_one_of(*fields: str) -> Rule:
+    """A rule: exactly one of the optional fields (Python names) is set."""
+    names = [to_camel(field) for field in fields]
+    return Rule(
+        cel=f"[{', '.join(f'has(self.{name})' for name in names)}].filter(x, x).size() == 1",
+        message=f"exactly one of {', '.join(names)} must be set",
+        holds=lambda self: sum(getattr(self, field) is not None for field in fields) == 1,
+    )

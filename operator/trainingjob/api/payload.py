@@ -1,0 +1,163 @@
+"""What the operator tells a pod (``TRAININGJOB_STAGE``) and what the pod answers.
+
+The payload is one JSON object in one environment variable, so that a pod needs no access to the
+API. The answer is the container's termination message: one JSON object of at most 4096 bytes
+(Kubernetes cuts what is longer), copied into status by the operator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import Model
+from .v1alpha1.common import Arguments
+from .v1alpha1.job import Task
+from .v1alpha1.preprocess import Input, Split, Step
+from .v1alpha1.status import MetricValue, Outputs, StatusModel
+from .v1alpha1.train import BuiltInModel, Checkpoint, EarlyStopping, Optimizer, Schedule
+
+# Environment variables. The local backend gives its own answers to the first group, as a kubelet
+# does to the downward API: they hold what only the machine knows.
+CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
+RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
+SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
+STATUS_URL = "STATUS_URL"
+STAGE_PAYLOAD = "TRAININGJOB_STAGE"
+INPUT_DIR = "TRAININGJOB_INPUT_DIR"
+OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
+CHECKPOINT_DIR = "TRAININGJOB_CHECKPOINT_DIR"
+RESUME_FROM = "TRAININGJOB_RESUME_FROM"
+SEED = "TRAININGJOB_SEED"
+SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
+
+RESULT_LIMIT = 4096
+
+
+class JobRef(Model):
+    """Which run this is. Artefacts of another uid are not ours."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class ScriptRef(Model):
+    """User code: the text itself, or the path where a ConfigMap key is mounted."""
+
+    inline: str | None = None
+    path: str | None = None
+
+
+class PreprocessPayload(Model):
+    """Input of the preprocess stage."""
+
+    stage: Literal["preprocess"] = "preprocess"
+    job: JobRef
+    attempt: int
+    task: Task
+    engine: Literal["spark", "pandas"]
+    input: Input
+    script: ScriptRef | None = None
+    steps: list[Step] = Field(default_factory=list)
+    split: Split
+    spark_conf: dict[str, str] = Field(default_factory=dict)
+    numeric_features: bool = Field(
+        description="A built-in model follows: features must be numbers without nulls."
+    )
+    output: str = Field(description="URI of the dataset folder to write.")
+
+
+class TrainPayload(Model):
+    """Input of the train stage; the same for every pod, which knows its NODE_RANK."""
+
+    stage: Literal["train"] = "train"
+    job: JobRef
+    attempt: int
+    task: Task
+    nodes: int
+    procs_per_node: int
+    model: BuiltInModel | None = None
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
+    early_stopping: EarlyStopping | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    checkpoint: Checkpoint | None = None
+    seed: int
+    script: ScriptRef | None = None
+    command: Arguments | None = None
+    args: Arguments | None = None
+    needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
+    dataset: str = Field(description="URI of the dataset folder.")
+    checkpoints: str = Field(description="URI of the checkpoints folder.")
+    model_uri: str = Field(description="URI of the model folder to write.")
+
+
+class EvaluatePayload(Model):
+    """Input of the evaluate stage."""
+
+    stage: Literal["evaluate"] = "evaluate"
+    job: JobRef
+    attempt: int
+    task: Task
+    metrics: list[str] = Field(description="Metrics to report, gates' included.")
+    dataset: str
+    model_uri: str
+    output: str = Field(description="URI of the evaluation folder to write.")
+
+
+Payload = Annotated[
+    PreprocessPayload | TrainPayload | EvaluatePayload, Field(discriminator="stage")
+]
+
+
+class StageError(StatusModel):
+    """How a stage failed; ``reason`` is a key of REASONS."""
+
+    reason: str
+    message: str
+    rank: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class StageResult(StatusModel):
+    """What a stage achieved."""
+
+    outputs: Outputs
+    metrics: list[MetricValue] | None = None
+    samples: int | None = None
+    dataset_digest: str | None = None
+    model_digest: str | None = None
+
+
+class Report(StatusModel):
+    """The termination message: a result or an error."""
+
+    result: StageResult | None = None
+    error: StageError | None = None
+
+
+class TrainerMetric(StatusModel):
+    """A metric in the progress report; Kubeflow's format has values as text."""
+
+    name: str
+    value: str
+
+
+class TrainerStatus(StatusModel):
+    """Progress, in Kubeflow Trainer's wire format, with our steps and epochs beside it."""
+
+    progress_percentage: int | None = None
+    estimated_remaining_seconds: int | None = None
+    metrics: list[TrainerMetric] = Field(default_factory=list)
+    last_updated_time: str | None = None
+
+
+class ProgressReport(StatusModel):
+    """The body of POST $STATUS_URL."""
+
+    trainer_status: TrainerStatus

@@ -1,0 +1,60 @@
+"""API ``trainingjob.dev/v1alpha1``: the single source of the CRD and of the reference page."""
+
+from .evaluate import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Evaluate, Gate
+from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
+from .policy import Policy, Retries
+from .preprocess import Input, Preprocess, Split, Step
+from .reasons import REASONS, FailureClass, Reason
+from .status import (
+    CheckpointStatus,
+    Condition,
+    Evaluation,
+    LastFailure,
+    MetricValue,
+    Phase,
+    PodCounts,
+    Progress,
+    StageName,
+    StagePhase,
+    StageStatus,
+    Status,
+)
+from .train import Train
+
+__all__ = [
+    "API_VERSION",
+    "CLASSIFICATION_METRICS",
+    "GROUP",
+    "KIND",
+    "METRICS",
+    "PLURAL",
+    "REASONS",
+    "REGRESSION_METRICS",
+    "VERSION",
+    "CheckpointStatus",
+    "Condition",
+    "Evaluate",
+    "Evaluation",
+    "FailureClass",
+    "Gate",
+    "Input",
+    "LastFailure",
+    "MetricValue",
+    "ObjectMeta",
+    "Phase",
+    "PodCounts",
+    "Policy",
+    "Preprocess",
+    "Progress",
+    "Reason",
+    "Retries",
+    "Spec",
+    "Split",
+    "StageName",
+    "StagePhase",
+    "StageStatus",
+    "Status",
+    "Step",
+    "Train",
+    "TrainingJob",
+]

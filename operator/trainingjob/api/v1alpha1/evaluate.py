@@ -1,0 +1,89 @@
+"""Stage 3: metrics on held-out data, and gates."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from ..base import Model, Rule
+from .common import Env, Image, PodTemplate, Resources
+
+ClassificationMetric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "precision_micro",
+    "precision_macro",
+    "precision_weighted",
+    "recall_micro",
+    "recall_macro",
+    "recall_weighted",
+    "f1_micro",
+    "f1_macro",
+    "f1_weighted",
+    "roc_auc",
+    "log_loss",
+]
+RegressionMetric = Literal["mae", "rmse", "r2", "mape"]
+MetricName = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "precision_micro",
+    "precision_macro",
+    "precision_weighted",
+    "recall_micro",
+    "recall_macro",
+    "recall_weighted",
+    "f1_micro",
+    "f1_macro",
+    "f1_weighted",
+    "roc_auc",
+    "log_loss",
+    "mae",
+    "rmse",
+    "r2",
+    "mape",
+]
+CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
+REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
+METRICS: tuple[str, ...] = get_args(MetricName)
+
+Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
+
+
+class Gate(Model):
+    """A bound that the model must keep to be accepted."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.min) || has(self.max)",
+            message="a gate needs min, max or both",
+            holds=lambda self: self.min is not None or self.max is not None,
+        ),
+        Rule(
+            cel="!has(self.min) || !has(self.max) || self.min <= self.max",
+            message="min must not be above max",
+            holds=lambda self: self.min is None or self.max is None or self.min <= self.max,
+        ),
+    )
+
+    metric: MetricName = Field(description="A metric; it is computed even when not listed.")
+    min: Bound | None = Field(None, description="Lowest value that passes.")
+    max: Bound | None = Field(None, description="Highest value that passes.")
+
+
+class Evaluate(Model):
+    """Judge the model on the test split."""
+
+    metrics: Annotated[list[MetricName], Field(max_length=17)] | None = Field(
+        None,
+        description="Metrics for status; accuracy and f1_macro, or rmse and r2, when unset. "
+        "`evaluation/metrics.json` has them all.",
+    )
+    gates: Annotated[list[Gate], Field(max_length=32)] | None = Field(
+        None, description="All must pass, or the job ends as Failed with reason GateFailed."
+    )
+    image: Image | None = Field(None, description="Container image; the operator's when unset.")
+    resources: Resources | None = Field(None, description="Resources of the pod.")
+    env: Env | None = Field(None, description="Environment variables.")
+    template: PodTemplate | None = Field(None, description="Parts of the pod.")

@@ -1,0 +1,165 @@
+"""The resource as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from ..base import Model, Rule
+from .common import Column, Columns, Location
+from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
+from .policy import Policy
+from .preprocess import Preprocess
+from .status import Status
+from .train import Train
+
+GROUP = "trainingjob.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "TrainingJob"
+PLURAL = "trainingjobs"
+
+
+class Task(Model):
+    """What is to be predicted."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.features) || !self.features.exists(f, f == self.label)",
+            message="label must not be one of the features",
+            holds=lambda self: self.label not in (self.features or ()),
+        ),
+    )
+
+    type: Literal["classification", "regression"] = Field(description="The kind of task.")
+    label: Column = Field(description="Column that holds the truth.")
+    features: Columns | None = Field(
+        None, description="Columns to learn from; all except the label when unset."
+    )
+
+
+class Storage(Location):
+    """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
+
+
+def _metrics_of(spec: Spec) -> set[str]:
+    evaluate = spec.evaluate
+    if evaluate is None:
+        return set()
+    return {*(evaluate.metrics or ()), *(gate.metric for gate in evaluate.gates or ())}
+
+
+def _cel_metrics(names: tuple[str, ...]) -> str:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return (
+        f"(!has(self.evaluate.metrics) || self.evaluate.metrics.all(m, m in [{listed}])) && "
+        f"(!has(self.evaluate.gates) || self.evaluate.gates.all(g, g.metric in [{listed}]))"
+    )
+
+
+class Spec(Model):
+    """What the user wants."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.preprocess) != has(self.train.dataset)",
+            message="either preprocess or train.dataset must be set",
+            holds=lambda self: (self.preprocess is not None) != (self.train.dataset is not None),
+        ),
+        Rule(
+            cel="!has(self.preprocess) || !self.preprocess.split.stratify "
+            "|| self.task.type == 'classification'",
+            message="split.stratify needs task.type classification",
+            holds=lambda self: (
+                self.preprocess is None
+                or not self.preprocess.split.stratify
+                or self.task.type == "classification"
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || !has(self.preprocess) || self.preprocess.split.test > 0.0",
+            message="evaluate needs a test split: set preprocess.split.test above 0",
+            holds=lambda self: (
+                self.evaluate is None or self.preprocess is None or self.preprocess.split.test > 0
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.earlyStopping) || !has(self.preprocess) "
+            "|| self.preprocess.split.validation > 0.0",
+            message="train.earlyStopping needs a validation split: "
+            "set preprocess.split.validation above 0",
+            holds=lambda self: (
+                self.train.early_stopping is None
+                or self.preprocess is None
+                or self.preprocess.split.validation > 0
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type != 'classification' || ("
+            + _cel_metrics(CLASSIFICATION_METRICS)
+            + ")",
+            message="classification is judged by " + ", ".join(CLASSIFICATION_METRICS),
+            holds=lambda self: (
+                self.task.type != "classification"
+                or _metrics_of(self) <= set(CLASSIFICATION_METRICS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type != 'regression' || ("
+            + _cel_metrics(REGRESSION_METRICS)
+            + ")",
+            message="regression is judged by " + ", ".join(REGRESSION_METRICS),
+            holds=lambda self: (
+                self.task.type != "regression" or _metrics_of(self) <= set(REGRESSION_METRICS)
+            ),
+        ),
+    )
+
+    task: Task = Field(description="What is to be predicted.")
+    storage: Storage = Field(description="Where stages hand over to each other.")
+    preprocess: Preprocess | None = Field(
+        None, description="Stage 1; without it the job starts from `train.dataset`."
+    )
+    train: Train = Field(description="Stage 2.")
+    evaluate: Evaluate | None = Field(
+        None, description="Stage 3; without it the job ends with the trained model."
+    )
+    policy: Policy = Field(default_factory=Policy, description="Deadlines and retries.")
+
+
+class ObjectMeta(Model):
+    """The metadata that we read; the API server owns the rest."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+    # Pod names add "-preprocess-NNN-NNN" and must stay below 63 characters.
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    ]
+    namespace: Annotated[str, StringConstraints(max_length=63)] = "default"
+    uid: str = ""
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class TrainingJob(Model):
+    """From data to a judged model."""
+
+    api_version: Literal["trainingjob.dev/v1alpha1"]
+    kind: Literal["TrainingJob"]
+    metadata: ObjectMeta
+    spec: Spec
+    status: Status = Field(default_factory=Status)
+
+    @classmethod
+    def from_dict(cls, obj: dict[str, Any]) -> TrainingJob:
+        """Parse an object; raises pydantic.ValidationError (see ``api.errors`` for words)."""
+        return cls.model_validate(obj)

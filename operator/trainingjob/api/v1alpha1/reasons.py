@@ -1,0 +1,115 @@
+"""Every reason for a failure: its class, and what the user can do. The one table.
+
+A failure is raised in a pod or found by the operator under one of these names; its class decides
+about retries, its remedy ends the message in status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# configuration, data: wrong input, never retried. application: user code, charged to
+# policy.retries.application, as is outOfMemory. infrastructure: charged to
+# policy.retries.infrastructure. disruption: nobody's fault, retried without charge.
+# verdict: an answer rather than a fault.
+FailureClass = Literal[
+    "configuration",
+    "data",
+    "application",
+    "outOfMemory",
+    "infrastructure",
+    "disruption",
+    "verdict",
+]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something failed, and what to do."""
+
+    failure_class: FailureClass
+    remedy: str
+
+
+REASONS: dict[str, Reason] = {
+    # --- the manifest ------------------------------------------------------------------
+    "InvalidSpec": Reason("configuration", "correct the manifest and apply it again"),
+    "NameConflict": Reason(
+        "configuration", "rename the job, or delete the object that is in its way"
+    ),
+    "StorageUnavailable": Reason("configuration", "check spec.storage.uri and its permissions"),
+    # --- input data --------------------------------------------------------------------
+    "InputNotFound": Reason("data", "check preprocess.input.uri"),
+    "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
+    "InputEmpty": Reason("data", "check that the input has rows"),
+    "InputNotUtf8": Reason("data", "convert the file to UTF-8"),
+    "InputMalformed": Reason(
+        "data", "correct the line, or set preprocess.input.options to how the file is written"
+    ),
+    "DuplicateColumns": Reason("data", "give every column a name of its own"),
+    "NoRowsLeft": Reason("data", "loosen the steps that drop rows, or check the input"),
+    "ColumnNotFound": Reason("configuration", "use one of the columns that are there"),
+    "ExpressionInvalid": Reason("configuration", "correct the SQL expression"),
+    "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
+    "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
+    "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
+    "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
+    "LabelInvalid": Reason("data", "check task.type, or cast the label"),
+    "ClassMissing": Reason(
+        "data", "set preprocess.split.stratify, enlarge the split, or drop the rare class"
+    ),
+    "FeatureNotNumeric": Reason(
+        "configuration", "use encodeLabels, oneHot, cast or drop on the column"
+    ),
+    "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
+    "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
+    "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
+    # --- artefacts ---------------------------------------------------------------------
+    "DatasetInvalid": Reason("data", "run the preprocess stage again, or check train.dataset.uri"),
+    "ModelMissing": Reason(
+        "application",
+        "write model.pt2 or predictions.parquet to $TRAININGJOB_OUTPUT_DIR before exiting",
+    ),
+    "ModelCorrupt": Reason("application", "check how the training code saves its model"),
+    "PredictionsInvalid": Reason(
+        "application",
+        "write predictions.parquet with y_true, y_pred and optionally y_score_<class>",
+    ),
+    "CheckpointMismatch": Reason(
+        "configuration", "rename the job, or delete its checkpoints folder to start over"
+    ),
+    "MetricUndefined": Reason("data", "choose another metric, or bring test rows of every class"),
+    # --- user code ---------------------------------------------------------------------
+    "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),
+    "ScriptInvalid": Reason("configuration", "correct the script"),
+    "ScriptFailed": Reason("application", "see the log for where the code failed"),
+    "CommandNotFound": Reason("configuration", "check train.command and the image"),
+    "LossNotFinite": Reason(
+        "data", "lower the learning rate, scale the features, or check the data for extreme values"
+    ),
+    # --- infrastructure ----------------------------------------------------------------
+    "ProcessKilled": Reason("infrastructure", "see what killed it: often the node's memory"),
+    "PeerLost": Reason("infrastructure", "see the pod that failed first"),
+    "RendezvousFailed": Reason("infrastructure", "check the network between the pods"),
+    "DiskFull": Reason("infrastructure", "free space on the storage"),
+    "StorageFailed": Reason("infrastructure", "check the storage"),
+    "PodLost": Reason("infrastructure", "see the events of the namespace"),
+    "NodeLost": Reason("infrastructure", "check the node"),
+    "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
+    "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
+    "InternalError": Reason("application", "see the log, and report it as a bug"),
+    # --- pods that do not start ----------------------------------------------------------
+    "ImagePullFailed": Reason("configuration", "check the image's name and imagePullSecrets"),
+    "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes"),
+    "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
+    "PodRefused": Reason("configuration", "correct what the API server refused"),
+    # --- results -------------------------------------------------------------------------
+    "ResultInvalid": Reason("application", "report it as a bug: the pod's result is unusable"),
+    # --- verdicts ------------------------------------------------------------------------
+    "GateFailed": Reason("verdict", "improve the model or the data, or move the gate"),
+    "DeadlineExceeded": Reason("verdict", "raise policy.activeDeadlineSeconds"),
+    "StartupDeadlineExceeded": Reason(
+        "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"
+    ),
+}

@@ -1,0 +1,208 @@
+"""What the operator tells: bounded, and the same on one machine and in a cluster."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from ..base import Model
+
+Phase = Literal["Pending", "Preprocessing", "Training", "Evaluating", "Succeeded", "Failed"]
+StageName = Literal["preprocess", "train", "evaluate"]
+StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
+ConditionType = Literal["Valid", "Reconciling", "Stalled", "Complete", "Failed"]
+
+
+def parse_time(value: object) -> object:
+    """RFC 3339 text to an aware datetime; anything else is left to pydantic."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes metav1.Time."""
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(parse_time),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+]
+Word = Annotated[str, StringConstraints(max_length=128)]
+Message = Annotated[str, StringConstraints(max_length=2048)]
+
+
+class StatusModel(Model):
+    """Status may have been written by a newer operator: fields that we do not know are dropped."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+
+
+class Condition(StatusModel):
+    """As metav1.Condition; readable by kstatus."""
+
+    type: ConditionType = Field(description="Which condition.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: Word = Field(description="Why, in one word.")
+    message: Message = Field("", description="Why, for people.")
+    last_transition_time: Time = Field(description="When status last changed.")
+    observed_generation: int = Field(0, description="Of which generation this was said.")
+
+
+class PodCounts(StatusModel):
+    """Pods of the stage's present attempt."""
+
+    desired: int = Field(0, description="Pods that the stage wants.")
+    ready: int = Field(0, description="Running or succeeded.")
+    failed: int = Field(0, description="Failed.")
+
+
+class FailureCounts(StatusModel):
+    """Failures so far, against the budgets of policy.retries."""
+
+    infrastructure: int = Field(0, description="Charged to the infrastructure budget.")
+    application: int = Field(0, description="Charged to the application budget.")
+    disruption: int = Field(0, description="Evictions and interruptions, charged to nobody.")
+
+
+class Outputs(StatusModel):
+    """What a stage left behind."""
+
+    uri: Annotated[str, StringConstraints(max_length=1280)] = Field(description="Where it lies.")
+    digest: Annotated[str, StringConstraints(max_length=128)] = Field(
+        "", description="sha256 of the artefact's manifest, which holds the digests of its files."
+    )
+    rows: dict[str, int] | None = Field(None, description="Rows by split.")
+    features: int | None = Field(None, description="Number of feature columns.")
+    classes: int | None = Field(None, description="Number of classes.")
+    steps: int | None = Field(None, description="Optimizer steps done.")
+    epochs: int | None = Field(None, description="Epochs done.")
+    loss: float | None = Field(None, description="Last training loss.")
+    validation_loss: float | None = Field(None, description="Validation loss of the kept weights.")
+    device: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="What it was trained on."
+    )
+
+
+class StageStatus(StatusModel):
+    """One stage."""
+
+    name: StageName = Field(description="Which stage.")
+    phase: StagePhase = Field("Pending", description="Where it stands.")
+    attempt: int = Field(1, description="Present attempt, from 1. Also an input: never decreases.")
+    start_time: Time | None = Field(None, description="When its first pod was created.")
+    completion_time: Time | None = Field(None, description="When it ended.")
+    reason: Word = Field("", description="Why it stands there, in one word.")
+    message: Message = Field("", description="The same for people.")
+    image: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="The image that ran."
+    )
+    pods: PodCounts = Field(default_factory=PodCounts, description="Pods of this attempt.")
+    failures: FailureCounts = Field(default_factory=FailureCounts, description="Failures so far.")
+    outputs: Outputs | None = Field(None, description="What it left behind.")
+
+
+class MetricValue(StatusModel):
+    """A number with a name."""
+
+    name: Word = Field(description="Name.")
+    value: float = Field(description="Value.")
+
+
+class Progress(StatusModel):
+    """How far the running stage is, as its pods report."""
+
+    stage: StageName = Field(description="Which stage.")
+    percent: int = Field(0, ge=0, le=100, description="Share done, in percent.")
+    epoch: int | None = Field(None, description="Present epoch, from 1.")
+    step: int | None = Field(None, description="Optimizer steps done.")
+    total_steps: int | None = Field(None, description="Optimizer steps in all.")
+    eta_seconds: int | None = Field(None, description="Estimated seconds to go.")
+    metrics: Annotated[list[MetricValue], Field(max_length=32)] = Field(
+        default_factory=list, description="Latest values, e.g. loss."
+    )
+    updated_time: Time | None = Field(None, description="When the pods said so.")
+
+
+class CheckpointStatus(StatusModel):
+    """The newest complete checkpoint."""
+
+    step: int = Field(description="Optimizer steps that it contains.")
+    uri: Annotated[str, StringConstraints(max_length=1280)] = Field(description="Where it lies.")
+    time: Time | None = Field(None, description="When it was written.")
+
+
+class JudgedMetric(StatusModel):
+    """A metric and the verdict of its gate."""
+
+    name: Word = Field(description="Name.")
+    value: float = Field(description="Value on the test split.")
+    min: float | None = Field(None, description="The gate's lower bound.")
+    max: float | None = Field(None, description="The gate's upper bound.")
+    passed: bool | None = Field(None, description="The gate's verdict; unset without a gate.")
+
+
+class Evaluation(StatusModel):
+    """The verdict."""
+
+    metrics: Annotated[list[JudgedMetric], Field(max_length=64)] = Field(
+        default_factory=list, description="Metrics, those asked for and those with gates."
+    )
+    samples: int = Field(0, description="Rows of the test split.")
+    passed: bool = Field(description="Whether all gates passed.")
+    model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        "", description="The model that was judged."
+    )
+    model_digest: Annotated[str, StringConstraints(max_length=128)] = Field(
+        "", description="Its sha256."
+    )
+    dataset_digest: Annotated[str, StringConstraints(max_length=128)] = Field(
+        "", description="sha256 of the dataset that it was trained and judged on."
+    )
+
+
+class LastFailure(StatusModel):
+    """The newest failure: who failed first, and why."""
+
+    stage: StageName = Field(description="Stage.")
+    attempt: int = Field(description="Attempt.")
+    failure_class: Word = Field(alias="class", description="Failure class; decides about retries.")
+    reason: Word = Field(description="In one word.")
+    message: Message = Field(description="What happened, and what to do.")
+    rank: int | None = Field(None, description="Rank of the process that failed first.")
+    pod: Annotated[str, StringConstraints(max_length=253)] = Field("", description="Its pod.")
+    node: Annotated[str, StringConstraints(max_length=253)] = Field("", description="Its node.")
+    exit_code: int | None = Field(None, description="Its exit code.")
+    signal: int | None = Field(None, description="The signal that killed it.")
+    log_tail: Message = Field("", description="Last lines of its log, at most 2 KiB.")
+    time: Time = Field(description="When it failed.")
+
+
+class Status(StatusModel):
+    """What the operator knows about the job."""
+
+    observed_generation: int = Field(0, description="The generation that this status is about.")
+    phase: Phase = Field("Pending", description="A summary for `kubectl get`, never an input.")
+    reason: Word = Field("", description="Why the job stands where it stands, in one word.")
+    message: Message = Field("", description="What is going on or went wrong, and what to do.")
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
+        default_factory=list, description="Valid, Reconciling, Stalled, Complete, Failed."
+    )
+    start_time: Time | None = Field(None, description="When the job was first acted on.")
+    completion_time: Time | None = Field(None, description="When it ended.")
+    stages: Annotated[list[StageStatus], Field(max_length=8)] = Field(
+        default_factory=list, description="The stages in order."
+    )
+    progress: Progress | None = Field(None, description="How far the running stage is.")
+    checkpoint: CheckpointStatus | None = Field(None, description="The newest checkpoint.")
+    evaluation: Evaluation | None = Field(None, description="The verdict.")
+    last_failure: LastFailure | None = Field(None, description="The newest failure.")

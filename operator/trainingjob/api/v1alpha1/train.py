@@ -1,0 +1,236 @@
+"""Stage 2: a gang of PyTorch pods."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from ..base import Model, Rule, exactly_one_of
+from .common import Arguments, Env, Image, Location, PodTemplate, Resources, Script
+
+Rate = Annotated[float, Field(gt=0, le=100)]
+Decay = Annotated[float, Field(ge=0, le=10)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+# Settings of the built-in training loop. User code has its own: accepting them
+# beside a command or a script would be accepting and ignoring them.
+BUILT_IN_ONLY = (
+    "optimizer",
+    "schedule",
+    "early_stopping",
+    "epochs",
+    "batch_size",
+    "precision",
+    "checkpoint",
+)
+_BUILT_IN_CAMEL = (
+    "optimizer",
+    "schedule",
+    "earlyStopping",
+    "epochs",
+    "batchSize",
+    "precision",
+    "checkpoint",
+)
+
+
+class Dataset(Location):
+    """A prepared dataset: a folder written by a preprocess stage (`…/dataset`)."""
+
+
+class Mlp(Model):
+    """A multi-layer perceptron over the feature columns."""
+
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(max_length=32)] = Field(
+        default_factory=lambda: [64, 64],
+        description="Width of each hidden layer, none for a linear model.",
+    )
+    activation: Literal["relu", "tanh", "gelu", "silu", "sigmoid"] = Field(
+        "relu", description="Non-linearity after each hidden layer."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of activations dropped after each hidden layer in training."
+    )
+
+
+class BuiltInModel(Model):
+    """A model that needs no code: exactly one of the fields."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp"),)
+
+    mlp: Mlp | None = Field(None, description="A multi-layer perceptron.")
+
+
+class Sgd(Model):
+    """torch.optim.SGD."""
+
+    learning_rate: Rate = Field(0.01, description="Step size.")
+    momentum: Beta = Field(0.0, description="Momentum.")
+    nesterov: bool = Field(False, description="Nesterov momentum.")
+    weight_decay: Decay = Field(0.0, description="L2 penalty.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!self.nesterov || self.momentum > 0.0",
+            message="nesterov needs a momentum above 0",
+            holds=lambda self: not self.nesterov or self.momentum > 0,
+        ),
+    )
+
+
+class Adam(Model):
+    """torch.optim.Adam."""
+
+    learning_rate: Rate = Field(0.001, description="Step size.")
+    beta1: Beta = Field(0.9, description="Decay of the first moment.")
+    beta2: Beta = Field(0.999, description="Decay of the second moment.")
+    weight_decay: Decay = Field(0.0, description="L2 penalty.")
+
+
+class AdamW(Adam):
+    """torch.optim.AdamW."""
+
+    weight_decay: Decay = Field(0.01, description="Decoupled weight decay.")
+
+
+class Optimizer(Model):
+    """Exactly one of the fields."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("sgd", "adam", "adamw"),)
+
+    sgd: Sgd | None = Field(None, description="Stochastic gradient descent.")
+    adam: Adam | None = Field(None, description="Adam.")
+    adamw: AdamW | None = Field(None, description="Adam with decoupled weight decay.")
+
+
+class CosineSchedule(Model):
+    """Warm up linearly, then fall along a half cosine to the end of training."""
+
+    warmup_steps: Annotated[int, Field(ge=0, le=1000000)] = Field(
+        0, description="Steps from 0 to the full learning rate."
+    )
+    min_factor: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Last learning rate as a share of the first."
+    )
+
+
+class StepSchedule(Model):
+    """Multiply the learning rate every so many epochs."""
+
+    every_epochs: Annotated[int, Field(ge=1, le=100000)] = Field(description="How often.")
+    factor: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="By how much.")
+
+
+class Schedule(Model):
+    """The learning rate over time: exactly one of the fields; constant when unset."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("cosine", "step"),)
+
+    cosine: CosineSchedule | None = Field(None, description="Warm-up and cosine.")
+    step: StepSchedule | None = Field(None, description="Steps down.")
+
+
+class EarlyStopping(Model):
+    """Stop when the validation loss no longer falls, and keep the best weights."""
+
+    patience: Annotated[int, Field(ge=1, le=10000)] = Field(
+        3, description="Epochs without improvement before stopping."
+    )
+    min_delta: Annotated[float, Field(ge=0, le=1000)] = Field(
+        0.0, description="What counts as an improvement of the loss."
+    )
+
+
+class Checkpoint(Model):
+    """When the state of training is saved, and how many states are kept."""
+
+    every_steps: Annotated[int, Field(ge=1, le=1000000000)] | None = Field(
+        None, description="Every so many optimizer steps."
+    )
+    every_seconds: Annotated[int, Field(ge=1, le=86400)] | None = Field(
+        None, description="Every so many seconds (30 when neither is set)."
+    )
+    keep: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="Newest checkpoints kept; a truncated one falls back on the one before."
+    )
+
+
+class Train(Model):
+    """Distributed training: `nodes` pods of `procsPerNode` processes."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.model) != (has(self.command) || has(self.script))",
+            message="either model, or command and/or script, must be set",
+            holds=lambda self: (
+                (self.model is not None) != (self.command is not None or self.script is not None)
+            ),
+        ),
+        Rule(
+            cel="has(self.command) || has(self.script) || !has(self.args)",
+            message="args need a command or a script",
+            holds=lambda self: (
+                self.args is None or self.command is not None or self.script is not None
+            ),
+        ),
+        Rule(
+            cel="has(self.model) || !("
+            + " || ".join(f"has(self.{name})" for name in _BUILT_IN_CAMEL)
+            + ")",
+            message=f"{', '.join(_BUILT_IN_CAMEL)} belong to built-in models; own code sets its own",
+            holds=lambda self: (
+                self.model is not None or all(getattr(self, name) is None for name in BUILT_IN_ONLY)
+            ),
+        ),
+    )
+
+    dataset: Dataset | None = Field(
+        None, description="A prepared dataset, for a job without preprocess."
+    )
+    image: Image | None = Field(None, description="Container image; the operator's when unset.")
+    nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Training pods.")
+    procs_per_node: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Processes in each pod, usually one per GPU."
+    )
+    resources: Resources | None = Field(None, description="Resources of each pod.")
+    model: BuiltInModel | None = Field(None, description="A model that needs no code.")
+    script: Script | None = Field(
+        None,
+        description="Own training code, saved as `train.py` in the working folder. "
+        "Without a command it is run by Python in each process of the gang.",
+    )
+    command: Arguments | None = Field(
+        None, description="Own command, run once in each pod, e.g. `[torchrun, train.py]`."
+    )
+    args: Arguments | None = Field(None, description="Arguments for the command or script.")
+    optimizer: Optimizer | None = Field(
+        None, description="Built-in models: the optimizer; `adam` when unset."
+    )
+    schedule: Schedule | None = Field(
+        None, description="Built-in models: the learning rate over time; constant when unset."
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Built-in models: stop on the validation loss; never when unset."
+    )
+    epochs: Annotated[int, Field(ge=1, le=100000)] | None = Field(
+        None, description="Built-in models: passes over the training split; 10 when unset."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10000000)] | None = Field(
+        None,
+        description="Built-in models: rows per optimizer step over all processes together; "
+        "32 when unset.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] | None = Field(
+        None,
+        description="Built-in models: `auto` (when unset) is bf16 autocast on GPUs that have it, "
+        "else fp32.",
+    )
+    checkpoint: Checkpoint | None = Field(
+        None, description="Built-in models: when state is saved; every 30 s when unset."
+    )
+    seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(
+        0, description="Of weights, order of rows and dropout; own code sees `TRAININGJOB_SEED`."
+    )
+    env: Env | None = Field(None, description="Environment variables.")
+    template: PodTemplate | None = Field(None, description="Parts of the pods.")

@@ -1,0 +1,1 @@
+"""What runs inside the pods: ``python -m trainingjob.runtime``. Imports the API alone."""

@@ -1,0 +1,63 @@
+"""Entry point of every stage's container: read the payload, run the stage, tell the outcome."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from pydantic import TypeAdapter, ValidationError
+
+from trainingjob.api.payload import STAGE_PAYLOAD, Payload, StageResult
+
+from .errors import StageFailure, from_os_error
+from .result import publish_failure, publish_result
+
+
+def main() -> int:
+    """Run the stage of $TRAININGJOB_STAGE; 0 when it succeeded, 1 when it failed."""
+    try:
+        result = run_stage()
+        if result is not None:
+            publish_result(result)
+    except StageFailure as failure:
+        traceback.print_exc()
+        publish_failure(failure)
+        return 1
+    except MemoryError:
+        traceback.print_exc()
+        publish_failure(StageFailure("OutOfMemory", "the stage ran out of memory"))
+        return 1
+    except OSError as error:
+        traceback.print_exc()
+        publish_failure(from_os_error(error, "run the stage"))
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        publish_failure(StageFailure("InternalError", f"{type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+def run_stage() -> StageResult | None:
+    """Run the stage that the payload names; None from pods that have nothing to tell."""
+    try:
+        payload = TypeAdapter(Payload).validate_json(os.environ.get(STAGE_PAYLOAD, ""))
+    except ValidationError as error:
+        raise StageFailure("InternalError", f"${STAGE_PAYLOAD} is not a payload") from error
+    # Each stage imports heavy libraries that the images of the others do not have.
+    if payload.stage == "preprocess":
+        from . import preprocess
+
+        return preprocess.run(payload)
+    if payload.stage == "train":
+        from . import train
+
+        return train.run(payload)
+    from . import evaluate
+
+    return evaluate.run(payload)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

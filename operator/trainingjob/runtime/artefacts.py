@@ -1,0 +1,90 @@
+"""The files by which stages hand over to each other.
+
+dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
+checkpoints/step-000000050/
+model/config.json  model/model.safetensors      (built-in models)
+model/model.pt2 | model/predictions.parquet      (user code)
+evaluation/metrics.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from trainingjob.api.base import Model
+from trainingjob.api.v1alpha1.preprocess import ColumnType
+
+from .errors import StageFailure
+from .storage import digest_of
+
+MANIFEST = "manifest.json"
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+SplitName = Literal["train", "validation", "test"]
+
+
+class DataFile(Model):
+    """A parquet file of the dataset."""
+
+    name: str = Field(description="Relative to the split's folder.")
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class SplitInfo(Model):
+    """One split; a split without rows has no files."""
+
+    rows: int
+    files: list[DataFile]
+
+
+class DatasetManifest(Model):
+    """``dataset/manifest.json``: the last file written, so that with it the dataset is complete."""
+
+    version: Literal[1] = 1
+    label: str
+    task: Literal["classification", "regression"]
+    features: list[str] = Field(description="Feature columns in the order of the network's inputs.")
+    columns: dict[str, ColumnType] = Field(description="Every column and its type, in order.")
+    classes: list[bool | int | float | str] | None = Field(
+        None, description="Classification: the label's values, sorted; a class's index is its id."
+    )
+    splits: dict[SplitName, SplitInfo]
+    pipeline: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="The steps with what was fitted on the training split: what inference repeats.",
+    )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest, which holds the sha256 of every file."""
+        return digest_of(self.to_dict())
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json`` into ``folder``."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> DatasetManifest:
+        """Read it; raises StageFailure(DatasetInvalid) when it is missing or not a manifest,
+        or when a file that it names is missing or of another size."""
+        path = folder / MANIFEST
+        try:
+            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StageFailure("DatasetInvalid", f"there is no dataset at {folder}") from error
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
+        for split, info in manifest.splits.items():
+            for file in info.files:
+                data = folder / split / file.name
+                if not data.is_file() or data.stat().st_size != file.bytes:
+                    raise StageFailure(
+                        "DatasetInvalid", f"{data} is missing or not as its manifest says"
+                    )
+        return manifest

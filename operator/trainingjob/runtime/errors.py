@@ -1,0 +1,55 @@
+"""The runtime's one exception, and the conversion of the operating system's errors into it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainingjob.api.v1alpha1.reasons import REASONS
+
+
+class StageFailure(Exception):
+    """A failure with a stable reason and a message that names the culprit.
+
+    ``reason`` is a key of ``REASONS``, whose remedy is shown after the message: the message says
+    what happened and to what, in one line, without a full stop at its end.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        rank: int | None = None,
+        exit_code: int | None = None,
+        signal: int | None = None,
+    ) -> None:
+        if reason not in REASONS:
+            raise KeyError(f"{reason} is not in REASONS")
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.rank = rank
+        self.exit_code = exit_code
+        self.signal = signal
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn OSErrors of the block into StageFailures that say ``what`` could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, what) from error
+
+
+def from_os_error(error: OSError, what: str) -> StageFailure:
+    """``what`` reads like "write the dataset"."""
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"cannot {what}: {error.strerror or error}{where}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StageFailure("DiskFull", message)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+        return StageFailure("StorageUnavailable", message)
+    return StageFailure("StorageFailed", message)

@@ -1,0 +1,84 @@
+"""Where artefacts lie, and how they are written: aside, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainingjob.api.payload import CLAIMS_DIR
+
+from .errors import StageFailure
+
+
+def resolve(uri: str) -> Path:
+    """The path of a ``pvc://CLAIM/path`` or ``file:///path`` URI in this pod.
+
+    Raises StageFailure(StorageUnavailable) when the claim is not mounted here.
+    """
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://"))
+    claim, _, rest = uri.removeprefix("pvc://").partition("/")
+    mounted = Path(os.environ.get(CLAIMS_DIR, "/mnt/claims")) / claim
+    if not mounted.is_dir():
+        raise StageFailure("StorageUnavailable", f"claim {claim} of {uri} is not mounted")
+    return mounted / rest
+
+
+@contextmanager
+def write_aside(target: Path) -> Iterator[Path]:
+    """A fresh folder beside ``target`` that replaces it when the block succeeds.
+
+    Readers see the old folder or the new one, never half of one. What an earlier writer that
+    died has left behind is removed first.
+    """
+    aside = target.parent / f".{target.name}.writing"
+    old = target.parent / f".{target.name}.old"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in (aside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        sync_tree(aside)
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+        sync_file(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file below ``folder`` to the disk."""
+    for root, _, files in os.walk(folder):
+        for name in files:
+            sync_file(Path(root) / name)
+        sync_file(Path(root))
+
+
+def sync_file(path: Path) -> None:
+    """fsync a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """``sha256:<hex>`` of a file."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """``sha256:<hex>`` of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

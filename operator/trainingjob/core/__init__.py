@@ -1,0 +1,13 @@
+"""The pure core: ``status(obs, now)`` says how things stand, ``plan(obs, now)`` what to do.
+
+No IO, no clock, no environment, no logging. The operator and ``trainingjob run`` drive it alike:
+gather an Observation, apply the Plan, write the Status if it changed, and come again when
+something changes or ``Plan.requeue_after`` has passed.
+"""
+
+from .observation import Observation, Obstacle, Settings
+from .plan import Plan, plan
+from .pods import PodView
+from .status import status
+
+__all__ = ["Observation", "Obstacle", "Plan", "PodView", "Settings", "plan", "status"]

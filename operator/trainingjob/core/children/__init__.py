@@ -1,0 +1,58 @@
+"""From the spec to pods and Services: plain dicts, a fresh tree at each call.
+
+One module a stage; each has ``replicas(job)`` and ``pod(job, attempt, index, settings)``.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from ...api.v1alpha1 import StageName, TrainingJob
+from ..observation import Settings
+from . import evaluate, preprocess, train
+
+_MODULES: dict[StageName, ModuleType] = {
+    "preprocess": preprocess,
+    "train": train,
+    "evaluate": evaluate,
+}
+
+
+def stages(job: TrainingJob) -> list[StageName]:
+    """The job's stages in order."""
+    wanted: dict[StageName, bool] = {
+        "preprocess": job.spec.preprocess is not None,
+        "train": True,
+        "evaluate": job.spec.evaluate is not None,
+    }
+    return [name for name, present in wanted.items() if present]
+
+
+def replicas(job: TrainingJob, stage: StageName) -> int:
+    """How many pods of the stage the operator makes."""
+    return int(_MODULES[stage].replicas(job))
+
+
+def pods(
+    job: TrainingJob, stage: StageName, attempt: int, settings: Settings
+) -> list[dict[str, Any]]:
+    """The pods of one attempt, by index."""
+    module = _MODULES[stage]
+    return [module.pod(job, attempt, index, settings) for index in range(replicas(job, stage))]
+
+
+def services(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
+    """The Services that the stage needs before its pods."""
+    return train.services(job) if stage == "train" else []
+
+
+def image(job: TrainingJob, stage: StageName, settings: Settings) -> str:
+    """The image that the stage runs."""
+    given = getattr(job.spec, stage).image
+    return str(given or settings.images[stage])
+
+
+def reports(job: TrainingJob, stage: StageName) -> bool:
+    """Whether the stage's pods run our runtime, which reports a result."""
+    return stage != "train" or not train.runs_as_it_stands(job)

@@ -1,0 +1,62 @@
+"""The evaluate stage: one pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...api import payload as contract
+from ...api.v1alpha1 import Evaluate, TrainingJob
+from .. import names
+from ..observation import Settings
+from .pod import claims_of, job_ref
+from .pod import pod as make_pod
+
+_DEFAULT_METRICS = {
+    "classification": ["accuracy", "f1_macro"],
+    "regression": ["rmse", "r2"],
+}
+
+
+def replicas(job: TrainingJob) -> int:
+    """One."""
+    return 1
+
+
+def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
+    """The pod that judges."""
+    spec = _spec(job)
+    payload = contract.EvaluatePayload(
+        job=job_ref(job),
+        attempt=attempt,
+        task=job.spec.task,
+        metrics=metrics(job),
+        dataset=names.dataset_uri(job),
+        model_uri=names.model_uri(job),
+        output=names.evaluation_uri(job),
+    )
+    return make_pod(
+        job,
+        "evaluate",
+        attempt,
+        index,
+        settings,
+        image=spec.image or settings.images["evaluate"],
+        payload=payload,
+        user_env=spec.env,
+        claims=claims_of(payload.dataset, payload.output),
+        resources=spec.resources,
+        template=spec.template,
+    )
+
+
+def metrics(job: TrainingJob) -> list[str]:
+    """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
+    spec = _spec(job)
+    asked = spec.metrics or _DEFAULT_METRICS[job.spec.task.type]
+    return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))
+
+
+def _spec(job: TrainingJob) -> Evaluate:
+    if job.spec.evaluate is None:
+        raise ValueError("the job has no evaluate stage")
+    return job.spec.evaluate

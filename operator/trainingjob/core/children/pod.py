@@ -1,0 +1,168 @@
+"""What the pods of all stages have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ...api import payload as contract
+from ...api.base import Model
+from ...api.v1alpha1 import StageName, TrainingJob
+from ...api.v1alpha1.common import EnvVar, PodTemplate, Resources, Script
+from .. import names
+from ..observation import Settings
+
+CLAIMS_DIR = "/mnt/claims"
+SCRIPT_DIR = "/etc/trainingjob/script"
+SCRIPT_NAME = "script.py"
+RUNTIME = ["python", "-m", "trainingjob.runtime"]
+_GRACE_SECONDS = 30
+
+
+def pod(
+    job: TrainingJob,
+    stage: StageName,
+    attempt: int,
+    index: int,
+    settings: Settings,
+    *,
+    image: str,
+    payload: Model,
+    env: Sequence[dict[str, str]] = (),
+    user_env: Sequence[EnvVar] | None = None,
+    claims: Sequence[str],
+    script: Script | None = None,
+    resources: Resources | None = None,
+    template: PodTemplate | None = None,
+    command: Sequence[str] = RUNTIME,
+    args: Sequence[str] = (),
+    service_account: str | None = None,
+    shared_memory: bool = False,
+) -> dict[str, Any]:
+    """A pod of one container, as the restricted Pod Security Standard wants it.
+
+    The user's fragments come first and ours last, so that nothing of theirs undoes our security.
+    Without ``service_account`` the pod has no API token.
+    """
+    template = template or PodTemplate()
+    fragments = template.to_dict()
+    volumes: list[dict[str, Any]] = list(fragments.get("volumes", ()))
+    mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
+    for number, claim in enumerate(dict.fromkeys(claims)):
+        name = f"trainingjob-claim-{number}"
+        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
+        mounts.append({"name": name, "mountPath": f"{CLAIMS_DIR}/{claim}"})
+    if script is not None and script.config_map is not None:
+        source = {
+            "name": script.config_map.name,
+            "items": [{"key": script.config_map.key, "path": SCRIPT_NAME}],
+        }
+        volumes.append({"name": "trainingjob-script", "configMap": source})
+        mounts.append({"name": "trainingjob-script", "mountPath": SCRIPT_DIR, "readOnly": True})
+    # The root file system is read-only.
+    volumes.append({"name": "trainingjob-tmp", "emptyDir": {}})
+    mounts.append({"name": "trainingjob-tmp", "mountPath": "/tmp"})  # noqa: S108
+    if shared_memory:
+        # The default of 64 MiB is too little for the ranks of one pod.
+        volumes.append({"name": "trainingjob-shm", "emptyDir": {"medium": "Memory"}})
+        mounts.append({"name": "trainingjob-shm", "mountPath": "/dev/shm"})  # noqa: S108
+
+    environment = [variable.to_dict() for variable in user_env or ()]
+    environment += [
+        {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
+        {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
+    ]
+    if script is not None and script.config_map is not None:
+        environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
+    if settings.status_url:
+        path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
+        environment.append({"name": contract.STATUS_URL, "value": f"{settings.status_url}/{path}"})
+    environment += env
+    environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
+
+    container: dict[str, Any] = {
+        "name": stage,
+        "image": image,
+        "command": [*command],
+        "env": environment,
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    if args:
+        container["args"] = [*args]
+    if resources is not None:
+        container["resources"] = resources.to_dict()
+    spec: dict[str, Any] = {
+        key: value
+        for key, value in fragments.items()
+        if key not in ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
+    }
+    spec |= {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds
+        or _GRACE_SECONDS,
+        "automountServiceAccountToken": service_account is not None,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if service_account is not None:
+        spec["serviceAccountName"] = service_account
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(job, stage, attempt, index),
+            "namespace": job.metadata.namespace,
+            "labels": names.labels(job, stage, attempt, index),
+            "ownerReferences": [names.owner_reference(job)],
+        },
+        "spec": spec,
+    }
+
+
+def job_ref(job: TrainingJob) -> contract.JobRef:
+    """Which run this is."""
+    meta = job.metadata
+    return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def script_ref(script: Script | None) -> contract.ScriptRef | None:
+    """How the pod finds the script: the kubelet puts its path into the payload."""
+    if script is None:
+        return None
+    if script.inline is not None:
+        return contract.ScriptRef(inline=script.inline)
+    return contract.ScriptRef(path=f"$({contract.SCRIPT_FILE})")
+
+
+def claims_of(*uris: str) -> list[str]:
+    """The claims that these URIs lie on."""
+    return [
+        uri.removeprefix("pvc://").partition("/")[0] for uri in uris if uri.startswith("pvc://")
+    ]
+
+
+def mounted(uri: str) -> str:
+    """The path of a URI as plain environment variables tell it; the kubelet expands it."""
+    if uri.startswith("file://"):
+        return escape(uri.removeprefix("file://"))
+    return f"$({contract.CLAIMS_DIR})/{escape(uri.removeprefix('pvc://'))}"
+
+
+def escape(text: str) -> str:
+    """Text that survives the kubelet's expansion of ``$(NAME)`` as it stands."""
+    return text.replace("$", "$$")
+
+
+def _payload(payload: Model) -> str:
+    text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
+    # The one reference that is meant.
+    return text.replace(f"$$({contract.SCRIPT_FILE})", f"$({contract.SCRIPT_FILE})")

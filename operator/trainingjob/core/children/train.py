@@ -1,0 +1,145 @@
+"""The train stage: a gang of pods and the Service by which it finds its rank 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...api import payload as contract
+from ...api.v1alpha1 import TrainingJob
+from ...api.v1alpha1.common import Resources
+from .. import names
+from ..observation import Settings
+from .pod import RUNTIME, claims_of, job_ref, mounted, script_ref
+from .pod import pod as make_pod
+
+# torch.distributed's own default.
+MASTER_PORT = 29500
+
+
+def replicas(job: TrainingJob) -> int:
+    """One pod a node."""
+    return job.spec.train.nodes
+
+
+def runs_as_it_stands(job: TrainingJob) -> bool:
+    """A user's own image needs none of our code: its command runs without our wrapper."""
+    train = job.spec.train
+    return train.image is not None and train.command is not None and train.script is None
+
+
+def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
+    """One node of the gang."""
+    spec = job.spec.train
+    payload = contract.TrainPayload(
+        job=job_ref(job),
+        attempt=attempt,
+        task=job.spec.task,
+        nodes=spec.nodes,
+        procs_per_node=spec.procs_per_node,
+        model=spec.model,
+        optimizer=spec.optimizer,
+        schedule=spec.schedule,
+        early_stopping=spec.early_stopping,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        precision=spec.precision,
+        checkpoint=spec.checkpoint,
+        seed=spec.seed,
+        script=script_ref(spec.script),
+        command=spec.command,
+        args=spec.args,
+        needs_model=job.spec.evaluate is not None,
+        dataset=names.dataset_uri(job),
+        checkpoints=names.checkpoints_uri(job),
+        model_uri=names.model_uri(job),
+    )
+    plain = runs_as_it_stands(job)
+    return make_pod(
+        job,
+        "train",
+        attempt,
+        index,
+        settings,
+        image=spec.image or settings.images["train"],
+        payload=payload,
+        env=_env(job, payload, index),
+        user_env=spec.env,
+        claims=claims_of(payload.dataset, payload.model_uri),
+        script=spec.script,
+        resources=spec.resources,
+        template=spec.template,
+        command=spec.command if plain and spec.command else RUNTIME,
+        args=(spec.args or ()) if plain else (),
+        shared_memory=True,
+    )
+
+
+def services(job: TrainingJob) -> list[dict[str, Any]]:
+    """A headless Service that selects rank 0 alone; a gang of one pod needs none."""
+    if job.spec.train.nodes == 1:
+        return []
+    selector = names.labels(job, "train", 0, 0)
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": names.service_name(job),
+                "namespace": job.metadata.namespace,
+                "labels": {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"},
+                "ownerReferences": [names.owner_reference(job)],
+            },
+            "spec": {
+                "clusterIP": "None",
+                # The ranks must find each other before they are ready.
+                "publishNotReadyAddresses": True,
+                "selector": {
+                    key: selector[key]
+                    for key in (names.LABEL_JOB, names.LABEL_STAGE, names.LABEL_INDEX)
+                },
+                "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
+            },
+        }
+    ]
+
+
+def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:
+    """What torch.distributed and torchrun read, and the plain variables for user code."""
+    spec = job.spec.train
+    address = "127.0.0.1"
+    if spec.nodes > 1:
+        address = f"{names.service_name(job)}.{job.metadata.namespace}.svc"
+    variables = {
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(MASTER_PORT),
+        "WORLD_SIZE": str(spec.nodes * spec.procs_per_node),
+        "NODE_RANK": str(index),
+        "PET_NNODES": str(spec.nodes),
+        "PET_NPROC_PER_NODE": str(spec.procs_per_node),
+        "PET_NODE_RANK": str(index),
+        "PET_MASTER_ADDR": "$(MASTER_ADDR)",
+        "PET_MASTER_PORT": "$(MASTER_PORT)",
+        contract.INPUT_DIR: mounted(payload.dataset),
+        contract.OUTPUT_DIR: mounted(payload.model_uri),
+        contract.CHECKPOINT_DIR: mounted(payload.checkpoints),
+        contract.SEED: str(spec.seed),
+    }
+    if spec.procs_per_node == 1:
+        variables |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    given = {variable.name for variable in spec.env or ()}
+    threads = _threads(spec.resources, spec.procs_per_node)
+    if threads is not None and "OMP_NUM_THREADS" not in given:
+        variables["OMP_NUM_THREADS"] = str(threads)
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _threads(resources: Resources | None, processes: int) -> int | None:
+    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
+    if resources is None:
+        return None
+    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
+    if cpu is None:
+        return None
+    text = str(cpu)
+    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    return max(1, int(cores) // processes)

@@ -1,0 +1,54 @@
+"""Conditions, in kstatus' terms: Reconciling while it works, Stalled when it will not go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from ..api.v1alpha1 import Condition, Status
+from ..api.v1alpha1.status import ConditionType, Phase
+
+_Value = Literal["True", "False"]
+
+
+def conditions(
+    prior: Status, phase: Phase, reason: str, message: str, generation: int, now: datetime
+) -> list[Condition]:
+    """All conditions for a valid job in ``phase``; times change only where the value does.
+
+    ``Ready`` is never published: tools read Ready=False as degraded, which a running job is not.
+    """
+    succeeded, failed = phase == "Succeeded", phase == "Failed"
+    values: list[tuple[ConditionType, bool, str, str]] = [
+        ("Valid", True, "Valid", ""),
+        ("Reconciling", not (succeeded or failed), reason, message),
+        ("Stalled", failed, reason, message if failed else ""),
+        ("Complete", succeeded, reason, message if succeeded else ""),
+        ("Failed", failed, reason, message if failed else ""),
+    ]
+    return [
+        _condition(prior, kind, value, why, words, generation, now)
+        for kind, value, why, words in values
+    ]
+
+
+def _condition(
+    prior: Status,
+    kind: ConditionType,
+    value: bool,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    text: _Value = "True" if value else "False"
+    before = next((c for c in prior.conditions if c.type == kind), None)
+    unchanged = before is not None and before.status == text
+    return Condition(
+        type=kind,
+        status=text,
+        reason=reason,
+        message=message,
+        last_transition_time=before.last_transition_time if unchanged and before else now,
+        observed_generation=generation,
+    )

@@ -1,0 +1,152 @@
+"""What is wrong with a pod, in words: one table from Kubernetes' terms to our reasons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from ..api.payload import Report, StageResult
+from ..api.v1alpha1 import REASONS, FailureClass
+from .pods import PodView
+
+# Exit codes by which shells say that a command could not be run.
+_EXIT_CODES = {126: "CommandNotFound", 127: "CommandNotFound"}
+
+# Why a container waits -> our reason. Others (ContainerCreating, PodInitializing) are normal.
+_WAITING = {
+    "ErrImagePull": "ImagePullFailed",
+    "ImagePullBackOff": "ImagePullFailed",
+    "InvalidImageName": "ImagePullFailed",
+    "ErrImageNeverPull": "ImagePullFailed",
+    "RegistryUnavailable": "ImagePullFailed",
+    "CreateContainerConfigError": "ContainerConfigError",
+    "CreateContainerError": "ContainerConfigError",
+    "RunContainerError": "ContainerConfigError",
+}
+
+# Why a pod as a whole has failed -> our reason.
+_POD_REASONS = {
+    "Evicted": "Disrupted",
+    "Preempting": "Disrupted",
+    "Shutdown": "Disrupted",
+    "Terminated": "Disrupted",
+    "NodeLost": "NodeLost",
+    "NodeAffinity": "Unschedulable",
+    "UnexpectedAdmissionError": "PodRefused",
+}
+
+_SIGKILL = 9
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure of one pod, under a reason of the table REASONS."""
+
+    reason: str
+    message: str
+    pod: PodView | None = None
+    rank: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    time: datetime | None = None
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """Decides about retries."""
+        return REASONS[self.reason].failure_class
+
+    @property
+    def secondary(self) -> bool:
+        """A pod that failed because another one did: not the cause."""
+        return self.reason == "PeerLost"
+
+    def in_words(self) -> str:
+        """What happened, and what to do."""
+        return with_remedy(self.reason, self.message)
+
+
+def with_remedy(reason: str, message: str) -> str:
+    """The message, then the reason's remedy."""
+    return f"{message.rstrip('.')}; {REASONS[reason].remedy}"
+
+
+def result_of(pod: PodView) -> StageResult | Failure | None:
+    """The result that a pod published, a Failure if what it said is unusable, None if it said
+    nothing of a result. A complete result counts whatever the exit code: processes may die on
+    their way out, when all is done."""
+    if not pod.over or not pod.message:
+        return None
+    report = _report(pod)
+    if report is None:
+        # Without an answer of ours a failed pod's message is the tail of its log.
+        if pod.exit_code == 0 and pod.message.lstrip().startswith("{"):
+            return Failure("ResultInvalid", f"pod {pod.name} left a result that is no report", pod)
+        return None
+    return report.result
+
+
+def failure_of(pod: PodView) -> Failure | None:
+    """Why a pod has failed; None when it has not."""
+    if pod.phase != "Failed":
+        return None
+    if pod.disrupted:
+        return _failure(pod, "Disrupted", f"pod {pod.name} was interrupted ({pod.disrupted})")
+    report = _report(pod)
+    if report is not None and report.error is not None and report.error.reason in REASONS:
+        error = report.error
+        return Failure(
+            error.reason,
+            error.message,
+            pod,
+            rank=error.rank,
+            exit_code=error.exit_code if error.exit_code is not None else pod.exit_code,
+            signal=error.signal if error.signal is not None else pod.signal,
+            time=pod.finished,
+        )
+    if pod.terminated_reason == "OOMKilled":
+        return _failure(pod, "OutOfMemory", f"pod {pod.name} used more memory than its limit")
+    if pod.pod_reason in _POD_REASONS:
+        reason = _POD_REASONS[pod.pod_reason]
+        return _failure(pod, reason, f"pod {pod.name}: {pod.pod_reason}")
+    if pod.exit_code in _EXIT_CODES:
+        return _failure(pod, _EXIT_CODES[pod.exit_code], f"pod {pod.name} found no such command")
+    if pod.signal == _SIGKILL or pod.exit_code is None:
+        how = "was killed (SIGKILL)" if pod.signal == _SIGKILL else "failed without an exit code"
+        return _failure(pod, "ProcessKilled", f"pod {pod.name} {how}")
+    how = f"died of signal {pod.signal}" if pod.signal else f"exited with code {pod.exit_code}"
+    return _failure(pod, "ScriptFailed", f"pod {pod.name} {how}")
+
+
+def waiting_of(pod: PodView) -> Failure | None:
+    """Why a pod does not start; None when it runs, is over, or starts as it should."""
+    if pod.phase != "Pending":
+        return None
+    if pod.waiting_reason in _WAITING:
+        detail = pod.waiting_message or pod.waiting_reason
+        return Failure(_WAITING[pod.waiting_reason], f"pod {pod.name} waits: {detail}", pod)
+    if pod.unschedulable:
+        return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
+    return None
+
+
+def _failure(pod: PodView, reason: str, message: str) -> Failure:
+    return Failure(
+        reason, message, pod, exit_code=pod.exit_code, signal=pod.signal, time=pod.finished
+    )
+
+
+def _report(pod: PodView) -> Report | None:
+    """The pod's report; None when its message is something else."""
+    try:
+        # Not json.loads' default: NaN and Infinity are no JSON.
+        value = json.loads(pod.message, parse_constant=_refuse)
+        return Report.model_validate_json(json.dumps(value))
+    except (ValueError, ValidationError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

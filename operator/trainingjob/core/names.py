@@ -1,0 +1,77 @@
+"""Names, labels and locations of everything that belongs to a job. Nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
+
+FIELD_MANAGER = "trainingjob-operator"
+
+LABEL_JOB = f"{GROUP}/job"
+LABEL_STAGE = f"{GROUP}/stage"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+LABEL_INDEX = f"{GROUP}/index"
+
+
+def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
+    """Attempt-stamped, so that pods of two attempts can never be mistaken for each other."""
+    return f"{job.metadata.name}-{stage}-{attempt}-{index}"
+
+
+def service_name(job: TrainingJob) -> str:
+    """The headless Service by which a gang finds its rank 0."""
+    return f"{job.metadata.name}-train"
+
+
+def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:
+    """Labels of a pod."""
+    return {
+        "app.kubernetes.io/name": "trainingjob",
+        "app.kubernetes.io/instance": job.metadata.name,
+        "app.kubernetes.io/component": stage,
+        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+        LABEL_JOB: job.metadata.name,
+        LABEL_STAGE: stage,
+        LABEL_ATTEMPT: str(attempt),
+        LABEL_INDEX: str(index),
+    }
+
+
+def owner_reference(job: TrainingJob) -> dict[str, Any]:
+    """Children go with their job, even when no operator runs."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": job.metadata.name,
+        "uid": job.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def artefact_uri(job: TrainingJob, *parts: str) -> str:
+    """URI below the job's folder ``<storage>/<namespace>/<job>/``."""
+    base = job.spec.storage.uri.rstrip("/")
+    return "/".join((base, job.metadata.namespace, job.metadata.name, *parts))
+
+
+def dataset_uri(job: TrainingJob) -> str:
+    """The dataset that training reads: the preprocess stage's, or the one that was given."""
+    given = job.spec.train.dataset
+    return given.uri if given else artefact_uri(job, "dataset")
+
+
+def model_uri(job: TrainingJob) -> str:
+    """The model folder."""
+    return artefact_uri(job, "model")
+
+
+def checkpoints_uri(job: TrainingJob) -> str:
+    """The folder of the checkpoints."""
+    return artefact_uri(job, "checkpoints")
+
+
+def evaluation_uri(job: TrainingJob) -> str:
+    """The folder of the evaluation."""
+    return artefact_uri(job, "evaluation")

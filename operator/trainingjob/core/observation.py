@@ -1,0 +1,51 @@
+"""What the core decides upon: a job and the state of its children, at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..api.v1alpha1 import Progress, StageName, TrainingJob
+from .pods import PodView
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator's settings give to every job."""
+
+    # Image by stage, used where the manifest names none.
+    images: dict[str, str] = field(
+        default_factory=lambda: {
+            "preprocess": "trainingjob-spark:latest",
+            "train": "trainingjob-torch:latest",
+            "evaluate": "trainingjob-torch:latest",
+        }
+    )
+    # Where pods report progress; "" turns reports off.
+    status_url: str = ""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A child that could not be created: somebody else's object has its name
+    (``NameConflict``), or the server refused it (``PodRefused``)."""
+
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One moment. ``pods`` and ``services`` are those that carry the job's ownerRef UID."""
+
+    job: TrainingJob
+    pods: tuple[PodView, ...] = ()
+    services: frozenset[str] = frozenset()
+    obstacles: tuple[Obstacle, ...] = ()
+    progress: Progress | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    def pods_of(self, stage: StageName) -> list[PodView]:
+        """Pods of a stage, all attempts, in order."""
+        pods = (pod for pod in self.pods if pod.stage == stage)
+        return sorted(pods, key=lambda pod: (pod.attempt, pod.index))

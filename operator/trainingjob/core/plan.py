@@ -1,0 +1,96 @@
+"""What to do: which children to make, which to delete, when to look again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..api.v1alpha1 import StageStatus
+from . import children
+from .observation import Observation
+from .pods import PodView
+from .policy import retries
+from .status import is_over, judgement
+
+# How long after a refusal by the API server creation is tried again.
+_RETRY_REFUSED_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``create`` in order, ``delete`` by pod; both empty when all is as it should be."""
+
+    create: tuple[dict[str, Any], ...] = ()
+    delete: tuple[PodView, ...] = ()
+    requeue_after: float | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to do now."""
+        return not self.create and not self.delete
+
+
+def plan(obs: Observation, now: datetime) -> Plan:
+    """The next actions.
+
+    Persist before destroying: pods are deleted only once the status that says why is stored, and
+    a later attempt is made only when its number is stored and the pods of the one before are
+    gone. So a crash at any point repeats a harmless step instead of losing one.
+    """
+    stored = obs.job.status
+    if obs.job.metadata.deletion_timestamp is not None:
+        return Plan()  # the garbage collector follows the ownerReferences
+    if is_over(stored):
+        return Plan(delete=_still_running(obs.pods))
+    found = judgement(obs, now)
+    wakes = [found.wake] if found.wake is not None else []
+    delete: list[PodView] = []
+    create: list[dict[str, Any]] = []
+    persisted = {stage.name: stage for stage in stored.stages}
+    for stage in found.status.stages:
+        before = persisted.get(stage.name)
+        pods = obs.pods_of(stage.name)
+        if stage.phase == "Succeeded":
+            if before is not None and before.phase == "Succeeded":
+                delete += _still_running(pods)
+            continue
+        if stage.phase != "Failed" and not is_over(found.status):
+            stored_attempt = before.attempt if before is not None else 1
+            old = [pod for pod in pods if pod.attempt < min(stage.attempt, stored_attempt)]
+            delete += [pod for pod in old if not pod.deleting]
+            if stage.phase == "Pending" and stage.attempt == max(
+                [stored_attempt, *(pod.attempt for pod in pods)]
+            ):
+                due = _due(obs, stage)
+                if due is not None and now < due:
+                    wakes.append(due)
+                elif not any(pod.attempt < stage.attempt for pod in pods):
+                    create += _missing(obs, stage)
+        break
+    if create and obs.obstacles:
+        wakes.append(now + timedelta(seconds=_RETRY_REFUSED_SECONDS))
+    wake = min(wakes, default=None)
+    after = None if wake is None else max(0.0, (wake - now).total_seconds())
+    return Plan(tuple(create), tuple(delete), after)
+
+
+def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
+    present = {pod.name for pod in obs.pods} | obs.services
+    wanted = [
+        *children.services(obs.job, stage.name),
+        *children.pods(obs.job, stage.name, stage.attempt, obs.settings),
+    ]
+    return [child for child in wanted if child["metadata"]["name"] not in present]
+
+
+def _due(obs: Observation, stage: StageStatus) -> datetime | None:
+    """When the attempt may start: a while after the failure of the one before."""
+    failure = obs.job.status.last_failure
+    if stage.attempt == 1 or failure is None:
+        return None
+    return failure.time + timedelta(seconds=retries.delay_seconds(stage.failures))
+
+
+def _still_running(pods: list[PodView] | tuple[PodView, ...]) -> tuple[PodView, ...]:
+    return tuple(pod for pod in pods if not pod.over and not pod.deleting)

@@ -1,0 +1,19 @@
+"""Deadlines: of the whole job, and of the start of a stage's pods."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ...api.v1alpha1 import Policy
+
+
+def active_until(policy: Policy, started: datetime | None) -> datetime | None:
+    """When the job must have ended; None when it may take for ever."""
+    if policy.active_deadline_seconds is None or started is None:
+        return None
+    return started + timedelta(seconds=policy.active_deadline_seconds)
+
+
+def started_until(policy: Policy, since: datetime) -> datetime:
+    """When all pods of an attempt that began at ``since`` must run."""
+    return since + timedelta(seconds=policy.startup_deadline_seconds)

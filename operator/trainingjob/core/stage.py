@@ -1,0 +1,236 @@
+"""How one stage stands: its pods judged together, as the gang they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..api.payload import StageResult
+from ..api.v1alpha1 import LastFailure, StageName, StageStatus
+from ..api.v1alpha1.status import Outputs, PodCounts
+from . import children, diagnose, names
+from .diagnose import Failure
+from .observation import Observation
+from .pods import PodView
+from .policy import deadlines, retries
+
+# A pod that failed because of another one often reports first. So long we wait for the cause.
+_SETTLE = timedelta(seconds=5)
+_LOG_TAIL_CHARS = 2000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A stage's new status, with what the job as a whole must know of it."""
+
+    stage: StageStatus
+    result: StageResult | None = None
+    failure: LastFailure | None = None
+    # When the verdict may change although nothing happens.
+    wake: datetime | None = None
+
+
+def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) -> Verdict:
+    """The stage after what the observation shows. ``since`` is when its turn came.
+
+    Pending: pods are missing, or wait for an attempt to be cleared away. Running: all pods of the
+    attempt exist, or have existed. Succeeded, Failed: final.
+    """
+    if prior.phase in ("Succeeded", "Failed"):
+        return Verdict(prior)
+    every = obs.pods_of(prior.name)
+    attempt = max([prior.attempt, *(pod.attempt for pod in every)])
+    pods = [pod for pod in every if pod.attempt == attempt]
+    wanted = children.replicas(obs.job, prior.name)
+    stage = prior.model_copy(
+        update={
+            "attempt": attempt,
+            "start_time": prior.start_time or min(_created(pods), default=None),
+            "image": children.image(obs.job, prior.name, obs.settings),
+            "pods": PodCounts(
+                desired=wanted,
+                ready=sum(pod.phase in ("Running", "Succeeded") for pod in pods),
+                failed=sum(pod.phase == "Failed" for pod in pods),
+            ),
+        }
+    )
+    complete = _completed(obs, stage, pods, wanted)
+    if isinstance(complete, Verdict):
+        return complete
+    failure = complete or _first_failure(pods) or _lost(obs, prior, attempt, pods, wanted)
+    if failure is not None:
+        settled = (failure.time or now) + _SETTLE
+        if failure.secondary and now < settled and not all(pod.over for pod in pods):
+            return Verdict(_running(stage), wake=settled)
+        return _failed(obs, stage, failure, now)
+    return _under_way(obs, stage, pods, wanted, since, now)
+
+
+def _completed(
+    obs: Observation, stage: StageStatus, pods: Sequence[PodView], wanted: int
+) -> Verdict | Failure | None:
+    """Success, when the first pod told its result; a Failure, when what it told is unusable."""
+    first = next((pod for pod in pods if pod.index == 0), None)
+    if first is None or not first.over:
+        return None
+    result = diagnose.result_of(first)
+    if isinstance(result, Failure):
+        return result
+    if result is None:
+        if first.phase != "Succeeded":
+            return None
+        if children.reports(obs.job, stage.name):
+            return Failure("ResultInvalid", f"pod {first.name} ended without a result", first)
+        # A user's own image: nobody but the exit codes tells.
+        if len(pods) < wanted or any(pod.phase != "Succeeded" for pod in pods):
+            return None
+        result = StageResult(outputs=Outputs(uri=names.model_uri(obs.job)))
+    done = stage.model_copy(
+        update={
+            "phase": "Succeeded",
+            "reason": "Completed",
+            "message": "",
+            "completion_time": max((pod.finished for pod in pods if pod.finished), default=None),
+            "outputs": result.outputs,
+        }
+    )
+    return Verdict(done, result=result)
+
+
+def _first_failure(pods: Sequence[PodView]) -> Failure | None:
+    """The failure that came first; one that another pod has caused only if there is no other."""
+    failures = [failure for pod in pods if (failure := diagnose.failure_of(pod)) is not None]
+    return min(failures, key=_order, default=None)
+
+
+def _order(failure: Failure) -> tuple[bool, float, int]:
+    time = failure.time.timestamp() if failure.time else float("inf")
+    return (failure.secondary, time, failure.pod.index if failure.pod else 0)
+
+
+def _lost(
+    obs: Observation,
+    prior: StageStatus,
+    attempt: int,
+    pods: Sequence[PodView],
+    wanted: int,
+) -> Failure | None:
+    """A pod that was there and is gone, or is being deleted by somebody."""
+    gone = [pod for pod in pods if pod.deleting and not pod.over]
+    if gone:
+        return Failure("PodLost", f"pod {gone[0].name} was deleted", gone[0])
+    if prior.phase != "Running" or prior.attempt != attempt or len(pods) >= wanted:
+        return None
+    present = {pod.index for pod in pods}
+    index = next(index for index in range(wanted) if index not in present)
+    missing = names.pod_name(obs.job, prior.name, attempt, index)
+    return Failure("PodLost", f"pod {missing} has disappeared")
+
+
+def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetime) -> Verdict:
+    """Another attempt, or the end."""
+    pod = failure.pod
+    budget = retries.budget_of(failure.failure_class)
+    limits = obs.job.spec.policy.retries
+    final = budget is None or retries.exhausted(stage.failures, budget, limits)
+    counts = retries.charge(stage.failures, budget) if budget else stage.failures
+    words = failure.in_words()
+    if final and budget is not None and stage.attempt > 1:
+        words = f"{words} (after {stage.attempt} attempts)"
+    last = LastFailure(
+        stage=stage.name,
+        attempt=stage.attempt,
+        failure_class=failure.failure_class,
+        reason=failure.reason,
+        message=words[:2048],
+        rank=failure.rank,
+        pod=pod.name if pod else "",
+        node=pod.node if pod else "",
+        exit_code=failure.exit_code,
+        signal=failure.signal,
+        log_tail=pod.log_tail[-_LOG_TAIL_CHARS:] if pod else "",
+        time=failure.time or now,
+    )
+    if final:
+        update: dict[str, object] = {
+            "phase": "Failed",
+            "reason": failure.reason,
+            "message": last.message,
+            "completion_time": last.time,
+        }
+    else:
+        update = {
+            "phase": "Pending",
+            "attempt": stage.attempt + 1,
+            "reason": "Restarting",
+            "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
+            "pods": PodCounts(desired=stage.pods.desired),
+        }
+    return Verdict(stage.model_copy(update={**update, "failures": counts}), failure=last)
+
+
+def _under_way(
+    obs: Observation,
+    stage: StageStatus,
+    pods: Sequence[PodView],
+    wanted: int,
+    since: datetime,
+    now: datetime,
+) -> Verdict:
+    """Pending or running; too long Pending is a failure."""
+    if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
+        return Verdict(_running(stage))
+    until = deadlines.started_until(obs.job.spec.policy, _attempt_since(obs, stage, pods, since))
+    hindrance = _hindrance(obs, stage, pods)
+    if now >= until:
+        why = hindrance.message if hindrance else "the pods did not start"
+        late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
+        return _failed(obs, stage, late, now)
+    if len(pods) == wanted:
+        stage = _running(stage)
+    if hindrance is not None:
+        text = hindrance.in_words()[:2048]
+        stage = stage.model_copy(update={"reason": hindrance.reason, "message": text})
+    elif stage.reason != "Restarting":
+        stage = stage.model_copy(update={"reason": "Starting", "message": ""})
+    return Verdict(stage, wake=until)
+
+
+def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Failure | None:
+    """Why pods do not start: they could not be made, or they wait."""
+    ours = {
+        names.service_name(obs.job),
+        *(
+            names.pod_name(obs.job, stage.name, stage.attempt, index)
+            for index in range(stage.pods.desired)
+        ),
+    }
+    for obstacle in obs.obstacles:
+        if obstacle.name in ours:
+            return Failure(obstacle.reason, obstacle.message)
+    waiting = (diagnose.waiting_of(pod) for pod in pods)
+    return next((failure for failure in waiting if failure is not None), None)
+
+
+def _attempt_since(
+    obs: Observation, stage: StageStatus, pods: Sequence[PodView], since: datetime
+) -> datetime:
+    """When the present attempt began."""
+    failed = obs.job.status.last_failure
+    if stage.attempt > 1 and failed is not None and failed.stage == stage.name:
+        return failed.time
+    return min(_created(pods), default=since)
+
+
+def _created(pods: Sequence[PodView]) -> list[datetime]:
+    return [pod.created for pod in pods if pod.created is not None]
+
+
+def _running(stage: StageStatus) -> StageStatus:
+    return stage.model_copy(update={"phase": "Running", "reason": "Running", "message": ""})
+
+
+def first_status(name: StageName) -> StageStatus:
+    """A stage that has not begun."""
+    return StageStatus(name=name)

@@ -1,0 +1,180 @@
+"""How the job stands: the fold of its last status and what its children show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..api.payload import StageResult
+from ..api.v1alpha1 import (
+    REASONS,
+    Evaluation,
+    LastFailure,
+    Phase,
+    Progress,
+    StageName,
+    StageStatus,
+    Status,
+)
+from . import children, names
+from .conditions import conditions
+from .diagnose import with_remedy
+from .observation import Observation
+from .policy import deadlines, gates
+from .stage import Verdict, first_status, judge
+
+_PHASES: dict[StageName, Phase] = {
+    "preprocess": "Preprocessing",
+    "train": "Training",
+    "evaluate": "Evaluating",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The status, and when to look again although nothing happens."""
+
+    status: Status
+    wake: datetime | None = None
+
+
+def status(obs: Observation, now: datetime) -> Status:
+    """The job's status. It never leaves a terminal phase, and given twice is the same."""
+    return judgement(obs, now).status
+
+
+def is_over(status: Status) -> bool:
+    """Whether the job has ended."""
+    return status.phase in ("Succeeded", "Failed")
+
+
+def judgement(obs: Observation, now: datetime) -> Judgement:
+    """As ``status``, with the time to look again."""
+    prior = obs.job.status
+    if is_over(prior):
+        return Judgement(prior)
+    started = prior.start_time or now
+    before = {stage.name: stage for stage in prior.stages}
+    stages: list[StageStatus] = []
+    evaluation, failure = prior.evaluation, prior.last_failure
+    current: StageStatus | None = None
+    wakes: list[datetime] = []
+    since = started
+    for name in children.stages(obs.job):
+        stage = before.get(name) or first_status(name)
+        if current is not None:
+            stages.append(stage)
+            continue
+        verdict = judge(obs, stage, since, now)
+        stage, failure = verdict.stage, verdict.failure or failure
+        if name == "evaluate" and verdict.result is not None:
+            verdict, evaluation = _gated(obs, verdict, verdict.result, now)
+            stage, failure = verdict.stage, verdict.failure or failure
+        if verdict.wake is not None:
+            wakes.append(verdict.wake)
+        stages.append(stage)
+        since = stage.completion_time or since
+        if stage.phase != "Succeeded":
+            current = stage
+    deadline = deadlines.active_until(obs.job.spec.policy, started)
+    if current is not None and deadline is not None and current.phase != "Failed":
+        if now >= deadline:
+            limit = obs.job.spec.policy.active_deadline_seconds
+            words = f"the job took longer than {limit} s"
+            verdict = _stage_failed(Verdict(current), "DeadlineExceeded", words, now)
+            stages = [verdict.stage if stage is current else stage for stage in stages]
+            current, failure = verdict.stage, verdict.failure
+        else:
+            wakes.append(deadline)
+    phase, reason, message = _summary(current, stages, evaluation)
+    over = phase in ("Succeeded", "Failed")
+    new = Status(
+        observed_generation=obs.job.metadata.generation,
+        phase=phase,
+        reason=reason,
+        message=message,
+        conditions=conditions(prior, phase, reason, message, obs.job.metadata.generation, now),
+        start_time=started,
+        completion_time=(_ended(stages) or now) if over else None,
+        stages=stages,
+        progress=_progress(obs, current) if not over else None,
+        evaluation=evaluation,
+        last_failure=failure,
+    )
+    return Judgement(new, None if over else min(wakes, default=None))
+
+
+def _summary(
+    current: StageStatus | None, stages: list[StageStatus], evaluation: Evaluation | None
+) -> tuple[Phase, str, str]:
+    """Phase, reason and message of the job."""
+    if current is None:
+        message = "the model passed all gates" if evaluation and _gates(evaluation) else "done"
+        return "Succeeded", "Completed", message
+    if current.phase == "Failed":
+        return "Failed", current.reason, current.message
+    if current is stages[0] and current.start_time is None:
+        return "Pending", current.reason, current.message
+    return _PHASES[current.name], current.reason, current.message
+
+
+def _gates(evaluation: Evaluation) -> bool:
+    return any(metric.passed is not None for metric in evaluation.metrics)
+
+
+def _ended(stages: list[StageStatus]) -> datetime | None:
+    return max((stage.completion_time for stage in stages if stage.completion_time), default=None)
+
+
+def _progress(obs: Observation, current: StageStatus | None) -> Progress | None:
+    if current is None:
+        return None
+    for progress in (obs.progress, obs.job.status.progress):
+        if progress is not None and progress.stage == current.name:
+            return progress
+    return None
+
+
+def _gated(
+    obs: Observation, verdict: Verdict, result: StageResult, now: datetime
+) -> tuple[Verdict, Evaluation | None]:
+    """The verdict of the evaluate stage after its gates."""
+    spec = obs.job.spec.evaluate
+    limits = (spec.gates if spec else None) or []
+    values = {metric.name: metric.value for metric in result.metrics or ()}
+    missing = [gate.metric for gate in limits if gate.metric not in values]
+    if missing:
+        return _stage_failed(
+            verdict, "ResultInvalid", f"the evaluation has no {missing[0]}", now
+        ), None
+    judged = gates.judge(values, limits)
+    below = [metric for metric in judged if metric.passed is False]
+    evaluation = Evaluation(
+        metrics=judged,
+        samples=result.samples or 0,
+        passed=not below,
+        model_uri=names.model_uri(obs.job),
+        model_digest=result.model_digest or "",
+        dataset_digest=result.dataset_digest or "",
+    )
+    if below:
+        words = ", ".join(gates.in_words(metric) for metric in below)
+        return _stage_failed(verdict, "GateFailed", words, now), evaluation
+    return verdict, evaluation
+
+
+def _stage_failed(verdict: Verdict, reason: str, what: str, now: datetime) -> Verdict:
+    """The verdict turned into a final failure of the job's own making."""
+    message = with_remedy(reason, what)[:2048]
+    ended = verdict.stage.completion_time or now
+    update = {"phase": "Failed", "reason": reason, "message": message, "completion_time": ended}
+    stage = verdict.stage.model_copy(update=update)
+    failure = LastFailure(
+        stage=stage.name,
+        attempt=stage.attempt,
+        failure_class=REASONS[reason].failure_class,
+        reason=reason,
+        message=message,
+        time=ended,
+    )
+    return Verdict(stage, failure=failure)

@@ -1,0 +1,202 @@
+"""The pods and Services that a job becomes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import kubernetes_validate
+import pytest
+
+from trainingjob.api.payload import STAGE_PAYLOAD
+from trainingjob.core import Settings, children
+
+from .world import job
+
+SCRIPT = "import os\nprint('$(HOME)', '$$', \"ü\")\n"
+TEMPLATE = {
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "priorityClassName": "high",
+    "volumes": [{"name": "cache", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}],
+    "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+    "imagePullSecrets": [{"name": "registry"}],
+    "terminationGracePeriodSeconds": 120,
+}
+JOBS = {
+    "the usual job": {},
+    "pandas, with a script of a ConfigMap": {
+        "preprocess": {
+            "engine": "pandas",
+            "input": {"uri": "pvc://training/in.csv", "format": "csv"},
+            "script": {"configMap": {"name": "code", "key": "clean.py"}},
+            "driver": {"resources": {"limits": {"memory": "2Gi", "cpu": 2}}},
+            "template": TEMPLATE,
+        }
+    },
+    "own code with GPUs": {
+        "train": {
+            "nodes": 2,
+            "procsPerNode": 4,
+            "script": {"inline": SCRIPT},
+            "args": ["--lr", "$(LR)"],
+            "env": [{"name": "LR", "value": "0.1"}, {"name": "MASTER_ADDR", "value": "evil"}],
+            "resources": {"limits": {"nvidia.com/gpu": 4, "cpu": "8"}},
+            "template": TEMPLATE,
+        }
+    },
+    "a user's own image": {
+        "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}
+    },
+    "a file on this machine": {"storage": {"uri": "file:///srv/$runs"}},
+}
+
+
+def all_children(name: str) -> list[dict]:
+    made = job(**JOBS[name])
+    return [
+        child
+        for stage in children.stages(made)
+        for child in [
+            *children.services(made, stage),
+            *children.pods(made, stage, 1, Settings(status_url="http://op/x")),
+        ]
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.37"])
+@pytest.mark.parametrize("name", JOBS)
+def test_kubernetes_accepts_every_child(name, version):
+    for child in all_children(name):
+        kubernetes_validate.validate(child, version, strict=True)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_pod_is_restricted(name):
+    for pod in all_children(name):
+        if pod["kind"] != "Pod":
+            continue
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        assert spec["restartPolicy"] == "Never"
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"] is True
+        assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_only_a_spark_driver_has_an_api_token():
+    tokens = {
+        pod["metadata"]["labels"]["trainingjob.dev/stage"]: pod["spec"][
+            "automountServiceAccountToken"
+        ]
+        for pod in all_children("the usual job")
+        if pod["kind"] == "Pod"
+    }
+    assert tokens == {"preprocess": True, "train": False, "evaluate": False}
+    pandas = all_children("pandas, with a script of a ConfigMap")[0]
+    assert pandas["spec"]["automountServiceAccountToken"] is False
+
+
+def env(pod: dict) -> dict[str, str]:
+    """The last of equal names wins, as in a kubelet."""
+    return {v["name"]: v["value"] for v in pod["spec"]["containers"][0]["env"]}
+
+
+def expand(text: str, known: dict[str, str]) -> str:
+    """Kubernetes' expansion of $(NAME), as its third_party/forked/golang/expansion does it."""
+
+    def one(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return known.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
+
+
+def test_the_payload_survives_the_kubelets_expansion():
+    pod = next(
+        child
+        for child in all_children("own code with GPUs")
+        if child["metadata"]["name"] == "digits-train-1-1"
+    )
+    payload = json.loads(expand(env(pod)[STAGE_PAYLOAD], env(pod) | {"HOME": "/root"}))
+    assert payload["script"]["inline"] == SCRIPT
+    assert payload["args"] == ["--lr", "$(LR)"]
+
+
+def test_the_path_of_a_mounted_script_is_filled_in_by_the_kubelet():
+    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    payload = json.loads(expand(env(pod)[STAGE_PAYLOAD], env(pod)))
+    assert payload["script"]["path"] == "/etc/trainingjob/script/script.py"
+
+
+def test_a_gang_finds_its_first_rank_and_users_cannot_redirect_it():
+    pods = [
+        c
+        for c in all_children("own code with GPUs")
+        if c["metadata"]["name"][:12] == "digits-train"
+    ]
+    service, first, second = pods
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"]["trainingjob.dev/index"] == "0"
+    assert env(second)["MASTER_ADDR"] == "digits-train.team.svc"
+    assert env(second)["WORLD_SIZE"] == "8"
+    assert env(second)["PET_NODE_RANK"] == "1"
+    assert "RANK" not in env(second), "several processes: torchrun or our launcher sets it"
+    assert env(second)["OMP_NUM_THREADS"] == "2"
+    assert env(first)["NODE_RANK"] == "0"
+
+
+def test_claims_are_mounted_once_where_the_stage_needs_them():
+    driver = all_children("the usual job")[0]
+    mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}
+    assert {"/mnt/claims/datasets", "/mnt/claims/training", "/tmp"} <= mounts
+    pandas = all_children("pandas, with a script of a ConfigMap")[0]
+    claims = [v for v in pandas["spec"]["volumes"] if "persistentVolumeClaim" in v]
+    assert len(claims) == 1
+
+
+def test_user_code_sees_plain_paths():
+    pods = all_children("the usual job")
+    train = next(c for c in pods if c["metadata"]["name"] == "digits-train-1-0")
+    seen = {k: expand(v, env(train)) for k, v in env(train).items()}
+    base = "/mnt/claims/training/runs/team/digits"
+    assert seen["TRAININGJOB_INPUT_DIR"] == f"{base}/dataset"
+    assert seen["TRAININGJOB_OUTPUT_DIR"] == f"{base}/model"
+    assert seen["TRAININGJOB_CHECKPOINT_DIR"] == f"{base}/checkpoints"
+    local = all_children("a file on this machine")[2]
+    assert (
+        expand(env(local)["TRAININGJOB_OUTPUT_DIR"], env(local)) == "/srv/$runs/team/digits/model"
+    )
+
+
+def test_a_users_own_image_runs_its_command_as_it_stands():
+    container = next(
+        c for c in all_children("a user's own image") if "-train-" in c["metadata"]["name"]
+    )["spec"]["containers"][0]
+    assert (container["image"], container["command"], container["args"]) == (
+        "mine:1",
+        ["torchrun"],
+        ["train.py"],
+    )
+
+
+def test_fragments_of_the_user_are_kept():
+    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 120
+    assert pod["spec"]["containers"][0]["resources"] == {"limits": {"memory": "2Gi", "cpu": 2}}
+
+
+def test_two_calls_share_nothing():
+    made = job()
+    first = children.pods(made, "train", 1, Settings())
+    first[0]["spec"]["containers"][0]["env"].clear()
+    first[0]["metadata"]["ownerReferences"][0]["uid"] = "changed"
+    again = children.pods(made, "train", 1, Settings())
+    assert again[0]["spec"]["containers"][0]["env"]
+    assert again[0]["metadata"]["ownerReferences"][0]["uid"] == "uid-1"

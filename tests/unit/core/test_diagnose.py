@@ -1,0 +1,105 @@
+"""From a pod's facts to words: the table is complete and every row says what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trainingjob.api.v1alpha1 import REASONS
+from trainingjob.core import PodView
+from trainingjob.core.diagnose import _POD_REASONS, _WAITING, failure_of, result_of, waiting_of
+from trainingjob.core.policy.retries import budget_of
+
+LABELS = {
+    "trainingjob.dev/stage": "train",
+    "trainingjob.dev/attempt": "1",
+    "trainingjob.dev/index": "0",
+}
+
+
+def view(phase: str, **status: object) -> PodView:
+    pod = {"metadata": {"name": "p", "labels": LABELS}, "status": {"phase": phase, **status}}
+    return PodView.from_dict(pod)
+
+
+def terminated(code: int, **more: object) -> dict[str, object]:
+    return {"containerStatuses": [{"state": {"terminated": {"exitCode": code, **more}}}]}
+
+
+@pytest.mark.parametrize(
+    ("situation", "status", "reason"),
+    [
+        ("killed", terminated(137), "ProcessKilled"),
+        ("killed for memory", terminated(137, reason="OOMKilled"), "OutOfMemory"),
+        ("segmentation fault", terminated(139), "ScriptFailed"),
+        ("exit code 3", terminated(3), "ScriptFailed"),
+        ("no such command", terminated(127), "CommandNotFound"),
+        ("cannot execute", terminated(126), "CommandNotFound"),
+        ("evicted", {"reason": "Evicted"}, "Disrupted"),
+        ("node lost", {"reason": "NodeLost"}, "NodeLost"),
+        ("failed without a container", {}, "ProcessKilled"),
+        (
+            "drained",
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "Drain"}]},
+            "Disrupted",
+        ),
+        (
+            "a report of its own",
+            terminated(1, message=json.dumps({"error": {"reason": "DiskFull", "message": "m"}})),
+            "DiskFull",
+        ),
+        (
+            "a killed process's report comes before the exit code",
+            terminated(
+                137, message=json.dumps({"error": {"reason": "LossNotFinite", "message": "m"}})
+            ),
+            "LossNotFinite",
+        ),
+        ("log text for a message", terminated(1, message="Traceback …"), "ScriptFailed"),
+    ],
+)
+def test_failed_pods(situation, status, reason):
+    failure = failure_of(view("Failed", **status))
+    assert failure is not None
+    assert failure.reason == reason, situation
+    assert failure.in_words().endswith(REASONS[reason].remedy)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Succeeded"])
+def test_pods_that_have_not_failed(phase):
+    assert failure_of(view(phase)) is None
+
+
+@pytest.mark.parametrize("waiting", sorted(_WAITING))
+def test_every_waiting_reason_is_told(waiting):
+    state = {"containerStatuses": [{"state": {"waiting": {"reason": waiting, "message": "m"}}}]}
+    failure = waiting_of(view("Pending", **state))
+    assert failure is not None
+    assert failure.message == "pod p waits: m"
+
+
+@pytest.mark.parametrize("normal", ["ContainerCreating", "PodInitializing", ""])
+def test_normal_waiting_is_no_failure(normal):
+    state = {"containerStatuses": [{"state": {"waiting": {"reason": normal}}}]}
+    assert waiting_of(view("Pending", **state)) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["[1, 2]", '"text"', "null", '{"result": {"outputs": 5}}', "{" * 3000, '{"result": NaN}'],
+)
+def test_unusable_results(message):
+    found = result_of(view("Succeeded", **terminated(0, message=message)))
+    assert found is None or found.reason == "ResultInvalid"
+
+
+@pytest.mark.parametrize("name", sorted(REASONS))
+def test_every_reason_has_a_class_with_a_rule_and_a_remedy(name):
+    reason = REASONS[name]
+    budget_of(reason.failure_class)
+    assert reason.remedy and not reason.remedy.endswith(".")
+
+
+def test_tables_name_known_reasons_only():
+    assert {*_WAITING.values(), *_POD_REASONS.values()} <= set(REASONS)

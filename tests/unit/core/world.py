@@ -1,0 +1,196 @@
+"""Small builders, and a world in which plans are applied and pods meet their fate."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.core import Observation, Obstacle, PodView, Settings, plan, status
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def stamp(seconds: float) -> str:
+    return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def manifest(**spec: Any) -> dict[str, Any]:
+    """A two-node job with all three stages; ``spec`` replaces parts of the spec."""
+    base: dict[str, Any] = {
+        "task": {"type": "classification", "label": "target"},
+        "storage": {"uri": "pvc://training/runs"},
+        "preprocess": {"input": {"uri": "pvc://datasets/digits.csv", "format": "csv"}},
+        "train": {"nodes": 2, "model": {"mlp": {"hidden": [64]}}},
+        "evaluate": {"gates": [{"metric": "accuracy", "min": 0.9}]},
+    }
+    base |= spec
+    return {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "digits", "namespace": "team", "uid": "uid-1", "generation": 1},
+        "spec": {key: value for key, value in base.items() if value is not None},
+    }
+
+
+def job(**spec: Any) -> TrainingJob:
+    return TrainingJob.from_dict(manifest(**spec))
+
+
+RESULTS: dict[str, dict[str, Any]] = {
+    "preprocess": {"outputs": {"uri": "pvc://x", "digest": "sha256:1", "rows": {"train": 7}}},
+    "train": {"outputs": {"uri": "pvc://y", "digest": "sha256:2", "steps": 10}},
+    "evaluate": {
+        "outputs": {"uri": "pvc://z", "digest": "sha256:3"},
+        "metrics": [{"name": "accuracy", "value": 0.95}, {"name": "f1_macro", "value": 0.94}],
+        "samples": 100,
+        "modelDigest": "sha256:2",
+        "datasetDigest": "sha256:1",
+    },
+}
+
+
+def running(pod: dict[str, Any], seconds: float) -> None:
+    state = {"running": {"startedAt": stamp(seconds)}}
+    pod["status"] = {"phase": "Running", "containerStatuses": [{"state": state}]}
+
+
+def ended(
+    pod: dict[str, Any], seconds: float, *, code: int = 0, message: str = "", reason: str = ""
+) -> None:
+    pod["status"] = {
+        "phase": "Failed" if code else "Succeeded",
+        "containerStatuses": [
+            {
+                "state": {
+                    "terminated": {
+                        "exitCode": code,
+                        "reason": reason or ("Error" if code else "Completed"),
+                        "message": message,
+                        "startedAt": stamp(0),
+                        "finishedAt": stamp(seconds),
+                    }
+                }
+            }
+        ],
+    }
+
+
+def succeeded(pod: dict[str, Any], seconds: float) -> None:
+    """With the stage's result, if it is the pod that tells it."""
+    labels = pod["metadata"]["labels"]
+    first = labels["trainingjob.dev/index"] == "0"
+    result = RESULTS[labels["trainingjob.dev/stage"]]
+    ended(pod, seconds, message=json.dumps({"result": result}) if first else "")
+
+
+def failed(pod: dict[str, Any], seconds: float, reason: str, code: int = 1, **more: Any) -> None:
+    error = {"reason": reason, "message": f"{reason} happened", **more}
+    ended(pod, seconds, code=code, message=json.dumps({"error": error}))
+
+
+def disrupted(pod: dict[str, Any], seconds: float) -> None:
+    ended(pod, seconds, code=143)
+    pod["status"]["conditions"] = [
+        {"type": "DisruptionTarget", "status": "True", "message": "node drained"}
+    ]
+
+
+Fate = Callable[[dict[str, Any], float], None]
+
+
+@dataclass
+class World:
+    """An API server in memory: enough of one for the core."""
+
+    manifest: dict[str, Any] = field(default_factory=manifest)
+    pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    services: set[str] = field(default_factory=set)
+    obstacles: tuple[Obstacle, ...] = ()
+    seconds: float = 0
+    created: list[str] = field(default_factory=list)
+    writes: int = 0
+
+    def observe(self) -> Observation:
+        return Observation(
+            job=TrainingJob.from_dict(copy.deepcopy(self.manifest)),
+            pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
+            services=frozenset(self.services),
+            obstacles=self.obstacles,
+            settings=Settings(),
+        )
+
+    def act(self) -> None:
+        """Apply the plan."""
+        todo = plan(self.observe(), at(self.seconds))
+        for child in todo.create:
+            self.create(child)
+        for pod in todo.delete:
+            self.pods.pop(pod.name, None)
+
+    def create(self, child: dict[str, Any]) -> None:
+        name = child["metadata"]["name"]
+        assert name not in self.created, f"{name} created twice"
+        self.created.append(name)
+        if child["kind"] == "Service":
+            self.services.add(name)
+            return
+        child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
+        child["status"] = {"phase": "Pending"}
+        self.pods[name] = child
+
+    def record(self) -> None:
+        """Write the status if it changed."""
+        new = status(self.observe(), at(self.seconds)).to_dict()
+        if new != self.manifest.get("status"):
+            self.manifest["status"] = new
+            self.writes += 1
+
+    def reconcile(self) -> None:
+        self.act()
+        self.record()
+
+    def settle(self, most: int = 20) -> None:
+        """Reconcile until nothing changes."""
+        for _ in range(most):
+            before = (copy.deepcopy(self.manifest), set(self.pods))
+            self.reconcile()
+            if before == (self.manifest, set(self.pods)):
+                return
+        raise AssertionError("the core does not come to rest")
+
+    def finish(self, stage: str, fate: Fate = succeeded) -> None:
+        """Let all pods of the stage that are not over meet their fate."""
+        self.seconds += 1
+        for pod in self.of(stage):
+            if pod["status"]["phase"] in ("Pending", "Running"):
+                fate(pod, self.seconds)
+        self.settle()
+
+    def of(self, stage: str) -> list[dict[str, Any]]:
+        return [
+            pod
+            for pod in self.pods.values()
+            if pod["metadata"]["labels"]["trainingjob.dev/stage"] == stage
+        ]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.manifest["status"]
+
+    def stage(self, name: str) -> dict[str, Any]:
+        return next(stage for stage in self.status["stages"] if stage["name"] == name)
+
+
+def world(**spec: Any) -> World:
+    made = World(manifest(**spec))
+    made.settle()
+    return made

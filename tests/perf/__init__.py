@@ -1,0 +1,1 @@
+"""`make bench`: figures as ratios of things measured side by side in one run."""

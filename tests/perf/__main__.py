@@ -1,0 +1,17 @@
+"""Print the table of docs/performance.md: ``python -m tests.perf [job|preprocess|train]...``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+PARTS = ("job", "preprocess", "train")
+
+
+def main() -> None:
+    for part in sys.argv[1:] or PARTS:
+        importlib.import_module(f"tests.perf.{part}").main()
+
+
+if __name__ == "__main__":
+    main()

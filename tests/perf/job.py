@@ -59,7 +59,7 @@ def bare(work: Path) -> float:
             )
             for number, pod in enumerate(children.pods(job, stage, 1, Settings()))
         ]
-        if any([process.wait() for process in gang]):
+        if max(process.wait() for process in gang) != 0:
             raise SystemExit(f"{stage} failed when run bare")
     return time.perf_counter() - begun
 

@@ -9,27 +9,29 @@ from pydantic import Field, StringConstraints
 from ..base import Model, Rule, exactly_one_of
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 # Kubernetes' resource.Quantity without the exponent forms, which people do not write.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+# Not `\s`: for the API server (RE2) that is ASCII only, for pydantic Unicode.
+IMAGE = r"^[^\x00-\x20\x7f]+$"
+URI = r"^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*)$"
+NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
+MOUNT_PATH = r"^/[^\x00-\x20\x7f:]*$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+CONFIG_MAP_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # it is a file name: never `..`
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 Column = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Columns = Annotated[list[Column], Field(min_length=1, max_length=4096)]
-Image = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\s]+$")]
+Image = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=IMAGE)]
 Quantity = (
-    Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY)] | Annotated[int, Field(ge=0)]
+    Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY)]
+    | Annotated[int, Field(ge=0, le=10**18)]
 )
 Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
-Argument = Annotated[str, StringConstraints(max_length=4096)]
+Argument = Annotated[str, StringConstraints(max_length=4096, pattern=NO_NUL)]
 Arguments = Annotated[list[Argument], Field(min_length=1, max_length=256)]
-Uri = Annotated[
-    str,
-    StringConstraints(
-        max_length=1024,
-        pattern=r"^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]*)?|file:///[^\s]*)$",
-    ),
-]
+Uri = Annotated[str, StringConstraints(max_length=1024, pattern=URI)]
 
 NO_PARENT = Rule(
     cel="!self.uri.split('/').exists(part, part == '..')",
@@ -58,21 +60,39 @@ class Resources(Model):
     )
 
 
+_RESERVED_PREFIXES = ("TRAININGJOB_", "PET_")
+RESERVED_ENV = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "WORLD_SIZE",
+    "NODE_RANK",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "STATUS_URL",
+)
+
+
 class EnvVar(Model):
     """An environment variable of the stage's containers."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="!self.name.startsWith('TRAININGJOB_')",
-            message="names that begin with TRAININGJOB_ are reserved",
-            holds=lambda self: not self.name.startswith("TRAININGJOB_"),
+            cel=" && ".join(f"!self.name.startsWith('{prefix}')" for prefix in _RESERVED_PREFIXES),
+            message="names that begin with TRAININGJOB_ or PET_ are reserved",
+            holds=lambda self: not self.name.startswith(_RESERVED_PREFIXES),
+        ),
+        Rule(
+            cel=f"!(self.name in [{', '.join(repr(name) for name in RESERVED_ENV)}])",
+            message="names that the operator sets are reserved: " + ", ".join(RESERVED_ENV),
+            holds=lambda self: self.name not in RESERVED_ENV,
         ),
     )
 
-    name: Annotated[
-        str, StringConstraints(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
-    ] = Field(description="Name of the variable.")
-    value: Annotated[str, StringConstraints(max_length=32768)] = Field(
+    name: Annotated[str, StringConstraints(max_length=253, pattern=ENV_NAME)] = Field(
+        description="Name of the variable."
+    )
+    value: Annotated[str, StringConstraints(max_length=32768, pattern=NO_NUL)] = Field(
         "", description="Its value, taken literally."
     )
 
@@ -84,9 +104,9 @@ class ConfigMapKey(Model):
     """A key of a ConfigMap in the job's namespace."""
 
     name: Name = Field(description="Name of the ConfigMap.")
-    key: Annotated[
-        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-    ] = Field(description="Key that holds the text.")
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=CONFIG_MAP_KEY)] = (
+        Field(description="Key that holds the text.")
+    )
 
 
 class Script(Model):
@@ -95,9 +115,9 @@ class Script(Model):
     rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("inline", "config_map"),)
 
     # It travels in one environment variable, of which Linux allows 128 KiB.
-    inline: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = Field(
-        None, description="The source itself."
-    )
+    inline: (
+        Annotated[str, StringConstraints(min_length=1, max_length=65536, pattern=NO_NUL)] | None
+    ) = Field(None, description="The source itself.")
     config_map: ConfigMapKey | None = Field(None, description="Where the source lies.")
 
 
@@ -167,7 +187,7 @@ class VolumeMount(Model):
     name: Annotated[str, StringConstraints(max_length=63, pattern=DNS_LABEL)] = Field(
         description="A name from volumes."
     )
-    mount_path: Annotated[str, StringConstraints(max_length=1024, pattern=r"^/[^\s:]*$")] = Field(
+    mount_path: Annotated[str, StringConstraints(max_length=1024, pattern=MOUNT_PATH)] = Field(
         description="Absolute path in the container."
     )
     sub_path: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
@@ -185,6 +205,18 @@ class PullSecret(Model):
 class PodTemplate(Model):
     """The parts of the pod that users may set; the rest, security first, is the operator's."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.volumeMounts) || (has(self.volumes) && "
+            "self.volumeMounts.all(m, self.volumes.exists(v, v.name == m.name)))",
+            message="volumeMounts must name volumes of the template",
+            holds=lambda self: (
+                {mount.name for mount in self.volume_mounts or ()}
+                <= {volume.name for volume in self.volumes or ()}
+            ),
+        ),
+    )
+
     node_selector: (
         Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)]
         | None
@@ -192,7 +224,7 @@ class PodTemplate(Model):
     tolerations: Annotated[list[Toleration], Field(max_length=64)] | None = Field(
         None, description="Taints that the pod tolerates."
     )
-    affinity: dict[str, Any] | None = Field(
+    affinity: Annotated[dict[str, Any], Field(max_length=3)] | None = Field(
         None, description="Affinity, as in a pod (checked by the API server)."
     )
     priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule
-from .common import Column, Columns, Location
+from .common import DNS_LABEL, Column, Columns, Location
 from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
 from .policy import Policy
 from .preprocess import Preprocess
@@ -19,6 +19,7 @@ GROUP = "trainingjob.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
+JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 
 
@@ -137,10 +138,13 @@ class ObjectMeta(Model):
     )
 
     # Pod names add "-preprocess-NNN-NNN" and must stay below 63 characters.
-    name: Annotated[
-        str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-    ]
-    namespace: Annotated[str, StringConstraints(max_length=63)] = "default"
+    name: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=JOB_NAME)] = Field(
+        description="Name of the job; begins the names of its pods."
+    )
+    # A folder below the storage, too: it must not lead out of it.
+    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL)] = (
+        "default"
+    )
     uid: str = ""
     generation: int = 1
     resource_version: str = ""
@@ -153,13 +157,15 @@ class ObjectMeta(Model):
 class TrainingJob(Model):
     """From data to a judged model."""
 
-    api_version: Literal["trainingjob.dev/v1alpha1"]
-    kind: Literal["TrainingJob"]
-    metadata: ObjectMeta
-    spec: Spec
-    status: Status = Field(default_factory=Status)
+    api_version: Literal["trainingjob.dev/v1alpha1"] = Field(description="Version of this API.")
+    kind: Literal["TrainingJob"] = Field(description="Kind of this object.")
+    metadata: ObjectMeta = Field(description="As in every object of Kubernetes.")
+    spec: Spec = Field(description="What the user wants.")
+    status: Status = Field(
+        default_factory=Status, description="What the operator knows about the job; read only."
+    )
 
     @classmethod
     def from_dict(cls, obj: dict[str, Any]) -> TrainingJob:
         """Parse an object; raises pydantic.ValidationError (see ``api.errors`` for words)."""
-        return cls.model_validate(obj)
+        return cls.model_validate(obj, by_alias=True, by_name=False)

@@ -23,16 +23,24 @@ Expression = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 Scalar = bool | int | float | Annotated[str, StringConstraints(max_length=4096)]
 ColumnType = Literal["boolean", "bigint", "double", "string", "date", "timestamp"]
 Fraction = Annotated[float, Field(ge=0, le=0.9)]
+CHARACTER = r"^[^\x00\r\n]$"
+Character = Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=CHARACTER)]
 
 
 class CsvOptions(Model):
     """How a CSV file is written."""
 
-    header: bool = Field(True, description="The first line names the columns (else c0, c1, …).")
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = Field(
-        ",", description="One character between fields."
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.delimiter != self.quote",
+            message="delimiter and quote must differ",
+            holds=lambda self: self.delimiter != self.quote,
+        ),
     )
-    quote: Annotated[str, StringConstraints(min_length=1, max_length=1)] = Field(
+
+    header: bool = Field(True, description="The first line names the columns (else c0, c1, …).")
+    delimiter: Character = Field(",", description="One character between fields.")
+    quote: Character = Field(
         '"', description="One character around fields that contain the delimiter."
     )
     null_value: Annotated[str, StringConstraints(max_length=64)] = Field(
@@ -227,9 +235,9 @@ class Split(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.test + self.validation <= 0.9",
+            cel="self.test + self.validation <= 0.9000001",  # sums of fractions are not exact
             message="test and validation together must leave at least 0.1 for training",
-            holds=lambda self: self.test + self.validation <= 0.9 + 1e-9,
+            holds=lambda self: self.test + self.validation <= 0.9000001,
         ),
     )
 
@@ -283,9 +291,9 @@ class Preprocess(Model):
             ),
         ),
         Rule(
-            cel="!has(self.sparkConf) || self.sparkConf.all(k, !(["
-            + ", ".join(f"'{key}'" for key in RESERVED_SPARK_CONF)
-            + "].exists(r, k.startsWith(r))))",
+            cel="!has(self.sparkConf) || self.sparkConf.all(k, "
+            + " && ".join(f"!k.startsWith('{key}')" for key in RESERVED_SPARK_CONF)
+            + ")",
             message="sparkConf must not set keys that the operator sets: "
             + ", ".join(RESERVED_SPARK_CONF),
             holds=lambda self: (

@@ -81,7 +81,9 @@ class Outputs(StatusModel):
     digest: Annotated[str, StringConstraints(max_length=128)] = Field(
         "", description="sha256 of the artefact's manifest, which holds the digests of its files."
     )
-    rows: dict[str, int] | None = Field(None, description="Rows by split.")
+    rows: Annotated[dict[str, int], Field(max_length=8)] | None = Field(
+        None, description="Rows by split."
+    )
     features: int | None = Field(None, description="Number of feature columns.")
     classes: int | None = Field(None, description="Number of classes.")
     steps: int | None = Field(None, description="Optimizer steps done.")

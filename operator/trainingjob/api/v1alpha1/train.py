@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
 from .common import Arguments, Env, Image, Location, PodTemplate, Resources, Script
@@ -24,15 +25,7 @@ BUILT_IN_ONLY = (
     "precision",
     "checkpoint",
 )
-_BUILT_IN_CAMEL = (
-    "optimizer",
-    "schedule",
-    "earlyStopping",
-    "epochs",
-    "batchSize",
-    "precision",
-    "checkpoint",
-)
+_IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
 
 
 class Dataset(Location):
@@ -176,9 +169,9 @@ class Train(Model):
         ),
         Rule(
             cel="has(self.model) || !("
-            + " || ".join(f"has(self.{name})" for name in _BUILT_IN_CAMEL)
+            + " || ".join(f"has(self.{name})" for name in _IN_MANIFEST)
             + ")",
-            message=f"{', '.join(_BUILT_IN_CAMEL)} belong to built-in models; own code sets its own",
+            message=f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own",
             holds=lambda self: (
                 self.model is not None or all(getattr(self, name) is None for name in BUILT_IN_ONLY)
             ),

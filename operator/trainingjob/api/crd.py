@@ -1,0 +1,196 @@
+"""The CustomResourceDefinition, made from the models.
+
+pydantic's JSON schema is turned into what Kubernetes calls a structural schema: no references,
+no unions but int-or-string, every field with its description, its bounds and the default that
+pydantic would give it, and the models' rules in CEL.
+https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from .base import Model
+from .lists import list_type
+from .paths import plain_number
+from .v1alpha1 import GROUP, KIND, PLURAL, VERSION, TrainingJob
+from .v1alpha1.preprocess import FillNa
+from .walk import child_type, is_model, plain_type
+
+Schema = dict[str, Any]
+
+RULES = "x-kubernetes-validations"
+PRESERVE = "x-kubernetes-preserve-unknown-fields"
+INT_OR_STRING = "x-kubernetes-int-or-string"
+
+# Constraints that mean the same in pydantic's JSON schema and in Kubernetes'.
+_KEPT = (
+    "type",
+    "format",
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "minimum",
+    "maximum",
+)
+
+# CEL does not see fields without a type, as FillNa.value has none: here its rule is a schema.
+AS_SCHEMA: dict[type[Model], Schema] = {
+    FillNa: {
+        "oneOf": [
+            {"properties": {"strategy": {"enum": ["value"]}}, "required": ["value"]},
+            {
+                "properties": {"strategy": {"enum": ["mean", "median", "mode"]}},
+                "not": {"required": ["value"]},
+            },
+        ]
+    }
+}
+
+
+def crd() -> Schema:
+    """The definition as `kubectl apply` takes it."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["tj"],
+                "categories": ["all", "ml"],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _printer_columns(),
+                    "schema": {"openAPIV3Schema": openapi_schema()},
+                }
+            ],
+        },
+    }
+
+
+def openapi_schema() -> Schema:
+    """The structural schema of the whole object."""
+    tree = _Generator(by_alias=True).generate(TrainingJob.__pydantic_core_schema__)
+    schema = _structural(tree, tree["$defs"], TrainingJob)
+    properties = schema["properties"]
+    # The server knows the group, the version and the kind. Of metadata it lets a schema
+    # restrict the name, and not even describe the rest.
+    for known in ("apiVersion", "kind"):
+        del properties[known]["enum"]
+    name = properties["metadata"]["properties"]["name"]
+    properties["metadata"] = {"type": "object", "properties": {"name": name}}
+    schema["required"] = ["spec"]
+    return schema
+
+
+def _printer_columns() -> list[Schema]:
+    """What `kubectl get` shows, and from Reason on only with `-o wide`."""
+    columns = [
+        ("Phase", "string", ".status.phase", "A summary.", 0),
+        ("Stage", "string", ".status.progress.stage", "The stage that reported last.", 0),
+        ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
+        ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
+        ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
+        ("Reason", "string", ".status.reason", "Why, in one word.", 1),
+        ("Nodes", "integer", ".spec.train.nodes", "Training pods.", 1),
+        ("Task", "string", ".spec.task.type", "The kind of task.", 1),
+        ("Message", "string", ".status.message", "Why, and what to do.", 1),
+    ]
+    return [
+        {"name": name, "type": kind, "jsonPath": path, "description": text, "priority": priority}
+        for name, kind, path, text, priority in columns
+    ]
+
+
+class _Generator(GenerateJsonSchema):
+    """pydantic's generator, and with it the rules of models and the values of factories."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        node = super().model_schema(schema)
+        model = schema["cls"]
+        if model in AS_SCHEMA:
+            node |= AS_SCHEMA[model]
+        elif rules := getattr(model, "rules", ()):
+            node[RULES] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
+        return node
+
+    def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
+        factory = schema.get("default_factory")
+        value: Any = factory() if factory else super().get_default_value(schema)  # type: ignore[call-arg]
+        return value.to_dict() if isinstance(value, Model) else value
+
+
+def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Schema:
+    """The structural schema of a type, from its JSON schema."""
+    node = _flat(node, definitions)
+    result: Schema = {}
+    if "description" in node:
+        result["description"] = " ".join(node["description"].split())
+    result |= {key: plain_number(node[key]) for key in _KEPT if key in node}
+    if "const" in node:
+        result["enum"] = [node["const"]]
+    for side, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if side in node:
+            result |= {bound: plain_number(node[side]), side: True}
+    if node.get("default") is not None:
+        result["default"] = node["default"]
+    if members := node.get("anyOf"):
+        result |= _union(members)
+    result |= list_type(kind)
+    if "items" in node:
+        result["items"] = _structural(node["items"], definitions, child_type(kind, 0))
+    entries = node.get("additionalProperties")
+    if isinstance(entries, dict):
+        result["additionalProperties"] = _structural(entries, definitions, child_type(kind, ""))
+    elif entries is True:
+        result[PRESERVE] = True
+    if is_model(plain_type(kind)):
+        result |= {key: node[key] for key in ("required", "oneOf", RULES) if key in node}
+        result["properties"] = {
+            name: _structural(child, definitions, child_type(kind, name))
+            for name, child in node["properties"].items()
+        }
+    return result
+
+
+def _flat(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The node with its reference and its `| None` resolved; what stands beside them wins."""
+    while True:
+        members = [m for m in node.get("anyOf", ()) if m.get("type") != "null"]
+        if "$ref" in node:
+            inner = definitions[node["$ref"].rpartition("/")[2]]
+        elif len(members) == 1:
+            inner = members[0]
+        else:
+            return node | ({"anyOf": members} if members else {})
+        node = inner | {key: node[key] for key in node if key not in ("$ref", "anyOf")}
+
+
+def _union(members: list[Schema]) -> Schema:
+    """Values of several types: an int-or-string, else a field that takes any scalar."""
+    bounds = {
+        key: plain_number(m[key]) for m in members for key in m if key in _KEPT and key != "type"
+    }
+    if {member["type"] for member in members} == {"integer", "string"}:
+        return bounds | {INT_OR_STRING: True}
+    # No list and no object; bounds apply to the values whose type has them.
+    return bounds | {"maxItems": 0, "maxProperties": 0, PRESERVE: True}

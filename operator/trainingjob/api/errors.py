@@ -1,0 +1,282 @@
+"""A manifest checked as the API server checks it, and what is wrong in words for people.
+
+``check_manifest`` takes whatever YAML can hold and never raises. It refuses what a server with
+the generated CRD refuses (unknown fields included: `kubectl apply` asks for that), and like the
+server it drops explicit nulls and ignores status.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .lists import duplicates
+from .paths import Path, field_path, plain_number, shown
+from .v1alpha1 import TrainingJob
+from .v1alpha1.common import (
+    CONFIG_MAP_KEY,
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    ENV_NAME,
+    IMAGE,
+    MOUNT_PATH,
+    NO_NUL,
+    QUANTITY,
+    URI,
+)
+from .v1alpha1.job import JOB_NAME
+from .v1alpha1.preprocess import CHARACTER
+from .walk import child_type, fields_of, plain_type
+
+MAX_DEPTH = 64
+MAX_SIZE = 1_500_000  # what etcd takes in one object, in bytes
+_INT64 = 2**63 - 1  # Kubernetes reads whole numbers as int64
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault: where (``spec.preprocess.steps[2].fillna``), and what about it."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+def check_manifest(obj: object) -> tuple[TrainingJob | None, list[Problem]]:
+    """The job, or None and at least one problem. Never raises."""
+    found = list(_not_json(obj))
+    if found:
+        return None, found
+    if isinstance(obj, dict):  # status is the operator's: the server ignores what users write
+        obj = {key: value for key, value in obj.items() if key != "status"}
+    obj = _without_nulls(obj, TrainingJob)
+    try:
+        job = TrainingJob.model_validate(obj, by_alias=True, by_name=False)
+    except ValidationError as error:
+        return None, problems(error)
+    found = [Problem(field_path(at), message) for at, message in duplicates(obj, TrainingJob)]
+    return (None, found) if found else (job, [])
+
+
+def problems(error: ValidationError, model: type[BaseModel] = TrainingJob) -> list[Problem]:
+    """The faults of an object of class ``model``, one per field, in the order of the fields."""
+    by_field: dict[Path, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        by_field.setdefault(_locate(model, detail), []).append(detail)
+    return [Problem(field_path(path), _message(model, path, d)) for path, d in by_field.items()]
+
+
+# --- where: pydantic's locations, less what it adds for unions and keys -----------------------
+
+
+def _type_at(kind: Any, path: Path) -> Any:
+    for part in path:
+        kind = child_type(kind, part)
+    return plain_type(kind)
+
+
+def _locate(model: type[BaseModel], detail: ErrorDetails) -> Path:
+    kind: Any = model
+    for depth, part in enumerate(detail["loc"]):
+        kind = child_type(kind, part)
+        if kind is None:  # a member of a union, "[key]", or a field that does not exist
+            return detail["loc"][: depth + (detail["type"] in ("extra_forbidden", "invalid_key"))]
+    return detail["loc"]
+
+
+# --- what: one message for all that pydantic says about a field --------------------------------
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "string_type": "a string",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+# What the patterns of the API ask for; a test sees to it that none is missing.
+PATTERNS = {
+    DNS_LABEL: "lower-case letters, digits and '-', with a letter or digit at both ends",
+    DNS_SUBDOMAIN: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
+    "and ending with a letter or digit",
+    QUANTITY: 'a quantity such as 2, "500m" or "4Gi"',
+    IMAGE: "an image name without spaces",
+    URI: "pvc://CLAIM/path or file:///path, without spaces",
+    MOUNT_PATH: "an absolute path without spaces and ':'",
+    NO_NUL: "text without NUL characters",
+    CHARACTER: "a character that does not end a line",
+    ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
+    CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",
+}
+
+_MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
+    "missing": lambda ctx, got: "required field is missing",
+    "greater_than": lambda ctx, got: f"must be greater than {ctx['gt']}, not {shown(got)}",
+    "greater_than_equal": lambda ctx, got: (
+        f"must be greater than or equal to {ctx['ge']}, not {shown(got)}"
+    ),
+    "less_than": lambda ctx, got: f"must be less than {ctx['lt']}, not {shown(got)}",
+    "less_than_equal": lambda ctx, got: (
+        f"must be less than or equal to {ctx['le']}, not {shown(got)}"
+    ),
+    "finite_number": lambda ctx, got: "must be a finite number",
+    "string_too_short": lambda ctx, got: _at_least(ctx["min_length"], "character"),
+    "string_too_long": lambda ctx, got: f"must have at most {ctx['max_length']} characters",
+    "too_short": lambda ctx, got: _at_least(ctx["min_length"], "item"),
+    "too_long": lambda ctx, got: f"must have at most {ctx['max_length']} items",
+    "string_pattern_mismatch": lambda ctx, got: (
+        f"must be {PATTERNS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
+    ),
+    "string_unicode": lambda ctx, got: "must be valid Unicode text",
+    "invalid_key": lambda ctx, got: "keys must be strings",
+}
+
+
+def _at_least(count: int, what: str) -> str:
+    return "must not be empty" if count == 1 else f"must have at least {count} {what}s"
+
+
+def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) -> str:
+    # A union complains once per member: what is wrong with the value says more than what
+    # other type it might have had.
+    detail = next((d for d in details if d["type"] not in _EXPECTED), details[0])
+    kind, given = detail["type"], detail["input"]
+    context = {name: plain_number(value) for name, value in (detail.get("ctx") or {}).items()}
+    if kind in _EXPECTED:
+        return _wrong_type([_EXPECTED[d["type"]] for d in details if d["type"] in _EXPECTED], given)
+    if kind == "extra_forbidden":
+        known = list(fields_of(_type_at(model, path[:-1])))
+        return f"unknown field {shown(path[-1])}" + _did_you_mean(path[-1], known)
+    if kind == "literal_error":
+        options = get_args(_type_at(model, path))
+        return _not_one_of(options, given) if options else f"must be {context['expected']}"
+    if kind == "value_error":
+        words = str(context.get("error", ""))
+        # The one parser of ours that speaks Python: status.parse_time.
+        return "must be a time in RFC 3339" if words.startswith("Invalid isoformat") else words
+    if kind in _MESSAGES:
+        return _MESSAGES[kind](context, given)
+    return detail["msg"].replace("Input should", "must")
+
+
+def _wrong_type(expected: list[str], given: object) -> str:
+    wanted = [*dict.fromkeys(expected)]
+    if "a number" in wanted and "an integer" in wanted:
+        wanted.remove("an integer")
+    *head, last = wanted
+    words = f"{', '.join(head)} or {last}" if head else last
+    hint = ""
+    if "a string" in wanted and isinstance(given, bool | int | float):
+        hint = ": put it in quotes"
+    elif isinstance(given, str) and _is_number(given) and {"a number", "an integer"} & {*wanted}:
+        hint = ": remove the quotes"
+    return f"must be {words}, not {_kind(given)}{hint}"
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _not_one_of(options: tuple[object, ...], given: object) -> str:
+    quoted = [json.dumps(option) for option in options]
+    words = quoted[0] if len(quoted) == 1 else f"one of {', '.join(quoted)}"
+    got = shown(given) if isinstance(given, str | bool | int | float) else _kind(given)
+    names = [str(option) for option in options]
+    return f"must be {words}, not {got}" + (_did_you_mean(given, names) if names[1:] else "")
+
+
+def _did_you_mean(given: object, known: list[str]) -> str:
+    """People write batch_size and batchsize for batchSize."""
+    if not isinstance(given, str):
+        return ""
+    by_letters = {name.replace("_", "").lower(): name for name in known}
+    close = get_close_matches(given[:100].replace("_", "").lower(), by_letters, n=1)
+    return f', did you mean "{by_letters[close[0]]}"?' if close else ""
+
+
+# --- what the server does around the schema ----------------------------------------------------
+
+
+def _without_nulls(value: Any, kind: Any) -> Any:
+    """Nulls of known fields dropped, as the server does before it applies defaults."""
+    fields = fields_of(kind)
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item, child_type(kind, key))
+            for key, item in value.items()
+            if not (item is None and key in fields)
+        }
+    if isinstance(value, list):
+        return [_without_nulls(item, child_type(kind, 0)) for item in value]
+    return value
+
+
+def _not_json(obj: object) -> Iterator[Problem]:
+    """What YAML can hold and JSON, hence the API server, cannot; then nothing else is checked."""
+    left = MAX_SIZE
+    stack: list[tuple[Path, object]] = [((), obj)]
+    while stack:
+        path, value = stack.pop()
+        left -= 1 + (len(value) if isinstance(value, str) else 0)
+        if left < 0:
+            yield Problem(field_path(()), f"must not be larger than {MAX_SIZE} bytes")
+            return
+        if len(path) > MAX_DEPTH:
+            yield Problem(field_path(path[:8]), "is nested too deeply")
+            return
+        if isinstance(value, dict):
+            odd = {key: _not_text(key) for key in value if _not_text(key)}
+            yield from (Problem(field_path(path), f"keys {words}") for words in odd.values())
+            stack += [((*path, key), value[key]) for key in reversed(value) if key not in odd]
+        elif isinstance(value, list):
+            stack += [((*path, i), value[i]) for i in reversed(range(len(value)))]
+        elif isinstance(value, str):
+            if words := _not_text(value):
+                yield Problem(field_path(path), words)
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Problem(field_path(path), "must be a finite number")
+        elif isinstance(value, int) and abs(value) > _INT64:
+            yield Problem(field_path(path), "must be a number that fits in 64 bits")
+        elif value is not None and not isinstance(value, bool | int | float):
+            yield Problem(field_path(path), f"must be a JSON value, not {_kind(value)}")
+
+
+def _not_text(value: object) -> str:
+    """What about a key or string cannot be sent; empty if nothing."""
+    if not isinstance(value, str):
+        return f"must be strings, not {_kind(value)}"
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair
+        return "must be valid Unicode text"
+    return ""

@@ -1,0 +1,1 @@
+"""Tests of the API: models, CRD, reference page, error messages."""

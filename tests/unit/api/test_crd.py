@@ -1,0 +1,298 @@
+"""The CRD: valid for Kubernetes, bounded, and of one opinion with the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.unit.api.corpus import BAD, GOOD, defaulted, each_good
+from trainingjob.api.base import Model, Rule
+from trainingjob.api.crd import AS_SCHEMA, INT_OR_STRING, PRESERVE, RULES, crd, openapi_schema
+from trainingjob.api.errors import PATTERNS, check_manifest
+from trainingjob.api.v1alpha1 import Status, TrainingJob
+from trainingjob.api.walk import child_type, is_model, plain_type
+
+SCHEMA = openapi_schema()
+SPEC, STATUS = SCHEMA["properties"]["spec"], SCHEMA["properties"]["status"]
+Node = dict[str, Any]
+
+
+def nodes(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    """Every schema below a schema, with its path."""
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for key, suffix in (("items", "[]"), ("additionalProperties", "[*]")):
+        if key in node:
+            yield from nodes(node[key], path + suffix)
+
+
+def models(kind: Any = TrainingJob) -> Iterator[type[Model]]:
+    """Every model below a model."""
+    yield kind
+    for field in kind.model_fields.values():
+        inner = plain_type(field.annotation)
+        while inner is not None and not is_model(inner):
+            inner = plain_type(child_type(inner, 0))
+        if inner is not None:
+            yield from models(inner)
+
+
+# --- as Kubernetes wants it -------------------------------------------------------------------
+
+
+def test_it_is_a_valid_definition() -> None:
+    kubernetes_validate.validate(crd(), "1.37", strict=True)
+
+
+def test_client_side_apply_can_hold_it() -> None:
+    assert len(yaml.safe_dump(crd()).encode()) < 256 * 1024
+
+
+def test_every_schema_is_structural() -> None:
+    allowed = {
+        *("description", "type", "format", "default", "enum", "pattern", "required", "oneOf"),
+        *("properties", "items", "additionalProperties", PRESERVE, INT_OR_STRING, RULES),
+        *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+        *("x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    }
+    for path, node in nodes(SCHEMA, ""):
+        assert set(node) <= allowed, path
+        assert "type" in node or PRESERVE in node or INT_OR_STRING in node, path
+        assert not {"properties", "additionalProperties"} <= set(node), path
+        assert isinstance(node.get("exclusiveMinimum", True), bool), path
+        assert set(node.get("required", ())) <= set(node.get("properties", ())), path
+
+
+def test_metadata_restricts_the_name_alone() -> None:
+    metadata = SCHEMA["properties"]["metadata"]
+
+    assert set(metadata) == {"type", "properties"}  # even a description is refused
+    assert set(metadata["properties"]) == {"name"}
+    assert metadata["properties"]["name"]["maxLength"] == 40
+
+
+def test_every_field_has_a_description() -> None:
+    for path, node in nodes(SCHEMA, ""):
+        if path != ".metadata" and not path.endswith("]"):
+            assert node.get("description"), path
+
+
+def test_columns_lead_to_fields() -> None:
+    (version,) = crd()["spec"]["versions"]
+    for column in version["additionalPrinterColumns"]:
+        node = SCHEMA
+        if column["jsonPath"].startswith(".metadata"):
+            continue
+        for part in re.findall(r"\w+", column["jsonPath"]):
+            node = node["items"] if part.isdigit() else node["properties"][part]
+        assert node["type"] == column["type"]
+    assert [c["name"] for c in version["additionalPrinterColumns"] if not c["priority"]] == [
+        *("Phase", "Stage", "Progress", "Score", "Age")
+    ]
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def unbounded(root: Node, path: str) -> list[str]:
+    found = []
+    for here, node in nodes(root, path):
+        kind = node.get("type")
+        open_map = "additionalProperties" in node or PRESERVE in node
+        if (
+            (kind == "string" and not {"maxLength", "enum", "format"} & set(node))
+            or (kind == "array" and "maxItems" not in node)
+            or (open_map and "maxProperties" not in node)
+            or (INT_OR_STRING in node and not {"maxLength", "maximum"} <= set(node))
+        ):
+            found.append(here)
+    return found
+
+
+def test_every_string_list_and_map_of_the_spec_is_bounded() -> None:
+    assert unbounded(SPEC, "spec") == []
+
+
+def test_every_number_of_the_spec_is_bounded() -> None:
+    for path, node in nodes(SPEC, "spec"):
+        if node.get("type") in ("integer", "number"):
+            assert {"minimum", "maximum"} <= set(node), path
+
+
+def test_every_string_list_and_map_of_status_is_bounded() -> None:
+    assert unbounded(STATUS, "status") == []
+
+
+def test_patterns_mean_the_same_to_go_and_to_rust() -> None:
+    for path, node in nodes(SCHEMA, ""):
+        if pattern := node.get("pattern"):
+            assert not re.search(r"\\[swdbSWDB]", pattern), f"{path}: Unicode there, ASCII here"
+            assert pattern.startswith("^"), path
+            assert pattern.endswith("$"), path
+            assert pattern in PATTERNS, f"{path}: say in errors.PATTERNS what it asks for"
+
+
+# --- lists ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "list_type", "keys"),
+    [
+        ("spec.preprocess.env", "map", ["name"]),
+        ("spec.train.env", "map", ["name"]),
+        ("spec.evaluate.env", "map", ["name"]),
+        ("spec.train.template.volumes", "map", ["name"]),
+        ("spec.train.template.volumeMounts", "map", ["mountPath"]),
+        ("spec.train.template.imagePullSecrets", "map", ["name"]),
+        ("spec.evaluate.metrics", "set", None),
+        ("spec.evaluate.gates", None, None),
+        ("status.conditions", "map", ["type"]),
+        ("status.stages", "map", ["name"]),
+        ("spec.preprocess.steps", None, None),
+        ("spec.train.command", None, None),
+        ("spec.train.template.tolerations", None, None),
+        ("status.progress.metrics", None, None),
+        ("status.evaluation.metrics", None, None),
+    ],
+)
+def test_a_list_is_of_its_type(path: str, list_type: str | None, keys: list[str] | None) -> None:
+    node = SCHEMA
+    for part in path.split("."):
+        node = node["properties"][part]
+
+    assert node.get("x-kubernetes-list-type") == list_type
+    assert node.get("x-kubernetes-list-map-keys") == keys
+    assert set(keys or ()) <= set(node["items"].get("required", ()))
+
+
+# --- defaults ---------------------------------------------------------------------------------
+
+
+@each_good
+def test_the_server_gives_a_job_the_defaults_that_pydantic_gives_it(name: str) -> None:
+    job, _ = check_manifest(GOOD[name])
+    assert job is not None
+
+    assert defaulted(GOOD[name]["spec"], SPEC) == job.to_dict()["spec"]
+
+
+def test_a_new_job_has_the_status_that_pydantic_gives_it() -> None:
+    assert defaulted({}, SCHEMA)["status"] == Status().to_dict()
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def rules_at(kind: Any, node: Node, path: str) -> Iterator[tuple[str, Node, Rule]]:
+    for rule in getattr(kind, "rules", ()):
+        yield path, node, rule
+    for name, child in node.get("properties", {}).items():
+        inner = plain_type(child_type(kind, name))
+        while inner is not None and not is_model(inner):
+            child = child.get("items") or child.get("additionalProperties") or {}
+            inner = plain_type(child_type(inner, 0))
+        if inner is not None:
+            yield from rules_at(inner, child, f"{path}.{name}")
+
+
+ALL_RULES = list(rules_at(TrainingJob, SCHEMA, ""))
+
+
+def test_every_rule_is_in_the_schema_of_its_object() -> None:
+    assert len(ALL_RULES) > 20
+    for path, node, rule in ALL_RULES:
+        if not any(rule in model.rules for model in AS_SCHEMA):
+            assert {"rule": rule.cel, "message": rule.message} in node[RULES], path
+
+
+def test_rules_told_as_a_schema_have_a_reason_to_be() -> None:
+    for model, schema in AS_SCHEMA.items():
+        assert model.rules
+        assert model in set(models())
+        assert schema in [{"oneOf": node.get("oneOf")} for _, node in nodes(SPEC, "spec")]
+
+
+def field_at(node: Node, parts: list[str]) -> Node:
+    """The schema of a field that CEL can see: declared, and of a type."""
+    for part in parts:
+        node = node["properties"][part]
+        assert "type" in node or INT_OR_STRING in node, f"CEL does not see {part}"
+    return node
+
+
+@pytest.mark.parametrize(
+    ("path", "node", "rule"), ALL_RULES, ids=[f"{p}: {r.message:.40}" for p, _, r in ALL_RULES]
+)
+def test_a_rule_names_fields_that_exist(path: str, node: Node, rule: Rule) -> None:
+    if any(rule in model.rules for model in AS_SCHEMA):
+        return
+    text = re.sub(r"'[^']*'", "''", rule.cel)
+    scope = {"self": node}
+    for base, chain, _, variable in re.findall(
+        r"\b(self)((?:\.\w+)+)\.(all|exists|filter)\((\w+),", text
+    ):
+        of = field_at(scope[base], chain.strip(".").split("."))
+        scope[variable] = of.get("items", {"type": "string"})
+    for base, chain, call in re.findall(r"\b(\w+)((?:\.\w+)+)(\(?)", text):
+        if base in scope:
+            parts = chain.strip(".").split(".")
+            field_at(scope[base], parts[:-1] if call else parts)
+
+
+# --- the corpus against the schema ------------------------------------------------------------
+
+
+def plain_json_schema(node: Node) -> Node:
+    """For jsonschema: no extensions, and objects closed as with fieldValidation=Strict."""
+    result = {k: v for k, v in node.items() if not k.startswith("x-") and k != "format"}
+    if "pattern" in node:  # in Python alone `$` also matches before a last line feed
+        result["pattern"] = node["pattern"].removesuffix("$") + r"\Z"
+    if INT_OR_STRING in node:
+        result["type"] = ["integer", "string"]
+    if "properties" in node:
+        result["properties"] = {k: plain_json_schema(v) for k, v in node["properties"].items()}
+        result["additionalProperties"] = False
+    for key in ("items", "additionalProperties"):
+        if key in node:
+            result[key] = plain_json_schema(node[key])
+    return result
+
+
+# Draft 4, as OpenAPI v3: exclusiveMinimum is a boolean.
+VALIDATOR = jsonschema.Draft4Validator(plain_json_schema(SCHEMA))
+VALIDATOR.schema["properties"]["metadata"]["additionalProperties"] = True
+
+
+def schema_errors(obj: Any) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(defaulted(obj, SCHEMA))]
+
+
+@each_good
+def test_the_schema_accepts_a_good_manifest(name: str) -> None:
+    assert schema_errors(GOOD[name]) == []
+
+
+# What something else than the schema refuses: CEL, list types, what no JSON can hold, and what the
+# server knows of every kind.
+MESSAGES = {rule.message for _, _, rule in ALL_RULES if "strategy is value" not in rule.message}
+ELSEWHERE = re.compile(
+    r"apiVersion|kind|metadata(\.(labels|annotations|namespace).*)?|metadata\.name: required.*"
+    r"|.*: (duplicate|must be a finite number|must be a number that fits).*"
+)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_schema_refuses_a_structural_fault_and_no_other(name: str) -> None:
+    (problem,) = check_manifest(BAD[name].obj)[1]
+    if ELSEWHERE.fullmatch(problem.field) or ELSEWHERE.fullmatch(str(problem)):
+        return
+
+    assert (schema_errors(BAD[name].obj) == []) == (problem.message in MESSAGES)

@@ -19,7 +19,6 @@ def test_the_names_of_v1alpha1_are_frozen() -> None:
         "REASONS",
         "REGRESSION_METRICS",
         "VERSION",
-        "CheckpointStatus",
         "Condition",
         "Evaluate",
         "Evaluation",

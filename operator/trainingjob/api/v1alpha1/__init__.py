@@ -6,7 +6,6 @@ from .policy import Policy, Retries
 from .preprocess import Input, Preprocess, Split, Step
 from .reasons import REASONS, FailureClass, Reason
 from .status import (
-    CheckpointStatus,
     Condition,
     Evaluation,
     LastFailure,
@@ -31,7 +30,6 @@ __all__ = [
     "REASONS",
     "REGRESSION_METRICS",
     "VERSION",
-    "CheckpointStatus",
     "Condition",
     "Evaluate",
     "Evaluation",

@@ -135,14 +135,6 @@ class Progress(StatusModel):
     updated_time: Time | None = Field(None, description="When the pods said so.")
 
 
-class CheckpointStatus(StatusModel):
-    """The newest complete checkpoint."""
-
-    step: int = Field(description="Optimizer steps that it contains.")
-    uri: Annotated[str, StringConstraints(max_length=1280)] = Field(description="Where it lies.")
-    time: Time | None = Field(None, description="When it was written.")
-
-
 class JudgedMetric(StatusModel):
     """A metric and the verdict of its gate."""
 
@@ -205,6 +197,5 @@ class Status(StatusModel):
         default_factory=list, description="The stages in order."
     )
     progress: Progress | None = Field(None, description="How far the running stage is.")
-    checkpoint: CheckpointStatus | None = Field(None, description="The newest checkpoint.")
     evaluation: Evaluation | None = Field(None, description="The verdict.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")

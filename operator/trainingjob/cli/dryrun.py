@@ -1,0 +1,27 @@
+"""`trainingjob plan`: the objects that each stage would begin with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..core import Settings, children
+from .exits import Exit
+from .job import one_job
+from .manifest import read
+from .text import dump
+
+
+def print_plan(args: argparse.Namespace) -> int:
+    """YAML documents, in order, with a comment above each stage."""
+    _, job = one_job(read(args.file), args.namespace)
+    for name in children.stages(job):
+        services = children.services(job, name)
+        pods = children.pods(job, name, 1, Settings())
+        counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"]
+        if services:
+            counts.append("1 Service")
+        sys.stdout.write(f"# stage {name}: {', '.join(counts)}\n")
+        for child in (*services, *pods):
+            sys.stdout.write("---\n" + dump(child, "yaml"))
+    return Exit.SUCCEEDED

@@ -1,0 +1,78 @@
+"""`trainingjob get`: the jobs of a work folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..local.store import Home, Workspace
+from .errors import UsageError
+from .exits import Exit
+from .text import dump, duration, now, number, table
+
+
+def get(args: argparse.Namespace) -> int:
+    """A table, or objects."""
+    workspace = Workspace(Path(args.work_dir))
+    if args.name is not None:
+        homes = [find(workspace, args.name, args.namespace)]
+    else:
+        homes = [h for h in workspace.homes() if args.namespace in (None, h.namespace)]
+    loaded = [(home, job) for home in homes if (job := home.load()) is not None]
+    if args.output:
+        value: Any = loaded[0][1] if args.name is not None else _list([job for _, job in loaded])
+        sys.stdout.write(dump(value, args.output))
+    elif not loaded:
+        sys.stderr.write(f"no jobs in {args.work_dir}\n")
+    else:
+        several = len({home.namespace for home, _ in loaded}) > 1
+        header = ["NAME", "PHASE", "STAGE", "PROGRESS", "SCORE", "AGE"]
+        rows = [_row(home, job) for home, job in loaded]
+        if several:
+            header.insert(0, "NAMESPACE")
+            for row, (home, _) in zip(rows, loaded, strict=True):
+                row.insert(0, home.namespace)
+        sys.stdout.write(table(header, rows))
+    return Exit.SUCCEEDED
+
+
+def find(workspace: Workspace, name: str, namespace: str | None) -> Home:
+    """The job of that name. Raises UsageError when there is none, or more than one."""
+    found = [
+        home
+        for home in workspace.homes()
+        if home.name == name and namespace in (None, home.namespace)
+    ]
+    if not found:
+        raise UsageError(f"no job {name} in {workspace.root}")
+    if len(found) > 1:
+        spaces = ", ".join(home.namespace for home in found)
+        raise UsageError(f"job {name} is in several namespaces ({spaces}): add --namespace")
+    return found[0]
+
+
+def _list(jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": jobs}
+
+
+def _row(home: Home, job: dict[str, Any]) -> list[str]:
+    status = job.get("status") or {}
+    phase = status.get("phase", "Pending")
+    if phase not in ("Succeeded", "Failed") and not home.busy:
+        phase = "Interrupted"  # nobody works on it
+    stages = status.get("stages") or []
+    stage = next((s["name"] for s in stages if s.get("phase") != "Succeeded"), "")
+    percent = (status.get("progress") or {}).get("percent")
+    created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    metrics = (status.get("evaluation") or {}).get("metrics") or []
+    return [
+        home.name,
+        phase,
+        stage,
+        "" if percent is None else f"{percent}%",
+        f"{metrics[0]['name']}={number(metrics[0]['value'])}" if metrics else "",
+        duration((now() - created).total_seconds()),
+    ]

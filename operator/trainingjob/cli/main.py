@@ -1,0 +1,170 @@
+"""`trainingjob`, also installed as `kubectl-trainingjob`.
+
+argparse, and imports at the last moment: `--help` takes 30 ms and `validate` a quarter of a
+second. With typer they take 230 and 320 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+WORK_DIR = "TRAININGJOB_WORK_DIR"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the process's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "…" is no reason to die
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+        return int(code)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = parser().parse_args(argv)
+    from ..local.errors import LocalError, Refused
+    from .errors import CliError
+    from .exits import Exit
+
+    try:
+        return int(_command(args))
+    except (CliError, Refused) as error:
+        return _fail(str(error), Exit.INVALID)
+    except LocalError as error:
+        return _fail(str(error), Exit.FAILED)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", Exit.FAILED)
+
+
+def _command(args: argparse.Namespace) -> int:
+    if args.command == "run":
+        from .run import run
+
+        return run(args)
+    if args.command == "validate":
+        from .validate import validate
+
+        return validate(args)
+    if args.command == "plan":
+        from .dryrun import print_plan
+
+        return print_plan(args)
+    if args.command == "get":
+        from .get import get
+
+        return get(args)
+    if args.command == "logs":
+        from .logs import logs
+
+        return logs(args)
+    from ..api.crd import crd
+    from .text import dump
+
+    sys.stdout.write(dump(crd(), "yaml"))
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    from .. import __version__
+    from .exits import MEANINGS
+
+    main = argparse.ArgumentParser(
+        prog="trainingjob",
+        description="From raw data to a judged model, on this machine, by the manifest that a "
+        "cluster runs.",
+        epilog="exit codes: "
+        + "; ".join(f"{code.value} {words}" for code, words in MEANINGS.items()),
+        allow_abbrev=False,
+    )
+    main.add_argument("--version", action="version", version=f"trainingjob {__version__}")
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, words: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=words, description=words, epilog=main.epilog, allow_abbrev=False
+        )
+
+    def work_dir(of: argparse.ArgumentParser) -> None:
+        of.add_argument(
+            "--work-dir",
+            metavar="DIR",
+            default=os.environ.get(WORK_DIR) or ".trainingjob",
+            help=f"where jobs, logs and claims lie (default: ${WORK_DIR}, or ./.trainingjob)",
+        )
+
+    def namespace(of: argparse.ArgumentParser) -> None:
+        of.add_argument("-n", "--namespace", metavar="NAME", help="namespace of the job")
+
+    def output(of: argparse.ArgumentParser) -> None:
+        of.add_argument("-o", "--output", choices=("json", "yaml"), help="print the object")
+
+    run = command("run", "run a job on this machine")
+    run.add_argument("file", metavar="FILE", help="manifest with one TrainingJob; - for stdin")
+    run.add_argument(
+        "--claim",
+        metavar="NAME=DIR",
+        action="append",
+        default=[],
+        help="folder of a claim (pvc://NAME/...); by default NAME beside the manifest, or one in "
+        "the work folder; may be repeated",
+    )
+    run.add_argument("--fresh", action="store_true", help="forget an interrupted run")
+    run.add_argument("--no-color", action="store_true", help="no colours (also: $NO_COLOR)")
+    work_dir(run)
+    namespace(run)
+    output(run)
+
+    validate = command("validate", "check manifests as the API server would")
+    validate.add_argument("files", metavar="FILE", nargs="+", help="manifests; - for stdin")
+
+    plan = command("plan", "print the pods that a job would make")
+    plan.add_argument("file", metavar="FILE", help="manifest with one TrainingJob; - for stdin")
+    namespace(plan)
+
+    command("crd", "print the CustomResourceDefinition")
+
+    get = command("get", "list the jobs of this folder, or show one")
+    get.add_argument("name", metavar="NAME", nargs="?", help="a job")
+    work_dir(get)
+    namespace(get)
+    output(get)
+
+    logs = command("logs", "print the logs of a job's pods")
+    logs.add_argument("name", metavar="NAME", help="a job")
+    logs.add_argument("--stage", choices=("preprocess", "train", "evaluate"), help="of one stage")
+    logs.add_argument(
+        "--rank", "--index", dest="index", type=int, metavar="N", help="of one pod of the gang"
+    )
+    logs.add_argument(
+        "--attempt", type=int, metavar="N", help="of an attempt (default: each stage's last one)"
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="until the job ends")
+    work_dir(logs)
+    namespace(logs)
+    return main
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""`trainingjob run`: the whole job on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from ..api.v1alpha1 import TrainingJob
+from ..core import children
+from ..local import lock
+from ..local.runner import Runner
+from ..local.session import Request, open_session
+from ..local.store import Workspace
+from .errors import UsageError
+from .exits import outcome
+from .job import one_job
+from .live import LiveView
+from .manifest import config_maps, read
+from .summary import print_summary
+from .text import dump
+from .view import PlainView
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run FILE; the exit code tells how the job ended."""
+    request = _request(args)
+    meta = request.job.metadata
+    workspace = Workspace(Path(args.work_dir))
+    home = workspace.home(meta.namespace, meta.name)
+    stream = sys.stderr if args.output else sys.stdout
+    console = Console(file=stream, no_color=args.no_color or None, highlight=False)
+    with lock.held(home.lock, f"{meta.namespace}/{meta.name}"):
+        session = open_session(workspace, home, request)
+        view = LiveView(console) if console.is_terminal else PlainView(stream)
+        with view:
+            if session.resumed:
+                view.note(f"going on with {meta.name}, which was interrupted")
+            ignored = list(without_effect(request.job))
+            if ignored:
+                view.note(f"on one machine these have no effect: {', '.join(ignored)}")
+            job = Runner(session, view).run()
+        code = outcome(job)
+        print_summary(console, session, job, code)
+        if args.output:
+            sys.stdout.write(dump(session.job, args.output))
+        return code
+
+
+def without_effect(job: TrainingJob) -> Iterator[str]:
+    """Fields of the manifest that only a cluster can honour."""
+    for name in children.stages(job):
+        stage = getattr(job.spec, name).to_dict()
+        for field in ("image", "resources", "driver", "executor"):
+            if field in stage:
+                yield f"{name}.{field}"
+        for field in stage.get("template", {}):
+            if field != "terminationGracePeriodSeconds":
+                yield f"{name}.template.{field}"
+
+
+def _request(args: argparse.Namespace) -> Request:
+    documents = read(args.file)
+    document, job = one_job(documents, args.namespace)
+    maps = config_maps(documents, job.metadata.namespace)
+    for field, problem in _missing_scripts(job, maps):
+        raise UsageError(f"{document.place(field)}: {field}: {problem}")
+    return Request(
+        job=job,
+        config_maps=maps,
+        beside=Path.cwd() if args.file == "-" else Path(args.file).absolute().parent,
+        source=args.file,
+        given_claims=dict(_claim(text) for text in args.claim),
+        fresh=args.fresh,
+    )
+
+
+def _claim(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--claim {text}: must be NAME=DIR")
+    return name, Path(folder).absolute()
+
+
+def _missing_scripts(
+    job: TrainingJob, maps: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Scripts in ConfigMaps that the file does not bring. In a cluster they may come later; here
+    nobody would bring them, and a stage before may take an hour."""
+    for name in children.stages(job):
+        script = getattr(getattr(job.spec, name), "script", None)
+        wanted = script.config_map if script is not None else None
+        if wanted is None:
+            continue
+        field = f"spec.{name}.script.configMap"
+        if wanted.name not in maps:
+            yield field, f"ConfigMap {wanted.name} is not among the documents of the file"
+        elif wanted.key not in maps[wanted.name]:
+            yield field, f"ConfigMap {wanted.name} has no key {wanted.key}"

@@ -1,0 +1,117 @@
+"""How a run ended, in one block: the verdict, the metrics, where everything lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
+from ..api.v1alpha1.status import JudgedMetric
+from ..local.session import Session
+from .exits import Exit
+from .text import duration, number, short
+
+_LOG_LINES = 12
+
+
+def print_summary(console: Console, session: Session, job: TrainingJob, outcome: Exit) -> None:
+    """Print the block."""
+    status = job.status
+    name = job.metadata.name
+    if status.evaluation is not None and outcome != Exit.INTERRUPTED:
+        console.print()
+        console.print(_metrics(status.evaluation))
+    console.print()
+    if outcome == Exit.SUCCEEDED:
+        took = ""
+        if status.start_time and status.completion_time:
+            took = f" in {duration((status.completion_time - status.start_time).total_seconds())}"
+        _line(console, Text.assemble(("✔ ", "green"), (name, "bold"), f" succeeded{took}"))
+        model = _model(session, job)
+        if model is not None:
+            _line(console, Text.assemble("  model  ", model))
+        _line(console, Text.assemble("  logs   ", _logs_command(session)))
+    elif outcome == Exit.INTERRUPTED:
+        where = session.run.get("source") or "FILE"
+        _line(
+            console,
+            Text.assemble(
+                ("■ ", "yellow"),
+                (name, "bold"),
+                f" was interrupted; to go on where it was: trainingjob run {where}",
+            ),
+        )
+    else:
+        stage = next((stage.name for stage in status.stages if stage.phase == "Failed"), "")
+        _line(
+            console,
+            Text.assemble(
+                ("✘ ", "red"),
+                (name, "bold"),
+                f" failed in {stage}: " if stage else " failed: ",
+                (status.reason, "red"),
+            ),
+        )
+        _line(console, Text(f"  {status.message}"))
+        if status.last_failure is not None and status.reason == status.last_failure.reason:
+            _failure(console, session, status.last_failure)
+
+
+def _failure(console: Console, session: Session, failure: LastFailure) -> None:
+    """Where the log is, and its end."""
+    if not failure.pod:
+        return
+    log = session.home.log_of(failure.pod)
+    if log.exists():
+        _line(console, Text.assemble("  log  ", short(log)))
+    for line in failure.log_tail.splitlines()[-_LOG_LINES:]:
+        _line(console, Text(f"    {line}", style="dim"))
+
+
+def _metrics(evaluation: Evaluation) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=True, header_style="dim")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("gate")
+    table.add_column("")
+    for metric in evaluation.metrics:
+        verdict = Text()
+        if metric.passed is not None:
+            verdict = Text("passed", "green") if metric.passed else Text("failed", "red")
+        table.add_row(Text(metric.name), number(metric.value), _gate(metric), verdict)
+    return table
+
+
+def _gate(metric: JudgedMetric) -> str:
+    bounds = []
+    if metric.min is not None:
+        bounds.append(f">= {metric.min:g}")
+    if metric.max is not None:
+        bounds.append(f"<= {metric.max:g}")
+    return ", ".join(bounds)
+
+
+def _model(session: Session, job: TrainingJob) -> str | None:
+    """The model's folder on this machine."""
+    outputs = next((s.outputs for s in job.status.stages if s.name == "train"), None)
+    if outputs is None:
+        return None
+    if outputs.uri.startswith("file://"):
+        return outputs.uri.removeprefix("file://")
+    claim, _, rest = outputs.uri.removeprefix("pvc://").partition("/")
+    folder = session.run.get("claims", {}).get(claim)
+    if folder is None:
+        return outputs.uri
+    path = Path(folder) / rest
+    return short(path) if path.exists() else None
+
+
+def _logs_command(session: Session) -> str:
+    return f"trainingjob logs {session.home.name}   ({short(session.home.path)})"
+
+
+def _line(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=True)

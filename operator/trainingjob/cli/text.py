@@ -1,0 +1,104 @@
+"""Small pieces of text that several commands print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the models take longer to import than most commands
+    from ..api.v1alpha1 import Progress, StageStatus
+
+
+def duration(seconds: float) -> str:
+    """``9s``, ``2m05s``, ``3h12m``, ``4d07h``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def time_taken(stage: StageStatus) -> str:
+    """How long a stage has taken up to now; "" when it has not begun."""
+    if stage.start_time is None:
+        return ""
+    return duration(((stage.completion_time or now()) - stage.start_time).total_seconds())
+
+
+def now() -> datetime:
+    """Aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def number(value: float) -> str:
+    """A metric or a loss, in four digits."""
+    return f"{value:.4g}"
+
+
+def progress_words(progress: Progress) -> list[str]:
+    """``epoch 3``, ``step 40/100``, ``loss 0.12``, ``ETA 9s``: what is known of it."""
+    words = []
+    if progress.epoch is not None:
+        words.append(f"epoch {progress.epoch}")
+    if progress.step is not None:
+        total = f"/{progress.total_steps}" if progress.total_steps is not None else ""
+        words.append(f"step {progress.step}{total}")
+    words += [f"{metric.name} {number(metric.value)}" for metric in progress.metrics[:4]]
+    if progress.eta_seconds is not None:
+        words.append(f"ETA {duration(progress.eta_seconds)}")
+    return words
+
+
+def done_words(stage: StageStatus) -> str:
+    """What a finished stage left behind, in a few words."""
+    out = stage.outputs
+    if out is None:
+        return ""
+    words = []
+    if out.rows:
+        words.append(f"{sum(out.rows.values())} rows")
+    if out.features is not None:
+        words.append(f"{out.features} features")
+    if out.epochs is not None:
+        words.append(f"{out.epochs} epochs")
+    if out.steps is not None:
+        words.append(f"{out.steps} steps")
+    if out.loss is not None:
+        words.append(f"loss {number(out.loss)}")
+    if out.validation_loss is not None:
+        words.append(f"validation loss {number(out.validation_loss)}")
+    return ", ".join(words)
+
+
+def dump(value: Any, form: str) -> str:
+    """An object as ``json`` or ``yaml``."""
+    if form == "json":
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as kubectl prints them."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def short(path: Path) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

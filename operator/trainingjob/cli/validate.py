@@ -1,0 +1,37 @@
+"""`trainingjob validate`: what the API server would say, without one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .errors import ManifestError
+from .exits import Exit
+from .job import check, jobs
+from .manifest import read
+
+
+def validate(args: argparse.Namespace) -> int:
+    """A line for each fault of each file, on stderr; 0 when there is none."""
+    faults = 0
+    for source in args.files:
+        try:
+            documents = read(source)
+        except ManifestError as error:
+            faults += _tell(str(error))
+            continue
+        found = list(jobs(documents))
+        if not found:
+            faults += _tell(f"{documents[0].source}: no TrainingJob in it")
+        for document in found:
+            job, lines = check(document)
+            for line in lines:
+                faults += _tell(line)
+            if job is not None:
+                sys.stdout.write(f"{document.source}: {job.metadata.name} is valid\n")
+    return Exit.INVALID if faults else Exit.SUCCEEDED
+
+
+def _tell(line: str) -> int:
+    sys.stderr.write(f"{line}\n")
+    return 1

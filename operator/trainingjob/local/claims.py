@@ -1,0 +1,63 @@
+"""Claims as folders: where ``pvc://NAME/…`` lies on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..api.v1alpha1 import TrainingJob
+from ..core import Settings, children
+from .errors import Refused
+
+
+def used_by(job: TrainingJob) -> list[str]:
+    """The claims that the job's pods mount."""
+    found: dict[str, None] = {}
+    for stage in children.stages(job):
+        for pod in children.pods(job, stage, 1, Settings()):
+            found |= dict.fromkeys(mounted_by(pod))
+    return list(found)
+
+
+def mounted_by(pod: Mapping[str, Any]) -> list[str]:
+    """The claims that one pod mounts."""
+    volumes = pod["spec"].get("volumes") or ()
+    sources = (volume.get("persistentVolumeClaim") for volume in volumes)
+    return [source["claimName"] for source in sources if source]
+
+
+def resolve(
+    names: Iterable[str], given: Mapping[str, Path], beside: Path, default: Path
+) -> dict[str, Path]:
+    """A folder for each claim: the one given, else one beside the manifest, else in the work
+    folder, where it is made.
+
+    Raises Refused when a given claim is not used or its folder does not exist.
+    """
+    names = list(names)
+    for name, folder in given.items():
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise Refused(f"--claim {name}: the manifest uses no claim {name} (it uses: {known})")
+        if not folder.is_dir():
+            raise Refused(f"--claim {name}={folder}: no such folder; create it first")
+    found: dict[str, Path] = {}
+    for name in names:
+        folder = given.get(name) or beside / name
+        if not folder.is_dir():
+            folder = default / name
+            folder.mkdir(parents=True, exist_ok=True)
+        found[name] = folder.resolve()
+    return found
+
+
+def link(folder: Path, claims: Mapping[str, Path]) -> None:
+    """Make ``folder`` show every claim under its name, as the mounts of a pod do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, target in claims.items():
+        place = folder / name
+        if place.is_symlink() and place.readlink() == target:
+            continue
+        place.unlink(missing_ok=True)
+        place.symlink_to(target, target_is_directory=True)

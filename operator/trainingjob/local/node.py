@@ -1,0 +1,127 @@
+"""What only a machine knows about a pod: paths, ports, and the command line that follows."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..api import payload as contract
+from ..core.names import LABEL_ATTEMPT, LABEL_STAGE
+from . import claims, environment
+from .files import write_text
+from .records import Record
+
+# Below the range from which Linux takes the ports of outgoing connections.
+_PORTS = range(20000, 32000)
+
+
+class ConfigError(Exception):
+    """A pod that cannot be configured, in a kubelet's words."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a pod's process is started."""
+
+    command: list[str]
+    env: dict[str, str]
+
+
+@dataclass
+class Node:
+    """The machine. ``ports`` by gang; ``on_port`` is told of a new one, to be stored."""
+
+    claims_dir: Path
+    claims: Mapping[str, Path]
+    config_maps: Mapping[str, Mapping[str, str]]
+    ports: dict[str, int]
+    on_port: Callable[[], None]
+
+    def launch(self, record: Record) -> Launch:
+        """The pod's command and environment. Raises ConfigError."""
+        container = record.container
+        declared = container.get("env") or []
+        asked = {item["name"]: item.get("value", "") for item in declared}
+        variables = environment.declared(declared, self._answers(record, asked))
+        command = [*(container.get("command") or ()), *(container.get("args") or ())]
+        if not command:
+            raise ConfigError("no command specified")
+        env = environment.of_node(os.environ)
+        env |= environment.of_gang(variables, len(os.sched_getaffinity(0)))
+        env |= variables
+        env[environment.MARKER] = record.uid
+        return Launch(environment.resolve(command, variables), env)
+
+    def _answers(self, record: Record, asked: Mapping[str, str]) -> dict[str, str]:
+        """The one table of what replaces the values that hold in a cluster."""
+        table: dict[str, Callable[[], str]] = {
+            contract.CLAIMS_DIR: lambda: self._claims(record),
+            contract.RESULT_FILE: lambda: str(record.termination),
+            contract.SPARK_MASTER: lambda: "local[*]",
+            contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
+            "MASTER_ADDR": lambda: "127.0.0.1",
+            "MASTER_PORT": lambda: str(self._port(record)),
+        }
+        return {name: answer() for name, answer in table.items() if name in asked}
+
+    def _claims(self, record: Record) -> str:
+        for name in claims.mounted_by(record.pod):
+            if name not in self.claims:
+                raise ConfigError(f'persistentvolumeclaim "{name}" not found')
+        claims.link(self.claims_dir, self.claims)
+        return str(self.claims_dir)
+
+    def _port(self, record: Record) -> int:
+        """The same for all pods of an attempt, and another for the next."""
+        labels = record.pod["metadata"]["labels"]
+        gang = f"{labels[LABEL_STAGE]}-{labels[LABEL_ATTEMPT]}"
+        if gang not in self.ports:
+            self.ports[gang] = free_port()
+            self.on_port()
+        return self.ports[gang]
+
+    def _mounted(self, record: Record, path: str) -> str:
+        """The file that a pod would see at ``path``, from the ConfigMap mounted there."""
+        spec = record.pod["spec"]
+        volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
+        for mount in record.container.get("volumeMounts") or ():
+            source = volumes.get(mount["name"], {}).get("configMap")
+            if source is None or not path.startswith(mount["mountPath"].rstrip("/") + "/"):
+                continue
+            inside = path[len(mount["mountPath"].rstrip("/")) + 1 :]
+            folder = record.folder / "volumes" / mount["name"]
+            self._write_config_map(source, folder)
+            return str(folder / inside)
+        raise ConfigError(f"nothing is mounted at {path}")
+
+    def _write_config_map(self, source: Mapping[str, Any], folder: Path) -> None:
+        data = self.config_maps.get(source["name"])
+        if data is None:
+            raise ConfigError(f'configmap "{source["name"]}" not found')
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in source["items"]:
+            if item["key"] not in data:
+                raise ConfigError(
+                    f'configmap "{source["name"]}" references non-existent config key: '
+                    f"{item['key']}"
+                )
+            write_text(folder / item["path"], data[item["key"]], durable=False)
+
+
+def free_port() -> int:
+    """A port on which nobody listens. Should somebody take it before it is used, the attempt
+    fails and the next one gets another."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - not a secret
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port

@@ -1,0 +1,140 @@
+"""Metrics of classification.
+
+All that follow from the confusion matrix come from scikit-learn's functions, which get each cell
+of the matrix once, weighted by its count: the same values as from the rows, whatever their number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import numpy as np
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    precision_recall_fscore_support,
+)
+
+from .columns import Classes
+from .judgement import Batch, Judgement
+from .scores import ScoreFile, area_under_roc
+
+# Larger matrices are for nobody's eyes.
+_LARGEST_MATRIX = 1000
+# How far the scores of a row may be from a sum of 1: files have rounded numbers.
+_SUM_TOLERANCE = 1e-3
+# scikit-learn's log_loss clips float64 probabilities here.
+_EPSILON = float(np.finfo(np.float64).eps)
+
+
+class Classification:
+    """Counts cells of the confusion matrix; scores go to ``score_file``, unless it is None."""
+
+    def __init__(self, classes: Classes, score_file: ScoreFile | None) -> None:
+        self._classes = classes
+        self._cells: Counter[int] = Counter()
+        self._score_file = score_file
+        self._log_loss = 0.0
+        self._no_scores = ""
+        self._no_probabilities = ""
+
+    def add(self, batch: Batch) -> None:
+        """Take some rows into account."""
+        size = len(self._classes)
+        cells, counts = np.unique(batch.truth * size + batch.predicted, return_counts=True)
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+            self._cells[cell] += count
+        if batch.scores is None:
+            self._no_scores = "there are no scores of the classes"
+            return
+        if self._score_file is not None:
+            # Of two classes, the scores of the second say all.
+            kept = batch.scores[:, 1:] if size == 2 else batch.scores
+            self._score_file.append(batch.truth, kept)
+        self._add_log_loss(batch.truth, batch.scores)
+
+    def judge(self) -> Judgement:
+        """The metrics of all rows so far."""
+        size = len(self._classes)
+        cells = np.array(sorted(self._cells))
+        counts = np.array([self._cells[cell] for cell in cells.tolist()], dtype=np.float64)
+        truth, predicted = cells // size, cells % size
+        judgement = Judgement()
+        metrics = judgement.metrics
+        with warnings.catch_warnings():
+            # Classes that are predicted but not there: known, and told in the table.
+            warnings.simplefilter("ignore", UserWarning)
+            metrics["accuracy"] = accuracy_score(truth, predicted, sample_weight=counts)
+            metrics["balanced_accuracy"] = balanced_accuracy_score(
+                truth, predicted, sample_weight=counts
+            )
+        for average in ("micro", "macro", "weighted"):
+            precision, recall, f1, _ = precision_recall_fscore_support(
+                truth, predicted, average=average, sample_weight=counts, zero_division=0
+            )
+            metrics[f"precision_{average}"] = precision
+            metrics[f"recall_{average}"] = recall
+            metrics[f"f1_{average}"] = f1
+        judgement.metrics = {name: float(value) for name, value in metrics.items()}
+        judgement.per_class = _per_class(truth, predicted, counts, size)
+        if size <= _LARGEST_MATRIX:
+            judgement.confusion = np.zeros((size, size), dtype=np.int64)
+            judgement.confusion[truth, predicted] = counts
+        self._judge_scores(judgement, [row["support"] or 0 for row in judgement.per_class])
+        return judgement
+
+    def _add_log_loss(self, truth: np.ndarray, scores: np.ndarray) -> None:
+        if self._no_probabilities:
+            return
+        if scores.min() < 0 or scores.max() > 1:
+            self._no_probabilities = "scores are not between 0 and 1"
+        elif np.abs(scores.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+            self._no_probabilities = "the scores of a row do not sum to 1"
+        else:
+            own = np.clip(scores[np.arange(len(truth)), truth], _EPSILON, 1 - _EPSILON)
+            self._log_loss -= float(np.log(own).sum())
+
+    def _judge_scores(self, judgement: Judgement, support: list[float]) -> None:
+        why = self._no_scores or self._no_probabilities
+        if why:
+            judgement.undefined["log_loss"] = why
+        else:
+            judgement.metrics["log_loss"] = self._log_loss / self._cells.total()
+        size = len(self._classes)
+        missing = [str(self._classes.values[i]) for i in range(size) if not support[i]]
+        if self._no_scores:
+            judgement.undefined["roc_auc"] = self._no_scores
+        elif missing:
+            judgement.undefined["roc_auc"] = (
+                f"the test split has no row of class {', '.join(missing[:5])}"
+            )
+        elif self._no_probabilities and size > 2:
+            # One against the rest compares rows with each other: scores need one scale.
+            judgement.undefined["roc_auc"] = self._no_probabilities
+        elif self._score_file is None:
+            judgement.undefined["roc_auc"] = "too many rows and classes to compute it unasked"
+        elif size == 2:
+            judgement.metrics["roc_auc"] = area_under_roc(*self._score_file.column(0, 1))
+        else:
+            areas = [area_under_roc(*self._score_file.column(i, i)) for i in range(size)]
+            judgement.metrics["roc_auc"] = float(np.mean(areas))
+
+
+def _per_class(
+    truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray, size: int
+) -> list[dict[str, float | None]]:
+    """A row a class; None where the denominator is zero."""
+    table = precision_recall_fscore_support(
+        truth,
+        predicted,
+        labels=np.arange(size),
+        average=None,
+        sample_weight=counts,
+        zero_division=np.nan,
+    )
+    names = ("precision", "recall", "f1", "support")
+    return [
+        {name: None if np.isnan(x) else float(x) for name, x in zip(names, row, strict=True)}
+        for row in np.stack(table, axis=1).tolist()
+    ]

@@ -1,0 +1,52 @@
+"""``evaluation/metrics.json``: everything that is known about the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from trainingjob.api.base import Model
+
+METRICS = "metrics.json"
+
+
+class ClassScores(Model):
+    """A class's row of the table; None where nothing was predicted or nothing is there."""
+
+    label: bool | int | float | str
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    support: int = Field(description="Rows of the class.")
+
+
+class MetricsFile(Model):
+    """The file's content."""
+
+    version: Literal[1] = 1
+    task: Literal["classification", "regression"]
+    samples: int = Field(description="Rows of the test split.")
+    metrics: dict[str, float]
+    undefined: dict[str, str] = Field(description="Metrics without a value, and why.")
+    classes: list[bool | int | float | str] | None = None
+    confusion_matrix: list[list[int]] | None = Field(
+        None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
+    )
+    per_class: list[ClassScores] | None = None
+    source: Literal["program", "builtIn", "predictions"] = Field(
+        description="What was judged: model.pt2, a built-in model or predictions.parquet."
+    )
+    model_uri: str
+    model_digest: str
+    dataset_uri: str
+    dataset_digest: str
+
+    def write(self, folder: Path) -> Path:
+        """Write ``metrics.json`` into ``folder``."""
+        path = folder / METRICS
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        return path

@@ -1,0 +1,112 @@
+"""Where predictions come from: a program, a built-in model, or a file of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import StageFailure
+from .columns import Classes
+from .judgement import Batch
+from .predictions import read_predictions
+from .split import Split
+
+Kind = Literal["program", "builtIn", "predictions"]
+
+# In order of precedence. What can be run on the test split here is believed before what somebody
+# says about it; a program before a built-in model because only user code leaves one.
+FILES: dict[Kind, tuple[str, ...]] = {
+    "program": ("model.pt2",),
+    "builtIn": ("config.json", "model.safetensors"),
+    "predictions": ("predictions.parquet",),
+}
+
+
+def find(folder: Path) -> Kind:
+    """What the model folder holds; raises StageFailure(ModelMissing)."""
+    for kind, names in FILES.items():
+        if all((folder / name).is_file() for name in names):
+            return kind
+    raise StageFailure(
+        "ModelMissing", f"there is neither model.pt2 nor predictions.parquet in {folder}"
+    )
+
+
+def predict(kind: Kind, folder: Path, split: Split) -> Iterator[Batch]:
+    """Predictions for every row of the split, in batches.
+
+    Raises StageFailure(ModelCorrupt, PredictionsInvalid, DatasetInvalid, FeatureNotNumeric,
+    FeatureHasNulls).
+    """
+    path = folder / FILES[kind][0]
+    if kind == "predictions":
+        yield from read_predictions(path, split)
+        return
+    run = _program(path, split) if kind == "program" else _built_in(folder, split)
+    classes = split.classes
+    for features, truth in split.examples():
+        yield _batch(path, truth, run(features), classes)
+
+
+def _program(path: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
+    # torch takes two seconds to import, which files of predictions do not need.
+    from .program import Program
+
+    return Program.load(path, len(split.manifest.features)).predict
+
+
+def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
+    from ..model import load_model
+
+    model = load_model(folder)
+    config, manifest = model.config, split.manifest
+    for what, ours, theirs in (
+        ("task", config.task, manifest.task),
+        ("label", config.label, manifest.label),
+        ("features", config.features, manifest.features),
+        ("classes", config.classes, manifest.classes),
+    ):
+        if ours != theirs:
+            raise StageFailure(
+                "ModelCorrupt",
+                f"{folder} was trained for other {what} than {split.folder} has: "
+                f"{ours!s:.80} instead of {theirs!s:.80}",
+            )
+    return lambda features: model.predict(features).double().numpy()
+
+
+def _batch(path: Path, truth: np.ndarray, output: np.ndarray, classes: Classes | None) -> Batch:
+    """Outputs float64 to predictions: logits [n, classes], or one logit or value a row, [n] or
+    [n, 1]."""
+    if output.ndim == 2 and output.shape[1] == 1:
+        output = output[:, 0]
+    if np.isnan(output).any() or (classes is None and np.isinf(output).any()):
+        raise StageFailure("ModelCorrupt", f"{path} predicts NaN or infinity")
+    if classes is None:
+        if output.ndim == 1:
+            return Batch(truth, output)
+        raise _wrong_shape(path, output, "[n] or [n, 1] values")
+    size = len(classes)
+    if output.ndim == 1 and size == 2:
+        # The logit of the second class against the first.
+        output = np.stack([np.zeros_like(output), output], axis=1)
+    if output.ndim != 2 or output.shape[1] != size:
+        one = ", or [n] or [n, 1] of the second class" if size == 2 else ""
+        raise _wrong_shape(path, output, f"[n, {size}] logits{one}")
+    return Batch(truth, output.argmax(axis=1), _softmax(output))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows to probabilities; infinite logits share the probability of their row."""
+    logits = np.clip(logits, -1e300, 1e300)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _wrong_shape(path: Path, output: np.ndarray, expected: str) -> StageFailure:
+    came = ", ".join(["n", *map(str, output.shape[1:])])
+    return StageFailure("ModelCorrupt", f"{path} gives [{came}], expected {expected}")

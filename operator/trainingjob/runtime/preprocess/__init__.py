@@ -1,0 +1,72 @@
+"""Stage 1: from raw files to a cleaned, split dataset.
+
+read -> script -> steps (rows are divided before the first that learns) -> checks -> write. The
+engines give the same rows, types, values and order; see ``frame.py`` for the seam between them.
+"""
+
+from __future__ import annotations
+
+from trainingjob.api.payload import PreprocessPayload, StageResult
+from trainingjob.api.v1alpha1.status import Outputs
+
+from .. import storage
+from ..progress import Reporter
+from . import script
+from .checks import check, choose_columns
+from .frame import Engine
+from .read import read
+from .split import split
+from .steps import run_steps
+from .write import write
+
+
+def run(payload: PreprocessPayload) -> StageResult:
+    """Run the stage; raises StageFailure."""
+    reporter = Reporter()
+    try:
+        return _run(payload, reporter)
+    finally:
+        reporter.close()
+
+
+def _run(payload: PreprocessPayload, reporter: Reporter) -> StageResult:
+    task, target = payload.task, storage.resolve(payload.output)
+    with open_engine(payload) as engine:
+        reporter.report(0.05)
+        frame = read(engine, payload.input)
+        reporter.report(0.3)
+        if payload.script is not None:
+            frame = script.run(engine, frame, payload)
+        frame, pipeline = run_steps(
+            engine,
+            frame,
+            payload.steps,
+            task.label,
+            lambda frame, where: split(engine, frame, payload.split, task, where),
+            lambda share: reporter.report(0.35 + 0.3 * share),
+        )
+        frame = choose_columns(engine, frame, task)
+        summary = check(engine, frame, task, payload.split, payload.numeric_features)
+        reporter.report(0.7)
+        manifest = write(engine, frame, task, summary, pipeline, target)
+        reporter.report(1.0)
+    return StageResult(
+        outputs=Outputs(
+            uri=payload.output,
+            digest=manifest.digest,
+            rows=dict(summary.rows),
+            features=len(manifest.features),
+            classes=None if manifest.classes is None else len(manifest.classes),
+        )
+    )
+
+
+def open_engine(payload: PreprocessPayload) -> Engine:
+    """The engine of the manifest; only the one in use is imported."""
+    if payload.engine == "pandas":
+        from .engine_pandas import PandasEngine
+
+        return PandasEngine()
+    from .engine_spark import SparkEngine
+
+    return SparkEngine(payload.spark_conf)

@@ -1,0 +1,157 @@
+"""What must hold for a dataset before it is written: so that training does not find out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.preprocess import Split
+
+from ..artefacts import SplitName
+from ..errors import StageFailure
+from .dialect import Value
+from .frame import SPLIT, SPLIT_NUMBER, Engine, Frame
+from .names import column_not_found, listed
+
+# More values than this are not classes but a quantity, or a name for each row.
+MAX_CLASSES = 10_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was counted: rows of each split, and the classes, sorted."""
+
+    rows: dict[SplitName, int]
+    classes: list[bool | int | str] | None
+
+
+def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
+    """Only the label and, when they are listed, the features, in that order.
+
+    Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
+    if task.label not in frame.columns:
+        raise StageFailure(
+            "LabelMissing",
+            f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
+        )
+    if task.features is None:
+        if len(frame.columns) == 1:
+            raise StageFailure("NoFeatures", f"there is no column besides the label {task.label}")
+        return frame
+    for name in task.features:
+        if name not in frame.columns:
+            raise column_not_found("task.features", name, list(frame.columns))
+    kinds = {name: frame.columns[name] for name in [*task.features, task.label]}
+    names = [engine.dialect.ident(name) for name in kinds]
+    query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
+    return Frame(engine.view(query), kinds, frame.is_split)
+
+
+def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool) -> Summary:
+    """Count the rows, nulls and classes of every split in one query, and judge them.
+
+    ``numeric``: features must be numbers without nulls. Raises StageFailure with the reasons of
+    the label, the features and the splits."""
+    features = [name for name in frame.columns if name != task.label]
+    if numeric:
+        _check_types(frame, features)
+    _check_label_type(frame, task)
+    by_class = task.type == "classification"
+    label = engine.dialect.ident(task.label)
+    counted = features if numeric else []
+    counts = ", ".join(
+        ["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)]
+    )
+    if by_class:
+        query = f"SELECT {SPLIT}, {label}, {label}, {counts} FROM {frame.view} GROUP BY 1, 2, 3"
+        query += f" LIMIT {4 * MAX_CLASSES}"
+    else:
+        query = (
+            f"SELECT {SPLIT}, min({label}), max({label}), {counts}, count({label}) "
+            f"FROM {frame.view} GROUP BY 1"
+        )
+    groups = engine.rows(query)
+    rows = {name: _total(groups, number, 3) for name, number in SPLIT_NUMBER.items()}
+    summary = {name: rows[name] for name in ("train", "validation", "test")}
+    _check_splits(summary, split)  # type: ignore[arg-type]
+    total = sum(rows.values())
+    nulls = (
+        sum(group[3] for group in groups if group[1] is None)
+        if by_class
+        else total - sum(group[-1] for group in groups)
+    )
+    if nulls:
+        raise StageFailure(
+            "LabelHasNulls", f"the label {task.label} is null in {nulls} of {total} rows"
+        )
+    for index, name in enumerate(counted):
+        missing = total - sum(group[4 + index] for group in groups)
+        if missing:
+            raise StageFailure(
+                "FeatureHasNulls", f"column {name} is null in {missing} of {total} rows"
+            )
+    classes = _check_classes(groups, task, summary) if by_class else None  # type: ignore[arg-type]
+    if not by_class and min(g[1] for g in groups) == max(g[2] for g in groups):
+        raise StageFailure("LabelConstant", f"the label {task.label} is {groups[0][1]} in every row")
+    return Summary(summary, classes)  # type: ignore[arg-type]
+
+
+def _total(groups: list[tuple[Any, ...]], split: int, column: int) -> int:
+    return sum(group[column] for group in groups if group[0] == split)
+
+
+def _check_types(frame: Frame, features: list[str]) -> None:
+    wrong = [f"{n} ({frame.columns[n]})" for n in features if frame.columns[n] in ("string", "date", "timestamp")]
+    if wrong:
+        raise StageFailure(
+            "FeatureNotNumeric", f"the built-in model takes numbers only, not {listed(wrong)}"
+        )
+
+
+def _check_label_type(frame: Frame, task: Task) -> None:
+    kind = frame.columns[task.label]
+    if task.type == "regression" and kind not in ("bigint", "double"):
+        raise StageFailure(
+            "LabelInvalid", f"the label {task.label} is a {kind}; regression needs a number"
+        )
+    if task.type == "classification" and kind in ("date", "timestamp"):
+        raise StageFailure("LabelInvalid", f"the label {task.label} is a {kind}, not a class")
+
+
+def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
+    if not sum(rows.values()):
+        raise StageFailure("NoRowsLeft", "no row is left after the last step")
+    for name, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
+        if share and not rows[name]:  # type: ignore[index]
+            raise StageFailure(
+                "SplitEmpty", f"the {name} split has no rows; there are {sum(rows.values())} in all"
+            )
+
+
+def _check_classes(
+    groups: list[tuple[Any, ...]], task: Task, rows: dict[SplitName, int]
+) -> list[bool | int | str]:
+    members: dict[int, set[Value]] = {}
+    for number, label, *_ in groups:
+        members.setdefault(number, set()).add(label)
+    classes: list[Any] = sorted(set().union(*members.values()))
+    for value in classes:
+        if isinstance(value, float) and not value.is_integer():
+            raise StageFailure(
+                "LabelInvalid", f"the label {task.label} has the value {value}, which is no class"
+            )
+    if len(classes) > MAX_CLASSES:
+        raise StageFailure(
+            "LabelInvalid",
+            f"the label {task.label} has more than {MAX_CLASSES} different values: it is no class",
+        )
+    if len(classes) == 1:
+        raise StageFailure("LabelConstant", f"the label {task.label} is {classes[0]} in every row")
+    for name, number in SPLIT_NUMBER.items():
+        missing = [str(value) for value in classes if value not in members.get(number, set())]
+        if rows[name] and missing:
+            raise StageFailure(
+                "ClassMissing", f"the {name} split has no row of class {listed(missing)}"
+            )
+    return classes

@@ -1,0 +1,300 @@
+"""How the SQL of the two engines differs: quoting, literals, names, casts."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from datetime import date, datetime
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType
+
+Value = bool | int | float | str | date | datetime
+
+LARGEST_DOUBLE = 1.7976931348623157e308
+
+# What text must look like to be read as a value of another type, after blanks around it are cut.
+# Days and months are checked by the cast itself.
+_INTEGER = r"[+-]?[0-9]+"
+_DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+_TIMESTAMP = rf"{_DATE}[T ]{_TIME}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
+
+
+class Dialect(ABC):
+    """SQL text for one engine.
+
+    Every double that the engines hold is a finite number or null, and never -0.0: the one rule
+    that keeps comparisons, hashes and statistics the same in both (see ``finite``).
+    """
+
+    name: str
+
+    @abstractmethod
+    def ident(self, name: str) -> str:
+        """A column or view name."""
+
+    @abstractmethod
+    def text(self, value: str) -> str:
+        """A string literal."""
+
+    @abstractmethod
+    def double(self, value: float) -> str:
+        """A double literal."""
+
+    @abstractmethod
+    def matches(self, expr: str, pattern: str) -> str:
+        """Whether the whole of a text matches a regular expression (the part of the syntax that
+        RE2 and Java share)."""
+
+    @abstractmethod
+    def type_name(self, kind: ColumnType) -> str:
+        """The engine's name of a type."""
+
+    @abstractmethod
+    def parse_timestamp(self, expr: str) -> str:
+        """A checked text to a timestamp."""
+
+    @abstractmethod
+    def looks_double(self, expr: str) -> str:
+        """Whether a text that the engine can cast is written as a decimal number."""
+
+    @abstractmethod
+    def double_to_text(self, expr: str) -> str:
+        """Java's Double.toString: 1.0, 0.001, 1.0E10."""
+
+    @abstractmethod
+    def checked(self, operator: str, left: str, right: str) -> str:
+        """``+``, ``-`` or ``*`` of bigints; null when it overflows."""
+
+    @abstractmethod
+    def whole_division(self, left: str, right: str) -> str:
+        """Bigints divided, towards zero; null for a divisor of 0."""
+
+    @abstractmethod
+    def remainder(self, left: str, right: str) -> str:
+        """What division leaves, with the sign of ``left``; ``right`` is not 0."""
+
+    @abstractmethod
+    def epoch_seconds(self, expr: str) -> str:
+        """Seconds from 1970 to a timestamp, as a bigint, rounded down."""
+
+    @abstractmethod
+    def from_epoch_seconds(self, expr: str) -> str:
+        """A timestamp so many seconds (double) after 1970; null when out of range."""
+
+    def literal(self, value: Value | None, kind: ColumnType) -> str:
+        """A literal of a type."""
+        if value is None:
+            return f"CAST(NULL AS {self.type_name(kind)})"
+        if kind == "double":
+            return self.double(float(value))  # type: ignore[arg-type]
+        if kind == "string":
+            return self.text(str(value))
+        if kind == "boolean":
+            return "TRUE" if value else "FALSE"
+        if kind == "bigint":
+            # The smallest bigint has no literal: its digits alone are one too large.
+            return f"CAST({self.text(str(int(value)))} AS BIGINT)"  # type: ignore[arg-type]
+        return f"CAST({self.text(str(value))} AS {self.type_name(kind)})"
+
+    def finite(self, expr: str) -> str:
+        """NaN and infinities to null, -0.0 to 0.0."""
+        return (
+            f"CASE WHEN abs({expr}) <= {self.double(LARGEST_DOUBLE)} "
+            f"THEN {expr} + {self.double(0.0)} END"
+        )
+
+    def is_text_of(self, kind: ColumnType, expr: str) -> str:
+        """Whether a text, blanks around it cut, is written as a value of a type."""
+        if kind == "boolean":
+            return f"lower({expr}) IN ('true', 'false')"
+        if kind == "bigint":
+            # Formatting the number again is faster than a regular expression, and is enough
+            # for nearly all numbers; the rest is like 007 or +1.
+            number = f"try_cast({expr} AS BIGINT)"
+            again = f"CAST({number} AS {self.type_name('string')})"
+            return (
+                f"{number} IS NOT NULL AND ({again} = {expr} "
+                f"OR (NOT contains({expr}, '.') AND {self.matches(expr, _INTEGER)}))"
+            )
+        if kind == "double":
+            return f"try_cast({expr} AS DOUBLE) IS NOT NULL AND {self.looks_double(expr)}"
+        if kind == "date":
+            return (
+                f"length({expr}) = 10 AND {self.matches(expr, _DATE)} AND {expr} >= '0001' "
+                f"AND try_cast({expr} AS DATE) IS NOT NULL"
+            )
+        if kind == "timestamp":
+            return (
+                f"length({expr}) >= 16 AND {self.matches(expr, _TIMESTAMP)} AND {expr} >= '0001' "
+                f"AND try_cast(substring({expr}, 1, 10) AS DATE) IS NOT NULL"
+            )
+        return "TRUE"
+
+    def parse(self, kind: ColumnType, expr: str, *, checked: bool = False) -> str:
+        """A text to a type, blanks around it cut; null when it is not written as one.
+
+        ``checked``: every text is known to be, or is one of NaN and infinity."""
+        if kind == "string":
+            return expr
+        expr = f"trim({expr})"
+        if kind == "boolean":
+            return f"CASE lower({expr}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+        if kind == "timestamp":
+            whole_day, moment = self.is_text_of("date", expr), self.is_text_of("timestamp", expr)
+            return self.parse_timestamp(
+                f"CASE WHEN {whole_day} THEN {expr} || ' 00:00' WHEN {moment} THEN {expr} END"
+            )
+        value = f"try_cast({expr} AS {self.type_name(kind)})"
+        if kind == "double":
+            value = self.finite(value)
+        return value if checked else f"CASE WHEN {self.is_text_of(kind, expr)} THEN {value} END"
+
+    def cast(self, expr: str, source: ColumnType, target: ColumnType) -> str:
+        """A value of one type as another; null when it does not fit."""
+        if source == target:
+            return expr
+        if source == "string":
+            return self.parse(target, expr)
+        if target == "string":
+            if source == "double":
+                return self.double_to_text(expr)
+            return f"CAST({expr} AS {self.type_name('string')})"
+        pair = (source, target)
+        if pair in (("boolean", "bigint"), ("bigint", "double"), ("date", "timestamp")):
+            return f"CAST({expr} AS {self.type_name(target)})"
+        if pair == ("boolean", "double"):
+            return f"CAST(CAST({expr} AS BIGINT) AS DOUBLE)"
+        if target == "boolean" and source in ("bigint", "double"):
+            return f"({expr} <> 0)"
+        if pair == ("double", "bigint"):
+            limit = self.double(2.0**63)
+            whole = f"CASE WHEN {expr} < 0 THEN ceil({expr}) ELSE floor({expr}) END"
+            return (
+                f"CASE WHEN {expr} >= -{limit} AND {expr} < {limit} THEN CAST({whole} AS BIGINT) END"
+            )
+        if pair == ("timestamp", "date"):
+            return f"CAST({expr} AS DATE)"
+        if pair == ("timestamp", "bigint"):
+            return self.epoch_seconds(expr)
+        if pair in (("bigint", "timestamp"), ("double", "timestamp")):
+            return self.from_epoch_seconds(expr)
+        # No meaning: a boolean as a date, a date as a number.
+        return f"CAST(NULL AS {self.type_name(target)})"
+
+
+def quote_with(mark: str, name: str) -> str:
+    """An identifier between marks, marks inside it doubled: the one place that does so."""
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+class DuckDbDialect(Dialect):
+    """DuckDB. Timestamps are naive there and mean UTC; the file says so again."""
+
+    name = "pandas"
+
+    def ident(self, name: str) -> str:
+        return quote_with('"', name)
+
+    def text(self, value: str) -> str:
+        return quote_with("'", value)
+
+    def double(self, value: float) -> str:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not a number")
+        return f"CAST('{value!r}' AS DOUBLE)"
+
+    def matches(self, expr: str, pattern: str) -> str:
+        return f"regexp_full_match({expr}, {self.text(pattern)}, 's')"
+
+    def type_name(self, kind: ColumnType) -> str:
+        return "VARCHAR" if kind == "string" else kind.upper()
+
+    def parse_timestamp(self, expr: str) -> str:
+        # Naive timestamps ignore an offset in the text; the session's time zone is UTC.
+        return f"CAST(try_cast({expr} AS TIMESTAMPTZ) AS TIMESTAMP)"
+
+    def looks_double(self, expr: str) -> str:
+        # DuckDB also takes 1_000, inf and nan.
+        return (
+            f"NOT contains({expr}, '_') AND "
+            f"(isfinite(try_cast({expr} AS DOUBLE)) OR {self.matches(expr, _DOUBLE)})"
+        )
+
+    def double_to_text(self, expr: str) -> str:
+        return f"java_double({expr})"
+
+    def checked(self, operator: str, left: str, right: str) -> str:
+        return f"TRY({left} {operator} {right})"
+
+    def whole_division(self, left: str, right: str) -> str:
+        return f"TRY({left} // nullif({right}, 0))"
+
+    def remainder(self, left: str, right: str) -> str:
+        return f"TRY({left} % {right})"
+
+    def epoch_seconds(self, expr: str) -> str:
+        return f"CAST(floor(epoch_us({expr}) / 1000000) AS BIGINT)"
+
+    def from_epoch_seconds(self, expr: str) -> str:
+        micros = f"trunc({expr} * 1000000)"
+        return f"CASE WHEN abs({expr}) < 200000000000 THEN make_timestamp(CAST({micros} AS BIGINT)) END"
+
+
+class SparkDialect(Dialect):
+    """Spark SQL with ANSI mode off, session time zone UTC."""
+
+    name = "spark"
+
+    def ident(self, name: str) -> str:
+        return quote_with("`", name)
+
+    def text(self, value: str) -> str:
+        return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
+
+    def double(self, value: float) -> str:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not a number")
+        return f"{value!r}D" if value >= 0 else f"({value!r}D)"
+
+    def matches(self, expr: str, pattern: str) -> str:
+        whole = rf"(?s)\A(?:{pattern})\z"
+        return f"rlike({expr}, {self.text(whole)})"
+
+    def type_name(self, kind: ColumnType) -> str:
+        return kind.upper()
+
+    def parse_timestamp(self, expr: str) -> str:
+        return f"try_cast({expr} AS TIMESTAMP)"
+
+    def looks_double(self, expr: str) -> str:
+        # Java also takes 1.5f, 1d, 0x1p3, NaN, Infinity and control characters around it.
+        return (
+            f"substring({expr}, -1, 1) BETWEEN '.' AND '9' AND substring({expr}, 1, 1) "
+            f"BETWEEN '+' AND '9' AND NOT contains(lower({expr}), 'x')"
+        )
+
+    def double_to_text(self, expr: str) -> str:
+        return f"CAST({expr} AS STRING)"
+
+    def checked(self, operator: str, left: str, right: str) -> str:
+        function = {"+": "try_add", "-": "try_subtract", "*": "try_multiply"}[operator]
+        return f"{function}({left}, {right})"
+
+    def whole_division(self, left: str, right: str) -> str:
+        return f"({left} div {right})"
+
+    def remainder(self, left: str, right: str) -> str:
+        return f"({left} % {right})"
+
+    def epoch_seconds(self, expr: str) -> str:
+        return f"CAST({expr} AS BIGINT)"
+
+    def from_epoch_seconds(self, expr: str) -> str:
+        return f"CASE WHEN abs({expr}) < 200000000000 THEN CAST({expr} AS TIMESTAMP) END"
+
+
+DUCKDB = DuckDbDialect()
+SPARK = SparkDialect()

@@ -1,0 +1,243 @@
+"""The engine `pandas`: one process, DuckDB underneath, pandas at the user's script.
+
+DuckDB uses every core, spills to disk when memory runs short, and shares columns with numpy and
+pandas through Arrow.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+
+from ..artefacts import SplitName
+from ..errors import StageFailure, from_os_error
+from .dialect import DUCKDB, Value
+from .frame import HASH, HIDDEN, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, QuotaOf
+from .layout import file_bits, file_of_hash
+from .names import one_line
+from .rowhash import hash_rows
+from .source import Source
+
+_ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+# DuckDB's types to ours; DECIMAL is handled beside them.
+_TYPES: dict[str, ColumnType] = {
+    "BOOLEAN": "boolean",
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"), "bigint"),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER"), "bigint"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "double"),
+    "VARCHAR": "string",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+}
+# Rows hashed at a time: the numbers in work fit the processor's cache.
+_BATCH_ROWS = 65_536
+# Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
+_LONGEST_LINE = 16 * 2**20
+
+
+class PandasEngine:
+    """Runs SQL over views in DuckDB."""
+
+    dialect = DUCKDB
+    runs_spark_sql = False
+
+    def __init__(self) -> None:
+        self._views = 0
+
+    def __enter__(self) -> Self:
+        self._spill = tempfile.mkdtemp(prefix="trainingjob-")
+        self._db = duckdb.connect(
+            config={
+                "temp_directory": self._spill,
+                "threads": len(os.sched_getaffinity(0)),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "preserve_insertion_order": False,
+            }
+        )
+        self._db.execute("SET TimeZone = 'UTC'")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    def view(self, sql: str) -> str:
+        name = self._new_name()
+        with _failures():
+            self._db.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+        return name
+
+    def read_csv(
+        self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
+    ) -> str:
+        columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
+        files = ", ".join(DUCKDB.text(path) for path in source.paths)
+        quote = DUCKDB.text(options.quote)
+        return self.view(
+            f"SELECT *, FALSE AS suspicious FROM read_csv([{files}], columns = {{{columns}}}, "
+            f"auto_detect = false, header = {options.header}, "
+            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"max_line_size = {_LONGEST_LINE}, buffer_size = {2 * _LONGEST_LINE})"
+        )
+
+    def columns_of(self, view: str) -> dict[str, ColumnType | None]:
+        with _failures():
+            found = self._db.execute(f"DESCRIBE {view}").fetchall()
+        return {row[0]: "double" if row[1].startswith("DECIMAL") else _TYPES.get(row[1]) for row in found}
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with _failures():
+            return self._db.execute(sql).fetchall()
+
+    def keep(self, frame: Frame) -> Frame:
+        name = self._new_name()
+        with _failures():
+            self._db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {frame.view}")
+        return Frame(name, frame.columns, frame.is_split)
+
+    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+        arrays = [
+            pa.array([row[index] for row in rows], type=_ARROW_TYPES[kind])
+            for index, kind in enumerate(columns.values())
+        ]
+        name = self._new_name()
+        self._db.register(name, pa.table(arrays, names=list(columns)))
+        return name
+
+    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
+        return " UNION ALL ".join(
+            f"SELECT {index} AS i, {DUCKDB.ident(name)} AS v FROM {frame.view} "
+            f"WHERE {where} AND {DUCKDB.ident(name)} IS NOT NULL"
+            for index, name in enumerate(columns)
+        )
+
+    def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
+        # A negative share counts from the largest value.
+        shares = ", ".join(
+            f"quantile_disc({DUCKDB.ident(name)}, 0.5), quantile_disc({DUCKDB.ident(name)}, -0.5)"
+            for name in columns
+        )
+        (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
+        return list(zip(row[0::2], row[1::2], strict=True))
+
+    def hashed(self, frame: Frame, seed: int) -> str:
+        table = self._arrow(frame)
+        return self._register(table.append_column(HASH, pa.array(_hash(table, seed))))
+
+    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
+        table = self._arrow(frame)
+        hashes = _hash(table, seed)
+        split = np.full(len(hashes), SPLIT_NUMBER["train"], dtype=np.int8)
+        for members in _classes(table, by, np.argsort(hashes)):
+            counts = quota(len(members))
+            held_out = counts.test + counts.validation
+            split[members[: counts.test]] = SPLIT_NUMBER["test"]
+            split[members[counts.test : held_out]] = SPLIT_NUMBER["validation"]
+        table = table.append_column(SPLIT, pa.array(split)).append_column(HASH, pa.array(hashes))
+        # Rows that lie in order let the files be cut out of the table without reading all of it.
+        view = self._register(table)
+        ordered = self.keep(
+            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, is_split=True)
+        )
+        self._db.unregister(view)
+        return ordered
+
+    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
+        count = f"SELECT count(*) FROM {frame.view}"
+        bits = file_bits(self.rows(count)[0][0])
+        file_index = file_of_hash(bits)
+        found = self.rows(
+            f"SELECT DISTINCT {SPLIT}, {file_index} AS file FROM {frame.view} ORDER BY ALL"
+        )
+        columns = ", ".join(_stored(name, kind) for name, kind in frame.columns.items())
+        files: dict[SplitName, list[Path]] = {}
+        for split, number in SPLIT_NUMBER.items():
+            (folder / split).mkdir(exist_ok=True)
+            indices = [index for owner, index in found if owner == number]
+            files[split] = [folder / split / f"part-{i:05}.parquet" for i in range(len(indices))]
+            for path, index in zip(files[split], indices, strict=True):
+                with _failures():
+                    self._db.execute(
+                        f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
+                        f"{file_index} = {index} ORDER BY {HASH}) TO {DUCKDB.text(str(path))} "
+                        f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+                    )
+        return files
+
+    def _new_name(self) -> str:
+        self._views += 1
+        return f"frame_{self._views}"
+
+    def _arrow(self, frame: Frame) -> pa.Table:
+        names = ", ".join(DUCKDB.ident(name) for name in frame.columns)
+        with _failures():
+            return self._db.sql(f"SELECT {names} FROM {frame.view}").to_arrow_table(_BATCH_ROWS)
+
+    def _register(self, table: pa.Table) -> str:
+        name = self._new_name()
+        self._db.register(name, table)
+        return name
+
+
+def _hash(table: pa.Table, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    batches = [hash_rows(batch, seed) for batch in table.to_batches(_BATCH_ROWS)]
+    return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
+
+
+def _classes(
+    table: pa.Table, by: str | None, order: np.ndarray[Any, Any]
+) -> Iterator[np.ndarray[Any, Any]]:
+    """The rows' indices in ``order``, for each value of column ``by``."""
+    if by is None:
+        yield order
+        return
+    encoded = table.column(by).combine_chunks().dictionary_encode(null_encoding="encode")
+    codes = np.asarray(encoded.indices)[order]
+    by_class = order[np.argsort(codes, kind="stable")]
+    ends = np.cumsum(np.bincount(codes, minlength=1))
+    yield from np.split(by_class, ends[:-1])
+
+
+def _stored(name: str, kind: ColumnType) -> str:
+    """A column as the file has it: timestamps say that they are UTC."""
+    quoted = DUCKDB.ident(name)
+    return f"CAST({quoted} AS TIMESTAMPTZ) AS {quoted}" if kind == "timestamp" else quoted
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn DuckDB's errors into StageFailures."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise StageFailure("OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}") from error
+    except duckdb.IOException as error:
+        reason = "DiskFull" if "No space left" in str(error) else "StorageFailed"
+        raise StageFailure(reason, one_line(error)) from error
+    except duckdb.Error as error:
+        raise StageFailure("StepFailed", one_line(error)) from error

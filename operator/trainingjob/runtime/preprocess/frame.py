@@ -1,0 +1,139 @@
+"""Tables, and what an engine must be able to do with them.
+
+Shared code decides and writes SQL over named views; the engines only run it. Both see the same
+six column types and the same text, spelled by their dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+
+from ..artefacts import SplitName
+from .dialect import Dialect, Value
+from .source import Source
+
+# Columns that rows carry from the split on, invisible to the user's steps: a hash of the content
+# that the row had then (its place in the order of rows), and its split's number.
+HASH = "__trainingjob_hash"
+SPLIT = "__trainingjob_split"
+HIDDEN = (SPLIT, HASH)
+
+# The number of a split: rows with the smallest hashes are held out.
+SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
+TRAIN = SPLIT_NUMBER["train"]
+
+NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
+
+# Upper bound of rows in a file, as long as there are at most MAX_FILES_BITS bits of files.
+ROWS_PER_FILE = 250_000
+MAX_FILE_BITS = 12
+ROW_GROUP_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A view of the engine and the user's columns in it; with hidden ones once it is split."""
+
+    view: str
+    columns: Mapping[str, ColumnType]
+    is_split: bool = False
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The hidden columns that are there."""
+        return HIDDEN if self.is_split else ()
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many rows of a group go to each held-out split."""
+
+    test: int
+    validation: int
+
+
+QuotaOf = Callable[[int], Quota]
+
+
+class Engine(Protocol):
+    """Runs SQL over views. Failures are raised as StageFailure."""
+
+    dialect: Dialect
+    runs_spark_sql: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def view(self, sql: str) -> str:
+        """A new view of a query, not yet run; returns its name."""
+        ...
+
+    def read_csv(
+        self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
+    ) -> str:
+        """A view of the fields as text, c0, c1, …, and ``suspicious``: whether the row may have
+        been read wrongly because it has a line break inside a field, is not UTF-8, or has another
+        number of fields. With ``line_breaks`` the former are read rightly at any cost.
+
+        May raise StageFailure(InputMalformed, InputNotUtf8) now or when the view is used."""
+        ...
+
+    def read_parquet(self, source: Source) -> Frame:
+        """Raises StageFailure(InputUnreadable, InputMalformed)."""
+        ...
+
+    def columns_of(self, view: str) -> dict[str, ColumnType | None]:
+        """Names and types; None for a type outside of ours."""
+        ...
+
+    def normalise(self, view: str, what: str) -> Frame:
+        """The view with every column as one of our types, NaN as null.
+
+        Raises StageFailure(StepFailed) when a column's type has no counterpart."""
+        ...
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The result of a query whose size is bounded."""
+        ...
+
+    def keep(self, frame: Frame) -> Frame:
+        """The frame computed once, because several queries over it follow."""
+        ...
+
+    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+        """A view of rows that the driver holds: a lookup table."""
+        ...
+
+    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
+        """A query for (i, v): the non-null values v of the i-th of columns of one type."""
+        ...
+
+    def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
+        """The two middle values of each numeric column (one value twice when their number is
+        odd; nulls do not count; None when there are none)."""
+        ...
+
+    def hashed(self, frame: Frame, seed: int) -> str:
+        """A view with HASH beside the columns."""
+        ...
+
+    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
+        """Divide the rows by rank of their hash, in the whole or in each class of column ``by``,
+        and keep the result."""
+        ...
+
+    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
+        """Write each split's rows, ordered by hash, to ``folder/<split>/part-NNNNN.parquet``."""
+        ...

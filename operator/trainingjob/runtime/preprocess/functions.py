@@ -1,0 +1,191 @@
+"""Functions of Spark SQL that both engines have, with one meaning: the table.
+
+A function is here only if a test has shown that both engines give the same for a wide table of
+values (tests/local/preprocess/test_expressions.py). ``{0}`` is the first argument, already of the
+type that ``takes`` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType
+
+# What an argument may be. "number": bigint or double, as it is. "any": as it is. Others: that
+# type, to which Spark converts the argument unasked (whole numbers to double, text to a date).
+Argument = Literal["number", "any"] | ColumnType
+# "same": the type of the first argument.
+Result = Literal["same"] | ColumnType
+
+
+@dataclass(frozen=True)
+class Function:
+    """How to call a function in each engine."""
+
+    takes: tuple[Argument, ...]
+    gives: Result
+    spark: str
+    duckdb: str
+    # Arguments that must be written out in the expression (whole numbers not below zero).
+    literal: tuple[int, ...] = ()
+
+
+def _both(takes: tuple[Argument, ...], gives: Result, sql: str) -> Function:
+    return Function(takes, gives, sql, sql)
+
+
+def _part(name: str, duckdb: str = "", *, of: ColumnType = "date") -> Function:
+    """A field of a date or timestamp as a whole number."""
+    return Function(
+        (of,),
+        "bigint",
+        f"CAST({name}({{0}}) AS BIGINT)",
+        f"CAST({duckdb or name + '({0})'} AS BIGINT)",
+    )
+
+
+def _math(spark: str, duckdb: str = "") -> Function:
+    """A function of a double; the engine `pandas` has Java's (see fdlibm.py)."""
+    return Function(("double",), "double", f"{spark}({{0}})", duckdb or f"java_{spark}({{0}})")
+
+
+_WHOLE = "CASE WHEN abs({0}) < 9223372036854775808 THEN CAST(%s({0}) AS BIGINT) END"
+
+FUNCTIONS: dict[str, tuple[Function, ...]] = {
+    # --- numbers -----------------------------------------------------------------------
+    "abs": (
+        Function(("bigint",), "bigint", "abs({0})", "TRY(abs({0}))"),
+        _both(("double",), "double", "abs({0})"),
+    ),
+    "sign": (Function(("double",), "double", "sign({0})", "CAST(sign({0}) AS DOUBLE)"),),
+    "ceil": (_both(("bigint",), "bigint", "{0}"), _both(("double",), "bigint", _WHOLE % "ceil")),
+    "floor": (_both(("bigint",), "bigint", "{0}"), _both(("double",), "bigint", _WHOLE % "floor")),
+    "round": (
+        _both(("bigint",), "bigint", "{0}"),
+        Function(("double",), "double", "round({0}, 0)", "java_round({0}, 0)"),
+        Function(
+            ("double", "bigint"),
+            "double",
+            "round({0}, {1})",
+            "java_round({0}, {1})",
+            literal=(1,),
+        ),
+    ),
+    "sqrt": (_math("sqrt", "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"),),
+    "exp": (_math("exp"),),
+    "ln": (_math("ln"),),
+    "log10": (_math("log10"),),
+    "log1p": (_math("log1p"),),
+    "expm1": (_math("expm1"),),
+    "pow": (
+        Function(("double", "double"), "double", "pow({0}, {1})", "java_pow({0}, {1})"),
+    ),
+    "isnan": (Function(("double",), "boolean", "isnan({0})", "coalesce(isnan({0}), FALSE)"),),
+    # --- text --------------------------------------------------------------------------
+    "length": (_part("length", of="string"),),
+    "upper": (Function(("string",), "string", "upper({0})", "java_upper({0})"),),
+    "lower": (Function(("string",), "string", "lower({0})", "java_lower({0})"),),
+    "trim": (_both(("string",), "string", "trim({0})"),),
+    "ltrim": (_both(("string",), "string", "ltrim({0})"),),
+    "rtrim": (_both(("string",), "string", "rtrim({0})"),),
+    "left": (_both(("string", "bigint"), "string", "left({0}, {1})"),),
+    "right": (_both(("string", "bigint"), "string", "right({0}, {1})"),),
+    "substring": (
+        Function(
+            ("string", "bigint"),
+            "string",
+            "substring({0}, {1})",
+            "substring({0}, greatest({1}, 1))",
+            literal=(1,),
+        ),
+        Function(
+            ("string", "bigint", "bigint"),
+            "string",
+            "substring({0}, {1}, {2})",
+            "substring({0}, greatest({1}, 1), {2})",
+            literal=(1, 2),
+        ),
+    ),
+    "instr": (
+        Function(("string", "string"), "bigint", "CAST(instr({0}, {1}) AS BIGINT)", "instr({0}, {1})"),
+    ),
+    "replace": (_both(("string", "string", "string"), "string", "replace({0}, {1}, {2})"),),
+    "contains": (_both(("string", "string"), "boolean", "contains({0}, {1})"),),
+    "startswith": (
+        Function(("string", "string"), "boolean", "startswith({0}, {1})", "starts_with({0}, {1})"),
+    ),
+    "endswith": (
+        Function(("string", "string"), "boolean", "endswith({0}, {1})", "ends_with({0}, {1})"),
+    ),
+    "repeat": (_both(("string", "bigint"), "string", "repeat({0}, {1})"),),
+    "md5": (_both(("string",), "string", "md5({0})"),),
+    # --- dates and timestamps ------------------------------------------------------------
+    "year": (_part("year"),),
+    "quarter": (_part("quarter"),),
+    "month": (_part("month"),),
+    "day": (_part("day"),),
+    "dayofyear": (_part("dayofyear"),),
+    "dayofweek": (_part("dayofweek", "dayofweek({0}) + 1"),),  # from Sunday = 1
+    "weekday": (_part("weekday", "isodow({0}) - 1"),),  # from Monday = 0
+    "weekofyear": (_part("weekofyear"),),
+    "hour": (_part("hour", of="timestamp"),),
+    "minute": (_part("minute", of="timestamp"),),
+    "second": (_part("second", of="timestamp"),),
+    "last_day": (_both(("date",), "date", "last_day({0})"),),
+    "date_add": (
+        Function(
+            ("date", "bigint"),
+            "date",
+            "date_add({0}, CAST({1} AS INT))",
+            "{0} + CAST({1} AS INTEGER)",
+        ),
+    ),
+    "date_sub": (
+        Function(
+            ("date", "bigint"),
+            "date",
+            "date_sub({0}, CAST({1} AS INT))",
+            "{0} - CAST({1} AS INTEGER)",
+        ),
+    ),
+    "datediff": (
+        Function(
+            ("date", "date"), "bigint", "CAST(datediff({0}, {1}) AS BIGINT)", "date_diff('day', {1}, {0})"
+        ),
+    ),
+    "unix_timestamp": (
+        Function(
+            ("timestamp",),
+            "bigint",
+            "unix_timestamp({0})",
+            "CAST(floor(epoch_us({0}) / 1000000) AS BIGINT)",
+        ),
+    ),
+    "to_date": (_both(("date",), "date", "{0}"),),
+    "to_timestamp": (_both(("timestamp",), "timestamp", "{0}"),),
+}
+
+# Other names of the same.
+ALIASES: dict[str, str] = {
+    "ceiling": "ceil",
+    "signum": "sign",
+    "power": "pow",
+    "log": "ln",  # of one argument
+    "char_length": "length",
+    "character_length": "length",
+    "len": "length",
+    "ucase": "upper",
+    "lcase": "lower",
+    "substr": "substring",
+    "dayofmonth": "day",
+    "dateadd": "date_add",
+    "date_diff": "datediff",
+    "date": "to_date",
+    "timestamp": "to_timestamp",
+}
+
+# They would give another result at every run, and with it another split.
+UNSTABLE = frozenset(
+    ("rand", "random", "randn", "uuid", "shuffle", "monotonically_increasing_id", "spark_partition_id")
+)

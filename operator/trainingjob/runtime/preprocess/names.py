@@ -1,0 +1,45 @@
+"""Words for messages about columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from ..errors import StageFailure
+
+_SHOWN = 20
+
+
+def listed(names: Collection[str]) -> str:
+    """``a, b, c``, cut when there are many."""
+    shown = ", ".join(list(names)[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+
+
+def column_not_found(where: str, name: str, columns: Collection[str]) -> StageFailure:
+    """``where`` reads like "step 3 (drop)"."""
+    near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
+    hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
+    return StageFailure(
+        "ColumnNotFound",
+        f"{where}: there is no column {name}{hint} (columns: {listed(columns)})",
+    )
+
+
+def refuse_duplicates(where: str, names: Sequence[str]) -> None:
+    """SQL does not tell names apart that differ only in case: raises StageFailure for them."""
+    counts = Counter(name.lower() for name in names)
+    same = [name for name in names if counts[name.lower()] > 1]
+    if not same:
+        return
+    pair = [name for name in same if name.lower() == same[0].lower()]
+    how = "appears twice" if pair[0] == pair[1] else f"and {pair[1]} differ only in case"
+    raise StageFailure("DuplicateColumns", f"{where}: column {pair[0]} {how}")
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """The first line of an engine's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[:limit] + " …"

@@ -1,0 +1,108 @@
+"""Spark's xxhash64 over Arrow data: the hash of a row, the same in both engines.
+
+A column's hash is xxhash64(value) with Spark's seed 42, and 42 for null; the row's is xxhash64 of
+the columns' hashes in the order of their names, and of the user's seed. Equal rows have equal
+hashes, and who gets which does not depend on the order of rows or columns.
+https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.java.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType
+
+from .dialect import SPARK
+from .frame import HASH
+
+_SEED = 42
+_P1 = np.uint64(0x9E3779B185EBCA87)
+_P2 = np.uint64(0xC2B2AE3D27D4EB4F)
+_P3 = np.uint64(0x165667B19E3779F9)
+_P4 = np.uint64(0x85EBCA77C2B2AE63)
+_P5 = np.uint64(0x27D4EB2F165667C5)
+
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def spark_expression(columns: Mapping[str, ColumnType], seed: int) -> str:
+    """The hash in Spark SQL."""
+    hashes = [f"xxhash64({SPARK.ident(name)})" for name in sorted(columns)]
+    return f"xxhash64({', '.join([*hashes, SPARK.literal(seed, 'bigint')])}) AS {HASH}"
+
+
+def hash_rows(batch: pa.RecordBatch, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The hash of every row of a batch of our column types."""
+    rows = np.full(batch.num_rows, _SEED, dtype=np.uint64)
+    for name in sorted(batch.schema.names):
+        rows = _hash_long(_hash_column(batch.column(name)), rows)
+    rows = _hash_long(np.uint64(seed), rows)
+    return rows.view(np.int64)
+
+
+def _hash_column(column: pa.Array) -> Hashes:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _hash_strings(column)
+    nulls = np.asarray(column.is_null()) if column.null_count else None
+    if pa.types.is_boolean(kind):
+        hashes = _hash_int(np.asarray(column.fill_null(False)).astype(np.uint64))
+    elif pa.types.is_date32(kind):
+        days = np.asarray(column.view(pa.int32()).fill_null(0)).view(np.uint32)
+        hashes = _hash_int(days.astype(np.uint64))
+    elif pa.types.is_float64(kind):
+        # A double is never -0.0 or NaN here: their bits would need care.
+        hashes = _hash_long(np.asarray(column.fill_null(0.0)).view(np.uint64), np.uint64(_SEED))
+    else:
+        longs = np.asarray(column.view(pa.int64()).fill_null(0)).view(np.uint64)
+        hashes = _hash_long(longs, np.uint64(_SEED))
+    if nulls is not None:
+        hashes[nulls] = _SEED
+    return hashes
+
+
+def _hash_strings(column: pa.Array) -> Hashes:
+    # Each distinct text once: most text columns are categories.
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    digest = xxhash.xxh64_intdigest
+    hashes = np.array(
+        [_SEED if text is None else digest(text, _SEED) for text in _texts(encoded.dictionary)],
+        dtype=np.uint64,
+    )
+    return hashes[np.asarray(encoded.indices)] if len(hashes) else np.empty(0, dtype=np.uint64)
+
+
+def _texts(values: pa.Array) -> list[bytes | None]:
+    return values.cast(pa.large_binary()).to_pylist()
+
+
+def _hash_long(value: Any, seed: Any) -> Hashes:
+    with np.errstate(over="ignore"):
+        result = seed + (_P5 + np.uint64(8))
+        result = result ^ (_rotate(value * _P2, 31) * _P1)
+        return _finish(_rotate(result, 27) * _P1 + _P4)
+
+
+def _hash_int(value: Hashes) -> Hashes:
+    """``value``: 32 bits, zero-extended."""
+    with np.errstate(over="ignore"):
+        result = (np.uint64(_SEED) + _P5 + np.uint64(4)) ^ (value * _P1)
+        return _finish(_rotate(result, 23) * _P2 + _P3)
+
+
+def _rotate(value: Any, bits: int) -> Any:
+    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
+
+
+def _finish(value: Any) -> Any:
+    value = value ^ (value >> np.uint64(33))
+    value = value * _P2
+    value = value ^ (value >> np.uint64(29))
+    value = value * _P3
+    return value ^ (value >> np.uint64(32))

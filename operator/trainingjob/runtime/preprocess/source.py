@@ -1,0 +1,163 @@
+"""The input: which files, how they are written, and what is wrong with them."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import glob
+import gzip
+import io
+import itertools
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from trainingjob.api.v1alpha1.preprocess import CsvOptions, Input
+
+from .. import storage
+from ..errors import StageFailure
+
+# Packed formats that people bring and that only one of the engines could read, or none.
+_UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+
+# Records that the first guess of the types comes from.
+_SAMPLE_RECORDS = 1000
+
+csv.field_size_limit(sys.maxsize)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that hold the input, in the order of their names."""
+
+    uri: str
+    files: list[Path]
+
+    @property
+    def paths(self) -> list[str]:
+        """The same as text."""
+        return [str(file) for file in self.files]
+
+
+def find(source: Input) -> Source:
+    """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""
+    path = storage.resolve(source.uri)
+    if path.exists():
+        found = [path] if path.is_file() else sorted(_files_below(path))
+    else:
+        matches = sorted(Path(match) for match in glob.glob(str(path)))
+        found = [file for match in matches for file in ([match] if match.is_file() else sorted(_files_below(match)))]
+    if not found:
+        what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
+        raise StageFailure("InputNotFound", f"{source.uri}: {what}")
+    for file in found:
+        if file.suffix.lower() in _UNKNOWN_PACKING:
+            raise StageFailure("InputUnreadable", f"{file}: only .gz is unpacked")
+        if path.is_dir() and any("=" in part for part in file.parent.relative_to(path).parts):
+            raise StageFailure(
+                "InputUnreadable",
+                f"{file}: folders named KEY=VALUE (a partitioned table) are not supported; "
+                "name one of them with a glob, or write the table without partitions",
+            )
+        with readable(file):
+            os.close(os.open(file, os.O_RDONLY))
+    if not any(file.stat().st_size for file in found):
+        raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
+    return Source(source.uri, [file for file in found if file.stat().st_size])
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder tree, without those that Hadoop and editors hide."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        yield from (Path(root) / name for name in names if not name.startswith((".", "_")))
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Turn errors of reading ``file`` into StageFailures."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise StageFailure("InputNotUtf8", f"{file} is not UTF-8 (at byte {error.start})") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise StageFailure("InputUnreadable", f"{file} is not a whole gzip file: {error}") from error
+    except OSError as error:
+        raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+    """A file for reading, unpacked."""
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns, the same in every file, and the first records of the first file.
+
+    Raises StageFailure(InputEmpty, InputMalformed, InputNotUtf8)."""
+    names: list[str] | None = None
+    sample: list[list[str]] = []
+    for file in source.files:
+        with readable(file), open_bytes(file) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            records = (row for row in _records(text, options) if row)
+            first = next(records, None)
+            if first is None:
+                continue
+            if names is None:
+                sample = list(itertools.islice(records, _SAMPLE_RECORDS))
+        found = (
+            [name.strip() or f"c{index}" for index, name in enumerate(first)]
+            if options.header
+            else [f"c{index}" for index in range(len(first))]
+        )
+        if any("\n" in name or "\r" in name for name in found):
+            raise StageFailure("InputMalformed", f"{file}, line 1: a column's name has a line break")
+        if names is not None and names != found:
+            raise StageFailure(
+                "InputMalformed", f"{file} has other columns than {source.files[0]}: {', '.join(found)[:200]}"
+            )
+        names = found
+    if names is None:
+        raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
+    return names, [record for record in sample if len(record) == len(names)]
+
+
+def explain_csv(source: Source, options: CsvOptions, width: int) -> None:
+    """Read every file as a person would and raise StageFailure for the first line that is wrong:
+    for the message only, when an engine has found that something is."""
+    for file in source.files:
+        with readable(file), open_bytes(file) as stream:
+            _check_utf8(file, stream)
+        with readable(file), open_bytes(file) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            reader = _records(text, options)
+            line = 1
+            try:
+                for row in reader:
+                    if row and len(row) != width:
+                        raise StageFailure(
+                            "InputMalformed",
+                            f"{file}, line {line}: {len(row)} fields instead of {width}",
+                        )
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                raise StageFailure("InputMalformed", f"{file}, line {line}: {error}") from error
+
+
+def _records(text: IO[str], options: CsvOptions) -> Any:
+    return csv.reader(text, delimiter=options.delimiter, quotechar=options.quote, strict=True)
+
+
+def _check_utf8(file: Path, stream: IO[bytes]) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for number, line in enumerate(stream, 1):
+        try:
+            decoder.decode(line)
+        except UnicodeDecodeError as error:
+            raise StageFailure("InputNotUtf8", f"{file}, line {number}: not UTF-8") from error

@@ -1,0 +1,37 @@
+"""The user's SQL as the engine runs it: written anew, or as it stands where only Spark has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import StageFailure
+from .expressions import Typed, Unportable, compile_expression
+
+if TYPE_CHECKING:
+    from .frame import Frame
+    from .steps.step import Where
+
+
+def expression(where: Where, text: str, frame: Frame) -> Typed:
+    """A scalar expression over the frame's columns.
+
+    Raises StageFailure(ExpressionInvalid, ColumnNotFound)."""
+    engine = where.engine
+    try:
+        return compile_expression(text, frame.columns, where.dialect, where.text)
+    except Unportable as part:
+        if not engine.runs_spark_sql:
+            raise refusal(where, part) from part
+    with where.errors():
+        view = engine.view(f"SELECT ({text}) AS value FROM {frame.view}")
+    kind = engine.columns_of(view)["value"]
+    if kind is None:
+        raise where.failure(f"{text} gives a type that a dataset cannot hold", "ExpressionInvalid")
+    value = f"CAST(({text}) AS {where.dialect.type_name(kind)})"
+    return Typed(where.dialect.finite(value) if kind == "double" else value, kind)
+
+
+def refusal(where: Where, part: Unportable) -> StageFailure:
+    """What engine pandas says to an expression that only Spark can run."""
+    message = str(part) if part.is_error else f"{part} is not available in engine pandas: use engine spark"
+    return where.failure(message, "ExpressionInvalid")

@@ -1,0 +1,52 @@
+"""Steps that change which columns there are, or what they hold."""
+
+from __future__ import annotations
+
+from trainingjob.api.v1alpha1.preprocess import Cast, Drop, Rename, Select, WithColumn
+
+from ..frame import Frame
+from ..names import refuse_duplicates
+from ..sqltext import expression
+from .step import Fitted, Where
+
+
+def select(spec: Select, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Keep these columns, in this order."""
+    where.require(frame, spec.columns)
+    same = where.unchanged(frame)
+    return where.project(frame, {name: same[name] for name in spec.columns}), {}
+
+
+def drop(spec: Drop, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Drop columns."""
+    where.require(frame, spec.columns)
+    kept = {k: v for k, v in where.unchanged(frame).items() if k not in spec.columns}
+    if not kept:
+        raise where.failure("no column is left", "NoFeatures")
+    return where.project(frame, kept), {}
+
+
+def rename(spec: Rename, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Rename columns, all at once."""
+    where.require(frame, spec.columns)
+    names = [spec.columns.get(name, name) for name in frame.columns]
+    refuse_duplicates(where.text, names)
+    return where.project(frame, dict(zip(names, where.unchanged(frame).values(), strict=True))), {}
+
+
+def cast(spec: Cast, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Change types; a value that does not fit becomes null."""
+    where.require(frame, spec.columns)
+    changed = {
+        name: (where.dialect.cast(where.dialect.ident(name), frame.columns[name], kind), kind)
+        for name, kind in spec.columns.items()
+    }
+    return where.replace(frame, changed), {}
+
+
+def with_column(spec: WithColumn, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Add or replace a column."""
+    value = expression(where, spec.expr, frame)
+    kind = "string" if value.kind == "null" else value.kind
+    sql = where.dialect.literal(None, kind) if value.kind == "null" else value.sql
+    return where.replace(frame, {spec.name: (sql, kind)}), {}

@@ -1,0 +1,59 @@
+"""Steps that drop rows. Once rows are divided, each split is looked at by itself."""
+
+from __future__ import annotations
+
+from trainingjob.api.v1alpha1.preprocess import DropDuplicates, DropNa, Filter
+
+from ..frame import HASH, SPLIT, Frame
+from ..sqltext import expression
+from .step import Fitted, Where
+
+
+def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Keep one row of those that are equal: with ``subset`` the one with the smallest hash of
+    its whole content, for rows have no order of their own."""
+    names = [where.dialect.ident(name) for name in frame.columns]
+    listed = ", ".join(names)
+    if spec.subset is None:
+        query = (
+            f"SELECT {listed}, {SPLIT}, min({HASH}) AS {HASH} FROM {frame.view} "
+            f"GROUP BY {listed}, {SPLIT}"
+            if frame.is_split
+            else f"SELECT DISTINCT {listed} FROM {frame.view}"
+        )
+        return Frame(where.engine.view(query), frame.columns, frame.is_split), {}
+    where.require(frame, spec.subset)
+    source = frame.view if frame.is_split else where.engine.hashed(frame, 0)
+    keys = [where.dialect.ident(name) for name in spec.subset]
+    keys += [SPLIT] if frame.is_split else []
+    kept = ", ".join([*names, *frame.hidden])
+    query = (
+        f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(keys)} "
+        f"ORDER BY {HASH}) AS trainingjob_place FROM {source}) AS t WHERE trainingjob_place = 1"
+    )
+    return Frame(where.engine.view(query), frame.columns, frame.is_split), {}
+
+
+def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Drop rows with nulls."""
+    names = spec.subset or list(frame.columns)
+    where.require(frame, names)
+    tests = [f"{where.dialect.ident(name)} IS NOT NULL" for name in dict.fromkeys(names)]
+    if spec.thresh is not None:
+        present = " + ".join(f"CASE WHEN {test} THEN 1 ELSE 0 END" for test in tests)
+        condition = f"{present} >= {spec.thresh}"
+    else:
+        condition = (" OR " if spec.how == "all" else " AND ").join(tests)
+    return where.project(frame, where.unchanged(frame), where=condition), {}
+
+
+def filter_rows(spec: Filter, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
+    """Keep rows for which a condition holds."""
+    condition = expression(where, spec.where, frame)
+    if condition.kind == "null":
+        return where.project(frame, where.unchanged(frame), where="FALSE"), {}
+    if condition.kind != "boolean":
+        raise where.failure(
+            f"{spec.where} is a {condition.kind}, not a condition", "ExpressionInvalid"
+        )
+    return where.project(frame, where.unchanged(frame), where=condition.sql), {}

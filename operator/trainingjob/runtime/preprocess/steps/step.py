@@ -1,0 +1,85 @@
+"""What all steps share: where they are, and how they write a new view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from trainingjob.api.v1alpha1.preprocess import ColumnType
+
+from ...errors import StageFailure
+from ..dialect import Dialect
+from ..frame import SPLIT, TRAIN, Engine, Frame
+from ..names import column_not_found, refuse_duplicates
+
+# What a step learned from the training split: JSON for the dataset's manifest.
+Fitted = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Where:
+    """The step at work. ``text`` begins its messages: "step 3 (scale)"."""
+
+    engine: Engine
+    label: str
+    text: str
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the engine spells SQL."""
+        return self.engine.dialect
+
+    def require(self, frame: Frame, names: Iterable[str]) -> None:
+        """Raises StageFailure(ColumnNotFound) for the first name that is no column."""
+        for name in names:
+            if name not in frame.columns:
+                raise column_not_found(self.text, name, list(frame.columns))
+
+    def failure(self, message: str, reason: str = "StepFailed") -> StageFailure:
+        """A failure of this step."""
+        return StageFailure(reason, f"{self.text}: {message}")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Put the step's name before the messages of the engine's failures."""
+        try:
+            yield
+        except StageFailure as failure:
+            if failure.message.startswith(self.text):
+                raise
+            raise self.failure(failure.message, failure.reason) from failure
+
+    def project(
+        self,
+        frame: Frame,
+        columns: Mapping[str, tuple[str, ColumnType]],
+        *,
+        source: str | None = None,
+        where: str = "",
+    ) -> Frame:
+        """A frame with these columns, each an SQL expression and its type; hidden ones stay.
+
+        ``source`` replaces the frame's view in FROM, for joins."""
+        refuse_duplicates(self.text, list(columns))
+        selected = [f"{sql} AS {self.dialect.ident(name)}" for name, (sql, _) in columns.items()]
+        query = f"SELECT {', '.join([*selected, *frame.hidden])} FROM {source or frame.view}"
+        if where:
+            query += f" WHERE {where}"
+        kinds = {name: kind for name, (_, kind) in columns.items()}
+        return Frame(self.engine.view(query), kinds, frame.is_split)
+
+    def replace(self, frame: Frame, changed: Mapping[str, tuple[str, ColumnType]]) -> Frame:
+        """The frame with some columns computed anew, in their places, or added at the end."""
+        return self.project(frame, {**self.unchanged(frame), **changed})
+
+    def unchanged(self, frame: Frame) -> dict[str, tuple[str, ColumnType]]:
+        """Every column as it is."""
+        return {name: (self.dialect.ident(name), kind) for name, kind in frame.columns.items()}
+
+    @property
+    def train(self) -> str:
+        """The condition for rows of the training split."""
+        return f"{SPLIT} = {TRAIN}"
+

@@ -1,0 +1,55 @@
+"""The dataset folder: files with their digests, and the manifest written last."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from trainingjob.api.v1alpha1.job import Task
+
+from .. import storage
+from ..artefacts import SPLITS, DataFile, DatasetManifest, SplitInfo
+from ..errors import storage_errors
+from .checks import Summary
+from .frame import Engine, Frame
+
+
+def write(
+    engine: Engine,
+    frame: Frame,
+    task: Task,
+    summary: Summary,
+    pipeline: list[dict[str, Any]],
+    target: Path,
+) -> DatasetManifest:
+    """Write the dataset aside, then put it in place of what was there."""
+    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
+        files = engine.write(frame, folder)
+        with ThreadPoolExecutor() as pool:
+            infos = {
+                name: SplitInfo(rows=summary.rows[name], files=list(pool.map(_describe, files[name])))
+                for name in SPLITS
+            }
+        manifest = DatasetManifest(
+            label=task.label,
+            task=task.type,
+            features=[name for name in frame.columns if name != task.label],
+            columns=dict(frame.columns),
+            classes=summary.classes,
+            splits=infos,
+            pipeline=pipeline,
+        )
+        manifest.write(folder)
+    return manifest
+
+
+def _describe(path: Path) -> DataFile:
+    return DataFile(
+        name=path.name,
+        rows=pq.read_metadata(path).num_rows,
+        bytes=path.stat().st_size,
+        sha256=storage.sha256(path),
+    )

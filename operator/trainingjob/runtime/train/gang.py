@@ -1,0 +1,168 @@
+"""The processes that train together, as torch.distributed connects them."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import StageFailure
+
+# Pods of a gang start minutes apart while images are pulled. The operator ends earlier what can
+# never succeed; this is for gangs without an operator that watches.
+RENDEZVOUS_SECONDS = float(os.environ.get("TRAININGJOB_RENDEZVOUS_SECONDS", 600))
+# The others wait so long while rank 0 writes to a slow storage. A dead peer is noticed at once.
+COLLECTIVE_SECONDS = 600
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the gang's address is this machine's own: then every rank is on it."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands in the gang."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Place:
+        """From torch's own variables, which the launcher sets."""
+        return cls(
+            rank=int(env["RANK"]),
+            world=int(env["WORLD_SIZE"]),
+            local_rank=int(env["LOCAL_RANK"]),
+            local_world=int(env["LOCAL_WORLD_SIZE"]),
+            address=env.get("MASTER_ADDR", "127.0.0.1"),
+            port=int(env.get("MASTER_PORT", "29500")),
+        )
+
+    def device(self) -> torch.device:
+        """A GPU of this rank's own; the CPU when there are not enough for all ranks here."""
+        # Nodes that are processes of one machine share its GPUs.
+        index, here = self.local_rank, self.local_world
+        if self.world > 1 and is_loopback(self.address):
+            index, here = self.rank, self.world
+        if torch.cuda.is_available() and here <= torch.cuda.device_count():
+            return torch.device("cuda", index)
+        return torch.device("cpu")
+
+
+class Gang:
+    """Collectives. A gang of one needs no connections: there they do nothing.
+
+    Every method raises StageFailure(PeerLost) when another rank is gone.
+    """
+
+    def __init__(self, place: Place, device: torch.device) -> None:
+        """Meet the other ranks; raises StageFailure(RendezvousFailed)."""
+        self.rank, self.world = place.rank, place.world
+        self._device = device
+        if self.world == 1:
+            return
+        where = f"{place.address}:{place.port}"
+        try:
+            store = dist.TCPStore(
+                place.address,
+                place.port,
+                place.world,
+                place.rank == 0,
+                timedelta(seconds=RENDEZVOUS_SECONDS),
+                master_listen_fd=_listen(place) if place.rank == 0 else None,
+            )
+            dist.init_process_group(
+                "gloo" if device.type == "cpu" else "nccl",
+                store=store,
+                rank=place.rank,
+                world_size=place.world,
+                timeout=timedelta(seconds=COLLECTIVE_SECONDS),
+                device_id=None if device.type == "cpu" else device,
+            )
+            # NCCL connects at the first collective.
+            dist.all_reduce(torch.zeros(1, device=device))
+        except (RuntimeError, OSError) as error:
+            raise StageFailure(
+                "RendezvousFailed",
+                f"rank {self.rank} of {self.world} could not meet the others at {where}: "
+                f"{first_line(error)}",
+            ) from error
+
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Sum over the ranks, in place; every rank ends with the same bits."""
+        if self.world > 1:
+            try:
+                dist.all_reduce(tensor)
+            except RuntimeError as error:
+                raise self._peer_lost(error) from error
+
+    def broadcast(self, tensor: Tensor) -> None:
+        """Rank 0's values, in place."""
+        if self.world > 1:
+            try:
+                dist.broadcast(tensor, 0)
+            except RuntimeError as error:
+                raise self._peer_lost(error) from error
+
+    def broadcast_json(self, value: Any) -> Any:
+        """Rank 0's JSON value. (torch's broadcast_object_list would unpickle.)"""
+        if self.world == 1:
+            return value
+        data = bytearray(json.dumps(value).encode())
+        length = torch.tensor([len(data)], device=self._device)
+        self.broadcast(length)
+        text = torch.zeros(int(length), dtype=torch.uint8)
+        if self.rank == 0:
+            text = torch.frombuffer(data, dtype=torch.uint8)
+        text = text.to(self._device)
+        self.broadcast(text)
+        return json.loads(bytes(text.cpu().numpy()))
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.all_reduce(torch.zeros(1, device=self._device))
+
+    def leave(self) -> None:
+        """Close the connections, when nobody needs them any more."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+    def _peer_lost(self, error: RuntimeError) -> StageFailure:
+        if isinstance(error, torch.OutOfMemoryError):
+            return StageFailure("OutOfMemory", first_line(error))
+        return StageFailure(
+            "PeerLost", f"rank {self.rank} lost the connection to the others: {first_line(error)}"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without torch's native stack."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _listen(place: Place) -> int | None:
+    """A listening socket for the store, on loopback alone when that is where the ranks are.
+
+    The store asks nobody for a password; by itself it listens on every interface.
+    """
+    if not is_loopback(place.address):
+        return None
+    server = socket.create_server((place.address, place.port))
+    return server.detach()

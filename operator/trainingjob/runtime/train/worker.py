@@ -1,0 +1,206 @@
+"""One process of a built-in model's gang: ``python -m trainingjob.runtime.train.worker``.
+
+Its launcher sets torch's variables (RANK, WORLD_SIZE, ...) and reads what it tells (reports.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
+from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.train import Mlp
+
+from ..artefacts import DatasetManifest
+from ..errors import StageFailure, from_os_error, storage_errors
+from ..model import ModelConfig, save_model
+from ..storage import resolve, write_aside
+from . import reports
+from .checkpoints import Checkpoints
+from .data import Columns, Split
+from .gang import Gang, Place, first_line
+from .log import log
+from .loop import Trained, Trainer
+from .output import digest_of_folder
+
+HISTORY = "history.json"
+# 128 + SIGTERM, as a shell tells it.
+STOPPED = 143
+
+
+def main() -> int:
+    """Train as the payload in the environment says; 0 when all is done and told."""
+    folder, rank = Path(os.environ[reports.REPORTS_DIR]), int(os.environ["RANK"])
+    try:
+        result = work(TrainPayload.model_validate_json(os.environ[STAGE_PAYLOAD]))
+    except BaseException as error:
+        failure = as_failure(error)
+        if failure.reason == "InternalError":
+            traceback.print_exc()
+        sys.stderr.write(f"rank {rank}: {failure.reason}: {failure.message}\n")
+        reports.tell_failure(folder, rank, failure)
+        return STOPPED if failure.reason == "Disrupted" else 1
+    reports.tell_done(folder, rank, result)
+    return 0
+
+
+def work(payload: TrainPayload) -> StageResult | None:
+    """Load, train, save. Rank 0 returns the stage's result."""
+    place = Place.from_env(os.environ)
+    device = place.device()
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(threads)
+    pa.set_cpu_count(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs, and finds nothing
+
+    # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
+    folder = resolve(payload.dataset)
+    manifest = DatasetManifest.read(folder)
+    columns = Columns.of(manifest, payload.task)
+    batch = payload.batch_size or 32
+    training = Split(folder, manifest, "train", columns, batch, device)
+    validation = Split(folder, manifest, "validation", columns, batch, device)
+    if training.rows == 0:
+        raise StageFailure("SplitEmpty", "the dataset's train split is empty")
+    if payload.early_stopping is not None and validation.rows == 0:
+        raise StageFailure("SplitEmpty", "earlyStopping needs a validation split, which is empty")
+    if payload.task.type == "regression":
+        columns = columns.standardised(*training.target_statistics())
+        training.columns = validation.columns = columns
+    config = ModelConfig(
+        task=payload.task.type,
+        label=columns.label,
+        features=columns.features,
+        classes=columns.classes,
+        mlp=(payload.model and payload.model.mlp) or Mlp(),
+        target_mean=columns.mean,
+        target_std=columns.std,
+        dataset_digest=manifest.digest,
+        pipeline=manifest.pipeline,
+    )
+    bf16 = payload.precision == "bf16" or (
+        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+
+    gang = Gang(place, device)
+    stop = StopRequest()
+    if gang.rank == 0:
+        log(
+            f"training on {device_name(device, gang.world, bf16)}: {training.rows} rows, "
+            f"{len(columns.features)} features, {training.steps} steps an epoch, "
+            f"{gang.world} processes of {threads} threads"
+        )
+    trainer = Trainer(
+        payload,
+        config,
+        training,
+        validation,
+        gang,
+        device,
+        bf16=bf16,
+        checkpoints=_checkpoints(payload, config, training) if gang.rank == 0 else None,
+        stopping=stop.requested,
+    )
+    trained = trainer.run()
+    result = None
+    if gang.rank == 0:
+        result = save(payload, config, trained, device_name(device, gang.world, bf16))
+    gang.barrier()  # the model is complete
+    gang.leave()
+    return result
+
+
+class StopRequest:
+    """SIGTERM, from now on, asks for a checkpoint. Until now it ends the process at once: there
+    is nothing to save, and the others may not have come yet."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def requested(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._requested
+
+    def _note(self, *_: object) -> None:
+        self._requested = True
+
+
+def save(payload: TrainPayload, config: ModelConfig, trained: Trained, device: str) -> StageResult:
+    """Write the model; raises StageFailure(DiskFull) and the like."""
+    target = resolve(payload.model_uri)
+    with storage_errors("write the model"):
+        with write_aside(target) as folder:
+            save_model(folder, config, trained.weights)
+            (folder / HISTORY).write_text(json.dumps(trained.history, indent=1) + "\n")
+        digest = digest_of_folder(target)
+    return StageResult(
+        outputs=Outputs(
+            uri=payload.model_uri,
+            digest=digest,
+            features=len(config.features),
+            classes=len(config.classes) if config.classes else None,
+            steps=trained.steps,
+            epochs=trained.epochs,
+            loss=trained.loss,
+            validation_loss=trained.validation_loss,
+            device=device,
+        )
+    )
+
+
+def _checkpoints(payload: TrainPayload, config: ModelConfig, training: Split) -> Checkpoints:
+    """With what a resumed run must have in common with the one that saved."""
+    chosen = payload.to_dict()
+    names = ("model", "optimizer", "schedule", "earlyStopping", "epochs", "batchSize", "precision")
+    fingerprint = {name: chosen.get(name) for name in (*names, "seed")}
+    fingerprint |= {
+        "dataset": config.dataset_digest,
+        "task": config.task,
+        "features": config.features,
+        "rows in a window": training.window_rows,
+    }
+    folder = resolve(payload.checkpoints)
+    return Checkpoints(folder, payload.checkpoint, payload.job.uid, fingerprint)
+
+
+def device_name(device: torch.device, world: int, bf16: bool) -> str:
+    """Like "cpu" or "NVIDIA H100 x2, bf16"."""
+    name = "cpu"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device) + (f" x{world}" if world > 1 else "")
+    return f"{name}, bf16" if bf16 else name
+
+
+def as_failure(error: BaseException) -> StageFailure:
+    """Whatever was raised, as a failure of the stage."""
+    if isinstance(error, StageFailure):
+        return error
+    # The CPU allocator has no type of its own for it.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
+        error
+    ):
+        return StageFailure("OutOfMemory", f"training ran out of memory: {first_line(error)}")
+    if isinstance(error, OSError):
+        return from_os_error(error, "train")
+    return StageFailure("InternalError", f"{type(error).__name__}: {first_line(error)}")
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is written. Taking torch down takes time, and gloo's threads sometimes abort in it.
+    os._exit(code)

@@ -1,0 +1,201 @@
+# ruff: noqa: E501  a table reads better in long lines
+"""Bad input: Failed, with a stable reason and one line that names the culprit and the remedy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainingjob.api.v1alpha1 import REASONS
+
+from .harness import base, ours, rows, run, start, write_csv, write_job
+
+Change = Callable[[dict[str, Any], Path], None]
+
+
+def data(text: str | bytes, name: str = "in.csv") -> Change:
+    """Other input than usual."""
+
+    def change(manifest: dict[str, Any], folder: Path) -> None:
+        path = folder / "data" / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        manifest["spec"]["preprocess"]["input"]["uri"] = f"pvc://data/{name}"
+
+    return change
+
+
+def spec(path: str, value: Any) -> Change:
+    """Another value at ``path`` of the spec."""
+
+    def change(manifest: dict[str, Any], folder: Path) -> None:
+        *parents, last = path.split(".")
+        node = manifest["spec"]
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = value
+
+    return change
+
+
+def steps(*items: dict[str, Any]) -> Change:
+    return spec("preprocess.steps", list(items))
+
+
+def clean(source: str) -> Change:
+    return spec("preprocess.script", {"inline": source})
+
+
+def own_training(source: str) -> Change:
+    return spec("train", {"script": {"inline": source}})
+
+
+def all_of(*changes: Change) -> Change:
+    def change(manifest: dict[str, Any], folder: Path) -> None:
+        for one in changes:
+            one(manifest, folder)
+
+    return change
+
+
+HEADER = "x,y,label\n"
+GOOD = "".join(f"{i % 2}.5,{i},{'ab'[i % 2]}\n" for i in range(60))
+CORRUPT_GZIP = gzip.compress((HEADER + GOOD).encode())[:-30]
+OUT = "import os, pathlib\nout = pathlib.Path(os.environ['TRAININGJOB_OUTPUT_DIR'])\n"
+
+# sentence, change, reason, words of the message
+CASES: list[tuple[str, Change, str, str]] = [
+    ("the input is missing", spec("preprocess.input.uri", "pvc://data/no.csv"), "InputNotFound", "no.csv"),
+    ("a glob matches nothing", spec("preprocess.input.uri", "pvc://data/*.tsv"), "InputNotFound", "*.tsv"),
+    ("the input cannot be unpacked", data(CORRUPT_GZIP, "in.csv.gz"), "InputUnreadable", "in.csv.gz"),
+    ("parquet that is none", all_of(data("PAR0", "in.parquet"), spec("preprocess.input.format", "parquet")), "InputUnreadable", "in.parquet"),
+    ("the input is empty", data(""), "InputEmpty", "in.csv"),
+    ("the input has a header only", data(HEADER), "InputEmpty", "in.csv"),
+    ("steps drop every row", steps({"filter": {"where": "x > 1000"}}), "NoRowsLeft", "step 1"),
+    ("the input is not UTF-8", data((HEADER + GOOD).encode() + b"1,2,\xff\xfe\n"), "InputNotUtf8", "in.csv"),
+    ("a ragged line", data(HEADER + GOOD + "1,2,a,4\n"), "InputMalformed", "62"),
+    ("two columns of one name", data("x,x,label\n" + GOOD), "DuplicateColumns", "x"),
+    ("the label is no column", spec("task.label", "target"), "LabelMissing", "target"),
+    ("the label is constant", data(HEADER + GOOD.replace("b", "a")), "LabelConstant", "label"),
+    ("the label has nulls", data(HEADER + GOOD + "1,2,\n"), "LabelHasNulls", "label"),
+    ("a step names no column", steps({"dropna": {"subset": ["z"]}}), "ColumnNotFound", "z"),
+    ("SQL with a syntax error", steps({"filter": {"where": "x >"}}), "ExpressionInvalid", "step 1"),
+    ("SQL names no column", steps({"withColumn": {"name": "q", "expr": "z + 1"}}), "ColumnNotFound", "z"),
+    ("a class is too rare for the splits", all_of(data(HEADER + GOOD + "1,2,c\n"), spec("preprocess.split.stratify", False)), "ClassMissing", "c"),
+    ("a text column is left", data("x,y,label\n" + GOOD.replace("0.5", "zero")), "FeatureNotNumeric", "x"),
+    ("a null is left", data(HEADER + GOOD + ",2,a\n"), "FeatureHasNulls", "x"),
+    ("no feature is left", steps({"drop": {"columns": ["x", "y"]}}), "NoFeatures", ""),
+    ("the split is too small", all_of(data(HEADER + "1,2,a\n3,4,b\n"), spec("preprocess.split.stratify", False)), "SplitEmpty", "test"),
+    ("the script does not compile", clean("def preprocess(:\n"), "ScriptInvalid", "line 1"),
+    ("the script lacks preprocess", clean("x = 1\n"), "ScriptInvalid", "preprocess"),
+    ("the script returns no frame", clean("def preprocess(frame, context):\n    return 5\n"), "ScriptInvalid", "int"),
+    ("the script raises", clean("def preprocess(frame, context):\n    raise ValueError('odd')\n"), "ScriptFailed", "odd"),
+    ("the script exits", clean("import sys\ndef preprocess(frame, context):\n    sys.exit(3)\n"), "ScriptFailed", "3"),
+    ("the loss is not a number", data(HEADER + GOOD.replace(".5,", ".5e300,")), "LossNotFinite", "epoch"),
+    ("own training raises", own_training("raise RuntimeError('bad luck')\n"), "ScriptFailed", "bad luck"),
+    ("own training exits with 3", own_training("import sys\nsys.exit(3)\n"), "ScriptFailed", "3"),
+    ("own training is killed", own_training("import os\nos.kill(os.getpid(), 9)\n"), "ProcessKilled", "SIGKILL"),
+    ("own training writes no model", own_training("pass\n"), "ModelMissing", "model.pt2"),
+    ("own training writes a broken model", own_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
+    ("own predictions are none", own_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
+    ("there is no such command", spec("train", {"command": ["no-such-command"]}), "CommandNotFound", "no-such-command"),
+    ("the dataset is none", all_of(spec("train.dataset", {"uri": "pvc://data"}), lambda m, f: m["spec"].pop("preprocess")), "DatasetInvalid", "data"),
+    ("a result that is not JSON", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": ' > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
+    ("a result that is NaN", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": {\"outputs\": {\"uri\": \"u\", \"loss\": NaN}}}' > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
+    ("a result that is too long", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": {\"outputs\": {\"uri\": \"%05000d\"}}}' 1 > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
+    ("the gate is missed", spec("evaluate.gates", [{"metric": "accuracy", "min": 1.0}, {"metric": "log_loss", "max": 0.0001}]), "GateFailed", "log_loss"),
+    ("a deadline passes", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.activeDeadlineSeconds", 4)), "DeadlineExceeded", "4 s"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "reason", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])  # fmt: skip
+def test_bad_input(tmp_path, change, reason, words):
+    manifest = base()
+    manifest["spec"]["policy"] = {"retries": {"infrastructure": 0, "application": 0}}
+    write_csv(tmp_path / "data" / "in.csv", rows())
+    change(manifest, tmp_path)
+    outcome = run(tmp_path, write_job(tmp_path, manifest))
+    status = outcome.status
+    assert (status["phase"], status["reason"]) == ("Failed", reason), outcome.stderr
+    assert outcome.code == (3 if reason == "GateFailed" else 1)
+    message = status["message"]
+    assert words in message
+    assert message.endswith(REASONS[reason].remedy) or reason == "DeadlineExceeded"
+    assert "\n" not in message
+    assert "Traceback" not in outcome.stdout + outcome.stderr.replace(
+        status["lastFailure"].get("logTail", "-"), ""
+    )
+    finished = [stage for stage in status["stages"] if stage["phase"] == "Succeeded"]
+    if finished and finished[0]["name"] == "preprocess":
+        assert (tmp_path / ".trainingjob/claims/runs/default/small/dataset/manifest.json").exists()
+    assert not ours(tmp_path)
+
+
+def test_disk_full_is_infrastructure_and_says_so(tmp_path):
+    """A real full disk: a tmpfs of 1 MiB in a mount namespace of its own."""
+    manifest = base()
+    manifest["spec"]["policy"] = {"retries": {"infrastructure": 0}}
+    write_csv(tmp_path / "data" / "in.csv", [r | {"z": i / 7} for i, r in enumerate(rows(60000))])
+    (tmp_path / "runs").mkdir()
+    job = write_job(tmp_path, manifest)
+    mount = 'mount -t tmpfs -o size=512k tmpfs runs && exec "$@"'
+    outcome = run(tmp_path, job, prefix=["unshare", "-rm", "sh", "-c", mount, "sh"])
+    assert outcome.status["reason"] == "DiskFull", outcome.stderr
+    assert outcome.status["lastFailure"]["class"] == "infrastructure"
+    assert outcome.code == 1
+
+
+def test_budgets_are_separate_and_wrong_input_is_never_retried(tmp_path):
+    write_csv(tmp_path / "data" / "in.csv", rows())
+    flaky = """
+import os, pathlib, sys
+tries = pathlib.Path(os.environ['TRAININGJOB_CHECKPOINT_DIR']) / 'tries'
+tries.parent.mkdir(parents=True, exist_ok=True)
+count = len(tries.read_text()) if tries.exists() else 0
+tries.write_text('x' * (count + 1))
+if count in (0, 1):
+    os.kill(os.getpid(), 9)
+sys.exit(3)
+"""
+    manifest = base()
+    manifest["spec"]["train"] = {"script": {"inline": flaky}}
+    manifest["spec"]["policy"] = {"retries": {"infrastructure": 2, "application": 1}}
+    outcome = run(tmp_path, write_job(tmp_path, manifest))
+    train = outcome.status["stages"][1]
+    assert train["failures"] == {"infrastructure": 2, "application": 1, "disruption": 0}
+    assert train["attempt"] == 4
+    assert outcome.status["lastFailure"]["exitCode"] == 3
+
+
+def test_a_second_run_at_once_is_refused_and_harms_nothing(tmp_path):
+    write_csv(tmp_path / "data" / "in.csv", rows())
+    manifest = base()
+    wait = "import time, os, sys\nwhile not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
+    manifest["spec"]["train"] = {
+        "script": {"inline": wait},
+        "args": [str(tmp_path / "go")],
+    }
+    del manifest["spec"]["evaluate"]
+    job = write_job(tmp_path, manifest)
+    first = start(tmp_path, "run", str(job), "-o", "json")
+    lock = tmp_path / ".trainingjob/default/small/pods/small-train-1-0"
+    deadline(lambda: lock.exists(), 60)
+    second = run(tmp_path, job)
+    assert second.code == 2
+    assert str(first.pid) in second.stderr
+    (tmp_path / "go").touch()
+    stdout, stderr = first.communicate(timeout=60)
+    assert json.loads(stdout)["status"]["phase"] == "Succeeded", stderr
+
+
+def deadline(condition: Callable[[], bool], seconds: float) -> None:
+    import time
+
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "the condition never came true"
+        time.sleep(0.02)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.datasets import write_dataset
 from torch import nn
 
+from tests.datasets import write_dataset
 from trainingjob.api.payload import EvaluatePayload, JobRef, StageResult
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.runtime.artefacts import DatasetManifest

@@ -40,7 +40,7 @@ def run(payload: EvaluatePayload) -> StageResult:
     model = resolve(payload.model_uri)
     kind = sources.find(model)
     with storage_errors("read the model"):
-        model_digest = folder_digest(model)
+        model_digest = digest_of_folder(model)
     with storage_errors("evaluate the model"):
         judgement = _judge(sources.predict(kind, model, split), split, payload.metrics)
     for name in payload.metrics:
@@ -60,7 +60,7 @@ def run(payload: EvaluatePayload) -> StageResult:
     )
 
 
-def folder_digest(folder: Path) -> str:
+def digest_of_folder(folder: Path) -> str:
     """``sha256:<hex>`` over the names and contents of all files in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})

@@ -106,17 +106,17 @@ def _check_text(key: str, text: str) -> None:
     """Refuse ``text``, a value under ``key``, if it could run."""
     if key in ("target", "as_operator"):
         if not _OPERATOR.fullmatch(text) or _FILE_OPERATORS.fullmatch(text):
-            raise RefusedArchive(f"it calls {text:.80}, which is not an operator of plain torch")
+            raise RefusedArchive(f"it calls {text[:80]!r}, which is not an operator of plain torch")
     elif key == "expr_str":
         if not _is_shape(text):
-            raise RefusedArchive(f"it has the shape {text:.80}, which is not an expression")
+            raise RefusedArchive(f"it has the shape {text[:80]!r}, which is not an expression")
     elif key == "name":
         if text and not text.isidentifier():
-            raise RefusedArchive(f"it has the name {text:.80}, which is not an identifier")
+            raise RefusedArchive(f"it has the name {text[:80]!r}, which is not an identifier")
     elif key in ("in_spec", "out_spec"):
         _check_tree(json.loads(text)[1])
     elif key not in ("as_string", "as_strings") and not _PLAIN.fullmatch(text):
-        raise RefusedArchive(f"it has the name {text:.80}, which is not one of a weight")
+        raise RefusedArchive(f"it has the name {text[:80]!r}, which is not one of a weight")
 
 
 def _is_shape(text: str) -> bool:

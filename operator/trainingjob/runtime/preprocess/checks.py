@@ -45,7 +45,7 @@ def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
     kinds = {name: frame.columns[name] for name in [*task.features, task.label]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
-    return Frame(engine.view(query), kinds, frame.is_split)
+    return Frame(engine.view(query), kinds, frame.layout)
 
 
 def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool) -> Summary:

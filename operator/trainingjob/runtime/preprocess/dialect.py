@@ -77,6 +77,19 @@ class Dialect(ABC):
         """What division leaves, with the sign of ``left``; ``right`` is not 0."""
 
     @abstractmethod
+    def decimal_to_double(self, expr: str) -> str:
+        """The double nearest to a decimal."""
+
+    @abstractmethod
+    def from_nanoseconds(self, expr: str) -> str:
+        """A timestamp of nanoseconds, as the engine reads it from parquet, cut to microseconds."""
+
+    @abstractmethod
+    def suspicious(self, expr: str, quote: str) -> str:
+        """Whether a field may be the first half of one with a line break, or not UTF-8, where the
+        engine does not say so itself."""
+
+    @abstractmethod
     def epoch_seconds(self, expr: str) -> str:
         """Seconds from 1970 to a timestamp, as a bigint, rounded down."""
 
@@ -226,6 +239,16 @@ class DuckDbDialect(Dialect):
     def double_to_text(self, expr: str) -> str:
         return f"java_double({expr})"
 
+    def decimal_to_double(self, expr: str) -> str:
+        # A cast divides two doubles, and is off by the last bit at times.
+        return f"CAST(CAST({expr} AS VARCHAR) AS DOUBLE)"
+
+    def from_nanoseconds(self, expr: str) -> str:
+        return f"make_timestamp(CAST(floor(epoch_ns({expr}) // 1000) AS BIGINT))"
+
+    def suspicious(self, expr: str, quote: str) -> str:
+        return "FALSE"
+
     def checked(self, operator: str, left: str, right: str) -> str:
         return f"TRY({left} {operator} {right})"
 
@@ -278,6 +301,15 @@ class SparkDialect(Dialect):
 
     def double_to_text(self, expr: str) -> str:
         return f"CAST({expr} AS STRING)"
+
+    def decimal_to_double(self, expr: str) -> str:
+        return f"CAST({expr} AS DOUBLE)"
+
+    def from_nanoseconds(self, expr: str) -> str:
+        return f"timestamp_micros(({expr} - pmod({expr}, 1000L)) div 1000L)"
+
+    def suspicious(self, expr: str, quote: str) -> str:
+        return f"(startswith({expr}, {self.text(quote)}) OR contains({expr}, '\ufffd'))"
 
     def checked(self, operator: str, left: str, right: str) -> str:
         function = {"+": "try_add", "-": "try_subtract", "*": "try_multiply"}[operator]

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
@@ -24,9 +25,9 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 from ..artefacts import SplitName
 from ..errors import StageFailure, from_os_error
 from .dialect import DUCKDB, Value
-from .frame import HASH, HIDDEN, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, QuotaOf
-from .layout import file_bits, file_of_hash
-from .names import one_line
+from .frame import HASH, HIDDEN, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, QuotaOf
+from .arrow import convert
+from .names import one_line, refuse_duplicates
 from .rowhash import hash_rows
 from .source import Source
 
@@ -96,19 +97,62 @@ class PandasEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        files = ", ".join(DUCKDB.text(path) for path in source.paths)
         quote = DUCKDB.text(options.quote)
         return self.view(
-            f"SELECT *, FALSE AS suspicious FROM read_csv([{files}], columns = {{{columns}}}, "
+            f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], columns = {{{columns}}}, "
             f"auto_detect = false, header = {options.header}, "
             f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
             f"max_line_size = {_LONGEST_LINE}, buffer_size = {2 * _LONGEST_LINE})"
         )
 
-    def columns_of(self, view: str) -> dict[str, ColumnType | None]:
+    def read_parquet(self, source: Source) -> str:
+        return self.view(
+            f"SELECT * FROM read_parquet([{_paths(source)}], union_by_name = true, "
+            "hive_partitioning = false)"
+        )
+
+    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
+        kinds = {
+            "NULL": "null",
+            "BOOLEAN": "boolean",
+            "BIGINT": "integer",
+            "UBIGINT": "integer",
+            "DOUBLE": "number",
+            "VARCHAR": "string",
+        }
+        lines = self.view(
+            f"SELECT json, json_keys(json) AS keys FROM read_ndjson_objects([{_paths(source)}])"
+        )
+        ((objects, malformed),) = self.rows(
+            "SELECT count(*), count_if(json_type(json) <> 'OBJECT' "
+            f"OR len(keys) <> len(list_distinct(keys))) FROM {lines}"
+        )
+        # A whole number beyond 64 bits counts as one with a fraction.
+        found = self.rows(
+            "SELECT key, CASE WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > 9223372036854775807 "
+            f"THEN 'DOUBLE' ELSE type END AS t, count(*) FROM {lines}, json_each(json) GROUP BY ALL"
+        )
+        return [
+            *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),
+            *((key, kinds.get(type_, "nested"), count) for key, type_, count in found),
+        ]
+
+    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
+        spec = ", ".join(
+            f"{DUCKDB.ident(name)}: '{DUCKDB.type_name(kind)}'" for name, kind in columns.items()
+        )
+        return self.view(
+            f"SELECT * FROM read_json([{_paths(source)}], format = 'newline_delimited', "
+            f"columns = {{{spec}}})"
+        )
+
+    def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         with _failures():
             found = self._db.execute(f"DESCRIBE {view}").fetchall()
-        return {row[0]: "double" if row[1].startswith("DECIMAL") else _TYPES.get(row[1]) for row in found}
+        return [
+            (row[0], "double" if row[1].startswith("DECIMAL") else _TYPES.get(row[1]))
+            for row in found
+        ]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with _failures():
@@ -118,7 +162,26 @@ class PandasEngine:
         name = self._new_name()
         with _failures():
             self._db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {frame.view}")
-        return Frame(name, frame.columns, frame.is_split)
+        return Frame(name, frame.columns, frame.layout)
+
+    def frame_for_user(self, frame: Frame) -> pd.DataFrame:
+        return self._arrow(frame).to_pandas()
+
+    def frame_of_user(self, frame: Any) -> Frame:
+        if not isinstance(frame, pd.DataFrame):
+            raise StageFailure(
+                "ScriptInvalid",
+                f"preprocess returned {type(frame).__name__} instead of a pandas.DataFrame",
+            )
+        for name in frame.columns:
+            if not isinstance(name, str):
+                raise StageFailure("ScriptInvalid", f"the script named a column {name!r}: not text")
+        refuse_duplicates("the script's frame", list(frame.columns))
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise StageFailure("ScriptInvalid", f"the script's frame: {one_line(error)}") from error
+        return convert(self, self._register(table), table.schema, "the script's frame")
 
     def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
         arrays = [
@@ -162,17 +225,16 @@ class PandasEngine:
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         view = self._register(table)
         ordered = self.keep(
-            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, is_split=True)
+            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, Layout.of(len(hashes)))
         )
         self._db.unregister(view)
         return ordered
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
-        count = f"SELECT count(*) FROM {frame.view}"
-        bits = file_bits(self.rows(count)[0][0])
-        file_index = file_of_hash(bits)
+        assert frame.layout is not None
+        file_of_row = frame.layout.file_of_row
         found = self.rows(
-            f"SELECT DISTINCT {SPLIT}, {file_index} AS file FROM {frame.view} ORDER BY ALL"
+            f"SELECT DISTINCT {SPLIT}, {file_of_row} AS file FROM {frame.view} ORDER BY ALL"
         )
         columns = ", ".join(_stored(name, kind) for name, kind in frame.columns.items())
         files: dict[SplitName, list[Path]] = {}
@@ -184,7 +246,7 @@ class PandasEngine:
                 with _failures():
                     self._db.execute(
                         f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
-                        f"{file_index} = {index} ORDER BY {HASH}) TO {DUCKDB.text(str(path))} "
+                        f"{file_of_row} = {index} ORDER BY {HASH}) TO {DUCKDB.text(str(path))} "
                         f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
                     )
         return files
@@ -202,6 +264,10 @@ class PandasEngine:
         name = self._new_name()
         self._db.register(name, table)
         return name
+
+
+def _paths(source: Source) -> str:
+    return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
 def _hash(table: pa.Table, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -7,7 +7,7 @@ six column types and the same text, spelled by their dialect.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -37,12 +37,53 @@ ROW_GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Which file a row goes to: its hash's leading ``bits``, so that files are ranges of hashes
+    and rows lie in the order of their hash across files.
+
+    ``arranged``: Spark holds the rows of each file in a partition of its own."""
+
+    bits: int
+    arranged: bool = True
+
+    @property
+    def files(self) -> int:
+        """The number of files of a split that has rows everywhere."""
+        return 1 << self.bits
+
+    @property
+    def file_of_row(self) -> str:
+        """SQL: the leading bits of HASH, which is signed, as a number from 0."""
+        if not self.bits:
+            return "0"
+        return f"(({HASH} >> {64 - self.bits}) + {1 << (self.bits - 1)})"
+
+    @classmethod
+    def of(cls, rows: int) -> Layout:
+        """The smallest sufficient number of files, a power of two."""
+        bits = 0
+        while bits < MAX_FILE_BITS and rows > ROWS_PER_FILE << bits:
+            bits += 1
+        return cls(bits)
+
+
+@dataclass(frozen=True)
 class Frame:
     """A view of the engine and the user's columns in it; with hidden ones once it is split."""
 
     view: str
     columns: Mapping[str, ColumnType]
-    is_split: bool = False
+    layout: Layout | None = None
+
+    @property
+    def is_split(self) -> bool:
+        """Whether rows are divided, and have the hidden columns."""
+        return self.layout is not None
+
+    @property
+    def shuffled(self) -> Layout | None:
+        """The layout of rows that a query has moved about."""
+        return replace(self.layout, arranged=False) if self.layout else None
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -90,18 +131,23 @@ class Engine(Protocol):
         May raise StageFailure(InputMalformed, InputNotUtf8) now or when the view is used."""
         ...
 
-    def read_parquet(self, source: Source) -> Frame:
-        """Raises StageFailure(InputUnreadable, InputMalformed)."""
+    def read_parquet(self, source: Source) -> str:
+        """A view of files that have the same columns."""
         ...
 
-    def columns_of(self, view: str) -> dict[str, ColumnType | None]:
-        """Names and types; None for a type outside of ours."""
+    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
+        """Key, JSON type of its values and count, of every key of objects that stand one a line;
+        key None and type ``object``: the number of objects, type ``malformed``: that of lines that
+        are something else. Types: null, boolean, integer, number, string, nested."""
         ...
 
-    def normalise(self, view: str, what: str) -> Frame:
-        """The view with every column as one of our types, NaN as null.
+    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
+        """A view of objects that stand one a line."""
+        ...
 
-        Raises StageFailure(StepFailed) when a column's type has no counterpart."""
+    def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
+        """Names and types; None for a type that a dataset cannot hold. Narrower types count as
+        ours."""
         ...
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -110,6 +156,14 @@ class Engine(Protocol):
 
     def keep(self, frame: Frame) -> Frame:
         """The frame computed once, because several queries over it follow."""
+        ...
+
+    def frame_for_user(self, frame: Frame) -> Any:
+        """The frame as the user's script takes it: of pandas or of Spark."""
+        ...
+
+    def frame_of_user(self, frame: Any) -> Frame:
+        """What the script gave back; raises StageFailure(ScriptInvalid)."""
         ...
 
     def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:

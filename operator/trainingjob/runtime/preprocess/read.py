@@ -9,9 +9,10 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions, Input
 
 from ..errors import StageFailure
 from . import source as sources
+from .arrow import convert
 from .dialect import DUCKDB, Dialect
 from .frame import Engine, Frame
-from .names import refuse_duplicates
+from .names import listed, refuse_duplicates
 from .source import Source
 
 # What the values of a text column look like, as bits that a single aggregation collects.
@@ -24,6 +25,7 @@ _CODES: dict[ColumnType, int] = {
     "string": 32,
 }
 _NOT_FINITE = 64
+_SUSPICIOUS = 128
 _NOT_FINITE_TEXTS = "('nan', 'inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
 
 
@@ -34,7 +36,7 @@ def read(engine: Engine, source: Input) -> Frame:
         return _read_csv(engine, found, source.options or CsvOptions())
     if source.format == "json":
         return _read_json(engine, found)
-    return engine.read_parquet(found)
+    return _read_parquet(engine, found)
 
 
 def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
@@ -43,14 +45,15 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
     hints = _codes_of_sample(sample, options, len(names))
     raw = engine.read_csv(source, options, len(names))
     try:
-        codes, suspicious = _tally(engine, raw, options, hints)
+        codes, rows, suspicious = _tally(engine, raw, options, hints)
     except StageFailure:
-        sources.explain_csv(source, options, len(names))
+        sources.check_csv(source, options, len(names))
         raise
-    if suspicious:
-        sources.explain_csv(source, options, len(names))
+    if suspicious and sources.check_csv(source, options, len(names)):
         raw = engine.read_csv(source, options, len(names), line_breaks=True)
-        codes, _ = _tally(engine, raw, options, hints)
+        codes, rows, _ = _tally(engine, raw, options, hints)
+    if not rows:
+        raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     kinds = {name: kind_of_codes(code) for name, code in zip(names, codes, strict=True)}
     dialect = engine.dialect
     columns = [
@@ -62,8 +65,9 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
 
 def _tally(
     engine: Engine, raw: str, options: CsvOptions, hints: list[int]
-) -> tuple[list[int], bool]:
-    """What the values of each column look like, and whether any row is suspicious."""
+) -> tuple[list[int], int, bool]:
+    """What the values of each column look like, the number of rows, and whether any is
+    suspicious."""
     names = [f"c{index}" for index in range(len(hints))]
     trimmed = ", ".join(f"trim({name}) AS {name}" for name in names)
     codes = ", ".join(
@@ -71,16 +75,24 @@ def _tally(
         for name, hint in zip(names, hints, strict=True)
     )
     (row,) = engine.rows(
-        f"SELECT {codes}, max(suspicious) FROM (SELECT {trimmed}, suspicious FROM {raw}) AS t"
+        f"SELECT {codes}, count(*), max(malformed) "
+        f"FROM (SELECT {trimmed}, malformed FROM {raw}) AS t"
     )
-    return [(code or 0) | hint for code, hint in zip(row, hints, strict=False)], bool(row[-1])
+    *found, rows, malformed = row
+    all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
+    suspicious = bool(malformed) or any(code & _SUSPICIOUS for code in all_codes)
+    return [code & ~_SUSPICIOUS for code in all_codes], rows, suspicious
 
 
 def _code(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
     """The code of a text. ``hint``: codes that the column is known to have, which spare tests:
     the type of a column with a fraction does not depend on which other numbers are whole."""
+    text = (
+        f"CASE WHEN {dialect.suspicious(value, options.quote)} "
+        f"THEN {_CODES['string'] | _SUSPICIOUS} ELSE {_CODES['string']} END"
+    )
     if hint & _CODES["string"]:
-        return "0"
+        return text
     kinds: list[ColumnType] = ["bigint", "double", "date", "timestamp", "boolean"]
     if hint & _CODES["double"]:
         kinds.remove("bigint")
@@ -89,7 +101,7 @@ def _code(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
     tests = " ".join(f"WHEN {dialect.is_text_of(kind, value)} THEN {_CODES[kind]}" for kind in kinds)
     return (
         f"CASE WHEN {value} IS NULL OR {value} IN ({_null_texts(dialect, options)}) THEN 0 {tests} "
-        f"WHEN lower({value}) IN {_NOT_FINITE_TEXTS} THEN {_NOT_FINITE} ELSE {_CODES['string']} END"
+        f"WHEN lower({value}) IN {_NOT_FINITE_TEXTS} THEN {_NOT_FINITE} ELSE {text} END"
     )
 
 
@@ -128,5 +140,54 @@ def _null_texts(dialect: Dialect, options: CsvOptions) -> str:
     return ", ".join(sorted({"''", dialect.text(options.null_value)}))
 
 
+def _read_parquet(engine: Engine, source: Source) -> Frame:
+    schema = sources.parquet_schema(source)
+    refuse_duplicates(source.uri, schema.names)
+    return convert(engine, engine.read_parquet(source), schema, source.uri)
+
+
+# The JSON types of a key's values, nulls aside, and the type of its column.
+_JSON_TYPES: dict[frozenset[str], ColumnType] = {
+    frozenset(): "string",
+    frozenset({"boolean"}): "boolean",
+    frozenset({"integer"}): "bigint",
+    frozenset({"number"}): "double",
+    frozenset({"integer", "number"}): "double",
+    frozenset({"string"}): "string",
+}
+
+
 def _read_json(engine: Engine, source: Source) -> Frame:
-    raise NotImplementedError
+    """Columns in the order of the first object's keys, then others by name. Text stays text."""
+    try:
+        found = engine.json_types(source)
+    except StageFailure:
+        sources.check_json(source)
+        raise
+    if any(kind == "malformed" for _, kind, _ in found):
+        sources.check_json(source)
+        raise StageFailure("InputMalformed", f"{source.uri}: not one JSON object a line")
+    if not any(kind == "object" for _, kind, _ in found):
+        raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
+    types: dict[str, set[str]] = {name: set() for name in sources.first_json_keys(source)}
+    for name, kind, _ in sorted(row for row in found if row[0] is not None):
+        types.setdefault(name, set()).update({kind} - {"null"})  # type: ignore[arg-type]
+    if not types:
+        raise StageFailure("InputEmpty", f"{source.uri}: the objects have no keys")
+    refuse_duplicates(source.uri, list(types))
+    columns: dict[str, ColumnType] = {}
+    for name, kinds in types.items():
+        if frozenset(kinds) not in _JSON_TYPES:
+            what = "nested values" if "nested" in kinds else f"values of types {listed(sorted(kinds))}"
+            raise StageFailure(
+                "InputMalformed", f"{source.uri}: {name} has {what}; a column has values of one type"
+            )
+        columns[name] = _JSON_TYPES[frozenset(kinds)]
+    dialect = engine.dialect
+    selected = [
+        f"{dialect.finite(dialect.ident(name)) if kind == 'double' else dialect.ident(name)} "
+        f"AS {dialect.ident(name)}"
+        for name, kind in columns.items()
+    ]
+    raw = engine.read_json(source, columns)
+    return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {raw}"), columns)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import glob
 import gzip
 import io
 import itertools
+import json
 import os
 import sys
 import zlib
@@ -17,10 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from trainingjob.api.v1alpha1.preprocess import CsvOptions, Input
 
 from .. import storage
 from ..errors import StageFailure
+from .names import one_line
 
 # Packed formats that people bring and that only one of the engines could read, or none.
 _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
@@ -128,12 +132,14 @@ def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[lis
     return names, [record for record in sample if len(record) == len(names)]
 
 
-def explain_csv(source: Source, options: CsvOptions, width: int) -> None:
-    """Read every file as a person would and raise StageFailure for the first line that is wrong:
-    for the message only, when an engine has found that something is."""
+def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
+    """Read every file line by line and raise StageFailure(InputNotUtf8, InputMalformed) for the
+    first that is wrong; returns whether a field has a line break.
+
+    Slow: only for when an engine has found that something may be wrong."""
+    line_breaks = False
     for file in source.files:
-        with readable(file), open_bytes(file) as stream:
-            _check_utf8(file, stream)
+        _check_utf8(file)
         with readable(file), open_bytes(file) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
             reader = _records(text, options)
@@ -145,19 +151,88 @@ def explain_csv(source: Source, options: CsvOptions, width: int) -> None:
                             "InputMalformed",
                             f"{file}, line {line}: {len(row)} fields instead of {width}",
                         )
+                    line_breaks |= reader.line_num > line
                     line = reader.line_num + 1
             except csv.Error as error:
                 raise StageFailure("InputMalformed", f"{file}, line {line}: {error}") from error
+    return line_breaks
+
+
+def check_json(source: Source) -> None:
+    """The same for JSON: raises StageFailure for the first line that is not an object."""
+    for file in source.files:
+        _check_utf8(file)
+        with readable(file), open_bytes(file) as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
+                except ValueError as error:
+                    message = f"{file}, line {number}: {error}"
+                    raise StageFailure("InputMalformed", message) from error
+                if not isinstance(value, dict):
+                    raise StageFailure("InputMalformed", f"{file}, line {number}: not an object")
+
+
+def first_json_keys(source: Source) -> list[str]:
+    """The keys of the first object."""
+    for file in source.files:
+        with readable(file), open_bytes(file) as stream:
+            for line in stream:
+                if line.strip():
+                    try:
+                        return list(json.loads(line.decode("utf-8-sig")))
+                    except ValueError as error:
+                        message = f"{file}, line 1: {error}"
+                        raise StageFailure("InputMalformed", message) from error
+    return []
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key appears twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parquet_schema(source: Source) -> pa.Schema:
+    """The schema, the same in every file.
+
+    Raises StageFailure(InputUnreadable, InputMalformed, InputEmpty)."""
+    schema, rows = None, 0
+    for file in source.files:
+        try:
+            with readable(file):
+                footer = pq.read_metadata(file)
+                found = footer.schema.to_arrow_schema().remove_metadata()
+        except (pa.ArrowException, ValueError) as error:
+            message = f"{file} is not a parquet file: {one_line(error)}"
+            raise StageFailure("InputUnreadable", message) from error
+        rows += footer.num_rows
+        if schema is None:
+            schema = found
+        elif {field.name: field.type for field in schema} != {f.name: f.type for f in found}:
+            message = f"{file} has other columns, or of other types, than {source.files[0]}"
+            raise StageFailure("InputMalformed", message)
+    if schema is None or not rows:
+        raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
+    return schema
 
 
 def _records(text: IO[str], options: CsvOptions) -> Any:
     return csv.reader(text, delimiter=options.delimiter, quotechar=options.quote, strict=True)
 
 
-def _check_utf8(file: Path, stream: IO[bytes]) -> None:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for number, line in enumerate(stream, 1):
-        try:
-            decoder.decode(line)
-        except UnicodeDecodeError as error:
-            raise StageFailure("InputNotUtf8", f"{file}, line {number}: not UTF-8") from error
+def _check_utf8(file: Path) -> None:
+    with readable(file), open_bytes(file) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                message = f"{file}, line {number}: not UTF-8"
+                raise StageFailure("InputNotUtf8", message) from error

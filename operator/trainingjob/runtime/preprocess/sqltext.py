@@ -24,7 +24,7 @@ def expression(where: Where, text: str, frame: Frame) -> Typed:
             raise refusal(where, part) from part
     with where.errors():
         view = engine.view(f"SELECT ({text}) AS value FROM {frame.view}")
-    kind = engine.columns_of(view)["value"]
+    ((_, kind),) = engine.columns_of(view)
     if kind is None:
         raise where.failure(f"{text} gives a type that a dataset cannot hold", "ExpressionInvalid")
     value = f"CAST(({text}) AS {where.dialect.type_name(kind)})"

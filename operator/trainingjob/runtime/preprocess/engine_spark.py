@@ -1,0 +1,435 @@
+"""The engine `spark`: data of any size, on the executors or on the cores of one machine.
+
+Rows never come to the driver; only statistics of bounded size do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+from pyspark.errors import PySparkException, PythonException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T  # noqa: N812
+
+from trainingjob.api.payload import SPARK_MASTER
+from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+
+from ..artefacts import SplitName
+from ..errors import StageFailure
+from .dialect import SPARK, Value
+from .frame import (
+    HASH,
+    MAX_FILE_BITS,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Frame,
+    Layout,
+    QuotaOf,
+)
+from .java import ensure_java
+from .names import one_line, refuse_duplicates
+from .rowhash import spark_expression
+from .source import Source
+
+_TYPES: dict[str, ColumnType] = {
+    "boolean": "boolean",
+    **dict.fromkeys(("byte", "short", "integer", "long"), "bigint"),
+    **dict.fromkeys(("float", "double", "decimal"), "double"),
+    **dict.fromkeys(("string", "char", "varchar", "void"), "string"),
+    "date": "date",
+    **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
+}
+# Set on every session, whatever the user's settings: results depend on them.
+_SQL_CONF = {
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "snappy",
+    "spark.sql.parquet.binaryAsString": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+_BUCKET_BITS = MAX_FILE_BITS
+_MALFORMED = "trainingjob_malformed"
+_OUTER = "trainingjob_"
+
+
+class SparkEngine:
+    """Runs SQL over temporary views of a Spark session."""
+
+    dialect = SPARK
+    runs_spark_sql = True
+
+    def __init__(self, conf: Mapping[str, str]) -> None:
+        self._conf = conf
+        self._views = 0
+        self._kept: list[DataFrame] = []
+
+    def __enter__(self) -> Self:
+        ensure_java()
+        self._owns_session = SparkSession.getActiveSession() is None
+        with _failures():
+            # A session of its own: views and settings of others do not mix with ours.
+            self._spark = start_spark(self._conf).newSession()
+            for key, value in {**_session_conf(self._conf), **_SQL_CONF}.items():
+                self._spark.conf.set(key, value)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._owns_session:
+            self._spark.stop()
+            return
+        for kept in self._kept:
+            kept.unpersist()
+
+    @property
+    def session(self) -> SparkSession:
+        """For the user's script."""
+        return self._spark
+
+    def view(self, sql: str) -> str:
+        with _failures():
+            return self._named(self._spark.sql(sql))
+
+    def read_csv(
+        self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
+    ) -> str:
+        fields = [T.StructField(f"c{index}", T.StringType()) for index in range(width)]
+        fields.append(T.StructField(_MALFORMED, T.StringType()))
+        with _failures():
+            frame = self._spark.read.csv(
+                _paths(source),
+                schema=T.StructType(fields),
+                header=options.header,
+                sep=options.delimiter,
+                quote=options.quote,
+                escape=options.quote,
+                multiLine=line_breaks,
+                mode="PERMISSIVE",
+                columnNameOfCorruptRecord=_MALFORMED,
+                maxCharsPerColumn=-1,
+            )
+        return self._named(
+            frame.selectExpr(
+                *(f"c{index}" for index in range(width)), f"{_MALFORMED} IS NOT NULL AS malformed"
+            )
+        )
+
+    def read_parquet(self, source: Source) -> str:
+        with _failures():
+            return self._named(self._spark.read.parquet(*_paths(source)))
+
+    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
+        with _failures():
+            lines = self._named(self._spark.read.text(_paths(source)))
+        objects = self.view(
+            "SELECT CASE WHEN schema_of_variant(v) LIKE 'OBJECT<%' THEN v END AS v FROM "
+            f"(SELECT try_parse_json(value) AS v FROM {lines} WHERE trim(value) <> '')"
+        )
+        rows = self.rows(
+            "SELECT key, type, count(*) FROM (SELECT key, "
+            "regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) AS type "
+            f"FROM {objects}, LATERAL variant_explode_outer(v)) GROUP BY key, type"
+        )
+        return rows
+
+    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
+        schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
+        with _failures():
+            return self._named(
+                self._spark.read.json(
+                    _paths(source),
+                    schema=schema,
+                    allowSingleQuotes=False,
+                    allowNonNumericNumbers=False,
+                )
+            )
+
+    def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
+        schema = self._spark.table(view).schema
+        return [(f.name, _TYPES.get(re.split(r"\W", f.dataType.typeName())[0])) for f in schema]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with _failures():
+            frame = self._spark.sql(sql)
+            # PySpark would turn timestamps into the time zone of this process.
+            moments = [
+                index
+                for index, field in enumerate(frame.schema)
+                if isinstance(field.dataType, T.TimestampType)
+            ]
+            if moments:
+                names = [f"c{index}" for index in range(len(frame.columns))]
+                frame = frame.toDF(*names).selectExpr(
+                    *(
+                        f"CAST({name} AS STRING)" if index in moments else name
+                        for index, name in enumerate(names)
+                    )
+                )
+            rows = [list(row) for row in frame.collect()]
+        for row, index in itertools.product(rows, moments):
+            if row[index] is not None:
+                row[index] = datetime.fromisoformat(row[index])
+        return [tuple(row) for row in rows]
+
+    def keep(self, frame: Frame) -> Frame:
+        kept = self._spark.table(frame.view).persist()
+        self._kept.append(kept)
+        return frame
+
+    def frame_for_user(self, frame: Frame) -> DataFrame:
+        return self._spark.table(frame.view)
+
+    def frame_of_user(self, frame: Any) -> Frame:
+        if not isinstance(frame, DataFrame):
+            raise StageFailure(
+                "ScriptInvalid",
+                f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
+            )
+        refuse_duplicates("the script's frame", frame.columns)
+        with _failures():
+            view = self._named(frame)
+        columns: dict[str, ColumnType] = {}
+        selected = []
+        for name, kind in self.columns_of(view):
+            if kind is None:
+                type_ = frame.schema[name].dataType.simpleString()
+                raise StageFailure(
+                    "ScriptInvalid",
+                    f"the script's frame: column {name} is of type {type_}, "
+                    "which a dataset cannot hold",
+                )
+            columns[name] = kind
+            value = f"CAST({SPARK.ident(name)} AS {SPARK.type_name(kind)})"
+            value = SPARK.finite(value) if kind == "double" else value
+            selected.append(f"{value} AS {SPARK.ident(name)}")
+        return Frame(self.view(f"SELECT {', '.join(selected)} FROM {view}"), columns)
+
+    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+        schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
+        arrow = {"timestamp": pa.timestamp("us", tz="UTC")}
+        arrays = [
+            pa.array([row[index] for row in rows], type=arrow.get(kind))
+            for index, kind in enumerate(columns.values())
+        ]
+        table = pa.table(arrays, names=list(columns))
+        with _failures():
+            return self._named(self._spark.createDataFrame(table, schema))
+
+    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
+        pairs = ", ".join(
+            f"struct({index} AS i, {SPARK.ident(name)} AS v)" for index, name in enumerate(columns)
+        )
+        return (
+            f"SELECT i, v FROM (SELECT inline(array({pairs})) FROM {frame.view} WHERE {where}) "
+            "WHERE v IS NOT NULL"
+        )
+
+    def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
+        shares = ", ".join(f"percentile({SPARK.ident(name)}, 0.5)" for name in columns)
+        (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
+        return [(value, value) for value in row]
+
+    def hashed(self, frame: Frame, seed: int) -> str:
+        return self.view(f"SELECT *, {spark_expression(frame.columns, seed)} FROM {frame.view}")
+
+    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
+        """The rank of a row is the number of rows in earlier files and classes, which a count
+        tells, and its place in its own file, which a sort within the partition tells."""
+        hashed = self.keep(Frame(self.hashed(frame, seed), frame.columns))
+        group = f"{SPARK.ident(by)}" if by else "CAST(NULL AS BOOLEAN)"
+        bucket = Layout(_BUCKET_BITS).file_of_row
+        counts = self.rows(
+            f"SELECT CAST({bucket} AS INT) AS bucket, {group} AS class, count(*) AS n "
+            f"FROM {hashed.view} GROUP BY 1, 2"
+        )
+        layout = Layout.of(sum(count for _, _, count in counts))
+        with _failures():
+            arranged = (
+                self._spark.table(hashed.view)
+                .selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
+                .repartitionById(layout.files, f"{_OUTER}file")
+            )
+            order = [f"{_OUTER}class", HASH] if by else [HASH]
+            arranged = (
+                arranged.selectExpr("*", f"{group} AS {_OUTER}class")
+                .sortWithinPartitions(*order)
+                # The id's low 33 bits count the rows of a partition.
+                .selectExpr("*", f"monotonically_increasing_id() & {2**33 - 1} AS {_OUTER}place")
+            )
+        view = self._named(arranged)
+        bounds = self._bounds(counts, layout, quota, frame.columns[by] if by else "boolean")
+        place = f"{_OUTER}place"
+        number = (
+            f"CAST(CASE WHEN {place} < test_end THEN {SPLIT_NUMBER['test']} "
+            f"WHEN {place} < validation_end THEN {SPLIT_NUMBER['validation']} "
+            f"ELSE {SPLIT_NUMBER['train']} END AS TINYINT) AS {SPLIT}"
+        )
+        columns = ", ".join(f"r.{SPARK.ident(name)}" for name in frame.columns)
+        divided = self.view(
+            f"SELECT /*+ BROADCAST(b) */ {columns}, {number}, {HASH} FROM {view} AS r JOIN {bounds} "
+            f"AS b ON r.{_OUTER}file = b.file AND r.{_OUTER}class <=> b.class"
+        )
+        return self.keep(Frame(divided, frame.columns, layout))
+
+    def _bounds(
+        self,
+        counts: Sequence[tuple[Any, ...]],
+        layout: Layout,
+        quota: QuotaOf,
+        kind: ColumnType,
+    ) -> str:
+        """For each file and class: the places in the file at which the class's test rows, and its
+        validation rows, end. Classes lie one after the other in a file, nulls first."""
+        sizes: dict[tuple[int, Any], int] = {}
+        for bucket, value, count in counts:
+            key = (bucket >> (_BUCKET_BITS - layout.bits), value)
+            sizes[key] = sizes.get(key, 0) + count
+        classes = sorted({value for _, value in sizes}, key=lambda v: (v is not None, v))
+        starts = dict.fromkeys(range(layout.files), 0)
+        rows: list[tuple[Value | None, ...]] = []
+        for value in classes:
+            total = sum(size for (_, owner), size in sizes.items() if owner == value)
+            shares, before = quota(total), 0
+            for file in range(layout.files):
+                size = sizes.get((file, value), 0)
+                if not size:
+                    continue
+                ends = (shares.test, shares.test + shares.validation)
+                rows.append((file, value, *(starts[file] + end - before for end in ends)))
+                before += size
+                starts[file] += size
+        columns: dict[str, ColumnType] = {
+            "file": "bigint",
+            "class": kind,
+            "test_end": "bigint",
+            "validation_end": "bigint",
+        }
+        return self.table(columns, rows)
+
+    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
+        layout = frame.layout
+        assert layout is not None
+        aside = folder / "spark"
+        columns = [SPARK.ident(name) for name in frame.columns]
+        with _failures():
+            rows = self._spark.table(frame.view)
+            if not layout.arranged:
+                rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
+                rows = rows.repartitionById(layout.files, f"{_OUTER}file")
+            rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
+                SPLIT
+            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(f"file://{aside}")
+        files: dict[SplitName, list[Path]] = {}
+        for split, number in SPLIT_NUMBER.items():
+            (folder / split).mkdir(exist_ok=True)
+            # Spark names files by the number of their partition.
+            written = sorted((aside / f"{SPLIT}={number}").glob("part-*.parquet"))
+            files[split] = [folder / split / f"part-{i:05}.parquet" for i in range(len(written))]
+            for old, new in zip(written, files[split], strict=True):
+                old.rename(new)
+        shutil.rmtree(aside)
+        return files
+
+    def _named(self, frame: DataFrame) -> str:
+        self._views += 1
+        name = f"frame_{self._views}"
+        frame.createOrReplaceTempView(name)
+        return name
+
+
+def start_spark(conf: Mapping[str, str]) -> SparkSession:
+    """The session, started with the user's settings; an active one is used as it is."""
+    master = os.environ.get(SPARK_MASTER, "local[*]")
+    settings = {
+        "spark.master": master,
+        "spark.app.name": "trainingjob",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+        **_session_conf(conf),
+    }
+    if master.startswith("local"):
+        settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder
+    for key, value in {**settings, **conf, **_SQL_CONF}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _session_conf(conf: Mapping[str, str]) -> dict[str, str]:
+    master = os.environ.get(SPARK_MASTER, "local[*]")
+    cores = len(os.sched_getaffinity(0))
+    local = {"spark.sql.shuffle.partitions": str(cores)} if master.startswith("local") else {}
+    return {**local, **{key: value for key, value in conf.items() if key.startswith("spark.sql.")}}
+
+
+def _paths(source: Source) -> list[str]:
+    # Spark takes paths as globs.
+    return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
+
+
+def _spark_type(kind: ColumnType) -> T.DataType:
+    types: dict[ColumnType, T.DataType] = {
+        "boolean": T.BooleanType(),
+        "bigint": T.LongType(),
+        "double": T.DoubleType(),
+        "string": T.StringType(),
+        "date": T.DateType(),
+        "timestamp": T.TimestampType(),
+    }
+    return types[kind]
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn Spark's errors into StageFailures."""
+    try:
+        yield
+    except PySparkException as error:
+        raise _failure(error) from error
+
+
+def _failure(error: PySparkException) -> StageFailure:
+    condition = error.getCondition() or ""
+    text = str(error)
+    if isinstance(error, PythonException):
+        return StageFailure("ScriptFailed", _last_line(text))
+    if condition.startswith("UNRESOLVED_COLUMN"):
+        return StageFailure("ColumnNotFound", one_line(error))
+    if condition.startswith(("PARSE_", "UNRESOLVED_", "DATATYPE_", "MISSING_", "INVALID_", "WRONG_")):
+        return StageFailure("ExpressionInvalid", one_line(error))
+    if condition.startswith("FAILED_READ_FILE"):
+        return StageFailure("InputUnreadable", one_line(error))
+    if "java.lang.OutOfMemoryError" in text:
+        return StageFailure("OutOfMemory", f"Spark ran out of memory: {one_line(error)}")
+    if "No space left on device" in text:
+        return StageFailure("DiskFull", "no space left on the disk for Spark's data")
+    return StageFailure("StepFailed", one_line(error))
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if re.match(r"\w+(\.\w+)*(Error|Exception)?:", line)), lines[-1])

@@ -1,0 +1,233 @@
+"""The stage as a whole: its result, its file, and what may be wrong around it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+
+from trainingjob.api.payload import RESULT_LIMIT, Report
+from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS
+from trainingjob.api.v1alpha1.train import Mlp
+from trainingjob.runtime.artefacts import DatasetManifest
+from trainingjob.runtime.evaluate import digest_of_folder
+from trainingjob.runtime.model import ModelConfig, build, save_model
+from trainingjob.runtime.storage import sha256
+
+from .build import Picked, World
+
+LABELS = ["a", "b", "c"] * 40
+
+
+def built_in(world: World, manifest: DatasetManifest, **changes: object) -> ModelConfig:
+    """An untrained built-in model for the dataset."""
+    config = ModelConfig(
+        task=manifest.task,
+        label=manifest.label,
+        features=manifest.features,
+        classes=manifest.classes,
+        mlp=Mlp(hidden=[4]),
+    ).model_copy(update=changes)
+    save_model(world.model, config, build(config).state_dict())
+    return config
+
+
+def test_the_result_names_what_was_judged(world: World) -> None:
+    manifest = world.write(LABELS)
+    built_in(world, manifest)
+    result = world.run(*CLASSIFICATION_METRICS)
+    report = world.report()
+    assert [metric.name for metric in result.metrics] == list(CLASSIFICATION_METRICS)
+    assert {metric.name: metric.value for metric in result.metrics} == report["metrics"]
+    assert result.samples == report["samples"] == len(LABELS)
+    assert result.dataset_digest == report["datasetDigest"] == manifest.digest
+    assert result.model_digest == report["modelDigest"] == digest_of_folder(world.model)
+    assert report["source"] == "builtIn"
+    assert np.array(report["confusionMatrix"]).sum(axis=1).tolist() == [40, 40, 40]
+    assert result.outputs.uri == f"file://{world.folder / 'evaluation'}"
+    assert result.outputs.digest == sha256(world.folder / "evaluation" / "metrics.json")
+    assert len(json.dumps(Report(result=result).to_dict())) < RESULT_LIMIT
+
+
+def test_a_built_in_model_of_regression_predicts_in_the_labels_unit(world: World) -> None:
+    world.task = "regression"
+    manifest = world.write(np.full(10, 7.0) + np.arange(10))
+    config = built_in(world, manifest, target_mean=1000.0, target_std=1e-6)
+    assert config.target_mean == 1000
+    assert world.values("mae")["mae"] == pytest.approx(1000 - 11.5, abs=1e-3)
+
+
+MISMATCHES = {
+    "features": {"features": ["x.0", "x.2", "x.1"]},
+    "classes": {"classes": ["a", "c", "b"]},
+    "label": {"label": "other"},
+}
+
+
+@pytest.mark.parametrize("what", MISMATCHES)
+def test_a_built_in_model_of_another_dataset_is_refused(world: World, what: str) -> None:
+    built_in(world, world.write(LABELS), **MISMATCHES[what])
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelCorrupt"
+    assert f"was trained for other {what}" in failure.message
+
+
+def test_a_program_goes_before_a_built_in_model_and_that_before_predictions(world: World) -> None:
+    manifest = world.write(LABELS)
+    world.predictions(y_true=LABELS, y_pred=LABELS)
+    found = []
+    for make in (
+        lambda: None,
+        lambda: built_in(world, manifest),
+        lambda: world.program(nn.Linear(3, 3), torch.zeros(4, 3)),
+    ):
+        make()
+        world.run("accuracy")
+        found.append(world.report()["source"])
+    assert found == ["predictions", "builtIn", "program"]
+
+
+@pytest.mark.parametrize("files", [[], ["model.safetensors"], ["config.json"], ["notes.txt"]])
+def test_a_folder_without_a_model(world: World, files: list[str]) -> None:
+    world.write(LABELS)
+    for name in files:
+        (world.model / name).write_text("{}")
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelMissing"
+    assert str(world.model) in failure.message
+
+
+def test_a_folder_that_is_not_there(world: World) -> None:
+    world.write(LABELS)
+    world.model.rmdir()
+    assert world.failure("accuracy").reason == "ModelMissing"
+
+
+def test_an_empty_test_split(world: World) -> None:
+    table = pa.table({"x": [1.0, 2.0], "label": ["a", "b"]})
+    world.write(pa.array([], pa.string()), np.empty((0, 1)), train=table)
+    world.predictions(y_true=["a"], y_pred=["a"])
+    failure = world.failure("accuracy")
+    assert failure.reason == "SplitEmpty"
+    assert failure.message == f"the test split of {world.dataset} has no rows"
+
+
+def test_a_dataset_prepared_for_another_task(world: World) -> None:
+    world.write(LABELS)
+    world.label = "price"
+    failure = world.failure("accuracy")
+    assert failure.reason == "DatasetInvalid"
+    assert "classification of label, the task is classification of price" in failure.message
+
+
+def with_column(world: World, **columns: pa.Array) -> None:
+    """The test split with other columns, under a manifest that fits its files."""
+    part = world.dataset / "test" / "part-00000.parquet"
+    table = pq.read_table(part)
+    for name, values in columns.items():
+        table = table.drop_columns(name)
+        if values is not None:
+            table = table.append_column(name, values)
+    pq.write_table(table, part)
+    manifest = world.dataset / "manifest.json"
+    text = json.loads(manifest.read_text())
+    text["splits"]["test"]["files"][0]["bytes"] = part.stat().st_size
+    manifest.write_text(json.dumps(text))
+
+
+BAD_DATA = {
+    "a feature with nulls": (
+        {"x.1": pa.array([None, 1.0] * 60)},
+        "FeatureHasNulls",
+        "the feature x.1 in ",
+    ),
+    "a feature of text": (
+        {"x.1": pa.array(["a"] * 120)},
+        "FeatureNotNumeric",
+        "is string, not a number",
+    ),
+    "a feature that is not there": ({"x.1": None}, "DatasetInvalid", "has no column x.1"),
+    "a label with nulls": (
+        {"label": pa.array([None, "a"] * 60)},
+        "DatasetInvalid",
+        "has 60 nulls",
+    ),
+    "a label of no class": (
+        {"label": pa.array(["z"] * 120)},
+        "DatasetInvalid",
+        "has 'z', which is none of the classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_a_dataset_that_is_not_as_it_should_be(world: World, case: str) -> None:
+    columns, reason, message = BAD_DATA[case]
+    world.write(LABELS)
+    world.program(nn.Linear(3, 3), torch.zeros(4, 3))
+    with_column(world, **columns)
+    failure = world.failure("accuracy")
+    assert failure.reason == reason
+    assert message in failure.message
+    assert "part-00000.parquet" in failure.message
+
+
+def test_a_damaged_data_file(world: World) -> None:
+    world.write(LABELS)
+    world.program(nn.Linear(3, 3), torch.zeros(4, 3))
+    part = world.dataset / "test" / "part-00000.parquet"
+    part.write_bytes(b"x" * part.stat().st_size)
+    failure = world.failure("accuracy")
+    assert failure.reason == "DatasetInvalid"
+    assert f"{part} cannot be read" in failure.message
+
+
+def test_features_of_any_number_type_come_in_the_manifests_order(world: World) -> None:
+    labels = ["a", "b", "b", "a"]
+    second = {
+        "x.2": pa.array([False, True, True, False]),
+        "x.0": pa.array([5, 5, 5, 5], pa.int8()),
+        "x.1": pa.array([9.0, 9.0, 9.0, 9.0], pa.float32()),
+    }
+    world.write(labels)
+    with_column(world, **second)
+    # The logit of class b is feature x.2, above zero only where it is true.
+    world.program(Picked(2), torch.zeros(4, 3))
+    assert world.values("accuracy")["accuracy"] == 1
+
+
+def test_several_files_are_one_split(world: World) -> None:
+    world.write(LABELS, rows_per_file=7)
+    world.program(nn.Linear(3, 3), torch.zeros(4, 3))
+    assert world.run("accuracy").samples == len(LABELS)
+    assert world.report()["samples"] == len(LABELS)
+
+
+def test_an_evaluation_replaces_the_one_before(world: World) -> None:
+    manifest = world.write(LABELS)
+    built_in(world, manifest)
+    first = world.run("accuracy")
+    (world.folder / "evaluation" / "leftover").touch()
+    assert world.run("accuracy") == first
+    assert [path.name for path in (world.folder / "evaluation").iterdir()] == ["metrics.json"]
+
+
+def test_the_digest_of_a_model_changes_with_names_and_contents(world: World) -> None:
+    folder = world.folder / "m"
+    folder.mkdir()
+    seen = {digest_of_folder(folder)}
+    (folder / "a").write_text("x")
+    seen.add(digest_of_folder(folder))
+    (folder / "a").rename(folder / "b")
+    seen.add(digest_of_folder(folder))
+    (folder / "b").write_text("y")
+    seen.add(digest_of_folder(folder))
+    assert len(seen) == 4
+    shutil.copytree(folder, world.folder / "copy")
+    assert digest_of_folder(world.folder / "copy") == digest_of_folder(folder)

@@ -55,7 +55,9 @@ def write_dataset(
     classes = None
     if task == "classification":
         labels = [table[label] for table in frame_by_split.values()]
-        classes = sorted(pc.unique(pa.chunked_array([c for x in labels for c in x.chunks])).to_pylist())
+        classes = sorted(
+            pc.unique(pa.chunked_array([c for x in labels for c in x.chunks])).to_pylist()
+        )
     manifest = DatasetManifest(
         label=label,
         task=task,

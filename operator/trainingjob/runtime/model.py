@@ -72,7 +72,8 @@ class BuiltIn:
     def predict(self, features: np.ndarray | Tensor) -> Tensor:
         """Of features [n, d]: logits [n, k] float32, or values [n] float64 in the label's unit."""
         rows = torch.as_tensor(features, dtype=torch.float32)
-        out = torch.cat([self.network(chunk) for chunk in rows.split(_PREDICT_ROWS)])
+        starts = range(0, max(1, len(rows)), _PREDICT_ROWS)
+        out = torch.cat([self.network(rows[at : at + _PREDICT_ROWS]) for at in starts])
         if self.config.task == "classification":
             return out
         return out.squeeze(1).double() * self.config.target_std + self.config.target_mean

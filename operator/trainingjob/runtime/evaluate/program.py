@@ -21,7 +21,8 @@ from .split import first_line
 class Program:
     """Maps features float32 [n, d] to what the program gives, for any n above 0.
 
-    ``low`` and ``high`` are the batch sizes that the program takes; ``high`` is None without bound.
+    ``low`` and ``high`` are the batch sizes that the program takes, ``high`` None without bound;
+    ``weights`` is how many numbers it has learned.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Program:
     dtype: torch.dtype
     low: int
     high: int | None
+    weights: int
 
     @classmethod
     def load(cls, path: Path, features: int) -> Self:
@@ -52,7 +54,8 @@ class Program:
             ) from error
         shape, dtype = _input(path, program, features)
         low, high = _batch_sizes(program, shape[0])
-        return cls(path, module, dtype, low, high)
+        weights = sum(tensor.numel() for tensor in program.state_dict.values())
+        return cls(path, module, dtype, low, high, weights)
 
     @torch.inference_mode()
     def predict(self, features: np.ndarray) -> np.ndarray:

@@ -24,6 +24,8 @@ FILES: dict[Kind, tuple[str, ...]] = {
     "predictions": ("predictions.parquet",),
 }
 
+_SMALL_NETWORK = 100_000
+
 
 def find(folder: Path) -> Kind:
     """What the model folder holds; raises StageFailure(ModelMissing)."""
@@ -55,7 +57,9 @@ def _program(path: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
     # torch takes two seconds to import, which files of predictions do not need.
     from .program import Program
 
-    return Program.load(path, len(split.manifest.features)).predict
+    program = Program.load(path, len(split.manifest.features))
+    _set_threads(program.weights)
+    return program.predict
 
 
 def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
@@ -75,7 +79,17 @@ def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
                 f"{folder} was trained for other {what} than {split.folder} has: "
                 f"{ours!s:.80} instead of {theirs!s:.80}",
             )
+    _set_threads(sum(weight.numel() for weight in model.network.parameters()))
     return lambda features: model.predict(features).double().numpy()
+
+
+def _set_threads(weights: int) -> None:
+    """One thread for a network that is done with a batch before threads have met: on a busy
+    machine, and under a CPU limit, waiting for each other takes ten times as long."""
+    import torch
+
+    if weights <= _SMALL_NETWORK:
+        torch.set_num_threads(1)
 
 
 def _batch(path: Path, truth: np.ndarray, output: np.ndarray, classes: Classes | None) -> Batch:

@@ -105,7 +105,8 @@ def read_parquet(
     """Batches of at most ``size`` rows; raises StageFailure(reason) for a file that is not
     parquet or lacks a column."""
     try:
-        with pq.ParquetFile(path, buffer_size=_READ_BYTES) as file:
+        # Without pre_buffer: it would hold all row groups of the file.
+        with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
             for name in columns:
                 if name not in file.schema_arrow.names:
                     raise StageFailure(reason, f"{path} has no column {name}")

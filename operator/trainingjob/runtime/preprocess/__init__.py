@@ -11,13 +11,13 @@ from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
 from ..progress import Reporter
-from . import script
 from .checks import check, choose_columns
 from .frame import Engine
-from .read import read
-from .split import split
+from .read import read_input
+from .script import run_script
+from .split import split_rows
 from .steps import run_steps
-from .write import write
+from .write import write_dataset
 
 
 def run(payload: PreprocessPayload) -> StageResult:
@@ -33,22 +33,22 @@ def _run(payload: PreprocessPayload, reporter: Reporter) -> StageResult:
     task, target = payload.task, storage.resolve(payload.output)
     with open_engine(payload) as engine:
         reporter.report(0.05)
-        frame = read(engine, payload.input)
+        frame = read_input(engine, payload.input)
         reporter.report(0.3)
         if payload.script is not None:
-            frame = script.run(engine, frame, payload)
+            frame = run_script(engine, frame, payload)
         frame, pipeline = run_steps(
             engine,
             frame,
             payload.steps,
             task.label,
-            lambda frame, where: split(engine, frame, payload.split, task, where),
+            lambda frame, where: split_rows(engine, frame, payload.split, task, where),
             lambda share: reporter.report(0.35 + 0.3 * share),
         )
         frame = choose_columns(engine, frame, task)
         summary = check(engine, frame, task, payload.split, payload.numeric_features)
         reporter.report(0.7)
-        manifest = write(engine, frame, task, summary, pipeline, target)
+        manifest = write_dataset(engine, frame, task, summary, pipeline, target)
         reporter.report(1.0)
     return StageResult(
         outputs=Outputs(

@@ -86,8 +86,8 @@ class Dialect(ABC):
 
     @abstractmethod
     def suspicious(self, expr: str, quote: str) -> str:
-        """Whether a field may be the first half of one with a line break, or not UTF-8, where the
-        engine does not say so itself."""
+        """Whether a field has a line break, or may be the first half of one that has, or was not
+        UTF-8, where the engine does not fail then."""
 
     @abstractmethod
     def epoch_seconds(self, expr: str) -> str:
@@ -152,18 +152,21 @@ class Dialect(ABC):
         ``checked``: every text is known to be, or is one of NaN and infinity."""
         if kind == "string":
             return expr
-        expr = f"trim({expr})"
-        if kind == "boolean":
-            return f"CASE lower({expr}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-        if kind == "timestamp":
-            whole_day, moment = self.is_text_of("date", expr), self.is_text_of("timestamp", expr)
-            return self.parse_timestamp(
-                f"CASE WHEN {whole_day} THEN {expr} || ' 00:00' WHEN {moment} THEN {expr} END"
-            )
+        # Both engines skip blanks when they cast to a number or a date.
         value = f"try_cast({expr} AS {self.type_name(kind)})"
         if kind == "double":
             value = self.finite(value)
-        return value if checked else f"CASE WHEN {self.is_text_of(kind, expr)} THEN {value} END"
+        if checked and kind in ("bigint", "double", "date"):
+            return value
+        trimmed = f"trim({expr})"
+        if kind == "boolean":
+            return f"CASE lower({trimmed}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+        if kind == "timestamp":
+            day, moment = self.is_text_of("date", trimmed), self.is_text_of("timestamp", trimmed)
+            return self.parse_timestamp(
+                f"CASE WHEN {day} THEN {trimmed} || ' 00:00' WHEN {moment} THEN {trimmed} END"
+            )
+        return f"CASE WHEN {self.is_text_of(kind, trimmed)} THEN {value} END"
 
     def cast(self, expr: str, source: ColumnType, target: ColumnType) -> str:
         """A value of one type as another; null when it does not fit."""
@@ -247,7 +250,7 @@ class DuckDbDialect(Dialect):
         return f"make_timestamp(CAST(floor(epoch_ns({expr}) // 1000) AS BIGINT))"
 
     def suspicious(self, expr: str, quote: str) -> str:
-        return "FALSE"
+        return f"(contains({expr}, chr(10)) OR contains({expr}, chr(13)))"
 
     def checked(self, operator: str, left: str, right: str) -> str:
         return f"TRY({left} {operator} {right})"

@@ -60,6 +60,7 @@ class PandasEngine:
 
     dialect = DUCKDB
     runs_spark_sql = False
+    session = None
 
     def __init__(self) -> None:
         self._views = 0
@@ -225,7 +226,7 @@ class PandasEngine:
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         view = self._register(table)
         ordered = self.keep(
-            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, Layout.of(len(hashes)))
+            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, Layout(len(hashes)))
         )
         self._db.unregister(view)
         return ordered
@@ -292,7 +293,10 @@ def _classes(
 def _stored(name: str, kind: ColumnType) -> str:
     """A column as the file has it: timestamps say that they are UTC."""
     quoted = DUCKDB.ident(name)
-    return f"CAST({quoted} AS TIMESTAMPTZ) AS {quoted}" if kind == "timestamp" else quoted
+    value = f"CAST({quoted} AS TIMESTAMPTZ)" if kind == "timestamp" else quoted
+    # DuckDB knows which columns hold no null and would mark them so in the file's schema, which
+    # would then differ from file to file.
+    return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {value} END AS {quoted}"
 
 
 @contextmanager

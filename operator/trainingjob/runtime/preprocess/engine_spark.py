@@ -37,6 +37,7 @@ from .frame import (
     Frame,
     Layout,
     QuotaOf,
+    leading_bits,
 )
 from .java import ensure_java
 from .names import one_line, refuse_duplicates
@@ -63,6 +64,7 @@ _SQL_CONF = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 _BUCKET_BITS = MAX_FILE_BITS
+_FEW_ROWS = 20_000
 _MALFORMED = "trainingjob_malformed"
 _OUTER = "trainingjob_"
 
@@ -83,9 +85,9 @@ class SparkEngine:
         self._owns_session = SparkSession.getActiveSession() is None
         with _failures():
             # A session of its own: views and settings of others do not mix with ours.
-            self._spark = start_spark(self._conf).newSession()
+            self.session = start_spark(self._conf).newSession()
             for key, value in {**_session_conf(self._conf), **_SQL_CONF}.items():
-                self._spark.conf.set(key, value)
+                self.session.conf.set(key, value)
         return self
 
     def __exit__(
@@ -95,19 +97,14 @@ class SparkEngine:
         trace: TracebackType | None,
     ) -> None:
         if self._owns_session:
-            self._spark.stop()
+            self.session.stop()
             return
         for kept in self._kept:
             kept.unpersist()
 
-    @property
-    def session(self) -> SparkSession:
-        """For the user's script."""
-        return self._spark
-
     def view(self, sql: str) -> str:
         with _failures():
-            return self._named(self._spark.sql(sql))
+            return self._named(self.session.sql(sql))
 
     def read_csv(
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
@@ -115,7 +112,7 @@ class SparkEngine:
         fields = [T.StructField(f"c{index}", T.StringType()) for index in range(width)]
         fields.append(T.StructField(_MALFORMED, T.StringType()))
         with _failures():
-            frame = self._spark.read.csv(
+            frame = self.session.read.csv(
                 _paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
@@ -135,11 +132,11 @@ class SparkEngine:
 
     def read_parquet(self, source: Source) -> str:
         with _failures():
-            return self._named(self._spark.read.parquet(*_paths(source)))
+            return self._named(self.session.read.parquet(*_paths(source)))
 
     def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
         with _failures():
-            lines = self._named(self._spark.read.text(_paths(source)))
+            lines = self._named(self.session.read.text(_paths(source)))
         objects = self.view(
             "SELECT CASE WHEN schema_of_variant(v) LIKE 'OBJECT<%' THEN v END AS v FROM "
             f"(SELECT try_parse_json(value) AS v FROM {lines} WHERE trim(value) <> '')"
@@ -155,7 +152,7 @@ class SparkEngine:
         schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
         with _failures():
             return self._named(
-                self._spark.read.json(
+                self.session.read.json(
                     _paths(source),
                     schema=schema,
                     allowSingleQuotes=False,
@@ -164,12 +161,12 @@ class SparkEngine:
             )
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
-        schema = self._spark.table(view).schema
+        schema = self.session.table(view).schema
         return [(f.name, _TYPES.get(re.split(r"\W", f.dataType.typeName())[0])) for f in schema]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with _failures():
-            frame = self._spark.sql(sql)
+            frame = self.session.sql(sql)
             # PySpark would turn timestamps into the time zone of this process.
             moments = [
                 index
@@ -191,12 +188,12 @@ class SparkEngine:
         return [tuple(row) for row in rows]
 
     def keep(self, frame: Frame) -> Frame:
-        kept = self._spark.table(frame.view).persist()
+        kept = self.session.table(frame.view).persist()
         self._kept.append(kept)
         return frame
 
     def frame_for_user(self, frame: Frame) -> DataFrame:
-        return self._spark.table(frame.view)
+        return self.session.table(frame.view)
 
     def frame_of_user(self, frame: Any) -> Frame:
         if not isinstance(frame, DataFrame):
@@ -232,7 +229,7 @@ class SparkEngine:
         ]
         table = pa.table(arrays, names=list(columns))
         with _failures():
-            return self._named(self._spark.createDataFrame(table, schema))
+            return self._named(self.session.createDataFrame(table, schema))
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         pairs = ", ".join(
@@ -244,9 +241,30 @@ class SparkEngine:
         )
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
-        shares = ", ".join(f"percentile({SPARK.ident(name)}, 0.5)" for name in columns)
-        (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
-        return [(value, value) for value in row]
+        names = [SPARK.ident(name) for name in columns]
+        source = f"FROM {frame.view} WHERE {where}"
+        rows = frame.layout.rows if frame.layout else 0
+        if rows <= _FEW_ROWS:
+            shares = ", ".join(f"percentile({name}, 0.5)" for name in names)
+            (row,) = self.rows(f"SELECT {shares} {source}")
+            return [(value, value) for value in row]
+        # The exact function holds every distinct value in one place. A sketch of bounded size gives
+        # two values around the middle, and only what lies between those is then looked at.
+        accuracy = max(2_000, min(rows // 10_000, 100_000))
+        around = f"array({0.5 - 2 / accuracy!r}D, {0.5 + 2 / accuracy!r}D)"
+        sketches = ", ".join(f"approx_percentile({name}, {around}, {accuracy})" for name in names)
+        (found,) = self.rows(f"SELECT {sketches} {source}")
+        parts = []
+        for name, column, bounds in zip(names, columns, found, strict=True):
+            low, high = (
+                SPARK.literal(bound, frame.columns[column]) for bound in bounds or (None, None)
+            )
+            parts.append(
+                f"struct(count({name}), count_if({name} < {low}), count_if({name} = {low}), "
+                f"collect_list(CASE WHEN {name} > {low} AND {name} < {high} THEN {name} END))"
+            )
+        (counted,) = self.rows(f"SELECT {', '.join(parts)} {source}")
+        return [_middle(*counts, bounds) for counts, bounds in zip(counted, found, strict=True)]
 
     def hashed(self, frame: Frame, seed: int) -> str:
         return self.view(f"SELECT *, {spark_expression(frame.columns, seed)} FROM {frame.view}")
@@ -256,15 +274,15 @@ class SparkEngine:
         tells, and its place in its own file, which a sort within the partition tells."""
         hashed = self.keep(Frame(self.hashed(frame, seed), frame.columns))
         group = f"{SPARK.ident(by)}" if by else "CAST(NULL AS BOOLEAN)"
-        bucket = Layout(_BUCKET_BITS).file_of_row
+        bucket = leading_bits(_BUCKET_BITS)
         counts = self.rows(
             f"SELECT CAST({bucket} AS INT) AS bucket, {group} AS class, count(*) AS n "
             f"FROM {hashed.view} GROUP BY 1, 2"
         )
-        layout = Layout.of(sum(count for _, _, count in counts))
+        layout = Layout(sum(count for _, _, count in counts))
         with _failures():
             arranged = (
-                self._spark.table(hashed.view)
+                self.session.table(hashed.view)
                 .selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
                 .repartitionById(layout.files, f"{_OUTER}file")
             )
@@ -331,7 +349,7 @@ class SparkEngine:
         aside = folder / "spark"
         columns = [SPARK.ident(name) for name in frame.columns]
         with _failures():
-            rows = self._spark.table(frame.view)
+            rows = self.session.table(frame.view)
             if not layout.arranged:
                 rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
                 rows = rows.repartitionById(layout.files, f"{_OUTER}file")
@@ -354,6 +372,23 @@ class SparkEngine:
         name = f"frame_{self._views}"
         frame.createOrReplaceTempView(name)
         return name
+
+
+def _middle(
+    count: int, below: int, equal: int, between: list[Any], bounds: tuple[Any, Any] | None
+) -> tuple[Any, Any]:
+    """The middle values of ``count`` values, of which ``below`` are less than the first bound,
+    ``equal`` are the first bound, and ``between`` lie between the bounds."""
+    if bounds is None:
+        return (None, None)
+    between.sort()
+
+    def at(place: int) -> Any:
+        place -= below + equal
+        assert place + equal >= 0, "the sketch is less accurate than it promises"
+        return bounds[0] if place < 0 else between[place] if place < len(between) else bounds[1]
+
+    return at((count - 1) // 2), at(count // 2)
 
 
 def start_spark(conf: Mapping[str, str]) -> SparkSession:

@@ -30,7 +30,7 @@ TRAIN = SPLIT_NUMBER["train"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
-# Upper bound of rows in a file, as long as there are at most MAX_FILES_BITS bits of files.
+# Upper bound of rows in a file, as long as 2**MAX_FILE_BITS files suffice.
 ROWS_PER_FILE = 250_000
 MAX_FILE_BITS = 12
 ROW_GROUP_ROWS = 65_536
@@ -38,13 +38,16 @@ ROW_GROUP_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Layout:
-    """Which file a row goes to: its hash's leading ``bits``, so that files are ranges of hashes
-    and rows lie in the order of their hash across files.
+    """Which file a row goes to: by the leading bits of its hash, so that files are ranges of
+    hashes and rows lie in the order of their hash across files."""
 
-    ``arranged``: Spark holds the rows of each file in a partition of its own."""
+    rows: int  # when they were divided
+    arranged: bool = True  # Spark holds the rows of each file in a partition of its own
 
-    bits: int
-    arranged: bool = True
+    @property
+    def bits(self) -> int:
+        """How many leading bits: the smallest sufficient number of files is a power of two."""
+        return min(MAX_FILE_BITS, ((max(self.rows, 1) - 1) // ROWS_PER_FILE).bit_length())
 
     @property
     def files(self) -> int:
@@ -53,18 +56,13 @@ class Layout:
 
     @property
     def file_of_row(self) -> str:
-        """SQL: the leading bits of HASH, which is signed, as a number from 0."""
-        if not self.bits:
-            return "0"
-        return f"(({HASH} >> {64 - self.bits}) + {1 << (self.bits - 1)})"
+        """SQL: the number of the row's file."""
+        return leading_bits(self.bits)
 
-    @classmethod
-    def of(cls, rows: int) -> Layout:
-        """The smallest sufficient number of files, a power of two."""
-        bits = 0
-        while bits < MAX_FILE_BITS and rows > ROWS_PER_FILE << bits:
-            bits += 1
-        return cls(bits)
+
+def leading_bits(bits: int) -> str:
+    """SQL: the leading bits of HASH, which is signed, as a number from 0."""
+    return f"(({HASH} >> {64 - bits}) + {1 << (bits - 1)})" if bits else "0"
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,7 @@ class Engine(Protocol):
 
     dialect: Dialect
     runs_spark_sql: bool
+    session: Any  # the SparkSession; None for engine pandas
 
     def __enter__(self) -> Self: ...
 

@@ -11,6 +11,7 @@ from ..errors import StageFailure
 from . import source as sources
 from .arrow import convert
 from .dialect import DUCKDB, Dialect
+from .engine_pandas import PandasEngine
 from .frame import Engine, Frame
 from .names import listed, refuse_duplicates
 from .source import Source
@@ -26,10 +27,12 @@ _CODES: dict[ColumnType, int] = {
 }
 _NOT_FINITE = 64
 _SUSPICIOUS = 128
+# Up to this size, files for Spark are inspected on the driver.
+_SMALL_BYTES = 256 * 2**20
 _NOT_FINITE_TEXTS = "('nan', 'inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
 
 
-def read(engine: Engine, source: Input) -> Frame:
+def read_input(engine: Engine, source: Input) -> Frame:
     """The input as a frame; raises StageFailure(Input…, DuplicateColumns)."""
     found = sources.find(source)
     if source.format == "csv":
@@ -43,15 +46,7 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
     names, sample = sources.csv_header(source, options)
     refuse_duplicates(source.uri, names)
     hints = _codes_of_sample(sample, options, len(names))
-    raw = engine.read_csv(source, options, len(names))
-    try:
-        codes, rows, suspicious = _tally(engine, raw, options, hints)
-    except StageFailure:
-        sources.check_csv(source, options, len(names))
-        raise
-    if suspicious and sources.check_csv(source, options, len(names)):
-        raw = engine.read_csv(source, options, len(names), line_breaks=True)
-        codes, rows, _ = _tally(engine, raw, options, hints)
+    raw, (codes, rows) = _inspect(engine, source, options, hints)
     if not rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     kinds = {name: kind_of_codes(code) for name, code in zip(names, codes, strict=True)}
@@ -63,11 +58,34 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
     return Frame(engine.view(f"SELECT {', '.join(columns)} FROM {raw}"), kinds)
 
 
+def _inspect(
+    engine: Engine, source: Source, options: CsvOptions, hints: list[int]
+) -> tuple[str, tuple[list[int], int]]:
+    """A view of the fields, and what their values look like; raises StageFailure(Input…)."""
+    width = len(hints)
+    try:
+        if engine.runs_spark_sql and source.size <= _SMALL_BYTES:
+            # A pass by DuckDB on the driver takes less time than starting one in Spark.
+            with PandasEngine() as duckdb_engine:
+                raw = duckdb_engine.read_csv(source, options, width)
+                found, line_breaks = _tally(duckdb_engine, raw, options, hints)
+            return engine.read_csv(source, options, width, line_breaks=line_breaks), found
+        raw = engine.read_csv(source, options, width)
+        found, suspicious = _tally(engine, raw, options, hints)
+    except StageFailure:
+        sources.check_csv(source, options, width)
+        raise
+    if engine.runs_spark_sql and suspicious and sources.check_csv(source, options, width):
+        raw = engine.read_csv(source, options, width, line_breaks=True)
+        found, _ = _tally(engine, raw, options, hints)
+    return raw, found
+
+
 def _tally(
     engine: Engine, raw: str, options: CsvOptions, hints: list[int]
-) -> tuple[list[int], int, bool]:
-    """What the values of each column look like, the number of rows, and whether any is
-    suspicious."""
+) -> tuple[tuple[list[int], int], bool]:
+    """What the values of each column look like and the number of rows, and whether any row is
+    suspicious: it has, or may have, a line break in a field."""
     names = [f"c{index}" for index in range(len(hints))]
     trimmed = ", ".join(f"trim({name}) AS {name}" for name in names)
     codes = ", ".join(
@@ -81,7 +99,7 @@ def _tally(
     *found, rows, malformed = row
     all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
     suspicious = bool(malformed) or any(code & _SUSPICIOUS for code in all_codes)
-    return [code & ~_SUSPICIOUS for code in all_codes], rows, suspicious
+    return ([code & ~_SUSPICIOUS for code in all_codes], rows), suspicious
 
 
 def _code(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:

@@ -47,6 +47,11 @@ class Source:
         """The same as text."""
         return [str(file) for file in self.files]
 
+    @property
+    def size(self) -> int:
+        """Bytes, as they lie on the disk."""
+        return sum(file.stat().st_size for file in self.files)
+
 
 def find(source: Input) -> Source:
     """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""

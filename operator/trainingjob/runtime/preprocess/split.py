@@ -10,7 +10,7 @@ from .frame import Engine, Frame, Quota
 from .names import listed
 
 
-def split(engine: Engine, frame: Frame, spec: Split, task: Task, where: str) -> Frame:
+def split_rows(engine: Engine, frame: Frame, spec: Split, task: Task, where: str) -> Frame:
     """Rows in the order of their hash: the first share is the test split, the next the validation
     split, the rest is for training; with ``stratify`` so in each class.
 

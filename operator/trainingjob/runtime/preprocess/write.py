@@ -17,7 +17,7 @@ from .checks import Summary
 from .frame import Engine, Frame
 
 
-def write(
+def write_dataset(
     engine: Engine,
     frame: Frame,
     task: Task,

@@ -24,6 +24,7 @@ from trainingjob.api.v1alpha1.train import Checkpoint
 from ..errors import StageFailure, storage_errors
 from ..storage import digest_of, sha256, write_aside
 from .log import log
+from .ownership import claim
 
 STATE = "state.json"
 TENSORS = "state.safetensors"
@@ -74,8 +75,7 @@ class Checkpoints:
         if self._every_steps is not None and step % self._every_steps == 0:
             return True
         return (
-            self._every_seconds is not None
-            and time.monotonic() - self._last >= self._every_seconds
+            self._every_seconds is not None and time.monotonic() - self._last >= self._every_seconds
         )
 
     def save(self, step: int, saved: Saved) -> Path:
@@ -99,6 +99,7 @@ class Checkpoints:
         same name. Raises StageFailure(CheckpointMismatch) when this run was changed meanwhile.
         """
         with storage_errors("read the checkpoints"):
+            claim(self._folder, self._uid)
             for leftover in self._folder.glob(".step-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             for folder in self._newest_first():

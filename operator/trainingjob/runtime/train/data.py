@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -171,7 +172,9 @@ class Split:
         """This process's share of all rows, unpermuted, in pieces of at most ``chunk`` rows."""
         for _, x, y in self._windows(None, 0):
             mine = slice(len(y) * rank // world, len(y) * (rank + 1) // world)
-            yield from zip(x[mine].split(chunk), y[mine].split(chunk), strict=True)
+            for at in range(mine.start, mine.stop, chunk):
+                part = slice(at, min(at + chunk, mine.stop))
+                yield x[part], y[part]
 
     def target_statistics(self) -> tuple[float, float]:
         """Mean and standard deviation of the label; 1 for a constant one.
@@ -261,25 +264,20 @@ def _read(group: RowGroup, names: list[str]) -> Iterator[pa.RecordBatch]:
             yield batch.select(names)
 
 
-class _reading:  # noqa: N801 - reads as a word
-    """Turns arrow's errors into StageFailures about ``path``."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn arrow's errors into StageFailures about ``path``."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        # Arrow tells corrupt data as an OSError without a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise from_os_error(error, "read the dataset") from error
-        # Arrow tells corrupt data as an OSError without a number.
-        if isinstance(error, OSError | pa.ArrowException):
-            raise StageFailure("DatasetInvalid", f"{self._path} cannot be read: {error}") from error
+        raise StageFailure("DatasetInvalid", f"{path} cannot be read: {error}") from error
 
 
 def _numpy(values: pa.Array) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False)
+    return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
 def _permutation(count: int, seed: int, epoch: int, number: int) -> Tensor:

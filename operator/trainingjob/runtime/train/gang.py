@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import StageFailure
+from .place import Place, is_loopback
 
 # Pods of a gang start minutes apart while images are pulled. The operator ends earlier what can
 # never succeed; this is for gangs without an operator that watches.
@@ -24,46 +22,12 @@ RENDEZVOUS_SECONDS = float(os.environ.get("TRAININGJOB_RENDEZVOUS_SECONDS", 600)
 COLLECTIVE_SECONDS = 600
 
 
-def is_loopback(address: str) -> bool:
-    """Whether the gang's address is this machine's own: then every rank is on it."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where this process stands in the gang."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
-    address: str = "127.0.0.1"
-    port: int = 29500
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Place:
-        """From torch's own variables, which the launcher sets."""
-        return cls(
-            rank=int(env["RANK"]),
-            world=int(env["WORLD_SIZE"]),
-            local_rank=int(env["LOCAL_RANK"]),
-            local_world=int(env["LOCAL_WORLD_SIZE"]),
-            address=env.get("MASTER_ADDR", "127.0.0.1"),
-            port=int(env.get("MASTER_PORT", "29500")),
-        )
-
-    def device(self) -> torch.device:
-        """A GPU of this rank's own; the CPU when there are not enough for all ranks here."""
-        # Nodes that are processes of one machine share its GPUs.
-        index, here = self.local_rank, self.local_world
-        if self.world > 1 and is_loopback(self.address):
-            index, here = self.rank, self.world
-        if torch.cuda.is_available() and here <= torch.cuda.device_count():
-            return torch.device("cuda", index)
-        return torch.device("cpu")
+def pick_device(place: Place) -> torch.device:
+    """A GPU of this rank's own; the CPU when there are not enough for all ranks here."""
+    index, here = place.on_this_machine
+    if torch.cuda.is_available() and here <= torch.cuda.device_count():
+        return torch.device("cuda", index)
+    return torch.device("cpu")
 
 
 class Gang:
@@ -80,7 +44,7 @@ class Gang:
             return
         where = f"{place.address}:{place.port}"
         try:
-            store = dist.TCPStore(
+            store = dist.TCPStore(  # type: ignore[attr-defined]
                 place.address,
                 place.port,
                 place.world,

@@ -163,7 +163,7 @@ class Trainer:
                 self._seed_dropout(self.dropout_seed + position.step)
             # The sum over all rows of the gang over their number: shares may differ in size.
             loss = self._loss(x, y) / rows
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             net.tail[0] = loss.detach()
         self.gang.all_reduce(net.gradients)
         self.totals.add_(net.tail, alpha=rows)

@@ -26,10 +26,11 @@ from ..storage import resolve, write_aside
 from . import reports
 from .checkpoints import Checkpoints
 from .data import Columns, Split
-from .gang import Gang, Place, first_line
+from .gang import Gang, first_line, pick_device
 from .log import log
 from .loop import Trained, Trainer
 from .output import digest_of_folder
+from .place import Place
 
 HISTORY = "history.json"
 # 128 + SIGTERM, as a shell tells it.
@@ -55,7 +56,7 @@ def main() -> int:
 def work(payload: TrainPayload) -> StageResult | None:
     """Load, train, save. Rank 0 returns the stage's result."""
     place = Place.from_env(os.environ)
-    device = place.device()
+    device = pick_device(place)
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     pa.set_cpu_count(threads)
@@ -63,7 +64,8 @@ def work(payload: TrainPayload) -> StageResult | None:
         torch.cuda.set_device(device)
     else:
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs, and finds nothing
+        # It costs, and finds only errors.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
     folder = resolve(payload.dataset)

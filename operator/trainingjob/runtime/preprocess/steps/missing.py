@@ -35,7 +35,7 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         values = [found and found.mean for found in moments(where, frame, columns)]
     elif spec.strategy == "median":
         middles = where.engine.middle(frame, columns, where.train)
-        values = [None if low is None else low / 2 + high / 2 for low, high in middles]
+        values = [None if low is None else float(low) / 2 + float(high) / 2 for low, high in middles]
     else:
         values = modes(where, frame, columns)
     fill: dict[str, Value] = {}

@@ -1,0 +1,64 @@
+"""Write scikit-learn's bundled data sets as CSV files for the examples; nothing is downloaded.
+
+    python examples/make_data.py
+
+digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
+diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
+
+Files that are there are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent
+
+
+def digits(data):
+    """8×8 grey images of hand-written digits."""
+    bunch = data.load_digits(as_frame=True)
+    frame = bunch.data.astype(int)
+    frame.columns = [f"pixel_{index}" for index in range(64)]
+    return frame.assign(target=bunch.target)
+
+
+def diabetes(data):
+    """Blood values of patients, in their units."""
+    return data.load_diabetes(as_frame=True, scaled=False).frame.astype({"target": int})
+
+
+def breast_cancer(data):
+    """Measurements of cell nuclei."""
+    bunch = data.load_breast_cancer(as_frame=True)
+    frame = bunch.data.rename(columns=lambda name: name.replace(" ", "_"))
+    return frame.assign(diagnosis=bunch.target.map(dict(enumerate(bunch.target_names))))
+
+
+FILES: dict[str, Callable] = {
+    "digits/datasets/digits.csv": digits,
+    "diabetes/datasets/diabetes.csv": diabetes,
+    "own-code/datasets/breast_cancer.csv": breast_cancer,
+}
+
+
+def main() -> None:
+    """Write what is missing."""
+    missing = [name for name in FILES if not (EXAMPLES / name).is_file()]
+    if not missing:
+        return
+    from sklearn import datasets  # takes a second
+
+    for name in missing:
+        path = EXAMPLES / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".writing")
+        FILES[name](datasets).to_csv(aside, index=False)
+        aside.replace(path)
+        print(f"wrote examples/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The main process of a training pod: starts the node's ranks and tells what came of them.
+
+It imports no torch, so that the ranks start at once and the memory is theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trainingjob.api.payload import StageResult, TrainPayload
+
+from ..errors import StageFailure
+from . import blame, reports, user_code
+from .node import Node
+from .processes import Command, Exit, Outcome, run_together
+
+# -P: nothing in the working folder may shadow a library.
+WORKER = [sys.executable, "-P", "-m", "trainingjob.runtime.train.worker"]
+
+
+def run(payload: TrainPayload) -> StageResult | None:
+    """Train on this node. Node 0 returns the result, the others None.
+
+    Raises StageFailure with the failure that came first, of this node's ranks.
+    """
+    node = Node.from_env(payload, os.environ)
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        if payload.model is not None:
+            return _run_built_in(node, Path(folder))
+        return _run_user_code(payload, node, Path(folder))
+
+
+def _run_built_in(node: Node, folder: Path) -> StageResult | None:
+    oom_kills = blame.oom_kills()
+
+    def failure(exit_: Exit) -> StageFailure | None:
+        assert exit_.rank is not None
+        told = reports.read(folder, exit_.rank)
+        # Done is done: a rank that dies while it leaves has failed nobody.
+        if exit_.code == 0 or (told is not None and told.error is None):
+            return None
+        return blame.of_built_in(exit_, told.error if told else None, oom_kills)
+
+    outcome = _run(node.seeing({reports.REPORTS_DIR: str(folder)}).per_rank(WORKER), failure)
+    if any(failure(exit_) for exit_ in outcome.exits):
+        raise blame.primary(outcome, failure)
+    if node.index > 0:
+        return None
+    told = reports.read(folder, 0)
+    if told is None or told.result is None:
+        raise StageFailure("InternalError", "rank 0 ended without a result")
+    return told.result
+
+
+def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
+    name, commands = user_code.prepare(payload, node, folder)
+    oom_kills = blame.oom_kills()
+
+    def failure(exit_: Exit) -> StageFailure | None:
+        return blame.of_user_code(exit_, name, oom_kills) if exit_.code != 0 else None
+
+    outcome = _run(commands, failure)
+    if outcome.stopped:
+        # Also with code 0: it may have ended half way in good order.
+        raise StageFailure("Disrupted", "stopped by SIGTERM")
+    if any(failure(exit_) for exit_ in outcome.exits):
+        raise blame.primary(outcome, failure)
+    return user_code.result(payload) if node.index == 0 else None
+
+
+def _run(commands: Sequence[Command], failure: Callable[[Exit], StageFailure | None]) -> Outcome:
+    def secondary(exit_: Exit) -> bool:
+        found = failure(exit_)
+        return found is not None and found.reason == "PeerLost"
+
+    try:
+        return run_together(commands, lambda exit_: failure(exit_) is not None, secondary)
+    except (FileNotFoundError, PermissionError) as error:
+        raise StageFailure(
+            "CommandNotFound", f"cannot run {commands[0].arguments[0]}: {error.strerror}"
+        ) from error

@@ -1,0 +1,69 @@
+"""This pod's place in the gang, and what its processes see."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainingjob.api.payload import TrainPayload
+
+from .place import is_loopback
+from .processes import Command
+
+
+@dataclass(frozen=True)
+class Node:
+    """``processes`` of the gang's ranks run here."""
+
+    index: int
+    processes: int
+    env: Mapping[str, str]
+
+    @classmethod
+    def from_env(cls, payload: TrainPayload, environ: Mapping[str, str]) -> Node:
+        """From the variables that the pod was given."""
+        world = int(environ.get("WORLD_SIZE", payload.nodes * payload.procs_per_node))
+        address = environ.get("MASTER_ADDR", "127.0.0.1")
+        env = {
+            "MASTER_ADDR": address,
+            "MASTER_PORT": "29500",
+            **environ,
+            "WORLD_SIZE": str(world),
+            "PYTHONUNBUFFERED": "1",
+            # torchrun lies beside the interpreter.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
+            # With it, torchrun's second attempt on the same port hangs.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        }
+        # Nodes that are processes of one machine share its cores.
+        together = is_loopback(address)
+        here = world if together else payload.procs_per_node
+        env.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // here)))
+        if together and Path("/sys/class/net/lo").exists():
+            # Else gloo takes the address of the host's name, which may not be one of ours.
+            env.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        return cls(int(environ.get("NODE_RANK", "0")), payload.procs_per_node, env)
+
+    def seeing(self, variables: Mapping[str, str]) -> Node:
+        """The same with more variables."""
+        return replace(self, env={**self.env, **variables})
+
+    def per_rank(self, arguments: Sequence[str], cwd: Path | None = None) -> list[Command]:
+        """A command for each rank of the node, with the variables of init_process_group()."""
+        commands = []
+        for local in range(self.processes):
+            rank = self.index * self.processes + local
+            own = {"RANK": rank, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": self.processes}
+            env = {**self.env, **{name: str(value) for name, value in own.items()}}
+            commands.append(Command(arguments, env, cwd, rank))
+        return commands
+
+
+def _cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1

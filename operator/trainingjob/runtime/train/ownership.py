@@ -1,0 +1,34 @@
+"""Whose checkpoints a folder holds: jobs of the same name follow each other.
+
+A file ``.job`` in the folder names the uid. A folder without one may be the user's own work, put
+there to start from: it is used, and nothing is removed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .log import log
+
+MARKER = ".job"
+
+
+def is_ours(folder: Path, uid: str) -> bool:
+    """Whether the job ``uid`` may go on from what lies in ``folder``."""
+    try:
+        return (folder / MARKER).read_text(encoding="utf-8") == uid
+    except FileNotFoundError:
+        return True
+
+
+def claim(folder: Path, uid: str) -> None:
+    """Make it this job's; what is another job's is removed. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_ours(folder, uid):
+        log(f"removing the checkpoints of an earlier job of this name in {folder}")
+        for entry in folder.iterdir():
+            if entry.name == MARKER:
+                continue  # last: until all is gone it is not ours
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    (folder / MARKER).write_text(uid, encoding="utf-8")

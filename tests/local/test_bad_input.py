@@ -67,6 +67,14 @@ GOOD = "".join(f"{i % 2}.5,{i},{'ab'[i % 2]}\n" for i in range(60))
 CORRUPT_GZIP = gzip.compress((HEADER + GOOD).encode())[:-30]
 OUT = "import os, pathlib\nout = pathlib.Path(os.environ['TRAININGJOB_OUTPUT_DIR'])\n"
 
+# Code that ends the pod with exit code 0 and a termination message of its own.
+RESULT = """
+import os, pathlib
+def preprocess(frame, context):
+    pathlib.Path(os.environ["TRAININGJOB_RESULT_FILE"]).write_text(%s)
+    os._exit(0)
+"""
+
 # sentence, change, reason, words of the message
 CASES: list[tuple[str, Change, str, str]] = [
     ("the input is missing", spec("preprocess.input.uri", "pvc://data/no.csv"), "InputNotFound", "no.csv"),
@@ -75,7 +83,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("parquet that is none", all_of(data("PAR0", "in.parquet"), spec("preprocess.input.format", "parquet")), "InputUnreadable", "in.parquet"),
     ("the input is empty", data(""), "InputEmpty", "in.csv"),
     ("the input has a header only", data(HEADER), "InputEmpty", "in.csv"),
-    ("steps drop every row", steps({"filter": {"where": "x > 1000"}}), "NoRowsLeft", "step 1"),
+    ("steps drop every row", steps({"filter": {"where": "x > 1000"}}), "NoRowsLeft", "no row is left"),
     ("the input is not UTF-8", data((HEADER + GOOD).encode() + b"1,2,\xff\xfe\n"), "InputNotUtf8", "in.csv"),
     ("a ragged line", data(HEADER + GOOD + "1,2,a,4\n"), "InputMalformed", "62"),
     ("two columns of one name", data("x,x,label\n" + GOOD), "DuplicateColumns", "x"),
@@ -89,7 +97,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("a text column is left", data("x,y,label\n" + GOOD.replace("0.5", "zero")), "FeatureNotNumeric", "x"),
     ("a null is left", data(HEADER + GOOD + ",2,a\n"), "FeatureHasNulls", "x"),
     ("no feature is left", steps({"drop": {"columns": ["x", "y"]}}), "NoFeatures", ""),
-    ("the split is too small", all_of(data(HEADER + "1,2,a\n3,4,b\n"), spec("preprocess.split.stratify", False)), "SplitEmpty", "test"),
+    ("the split is too small", all_of(data(HEADER + "1,2,a\n3,4,b\n"), spec("preprocess.split.stratify", False)), "SplitEmpty", "validation split"),
     ("the script does not compile", clean("def preprocess(:\n"), "ScriptInvalid", "line 1"),
     ("the script lacks preprocess", clean("x = 1\n"), "ScriptInvalid", "preprocess"),
     ("the script returns no frame", clean("def preprocess(frame, context):\n    return 5\n"), "ScriptInvalid", "int"),
@@ -104,9 +112,10 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own predictions are none", own_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
     ("there is no such command", spec("train", {"command": ["no-such-command"]}), "CommandNotFound", "no-such-command"),
     ("the dataset is none", all_of(spec("train.dataset", {"uri": "pvc://data"}), lambda m, f: m["spec"].pop("preprocess")), "DatasetInvalid", "data"),
-    ("a result that is not JSON", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": ' > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
-    ("a result that is NaN", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": {\"outputs\": {\"uri\": \"u\", \"loss\": NaN}}}' > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
-    ("a result that is too long", spec("train", {"image": "x", "command": ["sh", "-c", "printf '{\"result\": {\"outputs\": {\"uri\": \"%05000d\"}}}' 1 > $TRAININGJOB_RESULT_FILE"]}), "ResultInvalid", "small-train-1-0"),
+    ("a result that is not JSON", clean(RESULT % "'{\"result\": '"), "ResultInvalid", "small-preprocess-1-0"),
+    ("a result that is NaN", clean(RESULT % "'{\"result\": {\"outputs\": {\"uri\": \"u\", \"loss\": NaN}}}'"), "ResultInvalid", "small-preprocess-1-0"),
+    ("a result that is too long", clean(RESULT % "'{\"result\": {\"outputs\": {\"uri\": \"%s\"}}}' % ('u' * 5000)"), "ResultInvalid", "small-preprocess-1-0"),
+    ("no result at all", clean(RESULT % "''"), "ResultInvalid", "small-preprocess-1-0"),
     ("the gate is missed", spec("evaluate.gates", [{"metric": "accuracy", "min": 1.0}, {"metric": "log_loss", "max": 0.0001}]), "GateFailed", "log_loss"),
     ("a deadline passes", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.activeDeadlineSeconds", 4)), "DeadlineExceeded", "4 s"),
 ]  # fmt: skip
@@ -166,7 +175,7 @@ sys.exit(3)
     manifest["spec"]["policy"] = {"retries": {"infrastructure": 2, "application": 1}}
     outcome = run(tmp_path, write_job(tmp_path, manifest))
     train = outcome.status["stages"][1]
-    assert train["failures"] == {"infrastructure": 2, "application": 1, "disruption": 0}
+    assert train["failures"] == {"infrastructure": 2, "application": 2, "disruption": 0}
     assert train["attempt"] == 4
     assert outcome.status["lastFailure"]["exitCode"] == 3
 

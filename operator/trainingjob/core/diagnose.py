@@ -52,6 +52,8 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     time: datetime | None = None
+    # Only where the pod did not say itself what went wrong: then the log must tell.
+    log_tail: str = ""
 
     @property
     def failure_class(self) -> FailureClass:
@@ -73,19 +75,14 @@ def with_remedy(reason: str, message: str) -> str:
     return f"{message.rstrip('.')}; {REASONS[reason].remedy}"
 
 
-def result_of(pod: PodView) -> StageResult | Failure | None:
-    """The result that a pod published, a Failure if what it said is unusable, None if it said
-    nothing of a result. A complete result counts whatever the exit code: processes may die on
-    their way out, when all is done."""
-    if not pod.over or not pod.message:
-        return None
-    report = _report(pod)
-    if report is None:
-        # Without an answer of ours a failed pod's message is the tail of its log.
-        if pod.exit_code == 0 and pod.message.lstrip().startswith("{"):
-            return Failure("ResultInvalid", f"pod {pod.name} left a result that is no report", pod)
-        return None
-    return report.result
+def result_of(pod: PodView) -> StageResult | None:
+    """The result that a pod published; None when it published none that is usable.
+
+    A complete result counts whatever the exit code: processes may die on their way out, when all
+    is done.
+    """
+    report = _report(pod) if pod.over else None
+    return report.result if report is not None else None
 
 
 def failure_of(pod: PodView) -> Failure | None:
@@ -134,7 +131,13 @@ def waiting_of(pod: PodView) -> Failure | None:
 
 def _failure(pod: PodView, reason: str, message: str) -> Failure:
     return Failure(
-        reason, message, pod, exit_code=pod.exit_code, signal=pod.signal, time=pod.finished
+        reason,
+        message,
+        pod,
+        exit_code=pod.exit_code,
+        signal=pod.signal,
+        time=pod.finished,
+        log_tail=pod.log_tail,
     )
 
 

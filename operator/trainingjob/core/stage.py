@@ -75,13 +75,12 @@ def _completed(
     if first is None or not first.over:
         return None
     result = diagnose.result_of(first)
-    if isinstance(result, Failure):
-        return result
     if result is None:
         if first.phase != "Succeeded":
             return None
         if children.reports(obs.job, stage.name):
-            return Failure("ResultInvalid", f"pod {first.name} ended without a result", first)
+            what = "left a result that is no report" if first.message else "ended without a result"
+            return Failure("ResultInvalid", f"pod {first.name} {what}", first)
         # A user's own image: nobody but the exit codes tells.
         if len(pods) < wanted or any(pod.phase != "Succeeded" for pod in pods):
             return None
@@ -149,7 +148,7 @@ def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetim
         node=pod.node if pod else "",
         exit_code=failure.exit_code,
         signal=failure.signal,
-        log_tail=pod.log_tail[-_LOG_TAIL_CHARS:] if pod else "",
+        log_tail=failure.log_tail[-_LOG_TAIL_CHARS:],
         time=failure.time or now,
     )
     if final:

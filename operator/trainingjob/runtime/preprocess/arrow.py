@@ -31,17 +31,17 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
     return None
 
 
-def convert(engine: Engine, view: str, schema: pa.Schema, what: str) -> Frame:
+def convert(engine: Engine, view: str, schema: pa.Schema, what: str, reason: str) -> Frame:
     """A view of data that has an Arrow schema, with our types.
 
-    Raises StageFailure(InputUnreadable) for a type without counterpart; ``what`` names the data."""
+    Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
     columns: dict[str, ColumnType] = {}
     selected = []
     for field in schema:
         kind = kind_of(field.type)
         if kind is None:
             raise StageFailure(
-                "InputUnreadable",
+                reason,
                 f"{what}: column {field.name} is of type {field.type}, which a dataset cannot hold",
             )
         columns[field.name] = kind

@@ -60,9 +60,7 @@ def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool)
     by_class = task.type == "classification"
     label = engine.dialect.ident(task.label)
     counted = features if numeric else []
-    counts = ", ".join(
-        ["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)]
-    )
+    counts = ", ".join(["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)])
     if by_class:
         query = f"SELECT {SPLIT}, {label}, {label}, {counts} FROM {frame.view} GROUP BY 1, 2, 3"
         query += f" LIMIT {4 * MAX_CLASSES}"
@@ -93,7 +91,9 @@ def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool)
             )
     classes = _check_classes(groups, task, summary) if by_class else None  # type: ignore[arg-type]
     if not by_class and min(g[1] for g in groups) == max(g[2] for g in groups):
-        raise StageFailure("LabelConstant", f"the label {task.label} is {groups[0][1]} in every row")
+        raise StageFailure(
+            "LabelConstant", f"the label {task.label} is {groups[0][1]} in every row"
+        )
     return Summary(summary, classes)  # type: ignore[arg-type]
 
 
@@ -102,7 +102,11 @@ def _total(groups: list[tuple[Any, ...]], split: int, column: int) -> int:
 
 
 def _check_types(frame: Frame, features: list[str]) -> None:
-    wrong = [f"{n} ({frame.columns[n]})" for n in features if frame.columns[n] in ("string", "date", "timestamp")]
+    wrong = [
+        f"{n} ({frame.columns[n]})"
+        for n in features
+        if frame.columns[n] in ("string", "date", "timestamp")
+    ]
     if wrong:
         raise StageFailure(
             "FeatureNotNumeric", f"the built-in model takes numbers only, not {listed(wrong)}"

@@ -77,6 +77,10 @@ class Dialect(ABC):
         """What division leaves, with the sign of ``left``; ``right`` is not 0."""
 
     @abstractmethod
+    def whole_sum(self, expr: str, over: str) -> str:
+        """A sum of bigints, an aggregate or a window function; null when it overflows."""
+
+    @abstractmethod
     def decimal_to_double(self, expr: str) -> str:
         """The double nearest to a decimal."""
 
@@ -188,9 +192,7 @@ class Dialect(ABC):
         if pair == ("double", "bigint"):
             limit = self.double(2.0**63)
             whole = f"CASE WHEN {expr} < 0 THEN ceil({expr}) ELSE floor({expr}) END"
-            return (
-                f"CASE WHEN {expr} >= -{limit} AND {expr} < {limit} THEN CAST({whole} AS BIGINT) END"
-            )
+            return f"CASE WHEN {expr} >= -{limit} AND {expr} < {limit} THEN CAST({whole} AS BIGINT) END"
         if pair == ("timestamp", "date"):
             return f"CAST({expr} AS DATE)"
         if pair == ("timestamp", "bigint"):
@@ -241,6 +243,9 @@ class DuckDbDialect(Dialect):
 
     def double_to_text(self, expr: str) -> str:
         return f"java_double({expr})"
+
+    def whole_sum(self, expr: str, over: str) -> str:
+        return f"try_cast(sum({expr}){over} AS BIGINT)"
 
     def decimal_to_double(self, expr: str) -> str:
         # A cast divides two doubles, and is off by the last bit at times.
@@ -304,6 +309,9 @@ class SparkDialect(Dialect):
 
     def double_to_text(self, expr: str) -> str:
         return f"CAST({expr} AS STRING)"
+
+    def whole_sum(self, expr: str, over: str) -> str:
+        return f"try_sum({expr}){over}"
 
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +23,11 @@ import pyarrow as pa
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 
 from ..artefacts import SplitName
-from ..errors import StageFailure, from_os_error
-from .dialect import DUCKDB, Value
-from .frame import HASH, HIDDEN, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, QuotaOf
+from ..errors import StageFailure
+from . import javalike
 from .arrow import convert
+from .dialect import DUCKDB, Value
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, QuotaOf
 from .names import one_line, refuse_duplicates
 from .rowhash import hash_rows
 from .source import Source
@@ -77,6 +78,7 @@ class PandasEngine:
             }
         )
         self._db.execute("SET TimeZone = 'UTC'")
+        javalike.register(self._db)
         return self
 
     def __exit__(
@@ -147,6 +149,9 @@ class PandasEngine:
             f"columns = {{{spec}}})"
         )
 
+    def spark_query(self, query: str, data: str) -> str:
+        raise NotImplementedError("engine pandas runs compiled queries only")
+
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         with _failures():
             found = self._db.execute(f"DESCRIBE {view}").fetchall()
@@ -166,7 +171,7 @@ class PandasEngine:
         return Frame(name, frame.columns, frame.layout)
 
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
-        return self._arrow(frame).to_pandas()
+        return self._arrow(frame.view).to_pandas()
 
     def frame_of_user(self, frame: Any) -> Frame:
         if not isinstance(frame, pd.DataFrame):
@@ -182,9 +187,13 @@ class PandasEngine:
             table = pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise StageFailure("ScriptInvalid", f"the script's frame: {one_line(error)}") from error
-        return convert(self, self._register(table), table.schema, "the script's frame")
+        return convert(
+            self, self._register(table), table.schema, "the script's frame", "ScriptInvalid"
+        )
 
-    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+    def table(
+        self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
+    ) -> str:
         arrays = [
             pa.array([row[index] for row in rows], type=_ARROW_TYPES[kind])
             for index, kind in enumerate(columns.values())
@@ -209,12 +218,13 @@ class PandasEngine:
         (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
         return list(zip(row[0::2], row[1::2], strict=True))
 
-    def hashed(self, frame: Frame, seed: int) -> str:
-        table = self._arrow(frame)
-        return self._register(table.append_column(HASH, pa.array(_hash(table, seed))))
+    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
+        table = self._arrow(view)
+        hashes = _hash(table.select(list(columns)), seed)
+        return self._register(table.append_column(HASH, pa.array(hashes)))
 
     def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
-        table = self._arrow(frame)
+        table = self._arrow(frame.view)
         hashes = _hash(table, seed)
         split = np.full(len(hashes), SPLIT_NUMBER["train"], dtype=np.int8)
         for members in _classes(table, by, np.argsort(hashes)):
@@ -256,10 +266,9 @@ class PandasEngine:
         self._views += 1
         return f"frame_{self._views}"
 
-    def _arrow(self, frame: Frame) -> pa.Table:
-        names = ", ".join(DUCKDB.ident(name) for name in frame.columns)
+    def _arrow(self, view: str) -> pa.Table:
         with _failures():
-            return self._db.sql(f"SELECT {names} FROM {frame.view}").to_arrow_table(_BATCH_ROWS)
+            return self._db.sql(f"SELECT * FROM {view}").to_arrow_table(_BATCH_ROWS)
 
     def _register(self, table: pa.Table) -> str:
         name = self._new_name()
@@ -305,9 +314,13 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise StageFailure("OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}") from error
+        raise StageFailure(
+            "OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}"
+        ) from error
     except duckdb.IOException as error:
         reason = "DiskFull" if "No space left" in str(error) else "StorageFailed"
         raise StageFailure(reason, one_line(error)) from error
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise StageFailure("ExpressionInvalid", one_line(error)) from error
     except duckdb.Error as error:
         raise StageFailure("StepFailed", one_line(error)) from error

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Self
 import pyarrow as pa
 from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T  # noqa: N812
+from pyspark.sql import types as T
 
 from trainingjob.api.payload import SPARK_MASTER
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
@@ -160,6 +160,11 @@ class SparkEngine:
                 )
             )
 
+    def spark_query(self, query: str, data: str) -> str:
+        with _failures():
+            self.session.table(data).createOrReplaceTempView("data")
+            return self._named(self.session.sql(query))
+
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         schema = self.session.table(view).schema
         return [(f.name, _TYPES.get(re.split(r"\W", f.dataType.typeName())[0])) for f in schema]
@@ -220,7 +225,9 @@ class SparkEngine:
             selected.append(f"{value} AS {SPARK.ident(name)}")
         return Frame(self.view(f"SELECT {', '.join(selected)} FROM {view}"), columns)
 
-    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+    def table(
+        self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
+    ) -> str:
         schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
         arrow = {"timestamp": pa.timestamp("us", tz="UTC")}
         arrays = [
@@ -266,13 +273,13 @@ class SparkEngine:
         (counted,) = self.rows(f"SELECT {', '.join(parts)} {source}")
         return [_middle(*counts, bounds) for counts, bounds in zip(counted, found, strict=True)]
 
-    def hashed(self, frame: Frame, seed: int) -> str:
-        return self.view(f"SELECT *, {spark_expression(frame.columns, seed)} FROM {frame.view}")
+    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
+        return self.view(f"SELECT *, {spark_expression(columns, seed)} FROM {view}")
 
     def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
         """The rank of a row is the number of rows in earlier files and classes, which a count
         tells, and its place in its own file, which a sort within the partition tells."""
-        hashed = self.keep(Frame(self.hashed(frame, seed), frame.columns))
+        hashed = self.keep(Frame(self.hashed(frame.view, frame.columns, seed), frame.columns))
         group = f"{SPARK.ident(by)}" if by else "CAST(NULL AS BOOLEAN)"
         bucket = leading_bits(_BUCKET_BITS)
         counts = self.rows(
@@ -454,7 +461,9 @@ def _failure(error: PySparkException) -> StageFailure:
         return StageFailure("ScriptFailed", _last_line(text))
     if condition.startswith("UNRESOLVED_COLUMN"):
         return StageFailure("ColumnNotFound", one_line(error))
-    if condition.startswith(("PARSE_", "UNRESOLVED_", "DATATYPE_", "MISSING_", "INVALID_", "WRONG_")):
+    if condition.startswith(
+        ("PARSE_", "UNRESOLVED_", "DATATYPE_", "MISSING_", "INVALID_", "WRONG_")
+    ):
         return StageFailure("ExpressionInvalid", one_line(error))
     if condition.startswith("FAILED_READ_FILE"):
         return StageFailure("InputUnreadable", one_line(error))
@@ -467,4 +476,7 @@ def _failure(error: PySparkException) -> StageFailure:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if re.match(r"\w+(\.\w+)*(Error|Exception)?:", line)), lines[-1])
+    return next(
+        (line for line in reversed(lines) if re.match(r"\w+(\.\w+)*(Error|Exception)?:", line)),
+        lines[-1],
+    )

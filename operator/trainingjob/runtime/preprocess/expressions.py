@@ -130,7 +130,7 @@ class Compiler:
             exp.Boolean: lambda node: Typed("TRUE" if node.this else "FALSE", "boolean"),
             exp.Null: lambda node: Typed("NULL", "null"),
             exp.Neg: self._negative,
-            exp.Not: lambda node: Typed(f"(NOT {self._condition(node.this)})", "boolean"),
+            exp.Not: lambda node: Typed(f"(NOT {self.condition(node.this)})", "boolean"),
             exp.And: lambda node: self._logic(node, "AND"),
             exp.Or: lambda node: self._logic(node, "OR"),
             exp.Add: lambda node: self._arithmetic(node, "+"),
@@ -180,24 +180,32 @@ class Compiler:
         return Typed(self._dialect.literal(float(node.this), "double"), "double")
 
     def _negative(self, node: exp.Neg) -> Typed:
-        if isinstance(node.this, exp.Literal) and not node.this.is_string and node.this.this.isdigit():
+        if (
+            isinstance(node.this, exp.Literal)
+            and not node.this.is_string
+            and node.this.this.isdigit()
+        ):
             return Typed(self._dialect.literal(-int(node.this.this), "bigint"), "bigint")
         value = self._number(node.this)
         if value.kind == "double":
             return Typed(f"(-{value.sql})", "double")
-        return Typed(self._dialect.checked("-", self._dialect.literal(0, "bigint"), value.sql), "bigint")
+        return Typed(
+            self._dialect.checked("-", self._dialect.literal(0, "bigint"), value.sql), "bigint"
+        )
 
     # --- operators -----------------------------------------------------------------------
 
     def _logic(self, node: exp.Binary, operator: str) -> Typed:
-        left, right = self._condition(node.this), self._condition(node.expression)
+        left, right = self.condition(node.this), self.condition(node.expression)
         return Typed(f"({left} {operator} {right})", "boolean")
 
     def _arithmetic(self, node: exp.Binary, operator: str) -> Typed:
         left, right = self._number(node.this), self._number(node.expression)
         if left.kind == right.kind == "bigint":
             return Typed(self._dialect.checked(operator, left.sql, right.sql), "bigint")
-        return Typed(f"({self._as(left, 'double')} {operator} {self._as(right, 'double')})", "double")
+        return Typed(
+            f"({self._as(left, 'double')} {operator} {self._as(right, 'double')})", "double"
+        )
 
     def _division(self, node: exp.Div) -> Typed:
         left, right = self._number(node.this), self._number(node.expression)
@@ -212,11 +220,13 @@ class Compiler:
 
     def _remainder(self, dividend: exp.Expr, divisor: exp.Expr) -> Typed:
         left, right = self._number(dividend), self._number(divisor)
-        kind = _common(left.kind, right.kind)
+        kind = common_kind(left.kind, right.kind)
         zero = self._dialect.literal(0, "bigint")
         assert kind in ("bigint", "double")
         return Typed(
-            self._dialect.remainder(self._as(left, kind), f"nullif({self._as(right, kind)}, {zero})"),
+            self._dialect.remainder(
+                self._as(left, kind), f"nullif({self._as(right, kind)}, {zero})"
+            ),
             kind,
         )
 
@@ -267,7 +277,7 @@ class Compiler:
     ) -> Typed:
         values, kind = self._unified([*results, default or exp.Null()])
         branches = " ".join(
-            f"WHEN {self._condition(condition)} THEN {value}"
+            f"WHEN {self.condition(condition)} THEN {value}"
             for condition, value in zip(conditions, values, strict=False)
         )
         return Typed(f"CASE {branches} ELSE {values[-1]} END", kind)
@@ -281,7 +291,9 @@ class Compiler:
         target = node.to.sql().upper()
         if target in _NARROW:
             whole, limit = self._as(value, "bigint"), _NARROW[target]
-            return Typed(f"CASE WHEN {whole} BETWEEN {-limit} AND {limit - 1} THEN {whole} END", "bigint")
+            return Typed(
+                f"CASE WHEN {whole} BETWEEN {-limit} AND {limit - 1} THEN {whole} END", "bigint"
+            )
         if target == "FLOAT":
             raise Unportable("the type float (use double)")
         if target not in _TYPES:
@@ -306,7 +318,9 @@ class Compiler:
         entry = next((e for e in fitting if _fits_exactly(values, e.takes)), fitting[-1])
         for index in entry.literal:
             if not (isinstance(arguments[index], exp.Literal) and arguments[index].this.isdigit()):
-                raise Unportable(f"function {name} with a computed or negative argument {index + 1}")
+                raise Unportable(
+                    f"function {name} with a computed or negative argument {index + 1}"
+                )
         texts = [self._argument(name, v, a) for v, a in zip(values, entry.takes, strict=True)]
         return self._apply(entry, values, texts)
 
@@ -369,7 +383,8 @@ class Compiler:
             raise self._invalid(f"{text} is a {value.kind}, not a number: cast it first")
         return value
 
-    def _condition(self, node: exp.Expr) -> str:
+    def condition(self, node: exp.Expr) -> str:
+        """An expression that must be a boolean."""
         value = self.compile(node)
         if value.kind not in ("boolean", "null"):
             text = node.sql(dialect=PlainSpark)
@@ -381,7 +396,7 @@ class Compiler:
         values = [self.compile(node) for node in nodes]
         kind: Kind = "null"
         for value in values:
-            kind = _common(kind, value.kind)
+            kind = common_kind(kind, value.kind)
         if kind == "null":
             return [value.sql for value in values], kind
         return [self._as(value, kind) for value in values], kind
@@ -397,7 +412,9 @@ class Compiler:
         else:
             kind = "null"
             for other in sorted(others):
-                kind = "bigint" if {kind, other} == {"boolean", "bigint"} else _common(kind, other)
+                kind = (
+                    "bigint" if {kind, other} == {"boolean", "bigint"} else common_kind(kind, other)
+                )
             if kind == "string" or (kind == "boolean" and "string" in kinds):
                 raise self._invalid(f"cannot compare {' with '.join(sorted(kinds))}")
         assert kind != "null"
@@ -412,7 +429,7 @@ class Compiler:
         return StageFailure("ExpressionInvalid", f"{self._where}: {what}")
 
 
-def _common(one: Kind, other: Kind) -> Kind:
+def common_kind(one: Kind, other: Kind) -> Kind:
     """The type that holds values of both; text holds any."""
     if one == other or other == "null":
         return one

@@ -6,7 +6,7 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -144,6 +144,11 @@ class Engine(Protocol):
         """A view of objects that stand one a line."""
         ...
 
+    def spark_query(self, query: str, data: str) -> str:
+        """A view of a query as it stands, over the view that it calls ``data``; engine spark
+        only."""
+        ...
+
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         """Names and types; None for a type that a dataset cannot hold. Narrower types count as
         ours."""
@@ -165,7 +170,9 @@ class Engine(Protocol):
         """What the script gave back; raises StageFailure(ScriptInvalid)."""
         ...
 
-    def table(self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]) -> str:
+    def table(
+        self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
+    ) -> str:
         """A view of rows that the driver holds: a lookup table."""
         ...
 
@@ -178,8 +185,8 @@ class Engine(Protocol):
         odd; nulls do not count; None when there are none)."""
         ...
 
-    def hashed(self, frame: Frame, seed: int) -> str:
-        """A view with HASH beside the columns."""
+    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
+        """A view with HASH, the hash of ``columns``, beside what is there."""
         ...
 
     def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:

@@ -78,9 +78,7 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "log10": (_math("log10"),),
     "log1p": (_math("log1p"),),
     "expm1": (_math("expm1"),),
-    "pow": (
-        Function(("double", "double"), "double", "pow({0}, {1})", "java_pow({0}, {1})"),
-    ),
+    "pow": (Function(("double", "double"), "double", "pow({0}, {1})", "java_pow({0}, {1})"),),
     "isnan": (Function(("double",), "boolean", "isnan({0})", "coalesce(isnan({0}), FALSE)"),),
     # --- text --------------------------------------------------------------------------
     "length": (_part("length", of="string"),),
@@ -108,7 +106,9 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
         ),
     ),
     "instr": (
-        Function(("string", "string"), "bigint", "CAST(instr({0}, {1}) AS BIGINT)", "instr({0}, {1})"),
+        Function(
+            ("string", "string"), "bigint", "CAST(instr({0}, {1}) AS BIGINT)", "instr({0}, {1})"
+        ),
     ),
     "replace": (_both(("string", "string", "string"), "string", "replace({0}, {1}, {2})"),),
     "contains": (_both(("string", "string"), "boolean", "contains({0}, {1})"),),
@@ -151,7 +151,10 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     ),
     "datediff": (
         Function(
-            ("date", "date"), "bigint", "CAST(datediff({0}, {1}) AS BIGINT)", "date_diff('day', {1}, {0})"
+            ("date", "date"),
+            "bigint",
+            "CAST(datediff({0}, {1}) AS BIGINT)",
+            "date_diff('day', {1}, {0})",
         ),
     ),
     "unix_timestamp": (
@@ -187,5 +190,13 @@ ALIASES: dict[str, str] = {
 
 # They would give another result at every run, and with it another split.
 UNSTABLE = frozenset(
-    ("rand", "random", "randn", "uuid", "shuffle", "monotonically_increasing_id", "spark_partition_id")
+    (
+        "rand",
+        "random",
+        "randn",
+        "uuid",
+        "shuffle",
+        "monotonically_increasing_id",
+        "spark_partition_id",
+    )
 )

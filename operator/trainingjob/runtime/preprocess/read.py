@@ -116,7 +116,9 @@ def _code(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
         kinds.remove("bigint")
     elif hint & (_CODES["date"] | _CODES["timestamp"]):
         kinds = ["date", "timestamp"]
-    tests = " ".join(f"WHEN {dialect.is_text_of(kind, value)} THEN {_CODES[kind]}" for kind in kinds)
+    tests = " ".join(
+        f"WHEN {dialect.is_text_of(kind, value)} THEN {_CODES[kind]}" for kind in kinds
+    )
     return (
         f"CASE WHEN {value} IS NULL OR {value} IN ({_null_texts(dialect, options)}) THEN 0 {tests} "
         f"WHEN lower({value}) IN {_NOT_FINITE_TEXTS} THEN {_NOT_FINITE} ELSE {text} END"
@@ -161,7 +163,7 @@ def _null_texts(dialect: Dialect, options: CsvOptions) -> str:
 def _read_parquet(engine: Engine, source: Source) -> Frame:
     schema = sources.parquet_schema(source)
     refuse_duplicates(source.uri, schema.names)
-    return convert(engine, engine.read_parquet(source), schema, source.uri)
+    return convert(engine, engine.read_parquet(source), schema, source.uri, "InputUnreadable")
 
 
 # The JSON types of a key's values, nulls aside, and the type of its column.
@@ -196,9 +198,12 @@ def _read_json(engine: Engine, source: Source) -> Frame:
     columns: dict[str, ColumnType] = {}
     for name, kinds in types.items():
         if frozenset(kinds) not in _JSON_TYPES:
-            what = "nested values" if "nested" in kinds else f"values of types {listed(sorted(kinds))}"
+            what = (
+                "nested values" if "nested" in kinds else f"values of types {listed(sorted(kinds))}"
+            )
             raise StageFailure(
-                "InputMalformed", f"{source.uri}: {name} has {what}; a column has values of one type"
+                "InputMalformed",
+                f"{source.uri}: {name} has {what}; a column has values of one type",
             )
         columns[name] = _JSON_TYPES[frozenset(kinds)]
     dialect = engine.dialect

@@ -8,15 +8,13 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.jav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-
-from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from .dialect import SPARK
 from .frame import HASH
@@ -31,7 +29,7 @@ _P5 = np.uint64(0x27D4EB2F165667C5)
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def spark_expression(columns: Mapping[str, ColumnType], seed: int) -> str:
+def spark_expression(columns: Collection[str], seed: int) -> str:
     """The hash in Spark SQL."""
     hashes = [f"xxhash64({SPARK.ident(name)})" for name in sorted(columns)]
     return f"xxhash64({', '.join([*hashes, SPARK.literal(seed, 'bigint')])}) AS {HASH}"

@@ -60,7 +60,11 @@ def find(source: Input) -> Source:
         found = [path] if path.is_file() else sorted(_files_below(path))
     else:
         matches = sorted(Path(match) for match in glob.glob(str(path)))
-        found = [file for match in matches for file in ([match] if match.is_file() else sorted(_files_below(match)))]
+        found = [
+            file
+            for match in matches
+            for file in ([match] if match.is_file() else sorted(_files_below(match)))
+        ]
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
@@ -93,9 +97,13 @@ def readable(file: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise StageFailure("InputNotUtf8", f"{file} is not UTF-8 (at byte {error.start})") from error
+        raise StageFailure(
+            "InputNotUtf8", f"{file} is not UTF-8 (at byte {error.start})"
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise StageFailure("InputUnreadable", f"{file} is not a whole gzip file: {error}") from error
+        raise StageFailure(
+            "InputUnreadable", f"{file} is not a whole gzip file: {error}"
+        ) from error
     except OSError as error:
         raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
 
@@ -126,10 +134,13 @@ def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[lis
             else [f"c{index}" for index in range(len(first))]
         )
         if any("\n" in name or "\r" in name for name in found):
-            raise StageFailure("InputMalformed", f"{file}, line 1: a column's name has a line break")
+            raise StageFailure(
+                "InputMalformed", f"{file}, line 1: a column's name has a line break"
+            )
         if names is not None and names != found:
             raise StageFailure(
-                "InputMalformed", f"{file} has other columns than {source.files[0]}: {', '.join(found)[:200]}"
+                "InputMalformed",
+                f"{file} has other columns than {source.files[0]}: {', '.join(found)[:200]}",
             )
         names = found
     if names is None:

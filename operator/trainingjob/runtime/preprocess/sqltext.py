@@ -33,5 +33,9 @@ def expression(where: Where, text: str, frame: Frame) -> Typed:
 
 def refusal(where: Where, part: Unportable) -> StageFailure:
     """What engine pandas says to an expression that only Spark can run."""
-    message = str(part) if part.is_error else f"{part} is not available in engine pandas: use engine spark"
+    message = (
+        str(part)
+        if part.is_error
+        else f"{part} is not available in engine pandas: use engine spark"
+    )
     return where.failure(message, "ExpressionInvalid")

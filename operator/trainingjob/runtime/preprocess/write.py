@@ -30,7 +30,9 @@ def write_dataset(
         files = engine.write(frame, folder)
         with ThreadPoolExecutor() as pool:
             infos = {
-                name: SplitInfo(rows=summary.rows[name], files=list(pool.map(_describe, files[name])))
+                name: SplitInfo(
+                    rows=summary.rows[name], files=list(pool.map(_describe, files[name]))
+                )
                 for name in SPLITS
             }
         manifest = DatasetManifest(

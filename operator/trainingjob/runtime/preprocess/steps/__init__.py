@@ -70,4 +70,3 @@ def run_steps(
     if not frame.is_split:
         frame = split(frame, "after the last step" if steps else "the input")
     return frame, pipeline
-

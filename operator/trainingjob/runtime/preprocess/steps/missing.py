@@ -26,7 +26,9 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     ]
     for name in columns:
         if numbers and frame.columns[name] not in NUMERIC:
-            raise where.failure(f"column {name} is a {frame.columns[name]}: it has no {spec.strategy}")
+            raise where.failure(
+                f"column {name} is a {frame.columns[name]}: it has no {spec.strategy}"
+            )
     if not columns:
         return frame, {"values": {}}
     columns = list(dict.fromkeys(columns))
@@ -35,7 +37,9 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         values = [found and found.mean for found in moments(where, frame, columns)]
     elif spec.strategy == "median":
         middles = where.engine.middle(frame, columns, where.train)
-        values = [None if low is None else float(low) / 2 + float(high) / 2 for low, high in middles]
+        values = [
+            None if low is None else float(low) / 2 + float(high) / 2 for low, high in middles
+        ]
     else:
         values = modes(where, frame, columns)
     fill: dict[str, Value] = {}

@@ -23,7 +23,7 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
         )
         return Frame(where.engine.view(query), frame.columns, frame.shuffled), {}
     where.require(frame, spec.subset)
-    source = frame.view if frame.is_split else where.engine.hashed(frame, 0)
+    source = frame.view if frame.is_split else where.engine.hashed(frame.view, frame.columns, 0)
     keys = [where.dialect.ident(name) for name in spec.subset]
     keys += [SPLIT] if frame.is_split else []
     kept = ", ".join([*names, *frame.hidden])

@@ -27,7 +27,9 @@ def scale(spec: Scale, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     if not columns:
         return frame, {}
     fitted: dict[str, dict[str, float]] = {}
-    for name, (offset, divisor) in zip(columns, _parameters(spec, columns, frame, where), strict=True):
+    for name, (offset, divisor) in zip(
+        columns, _parameters(spec, columns, frame, where), strict=True
+    ):
         fitted[name] = {"offset": offset, "divisor": divisor}
     double = where.dialect.double
     changed = {}

@@ -82,4 +82,3 @@ class Where:
     def train(self) -> str:
         """The condition for rows of the training split."""
         return f"{SPLIT} = {TRAIN}"
-

@@ -9,6 +9,7 @@ evaluation/metrics.json
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -26,13 +27,30 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
 
+def data_digest(path: Path) -> str:
+    """``sha256:<hex>`` of a parquet file up to its footer: equal data, equal digest.
+
+    Java writes the encodings into the footer in the order of a hash set, which differs from run
+    to run; the schema is in the manifest.
+    """
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        left = file.tell() - int.from_bytes(file.read(4), "little")
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+    return "sha256:" + digest.hexdigest()
+
+
 class DataFile(Model):
     """A parquet file of the dataset."""
 
     name: str = Field(description="Relative to the split's folder.")
     rows: int
     bytes: int
-    sha256: str
+    sha256: str = Field(description="Of its data, see data_digest.")
 
 
 class SplitInfo(Model):

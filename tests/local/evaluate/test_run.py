@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,9 @@ from trainingjob.api.payload import RESULT_LIMIT, Report
 from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS
 from trainingjob.api.v1alpha1.train import Mlp
 from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.evaluate import digest_of_folder
 from trainingjob.runtime.model import ModelConfig, build, save_model
 from trainingjob.runtime.storage import sha256
+from trainingjob.runtime.train.output import digest_of_folder
 
 from .build import Picked, World
 
@@ -216,18 +215,3 @@ def test_an_evaluation_replaces_the_one_before(world: World) -> None:
     (world.folder / "evaluation" / "leftover").touch()
     assert world.run("accuracy") == first
     assert [path.name for path in (world.folder / "evaluation").iterdir()] == ["metrics.json"]
-
-
-def test_the_digest_of_a_model_changes_with_names_and_contents(world: World) -> None:
-    folder = world.folder / "m"
-    folder.mkdir()
-    seen = {digest_of_folder(folder)}
-    (folder / "a").write_text("x")
-    seen.add(digest_of_folder(folder))
-    (folder / "a").rename(folder / "b")
-    seen.add(digest_of_folder(folder))
-    (folder / "b").write_text("y")
-    seen.add(digest_of_folder(folder))
-    assert len(seen) == 4
-    shutil.copytree(folder, world.folder / "copy")
-    assert digest_of_folder(world.folder / "copy") == digest_of_folder(folder)

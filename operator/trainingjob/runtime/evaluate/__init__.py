@@ -13,7 +13,8 @@ from trainingjob.api.v1alpha1.status import MetricValue, Outputs
 from ..artefacts import DatasetManifest
 from ..errors import StageFailure, storage_errors
 from ..progress import Reporter
-from ..storage import digest_of, resolve, sha256, write_aside
+from ..storage import resolve, sha256, write_aside
+from ..train.output import digest_of_folder
 from . import sources
 from .classification import Classification
 from .judgement import Batch, Judge, Judgement
@@ -58,12 +59,6 @@ def run(payload: EvaluatePayload) -> StageResult:
         dataset_digest=report.dataset_digest,
         model_digest=model_digest,
     )
-
-
-def digest_of_folder(folder: Path) -> str:
-    """``sha256:<hex>`` over the names and contents of all files in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 
 def _check_task(payload: EvaluatePayload, split: Split) -> None:

@@ -110,7 +110,9 @@ def read_parquet(
             for name in columns:
                 if name not in file.schema_arrow.names:
                     raise StageFailure(reason, f"{path} has no column {name}")
-            yield from file.iter_batches(batch_size=size, columns=list(columns), use_threads=False)
+            for batch in file.iter_batches(size, columns=list(columns), use_threads=False):
+                if batch.num_rows:
+                    yield batch
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

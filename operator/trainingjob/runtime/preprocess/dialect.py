@@ -30,6 +30,12 @@ class Dialect(ABC):
     """
 
     name: str
+    regexp_like: str  # name of the function: whether a part of a text matches
+    regexp_global: str  # last argument of regexp_replace: every match
+
+    @abstractmethod
+    def substring(self, expr: str, start: int, length: int | None) -> str:
+        """Spark's: from 1, 0 being the same as 1, negative from the end."""
 
     @abstractmethod
     def ident(self, name: str) -> str:
@@ -62,7 +68,8 @@ class Dialect(ABC):
 
     @abstractmethod
     def double_to_text(self, expr: str) -> str:
-        """Java's Double.toString: 1.0, 0.001, 1.0E10."""
+        """Java's Double.toString: 1.0, 0.001, 1.0E10. (Java before 19 prints a needless 18th digit
+        for a few numbers above 2**53.)"""
 
     @abstractmethod
     def checked(self, operator: str, left: str, right: str) -> str:
@@ -100,6 +107,10 @@ class Dialect(ABC):
     @abstractmethod
     def from_epoch_seconds(self, expr: str) -> str:
         """A timestamp so many seconds (double) after 1970; null when out of range."""
+
+    def _in_years(self, seconds: str) -> str:
+        """Whether a time lies in the years 1 to 9999."""
+        return f"{seconds} >= -62135596800 AND {seconds} < 253402300800"
 
     def literal(self, value: Value | None, kind: ColumnType) -> str:
         """A literal of a type."""
@@ -192,7 +203,8 @@ class Dialect(ABC):
         if pair == ("double", "bigint"):
             limit = self.double(2.0**63)
             whole = f"CASE WHEN {expr} < 0 THEN ceil({expr}) ELSE floor({expr}) END"
-            return f"CASE WHEN {expr} >= -{limit} AND {expr} < {limit} THEN CAST({whole} AS BIGINT) END"
+            fits = f"{expr} >= -{limit} AND {expr} < {limit}"
+            return f"CASE WHEN {fits} THEN CAST({whole} AS BIGINT) END"
         if pair == ("timestamp", "date"):
             return f"CAST({expr} AS DATE)"
         if pair == ("timestamp", "bigint"):
@@ -212,6 +224,21 @@ class DuckDbDialect(Dialect):
     """DuckDB. Timestamps are naive there and mean UTC; the file says so again."""
 
     name = "pandas"
+    regexp_like = "regexp_matches"
+    regexp_global = ", 'g'"
+
+    def substring(self, expr: str, start: int, length: int | None) -> str:
+        if length is not None and length <= 0:
+            return f"left({expr}, 0)"
+        if start >= 0:
+            return f"substring({expr}, {max(start, 1)}{'' if length is None else f', {length}'})"
+        first = f"length({expr}) - {-start}"
+        if length is None:
+            return f"substring({expr}, greatest({first}, 0) + 1)"
+        return (
+            f"substring({expr}, greatest({first}, 0) + 1, "
+            f"greatest({first} + {length}, 0) - greatest({first}, 0))"
+        )
 
     def ident(self, name: str) -> str:
         return quote_with('"', name)
@@ -252,7 +279,8 @@ class DuckDbDialect(Dialect):
         return f"CAST(CAST({expr} AS VARCHAR) AS DOUBLE)"
 
     def from_nanoseconds(self, expr: str) -> str:
-        return f"make_timestamp(CAST(floor(epoch_ns({expr}) // 1000) AS BIGINT))"
+        nanos = f"epoch_ns({expr})"
+        return f"make_timestamp(({nanos} - ({nanos} % 1000 + 1000) % 1000) // 1000)"
 
     def suspicious(self, expr: str, quote: str) -> str:
         return f"(contains({expr}, chr(10)) OR contains({expr}, chr(13)))"
@@ -267,17 +295,23 @@ class DuckDbDialect(Dialect):
         return f"TRY({left} % {right})"
 
     def epoch_seconds(self, expr: str) -> str:
-        return f"CAST(floor(epoch_us({expr}) / 1000000) AS BIGINT)"
+        micros = f"epoch_us({expr})"
+        return f"(({micros} - ({micros} % 1000000 + 1000000) % 1000000) // 1000000)"
 
     def from_epoch_seconds(self, expr: str) -> str:
-        micros = f"trunc({expr} * 1000000)"
-        return f"CASE WHEN abs({expr}) < 200000000000 THEN make_timestamp(CAST({micros} AS BIGINT)) END"
+        micros = f"CAST(trunc({expr} * 1000000) AS BIGINT)"
+        return f"CASE WHEN {self._in_years(expr)} THEN make_timestamp({micros}) END"
 
 
 class SparkDialect(Dialect):
     """Spark SQL with ANSI mode off, session time zone UTC."""
 
     name = "spark"
+    regexp_like = "rlike"
+    regexp_global = ""
+
+    def substring(self, expr: str, start: int, length: int | None) -> str:
+        return f"substring({expr}, {start}{'' if length is None else f', {length}'})"
 
     def ident(self, name: str) -> str:
         return quote_with("`", name)
@@ -336,7 +370,7 @@ class SparkDialect(Dialect):
         return f"CAST({expr} AS BIGINT)"
 
     def from_epoch_seconds(self, expr: str) -> str:
-        return f"CASE WHEN abs({expr}) < 200000000000 THEN CAST({expr} AS TIMESTAMP) END"
+        return f"CASE WHEN {self._in_years(expr)} THEN CAST({expr} AS TIMESTAMP) END"
 
 
 DUCKDB = DuckDbDialect()

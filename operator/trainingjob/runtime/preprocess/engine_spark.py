@@ -11,13 +11,14 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
@@ -452,11 +453,17 @@ def _failures() -> Iterator[None]:
         yield
     except PySparkException as error:
         raise _failure(error) from error
+    except (Py4JError, ConnectionError) as error:
+        if isinstance(error, Py4JJavaError):
+            raise StageFailure("StepFailed", one_line(error)) from error
+        raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
 
 
 def _failure(error: PySparkException) -> StageFailure:
     condition = error.getCondition() or ""
     text = str(error)
+    if condition == "JAVA_GATEWAY_EXITED":
+        return StageFailure("ProcessKilled", "Spark's Java process died while it started")
     if isinstance(error, PythonException):
         return StageFailure("ScriptFailed", _last_line(text))
     if condition.startswith("UNRESOLVED_COLUMN"):

@@ -11,6 +11,7 @@ stands, engine pandas refuses it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,8 +25,9 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from ..errors import StageFailure
 from .dialect import Dialect
-from .functions import ALIASES, FUNCTIONS, UNSTABLE, Argument, Function
+from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE, Argument, Function
 from .names import column_not_found, one_line
+from .patterns import matches_nothing, portable
 
 Kind = ColumnType | Literal["null"]
 
@@ -143,6 +145,7 @@ class Compiler:
             exp.In: self._in,
             exp.Between: self._between,
             exp.Like: self._like,
+            exp.RegexpLike: lambda node: self._matches([node.this, node.expression]),
             exp.Case: self._case,
             exp.If: self._if,
             exp.DPipe: lambda node: self._concat([node.this, node.expression]),
@@ -317,10 +320,9 @@ class Compiler:
         values = [self.compile(argument) for argument in arguments]
         entry = next((e for e in fitting if _fits_exactly(values, e.takes)), fitting[-1])
         for index in entry.literal:
-            if not (isinstance(arguments[index], exp.Literal) and arguments[index].this.isdigit()):
-                raise Unportable(
-                    f"function {name} with a computed or negative argument {index + 1}"
-                )
+            argument = arguments[index]
+            if not isinstance(argument, exp.Literal) or not argument.this:
+                raise Unportable(f"function {name} with a computed or empty argument {index + 1}")
         texts = [self._argument(name, v, a) for v, a in zip(values, entry.takes, strict=True)]
         return self._apply(entry, values, texts)
 
@@ -350,12 +352,99 @@ class Compiler:
             return Typed(f"({self.compile(arguments[0]).sql} {test})", "boolean")
         if name == "concat" and count:
             return self._concat(arguments)
+        if name == "concat_ws" and count >= 2:
+            texts = [self._as(self.compile(argument), "string") for argument in arguments]
+            return Typed(f"concat_ws({', '.join(texts)})", "string")
+        if name in ("substring", "substr") and count in (2, 3):
+            return self._substring(arguments)
+        if name in ("regexp_like", "rlike", "regexp") and count == 2:
+            return self._matches(arguments)
+        if name in ("regexp_extract", "regexp_replace") and count in (2, 3):
+            return self._regexp(name, arguments)
+        if name == "trunc" and count == 2:
+            return self._truncated(arguments[0], arguments[1], "date")
+        if name == "date_trunc" and count == 2:
+            return self._truncated(arguments[1], arguments[0], "timestamp")
+        if name == "pow" or name == "power":
+            return self._power(*arguments) if count == 2 else None
         if name == "mod" and count == 2:
             return self._remainder(*arguments)
         if name in ("double", "bigint", "string", "boolean") and count == 1:
             value = self.compile(arguments[0])
             return Typed(self._as(value, name), name)  # type: ignore[arg-type]
         return None
+
+    def _substring(self, arguments: Sequence[exp.Expr]) -> Typed:
+        text = self._argument("substring", self.compile(arguments[0]), "string")
+        start, *length = [self._written_number(argument) for argument in arguments[1:]]
+        return Typed(self._dialect.substring(text, start, length[0] if length else None), "string")
+
+    def _written_number(self, node: exp.Expr) -> int:
+        digits = node.this if isinstance(node, exp.Neg) else node
+        if not (isinstance(digits, exp.Literal) and digits.this.isdigit()):
+            raise Unportable(f"the computed number {node.sql(dialect=PlainSpark)[:100]}")
+        return -int(digits.this) if isinstance(node, exp.Neg) else int(digits.this)
+
+    def _written_text(self, node: exp.Expr) -> str:
+        if not (isinstance(node, exp.Literal) and node.is_string):
+            raise Unportable(f"the computed text {node.sql(dialect=PlainSpark)[:100]}")
+        return node.this
+
+    def _pattern(self, node: exp.Expr) -> tuple[str, str]:
+        text = self._written_text(node)
+        found = portable(text)
+        if found is None:
+            raise Unportable(f"the regular expression {text}")
+        return text, self._dialect.text(found[0] if self._dialect.name == "spark" else found[1])
+
+    def _matches(self, arguments: Sequence[exp.Expr]) -> Typed:
+        text = self._argument("rlike", self.compile(arguments[0]), "string")
+        return Typed(
+            f"{self._dialect.regexp_like}({text}, {self._pattern(arguments[1])[1]})", "boolean"
+        )
+
+    def _regexp(self, name: str, arguments: Sequence[exp.Expr]) -> Typed:
+        text = self._argument(name, self.compile(arguments[0]), "string")
+        pattern, quoted = self._pattern(arguments[1])
+        if name == "regexp_extract":
+            group = self._written_number(arguments[2]) if len(arguments) == 3 else 1
+            if not 0 <= group <= re.compile(pattern).groups:
+                raise self._invalid(f"the regular expression {pattern} has no group {group}")
+            return Typed(f"regexp_extract({text}, {quoted}, {group})", "string")
+        replacement = self._written_text(arguments[2]) if len(arguments) == 3 else None
+        if replacement is None or "$" in replacement or "\\" in replacement:
+            raise Unportable("regexp_replace with a replacement that refers to the match")
+        if matches_nothing(pattern):
+            raise Unportable(f"regexp_replace of {pattern}, which matches an empty text")
+        value = self._dialect.text(replacement)
+        return Typed(
+            f"regexp_replace({text}, {quoted}, {value}{self._dialect.regexp_global})", "string"
+        )
+
+    def _truncated(self, node: exp.Expr, unit: exp.Expr, kind: ColumnType) -> Typed:
+        name = TRUNCATIONS.get(self._written_text(unit).lower())
+        if name is None or (kind == "date" and name in ("day", "hour", "minute", "second")):
+            raise Unportable(f"truncation to {unit.this}")
+        value = self._argument("trunc", self.compile(node), kind)
+        call = f"date_trunc({self._dialect.text(name)}, {value})"
+        return Typed(f"CAST({call} AS {self._dialect.type_name(kind)})", kind)
+
+    def _power(self, base: exp.Expr, exponent: exp.Expr) -> Typed:
+        """Only where Java's pow is a simple thing: the C library's differs in the last bit."""
+        value = self._as(self._number(base), "double")
+        written = exponent.sql(dialect=PlainSpark)
+        one = self._dialect.double(1.0)
+        # The square of an infinity and the root of a negative number are null, as is 0 ** -1.
+        forms = {
+            "0": f"CASE WHEN {value} IS NOT NULL THEN {one} END",
+            "1": value,
+            "2": f"({value} * {value})",
+            "0.5": f"sqrt(CASE WHEN {value} >= 0 THEN {value} END)",
+            "-1": f"({one} / nullif({value}, {self._dialect.double(0.0)}))",
+        }
+        if written not in forms:
+            raise Unportable(f"pow with the exponent {written}")
+        return Typed(forms[written], "double")
 
     def _argument(self, name: str, value: Typed, takes: Argument) -> str:
         if takes == "any":

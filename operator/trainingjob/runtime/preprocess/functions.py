@@ -27,12 +27,30 @@ class Function:
     gives: Result
     spark: str
     duckdb: str
-    # Arguments that must be written out in the expression (whole numbers not below zero).
+    # Arguments that must be written out: whole numbers not below zero, texts not empty.
     literal: tuple[int, ...] = ()
 
 
 def _both(takes: tuple[Argument, ...], gives: Result, sql: str) -> Function:
     return Function(takes, gives, sql, sql)
+
+
+# Units of trunc and date_trunc.
+TRUNCATIONS = {
+    "year": "year",
+    "yyyy": "year",
+    "yy": "year",
+    "quarter": "quarter",
+    "month": "month",
+    "mon": "month",
+    "mm": "month",
+    "week": "week",
+    "day": "day",
+    "dd": "day",
+    "hour": "hour",
+    "minute": "minute",
+    "second": "second",
+}
 
 
 def _part(name: str, duckdb: str = "", *, of: ColumnType = "date") -> Function:
@@ -45,17 +63,50 @@ def _part(name: str, duckdb: str = "", *, of: ColumnType = "date") -> Function:
     )
 
 
-def _math(spark: str, duckdb: str = "") -> Function:
-    """A function of a double; the engine `pandas` has Java's (see fdlibm.py)."""
-    return Function(("double",), "double", f"{spark}({{0}})", duckdb or f"java_{spark}({{0}})")
+def _math(name: str, domain: str = "{0}") -> Function:
+    """A function of a double; engine pandas has Java's (see fdlibm.py). Null outside of the domain:
+    Spark has NaN there at times, which is greater than every number."""
+    return Function(("double",), "double", f"{name}({domain})", f"java_{name}({domain})")
 
 
-_WHOLE = "CASE WHEN abs({0}) < 9223372036854775808 THEN CAST(%s({0}) AS BIGINT) END"
+def _cut(name: str) -> Function:
+    """A function of a text and a whole number that is written out."""
+    return Function(
+        ("string", "bigint"),
+        "string",
+        f"{name}({{0}}, CAST({{1}} AS INT))",
+        f"{name}({{0}}, {{1}})",
+        literal=(1,),
+    )
+
+
+def _date(spark: str, duckdb: str) -> Function:
+    """A date that so many days or months lead to; null beyond the years 1 to 9999."""
+    in_range = (
+        "CASE WHEN {{1}} BETWEEN -4000000 AND 4000000 AND {value} BETWEEN DATE '0001-01-01' AND "
+        "DATE '9999-12-31' THEN {value} END"
+    )
+    return Function(
+        ("date", "bigint"), "date", in_range.format(value=spark), in_range.format(value=duckdb)
+    )
+
+
+_ABOVE_0 = "CASE WHEN {0} > 0 THEN {0} END"
+_WHOLE = "CASE WHEN abs({0}) < 9223372036854775807 THEN CAST(%s({0}) AS BIGINT) END"
+_SQRT = "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"
+_LOG_OF_2 = "CAST('0.6931471805599453' AS DOUBLE)"
+_DAYS = "{0} %s CAST(CASE WHEN {1} BETWEEN -4000000 AND 4000000 THEN {1} END AS INTEGER)"
+_MONTHS = "CAST({0} + to_months(CAST(CASE WHEN {1} BETWEEN -200000 AND 200000 THEN {1} END AS INTEGER)) AS DATE)"
 
 FUNCTIONS: dict[str, tuple[Function, ...]] = {
     # --- numbers -----------------------------------------------------------------------
     "abs": (
-        Function(("bigint",), "bigint", "abs({0})", "TRY(abs({0}))"),
+        Function(
+            ("bigint",),
+            "bigint",
+            "abs(CASE WHEN {0} >= -9223372036854775807 THEN {0} END)",
+            "TRY(abs({0}))",
+        ),
         _both(("double",), "double", "abs({0})"),
     ),
     "sign": (Function(("double",), "double", "sign({0})", "CAST(sign({0}) AS DOUBLE)"),),
@@ -67,18 +118,17 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
         Function(
             ("double", "bigint"),
             "double",
-            "round({0}, {1})",
+            "round({0}, CAST({1} AS INT))",
             "java_round({0}, {1})",
             literal=(1,),
         ),
     ),
-    "sqrt": (_math("sqrt", "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"),),
+    "sqrt": (_both(("double",), "double", _SQRT),),
     "exp": (_math("exp"),),
-    "ln": (_math("ln"),),
-    "log10": (_math("log10"),),
-    "log1p": (_math("log1p"),),
-    "expm1": (_math("expm1"),),
-    "pow": (Function(("double", "double"), "double", "pow({0}, {1})", "java_pow({0}, {1})"),),
+    "ln": (_math("ln", _ABOVE_0),),
+    "log10": (_math("log10", _ABOVE_0),),
+    "log2": (Function(("double",), "double", "log2({0})", f"java_ln({_ABOVE_0}) / {_LOG_OF_2}"),),
+    "log1p": (_math("log1p", "CASE WHEN {0} > -1 THEN {0} END"),),
     "isnan": (Function(("double",), "boolean", "isnan({0})", "coalesce(isnan({0}), FALSE)"),),
     # --- text --------------------------------------------------------------------------
     "length": (_part("length", of="string"),),
@@ -87,30 +137,40 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "trim": (_both(("string",), "string", "trim({0})"),),
     "ltrim": (_both(("string",), "string", "ltrim({0})"),),
     "rtrim": (_both(("string",), "string", "rtrim({0})"),),
-    "left": (_both(("string", "bigint"), "string", "left({0}, {1})"),),
-    "right": (_both(("string", "bigint"), "string", "right({0}, {1})"),),
-    "substring": (
-        Function(
-            ("string", "bigint"),
-            "string",
-            "substring({0}, {1})",
-            "substring({0}, greatest({1}, 1))",
-            literal=(1,),
-        ),
-        Function(
-            ("string", "bigint", "bigint"),
-            "string",
-            "substring({0}, {1}, {2})",
-            "substring({0}, greatest({1}, 1), {2})",
-            literal=(1, 2),
-        ),
-    ),
+    "left": (_cut("left"),),
+    "right": (_cut("right"),),
     "instr": (
         Function(
             ("string", "string"), "bigint", "CAST(instr({0}, {1}) AS BIGINT)", "instr({0}, {1})"
         ),
     ),
-    "replace": (_both(("string", "string", "string"), "string", "replace({0}, {1}, {2})"),),
+    "locate": (
+        Function(
+            ("string", "string"), "bigint", "CAST(locate({0}, {1}) AS BIGINT)", "instr({1}, {0})"
+        ),
+    ),
+    "replace": (
+        Function(("string", "string"), "string", "replace({0}, {1})", "replace({0}, {1}, '')"),
+        _both(("string", "string", "string"), "string", "replace({0}, {1}, {2})"),
+    ),
+    "lpad": (
+        Function(
+            ("string", "bigint", "string"),
+            "string",
+            "lpad({0}, CAST({1} AS INT), {2})",
+            "lpad({0}, CAST({1} AS INTEGER), {2})",
+            literal=(1, 2),
+        ),
+    ),
+    "rpad": (
+        Function(
+            ("string", "bigint", "string"),
+            "string",
+            "rpad({0}, CAST({1} AS INT), {2})",
+            "rpad({0}, CAST({1} AS INTEGER), {2})",
+            literal=(1, 2),
+        ),
+    ),
     "contains": (_both(("string", "string"), "boolean", "contains({0}, {1})"),),
     "startswith": (
         Function(("string", "string"), "boolean", "startswith({0}, {1})", "starts_with({0}, {1})"),
@@ -118,7 +178,7 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "endswith": (
         Function(("string", "string"), "boolean", "endswith({0}, {1})", "ends_with({0}, {1})"),
     ),
-    "repeat": (_both(("string", "bigint"), "string", "repeat({0}, {1})"),),
+    "repeat": (_cut("repeat"),),
     "md5": (_both(("string",), "string", "md5({0})"),),
     # --- dates and timestamps ------------------------------------------------------------
     "year": (_part("year"),),
@@ -133,22 +193,9 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "minute": (_part("minute", of="timestamp"),),
     "second": (_part("second", of="timestamp"),),
     "last_day": (_both(("date",), "date", "last_day({0})"),),
-    "date_add": (
-        Function(
-            ("date", "bigint"),
-            "date",
-            "date_add({0}, CAST({1} AS INT))",
-            "{0} + CAST({1} AS INTEGER)",
-        ),
-    ),
-    "date_sub": (
-        Function(
-            ("date", "bigint"),
-            "date",
-            "date_sub({0}, CAST({1} AS INT))",
-            "{0} - CAST({1} AS INTEGER)",
-        ),
-    ),
+    "date_add": (_date("date_add({0}, CAST({1} AS INT))", _DAYS % "+"),),
+    "date_sub": (_date("date_sub({0}, CAST({1} AS INT))", _DAYS % "-"),),
+    "add_months": (_date("add_months({0}, CAST({1} AS INT))", _MONTHS),),
     "datediff": (
         Function(
             ("date", "date"),
@@ -162,7 +209,7 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
             ("timestamp",),
             "bigint",
             "unix_timestamp({0})",
-            "CAST(floor(epoch_us({0}) / 1000000) AS BIGINT)",
+            "epoch_us({0}) // 1000000",
         ),
     ),
     "to_date": (_both(("date",), "date", "{0}"),),
@@ -175,6 +222,7 @@ ALIASES: dict[str, str] = {
     "signum": "sign",
     "power": "pow",
     "log": "ln",  # of one argument
+    "position": "locate",
     "char_length": "length",
     "character_length": "length",
     "len": "length",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -48,8 +49,11 @@ def _add(
 def text_of_double(value: float) -> str:
     """Java's Double.toString: 1.0, 0.001, 1.0E7, 1.0E-4."""
     if value == 0:
-        return "0.0"
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+        return "-0.0" if math.copysign(1, value) < 0 else "0.0"
+    shortest = Decimal(repr(value))
+    if len(shortest.normalize().as_tuple().digits) == 1:
+        shortest = Decimal(f"{value:.1e}")  # Java prints two digits at least: 4.9E-324
+    sign, digits, exponent = shortest.as_tuple()
     assert isinstance(exponent, int)
     text = "".join(map(str, digits)).rstrip("0") or "0"
     point = len(digits) + exponent  # digits before the decimal point
@@ -95,7 +99,7 @@ def _round(values: Any, places: Any) -> pa.Array:
         whole = np.floor(scaled + 0.5)
         rounded = np.copysign(whole / scale, numbers)
         # Near a half, or too large to tell, the digits decide.
-        unsure = (np.abs(scaled - np.floor(scaled) - 0.5) < 1e-3) | ~(scaled < 2.0**50)
+        unsure = (np.abs(scaled - np.floor(scaled) - 0.5) < 1e-3) | ~(scaled < 2.0**40)
     unit = Decimal(1).scaleb(-place)
     for index in np.flatnonzero(unsure & np.isfinite(numbers) & ~nulls):
         value = float(numbers[index])

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from trainingjob.api.v1alpha1.job import Task
 
 from .. import storage
-from ..artefacts import SPLITS, DataFile, DatasetManifest, SplitInfo
+from ..artefacts import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
 from ..errors import storage_errors
 from .checks import Summary
 from .frame import Engine, Frame
@@ -53,5 +53,5 @@ def _describe(path: Path) -> DataFile:
         name=path.name,
         rows=pq.read_metadata(path).num_rows,
         bytes=path.stat().st_size,
-        sha256=storage.sha256(path),
+        sha256=data_digest(path),
     )

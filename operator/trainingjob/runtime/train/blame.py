@@ -13,11 +13,20 @@ from trainingjob.api.payload import StageError
 from ..errors import StageFailure
 from .processes import Exit, Outcome
 
-# What torch says when another process is gone: a consequence, not a cause.
-_PEER_LOST = re.compile(
-    r"connection (closed by peer|reset by peer|was likely closed)|broken pipe"
-    r"|ncclRemoteError|NCCL.*(remote process exited|watchdog)|DistNetworkError|DistStoreError",
-    re.IGNORECASE,
+# What exceptions of user code mean, when it is not the code's own fault.
+_MEANINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    # A consequence, not a cause: another process is gone.
+    (
+        "PeerLost",
+        re.compile(
+            r"connection (closed by peer|reset by peer|was likely closed)|broken pipe"
+            r"|ncclRemoteError|remote process exited",
+            re.IGNORECASE,
+        ),
+    ),
+    ("RendezvousFailed", re.compile(r"^torch\.distributed\.Dist(Network|Store)Error")),
+    ("OutOfMemory", re.compile(r"^\S*(OutOfMemory|Memory)Error\b")),
+    ("DiskFull", re.compile(r"\[Errno (28|122)\]")),
 )
 _TRACEBACK = "Traceback (most recent call last):"
 # torch.distributed marks the lines of an uncaught exception, torchrun those of its ranks.
@@ -46,12 +55,12 @@ def primary(outcome: Outcome, failures: Callable[[Exit], StageFailure | None]) -
     The first that is not the consequence of another's, else the first. One that we had asked to
     end is blamed only when there is nobody else.
     """
-    exits = sorted(outcome.exits, key=lambda exit_: exit_.told)
-    found = [failure for exit_ in exits if (failure := failures(exit_)) is not None]
+    found = [(exit_.told, failure) for exit_ in outcome.exits if (failure := failures(exit_))]
     if outcome.stopped:
-        return _disrupted(found)
-    causes = [failure for failure in found if failure.reason != "PeerLost"]
-    return (causes or found)[0]
+        return _disrupted([failure for _, failure in found])
+    own = [failure for told, failure in found if not told] or [failure for _, failure in found]
+    causes = [failure for failure in own if failure.reason != "PeerLost"]
+    return (causes or own)[0]
 
 
 def _disrupted(found: Sequence[StageFailure]) -> StageFailure:
@@ -76,8 +85,8 @@ def of_built_in(exit_: Exit, told: StageError | None, oom_kills: int) -> StageFa
             exit_code=exit_.code if exit_.code > 0 else None,
         )
     if exit_.code < 0:
-        return _killed(exit_, f"rank {exit_.rank}", -exit_.code, exit_.rank, oom_kills)
-    what = _last(exit_.stderr)
+        return _killed(f"rank {exit_.rank}", exit_.rank, -exit_.code, exit_.stderr, oom_kills)
+    what = _raised(exit_.stderr, exit_.rank)
     return StageFailure(
         "InternalError",
         f"rank {exit_.rank} ended with code {exit_.code}" + (f": {what.what}" if what else ""),
@@ -92,19 +101,24 @@ def of_user_code(exit_: Exit, name: str, oom_kills: int) -> StageFailure:
     if root := _TORCHRUN.search(exit_.stderr):
         rank, code = int(root[1]), int(root[2])
     who = name if rank is None else f"rank {rank}"
-    raised = _last(exit_.stderr)
-    if raised is not None and _PEER_LOST.search(raised.what):
-        return StageFailure("PeerLost", f"{who}: {raised.what}", rank=rank)
     if code < 0:
-        if -code == signal.SIGABRT and _PEER_LOST.search(exit_.stderr[-2000:]):
-            return StageFailure("PeerLost", f"{who} lost the connection to the others", rank=rank)
-        return _killed(exit_, who, -code, rank, oom_kills)
-    message = f"{who} exited with code {code}"
+        failure = _killed(who, rank, -code, exit_.stderr, oom_kills)
+        if failure.reason == "ProcessKilled" and -code not in _FROM_OUTSIDE:
+            failure.reason = "ScriptFailed"  # a crash of the user's code is the user's
+        return failure
+    # Python ends with 1 for what nobody catches.
+    raised = _raised(exit_.stderr, rank) if code == 1 else None
+    message, reason = f"{who} exited with code {code}", None
     if raised is not None:
+        reason = _meaning(raised.what)
         message += f": {raised.what}"
         if raised.line is not None:
             message += f" (train.py, line {raised.line})"
-    return StageFailure("ScriptFailed", message, rank=rank, exit_code=code)
+    elif not root and (lines := exit_.stderr.split("\n")[-20:]):
+        # argparse and sys.exit("…") end a program without a traceback.
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        message += f": {last[:500]}" if last else ""
+    return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=code)
 
 
 def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
@@ -135,23 +149,31 @@ def exceptions(stderr: str) -> Sequence[Raised]:
     return found
 
 
-def _last(stderr: str) -> Raised | None:
-    """The exception that ended it. Of several ranks' the first that is a cause; torchrun's own
-    comes last and says nothing."""
+def _raised(stderr: str, rank: int | None) -> Raised | None:
+    """The exception that ended the process, or its ``rank``, if the text says of whom it is."""
+    # torchrun's own comes last and says nothing.
     found = [e for e in exceptions(stderr) if not e.what.startswith("torch.distributed.elastic")]
-    if any(e.rank is not None for e in found):
-        causes = [e for e in found if not _PEER_LOST.search(e.what)]
-        return (causes or found)[0]
+    if rank is None:
+        causes = [e for e in found if e.rank is not None and _meaning(e.what) != "PeerLost"]
+        if causes:
+            return causes[0]
+    else:
+        found = [e for e in found if e.rank == rank] or [e for e in found if e.rank is None]
     # "During handling of …": the last of a chain is what ended the process.
     return found[-1] if found else None
 
 
-def _killed(exit_: Exit, who: str, number: int, rank: int | None, oom: int) -> StageFailure:
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+def _meaning(text: str) -> str | None:
+    return next((reason for reason, pattern in _MEANINGS if pattern.search(text)), None)
+
+
+def _killed(who: str, rank: int | None, number: int, stderr: str, oom: int) -> StageFailure:
+    if number == signal.SIGABRT and _meaning(stderr[-2000:]) == "PeerLost":
+        # gloo's way to tell it in the middle of a clean-up.
+        return StageFailure("PeerLost", f"{who} lost the connection to the others", rank=rank)
+    reason, message = "ProcessKilled", f"{who} was killed by signal {number}"
+    if number in set(signal.Signals):
+        message = f"{who} was killed by {signal.Signals(number).name}"
     if number == signal.SIGKILL and oom_kills() > oom:
-        return StageFailure(
-            "OutOfMemory", f"the kernel killed {who} for memory", rank=rank, signal=number
-        )
-    # A crash of the user's code is the user's; only what comes from outside is infrastructure.
-    reason = "ProcessKilled" if number in _FROM_OUTSIDE else "ScriptFailed"
-    return StageFailure(reason, f"{who} was killed by {name}", rank=rank, signal=number)
+        reason, message = "OutOfMemory", f"the kernel killed {who} for memory"
+    return StageFailure(reason, message, rank=rank, signal=number)

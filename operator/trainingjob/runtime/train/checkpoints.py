@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,7 @@ from trainingjob.api.v1alpha1.train import Checkpoint
 from ..errors import StageFailure, storage_errors
 from ..storage import digest_of, sha256, write_aside
 from .log import log
-from .ownership import claim
+from .ownership import claim, remove
 
 STATE = "state.json"
 TENSORS = "state.safetensors"
@@ -101,17 +100,17 @@ class Checkpoints:
         with storage_errors("read the checkpoints"):
             claim(self._folder, self._uid)
             for leftover in self._folder.glob(".step-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+                remove(leftover)
             for folder in self._newest_first():
                 try:
                     state, tensors = _read(folder)
                 except _DAMAGE as error:
                     log(f"checkpoint {folder.name} is damaged, trying the one before: {error}")
-                    shutil.rmtree(folder)
+                    remove(folder)
                     continue
                 if state["uid"] != self._uid:
                     log(f"checkpoint {folder.name} is of another job of this name: removed")
-                    shutil.rmtree(folder)
+                    remove(folder)
                     continue
                 self._compare(folder, state["fingerprint"])
                 log(f"resuming from checkpoint {folder.name}")
@@ -144,7 +143,7 @@ class Checkpoints:
                 state["digest"] = digest_of(state)
                 (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
             for old in list(self._newest_first())[self._keep :]:
-                shutil.rmtree(old)
+                remove(old)
 
     def _newest_first(self) -> Iterator[Path]:
         found = []

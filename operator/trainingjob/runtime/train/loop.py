@@ -48,14 +48,14 @@ class FlatNetwork:
         self.module = network.to(device)
         parameters = list(network.parameters())
         size = sum(parameter.numel() for parameter in parameters)
-        self.weights = nn.Parameter(torch.empty(size, device=device))
+        self.weights = torch.empty(size, device=device)
         self.gradients = torch.zeros(size + 2, device=device)
-        self.weights.grad = self.gradients[:size]
+        self.gradient = self.gradients[:size]
         self.tail = self.gradients[size:]
         offset = 0
         for parameter in parameters:
             part = slice(offset, offset + parameter.numel())
-            view = self.weights.data[part].view_as(parameter)
+            view = self.weights[part].view_as(parameter)
             view.copy_(parameter.data)
             parameter.data = view
             parameter.grad = self.gradients[part].view_as(parameter)
@@ -110,9 +110,8 @@ class Trainer:
         self.total_steps = self.epochs * training.steps
         torch.manual_seed(payload.seed)
         self.net = FlatNetwork(build(config), device)
-        self.optimizer = make_optimizer(payload.optimizer, self.net.weights)
-        self.base_rate = float(self.optimizer.param_groups[0]["lr"])
-        self.best = self.net.weights.detach().clone() if payload.early_stopping else None
+        self.optimizer = make_optimizer(payload.optimizer, self.net.weights, self.net.gradient)
+        self.best = self.net.weights.clone() if payload.early_stopping else None
         self.position = Position()
         # Of the epoch so far: the loss times rows, and requests to stop.
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)
@@ -173,8 +172,7 @@ class Trainer:
         if check or due:
             position.loss_sum, stop = self.totals.tolist()
             self._must_be_finite(position.loss_sum, step)
-        self._set_rate()
-        self.optimizer.step()
+        self.optimizer.step(step, self._rate(position.step))
         position.step, position.batch = step, position.batch + 1
         # All ranks see the request at the same step.
         if check and stop:
@@ -192,12 +190,6 @@ class Trainer:
         if self.config.task == "classification":
             return F.cross_entropy(out, y, reduction="sum")
         return F.mse_loss(out.squeeze(1), y, reduction="sum")
-
-    def _set_rate(self) -> None:
-        factor = rate_factor(
-            self.payload.schedule, self.position.step, self.total_steps, self.position.epoch
-        )
-        self.optimizer.param_groups[0]["lr"] = self.base_rate * factor
 
     def _seed_dropout(self, seed: int) -> None:
         """From rank and step alone: a resumed run draws the same masks."""
@@ -254,15 +246,20 @@ class Trainer:
             return False
         if position.best_loss is None or validation_loss < position.best_loss - rule.min_delta:
             position.best_loss, position.bad_epochs = validation_loss, 0
-            self.best.copy_(self.net.weights.detach())
+            self.best.copy_(self.net.weights)
             return False
         position.bad_epochs += 1
         return position.bad_epochs >= rule.patience
 
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step (from 0) of the present epoch."""
+        factor = rate_factor(self.payload.schedule, step, self.total_steps, self.position.epoch)
+        return self.optimizer.rate * factor
+
     @property
     def rate(self) -> float:
         """The learning rate of the newest step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self._rate(max(0, self.position.step - 1))
 
     @property
     def epoch_loss(self) -> float:
@@ -301,12 +298,10 @@ class Trainer:
 
     def _tensors(self) -> dict[str, Tensor]:
         """All state that is tensors, by name."""
-        found = {"weights": self.net.weights.detach()}
+        found = {"weights": self.net.weights}
         if self.best is not None:
             found["best"] = self.best
-        state = self.optimizer.state.get(self.net.weights, {})
-        found |= {f"optimizer.{name}": value for name, value in state.items()}
-        return found
+        return found | {f"optimizer.{name}": t for name, t in self.optimizer.state.items()}
 
     def _resume(self) -> None:
         """Rank 0 reads the newest checkpoint, if any; all ranks begin with its state.
@@ -314,39 +309,21 @@ class Trainer:
         Weights are broadcast also when there is none: machines may draw different ones.
         """
         saved = self.checkpoints.resume() if self.checkpoints else None
-        tensors = saved.tensors if saved else {"weights": self.net.weights.detach()}
-        position, shapes = self.gang.broadcast_json(
-            [
-                saved.position if saved else None,
-                {name: [list(value.shape), str(value.dtype)] for name, value in tensors.items()},
-            ]
-        )
-        for name, (shape, kind) in shapes.items():
-            value = torch.empty(
-                shape, dtype=getattr(torch, kind.removeprefix("torch.")), device=self.device
-            )
-            if self.gang.rank == 0:
-                value.copy_(tensors[name])
-            self.gang.broadcast(value)
-            self._restore(name, value)
-        if position is not None:
+        position = self.gang.broadcast_json(saved and saved.position)
+        tensors = self._tensors()
+        for name in sorted(tensors) if position else ["weights"]:
+            if saved:
+                tensors[name].copy_(saved.tensors[name])
+            self.gang.broadcast(tensors[name])
+        if position:
             self.position = Position(**position)
             self.totals[0] = self.position.loss_sum
-
-    def _restore(self, name: str, value: Tensor) -> None:
-        if name == "weights":
-            self.net.weights.data.copy_(value)
-        elif name == "best":
-            self.best = value
-        else:
-            key = name.removeprefix("optimizer.")
-            self.optimizer.state[self.net.weights][key] = value
 
     def _trained(self) -> Trained:
         position = self.position
         last = position.history[-1]
         if self.best is not None and position.best_loss is not None:
-            self.net.weights.data.copy_(self.best)
+            self.net.weights.copy_(self.best)
         self._weights_must_be_finite()
         validation_loss = last["validation_loss"]
         if position.best_loss is not None:

@@ -30,5 +30,13 @@ def claim(folder: Path, uid: str) -> None:
         for entry in folder.iterdir():
             if entry.name == MARKER:
                 continue  # last: until all is gone it is not ours
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            remove(entry)
     (folder / MARKER).write_text(uid, encoding="utf-8")
+
+
+def remove(path: Path) -> None:
+    """Whatever it is. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -63,7 +63,8 @@ def work(payload: TrainPayload) -> StageResult | None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        torch.use_deterministic_algorithms(True)
+        # As use_deterministic_algorithms(True), which takes a second to import torch._inductor.
+        torch.set_deterministic_debug_mode("error")
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

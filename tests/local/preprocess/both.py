@@ -1,0 +1,108 @@
+"""The stage run by both engines over the same input, and what they wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainingjob.api.payload import PreprocessPayload
+from trainingjob.runtime import preprocess
+from trainingjob.runtime.artefacts import DatasetManifest
+from trainingjob.runtime.errors import StageFailure
+
+ENGINES = ("pandas", "spark")
+
+
+def payload(
+    engine: str,
+    source: Path,
+    output: Path,
+    steps: Sequence[dict[str, Any]] = (),
+    *,
+    format: str = "csv",  # noqa: A002
+    options: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
+    split: dict[str, Any] | None = None,
+    **more: Any,
+) -> PreprocessPayload:
+    """A payload as the operator would build it."""
+    return PreprocessPayload.model_validate(
+        {
+            "job": {"namespace": "default", "name": "test", "uid": "1"},
+            "attempt": 1,
+            "engine": engine,
+            "input": {"uri": f"file://{source}", "format": format, "options": options},
+            "steps": list(steps),
+            "task": task or {"type": "regression", "label": "y"},
+            "split": split or {"test": 0.25, "validation": 0.25},
+            "numericFeatures": False,
+            "output": f"file://{output}",
+            **more,
+        }
+    )
+
+
+def run(engine: str, source: Path, output: Path, *args: Any, **kwargs: Any) -> Any:
+    """The manifest and the files' tables, or the failure."""
+    try:
+        preprocess.run(payload(engine, source, output, *args, **kwargs))
+    except StageFailure as failure:
+        return failure.reason, failure.message
+    manifest = DatasetManifest.read(output)
+    files = {
+        (split, file.name): pq.ParquetFile(output / split / file.name).read()
+        for split, info in manifest.splits.items()
+        for file in info.files
+    }
+    return manifest, files
+
+
+def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
+    """Run both engines, assert that they did the same, and return what."""
+    one, other = (run(engine, source, folder / engine, *args, **kwargs) for engine in ENGINES)
+    if isinstance(one[0], str) or isinstance(other[0], str):
+        assert one == other
+        return one
+    (manifest, files), (other_manifest, other_files) = one, other
+    assert described(manifest) == described(other_manifest)
+    assert list(files) == list(other_files)
+    for name, table in files.items():
+        assert_same_table(table, other_files[name], str(name))
+    return one
+
+
+def described(manifest: DatasetManifest) -> dict[str, Any]:
+    """The manifest without the sizes and digests of files, which are the writer's."""
+    found = manifest.to_dict()
+    found["splits"] = {
+        split: (info.rows, [(file.name, file.rows) for file in info.files])
+        for split, info in manifest.splits.items()
+    }
+    return found
+
+
+def assert_same_table(one: pa.Table, other: pa.Table, what: str) -> None:
+    """The same columns, types, values to the last bit, and order."""
+    assert one.schema.remove_metadata() == other.schema.remove_metadata(), what
+    for name in one.column_names:
+        left, right = one[name].to_pylist(), other[name].to_pylist()
+        different = [
+            (row, a, b)
+            for row, (a, b) in enumerate(zip(left, right, strict=True))
+            if not _equal(a, b)
+        ]
+        assert not different, f"{what}, column {name}: {different[:5]}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)
+
+
+def whole(result: Any) -> pa.Table:
+    """All rows that were written."""
+    _, files = result
+    return pa.concat_tables(files.values())

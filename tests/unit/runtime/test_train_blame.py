@@ -1,0 +1,241 @@
+"""Who failed first, and of what, by what the processes left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainingjob.api.payload import StageError
+from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.train import blame
+from trainingjob.runtime.train.processes import Exit, Outcome
+
+PLAIN = """some log line
+Traceback (most recent call last):
+  File "/tmp/x/train.py", line 12, in <module>
+    main()
+  File "/tmp/x/train.py", line 7, in main
+    raise ValueError("bad value")
+ValueError: bad value
+"""
+IN_A_LIBRARY = """Traceback (most recent call last):
+  File "/tmp/x/train.py", line 12, in <module>
+    pq.read_table("nothing")
+  File "/venv/pyarrow/parquet/core.py", line 1899, in read_table
+    raise FileNotFoundError(path)
+FileNotFoundError: nothing
+"""
+CHAINED = """Traceback (most recent call last):
+  File "/tmp/x/train.py", line 3, in f
+    1/0
+    ~^~
+ZeroDivisionError: division by zero
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/tmp/x/train.py", line 5, in f
+    raise RuntimeError("outer") from e
+RuntimeError: outer
+"""
+# torch marks the lines once there is a process group.
+PEER = """[rank1]: Traceback (most recent call last):
+[rank1]:   File "/tmp/x/train.py", line 6, in <module>
+[rank1]:     dist.all_reduce(x)
+[rank1]: RuntimeError: [/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1
+"""
+RESET = PEER.replace("Connection closed by peer", "Read error: Connection reset by peer")
+MARKED = """[rank0]: Traceback (most recent call last):
+[rank1]: Traceback (most recent call last):
+[rank0]:   File "/tmp/x/train.py", line 5, in <module>
+[rank1]:   File "/tmp/x/train.py", line 6, in <module>
+[rank0]:     raise ValueError("bad value")
+[rank1]:     dist.all_reduce(x)
+[rank1]: RuntimeError: [/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1
+[rank0]: ValueError: bad value
+"""
+TORCHRUN = """Traceback (most recent call last):
+  File "/venv/bin/torchrun", line 10, in <module>
+    sys.exit(main())
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+train.py FAILED
+------------------------------------------------------------
+Failures:
+[1]:
+  time      : 2026-11-24_09:23:10
+  rank      : 1 (local_rank: 1)
+  exitcode  : -15 (pid: 24557)  (SIGTERM)
+  error_file: <N/A>
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-24_09:23:10
+  rank      : RANK (local_rank: 0)
+  exitcode  : CODE (pid: 24556)
+  error_file: <N/A>
+============================================================
+"""
+
+
+def torchrun(rank: int, code: int) -> str:
+    return TORCHRUN.replace("RANK", str(rank)).replace("CODE", str(code))
+
+
+def memory_error(kind: str) -> str:
+    return PLAIN.replace("ValueError: bad value", f"{kind}: no room")
+
+
+# rank, code, stderr -> reason, words, rank, exit code, signal
+USER = {
+    "an exception names itself and its line": (
+        (0, 1, PLAIN),
+        ("ScriptFailed", "rank 0 exited with code 1: ValueError: bad value (train.py, line 7)"),
+        (0, 1, None),
+    ),
+    "in a library, the line is the script's": (
+        (0, 1, IN_A_LIBRARY),
+        ("ScriptFailed", "FileNotFoundError: nothing (train.py, line 12)"),
+        (0, 1, None),
+    ),
+    "of a chain the last counts": (
+        (0, 1, CHAINED),
+        ("ScriptFailed", "RuntimeError: outer (train.py, line 5)"),
+        (0, 1, None),
+    ),
+    "an exit code of its own": ((2, 3, ""), ("ScriptFailed", "exited with code 3"), (2, 3, None)),
+    "an exit code of its own after an exception that was caught": (
+        (2, 3, PLAIN + "giving up\n"),
+        ("ScriptFailed", "exited with code 3: giving up"),
+        (2, 3, None),
+    ),
+    "argparse": (
+        (0, 2, "usage: train.py\ntrain.py: error: unrecognized arguments: --x\n"),
+        ("ScriptFailed", "code 2: train.py: error: unrecognized arguments: --x"),
+        (0, 2, None),
+    ),
+    "killed from outside": (
+        (1, -9, ""),
+        ("ProcessKilled", "rank 1 was killed by SIGKILL"),
+        (1, None, 9),
+    ),
+    "a crash of its own": ((1, -11, ""), ("ScriptFailed", "was killed by SIGSEGV"), (1, None, 11)),
+    "a peer is gone": ((1, 1, PEER), ("PeerLost", "Connection closed by peer"), (1, 1, None)),
+    "a peer was killed": ((1, 1, RESET), ("PeerLost", "reset by peer"), (1, 1, None)),
+    "gloo aborts because a peer is gone": (
+        (
+            1,
+            -6,
+            "terminate called after throwing an instance of 'gloo::IoException'\n"
+            "  what():  [pair.cc:553] Connection closed by peer [127.0.0.1]:1\n",
+        ),
+        ("PeerLost", "lost the connection"),
+        (1, None, None),
+    ),
+    "torchrun names the rank and its code": (
+        (None, 1, PEER + torchrun(0, 3)),
+        ("ScriptFailed", "rank 0 exited with code 3"),
+        (0, 3, None),
+    ),
+    "torchrun: the exception is that of the rank that failed first": (
+        (None, 1, MARKED + torchrun(0, 1)),
+        ("ScriptFailed", "ValueError: bad value (train.py, line 5)"),
+        (0, 1, None),
+    ),
+    "torchrun: a rank was killed": (
+        (None, 1, PEER + torchrun(0, -9)),
+        ("ProcessKilled", "rank 0 was killed by SIGKILL"),
+        (0, None, 9),
+    ),
+    "torchrun: a rank of another node is gone": (
+        (None, 1, PEER + torchrun(1, 1)),
+        ("PeerLost", "Connection closed by peer"),
+        (1, 1, None),
+    ),
+    "torchrun without a process group": (
+        (None, 1, PLAIN + torchrun(0, 1)),
+        ("ScriptFailed", "ValueError: bad value"),
+        (0, 1, None),
+    ),
+    "another launcher": (
+        (None, 1, MARKED),
+        ("ScriptFailed", "cmd exited with code 1: ValueError: bad value (train.py, line 5)"),
+        (None, 1, None),
+    ),
+    "memory": ((0, 1, memory_error("MemoryError")), ("OutOfMemory", "no room"), (0, 1, None)),
+    "memory of a GPU": (
+        (0, 1, memory_error("torch.OutOfMemoryError")),
+        ("OutOfMemory", "no room"),
+        (0, 1, None),
+    ),
+    "a full disk": (
+        (0, 1, memory_error("OSError: [Errno 28] No space left on device")),
+        ("DiskFull", "No space left"),
+        (0, 1, None),
+    ),
+    "no rendezvous": (
+        (0, 1, memory_error("torch.distributed.DistNetworkError")),
+        ("RendezvousFailed", "no room"),
+        (0, 1, None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("ended", "told", "numbers"), USER.values(), ids=USER)
+def test_how_user_code_failed(ended, told, numbers):
+    rank, code, stderr = ended
+    failure = blame.of_user_code(Exit(rank, code, stderr, False), "cmd", blame.oom_kills())
+    assert (failure.reason, told[1] in failure.message) == (told[0], True), failure.message
+    assert (failure.rank, failure.exit_code, failure.signal) == numbers
+
+
+def test_a_rank_of_ours_tells_its_failure_itself():
+    told = StageError(reason="LossNotFinite", message="the loss became nan", rank=1)
+    failure = blame.of_built_in(Exit(1, 1, "", False), told, 0)
+    assert (failure.reason, failure.message, failure.rank) == (told.reason, told.message, 1)
+
+
+def test_a_rank_of_ours_that_was_killed_tells_nothing():
+    failure = blame.of_built_in(Exit(1, -9, "", False), None, blame.oom_kills())
+    assert (failure.reason, failure.rank, failure.signal) == ("ProcessKilled", 1, 9)
+
+
+def test_a_crash_of_ours_is_not_the_users():
+    failure = blame.of_built_in(Exit(0, -11, "", False), None, 0)
+    assert (failure.reason, failure.signal) == ("ProcessKilled", 11)
+
+
+def test_a_kill_for_memory_is_told_as_such(tmp_path, monkeypatch):
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 3\noom_kill 2\n")
+    assert blame.oom_kills(events) == 2
+    monkeypatch.setattr(blame, "oom_kills", lambda: 2)
+    failure = blame.of_user_code(Exit(0, -9, "", False), "cmd", 1)
+    assert (failure.reason, failure.signal) == ("OutOfMemory", 9)
+
+
+def test_without_a_cgroup_no_kill_was_for_memory(tmp_path):
+    assert blame.oom_kills(tmp_path / "nothing") == 0
+
+
+# reasons in the order of the exits, those that we asked to end in brackets -> the one told
+BLAMED = {
+    "the first cause": (["ScriptFailed", "ProcessKilled"], False, "ScriptFailed"),
+    "a cause before its consequences": (["PeerLost", "ScriptFailed"], False, "ScriptFailed"),
+    "a consequence when its cause is elsewhere": (
+        ["PeerLost", "(ProcessKilled)"],
+        False,
+        "PeerLost",
+    ),
+    "nobody whom we ended": (["(ProcessKilled)", "ScriptFailed"], False, "ScriptFailed"),
+    "a stop": (["Disrupted", "PeerLost"], True, "Disrupted"),
+    "a stop before the ranks were ready": (["ProcessKilled", "PeerLost"], True, "Disrupted"),
+    "a full disk at the stop": (["PeerLost", "DiskFull"], True, "DiskFull"),
+}
+
+
+@pytest.mark.parametrize(("reasons", "stopped", "expected"), BLAMED.values(), ids=BLAMED)
+def test_the_failure_that_is_told(reasons, stopped, expected):
+    exits = [Exit(i, 1, "", reason.startswith("(")) for i, reason in enumerate(reasons)]
+    failures = {i: StageFailure(reason.strip("()"), "x") for i, reason in enumerate(reasons)}
+    found = blame.primary(Outcome(exits, stopped), lambda exit_: failures[exit_.rank or 0])
+    assert found.reason == expected

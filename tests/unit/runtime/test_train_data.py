@@ -1,0 +1,249 @@
+"""Reading a dataset: every row once an epoch, in an order that the processes do not change."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.datasets import write_dataset
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.runtime.artefacts import DatasetManifest
+from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.train.data import Columns, Split
+
+CLASSIFY = Task(type="classification", label="label")
+REGRESS = Task(type="regression", label="label")
+KEEP_ALL = 2**30
+
+
+def numbered(rows: int) -> pa.Table:
+    """Row i has the features (i, -i) and the label i % 3."""
+    i = np.arange(rows)
+    return pa.table({"a": i.astype(float), "b": -i, "label": i % 3})
+
+
+def write(folder: Path, table: pa.Table, task: str = "classification", **sizes) -> DatasetManifest:
+    return write_dataset(folder, {"train": table}, label="label", task=task, **sizes)
+
+
+def split(folder: Path, rows: int, batch: int, window_bytes: int = KEEP_ALL) -> Split:
+    manifest = write(folder, numbered(rows), rows_per_file=17, rows_per_group=5)
+    return Split(
+        folder, manifest, "train", Columns.of(manifest, CLASSIFY), batch, window_bytes=window_bytes
+    )
+
+
+def global_batches(data: Split, epoch: int, world: int, start: int = 0) -> list[list[int]]:
+    """The rows of each global batch, put together from the ranks' shares."""
+    ranks = [list(data.batches(7, epoch, rank, world, start)) for rank in range(world)]
+    found = []
+    for shares in zip(*ranks, strict=True):
+        sizes = {size for _, _, size in shares}
+        x = torch.cat([x for x, _, _ in shares])
+        y = torch.cat([y for _, y, _ in shares])
+        assert sizes == {len(x)}, "every rank knows the size of the global batch"
+        assert torch.equal(x[:, 1], -x[:, 0])
+        assert torch.equal(y, x[:, 0].long() % 3), "labels stay with their rows"
+        found.append(x[:, 0].long().tolist())
+    return found
+
+
+# 100 rows of 16 bytes; windows of 160 bytes hold 10 rows.
+@pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160, 1])
+@pytest.mark.parametrize("rows", [1, 3, 41])
+@pytest.mark.parametrize("batch", [1, 4, 10, 64])
+def test_every_row_comes_once_an_epoch_whatever_the_number_of_ranks(
+    tmp_path, window_bytes, rows, batch
+):
+    data = split(tmp_path, rows, batch, window_bytes)
+    alone = global_batches(data, 0, 1)
+    assert sorted(row for rows_ in alone for row in rows_) == list(range(rows))
+    assert [len(b) for b in alone[:-1]] == [batch] * (len(alone) - 1)
+    assert len(alone) == data.steps
+    for world in (2, 3, 5):
+        assert global_batches(data, 0, world) == alone
+
+
+@pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160])
+def test_each_epoch_has_an_order_of_its_own_and_the_same_each_time(tmp_path, window_bytes):
+    data = split(tmp_path, 100, 10, window_bytes)
+    first, second = global_batches(data, 0, 1), global_batches(data, 1, 1)
+    assert first != second
+    assert global_batches(data, 0, 1) == first
+    flat = [row for rows in first for row in rows]
+    assert flat != sorted(flat)
+
+
+@pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160, 1])
+@pytest.mark.parametrize("start", [0, 1, 4, 10, 11])
+def test_an_epoch_begun_in_its_middle_goes_on_as_the_whole_one(tmp_path, window_bytes, start):
+    data = split(tmp_path, 103, 10, window_bytes)
+    assert global_batches(data, 3, 2, start) == global_batches(data, 3, 2)[start:]
+
+
+@pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_validation_shares_have_every_row_once(tmp_path, window_bytes, world):
+    data = split(tmp_path, 41, 10, window_bytes)
+    rows = [
+        int(value)
+        for rank in range(world)
+        for x, y in data.share(rank, world, chunk=4)
+        for value in x[:, 0]
+        if len(y) <= 4
+    ]
+    assert sorted(rows) == list(range(41))
+
+
+COLUMN_TYPES = {
+    "boolean": (pa.array([True, False]), [1.0, 0.0]),
+    "bigint": (pa.array([3, -4]), [3.0, -4.0]),
+    "double": (pa.array([0.5, 1e300]), [0.5, float("inf")]),
+}
+
+
+@pytest.mark.parametrize(("values", "expected"), COLUMN_TYPES.values(), ids=COLUMN_TYPES)
+def test_numbers_of_every_type_become_float32(tmp_path, values, expected):
+    manifest = write(tmp_path, pa.table({"a": values, "label": [0, 1]}))
+    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    x = next(data.share(0, 1, 9))[0]
+    assert x.dtype == torch.float32
+    assert x[:, 0].tolist() == expected
+
+
+LABELS = {
+    "text": pa.array(["b", "a", "c", "b"]),
+    "whole numbers": pa.array([7, -1, 9, 7]),
+    "numbers": pa.array([0.5, 0.25, 1.5, 0.5]),
+}
+
+
+@pytest.mark.parametrize("values", LABELS.values(), ids=LABELS)
+def test_a_label_becomes_the_index_of_its_class(tmp_path, values):
+    manifest = write(tmp_path, pa.table({"a": [1.0, 2, 3, 4], "label": values}))
+    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    y = next(data.share(0, 1, 9))[1]
+    assert y.tolist() == [1, 0, 2, 1]
+
+
+def test_a_boolean_label_has_two_classes(tmp_path):
+    manifest = write(tmp_path, pa.table({"a": [1.0, 2], "label": [True, False]}))
+    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    assert next(data.share(0, 1, 9))[1].tolist() == [1, 0]
+
+
+def test_a_regression_target_is_standardised(tmp_path):
+    values = np.random.default_rng(0).normal(1e6, 3, size=1000)
+    manifest = write(tmp_path, pa.table({"a": values, "label": values}), "regression")
+    columns = Columns.of(manifest, REGRESS)
+    data = Split(tmp_path, manifest, "train", columns, 10)
+    mean, std = data.target_statistics()
+    assert (mean, std) == (pytest.approx(values.mean()), pytest.approx(values.std()))
+    data.columns = columns.standardised(mean, std)
+    y = torch.cat([y for _, y in data.share(0, 1, 100)])
+    assert y.dtype == torch.float32
+    assert (float(y.mean()), float(y.std())) == (
+        pytest.approx(0, abs=1e-3),
+        pytest.approx(1, abs=1e-2),
+    )
+
+
+def test_a_constant_target_does_not_divide_by_zero(tmp_path):
+    manifest = write(tmp_path, pa.table({"a": [1.0, 2], "label": [4.0, 4.0]}), "regression")
+    data = Split(tmp_path, manifest, "train", Columns.of(manifest, REGRESS), 1)
+    assert data.target_statistics() == (4.0, 1.0)
+
+
+def test_task_features_choose_among_those_of_the_dataset(tmp_path):
+    manifest = write(tmp_path, numbered(3))
+    task = Task(type="classification", label="label", features=["b"])
+    assert Columns.of(manifest, task).features == ["b"]
+
+
+def table(**columns: object) -> pa.Table:
+    return pa.table({"a": [1.0, 2.0], "label": [0, 1]} | columns)
+
+
+BAD = {
+    "a feature of text": (table(a=["x", "y"]), CLASSIFY, "FeatureNotNumeric", "feature a"),
+    "a feature of dates": (
+        table(a=[date(2020, 1, 1)] * 2),
+        CLASSIFY,
+        "FeatureNotNumeric",
+        "type date",
+    ),
+    "a feature with nulls": (table(a=[1.0, None]), CLASSIFY, "FeatureHasNulls", "feature a"),
+    "a label with nulls": (table(label=[1.0, None]), REGRESS, "LabelHasNulls", "label"),
+    "a regression of text": (table(label=["x", "y"]), REGRESS, "LabelInvalid", "label"),
+    "no features": (table().select(["label"]), CLASSIFY, "NoFeatures", "besides the label"),
+}
+
+
+@pytest.mark.parametrize(("data", "task", "reason", "words"), BAD.values(), ids=BAD)
+def test_a_dataset_that_cannot_be_learned_from_is_refused(tmp_path, data, task, reason, words):
+    manifest = write(tmp_path, data, task.type)
+    with pytest.raises(StageFailure, match=words) as caught:
+        split = Split(tmp_path, manifest, "train", Columns.of(manifest, task), 1)
+        list(split.share(0, 1, 9))
+    assert caught.value.reason == reason
+
+
+def other_label(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    return manifest.model_copy(update={"label": "a"})
+
+
+def other_task(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    return manifest.model_copy(update={"task": "regression"})
+
+
+def unknown_class(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    return manifest.model_copy(update={"classes": [0, 1]})
+
+
+def more_rows(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    info = manifest.splits["train"].model_copy(update={"rows": 100})
+    return manifest.model_copy(update={"splits": {**manifest.splits, "train": info}})
+
+
+def unknown_feature(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    columns = {**manifest.columns, "z": "double"}
+    return manifest.model_copy(update={"features": ["z"], "columns": columns})
+
+
+def no_parquet(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    path = next((folder / "train").iterdir())
+    path.write_bytes(b"x" * path.stat().st_size)
+    return manifest
+
+
+def damaged_pages(folder: Path, manifest: DatasetManifest) -> DatasetManifest:
+    path = next((folder / "train").iterdir())
+    data = bytearray(path.read_bytes())
+    data[4:200] = b"x" * 196
+    path.write_bytes(data)
+    return manifest
+
+
+DAMAGE = [
+    other_label,
+    other_task,
+    unknown_class,
+    more_rows,
+    unknown_feature,
+    no_parquet,
+    damaged_pages,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_a_dataset_that_is_not_as_its_manifest_says_is_refused(tmp_path, damage):
+    manifest = damage(tmp_path, write(tmp_path, numbered(500)))
+    with pytest.raises(StageFailure) as caught:
+        split = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 1)
+        list(split.share(0, 1, 9))
+    assert caught.value.reason == "DatasetInvalid"

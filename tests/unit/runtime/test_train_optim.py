@@ -1,0 +1,86 @@
+"""Our optimizers are torch's, on one flat vector."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainingjob.api.v1alpha1.train import (
+    Adam,
+    AdamW,
+    CosineSchedule,
+    Optimizer,
+    Schedule,
+    Sgd,
+    StepSchedule,
+)
+from trainingjob.runtime.train.optim import make_optimizer, rate_factor
+
+RULES = {
+    "adam by default": (None, lambda p: torch.optim.Adam(p)),
+    "adam": (
+        Optimizer(adam=Adam(learning_rate=0.1, beta1=0.7, beta2=0.8, weight_decay=0.3)),
+        lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.7, 0.8), weight_decay=0.3),
+    ),
+    "adamw": (
+        Optimizer(adamw=AdamW(learning_rate=0.1)),
+        lambda p: torch.optim.AdamW(p, lr=0.1),
+    ),
+    "sgd": (Optimizer(sgd=Sgd()), lambda p: torch.optim.SGD(p, lr=0.01)),
+    "sgd with momentum": (
+        Optimizer(sgd=Sgd(momentum=0.9, weight_decay=0.1)),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.1),
+    ),
+    "sgd after nesterov": (
+        Optimizer(sgd=Sgd(momentum=0.9, nesterov=True)),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "reference"), RULES.values(), ids=RULES)
+def test_steps_are_those_of_torch(spec, reference):
+    torch.manual_seed(0)
+    start = torch.randn(50)
+    theirs = torch.nn.Parameter(start.clone())
+    optimizer = reference([theirs])
+    ours, gradient = start.clone(), torch.zeros(50)
+    mine = make_optimizer(spec, ours, gradient)
+    for number in range(1, 30):
+        value = torch.randn(50)
+        gradient.copy_(value)
+        theirs.grad = value
+        mine.step(number, mine.rate)
+        optimizer.step()
+        torch.testing.assert_close(ours, theirs.data, rtol=1e-6, atol=1e-7)
+
+
+def cosine(**fields) -> Schedule:
+    return Schedule(cosine=CosineSchedule(**fields))
+
+
+def halving() -> Schedule:
+    return Schedule(step=StepSchedule(every_epochs=2, factor=0.5))
+
+
+# schedule, step of 100, epoch -> share of the configured rate
+FACTORS = [
+    ("constant without a schedule", None, 70, 7, 1.0),
+    ("a cosine begins at the full rate", cosine(), 0, 0, 1.0),
+    ("a cosine is at half in the middle", cosine(), 50, 5, 0.5),
+    ("a cosine ends at its least share", cosine(min_factor=0.1), 100, 10, 0.1),
+    ("warm-up rises from above zero", cosine(warmup_steps=10), 0, 0, 0.1),
+    ("warm-up ends at the full rate", cosine(warmup_steps=10), 9, 0, 1.0),
+    ("the cosine follows the warm-up", cosine(warmup_steps=20), 60, 6, 0.5),
+    ("warm-up may be longer than training", cosine(warmup_steps=200), 99, 9, 0.5),
+    ("steps begin at the full rate", halving(), 19, 1, 1.0),
+    ("steps go down every so many epochs", halving(), 20, 2, 0.5),
+    ("steps go down again", halving(), 50, 5, 0.25),
+]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "epoch", "factor"), [f[1:] for f in FACTORS], ids=[f[0] for f in FACTORS]
+)
+def test_the_rate_follows_its_schedule(schedule, step, epoch, factor):
+    assert rate_factor(schedule, step, 100, epoch) == pytest.approx(factor)

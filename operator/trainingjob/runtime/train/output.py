@@ -38,7 +38,8 @@ def check_model(folder: Path) -> None:
     with storage_errors("read the model"):
         for name in found:
             if not checks[name](folder / name):
-                raise StageFailure("ModelCorrupt", f"{folder / name} is damaged")
+                reason = "PredictionsInvalid" if name == PREDICTIONS else "ModelCorrupt"
+                raise StageFailure(reason, f"{folder / name} is damaged")
 
 
 def _is_parquet(path: Path) -> bool:

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from trainingjob.api.payload import STATUS_URL, ProgressReport, TrainerMetric, TrainerStatus
@@ -63,10 +64,8 @@ class Reporter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._send_all, daemon=True)
             self._thread.start()
-        try:
+        with suppress(queue.Full):
             self._queue.put_nowait(report)
-        except queue.Full:
-            pass
 
     def close(self) -> None:
         """Send what waits and stop; returns within a few seconds whatever the server does."""
@@ -79,12 +78,10 @@ class Reporter:
 
     def _send_all(self) -> None:
         while (report := self._queue.get()) is not None:
-            request = urllib.request.Request(
+            request = urllib.request.Request(  # noqa: S310  the operator's URL
                 str(self._url),
                 data=json.dumps(report.to_dict()).encode(),
                 headers={"Content-Type": "application/json"},
             )
-            try:
-                urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()
-            except (OSError, ValueError):
-                pass  # nobody listens: the work goes on
+            with suppress(OSError, ValueError):  # nobody listens: the work goes on
+                urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310

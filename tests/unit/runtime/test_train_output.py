@@ -71,7 +71,7 @@ BAD = {
     "nothing usable": (nothing, "ModelMissing"),
     "weights without a config": (weights_alone, "ModelMissing"),
     "half an exported model": (half("model.pt2"), "ModelCorrupt"),
-    "half a prediction file": (half("predictions.parquet"), "ModelCorrupt"),
+    "half a prediction file": (half("predictions.parquet"), "PredictionsInvalid"),
     "half the weights": (half("model.safetensors"), "ModelCorrupt"),
     "half a config": (half("config.json"), "ModelCorrupt"),
     "a header beyond the file": (header_beyond_the_file, "ModelCorrupt"),

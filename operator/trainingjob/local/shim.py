@@ -10,8 +10,6 @@ with the command's exit code.
 Nothing but the standard library's cheapest modules: it has to start within milliseconds.
 """
 
-# ruff: noqa: PTH, SIM105 - pathlib and contextlib cost milliseconds at every start
-
 import ctypes
 import json
 import os
@@ -144,7 +142,7 @@ def parent(pid: str) -> int:
         return 0
 
 
-def write(path: str, record: "dict[str, object]") -> None:
+def write(path: str, record: "dict[str, float | int | None]") -> None:
     aside = f"{path}.new"
     with open(aside, "w") as file:
         json.dump(record, file)

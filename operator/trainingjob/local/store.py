@@ -140,7 +140,7 @@ class Workspace:
         return self.root / _CLAIMS
 
     def home(self, namespace: str, name: str) -> Home:
-        """The folder of a job, made if need be. Raises Refused for a namespace that cannot be a folder."""
+        """The folder of a job, made if need be. Raises Refused for a namespace that is no name."""
         if not _NAME.fullmatch(namespace):
             raise Refused(f"namespace {namespace!r} is not a name: use letters, digits and '-'")
         if namespace == _CLAIMS:

@@ -105,7 +105,9 @@ def generated(seed: int, rows: int) -> pa.Table:
     def days() -> list[Any]:
         day = datetime.date(2020, 1, 1)
         return [
-            None if chance.random() < 0.1 else day + datetime.timedelta(chance.randint(-40000, 40000))
+            None
+            if chance.random() < 0.1
+            else day + datetime.timedelta(chance.randint(-40000, 40000))
             for _ in range(rows)
         ]
 

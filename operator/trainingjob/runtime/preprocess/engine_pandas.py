@@ -102,8 +102,8 @@ class PandasEngine:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
         quote = DUCKDB.text(options.quote)
         return self.view(
-            f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], columns = {{{columns}}}, "
-            f"auto_detect = false, header = {options.header}, "
+            f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
+            f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
             f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
             f"max_line_size = {_LONGEST_LINE}, buffer_size = {2 * _LONGEST_LINE})"
         )
@@ -132,8 +132,8 @@ class PandasEngine:
         )
         # A whole number beyond 64 bits counts as one with a fraction.
         found = self.rows(
-            "SELECT key, CASE WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > 9223372036854775807 "
-            f"THEN 'DOUBLE' ELSE type END AS t, count(*) FROM {lines}, json_each(json) GROUP BY ALL"
+            "SELECT key, CASE WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > "
+            f"9223372036854775807 THEN 'DOUBLE' ELSE type END AS t, count(*) FROM {lines}, json_each(json) GROUP BY ALL"
         )
         return [
             *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -142,12 +142,11 @@ class SparkEngine:
             "SELECT CASE WHEN schema_of_variant(v) LIKE 'OBJECT<%' THEN v END AS v FROM "
             f"(SELECT try_parse_json(value) AS v FROM {lines} WHERE trim(value) <> '')"
         )
-        rows = self.rows(
+        return self.rows(
             "SELECT key, type, count(*) FROM (SELECT key, "
             "regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) AS type "
             f"FROM {objects}, LATERAL variant_explode_outer(v)) GROUP BY key, type"
         )
-        return rows
 
     def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
         schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
@@ -311,8 +310,8 @@ class SparkEngine:
         )
         columns = ", ".join(f"r.{SPARK.ident(name)}" for name in frame.columns)
         divided = self.view(
-            f"SELECT /*+ BROADCAST(b) */ {columns}, {number}, {HASH} FROM {view} AS r JOIN {bounds} "
-            f"AS b ON r.{_OUTER}file = b.file AND r.{_OUTER}class <=> b.class"
+            f"SELECT /*+ BROADCAST(b) */ {columns}, {number}, {HASH} FROM {view} AS r "
+            f"JOIN {bounds} AS b ON r.{_OUTER}file = b.file AND r.{_OUTER}class <=> b.class"
         )
         return self.keep(Frame(divided, frame.columns, layout))
 

@@ -96,7 +96,10 @@ _WHOLE = "CASE WHEN abs({0}) < 9223372036854775807 THEN CAST(%s({0}) AS BIGINT) 
 _SQRT = "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"
 _LOG_OF_2 = "CAST('0.6931471805599453' AS DOUBLE)"
 _DAYS = "{0} %s CAST(CASE WHEN {1} BETWEEN -4000000 AND 4000000 THEN {1} END AS INTEGER)"
-_MONTHS = "CAST({0} + to_months(CAST(CASE WHEN {1} BETWEEN -200000 AND 200000 THEN {1} END AS INTEGER)) AS DATE)"
+_MONTHS = (
+    "CAST({0} + to_months(CAST(CASE WHEN {1} BETWEEN -200000 AND 200000 THEN {1} END AS INTEGER)) "
+    "AS DATE)"
+)
 
 FUNCTIONS: dict[str, tuple[Function, ...]] = {
     # --- numbers -----------------------------------------------------------------------

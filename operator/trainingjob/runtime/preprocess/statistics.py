@@ -123,7 +123,8 @@ def categories(
         melted = where.engine.melt(frame, same, where.train)
         rows = where.engine.rows(
             "SELECT i, v FROM (SELECT i, v, row_number() OVER (PARTITION BY i ORDER BY v) AS place "
-            f"FROM (SELECT DISTINCT i, v FROM ({melted}) AS m) AS c) AS t WHERE place <= {limit + 1}"
+            f"FROM (SELECT DISTINCT i, v FROM ({melted}) AS m) AS c) AS t "
+            f"WHERE place <= {limit + 1}"
         )
         for index, value in rows:
             found[same[index]].append(value)

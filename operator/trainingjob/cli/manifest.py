@@ -124,7 +124,8 @@ def _check_depth(text: str, name: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:
-                where = f"{name}:{event.start_mark.line + 1}"
+                line = event.start_mark.line + 1 if event.start_mark else "?"
+                where = f"{name}:{line}"
                 raise ManifestError(f"{where}: nested too deeply: not a manifest")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

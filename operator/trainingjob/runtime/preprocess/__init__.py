@@ -54,7 +54,7 @@ def _run(payload: PreprocessPayload, reporter: Reporter) -> StageResult:
         outputs=Outputs(
             uri=payload.output,
             digest=manifest.digest,
-            rows=dict(summary.rows),
+            rows={str(split): count for split, count in summary.rows.items()},
             features=len(manifest.features),
             classes=None if manifest.classes is None else len(manifest.classes),
         )

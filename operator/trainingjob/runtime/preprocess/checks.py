@@ -23,7 +23,7 @@ class Summary:
     """What was counted: rows of each split, and the classes, sorted."""
 
     rows: dict[SplitName, int]
-    classes: list[bool | int | str] | None
+    classes: list[bool | int | float | str] | None
 
 
 def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:

@@ -26,7 +26,7 @@ from ..artefacts import SplitName
 from ..errors import StageFailure
 from . import javalike
 from .arrow import convert
-from .dialect import DUCKDB, Value
+from .dialect import DUCKDB, Dialect, Value
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, QuotaOf
 from .names import one_line, refuse_duplicates
 from .rowhash import hash_rows
@@ -59,7 +59,7 @@ _LONGEST_LINE = 16 * 2**20
 class PandasEngine:
     """Runs SQL over views in DuckDB."""
 
-    dialect = DUCKDB
+    dialect: Dialect = DUCKDB
     runs_spark_sql = False
     session = None
 
@@ -133,7 +133,8 @@ class PandasEngine:
         # A whole number beyond 64 bits counts as one with a fraction.
         found = self.rows(
             "SELECT key, CASE WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > "
-            f"9223372036854775807 THEN 'DOUBLE' ELSE type END AS t, count(*) FROM {lines}, json_each(json) GROUP BY ALL"
+            "9223372036854775807 THEN 'DOUBLE' ELSE type END AS t, count(*) "
+            f"FROM {lines}, json_each(json) GROUP BY ALL"
         )
         return [
             *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),

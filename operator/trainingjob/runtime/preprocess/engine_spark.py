@@ -28,7 +28,7 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
-from .dialect import SPARK, Value
+from .dialect import SPARK, Dialect, Value
 from .frame import (
     HASH,
     MAX_FILE_BITS,
@@ -73,7 +73,7 @@ _OUTER = "trainingjob_"
 class SparkEngine:
     """Runs SQL over temporary views of a Spark session."""
 
-    dialect = SPARK
+    dialect: Dialect = SPARK
     runs_spark_sql = True
 
     def __init__(self, conf: Mapping[str, str]) -> None:
@@ -271,7 +271,10 @@ class SparkEngine:
                 f"collect_list(CASE WHEN {name} > {low} AND {name} < {high} THEN {name} END))"
             )
         (counted,) = self.rows(f"SELECT {', '.join(parts)} {source}")
-        return [_middle(*counts, bounds) for counts, bounds in zip(counted, found, strict=True)]
+        return [
+            _middle(count, below, equal, between, bounds)
+            for (count, below, equal, between), bounds in zip(counted, found, strict=True)
+        ]
 
     def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
         return self.view(f"SELECT *, {spark_expression(columns, seed)} FROM {view}")

@@ -348,8 +348,8 @@ class Compiler:
             test = exp.Not(this=exp.Is(this=arguments[0], expression=exp.Null()))
             return self._choice([test], [arguments[1]], arguments[2])
         if name in ("isnull", "isnotnull") and count == 1:
-            test = "IS NULL" if name == "isnull" else "IS NOT NULL"
-            return Typed(f"({self.compile(arguments[0]).sql} {test})", "boolean")
+            words = "IS NULL" if name == "isnull" else "IS NOT NULL"
+            return Typed(f"({self.compile(arguments[0]).sql} {words})", "boolean")
         if name == "concat" and count:
             return self._concat(arguments)
         if name == "concat_ws" and count >= 2:

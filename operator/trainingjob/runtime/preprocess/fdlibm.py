@@ -131,7 +131,7 @@ def log1p(x: Doubles) -> Doubles:
         near = np.where(f == 0, np.where(k == 0, 0.0, k * _LN2_HIGH + (c + k * _LN2_LOW)), near)
         s = f / (2.0 + f)
         z = s * s
-        r = _LG[6]
+        r: Any = _LG[6]
         for constant in reversed(_LG[:6]):
             r = constant + z * r
         r = z * r

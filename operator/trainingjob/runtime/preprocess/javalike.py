@@ -37,7 +37,7 @@ def _add(
     takes: list[str],
     gives: str,
 ) -> None:
-    db.create_function(
+    db.create_function(  # type: ignore[call-overload]
         f"java_{name}",
         function,
         [duckdb.type(kind) for kind in takes],

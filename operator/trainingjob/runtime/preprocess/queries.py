@@ -221,7 +221,7 @@ class _Queries:
     def query(self, node: exp.Expr, tables: Mapping[str, Relation]) -> Relation:
         """A SELECT, a set operation or a parenthesised one."""
         tables = dict(tables)
-        for cte in node.args.get("with_").expressions if node.args.get("with_") else ():
+        for cte in getattr(node.args.get("with_"), "expressions", ()):
             if cte.args["alias"].columns:
                 raise Unportable("WITH name (columns)")
             tables[cte.alias.lower()] = self.query(cte.this, tables)

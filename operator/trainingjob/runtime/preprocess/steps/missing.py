@@ -34,7 +34,7 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     columns = list(dict.fromkeys(columns))
     values: list[Value | None]
     if spec.strategy == "mean":
-        values = [found and found.mean for found in moments(where, frame, columns)]
+        values = [None if found is None else found.mean for found in moments(where, frame, columns)]
     elif spec.strategy == "median":
         middles = where.engine.middle(frame, columns, where.train)
         values = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainingjob.api.v1alpha1.preprocess import Scale
+from trainingjob.api.v1alpha1.preprocess import ColumnType, Scale
 
 from ..frame import NUMERIC, Frame
 from ..statistics import moments, ranges
@@ -32,7 +32,7 @@ def scale(spec: Scale, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     ):
         fitted[name] = {"offset": offset, "divisor": divisor}
     double = where.dialect.double
-    changed = {}
+    changed: dict[str, tuple[str, ColumnType]] = {}
     for name, of in fitted.items():
         value = f"CAST({where.dialect.ident(name)} AS DOUBLE)"
         if of["divisor"] == 0:

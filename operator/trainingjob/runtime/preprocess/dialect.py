@@ -227,6 +227,10 @@ class DuckDbDialect(Dialect):
     regexp_like = "regexp_matches"
     regexp_global = ", 'g'"
 
+    def finite(self, expr: str) -> str:
+        # Not a comparison: DuckDB decides those by a file's statistics, which leave out NaN.
+        return f"CASE WHEN isfinite({expr}) THEN {expr} + {self.double(0.0)} END"
+
     def substring(self, expr: str, start: int, length: int | None) -> str:
         if length is not None and length <= 0:
             return f"left({expr}, 0)"

@@ -24,13 +24,13 @@ _HALF = 26
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance (of the population: divided by the count) of a column's non-nulls."""
+    """Mean and standard deviation (of the population: over the count) of a column's non-nulls."""
 
     count: int
     least: float
     greatest: float
     mean: float
-    variance: float
+    deviation: float
 
 
 def ranges(where: Where, frame: Frame, columns: Sequence[str]) -> list[tuple[int, Any, Any]]:
@@ -77,7 +77,8 @@ def moments(where: Where, frame: Frame, columns: Sequence[str]) -> list[Moments 
                 least=float(least),
                 greatest=float(greatest),
                 mean=float(Fraction(centre) + first * Fraction(scale)),
-                variance=float((second - first * first) * Fraction(scale) ** 2)
+                # The square of a large deviation would be beyond a double.
+                deviation=math.sqrt(max(0.0, float(second - first * first))) * scale
                 if least != greatest
                 else 0.0,
             )
@@ -86,9 +87,10 @@ def moments(where: Where, frame: Frame, columns: Sequence[str]) -> list[Moments 
 
 
 def _centre(least: float, greatest: float) -> tuple[float, float]:
-    """The middle of a range, and a power of two that is at least half its width."""
+    """The middle of a range, and a power of two of about half its width."""
     half = greatest / 2 - least / 2
-    return greatest / 2 + least / 2, math.ldexp(1.0, max(math.frexp(half)[1], -1000))
+    # Within what a double can hold, its inverse too.
+    return greatest / 2 + least / 2, math.ldexp(1.0, min(max(math.frexp(half)[1], -1000), 1023))
 
 
 def _exact(high: int, low: int) -> Fraction:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from trainingjob.api.v1alpha1.preprocess import ColumnType, Scale
 
 from ..frame import NUMERIC, Frame
@@ -54,6 +52,6 @@ def _parameters(
             for count, least, greatest in ranges(where, frame, columns)
         ]
     return [
-        (found.mean, math.sqrt(max(found.variance, 0.0))) if found else (0.0, 0.0)
+        (found.mean, found.deviation) if found else (0.0, 0.0)
         for found in moments(where, frame, columns)
     ]

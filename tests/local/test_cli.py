@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .harness import base, cli, ours, rows, run, start, write_csv, write_job
+from .harness import base, cli, ours, run, start, write_job
 
 
 def plain(*command: str, **train: Any) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def test_plan_shows_the_pods_of_every_stage(tmp_path):
     [
         ("spec: [", "job.yaml:"),
         ("a: 1\na: 2\n", "a"),
-        ("- 1\n", "no TrainingJob"),
+        ("- 1\n", "job.yaml"),
         ("", "job.yaml"),
     ],
 )

@@ -147,6 +147,7 @@ def main() -> None:
             out = work / "out" / "dataset"
             shutil.rmtree(work / "out", ignore_errors=True)
             times[name].append(contender(out))
+            print(f"  {name}: {times[name][-1]:.2f} s", file=sys.stderr, flush=True)
     shutil.rmtree(work)
     for one, other, goal in (
         ("ours, pandas", "pandas", "goal ≤ 1.3"),

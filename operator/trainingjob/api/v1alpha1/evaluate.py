@@ -25,25 +25,7 @@ ClassificationMetric = Literal[
     "log_loss",
 ]
 RegressionMetric = Literal["mae", "rmse", "r2", "mape"]
-MetricName = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "precision_micro",
-    "precision_macro",
-    "precision_weighted",
-    "recall_micro",
-    "recall_macro",
-    "recall_weighted",
-    "f1_micro",
-    "f1_macro",
-    "f1_weighted",
-    "roc_auc",
-    "log_loss",
-    "mae",
-    "rmse",
-    "r2",
-    "mape",
-]
+MetricName = Literal[ClassificationMetric, RegressionMetric]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
 METRICS: tuple[str, ...] = get_args(MetricName)

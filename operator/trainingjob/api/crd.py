@@ -106,7 +106,7 @@ def _printer_columns() -> list[Schema]:
     """What `kubectl get` shows, and from Reason on only with `-o wide`."""
     columns = [
         ("Phase", "string", ".status.phase", "A summary.", 0),
-        ("Stage", "string", ".status.progress.stage", "The stage that reported last.", 0),
+        ("Stage", "string", ".status.stages[?(@.phase=='Running')].name", "What runs.", 0),
         ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
         ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),

@@ -5,9 +5,20 @@ gather an Observation, apply the Plan, write the Status if it changed, and come 
 something changes or ``Plan.requeue_after`` has passed.
 """
 
+from .events import events
 from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
 from .pods import PodView
-from .status import status
+from .status import status, status_of_unreadable
 
-__all__ = ["Observation", "Obstacle", "Plan", "PodView", "Settings", "plan", "status"]
+__all__ = [
+    "Observation",
+    "Obstacle",
+    "Plan",
+    "PodView",
+    "Settings",
+    "events",
+    "plan",
+    "status",
+    "status_of_unreadable",
+]

@@ -11,7 +11,7 @@ from ..api.v1alpha1.status import ConditionType, Phase
 _Value = Literal["True", "False"]
 
 
-def conditions(
+def of_job(
     prior: Status, phase: Phase, reason: str, message: str, generation: int, now: datetime
 ) -> list[Condition]:
     """All conditions for a valid job in ``phase``; times change only where the value does.
@@ -29,6 +29,21 @@ def conditions(
     return [
         _condition(prior, kind, value, why, words, generation, now)
         for kind, value, why, words in values
+    ]
+
+
+def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -> list[Condition]:
+    """All conditions for a job whose spec cannot be read: it stands still until it is corrected."""
+    values: list[tuple[ConditionType, bool]] = [
+        ("Valid", False),
+        ("Reconciling", False),
+        ("Stalled", True),
+        ("Complete", False),
+        ("Failed", False),
+    ]
+    return [
+        _condition(prior, kind, value, "InvalidSpec", message, generation, now)
+        for kind, value in values
     ]
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..api.payload import Report, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
+from .observation import Obstacle
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
@@ -36,6 +37,16 @@ _POD_REASONS = {
     "NodeLost": "NodeLost",
     "NodeAffinity": "Unschedulable",
     "UnexpectedAdmissionError": "PodRefused",
+}
+
+# What the API server says when it refuses a child -> our reason; the first that fits. The words
+# are those of Kubernetes' admission plugins and of its RBAC authorizer.
+_REFUSALS = {
+    "exceeded quota": "QuotaExceeded",
+    "must specify limits": "QuotaExceeded",  # a quota on what the pod does not state
+    "error looking up service account": "ServiceAccountMissing",
+    "violates PodSecurity": "PodRefused",
+    " cannot create resource ": "OperatorForbidden",
 }
 
 _SIGKILL = 9
@@ -127,6 +138,25 @@ def waiting_of(pod: PodView) -> Failure | None:
     if pod.unschedulable:
         return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
     return None
+
+
+def refusal_of(name: str, message: str) -> Obstacle:
+    """Why the API server did not let the child ``name`` pass."""
+    reason = next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
+    return Obstacle(name, reason, f"{name} was refused: {message}")
+
+
+def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
+    """What stands where the child ``name`` should be; ``owner`` is its controller's kind and
+    name, or None."""
+    whose = f"belongs to {owner}" if owner else "is not of this job"
+    message = f"there is a {kind} {name} that {whose}; it is left as it is"
+    return Obstacle(name, "NameConflict", message)
+
+
+def no_answer(name: str, message: str) -> Obstacle:
+    """The API server did not say whether the child ``name`` was made."""
+    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {message}")
 
 
 def _failure(pod: PodView, reason: str, message: str) -> Failure:

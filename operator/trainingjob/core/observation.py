@@ -26,8 +26,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A child that could not be created: somebody else's object has its name
-    (``NameConflict``), or the server refused it (``PodRefused``)."""
+    """A child that could not be created, and why, under a reason of the table REASONS."""
 
     name: str
     reason: str

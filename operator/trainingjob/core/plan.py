@@ -13,9 +13,6 @@ from .pods import PodView
 from .policy import retries
 from .status import is_over, judgement
 
-# How long after a refusal by the API server creation is tried again.
-_RETRY_REFUSED_SECONDS = 5.0
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,8 +65,6 @@ def plan(obs: Observation, now: datetime) -> Plan:
                 elif not any(pod.attempt < stage.attempt for pod in pods):
                     create += _missing(obs, stage)
         break
-    if create and obs.obstacles:
-        wakes.append(now + timedelta(seconds=_RETRY_REFUSED_SECONDS))
     wake = min(wakes, default=None)
     after = None if wake is None else max(0.0, (wake - now).total_seconds())
     return Plan(tuple(create), tuple(delete), after)

@@ -16,8 +16,7 @@ from ..api.v1alpha1 import (
     StageStatus,
     Status,
 )
-from . import children, names
-from .conditions import conditions
+from . import children, conditions, names
 from .diagnose import with_remedy
 from .observation import Observation
 from .policy import deadlines, gates
@@ -41,6 +40,26 @@ class Judgement:
 def status(obs: Observation, now: datetime) -> Status:
     """The job's status. It never leaves a terminal phase, and given twice is the same."""
     return judgement(obs, now).status
+
+
+def status_of_unreadable(prior: Status, generation: int, message: str, now: datetime) -> Status:
+    """The status of a job whose spec this version cannot read.
+
+    It is not over: once the spec is corrected the job goes on where it was. Until then its pods
+    are left as they are.
+    """
+    if is_over(prior):
+        return prior
+    words = with_remedy("InvalidSpec", message)[:2048]
+    told = conditions.of_unreadable(prior, words, generation, now)
+    return prior.model_copy(
+        update={
+            "observed_generation": generation,
+            "reason": "InvalidSpec",
+            "message": words,
+            "conditions": told,
+        }
+    )
 
 
 def is_over(status: Status) -> bool:
@@ -93,7 +112,9 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         phase=phase,
         reason=reason,
         message=message,
-        conditions=conditions(prior, phase, reason, message, obs.job.metadata.generation, now),
+        conditions=conditions.of_job(
+            prior, phase, reason, message, obs.job.metadata.generation, now
+        ),
         start_time=started,
         completion_time=(_ended(stages) or now) if over else None,
         stages=stages,

@@ -91,7 +91,9 @@ def test_columns_lead_to_fields() -> None:
         node = SCHEMA
         if column["jsonPath"].startswith(".metadata"):
             continue
-        for part in re.findall(r"\w+", column["jsonPath"]):
+        # [0] and [?(@.phase=='Running')] lead to one of a list's items.
+        path = re.sub(r"\[\?\(.*?\)\]", ".0", column["jsonPath"])
+        for part in re.findall(r"\w+", path):
             node = node["items"] if part.isdigit() else node["properties"][part]
         assert node["type"] == column["type"]
     assert [c["name"] for c in version["additionalPrinterColumns"] if not c["priority"]] == [

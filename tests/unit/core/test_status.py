@@ -391,7 +391,7 @@ def test_an_obstacle_is_told_and_tried_again():
     w.record()
     assert w.status["reason"] == "NameConflict"
     assert w.status["phase"] == "Pending"
-    assert plan(w.observe(), at(0)).requeue_after == 5
+    assert not plan(w.observe(), at(0)).empty
 
 
 def test_a_job_may_start_from_a_dataset_and_end_without_evaluation():

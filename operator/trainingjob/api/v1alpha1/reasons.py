@@ -104,6 +104,16 @@ REASONS: dict[str, Reason] = {
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes"),
     "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
     "PodRefused": Reason("configuration", "correct what the API server refused"),
+    "QuotaExceeded": Reason(
+        "infrastructure", "wait for other pods to end, ask for less, or raise the quota"
+    ),
+    "ServiceAccountMissing": Reason(
+        "configuration", "create the service account in the job's namespace"
+    ),
+    "OperatorForbidden": Reason(
+        "configuration", "give the operator's service account the Role of its chart"
+    ),
+    "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------
     "ResultInvalid": Reason("application", "report it as a bug: the pod's result is unusable"),
     # --- verdicts ------------------------------------------------------------------------

@@ -1,0 +1,201 @@
+"""What we know of the cluster: the newest version of every job, pod and Service.
+
+Three sources feed it: watch events, the answers to our own writes (so that we read them at once),
+and lists from time to time (watches can lose deletions). Whatever is older than what is here is
+ignored: versions of one resource can be compared as numbers.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.v1alpha1 import API_VERSION, KIND
+from ..core import PodView
+from .resources import JOBS, PODS, Resource
+
+Key = tuple[str, str]  # namespace, name
+
+# Deleted objects are remembered, lest a late answer bring one back; so many are enough to outlast
+# any answer.
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A job as JSON, which takes a tenth of the memory of parsed objects."""
+
+    uid: str
+    version: int
+    data: bytes
+    phase: str
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChild:
+    """A pod or Service that belongs to a job: the one of that key whose uid is ``owner``."""
+
+    uid: str
+    version: int
+    job: Key
+    owner: str
+    view: PodView | None = None
+
+
+class Cache:
+    """Synchronous throughout: between two awaits of its users it is consistent."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[Key, StoredJob] = {}
+        self._children: dict[Resource, dict[Key, StoredChild]] = {}
+        self._by_owner: dict[str, set[tuple[Resource, Key]]] = {}
+        self._gone: dict[str, None] = {}
+
+    def job(self, key: Key) -> StoredJob | None:
+        """The job, None when there is none."""
+        return self._jobs.get(key)
+
+    def jobs(self) -> list[Key]:
+        """All jobs."""
+        return list(self._jobs)
+
+    def phases(self) -> Counter[str]:
+        """Number of jobs by phase."""
+        return Counter(job.phase for job in self._jobs.values())
+
+    def begun(self, key: Key) -> bool:
+        """Whether the job has been acted on: it has a status or a child."""
+        job = self._jobs.get(key)
+        return job is not None and (job.begun or job.uid in self._by_owner)
+
+    def pods(self, uid: str) -> tuple[PodView, ...]:
+        """Pods of the job with this uid."""
+        children = (self._children[r][key] for r, key in self._by_owner.get(uid, ()) if r == PODS)
+        return tuple(child.view for child in children if child.view is not None)
+
+    def services(self, uid: str) -> frozenset[str]:
+        """Names of the Services of the job with this uid."""
+        return frozenset(key[1] for r, key in self._by_owner.get(uid, ()) if r != PODS)
+
+    def apply(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
+        """Take the object in; the key of the job that this changes something for."""
+        meta = obj["metadata"]
+        key: Key = (meta["namespace"], meta["name"])
+        version = int(meta["resourceVersion"])
+        known = self._known(resource, key)
+        if meta["uid"] in self._gone or (known is not None and known.version >= version):
+            return None
+        if resource == JOBS:
+            self._jobs[key] = _stored_job(obj, version)
+            return key
+        child = _stored_child(resource, obj, version)
+        if child is None:
+            return None
+        self._drop_child(resource, key)
+        self._children.setdefault(resource, {})[key] = child
+        self._by_owner.setdefault(child.owner, set()).add((resource, key))
+        return child.job
+
+    def remove(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
+        """The object is gone; the key of the job that this changes something for."""
+        meta = obj["metadata"]
+        return self.forget(resource, (meta["namespace"], meta["name"]), meta["uid"])
+
+    def forget(self, resource: Resource, key: Key, uid: str) -> Key | None:
+        """As ``remove``, by key and uid."""
+        self._gone[uid] = None
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        known = self._known(resource, key)
+        if known is None or known.uid != uid:
+            return None
+        if resource == JOBS:
+            del self._jobs[key]
+            return key
+        child = self._drop_child(resource, key)
+        return child.job if child else None
+
+    async def replace(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        pages: AsyncIterable[tuple[list[dict[str, Any]], int]],
+    ) -> set[Key]:
+        """Take in a list; what is not in it and not newer than it is gone.
+
+        The keys of the jobs that this changes something for.
+        """
+        present: set[Key] = set()
+        changed: set[Key] = set()
+        listed = 0
+        async for items, version in pages:
+            listed = version
+            for obj in items:
+                present.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+                job = self.apply(resource, obj)
+                if job is not None:
+                    changed.add(job)
+        for key in [*(self._jobs if resource == JOBS else self._children.get(resource, ()))]:
+            stored = self._known(resource, key)
+            in_scope = namespace is None or key[0] == namespace
+            if stored and in_scope and key not in present and stored.version <= listed:
+                job = self.forget(resource, key, stored.uid)
+                if job is not None:
+                    changed.add(job)
+        return changed
+
+    def _known(self, resource: Resource, key: Key) -> StoredJob | StoredChild | None:
+        if resource == JOBS:
+            return self._jobs.get(key)
+        return self._children.get(resource, {}).get(key)
+
+    def _drop_child(self, resource: Resource, key: Key) -> StoredChild | None:
+        child = self._children.get(resource, {}).pop(key, None)
+        if child is not None:
+            siblings = self._by_owner[child.owner]
+            siblings.discard((resource, key))
+            if not siblings:
+                del self._by_owner[child.owner]
+        return child
+
+
+def _stored_job(obj: Mapping[str, Any], version: int) -> StoredJob:
+    # Who set which field is of no use to us, and is often the larger part.
+    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    # The items of a list do not say what they are.
+    whole = {**obj, "apiVersion": API_VERSION, "kind": KIND, "metadata": meta}
+    data = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    status = obj.get("status") or {}
+    return StoredJob(
+        uid=meta["uid"],
+        version=version,
+        data=data.encode(),
+        phase=status.get("phase") or "Pending",
+        begun=bool(status),
+    )
+
+
+def _stored_child(resource: Resource, obj: Mapping[str, Any], version: int) -> StoredChild | None:
+    """None for what is not a job's: other people's objects may carry our labels."""
+    meta = obj["metadata"]
+    owner = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
+    if owner is None or owner["kind"] != KIND:
+        return None
+    view = None
+    if resource == PODS:
+        try:
+            view = PodView.from_dict(obj)
+        except (KeyError, ValueError):
+            return None
+    return StoredChild(
+        uid=meta["uid"],
+        version=version,
+        job=(meta["namespace"], owner["name"]),
+        owner=owner["uid"],
+        view=view,
+    )

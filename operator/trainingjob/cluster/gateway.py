@@ -1,0 +1,88 @@
+"""The writes and lists of the operator: one method for each thing that it does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from ..core.names import FIELD_MANAGER
+from .errors import NotFound
+from .resources import BY_KIND, EVENTS, JOBS, PODS, Resource
+from .session import Api
+
+# Few round trips, and a page that burdens neither side.
+_PAGE = "500"
+_MANAGER = {"fieldManager": FIELD_MANAGER}
+
+
+class Gateway:
+    """Children, status and events of jobs. Every method raises ClusterError."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(self, child: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a Pod or Service."""
+        resource = BY_KIND[child["kind"]]
+        path = resource.path(child["metadata"]["namespace"])
+        return await self._call("POST", resource, path, body=child, params=_MANAGER)
+
+    async def get(self, child: Mapping[str, Any]) -> dict[str, Any]:
+        """The object that has the child's name."""
+        resource = BY_KIND[child["kind"]]
+        meta = child["metadata"]
+        return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> dict[str, Any] | None:
+        """Delete this very pod, with its own grace period; None when it is gone already.
+
+        Raises Conflict when another pod has its name by now.
+        """
+        body = {"preconditions": {"uid": uid}}
+        try:
+            return await self._call("DELETE", PODS, PODS.path(namespace, name), body=body)
+        except NotFound:
+            return None
+
+    async def write_status(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Store the job's status. Raises Conflict unless ``job`` has the newest version."""
+        meta = job["metadata"]
+        path = JOBS.path(meta["namespace"], meta["name"], "status")
+        return await self._call(
+            "PUT", JOBS, path, body=job, params=_MANAGER, name=f"{JOBS.plural}/status"
+        )
+
+    async def record(self, event: Mapping[str, Any]) -> None:
+        """Make a core v1 Event."""
+        path = EVENTS.path(event["metadata"]["namespace"])
+        await self._call("POST", EVENTS, path, body=event, params=_MANAGER)
+
+    async def pages(
+        self, resource: Resource, namespace: str | None
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        """All objects, page by page, each with the version of the list as a whole."""
+        params = {"limit": _PAGE}
+        if resource.selector:
+            params["labelSelector"] = resource.selector
+        while True:
+            page = await self._call("GET", resource, resource.path(namespace), params=params)
+            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
+            more = page["metadata"].get("continue")
+            if not more:
+                return
+            params["continue"] = more
+
+    async def _call(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        name: str = "",
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._api.call(
+            verb, path, resource=name or resource.plural, body=body, params=params
+        )
+        return answer

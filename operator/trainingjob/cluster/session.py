@@ -1,0 +1,147 @@
+"""HTTP with the API server: JSON in, JSON out, errors as ClusterError."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import (
+    ConfigException,
+    load_incluster_config,
+    load_kube_config,
+)
+
+from .errors import ClusterError, Unavailable, of_response
+
+# What a call did: verb, resource, HTTP status (0: no answer), seconds.
+OnCall = Callable[[str, str, int, float], None]
+
+# Longer than the API server's own limit for a mutating call (34 s with its webhooks' 30 s), so
+# that as a rule we hear how it ended.
+_TIMEOUT = aiohttp.ClientTimeout(total=40, sock_connect=10)
+# The API server serves a service account's calls with some tens of seats (priority and fairness);
+# more at a time would only wait there.
+_CONNECTIONS = 32
+_JSON = "application/json"
+
+
+class Credentials:
+    """Who we are, and where the API server is. Tokens are read anew as they rotate."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self.server: str = configuration.host.rstrip("/")
+        self._ssl: ssl.SSLContext = RESTClientObject(configuration).ssl_context
+
+    @classmethod
+    async def load(cls, kubeconfig: Path | None) -> Credentials:
+        """From a kubeconfig file, or the pod's service account when there is none.
+
+        Raises ClusterError when neither can be used.
+        """
+        configuration = Configuration()
+        try:
+            if kubeconfig is None:
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=str(kubeconfig),
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+        except (ConfigException, OSError) as error:
+            where = str(kubeconfig) if kubeconfig else "the service account of this pod"
+            raise ClusterError(f"cannot use {where}: {error}") from None
+        return cls(configuration)
+
+    def session(self) -> aiohttp.ClientSession:
+        """A new session; whoever asks for it closes it."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl),
+            headers={"User-Agent": "trainingjob-operator", "Accept": _JSON},
+            timeout=_TIMEOUT,
+            middlewares=(self._authorize,),
+        )
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            # RFC 6750 has "Bearer"; the library says "bearer" in some places.
+            request.headers["Authorization"] = "Bearer " + token.split(" ", 1)[-1]
+        return await handler(request)
+
+
+class Api:
+    """Calls of the API server. Used from one event loop."""
+
+    def __init__(self, server: str, session: aiohttp.ClientSession, on_call: OnCall) -> None:
+        self._server = server
+        self._session = session
+        self._on_call = on_call
+
+    async def call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        resource: str = "",
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The parsed answer. Raises ClusterError; after Unavailable the call may yet have taken
+        effect."""
+        begun, code = time.perf_counter(), 0
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = None if data is None else {"Content-Type": _JSON}
+        try:
+            async with self._session.request(
+                verb, self._server + path, data=data, params=params, headers=headers
+            ) as response:
+                code = response.status
+                text = await response.read()
+                told = _parse(text)
+                if code >= 400:
+                    raise of_response(code, told, response.headers.get("Retry-After"))
+                if told is None:
+                    raise Unavailable("the API server's answer is no JSON", code)
+                return told
+        except (aiohttp.ClientError, OSError) as error:
+            # OSError includes TimeoutError.
+            raise Unavailable(f"no answer from the API server: {_words(error)}") from None
+        finally:
+            self._on_call(verb, resource, code, time.perf_counter() - begun)
+
+
+async def connect(api: Api, path: str, patience: float, notify: Callable[[str], None]) -> None:
+    """Wait until the API server answers at ``path``; ``notify`` is told why it does not yet.
+
+    ``patience`` is the seconds between two tries.
+    """
+    while True:
+        try:
+            await api.call("GET", path, resource="discovery")
+            return
+        except ClusterError as error:
+            notify(str(error))
+            await asyncio.sleep(patience)
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,29 @@
+"""Logs on stderr: text for people, or one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+
+from pythonjsonlogger.json import JsonFormatter
+
+_TEXT = "%(asctime)s %(levelname)-7s %(message)s"
+_FIELDS = {"asctime": "time", "levelname": "level", "name": "logger"}
+
+
+def configure(kind: str, level: str) -> None:
+    """Set up the root logger."""
+    handler = logging.StreamHandler()
+    if kind == "json":
+        handler.setFormatter(
+            JsonFormatter(
+                "%(asctime)s %(levelname)s %(name)s %(message)s",
+                rename_fields=_FIELDS,
+                datefmt="%Y-%m-%dT%H:%M:%S%z",
+            )
+        )
+    else:
+        handler.setFormatter(logging.Formatter(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # kopf tells every event at INFO, aiohttp every probe.
+    for name in ("kopf", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,127 @@
+"""Prometheus metrics of the operator. Few label values: no names of jobs or namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from ..api.v1alpha1 import Status
+
+# From a pandas stage of seconds to a training of a week.
+_STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+# A reconcile is some API calls: milliseconds when all is well.
+_RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Queue(Protocol):
+    """What is shown of the work queue."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def oldest_seconds(self) -> float: ...
+
+
+class Metrics:
+    """All metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        # A series more for each, of no use for counters that start with the process.
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._reconciles = Counter(
+            "trainingjob_reconciles",
+            "Reconciles by result: unchanged, changed, retried, failed (a bug: see the log).",
+            ["result"],
+            registry=self.registry,
+        )
+        self._reconcile_seconds = Histogram(
+            "trainingjob_reconcile_seconds",
+            "Duration of reconciles.",
+            buckets=_RECONCILE_BUCKETS,
+            registry=self.registry,
+        )
+        self._finished = Counter(
+            "trainingjob_finished",
+            "Jobs that ended, by phase and reason.",
+            ["phase", "reason"],
+            registry=self.registry,
+        )
+        self._stage_seconds = Histogram(
+            "trainingjob_stage_seconds",
+            "Time from a stage's first pod to its end, all attempts together.",
+            ["stage", "outcome"],
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self._calls = Counter(
+            "trainingjob_api_calls",
+            "Calls to the Kubernetes API other than watches; code 0: no answer.",
+            ["verb", "resource", "code"],
+            registry=self.registry,
+        )
+
+    def show(
+        self,
+        queue: Queue,
+        phases: Callable[[], Iterable[tuple[str, int]]],
+        resync_age: Callable[[], float],
+    ) -> None:
+        """Show values that are read when somebody asks."""
+        depth = Gauge("trainingjob_queue_depth", "Jobs that wait.", registry=self.registry)
+        depth.set_function(lambda: queue.depth)
+        oldest = Gauge(
+            "trainingjob_queue_oldest_seconds",
+            "How long the job that waits longest has waited.",
+            registry=self.registry,
+        )
+        oldest.set_function(lambda: queue.oldest_seconds)
+        age = Gauge(
+            "trainingjob_resync_age_seconds",
+            "Time since the last complete list of what is watched.",
+            registry=self.registry,
+        )
+        age.set_function(resync_age)
+        self.registry.register(_Phases(phases))
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """A reconcile ended."""
+        self._reconciles.labels(result).inc()
+        self._reconcile_seconds.observe(seconds)
+
+    def called(self, verb: str, resource: str, code: int, _seconds: float) -> None:
+        """An API call ended."""
+        self._calls.labels(verb, resource, str(code)).inc()
+
+    def progressed(self, before: Status, after: Status) -> None:
+        """A status was written."""
+        ended = {stage.name for stage in before.stages if stage.completion_time}
+        for stage in after.stages:
+            if stage.completion_time and stage.start_time and stage.name not in ended:
+                seconds = (stage.completion_time - stage.start_time).total_seconds()
+                self._stage_seconds.labels(stage.name, stage.phase).observe(seconds)
+        if after.completion_time and not before.completion_time:
+            self._finished.labels(after.phase, after.reason).inc()
+
+
+class _Phases(Collector):
+    def __init__(self, phases: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        self._phases = phases
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("trainingjob_jobs", "Jobs by phase.", labels=["phase"])
+        for phase, count in self._phases():
+            family.add_metric([phase], count)
+        yield family

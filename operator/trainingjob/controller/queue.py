@@ -1,0 +1,109 @@
+"""The work queue: which job is looked at next.
+
+As client-go's: a key is in it once however often it is added, is never handed out twice at a time,
+and comes again when it was added meanwhile. Jobs that have begun come before those that have not:
+under load jobs are finished rather than all begun at once. Failed keys come back later and later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+# A first retry soon, since most refusals are conflicts with a write that the watch is about to
+# tell; the last ones seldom enough to be no load when a thousand jobs wait for a quota.
+_FIRST_RETRY_SECONDS = 0.1
+_LONGEST_RETRY_SECONDS = 60.0
+_MOST_DOUBLINGS = 12
+
+
+class WorkQueue(Generic[K]):
+    """Used from one event loop. ``begun`` tells whether a key's job has been acted on."""
+
+    def __init__(self, begun: Callable[[K], bool] = lambda key: True) -> None:
+        self._begun = begun
+        # Key -> when it was added. Two lines; the first is served first.
+        self._lines: tuple[OrderedDict[K, float], OrderedDict[K, float]] = (
+            OrderedDict(),
+            OrderedDict(),
+        )
+        self._handed_out: set[K] = set()
+        self._again: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._waiting = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker; those that wait for their time are not counted."""
+        return sum(map(len, self._lines)) + len(self._again)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the first key of a line has waited."""
+        added = [next(iter(line.values())) for line in self._lines if line]
+        return time.monotonic() - min(added) if added else 0.0
+
+    def add(self, key: K) -> None:
+        """The key wants to be looked at now."""
+        self._cancel(key)
+        if key in self._handed_out:
+            self._again.add(key)
+            return
+        if any(key in line for line in self._lines):
+            return
+        self._lines[0 if self._begun(key) else 1][key] = time.monotonic()
+        self._waiting.set()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """The key wants to be looked at in some seconds, unless it is sooner."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        timer = self._timers.get(key)
+        if timer is not None and timer.when() <= due:
+            return
+        self._cancel(key)
+        self._timers[key] = loop.call_at(due, self.add, key)
+
+    def retry(self, key: K, at_least: float = 0.0) -> float:
+        """The key failed; it comes back in as many seconds as are returned."""
+        failures: int = min(self._failures.get(key, 0), _MOST_DOUBLINGS)
+        self._failures[key] = failures + 1
+        longest = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0**failures)
+        # Half of it at random: jobs that failed together shall not come back together.
+        seconds = max(at_least, longest * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+        self.add_after(key, seconds)
+        return seconds
+
+    def succeeded(self, key: K) -> None:
+        """The key's failures are forgotten."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """The next key; the caller says ``done`` when it has looked at it."""
+        while True:
+            for line in self._lines:
+                if line:
+                    key, _ = line.popitem(last=False)
+                    self._handed_out.add(key)
+                    return key
+            self._waiting.clear()
+            await self._waiting.wait()
+
+    def done(self, key: K) -> None:
+        """The key may be handed out again."""
+        self._handed_out.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def _cancel(self, key: K) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,216 @@
+"""Gather, plan, apply, status: one job, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ..api.stored import Unreadable, read_stored
+from ..api.v1alpha1 import Status, TrainingJob
+from ..cluster import (
+    JOBS,
+    PODS,
+    AlreadyExists,
+    Cache,
+    ClusterError,
+    Conflict,
+    Gateway,
+    Key,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from ..cluster.cache import StoredJob
+from ..cluster.resources import BY_KIND
+from ..core import (
+    Observation,
+    Obstacle,
+    Plan,
+    PodView,
+    Settings,
+    diagnose,
+    events,
+    plan,
+    status,
+    status_of_unreadable,
+)
+from .metrics import Metrics
+from .pace import Pace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the queue has to know. ``again``: something was done, and more may follow from it.
+    ``retry``: something was refused, and is to be tried again later."""
+
+    again: bool = False
+    retry: bool = False
+    after: float | None = None
+
+
+@dataclass
+class _Memory:
+    """What is kept of a job beside the cache; losing it costs nothing but time."""
+
+    obstacles: dict[str, Obstacle] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+
+
+class Reconciler:
+    """Decides nothing: the core does."""
+
+    def __init__(
+        self, cache: Cache, gateway: Gateway, settings: Settings, metrics: Metrics
+    ) -> None:
+        self._cache = cache
+        self._gateway = gateway
+        self._settings = settings
+        self._metrics = metrics
+        self._memory: dict[Key, _Memory] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
+        observed = self._observe(key)
+        if observed is None:
+            self._memory.pop(key, None)
+            return Outcome()
+        stored, obs = observed
+        if isinstance(obs, Unreadable):
+            return await self._tell_unreadable(stored, obs)
+        todo = plan(obs, datetime.now(UTC))
+        await self._apply(key, obs.job, todo)
+        wrote, after = await self._record(key)
+        memory = self._memory[key]
+        waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        return Outcome(
+            again=wrote or not todo.empty,
+            retry=bool(memory.obstacles),
+            after=min(waits, default=None),
+        )
+
+    def _observe(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
+        stored = self._cache.job(key)
+        if stored is None:
+            return None
+        memory = self._memory.setdefault(key, _Memory())
+        job = read_stored(stored.data)
+        if isinstance(job, Unreadable):
+            return stored, job
+        return stored, Observation(
+            job=job,
+            pods=self._cache.pods(stored.uid),
+            services=self._cache.services(stored.uid),
+            obstacles=tuple(memory.obstacles.values()),
+            settings=self._settings,
+        )
+
+    async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> None:
+        obstacles: dict[str, Obstacle] = {}
+        # What the pods need comes before them; the pods of a gang go together.
+        for kind in ("Service", "Pod"):
+            wanted = [child for child in todo.create if child["kind"] == kind]
+            told = await asyncio.gather(*(self._create(job, child) for child in wanted))
+            obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
+        self._memory[key].obstacles = obstacles
+        await asyncio.gather(*(self._delete(key[0], pod) for pod in todo.delete))
+
+    async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Obstacle | None:
+        name, resource = child["metadata"]["name"], BY_KIND[child["kind"]]
+        try:
+            try:
+                made = await self._gateway.create(child)
+            except AlreadyExists:
+                made = await self._gateway.get(child)
+        except NotFound as error:
+            # The namespace is gone, or what was there a moment ago: the watch will tell.
+            return diagnose.no_answer(name, str(error))
+        except Unavailable as error:
+            logger.warning("%s %s: %s", child["kind"], name, error)
+            return diagnose.no_answer(name, str(error))
+        except (Refused, Conflict) as error:
+            return diagnose.refusal_of(name, str(error))
+        owner = _controller(made)
+        if owner is None or owner["uid"] != job.metadata.uid:
+            whose = f"{owner['kind']} {owner['name']}" if owner else None
+            return diagnose.conflict_of(name, child["kind"], whose)
+        self._cache.apply(resource, made)
+        return None
+
+    async def _delete(self, namespace: str, pod: PodView) -> None:
+        try:
+            left = await self._gateway.delete_pod(namespace, pod.name, pod.uid)
+        except Conflict:
+            left = None
+        if left is None or left.get("kind") != "Pod":
+            # A metav1.Status: there was nothing to wait for.
+            self._cache.forget(PODS, (namespace, pod.name), pod.uid)
+        else:
+            self._cache.apply(PODS, left)
+
+    async def _record(self, key: Key) -> tuple[bool, float | None]:
+        """Write the status if it changed. Whether it did, and when to come back for a change
+        that may wait."""
+        observed = self._observe(key)
+        if observed is None:
+            return False, None
+        stored, obs = observed
+        if isinstance(obs, Unreadable):
+            return False, None
+        now = datetime.now(UTC)
+        before, after = obs.job.status, status(obs, now)
+        wait = self._memory[key].pace.wait(before, after, time.monotonic())
+        if wait is None:
+            return False, None
+        if wait > 0:
+            return False, wait
+        if not await self._write(key, stored, after):
+            return False, None
+        self._metrics.progressed(before, after)
+        for event in events(obs.job, before, after, now):
+            await self._announce(event)
+        return True, None
+
+    async def _tell_unreadable(self, stored: StoredJob, found: Unreadable) -> Outcome:
+        meta = found.metadata
+        key = (meta.namespace, meta.name)
+        if found.status is None:
+            logger.error("%s/%s: its status cannot be read: %s", *key, found.message)
+            return Outcome()
+        now = datetime.now(UTC)
+        after = status_of_unreadable(found.status, meta.generation, found.message, now)
+        if after != found.status:
+            await self._write(key, stored, after)
+        return Outcome()
+
+    async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
+        try:
+            job = json.loads(stored.data) | {"status": after.to_dict()}
+            self._cache.apply(JOBS, await self._gateway.write_status(job))
+        except NotFound:
+            self._cache.forget(JOBS, key, stored.uid)
+            return False
+        self._memory[key].pace.written(time.monotonic())
+        return True
+
+    async def _announce(self, event: Mapping[str, Any]) -> None:
+        """Events are a courtesy: when one cannot be made, status has it all the same."""
+        try:
+            await self._gateway.record(event)
+        except AlreadyExists:
+            pass
+        except ClusterError as error:
+            name = event["involvedObject"]["name"]
+            logger.warning("%s: no Event %s: %s", name, event["reason"], error)
+
+
+def _controller(obj: Mapping[str, Any]) -> dict[str, Any] | None:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)

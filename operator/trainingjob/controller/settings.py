@@ -1,0 +1,129 @@
+"""What can be set, and why each default has its value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kopf
+
+from .. import __version__
+from ..cluster import WATCHED
+from ..core import Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    namespaces: tuple[str, ...] = ()  # empty: all
+    kubeconfig: Path | None = None  # None: the service account of this pod
+    log_format: str = "text"
+    log_level: str = "info"
+    # Above 1024, for a process without rights; 0 takes a free one.
+    http_port: int = 8080
+    spark_image: str = f"trainingjob-spark:{__version__}"
+    torch_image: str = f"trainingjob-torch:{__version__}"
+
+    # Jobs are looked at side by side because each waits for the API server most of the time;
+    # eight of them keep two cores of an API server busy.
+    workers: int = 8
+    # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
+    # a start of the operator does, and events are lost when watches break, which is rare.
+    resync_seconds: float = 300.0
+    # Readiness fails after so many intervals without a complete list: one may fail by chance.
+    stale_resyncs: int = 3
+    # While the API server or the CRD is not there yet, nothing is lost by asking seldom.
+    connect_seconds: float = 2.0
+    # Time for the calls in flight when the operator is to end; a pod has 30 s in all.
+    drain_seconds: float = 10.0
+
+    @property
+    def core(self) -> Settings:
+        """What the core needs of it."""
+        images = {
+            "preprocess": self.spark_image,
+            "train": self.torch_image,
+            "evaluate": self.torch_image,
+        }
+        return Settings(images=images)
+
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
+        """Namespaces to list one by one; None stands for all."""
+        return self.namespaces or (None,)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of ``trainingjob-operator``. Exits with 2 for wrong ones."""
+    parser = argparse.ArgumentParser(
+        prog="trainingjob-operator", description="Drives TrainingJobs on Kubernetes."
+    )
+    default = Options()
+    parser.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NS",
+        help="serve this namespace only; may be given several times (default: all)",
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="how to reach the cluster (default: the service account of this pod)",
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default=default.log_format)
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning"), default=default.log_level
+    )
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        default=default.http_port,
+        metavar="PORT",
+        help="for /healthz, /readyz and /metrics (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spark-image",
+        default=default.spark_image,
+        metavar="IMAGE",
+        help="for the preprocess stage, where the manifest names none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--torch-image",
+        default=default.torch_image,
+        metavar="IMAGE",
+        help="for train and evaluate, where the manifest names none (default: %(default)s)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    given = vars(parser.parse_args(arguments))
+    return Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+
+
+def configure_kopf(settings: kopf.OperatorSettings) -> None:
+    """kopf as a bare source of events: it writes nothing and needs no rights beside ours."""
+    # No look at CRDs and namespaces: that would need rights over the whole cluster.
+    settings.scanning.disabled = True
+    # Events are ours, once per transition.
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    # The server ends a watch after 5 minutes and kopf begins it again where it was: a connection
+    # that died unnoticed lives no longer than that. The client waits a little longer.
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    # The API server sends a bookmark each minute: silence for longer means a dead connection.
+    settings.watching.inactivity_timeout = 70
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    # As in our own lists: pages that burden nobody.
+    settings.watching.chunk_size = 500
+    # Our handler takes microseconds: no need to limit how many objects are handled at a time.
+    settings.queueing.worker_limit = None
+    for resource in WATCHED:
+        if resource.selector:
+            key = (resource.group, resource.version, resource.plural)
+            settings.watching.label_selectors[key] = resource.selector

@@ -1,0 +1,63 @@
+"""Core v1 Events: what is told beside the status, once for each transition."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from ..api.v1alpha1 import API_VERSION, KIND, REASONS, Status, TrainingJob
+from ..api.v1alpha1.status import format_time
+from .names import FIELD_MANAGER
+
+# The API server's limit for a note.
+_MESSAGE_CHARS = 1024
+
+
+def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> list[dict[str, Any]]:
+    """The Events of the step from one status to the next.
+
+    The verdict, every failure, and what keeps a stage from starting. Stages that go as they should
+    have no Event of their own: status has their times. A step told twice gives the same names, so
+    that the second one exists already.
+    """
+    found: list[tuple[str, str, str, str]] = []
+    failure = after.last_failure
+    if failure is not None and failure != before.last_failure and after.phase != "Failed":
+        what = f"{failure.stage}/{failure.attempt}/{failure.reason}"
+        found.append((what, "Warning", failure.reason, failure.message))
+    elif after.reason in REASONS and after.phase != "Failed" and after.reason != before.reason:
+        attempts = "/".join(str(stage.attempt) for stage in after.stages)
+        found.append((f"{attempts}/{after.reason}", "Warning", after.reason, after.message))
+    if after.phase != before.phase and after.phase in ("Succeeded", "Failed"):
+        kind = "Normal" if after.phase == "Succeeded" else "Warning"
+        found.append((after.phase, kind, after.reason, after.message))
+    return [_event(job, what, kind, reason, message, now) for what, kind, reason, message in found]
+
+
+def _event(
+    job: TrainingJob, what: str, kind: str, reason: str, message: str, now: datetime
+) -> dict[str, Any]:
+    meta = job.metadata
+    digest = hashlib.sha256(f"{meta.uid}/{what}".encode()).hexdigest()[:16]
+    time = format_time(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{meta.name}.{digest}", "namespace": meta.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "uid": meta.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message[:_MESSAGE_CHARS],
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }

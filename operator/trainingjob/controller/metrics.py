@@ -38,7 +38,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # A series more for each, of no use for counters that start with the process.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconciles = Counter(

@@ -8,7 +8,7 @@ COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit local generate verify bench lock clean
+.PHONY: help demo examples test lint types contracts unit local generate verify bench cluster lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -28,6 +28,10 @@ $(VENV)/.local: $(VENV)/.setup requirements/local.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.local requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
+
+CLUSTER := .cache/cluster/.built
+$(CLUSTER): $(VENV)/.dev tests/cluster/go.mod tests/cluster/go.sum $(wildcard tests/cluster/*/*.go)
+	$(BIN)/python -m tests.cluster.build
 
 # --- the two commands ---------------------------------------------------------
 demo: $(VENV)/.local  ## run examples/digits end to end on this machine
@@ -65,8 +69,12 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 	$(BIN)/python -m tests.perf
 
+cluster: $(CLUSTER)  ## a real control plane to try things on, until Ctrl-C (ARGS=--fake-kubelet)
+	$(BIN)/python -m tests.cluster $(ARGS)
+
 lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.toml
 	$(BIN)/$(COMPILE) requirements/setup.in -o requirements/setup.txt
+	$(BIN)/$(COMPILE) requirements/go.in -o requirements/go.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra dev --extra operator -o requirements/dev.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
 

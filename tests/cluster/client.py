@@ -43,7 +43,11 @@ class Client:
         ``body``: a JSON value, or text or bytes to be sent as they are. Without ``content_type``
         it is JSON, and for PATCH a merge patch.
         """
-        headers = {"Authorization": f"Bearer {self.tokens[user]}", "Accept": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {self.tokens[user]}",
+            "Accept": "application/json",
+            "User-Agent": "tests/1",
+        }
         if body is not None:
             kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
             headers["Content-Type"] = content_type or kind
@@ -68,20 +72,15 @@ class Client:
 
     def _connection(self) -> http.client.HTTPSConnection:
         local = self._local
+        connection: http.client.HTTPSConnection | None = getattr(local, "connection", None)
         now = time.monotonic()
-        stale = (
-            getattr(local, "generation", None) != self._generation
-            or now - local.used > IDLE_SECONDS
-        )
-        if stale:
-            if hasattr(local, "connection"):
-                local.connection.close()
-            local.connection = http.client.HTTPSConnection(
-                "127.0.0.1", self._port, context=self._context
-            )
-            local.generation = self._generation
-        local.used = now
-        return local.connection
+        if connection is None:
+            connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context)
+            local.connection = connection
+        elif local.generation != self._generation or now - local.used > IDLE_SECONDS:
+            connection.close()  # connects anew by itself
+        local.generation, local.used = self._generation, now
+        return connection
 
 
 def _decode(data: bytes) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def etcd(folder: Path, port: int, peer_port: int) -> list[str | Path]:
 
 def apiserver(folder: Path, port: int, etcd_port: int, audit: bool) -> list[str | Path]:
     key = folder / "service-account.key"
-    command = [
+    command: list[str | Path] = [
         BIN / "kube-apiserver",
         f"--etcd-servers=http://127.0.0.1:{etcd_port}",
         "--bind-address=127.0.0.1",

@@ -29,7 +29,7 @@ def mark(folder: Path, server: str) -> None:
 def alive(folder: Path) -> bool:
     """Whether the process that marked the folder still runs. KeyError, OSError, ValueError."""
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    return started(marker["pid"]) == marker["started"]
+    return bool(started(marker["pid"]) == marker["started"])
 
 
 def refuse_unknown(kubeconfig: Path | str) -> Path:

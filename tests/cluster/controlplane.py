@@ -148,12 +148,16 @@ class ControlPlane:
     def _await(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
-            for component in self._components:
-                component.check()
+            self.check()
             if time.monotonic() > deadline:
                 tails = "\n".join(component.tail() for component in self._components)
                 raise ComponentError(f"waited {DEADLINE_SECONDS:.0f} s for {what}\n{tails}")
             time.sleep(0.02)
+
+    def check(self) -> None:
+        """Raise, with the end of its log, if a component has died."""
+        for component in self._components:
+            component.check()
 
     def stop_apiserver(self) -> None:
         """An outage: the port is closed, the data stays."""
@@ -255,8 +259,10 @@ class ControlPlane:
         return name
 
     def _await_default_account(self, namespace: str) -> None:
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-        self._await(f"{namespace}'s account", lambda: self.request("GET", path)[0] == 200)
+        self._await_served(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+
+    def _await_served(self, path: str) -> None:
+        self._await(path, lambda: self.request("GET", path)[0] == 200)
 
     def install_crd(self) -> None:
         """Apply crds/*.yaml; returns when the API server serves them."""
@@ -272,8 +278,7 @@ class ControlPlane:
             _expect(status in (200, 201), answer)
             group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
             for version in crd["spec"]["versions"]:
-                served = f"/apis/{group}/{version['name']}/{plural}"
-                self._await(served, lambda served=served: self.request("GET", served)[0] == 200)
+                self._await_served(f"/apis/{group}/{version['name']}/{plural}")
 
     def audit_events(self) -> list[dict[str, Any]]:
         """Every request so far, oldest first (``audit=True``)."""

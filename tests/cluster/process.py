@@ -31,7 +31,7 @@ class Component:
     def restart(self, command: Sequence[str | Path]) -> None:
         """Start it again after ``stop``; its log goes on."""
         assert not self.running, f"{self.name} runs"
-        guard = [sys.executable, "-I", "-S", GUARD, str(os.getpid())]
+        guard: list[str | Path] = [sys.executable, "-I", "-S", GUARD, str(os.getpid())]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*guard, *command],

@@ -1,0 +1,220 @@
+"""The newest version wins, whoever brings it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.unit.core.world import manifest
+from trainingjob.cluster import JOBS, PODS, SERVICES, Cache
+from trainingjob.core.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB, LABEL_STAGE
+
+KEY = ("team", "digits")
+
+
+def job(version: int, uid: str = "uid-1", **more: Any) -> dict[str, Any]:
+    made = manifest() | more
+    made["metadata"] = made["metadata"] | {
+        "uid": uid,
+        "resourceVersion": str(version),
+        "managedFields": [{"manager": "kubectl"}],
+    }
+    return made
+
+
+def pod(version: int, name: str = "digits-train-1-0", owner: str = "uid-1", **status: Any) -> Any:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": f"uid-{name}",
+            "resourceVersion": str(version),
+            "labels": {LABEL_JOB: "digits", LABEL_STAGE: "train", LABEL_ATTEMPT: "1"}
+            | {LABEL_INDEX: name[-1]},
+            "ownerReferences": [
+                {"kind": "TrainingJob", "name": "digits", "uid": owner, "controller": True}
+            ],
+        },
+        "status": status,
+    }
+
+
+def service(version: int) -> dict[str, Any]:
+    made: dict[str, Any] = pod(version, "digits-train")
+    made["metadata"]["uid"] = "uid-service"
+    return made
+
+
+async def _pages(*pages: tuple[list[dict[str, Any]], int]) -> AsyncIterator[Any]:
+    for page in pages:
+        yield page
+
+
+def replace(cache: Cache, resource: Any, items: list[Any], version: int, scope: Any = None) -> Any:
+    half = len(items) // 2
+    pages = _pages((items[:half], version), (items[half:], version))
+    return asyncio.run(cache.replace(resource, scope, pages))
+
+
+def phases(cache: Cache) -> list[str]:
+    return sorted(view.phase for view in cache.pods("uid-1"))
+
+
+def test_the_order_in_which_versions_come_does_not_matter() -> None:
+    versions = [
+        pod(10, phase="Pending"),
+        pod(11, phase="Running"),
+        pod(12, phase="Succeeded"),
+    ]
+    for order in itertools.permutations(versions):
+        cache = Cache()
+        for version in order:
+            cache.apply(PODS, version)
+        assert phases(cache) == ["Succeeded"]
+
+
+def test_what_is_no_news_changes_nothing() -> None:
+    cache = Cache()
+    assert cache.apply(JOBS, job(5)) == KEY
+    assert cache.apply(PODS, pod(6)) == KEY
+
+    assert cache.apply(JOBS, job(5)) is None
+    assert cache.apply(JOBS, job(4)) is None
+    assert cache.apply(PODS, pod(6, phase="Failed")) is None
+    assert phases(cache) == ["Pending"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("a pod that nobody owns", {"ownerReferences": []}),
+        (
+            "a pod owned, not controlled",
+            {"ownerReferences": [{"kind": "TrainingJob", "name": "digits", "uid": "uid-1"}]},
+        ),
+        (
+            "a pod of a Job",
+            {"ownerReferences": [{"kind": "Job", "name": "x", "uid": "u", "controller": True}]},
+        ),
+        ("a pod without an attempt", {"labels": {LABEL_JOB: "digits", LABEL_STAGE: "train"}}),
+        (
+            "a pod whose attempt is no number",
+            {"labels": {LABEL_STAGE: "train", LABEL_ATTEMPT: "x", LABEL_INDEX: "0"}},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_peoples_pods_are_not_ours(name: str, change: dict[str, Any]) -> None:
+    cache, strange = Cache(), pod(6)
+    strange["metadata"] |= change
+
+    assert cache.apply(PODS, strange) is None
+    assert cache.pods("uid-1") == ()
+
+
+def test_a_pod_of_an_earlier_job_of_that_name_is_not_this_jobs() -> None:
+    cache = Cache()
+    cache.apply(JOBS, job(9, uid="uid-2"))
+    cache.apply(PODS, pod(6, owner="uid-1"))
+
+    assert cache.pods("uid-2") == ()
+
+
+def test_pods_and_services_are_told_apart() -> None:
+    cache = Cache()
+    cache.apply(PODS, pod(6))
+    cache.apply(SERVICES, service(7))
+
+    assert [view.name for view in cache.pods("uid-1")] == ["digits-train-1-0"]
+    assert cache.services("uid-1") == {"digits-train"}
+
+
+def test_a_late_answer_does_not_bring_a_deleted_pod_back() -> None:
+    cache = Cache()
+    cache.apply(PODS, pod(6))
+    assert cache.remove(PODS, pod(8)) == KEY
+
+    assert cache.apply(PODS, pod(7, phase="Running")) is None
+    assert cache.pods("uid-1") == ()
+
+
+def test_the_deletion_of_an_earlier_pod_of_that_name_does_not_hit_the_present_one() -> None:
+    cache, earlier = Cache(), pod(6)
+    cache.apply(PODS, pod(9))
+    earlier["metadata"]["uid"] = "uid-earlier"
+
+    assert cache.remove(PODS, earlier) is None
+    assert len(cache.pods("uid-1")) == 1
+
+
+def test_a_list_removes_what_is_gone_and_keeps_what_is_newer() -> None:
+    cache = Cache()
+    for version, name in (
+        (5, "digits-train-1-0"),
+        (6, "digits-train-1-1"),
+        (30, "digits-train-1-2"),
+    ):
+        cache.apply(PODS, pod(version, name, phase="Running"))
+
+    changed = replace(cache, PODS, [pod(6, "digits-train-1-1"), pod(7, "digits-train-1-3")], 20)
+
+    assert changed == {KEY}
+    names = sorted(view.name[-1] for view in cache.pods("uid-1"))
+    assert names == ["1", "2", "3"]
+
+
+def test_a_list_that_tells_nothing_new_changes_nothing() -> None:
+    cache = Cache()
+    cache.apply(JOBS, job(5))
+    cache.apply(PODS, pod(6))
+
+    assert replace(cache, JOBS, [job(5)], 20) == set()
+    assert replace(cache, PODS, [pod(6)], 20) == set()
+
+
+def test_a_list_of_one_namespace_leaves_the_others() -> None:
+    cache = Cache()
+    cache.apply(PODS, pod(6))
+
+    assert replace(cache, PODS, [], 20, scope="elsewhere") == set()
+    assert replace(cache, PODS, [], 20, scope="team") == {KEY}
+
+
+def test_a_job_is_kept_whole_but_for_who_set_which_field() -> None:
+    cache = Cache()
+    cache.apply(JOBS, job(5))
+    stored = cache.job(KEY)
+
+    assert stored is not None
+    assert b"managedFields" not in stored.data
+    assert b'"resourceVersion":"5"' in stored.data
+
+
+def test_a_job_has_begun_when_it_has_a_status_or_a_child() -> None:
+    cache = Cache()
+    cache.apply(JOBS, job(5))
+    assert not cache.begun(KEY)
+
+    cache.apply(PODS, pod(6))
+    assert cache.begun(KEY)
+    cache.remove(PODS, pod(6))
+    assert not cache.begun(KEY)
+
+    cache.apply(JOBS, job(7, status={"phase": "Training"}))
+    assert cache.begun(KEY)
+    assert cache.phases() == {"Training": 1}
+
+
+def test_nothing_is_left_of_what_is_gone() -> None:
+    cache = Cache()
+    for number in range(100):
+        name = f"digits-train-1-{number}"
+        cache.apply(PODS, pod(number + 1, name))
+        cache.remove(PODS, pod(number + 1, name))
+
+    assert cache._by_owner == {}
+    assert cache._children == {PODS: {}}

@@ -1,0 +1,61 @@
+"""How long a change of the status waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.core.world import World, running, world
+from trainingjob.api.v1alpha1 import Progress, Status
+from trainingjob.controller.pace import Pace
+
+
+def started() -> tuple[World, Status]:
+    made = world()
+    return made, made.observe().job.status
+
+
+def progress(status: Status, percent: int) -> Status:
+    told = Progress(stage="preprocess", percent=percent)
+    return status.model_copy(update={"progress": told})
+
+
+def pods_run(status: Status) -> Status:
+    made = world()
+    for pod in made.of("preprocess"):
+        running(pod, 1)
+    made.settle()
+    return made.observe().job.status
+
+
+def stage_ends(status: Status) -> Status:
+    made = world()
+    made.finish("preprocess")
+    return made.observe().job.status
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "since_last_write", "wait"),
+    [
+        ("no change is not written", lambda s: s, 100, None),
+        ("the end of a stage is written at once", stage_ends, 0, 0),
+        ("pods that start wait up to a second", pods_run, 0.25, 0.75),
+        ("and no longer", pods_run, 3, 0),
+        ("progress alone waits up to five", lambda s: progress(s, 7), 1, 4),
+        ("and no longer", lambda s: progress(s, 7), 30, 0),
+    ],
+)
+def test_turns_are_written_at_once_and_lesser_changes_wait(
+    what: str, change: object, since_last_write: float, wait: float | None
+) -> None:
+    _, before = started()
+    pace = Pace()
+    pace.written(1000)
+
+    assert callable(change)
+    assert pace.wait(before, change(before), 1000 + since_last_write) == wait
+
+
+def test_the_first_status_is_written_at_once() -> None:
+    _, first = started()
+
+    assert Pace().wait(Status(), first, 0) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -141,8 +142,9 @@ class ControlPlane:
 
     def _ready(self) -> bool:
         try:
-            return self.request("GET", "/readyz")[0] == 200
-        except OSError:
+            # Not longer: whoever took our port may accept and say nothing.
+            return self.request("GET", "/readyz", timeout=1)[0] == 200
+        except (OSError, http.client.HTTPException):
             return False
 
     def _await(self, what: str, condition: Callable[[], bool]) -> None:

@@ -66,6 +66,7 @@ class ControlPlane:
         build()
         sweep()
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        mark(self.folder, server="")  # ours to sweep, should we be killed before it serves
         try:
             self._start()
         except BaseException:

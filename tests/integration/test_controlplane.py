@@ -84,6 +84,23 @@ def test_when_its_owner_is_killed_all_processes_die_and_the_next_one_removes_the
     assert not folder.exists()
 
 
+def test_make_cluster_tells_how_to_use_it_and_ends_with_ctrl_c():
+    command = [sys.executable, "-m", "tests.cluster", "--fake-kubelet", "--duration", "0.1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    path = refuse_unknown(process.stdout.readline().strip().removeprefix("export KUBECONFIG="))
+    binaries = process.stdout.readline().removeprefix("export PATH=").partition(":")[0]
+    kubectl = [f"{binaries}/kubectl", "--kubeconfig", path, "--cache-dir", path.parent / "cache"]
+    subprocess.run([*kubectl, "run", "p", "--image=nothing", "--restart=Never"], check=True)
+    done = ["wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s"]
+    subprocess.run([*kubectl, *done], check=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()
+    assert processes(path.parent) == []
+    assert not path.parent.exists()
+
+
 def test_when_a_guard_is_killed_its_component_dies_and_that_is_told():
     with ControlPlane() as control_plane:
         guard = control_plane._apiserver._process

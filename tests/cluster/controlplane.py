@@ -129,7 +129,8 @@ class ControlPlane:
         self._apiserver = self._component("kube-apiserver", self._apiserver_command)
         self.server = f"https://127.0.0.1:{port}"
         self.ca_file = self.folder / "certs/apiserver.crt"
-        self._await("the certificate", self.ca_file.exists)
+        # The key is written last: where it is, the certificate is whole.
+        self._await("the certificate", self.ca_file.with_suffix(".key").exists)
         self._client = Client(port, self.ca_file, tokens)
         mark(self.folder, self.server)
         for name, token in tokens.items():

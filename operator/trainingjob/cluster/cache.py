@@ -176,7 +176,8 @@ def _stored_job(obj: Mapping[str, Any], version: int) -> StoredJob:
         version=version,
         data=data.encode(),
         phase=status.get("phase") or "Pending",
-        begun=bool(status),
+        # The CRD's defaults give every job a status; only we say which generation it is about.
+        begun=bool(status.get("observedGeneration")),
     )
 
 

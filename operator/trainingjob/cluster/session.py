@@ -62,13 +62,13 @@ class Credentials:
             raise ClusterError(f"cannot use {where}: {error}") from None
         return cls(configuration)
 
-    def session(self) -> aiohttp.ClientSession:
+    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """A new session; whoever asks for it closes it."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl),
             headers={"User-Agent": "trainingjob-operator", "Accept": _JSON},
             timeout=_TIMEOUT,
-            middlewares=(self._authorize,),
+            middlewares=(*middlewares, self._authorize),
         )
 
     async def _authorize(

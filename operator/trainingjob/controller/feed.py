@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import aiohttp
 import kopf
 
 from ..cluster import WATCHED, Cache, Key, Resource
@@ -28,3 +30,37 @@ def _watch_one(
         job = take(resource, event["object"])
         if job is not None:
             add(job)
+
+
+class Listings:
+    """Sees from kopf's requests when it has listed something and watches on from there.
+
+    What was deleted before a list, kopf does not tell: neither at its start nor when the API
+    server has let go of its place (410) and it lists again. So whenever it has listed, we list,
+    too, after it: what is gone by then is missing in ours, and what goes later kopf tells.
+
+    A middleware of kopf's session; ``listed`` is set each time, ``complete`` once everything was
+    listed for the first time.
+    """
+
+    def __init__(self, scopes: Iterable[str | None]) -> None:
+        self._awaited = {resource.path(scope) for resource in WATCHED for scope in scopes}
+        self._paths = frozenset(self._awaited)
+        self._listing: set[str] = set()
+        self.listed = asyncio.Event()
+        self.complete = asyncio.Event()
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        path = request.url.path
+        if path in self._paths:
+            if "watch" not in request.url.query:
+                self._listing.add(path)
+            elif path in self._listing:
+                self._listing.discard(path)
+                self._awaited.discard(path)
+                self.listed.set()
+                if not self._awaited:
+                    self.complete.set()
+        return await handler(request)

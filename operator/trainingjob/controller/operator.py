@@ -13,12 +13,12 @@ import aiohttp
 import kopf
 from aiohttp import web
 
-from ..cluster import JOBS, WATCHED, Api, Cache, ClusterError, Credentials, Gateway, Key
+from ..cluster import WATCHED, Api, Cache, ClusterError, Credentials, Gateway, Key
 from ..cluster.errors import Conflict, Unavailable
 from ..cluster.resources import DISCOVERY
 from ..cluster.session import connect
 from . import health
-from .feed import watch
+from .feed import Listings, watch
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
@@ -48,13 +48,13 @@ class Operator:
         credentials = await Credentials.load(self._options.kubeconfig)
         registry = kopf.OperatorRegistry()
         watch(registry, self._cache, self._queue.add)
+        self._listings = Listings(self._options.scopes)
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             # kopf closes its session when it is told 401: it gets one of its own each time.
-            return kopf.AiohttpSession(
-                server=credentials.server, aiohttp_session=credentials.session()
-            )
+            session = credentials.session(self._listings)
+            return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
 
         @kopf.on.startup(registry=registry)
         async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -92,15 +92,24 @@ class Operator:
             api,
             DISCOVERY,
             self._options.connect_seconds,
-            lambda why: logger.warning("waiting for the API server to serve %s: %s", JOBS, why),
+            lambda why: logger.warning("waiting for %s to be served: %s", DISCOVERY, why),
         )
         reconciler = Reconciler(self._cache, gateway, self._options.core, self._metrics)
-        # Nothing is decided before everything is known.
-        await self._resync_until_done(gateway)
-        self._spawn(self._keep_resynced(gateway), "resync")
+        self._spawn(self._go_on(gateway, reconciler), "resync")
+
+    async def _go_on(self, gateway: Gateway, reconciler: Reconciler) -> None:
+        """Nothing is decided before everything is known, and kopf tells what changes."""
+        await self._listings.complete.wait()
+        await self._resync(gateway)
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
         logger.info("serving %s jobs", len(self._cache.jobs()))
+        while True:
+            # Not all operators of a cluster at once.
+            pause = self._options.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._listings.listed.wait(), pause)
+            await self._resync(gateway)
 
     async def _end(self) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""
@@ -170,28 +179,20 @@ class Operator:
     # --- the resync -------------------------------------------------------------------
 
     async def _resync(self, gateway: Gateway) -> None:
-        for resource in WATCHED:
-            for namespace in self._options.scopes:
-                pages = gateway.pages(resource, namespace)
-                for job in await self._cache.replace(resource, namespace, pages):
-                    self._queue.add(job)
-        self._resynced = time.monotonic()
-
-    async def _resync_until_done(self, gateway: Gateway) -> None:
         while True:
+            self._listings.listed.clear()
             try:
-                await self._resync(gateway)
-                return
+                for resource in WATCHED:
+                    for namespace in self._options.scopes:
+                        pages = gateway.pages(resource, namespace)
+                        for job in await self._cache.replace(resource, namespace, pages):
+                            self._queue.add(job)
             except ClusterError as error:
                 logger.warning("cannot list what is to be watched: %s", error)
                 await asyncio.sleep(self._options.connect_seconds)
-
-    async def _keep_resynced(self, gateway: Gateway) -> None:
-        while True:
-            # Not all operators of a cluster at once.
-            pause = self._options.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
-            await asyncio.sleep(pause)
-            await self._resync_until_done(gateway)
+            else:
+                self._resynced = time.monotonic()
+                return
 
     # --- health -----------------------------------------------------------------------
 

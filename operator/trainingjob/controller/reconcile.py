@@ -149,11 +149,11 @@ class Reconciler:
             left = await self._gateway.delete_pod(namespace, pod.name, pod.uid)
         except Conflict:
             left = None
-        if left is None or left.get("kind") != "Pod":
-            # A metav1.Status: there was nothing to wait for.
-            self._cache.forget(PODS, (namespace, pod.name), pod.uid)
-        else:
+        if left is not None and left["metadata"].get("resourceVersion"):
             self._cache.apply(PODS, left)
+        else:
+            # Another pod, or one that was removed with this very call.
+            self._cache.forget(PODS, (namespace, pod.name), pod.uid)
 
     async def _record(self, key: Key) -> tuple[bool, float | None]:
         """Write the status if it changed. Whether it did, and when to come back for a change

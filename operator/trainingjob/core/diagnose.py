@@ -101,7 +101,7 @@ def failure_of(pod: PodView) -> Failure | None:
     if pod.phase != "Failed":
         return None
     if pod.disrupted:
-        return _failure(pod, "Disrupted", f"pod {pod.name} was interrupted ({pod.disrupted})")
+        return interruption_of(pod)
     report = _report(pod)
     if report is not None and report.error is not None and report.error.reason in REASONS:
         error = report.error
@@ -126,6 +126,11 @@ def failure_of(pod: PodView) -> Failure | None:
         return _failure(pod, "ProcessKilled", f"pod {pod.name} {how}")
     how = f"died of signal {pod.signal}" if pod.signal else f"exited with code {pod.exit_code}"
     return _failure(pod, "ScriptFailed", f"pod {pod.name} {how}")
+
+
+def interruption_of(pod: PodView) -> Failure:
+    """A pod that had to make way: evicted, preempted, drained."""
+    return _failure(pod, "Disrupted", f"pod {pod.name} was interrupted ({pod.disrupted})")
 
 
 def waiting_of(pod: PodView) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,10 @@ from .observation import Observation
 from .pods import PodView
 from .policy import retries
 from .status import is_over, judgement
+
+# Ranks end one after the other; one that is still there so long after the result hangs on its way
+# out, and holds its GPU.
+_LEAVE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,16 @@ def plan(obs: Observation, now: datetime) -> Plan:
     stored = obs.job.status
     if obs.job.metadata.deletion_timestamp is not None:
         return Plan()  # the garbage collector follows the ownerReferences
-    if is_over(stored):
-        return Plan(delete=_still_running(obs.pods))
-    found = judgement(obs, now)
-    wakes = [found.wake] if found.wake is not None else []
     delete: list[PodView] = []
+    wakes: list[datetime] = []
+    if is_over(stored):
+        # What failed is stopped at once.
+        since = stored.completion_time if stored.phase == "Succeeded" else None
+        _stop(obs.pods, since, now, delete, wakes)
+        return _plan([], delete, wakes, now)
+    found = judgement(obs, now)
+    if found.wake is not None:
+        wakes.append(found.wake)
     create: list[dict[str, Any]] = []
     persisted = {stage.name: stage for stage in stored.stages}
     for stage in found.status.stages:
@@ -50,7 +60,7 @@ def plan(obs: Observation, now: datetime) -> Plan:
         pods = obs.pods_of(stage.name)
         if stage.phase == "Succeeded":
             if before is not None and before.phase == "Succeeded":
-                delete += _still_running(pods)
+                _stop(pods, before.completion_time, now, delete, wakes)
             continue
         if stage.phase != "Failed" and not is_over(found.status):
             stored_attempt = before.attempt if before is not None else 1
@@ -65,9 +75,32 @@ def plan(obs: Observation, now: datetime) -> Plan:
                 elif not any(pod.attempt < stage.attempt for pod in pods):
                     create += _missing(obs, stage)
         break
+    return _plan(create, delete, wakes, now)
+
+
+def _plan(
+    create: list[dict[str, Any]], delete: list[PodView], wakes: list[datetime], now: datetime
+) -> Plan:
     wake = min(wakes, default=None)
     after = None if wake is None else max(0.0, (wake - now).total_seconds())
     return Plan(tuple(create), tuple(delete), after)
+
+
+def _stop(
+    pods: Iterable[PodView],
+    since: datetime | None,
+    now: datetime,
+    delete: list[PodView],
+    wakes: list[datetime],
+) -> None:
+    """Pods that are of no use any more ``since`` then, if they do not end by themselves."""
+    left = [pod for pod in pods if not pod.over and not pod.deleting]
+    if not left:
+        return
+    if since is not None and now < since + _LEAVE:
+        wakes.append(since + _LEAVE)
+    else:
+        delete += left
 
 
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
@@ -85,7 +118,3 @@ def _due(obs: Observation, stage: StageStatus) -> datetime | None:
     if stage.attempt == 1 or failure is None:
         return None
     return failure.time + timedelta(seconds=retries.delay_seconds(stage.failures))
-
-
-def _still_running(pods: list[PodView] | tuple[PodView, ...]) -> tuple[PodView, ...]:
-    return tuple(pod for pod in pods if not pod.over and not pod.deleting)

@@ -118,7 +118,10 @@ def _lost(
     """A pod that was there and is gone, or is being deleted by somebody."""
     gone = [pod for pod in pods if pod.deleting and not pod.over]
     if gone:
-        return Failure("PodLost", f"pod {gone[0].name} was deleted", gone[0])
+        pod = gone[0]
+        if pod.disrupted:
+            return diagnose.interruption_of(pod)
+        return Failure("PodLost", f"pod {pod.name} was deleted", pod)
     if prior.phase != "Running" or prior.attempt != attempt or len(pods) >= wanted:
         return None
     present = {pod.index for pod in pods}

@@ -204,7 +204,7 @@ def test_a_job_has_begun_when_it_has_a_status_or_a_child() -> None:
     cache.remove(PODS, pod(6))
     assert not cache.begun(KEY)
 
-    cache.apply(JOBS, job(7, status={"phase": "Training"}))
+    cache.apply(JOBS, job(7, status={"phase": "Training", "observedGeneration": 1}))
     assert cache.begun(KEY)
     assert cache.phases() == {"Training": 1}
 

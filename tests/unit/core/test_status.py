@@ -266,6 +266,9 @@ def test_a_rank_that_dies_after_the_result_has_not_failed_the_job():
     running(second, w.seconds)
     w.settle()
     assert w.stage("train")["phase"] == "Succeeded"
+    assert second["metadata"]["name"] in w.pods, "it is given time to end by itself"
+    w.seconds += 10
+    w.settle()
     assert second["metadata"]["name"] not in w.pods, "leftovers of a finished gang are stopped"
 
 

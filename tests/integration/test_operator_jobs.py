@@ -1,0 +1,334 @@
+"""What the operator makes of jobs, on a real API server with a fake kubelet."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster import behaviour
+from tests.cluster.behaviour import Behaviour
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.fakekubelet import FakeKubelet
+
+from .harness import Namespace, Operator, gang, manifest, operator, wait_for
+
+Fates = dict[str, Behaviour]
+
+
+@pytest.fixture(scope="module")
+def served(control_plane: ControlPlane) -> Iterator[Operator]:
+    with operator(control_plane) as running:
+        yield running
+
+
+@pytest.fixture
+def space(control_plane: ControlPlane, served: Operator, namespace: str) -> Namespace:
+    return Namespace(control_plane, namespace)
+
+
+@pytest.fixture
+def fates() -> Fates:
+    """Pod name -> what happens to it; others succeed at once."""
+    return {}
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, namespace: str, fates: Fates) -> Iterator[FakeKubelet]:
+    def script(pod: dict[str, Any]) -> Behaviour:
+        return fates.get(pod["metadata"]["name"], behaviour.succeed())
+
+    with FakeKubelet(control_plane, [namespace], 0.05, script) as running:
+        yield running
+
+
+def test_a_job_goes_through_its_stages_to_the_verdict(
+    space: Namespace, kubelet: FakeKubelet
+) -> None:
+    space.run(manifest())
+    status = space.wait("digits", phase="Succeeded")
+
+    assert [(s["name"], s["phase"], s["attempt"]) for s in status["stages"]] == [
+        ("preprocess", "Succeeded", 1),
+        ("train", "Succeeded", 1),
+        ("evaluate", "Succeeded", 1),
+    ]
+    assert status["observedGeneration"] == 1
+    assert status["startTime"] <= status["completionTime"]
+    assert [m["name"] for m in status["evaluation"]["metrics"]] == ["accuracy", "f1_macro"]
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {
+        "Valid": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+        "Complete": "True",
+        "Failed": "False",
+    }
+    assert space.pods() == [
+        "digits-evaluate-1-0",
+        "digits-preprocess-1-0",
+        "digits-train-1-0",
+        "digits-train-1-1",
+    ]
+    (event,) = wait_for("the Event of the verdict", lambda: space.events("digits"))
+    assert (event["type"], event["reason"]) == ("Normal", "Completed")
+
+
+def test_a_stage_waits_for_the_one_before(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["digits-preprocess-1-0"] = behaviour.run()
+    space.run(manifest())
+    space.wait("digits", phase="Preprocessing", reason="Running")
+    assert space.pods() == ["digits-preprocess-1-0"]
+
+    kubelet.tell("digits-preprocess-1-0", behaviour.succeed(), space.name)
+    space.wait("digits", phase="Succeeded")
+
+
+@pytest.mark.parametrize(
+    ("what", "pod", "fate", "expected"),
+    [
+        (
+            "user code that fails is tried once more",
+            "digits-train-{}-1",
+            behaviour.fail(3, "boom"),
+            ("ScriptFailed", "application", 2, 3),
+        ),
+        (
+            "wrong input is not tried again",
+            "digits-preprocess-{}-0",
+            behaviour.fail(
+                1, json.dumps({"error": {"reason": "InputNotFound", "message": "no such file"}})
+            ),
+            ("InputNotFound", "data", 1, 1),
+        ),
+        (
+            "out of memory is told as such",
+            "digits-train-{}-0",
+            behaviour.out_of_memory(),
+            ("OutOfMemory", "outOfMemory", 2, 137),
+        ),
+    ],
+)
+def test_a_failure_is_told_with_its_class_and_cause(
+    space: Namespace,
+    kubelet: FakeKubelet,
+    fates: Fates,
+    what: str,
+    pod: str,
+    fate: Behaviour,
+    expected: tuple[str, str, int, int],
+) -> None:
+    for attempt in range(1, 4):
+        # A rank 0 that has told its result would have the last word.
+        fates |= {f"digits-train-{attempt}-0": behaviour.run(), pod.format(attempt): fate}
+    space.run(manifest())
+    status = space.wait("digits", phase="Failed")
+    last = status["lastFailure"]
+
+    told = (last["reason"], last["class"], last["attempt"], last["exitCode"])
+    assert told == expected
+    assert last["pod"] == pod.format(last["attempt"])
+    assert status["reason"] == last["reason"]
+    conditions = {c["type"]: c["status"] for c in status["conditions"]}
+    assert (conditions["Failed"], conditions["Stalled"]) == ("True", "True")
+
+
+@pytest.mark.parametrize(
+    ("what", "fate", "reason"),
+    [
+        ("a process that is killed", behaviour.die(), "ProcessKilled"),
+        ("an eviction", behaviour.evicted(), "Disrupted"),
+        ("a preemption", behaviour.preempted(0.1, grace=0.5), "Disrupted"),
+    ],
+)
+def test_one_lost_pod_restarts_the_whole_gang_once(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates, what: str, fate: Behaviour, reason: str
+) -> None:
+    fates |= {f"gang-train-1-{index}": behaviour.run() for index in range(3)}
+    fates["gang-train-1-1"] = fate
+    space.run(gang(3))
+    status = space.wait("gang", phase="Succeeded")
+
+    assert status["stages"][0]["attempt"] == 2
+    assert status["lastFailure"]["reason"] == reason
+    assert status["lastFailure"]["pod"] == "gang-train-1-1"
+    assert space.pods() == [f"gang-train-2-{index}" for index in range(3)]
+
+
+def test_a_pod_deleted_by_somebody_restarts_the_gang(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates |= {f"gang-train-1-{index}": behaviour.run() for index in range(2)}
+    space.run(gang(2))
+    space.wait("gang", reason="Running")
+    space.delete("pods", "gang-train-1-0")
+    status = space.wait("gang", phase="Succeeded")
+
+    assert status["stages"][0]["attempt"] == 2
+    assert status["lastFailure"]["reason"] == "PodLost"
+    assert status["lastFailure"]["class"] == "infrastructure"
+
+
+@pytest.mark.parametrize(
+    ("what", "fate", "reason"),
+    [
+        ("an image that is not there", behaviour.image_pull_fails(), "ImagePullFailed"),
+        ("a Secret that is not there", behaviour.config_error(), "ContainerConfigError"),
+        ("no node with room", behaviour.unschedulable(), "Unschedulable"),
+    ],
+)
+def test_what_keeps_a_pod_from_starting_is_told(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates, what: str, fate: Behaviour, reason: str
+) -> None:
+    fates["digits-preprocess-1-0"] = fate
+    space.run(manifest(policy={"startupDeadlineSeconds": 4}))
+    status = space.wait("digits", reason=reason)
+    assert "digits-preprocess-1-0" in status["message"]
+
+    status = space.wait("digits", phase="Failed")
+    assert status["reason"] == "StartupDeadlineExceeded"
+    expected = [reason, "StartupDeadlineExceeded"]
+    wait_for("the Events", lambda: [e["reason"] for e in space.events("digits")] == expected)
+
+
+def test_a_gate_that_fails_is_the_verdict(space: Namespace, kubelet: FakeKubelet) -> None:
+    space.run(manifest(evaluate={"gates": [{"metric": "accuracy", "min": 0.9999}]}))
+    status = space.wait("digits", phase="Failed")
+
+    assert status["reason"] == "GateFailed"
+    assert status["evaluation"]["passed"] is False
+
+
+def test_the_policy_may_change_in_mid_run_and_takes_effect(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["digits-preprocess-1-0"] = behaviour.run()
+    space.run(manifest())
+    space.wait("digits", reason="Running")
+    space.patch("trainingjobs", "digits", {"spec": {"policy": {"activeDeadlineSeconds": 1}}})
+    status = space.wait("digits", phase="Failed")
+
+    assert status["reason"] == "DeadlineExceeded"
+    assert status["observedGeneration"] == 2
+    wait_for("the pod to be stopped", lambda: space.pods() == [])
+
+
+def test_an_erased_status_is_rebuilt_and_nothing_runs_again(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["digits-evaluate-1-0"] = behaviour.run()
+    space.run(manifest())
+    space.wait("digits", phase="Evaluating", reason="Running")
+    before = {pod["metadata"]["uid"] for pod in space.list("pods")}
+    space.patch("trainingjobs", "digits", {"status": None}, "status")
+    space.wait("digits", phase="Evaluating", reason="Running")
+
+    assert {pod["metadata"]["uid"] for pod in space.list("pods")} == before
+    kubelet.tell("digits-evaluate-1-0", behaviour.succeed(), space.name)
+    status = space.wait("digits", phase="Succeeded")
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    assert status["stages"][0]["outputs"]
+
+
+def test_a_status_changed_by_hand_is_put_right(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["digits-train-1-0"] = behaviour.run()
+    space.run(manifest())
+    space.wait("digits", phase="Training")
+    forged = {"status": {"phase": "Pending", "reason": "Nonsense", "message": "all is well"}}
+    space.patch("trainingjobs", "digits", forged, "status")
+
+    space.wait("digits", phase="Training", message="")
+
+
+@pytest.mark.parametrize("kind", ["pods", "services"])
+def test_somebody_elses_object_of_our_name_is_left_alone_and_told(
+    space: Namespace, kubelet: FakeKubelet, kind: str
+) -> None:
+    name = "gang-train-1-0" if kind == "pods" else "gang-train"
+    spec: dict[str, Any] = {"containers": [{"name": "c", "image": "theirs"}]}
+    if kind == "services":
+        spec = {"clusterIP": "None", "selector": {"app": "theirs"}}
+    theirs = space.create(kind, {"metadata": {"name": name}, "spec": spec})
+    space.run(gang(2))
+    status = space.wait("gang", reason="NameConflict")
+
+    assert name in status["message"]
+    left = space.get(kind, name)
+    assert left is not None
+    assert left["metadata"]["uid"] == theirs["metadata"]["uid"]
+    assert left["spec"] == theirs["spec"] or kind == "pods"
+
+    # Once it is out of the way the job goes on by itself.
+    space.delete(kind, name)
+    space.wait("gang", phase="Succeeded", seconds=90)
+
+
+def test_pods_with_our_labels_that_are_not_the_jobs_are_ignored(
+    space: Namespace, kubelet: FakeKubelet
+) -> None:
+    labels = {
+        "trainingjob.dev/job": "digits",
+        "trainingjob.dev/stage": "preprocess",
+        "trainingjob.dev/attempt": "7",
+        "trainingjob.dev/index": "0",
+    }
+    owner = {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "name": "digits",
+        "uid": "00000000-0000-0000-0000-000000000000",
+        "controller": True,
+    }
+    for name, owners in (("nobodys", []), ("another-jobs", [owner])):
+        meta = {"name": name, "labels": labels, "ownerReferences": owners}
+        space.create(
+            "pods", {"metadata": meta, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+        )
+    space.run(manifest())
+    status = space.wait("digits", phase="Succeeded")
+
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+def test_a_job_made_again_under_its_name_runs_anew(space: Namespace, kubelet: FakeKubelet) -> None:
+    space.run(manifest())
+    first = space.wait("digits", phase="Succeeded")
+    space.delete("trainingjobs", "digits")
+    space.run(manifest())
+    second = space.wait("digits", phase="Succeeded")
+
+    assert first["conditions"] != second["conditions"] or first["startTime"] <= second["startTime"]
+    uid = space.job("digits")["metadata"]["uid"]
+    pods = wait_for("the pods of the first to go", lambda: _all_of(space, uid))
+    assert len(pods) == 4
+
+
+def _all_of(space: Namespace, uid: str) -> list[dict[str, Any]]:
+    pods = space.list("pods", "trainingjob.dev/job=digits")
+    ours = [pod for pod in pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
+    return ours if len(ours) == len(pods) else []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_job_deleted_at_any_moment_leaves_nothing(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates, seed: int
+) -> None:
+    stage = random.Random(seed).choice(["", "preprocess", "train", "evaluate"])
+    if stage:
+        fates[f"digits-{stage}-1-0"] = behaviour.run()
+    space.run(manifest())
+    if stage:
+        wait_for(stage, lambda: space.stage("digits", stage).get("phase") == "Running")
+    options = {"propagationPolicy": "Foreground"} if seed % 2 else {}
+    space.delete("trainingjobs", "digits", **options)
+
+    wait_for(
+        "everything to be gone",
+        lambda: not space.list("trainingjobs") and not space.pods() and not space.list("services"),
+    )

@@ -1,11 +1,11 @@
-"""Print the table of docs/performance.md: ``python -m tests.perf [job|preprocess|train]...``."""
+"""Print the table of docs/performance.md: ``python -m tests.perf [PART]...``, see PARTS."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-PARTS = ("job", "preprocess", "train")
+PARTS = ("job", "preprocess", "train", "operator")
 
 
 def main() -> None:

@@ -43,8 +43,11 @@ class Operator:
         self._draining = False
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ClusterError when the cluster cannot be reached
-        with these credentials at all, RuntimeError when a part of us broke."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises ClusterError when there are no usable credentials, OSError when the port is taken,
+        RuntimeError when a part of us broke.
+        """
         credentials = await Credentials.load(self._options.kubeconfig)
         registry = kopf.OperatorRegistry()
         watch(registry, self._cache, self._queue.add)
@@ -65,14 +68,17 @@ class Operator:
         async def cleanup(**_: Any) -> None:
             await self._end()
 
-        await kopf.operator(
-            registry=registry,
-            settings=kopf.OperatorSettings(),
-            clusterwide=not self._options.namespaces,
-            namespaces=self._options.namespaces,
-            standalone=True,
-            stop_flag=self._stop,
-        )
+        async with self._stack:
+            # First of all: an operator that waits for its API server is alive, and not ready.
+            await self._serve_http()
+            await kopf.operator(
+                registry=registry,
+                settings=kopf.OperatorSettings(),
+                clusterwide=not self._options.namespaces,
+                namespaces=self._options.namespaces,
+                standalone=True,
+                stop_flag=self._stop,
+            )
         for task in self._tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 raise RuntimeError("a part of the operator broke") from task.exception()
@@ -86,8 +92,6 @@ class Operator:
         self._metrics.show(
             self._queue, lambda: self._cache.phases().items(), lambda: self._resync_age
         )
-        # First of all: a pod that is starting up is alive, and not ready.
-        await self._serve_http()
         await connect(
             api,
             DISCOVERY,
@@ -121,7 +125,6 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._stack.aclose()
 
     def _spawn(self, work: Any, name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)

@@ -26,13 +26,13 @@ class Options:
     http_port: int = 8080
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
+    # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
+    # a start of the operator does, and watches that break are listed anew at once.
+    resync_seconds: float = 300.0
 
     # Jobs are looked at side by side because each waits for the API server most of the time;
     # eight of them keep two cores of an API server busy.
     workers: int = 8
-    # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
-    # a start of the operator does, and events are lost when watches break, which is rare.
-    resync_seconds: float = 300.0
     # Readiness fails after so many intervals without a complete list: one may fail by chance.
     stale_resyncs: int = 3
     # While the API server or the CRD is not there yet, nothing is lost by asking seldom.
@@ -98,9 +98,24 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         metavar="IMAGE",
         help="for train and evaluate, where the manifest names none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--resync-seconds",
+        type=_positive,
+        default=default.resync_seconds,
+        metavar="N",
+        help="how often everything is listed, in case a watch has lost something; /readyz fails "
+        "after three times as long without success (default: %(default)g)",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = vars(parser.parse_args(arguments))
     return Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
 
 
 def configure_kopf(settings: kopf.OperatorSettings) -> None:

@@ -35,11 +35,18 @@ class _Dumper(yaml.SafeDumper):
 
 def generated() -> dict[str, str]:
     """Text by path, relative to the repository root."""
-    text = yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    definition = crd()
     return {
-        f"crds/{GROUP}_{PLURAL}.yaml": _HEADER + text,
+        f"crds/{GROUP}_{PLURAL}.yaml": _HEADER + _yaml(definition),
+        # The chart adds its own labels and annotations above the spec.
+        "charts/trainingjob-operator/files/crd-spec.yaml": _HEADER
+        + _yaml({"spec": definition["spec"]}),
         "docs/reference.md": reference(),
     }
+
+
+def _yaml(tree: dict[str, Any]) -> str:
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:

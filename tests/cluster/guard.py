@@ -3,7 +3,7 @@
     python -I -S guard.py OWNER_PID COMMAND [ARGUMENT]...
 
 However the owner ends, SIGKILL included, the command is killed; so it is when the guard itself is.
-Ends with the command's exit code.
+SIGTERM kills the command, too. The guard ends after the command, and with its exit code.
 
 A pidfd and not the death signal watches the owner: that signal tells of the end of the thread that
 started us, and tests start things in threads. Nothing but cheap modules: it starts in milliseconds.
@@ -26,13 +26,15 @@ def main() -> int:
         return 1
     if os.getppid() != int(owner):
         return 1  # it died before us, and its number is somebody else's
+    asked, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakeup)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     child = start(command)
     child_fd = os.pidfd_open(child)
     poll = select.poll()
-    poll.register(owner_fd, select.POLLIN)
-    poll.register(child_fd, select.POLLIN)
-    ended = {fd for fd, _ in poll.poll()}
-    if child_fd not in ended:
+    for fd in (owner_fd, child_fd, asked):
+        poll.register(fd, select.POLLIN)
+    if child_fd not in {fd for fd, _ in poll.poll()}:
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code if code >= 0 else 128 - code

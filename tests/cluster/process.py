@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -63,10 +62,8 @@ class Component:
         """Kill it, and return when it is gone. Nothing of it is worth a graceful end."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            # The group, the guard's own, has both: neither is left when the other is late.
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.terminate()  # the guard, which ends after it
+        self._process.wait()
         self._process = None
 
 

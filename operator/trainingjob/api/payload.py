@@ -7,7 +7,7 @@ API. The answer is the container's termination message: one JSON object of at mo
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from .v1alpha1.train import BuiltInModel, Checkpoint, EarlyStopping, Optimizer, 
 CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
+POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
 STATUS_URL = "STATUS_URL"
 STAGE_PAYLOAD = "TRAININGJOB_STAGE"
 INPUT_DIR = "TRAININGJOB_INPUT_DIR"
@@ -63,6 +64,9 @@ class PreprocessPayload(Model):
     steps: list[Step] = Field(default_factory=list)
     split: Split
     spark_conf: dict[str, str] = Field(default_factory=dict)
+    executor_template: dict[str, Any] | None = Field(
+        None, description="A pod template for executors on Kubernetes."
+    )
     numeric_features: bool = Field(
         description="A built-in model follows: features must be numbers without nulls."
     )

@@ -12,6 +12,7 @@ LABEL_JOB = f"{GROUP}/job"
 LABEL_STAGE = f"{GROUP}/stage"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
+LABEL_ROLE = f"{GROUP}/role"
 
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
@@ -36,6 +37,12 @@ def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict
         LABEL_ATTEMPT: str(attempt),
         LABEL_INDEX: str(index),
     }
+
+
+def executor_labels(job: TrainingJob, attempt: int) -> dict[str, str]:
+    """Labels of a Spark executor, which has no index: Spark makes as many as it wants."""
+    told = labels(job, "preprocess", attempt, 0) | {LABEL_ROLE: "executor"}
+    return {key: value for key, value in told.items() if key != LABEL_INDEX}
 
 
 def owner_reference(job: TrainingJob) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def pod(
     *,
     image: str,
     payload: Model,
-    env: Sequence[dict[str, str]] = (),
+    env: Sequence[dict[str, Any]] = (),
     user_env: Sequence[EnvVar] | None = None,
     claims: Sequence[str],
     script: Script | None = None,
@@ -46,6 +46,66 @@ def pod(
     Without ``service_account`` the pod has no API token.
     """
     template = template or PodTemplate()
+    volumes, mounts = storage(template, claims, script, shared_memory=shared_memory)
+    environment = [variable.to_dict() for variable in user_env or ()]
+    environment += [
+        {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
+        {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
+    ]
+    if script is not None and script.config_map is not None:
+        environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
+    if settings.status_url:
+        path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
+        environment.append({"name": contract.STATUS_URL, "value": f"{settings.status_url}/{path}"})
+    environment += env
+    environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
+
+    container: dict[str, Any] = {
+        "name": stage,
+        "image": image,
+        "command": [*command],
+        "env": environment,
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": container_security(),
+    }
+    if args:
+        container["args"] = [*args]
+    if resources is not None:
+        container["resources"] = resources.to_dict()
+    spec = scheduling(template) | {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds
+        or _GRACE_SECONDS,
+        "automountServiceAccountToken": service_account is not None,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if service_account is not None:
+        spec["serviceAccountName"] = service_account
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(job, stage, attempt, index),
+            "namespace": job.metadata.namespace,
+            "labels": names.labels(job, stage, attempt, index),
+            "ownerReferences": [names.owner_reference(job)],
+        },
+        "spec": spec,
+    }
+
+
+def storage(
+    template: PodTemplate,
+    claims: Sequence[str],
+    script: Script | None = None,
+    *,
+    shared_memory: bool = False,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts: the user's first, then ours."""
     fragments = template.to_dict()
     volumes: list[dict[str, Any]] = list(fragments.get("volumes", ()))
     mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
@@ -67,64 +127,26 @@ def pod(
         # The default of 64 MiB is too little for the ranks of one pod.
         volumes.append({"name": "trainingjob-shm", "emptyDir": {"medium": "Memory"}})
         mounts.append({"name": "trainingjob-shm", "mountPath": "/dev/shm"})  # noqa: S108
+    return volumes, mounts
 
-    environment = [variable.to_dict() for variable in user_env or ()]
-    environment += [
-        {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
-        {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
-    ]
-    if script is not None and script.config_map is not None:
-        environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    if settings.status_url:
-        path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
-        environment.append({"name": contract.STATUS_URL, "value": f"{settings.status_url}/{path}"})
-    environment += env
-    environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
 
-    container: dict[str, Any] = {
-        "name": stage,
-        "image": image,
-        "command": [*command],
-        "env": environment,
-        "volumeMounts": mounts,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-    }
-    if args:
-        container["args"] = [*args]
-    if resources is not None:
-        container["resources"] = resources.to_dict()
-    spec: dict[str, Any] = {
-        key: value
-        for key, value in fragments.items()
-        if key not in ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
-    }
-    spec |= {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": template.termination_grace_period_seconds
-        or _GRACE_SECONDS,
-        "automountServiceAccountToken": service_account is not None,
-        "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": volumes,
-    }
-    if service_account is not None:
-        spec["serviceAccountName"] = service_account
+def scheduling(template: PodTemplate) -> dict[str, Any]:
+    """What of the template is the pod's own, and neither a volume nor its end."""
+    elsewhere = ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
+    return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
+
+
+def pod_security() -> dict[str, Any]:
+    """Of a pod, as the restricted Pod Security Standard wants it."""
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def container_security() -> dict[str, Any]:
+    """Of a container, as the restricted Pod Security Standard wants it."""
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": names.pod_name(job, stage, attempt, index),
-            "namespace": job.metadata.namespace,
-            "labels": names.labels(job, stage, attempt, index),
-            "ownerReferences": [names.owner_reference(job)],
-        },
-        "spec": spec,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
     }
 
 

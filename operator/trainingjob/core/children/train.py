@@ -11,6 +11,7 @@ from .. import names
 from ..observation import Settings
 from .pod import RUNTIME, claims_of, job_ref, mounted, script_ref
 from .pod import pod as make_pod
+from .quantity import cores
 
 # torch.distributed's own default.
 MASTER_PORT = 29500
@@ -140,6 +141,4 @@ def _threads(resources: Resources | None, processes: int) -> int | None:
     cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
     if cpu is None:
         return None
-    text = str(cpu)
-    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    return max(1, int(cores) // processes)
+    return max(1, int(cores(cpu)) // processes)

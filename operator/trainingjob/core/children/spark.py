@@ -1,0 +1,138 @@
+"""Spark on pods: the settings that tie a driver's executors to the job, and their template.
+
+The driver runs in client mode in a pod of ours; it makes its executors itself, owned by its pod.
+https://spark.apache.org/docs/latest/running-on-kubernetes.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...api.v1alpha1 import Preprocess, TrainingJob
+from ...api.v1alpha1.common import PodTemplate, Resources
+from .. import names
+from .pod import container_security, pod_security, scheduling, storage
+from .quantity import cores, mebibytes
+
+MASTER = "k8s://https://kubernetes.default.svc:443"
+SERVICE_ACCOUNT = "trainingjob-spark"
+# Spark's own numbers; fixed, so that a NetworkPolicy can name them.
+DRIVER_PORT = 7078
+BLOCK_MANAGER_PORT = 7079
+
+# Spark starts no executor with less heap than this (its own limit is 450 MiB).
+_LEAST_HEAP_MIB = 512
+# Beside the heap: Java's own memory and Python workers. Spark's own share for PySpark is 0.4, for
+# work in Java 0.1; ours is in Java but for the user's functions.
+_OVERHEAD = 0.2
+_LEAST_OVERHEAD_MIB = 384
+
+_CONF = {
+    "spark.driver.port": str(DRIVER_PORT),
+    "spark.driver.blockManager.port": str(BLOCK_MANAGER_PORT),
+    "spark.blockManager.port": str(BLOCK_MANAGER_PORT),
+    # Executors are asked for at once and not a second later.
+    "spark.kubernetes.allocation.batch.delay": "200ms",
+    # Work begins with the executors that are there; status tells how many of how many.
+    "spark.scheduler.maxRegisteredResourcesWaitingTime": "15s",
+    # Whoever is not of this application gets no word; GCM, since CTR is CVE-2025-55039.
+    "spark.authenticate": "true",
+    "spark.network.crypto.enabled": "true",
+    "spark.network.crypto.cipher": "AES/GCM/NoPadding",
+    # A driver that is killed takes its executors along: they are its pod's.
+    "spark.kubernetes.executor.deleteOnTermination": "true",
+}
+
+
+def conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[str, str]:
+    """The user's settings, then ours, which they may not set."""
+    executor = spec.executor
+    given = dict(spec.spark_conf or {})
+    driver = names.pod_name(job, "preprocess", attempt, 0)
+    resources = spec.driver.resources if spec.driver else None
+    ours = _CONF | {
+        "spark.executor.instances": str(executor.instances if executor else 2),
+        "spark.kubernetes.namespace": job.metadata.namespace,
+        "spark.kubernetes.driver.pod.name": driver,
+        # Spark takes no more than 47 characters.
+        "spark.kubernetes.executor.podNamePrefix": f"{job.metadata.name}-{attempt}",
+        "spark.kubernetes.executor.container.image": image,
+        "spark.kubernetes.container.image": image,
+    }
+    for key, value in names.executor_labels(job, attempt).items():
+        ours[f"spark.kubernetes.executor.label.{key}"] = value
+    return {
+        **_driver_heap(resources),
+        **given,
+        **_sizes(executor.resources if executor else None),
+    } | ours
+
+
+def template(job: TrainingJob, spec: Preprocess, claims: list[str]) -> dict[str, Any]:
+    """What Spark does not know by itself: security, volumes, where executors may run."""
+    fragments = spec.template or PodTemplate()
+    volumes, mounts = storage(fragments, claims)
+    container: dict[str, Any] = {
+        "name": "executor",
+        "env": [variable.to_dict() for variable in spec.env or ()],
+        "volumeMounts": mounts,
+        "securityContext": container_security(),
+    }
+    resources = spec.executor.resources if spec.executor else None
+    if resources is not None:
+        # CPU and memory are Spark's; a GPU or a disk is asked for here.
+        container["resources"] = {
+            side: {
+                name: amount for name, amount in amounts.items() if name not in ("cpu", "memory")
+            }
+            for side, amounts in resources.to_dict().items()
+        }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "spec": scheduling(fragments)
+        | {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": pod_security(),
+            "containers": [container],
+            "volumes": volumes,
+        },
+    }
+
+
+def _sizes(resources: Resources | None) -> dict[str, str]:
+    """An executor's CPU and memory, in Spark's terms: memory is heap and overhead."""
+    if resources is None:
+        return {}
+    sizes: dict[str, str] = {}
+    requests, limits = resources.requests or {}, resources.limits or {}
+    request = requests.get("cpu", limits.get("cpu"))
+    if request is not None:
+        sizes["spark.kubernetes.executor.request.cores"] = str(request)
+        sizes["spark.executor.cores"] = str(max(1, int(cores(request))))
+    if "cpu" in limits:
+        sizes["spark.kubernetes.executor.limit.cores"] = str(limits["cpu"])
+        sizes["spark.executor.cores"] = str(max(1, int(cores(limits["cpu"]))))
+    memory = limits.get("memory", requests.get("memory"))
+    if memory is not None:
+        heap, overhead = _divided(int(mebibytes(memory)))
+        sizes["spark.executor.memory"] = f"{heap}m"
+        sizes["spark.executor.memoryOverhead"] = f"{overhead}m"
+    return sizes
+
+
+def _driver_heap(resources: Resources | None) -> dict[str, str]:
+    """Most of the pod's memory: Python only gives orders."""
+    limits = (resources.limits if resources else None) or {}
+    if "memory" not in limits:
+        return {}
+    heap, _ = _divided(int(mebibytes(limits["memory"])))
+    return {"spark.driver.memory": f"{heap}m"}
+
+
+def _divided(total: int) -> tuple[int, int]:
+    """Heap and what is beside it, in MiB."""
+    overhead = max(_LEAST_OVERHEAD_MIB, int(total * _OVERHEAD))
+    heap = max(_LEAST_HEAP_MIB, total - overhead)
+    return heap, max(total - heap, _LEAST_OVERHEAD_MIB // 4)

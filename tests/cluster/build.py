@@ -1,4 +1,4 @@
-"""Build the tools of go.mod into .cache/cluster/bin, once: ``python -m tests.cluster.build``.
+"""Build the tools of a go.mod into .cache/cluster/bin, once: ``python -m tests.cluster.build``.
 
 Kubernetes publishes no binaries to a package registry, but its source is a Go module like any
 other, and go.sum pins every byte of it.
@@ -17,20 +17,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-MODULE = Path(__file__).parent
-ROOT = MODULE.parents[1]
+ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache/cluster"
 BIN = CACHE / "bin"
-STAMP = CACHE / ".built"
 
 GO_MINOR = (1, 26)
 VERSION = "k8s.io/component-base/version"
 LDFLAGS = f"-s -w -X {VERSION}.gitVersion=v1.36.3 -X {VERSION}.gitMajor=1 -X {VERSION}.gitMinor=36"
 FLAGS = ("-mod=readonly", "-trimpath", f"-ldflags={LDFLAGS}")
-# Our own commands in this module.
-OWN = ("kstatus",)
 # `go install` names a command after the last element of its path.
 RENAMED = {"server": "etcd"}
 
@@ -39,39 +36,50 @@ class BuildError(Exception):
     """The build failed; the message is one line."""
 
 
-def binaries() -> list[str]:
-    """What is built, by the names under which it is installed."""
-    text = (MODULE / "go.mod").read_text(encoding="utf-8")
-    block = re.search(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL)
-    assert block is not None, "go.mod has tools"
-    last = [re.sub(r"/v\d+$", "", path).rpartition("/")[2] for path in block[1].split()]
-    return sorted([*(RENAMED.get(name, name) for name in last), *OWN])
+@dataclass(frozen=True)
+class Module:
+    """A Go module whose tools are wanted, and the file that tells what has been built of it."""
+
+    folder: Path
+    stamp: Path
+    own: tuple[str, ...] = ()  # our own commands in it
+
+    def binaries(self) -> list[str]:
+        """What is built, by the names under which it is installed."""
+        text = (self.folder / "go.mod").read_text(encoding="utf-8")
+        block = re.search(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL)
+        assert block is not None, "go.mod has tools"
+        last = [re.sub(r"/v\d+$", "", path).rpartition("/")[2] for path in block[1].split()]
+        return sorted([*(RENAMED.get(name, name) for name in last), *self.own])
+
+    def key(self) -> str:
+        """Changes whenever another build may give other binaries."""
+        digest = hashlib.sha256(repr(FLAGS).encode())
+        sources = sorted(self.folder.glob("*/*.go"))
+        for path in (self.folder / "go.mod", self.folder / "go.sum", *sources):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def built(self) -> bool:
+        try:
+            current = self.stamp.read_text(encoding="utf-8") == self.key()
+        except FileNotFoundError:
+            return False
+        return current and all((BIN / name).exists() for name in self.binaries())
 
 
-def key() -> str:
-    """Changes whenever another build may give other binaries."""
-    digest = hashlib.sha256(repr(FLAGS).encode())
-    for path in (MODULE / "go.mod", MODULE / "go.sum", *sorted(MODULE.glob("*/*.go"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+CONTROL_PLANE = Module(Path(__file__).parent, CACHE / ".built", own=("kstatus",))
 
 
-def built() -> bool:
-    try:
-        current = STAMP.read_text(encoding="utf-8") == key()
-    except FileNotFoundError:
-        return False
-    return current and all((BIN / name).exists() for name in binaries())
-
-
-def build() -> None:
+def build(module: Module | None = None) -> None:
     """Build what is missing. Whoever comes second waits, and then finds it built."""
+    module = module or CONTROL_PLANE
     CACHE.mkdir(parents=True, exist_ok=True)
-    if not built():
+    if not module.built():
         with _lock():
-            if not built():
-                _build()
-    STAMP.touch()  # newer than its sources, for make
+            if not module.built():
+                _build(module)
+    module.stamp.touch()  # newer than its sources, for make
 
 
 @contextmanager
@@ -81,25 +89,28 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _build() -> None:
+def _build(module: Module) -> None:
     go, version = _go()
-    wanted = key()
-    print(f"building {', '.join(binaries())} with {version}: minutes the first time", flush=True)
+    wanted = module.key()
+    print(
+        f"building {', '.join(module.binaries())} with {version}: minutes the first time",
+        flush=True,
+    )
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=".new-") as folder:
         _run(
-            [go, "install", *FLAGS, "tool", *(f"./{name}" for name in OWN)],
-            cwd=MODULE,
+            [go, "install", *FLAGS, "tool", *(f"./{name}" for name in module.own)],
+            cwd=module.folder,
             env=_environment() | {"GOBIN": folder},
         )
         BIN.mkdir(exist_ok=True)
         for path in Path(folder).iterdir():
             # Renamed into place: a running binary cannot be written to.
             path.replace(BIN / RENAMED.get(path.name, path.name))
-    missing = [name for name in binaries() if not (BIN / name).exists()]
+    missing = [name for name in module.binaries() if not (BIN / name).exists()]
     if missing:
         raise BuildError(f"go install made no {', '.join(missing)}")
-    STAMP.write_text(wanted, encoding="utf-8")
+    module.stamp.write_text(wanted, encoding="utf-8")
     print(f"built in {time.monotonic() - begun:.0f} s: {BIN.relative_to(ROOT)}", flush=True)
 
 

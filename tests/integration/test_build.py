@@ -29,14 +29,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("go.mod", "go.sum"):
-        shutil.copy(build.MODULE / name, source)
+        shutil.copy(build.CONTROL_PLANE.folder / name, source)
     cache = tmp_path / "cache"
     for name, path in {
         "ROOT": tmp_path,
-        "MODULE": source,
+        "CONTROL_PLANE": build.Module(source, cache / ".built", build.CONTROL_PLANE.own),
         "CACHE": cache,
         "BIN": cache / "bin",
-        "STAMP": cache / ".built",
     }.items():
         monkeypatch.setattr(build, name, path)
     monkeypatch.setenv("PATH", f"{tmp_path}/go:/usr/bin:/bin")
@@ -44,7 +43,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install_go(folder: Path, version: str = "go1.26.0", then: str = "") -> Path:
-    names = ["server" if name == "etcd" else name for name in build.binaries()]
+    names = ["server" if name == "etcd" else name for name in build.CONTROL_PLANE.binaries()]
     path = folder / "go/go"
     path.parent.mkdir(parents=True)
     log = folder / "log"
@@ -71,7 +70,7 @@ def test_of_two_callers_one_builds_and_the_other_waits(elsewhere):
         for future in [pool.submit(build.build) for _ in range(2)]:
             future.result()
     assert log.read_text() == "built\n"
-    assert sorted(path.name for path in build.BIN.iterdir()) == build.binaries()
+    assert sorted(path.name for path in build.BIN.iterdir()) == build.CONTROL_PLANE.binaries()
 
 
 @pytest.mark.parametrize("change", ["go.mod", "go.sum", "a flag", "a binary is missing", "nothing"])
@@ -79,7 +78,7 @@ def test_it_is_built_anew_when_the_result_could_be_another(change, elsewhere, mo
     log = install_go(elsewhere)
     build.build()
     if change.startswith("go."):
-        with (build.MODULE / change).open("a") as file:
+        with (build.CONTROL_PLANE.folder / change).open("a") as file:
             file.write("\n")
     elif change == "a flag":
         monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-v"))
@@ -101,7 +100,7 @@ def test_a_failure_is_one_line_without_addresses(elsewhere, capsys):
     assert error.count("\n") == 1
     for secret in ("mirror", "secret", "192.0.2.7"):
         assert secret not in error
-    assert not build.built()
+    assert not build.CONTROL_PLANE.built()
 
 
 def test_a_go_that_is_too_old_is_replaced_by_pypis(elsewhere, monkeypatch):
@@ -110,7 +109,7 @@ def test_a_go_that_is_too_old_is_replaced_by_pypis(elsewhere, monkeypatch):
     build.build()
     assert installed == ["go.txt"]
     assert log.read_text() == ""
-    assert build.built()
+    assert build.CONTROL_PLANE.built()
 
 
 def install_pypi(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

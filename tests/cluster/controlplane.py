@@ -40,7 +40,7 @@ class ControlPlane:
 
     ``users``: name -> groups, beside ``admin``. ``fast``: no rate limit that anybody could feel in
     the controllers. ``crd``: install the CRD before the controllers start, because the garbage
-    collector looks for new kinds only every 30 seconds.
+    collector looks for new kinds only every 30 seconds. ``flags``: of kube-apiserver, after ours.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class ControlPlane:
         fast: bool = False,
         crd: bool = False,
         controllers: Sequence[str] = config.CONTROLLERS,
+        flags: Sequence[str] = (),
     ) -> None:
         self._users = {"developer": ()} if users is None else users
         self._audit = audit
         self._fast = fast
         self._crd = crd
         self._controllers = controllers
+        self._flags = flags
         self._components: list[Component] = []
         self.folder = Path()
         self.server = ""
@@ -125,7 +127,10 @@ class ControlPlane:
         self, tokens: dict[str, str], port: int, etcd_port: int, peer_port: int
     ) -> None:
         self._component("etcd", config.etcd(self.folder, etcd_port, peer_port))
-        self._apiserver_command = config.apiserver(self.folder, port, etcd_port, self._audit)
+        self._apiserver_command = [
+            *config.apiserver(self.folder, port, etcd_port, self._audit),
+            *self._flags,
+        ]
         self._apiserver = self._component("kube-apiserver", self._apiserver_command)
         self.server = f"https://127.0.0.1:{port}"
         self.ca_file = self.folder / "certs/apiserver.crt"

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,7 +21,12 @@ func main() {
 
 func run() error {
 	object := &unstructured.Unstructured{}
-	if err := json.NewDecoder(os.Stdin).Decode(&object.Object); err != nil {
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	// Not encoding/json, which makes every number a float64.
+	if err := object.UnmarshalJSON(text); err != nil {
 		return err
 	}
 	result, err := status.Compute(object)

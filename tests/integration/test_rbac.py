@@ -1,0 +1,136 @@
+"""The chart's rights are exactly what the operator uses: by the API server's own audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import behaviour
+from tests.cluster.behaviour import Behaviour
+from tests.cluster.build import ROOT
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.fakekubelet import FakeKubelet
+
+from .harness import Namespace, gang, manifest, operator, wait_for
+
+CHART = ROOT / "charts/trainingjob-operator"
+RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
+RELEASE = "trainingjob-operator"
+Right = tuple[str, str, str]  # group, resource, verb
+
+
+@pytest.fixture(scope="module")
+def audited() -> Iterator[ControlPlane]:
+    with ControlPlane(crd=True, audit=True) as control_plane:
+        yield control_plane
+
+
+@pytest.mark.parametrize("scope", ["the whole cluster", "one namespace"])
+def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: str) -> None:
+    home, space = audited.namespace(), Namespace(audited, audited.namespace())
+    values = f"namespaces={{{space.name}}}" if scope == "one namespace" else "namespaces=null"
+    rendered = audited.helm("template", RELEASE, CHART, "--namespace", home, "--set", values)
+    objects = [
+        obj
+        for obj in yaml.safe_load_all(rendered.stdout)
+        if obj and obj["kind"] in RBAC and "spark" not in obj["metadata"]["name"]
+    ]
+    for obj in objects:
+        if not obj["kind"].startswith("Cluster"):
+            obj["metadata"].setdefault("namespace", home)
+    audited.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+    audited.service_account_kubeconfig(home, RELEASE)
+    user = f"system:serviceaccount:{home}:{RELEASE}"
+
+    act(audited, space, user, () if scope == "the whole cluster" else (space.name,))
+
+    used, refused = calls_of(audited, user)
+    assert refused == []
+    assert used == granted(objects)
+    audited.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+def act(
+    control_plane: ControlPlane, space: Namespace, user: str, namespaces: tuple[str, ...]
+) -> None:
+    """Everything that an operator may come to do."""
+    fates = {
+        "digits-train-1-0": behaviour.run(),
+        "digits-train-1-1": behaviour.fail(3),
+    }
+
+    def script(pod: dict[str, Any]) -> Behaviour:
+        return fates.get(pod["metadata"]["name"], behaviour.succeed())
+
+    # Somebody else's, in the way.
+    space.create(
+        "pods",
+        {
+            "metadata": {"name": "gang-train-1-0"},
+            "spec": {"containers": [{"name": "c", "image": "theirs"}]},
+        },
+    )
+    service = {"clusterIP": "None", "selector": {"app": "theirs"}}
+    space.create("services", {"metadata": {"name": "gang-train"}, "spec": service})
+    with (
+        FakeKubelet(control_plane, [space.name], 0.1, script),
+        operator(control_plane, *namespaces, user=user),
+    ):
+        space.run(manifest())
+        space.run(gang(2))
+        status = space.wait("digits", phase="Succeeded")
+        assert status["lastFailure"]["reason"] == "ScriptFailed"
+        space.wait("gang", reason="NameConflict")
+        space.delete("pods", "gang-train-1-0")
+        space.delete("services", "gang-train")
+        space.wait("gang", phase="Succeeded", seconds=90)
+        wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
+
+
+def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[str]]:
+    """The rights that were used, and the calls that were refused for want of one."""
+    used: set[Right] = set()
+    refused: list[str] = []
+    for event in control_plane.audit_events():
+        if event["user"]["username"] != user or "objectRef" not in event:
+            continue
+        target = event["objectRef"]
+        resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+        right = (target.get("apiGroup", ""), resource, event["verb"])
+        if event["annotations"]["authorization.k8s.io/decision"] == "allow":
+            used.add(right)
+        else:
+            refused.append(f"{event['verb']} {event['requestURI']}")
+    return used, refused
+
+
+def granted(objects: list[dict[str, Any]]) -> set[Right]:
+    """The rights of the Roles that are the operator's own."""
+    rules = [
+        rule
+        for obj in objects
+        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] == RELEASE
+        for rule in obj["rules"]
+    ]
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
+    rendered = audited.helm("template", RELEASE, CHART).stdout
+    objects = [obj for obj in yaml.safe_load_all(rendered) if obj]
+    rights = granted(objects)
+
+    assert rights
+    for group, resource, verb in rights:
+        assert "*" not in (group, resource, verb)
+        assert group in ("", "trainingjob.dev")
+        assert resource in ("trainingjobs", "trainingjobs/status", "pods", "services", "events")

@@ -8,7 +8,7 @@ COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit local generate verify bench cluster lock clean
+.PHONY: help demo examples test lint types contracts unit local generate verify bench cluster images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -72,11 +72,25 @@ bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 cluster: $(CLUSTER)  ## a real control plane to try things on, until Ctrl-C (ARGS=--fake-kubelet)
 	$(BIN)/python -m tests.cluster $(ARGS)
 
+BUILDER ?= docker
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/trainingjob/__init__.py)
+images:          ## build the container images (BUILDER=podman or buildah, BUILD_ARGS="--build-arg BASE=...")
+	for image in operator spark torch; do \
+	  BUILDAH_LAYERS=true $(BUILDER) build --file images/$$image/Dockerfile \
+	    --tag trainingjob-$$image:$(VERSION) --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) \
+	    --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BUILD_ARGS) . || exit; \
+	done
+
 lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.toml
 	$(BIN)/$(COMPILE) requirements/setup.in -o requirements/setup.txt
 	$(BIN)/$(COMPILE) requirements/go.in -o requirements/go.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra dev --extra operator -o requirements/dev.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
+	$(BIN)/$(COMPILE) requirements/images.in -c requirements/setup.txt -c requirements/dev.txt -o requirements/images.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra spark -c requirements/dev.txt -o requirements/spark.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra torch -c requirements/dev.txt -o requirements/torch.txt
 
 clean:           ## remove what the targets above made
 	rm -rf $(VENV) .cache .trainingjob .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

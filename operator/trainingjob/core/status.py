@@ -72,7 +72,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
     prior = obs.job.status
     if is_over(prior):
         return Judgement(prior)
-    started = prior.start_time or now
+    # The first pods are made before the first status is written.
+    started = prior.start_time or min([now, *(pod.created for pod in obs.pods if pod.created)])
     before = {stage.name: stage for stage in prior.stages}
     stages: list[StageStatus] = []
     evaluation, failure = prior.evaluation, prior.last_failure

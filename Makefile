@@ -8,7 +8,7 @@ COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit local generate verify bench cluster images lock clean
+.PHONY: help demo examples test lint types contracts unit integration chart local generate verify bench cluster images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -38,7 +38,7 @@ demo: $(VENV)/.local  ## run examples/digits end to end on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/trainingjob run examples/digits/job.yaml
 
-test: lint types contracts verify unit local  ## everything that proves the project
+test: lint types contracts verify unit integration chart local  ## everything that proves the project
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes
@@ -57,6 +57,12 @@ unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 local: $(VENV)/.dev  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/local
+
+integration: $(CLUSTER)  ## the operator on a real etcd and API server
+	$(BIN)/python -m pytest tests/integration
+
+chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
+	$(BIN)/python -m pytest tests/chart
 
 # --- generated files --------------------------------------------------------------
 generate: $(VENV)/.dev  ## write the CRD and the reference page from the models

@@ -1,0 +1,1 @@
+"""A real node below the control plane: kubelet, containerd, kube-proxy, DNS, registry. As root."""

@@ -34,6 +34,8 @@ class Model(BaseModel):
         allow_inf_nan=False,
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
+    # Fields (Python names) that the API server lets nobody change, add or remove later on.
+    immutable: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
@@ -41,6 +42,9 @@ _KEPT = (
     "minimum",
     "maximum",
 )
+
+# What the server says of a field that is not what it was.
+IMMUTABLE = "cannot change after creation: create another job, or delete this one first"
 
 # CEL does not see fields without a type, as FillNa.value has none: here its rule is a schema.
 AS_SCHEMA: dict[type[Model], Schema] = {
@@ -169,7 +173,23 @@ def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Sche
             name: _structural(child, definitions, child_type(kind, name))
             for name, child in node["properties"].items()
         }
+        _fix(result, [to_camel(field) for field in plain_type(kind).immutable])
     return result
+
+
+def _fix(node: Schema, fields: list[str]) -> None:
+    """Transition rules for fields of an object: they stay as they are, there or not."""
+    for name in fields:
+        field = node["properties"][name]
+        field[RULES] = [*field.get(RULES, ()), _fixed("self == oldSelf")]
+        # A rule of the field itself is asked only while there is an old and a new value.
+        if name not in node.get("required", ()):
+            rule = _fixed(f"has(self.{name}) == has(oldSelf.{name})")
+            node[RULES] = [*node.get(RULES, ()), rule | {"fieldPath": f".{name}"}]
+
+
+def _fixed(rule: str) -> Schema:
+    return {"rule": rule, "message": IMMUTABLE, "reason": "FieldValueForbidden"}
 
 
 def _flat(node: Schema, definitions: dict[str, Schema]) -> Schema:

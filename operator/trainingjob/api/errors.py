@@ -2,17 +2,18 @@
 
 ``check_manifest`` takes whatever YAML can hold and never raises. It refuses what a server with
 the generated CRD refuses (unknown fields included: `kubectl apply` asks for that), and like the
-server it drops explicit nulls and ignores status.
+server it drops explicit nulls, takes 2.0 for an integer and ignores status.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,20 +21,23 @@ from pydantic_core import ErrorDetails
 from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .v1alpha1 import TrainingJob
-from .v1alpha1.common import (
+from .v1alpha1.job import JOB_NAME
+from .v1alpha1.patterns import (
     CONFIG_MAP_KEY,
     DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
     IMAGE,
+    LABEL_KEY,
+    LABEL_VALUE,
     MOUNT_PATH,
     NO_NUL,
     QUANTITY,
+    SUB_PATH,
     URI,
 )
-from .v1alpha1.job import JOB_NAME
 from .v1alpha1.preprocess import CHARACTER
-from .walk import child_type, fields_of, plain_type
+from .walk import child_type, fields_of, members, plain_type
 
 MAX_DEPTH = 64
 MAX_SIZE = 1_500_000  # what etcd takes in one object, in bytes
@@ -58,7 +62,7 @@ def check_manifest(obj: object) -> tuple[TrainingJob | None, list[Problem]]:
         return None, found
     if isinstance(obj, dict):  # status is the operator's: the server ignores what users write
         obj = {key: value for key, value in obj.items() if key != "status"}
-    obj = _without_nulls(obj, TrainingJob)
+    obj = _as_stored(obj, TrainingJob)
     try:
         job = TrainingJob.model_validate(obj, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -114,9 +118,14 @@ PATTERNS = {
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
     "and ending with a letter or digit",
     QUANTITY: 'a quantity such as 2, "500m" or "4Gi"',
-    IMAGE: "an image name without spaces",
+    LABEL_KEY: "the name of a label: at most 63 letters, digits, '-', '_' and '.', "
+    "maybe after a domain and '/'",
+    LABEL_VALUE: "the value of a label: letters, digits, '-', '_' and '.', "
+    "with a letter or digit at both ends",
+    IMAGE: "an image name in ASCII without spaces",
     URI: "pvc://CLAIM/path or file:///path, without spaces",
-    MOUNT_PATH: "an absolute path without spaces and ':'",
+    MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
+    SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
     CHARACTER: "a character that does not end a line",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
@@ -135,9 +144,11 @@ _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
     ),
     "finite_number": lambda ctx, got: "must be a finite number",
     "string_too_short": lambda ctx, got: _at_least(ctx["min_length"], "character"),
-    "string_too_long": lambda ctx, got: f"must have at most {ctx['max_length']} characters",
+    "string_too_long": lambda ctx, got: (
+        f"must have at most {_count(ctx['max_length'], 'character')}"
+    ),
     "too_short": lambda ctx, got: _at_least(ctx["min_length"], "item"),
-    "too_long": lambda ctx, got: f"must have at most {ctx['max_length']} items",
+    "too_long": lambda ctx, got: f"must have at most {_count(ctx['max_length'], 'item')}",
     "string_pattern_mismatch": lambda ctx, got: (
         f"must be {PATTERNS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
     ),
@@ -147,7 +158,11 @@ _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
 
 
 def _at_least(count: int, what: str) -> str:
-    return "must not be empty" if count == 1 else f"must have at least {count} {what}s"
+    return "must not be empty" if count == 1 else f"must have at least {_count(count, what)}"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) -> str:
@@ -227,17 +242,21 @@ def _did_you_mean(given: object, known: list[str]) -> str:
 # --- what the server does around the schema ----------------------------------------------------
 
 
-def _without_nulls(value: Any, kind: Any) -> Any:
-    """Nulls of known fields dropped, as the server does before it applies defaults."""
-    fields = fields_of(kind)
+def _as_stored(value: Any, kind: Any) -> Any:
+    """As the server has it before it applies defaults: without the nulls of known fields and of
+    maps, and with 2 where 2.0 stands for an integer."""
+    kind = plain_type(kind)
     if isinstance(value, dict):
+        fields, is_map = fields_of(kind), get_origin(kind) is dict
         return {
-            key: _without_nulls(item, child_type(kind, key))
+            key: _as_stored(item, child_type(kind, key))
             for key, item in value.items()
-            if not (item is None and key in fields)
+            if not (item is None and (is_map or key in fields))
         }
     if isinstance(value, list):
-        return [_without_nulls(item, child_type(kind, 0)) for item in value]
+        return [_as_stored(item, child_type(kind, 0)) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _INT64:
+        return int(value) if int in {plain_type(member) for member in members(kind)} else value
     return value
 
 
@@ -263,11 +282,10 @@ def _not_json(obj: object) -> Iterator[Problem]:
         elif isinstance(value, str):
             if words := _not_text(value):
                 yield Problem(field_path(path), words)
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield Problem(field_path(path), "must be a finite number")
-        elif isinstance(value, int) and abs(value) > _INT64:
-            yield Problem(field_path(path), "must be a number that fits in 64 bits")
-        elif value is not None and not isinstance(value, bool | int | float):
+        elif isinstance(value, int | float):
+            if not abs(value) <= sys.float_info.max:
+                yield Problem(field_path(path), "must be a finite number")
+        elif value is not None:
             yield Problem(field_path(path), f"must be a JSON value, not {_kind(value)}")
 
 

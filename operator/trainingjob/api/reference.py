@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
-from .crd import INT_OR_STRING, PRESERVE, Schema, openapi_schema
+from .crd import IMMUTABLE, INT_OR_STRING, PRESERVE, Schema, openapi_schema
 from .errors import PATTERNS
 from .v1alpha1 import API_VERSION, KIND, REASONS, FailureClass, Spec, Status
 from .v1alpha1.preprocess import RESERVED_SPARK_CONF
@@ -88,6 +89,8 @@ def _section(model: type[BaseModel], node: Schema) -> str:
     rules = getattr(model, "rules", ())
     if rules:
         lines += ["", "Rules:", "", *(f"- {rule.message}." for rule in rules)]
+    if fixed := [f"`{to_camel(field)}`" for field in getattr(model, "immutable", ())]:
+        lines += ["", f"{', '.join(fixed[:-1])} and {fixed[-1]} {IMMUTABLE}."]
     return "\n".join(lines)
 
 

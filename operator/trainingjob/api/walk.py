@@ -14,12 +14,16 @@ def plain_type(kind: Any) -> Any:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
             continue
-        if get_origin(kind) in (Union, types.UnionType):
-            members = [arg for arg in get_args(kind) if arg is not type(None)]
-            if len(members) == 1:
-                kind = members[0]
-                continue
+        some = [arg for arg in members(kind) if arg is not type(None)]
+        if len(some) == 1 and some[0] is not kind:
+            kind = some[0]
+            continue
         return kind
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; of anything else, itself."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def is_model(kind: Any) -> bool:

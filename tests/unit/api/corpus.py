@@ -51,13 +51,14 @@ def good(name: str) -> Any:
 
 
 def defaulted(value: Any, schema: dict[str, Any]) -> Any:
-    """As the server: nulls of known fields dropped, then defaults applied, outside in."""
+    """As the server stores it: nulls of known fields and of maps dropped, 2 for 2.0 where it is an
+    integer, then defaults applied, outside in."""
     if isinstance(value, dict):
-        fields = schema.get("properties", {})
-        given = {k: v for k, v in value.items() if not (v is None and k in fields)}
+        fields, entry = schema.get("properties", {}), schema.get("additionalProperties")
+        given = {k: v for k, v in value.items() if not (v is None and (k in fields or entry))}
         given = {k: f["default"] for k, f in fields.items() if "default" in f} | given
-        entry = schema.get("additionalProperties", {})
-        return {k: defaulted(v, fields.get(k, entry)) for k, v in given.items()}
+        return {k: defaulted(v, fields.get(k, entry or {})) for k, v in given.items()}
     if isinstance(value, list):
         return [defaulted(item, schema.get("items", {})) for item in value]
-    return value
+    integer = schema.get("type") == "integer" or "x-kubernetes-int-or-string" in schema
+    return int(value) if integer and isinstance(value, float) and value.is_integer() else value

@@ -62,6 +62,15 @@ def test_the_reference_has_every_reason_with_its_remedy(reason: str) -> None:
     assert REASONS[reason].remedy in row
 
 
+def test_the_reference_says_what_cannot_change() -> None:
+    section = PAGE.split("### Spec\n")[1].split("###")[0]
+
+    assert (
+        "`task`, `storage`, `preprocess`, `train` and `evaluate` cannot change after creation: "
+        "create another job, or delete this one first." in section
+    )
+
+
 def test_every_class_of_failure_says_whether_it_is_retried() -> None:
     assert list(RETRIED) == list(get_args(FailureClass))
 

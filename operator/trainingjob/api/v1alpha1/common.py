@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import math
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
+from .patterns import (
+    CONFIG_MAP_KEY,
+    DNS_LABEL,
+    ENV_NAME,
+    IMAGE,
+    LABEL_KEY,
+    MOUNT_PATH,
+    NO_NUL,
+    QUANTITY,
+    RESOURCE,
+    SUB_PATH,
+    URI,
+    Name,
+    keys_match,
+)
+from .scheduling import Affinity, Labels, Toleration
 
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-# Kubernetes' resource.Quantity without the exponent forms, which people do not write.
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
-# Not `\s`: for the API server (RE2) that is ASCII only, for pydantic Unicode.
-IMAGE = r"^[^\x00-\x20\x7f]+$"
-URI = r"^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*)$"
-NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
-MOUNT_PATH = r"^/[^\x00-\x20\x7f:]*$"
-ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
-CONFIG_MAP_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # it is a file name: never `..`
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
 Column = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Columns = Annotated[list[Column], Field(min_length=1, max_length=4096)]
 Image = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=IMAGE)]
@@ -51,8 +56,89 @@ class Location(Model):
     )
 
 
+_UNITS = {
+    "": 1,
+    "m": Fraction(1, 1000),
+    **{unit: 1000**power for power, unit in enumerate("kMGTP", 1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", 1)},
+}
+_LARGEST = 2**63 - 1
+
+
+def amount(quantity: str | int) -> Fraction:
+    """A quantity as Kubernetes reads it: in whole billionths, upwards, and not beyond 64 bits."""
+    if isinstance(quantity, int):
+        return Fraction(quantity)
+    number = quantity.rstrip("mkiKMGTP")
+    exact = Fraction(number) * _UNITS[quantity[len(number) :]]
+    return min(Fraction(math.ceil(exact * 10**9), 10**9), Fraction(_LARGEST))
+
+
+# Of these a node may promise more than it has. Devices and huge pages are counted in whole pieces.
+_ELASTIC = ("cpu", "memory", "ephemeral-storage")
+
+
+def _limited(resources: Resources) -> bool:
+    limits = resources.limits or {}
+    return all(
+        amount(requested) <= amount(limits[name])
+        for name, requested in (resources.requests or {}).items()
+        if name in limits
+    )
+
+
+def _pieces_equal(resources: Resources) -> bool:
+    limits = resources.limits or {}
+    return all(
+        name in _ELASTIC or (name in limits and amount(requested) == amount(limits[name]))
+        for name, requested in (resources.requests or {}).items()
+    )
+
+
+def _pieces_whole(resources: Resources) -> bool:
+    return all(
+        name in _ELASTIC or isinstance(limit, int) or not {".", "m"} & {*limit}
+        for name, limit in (resources.limits or {}).items()
+    )
+
+
+_CEL_ELASTIC = "k in [{}]".format(", ".join(f"'{name}'" for name in _ELASTIC))
+_CEL_COMPARED = "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k])))"
+
+
 class Resources(Model):
     """What a container asks for, as in a pod."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *(
+            keys_match(
+                field,
+                RESOURCE,
+                f"{field} must have resources as keys: cpu, memory, ephemeral-storage, "
+                "hugepages-SIZE or, of devices, DOMAIN/NAME",
+            )
+            for field in ("requests", "limits")
+        ),
+        Rule(
+            cel="!has(self.requests) || !has(self.limits) || "
+            f"self.requests.all(k, !(k in self.limits) || {_CEL_COMPARED} <= 0)",
+            message="requests must not be above limits",
+            holds=_limited,
+        ),
+        Rule(
+            cel=f"!has(self.requests) || self.requests.all(k, {_CEL_ELASTIC} || "
+            f"(has(self.limits) && k in self.limits && {_CEL_COMPARED} == 0))",
+            message="requests of devices and huge pages must be equal to limits; "
+            "limits alone will do",
+            holds=_pieces_equal,
+        ),
+        Rule(
+            cel=f"!has(self.limits) || self.limits.all(k, {_CEL_ELASTIC} || "
+            "!string(self.limits[k]).matches('[.m]'))",
+            message="limits of devices and huge pages must be whole numbers",
+            holds=_pieces_whole,
+        ),
+    )
 
     requests: Quantities | None = Field(None, description="Guaranteed amounts, by resource name.")
     limits: Quantities | None = Field(
@@ -121,26 +207,6 @@ class Script(Model):
     config_map: ConfigMapKey | None = Field(None, description="Where the source lies.")
 
 
-class Toleration(Model):
-    """As in a pod."""
-
-    key: Annotated[str, StringConstraints(max_length=316)] | None = Field(
-        None, description="Taint key."
-    )
-    operator: Literal["Exists", "Equal"] | None = Field(
-        None, description="How the key is compared; `Equal` when unset."
-    )
-    value: Annotated[str, StringConstraints(max_length=63)] | None = Field(
-        None, description="Taint value."
-    )
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="Taint effect; every effect when unset."
-    )
-    toleration_seconds: Annotated[int, Field(ge=0, le=31536000)] | None = Field(
-        None, description="How long a NoExecute taint is tolerated, in seconds."
-    )
-
-
 class ClaimVolume(Model):
     """A PersistentVolumeClaim."""
 
@@ -181,8 +247,39 @@ class Volume(Model):
     empty_dir: EmptyDirVolume | None = Field(None, description="An empty folder.")
 
 
+# What the operator mounts itself, or what is the system's.
+_RESERVED_FOLDERS = ("/dev", "/proc", "/sys", "/mnt/claims", "/etc/trainingjob")
+
+
+def _steps_aside(mount: VolumeMount) -> bool:
+    path = mount.mount_path.rstrip("/")
+    return path != "/tmp" and not any(  # noqa: S108
+        f"{path}/".startswith(f"{folder}/") for folder in _RESERVED_FOLDERS
+    )
+
+
 class VolumeMount(Model):
     """Where a volume appears in the container."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!self.mountPath.split('/').exists(part, part == '.' || part == '..')",
+            message="mountPath must not contain '.' or '..'",
+            holds=lambda self: not {".", ".."} & {*self.mount_path.split("/")},
+        ),
+        Rule(
+            cel="!(self.mountPath in ['/tmp', '/tmp/']) && !["
+            + ", ".join(f"'{folder}/'" for folder in _RESERVED_FOLDERS)
+            + "].exists(folder, (self.mountPath + '/').startsWith(folder))",
+            message="mountPath must not be /tmp, nor in " + ", ".join(_RESERVED_FOLDERS),
+            holds=_steps_aside,
+        ),
+        Rule(
+            cel="!has(self.subPath) || !self.subPath.split('/').exists(part, part == '..')",
+            message="subPath must not contain '..'",
+            holds=lambda self: ".." not in (self.sub_path or "").split("/"),
+        ),
+    )
 
     name: Annotated[str, StringConstraints(max_length=63, pattern=DNS_LABEL)] = Field(
         description="A name from volumes."
@@ -190,7 +287,7 @@ class VolumeMount(Model):
     mount_path: Annotated[str, StringConstraints(max_length=1024, pattern=MOUNT_PATH)] = Field(
         description="Absolute path in the container."
     )
-    sub_path: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+    sub_path: Annotated[str, StringConstraints(max_length=1024, pattern=SUB_PATH)] | None = Field(
         None, description="A path inside the volume."
     )
     read_only: bool = Field(False, description="Mount without the right to write.")
@@ -215,18 +312,14 @@ class PodTemplate(Model):
                 <= {volume.name for volume in self.volumes or ()}
             ),
         ),
+        keys_match("node_selector", LABEL_KEY, "nodeSelector must have names of labels as keys"),
     )
 
-    node_selector: (
-        Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)]
-        | None
-    ) = Field(None, description="Labels that the node must have.")
+    node_selector: Labels | None = Field(None, description="Labels that the node must have.")
     tolerations: Annotated[list[Toleration], Field(max_length=64)] | None = Field(
         None, description="Taints that the pod tolerates."
     )
-    affinity: Annotated[dict[str, Any], Field(max_length=3)] | None = Field(
-        None, description="Affinity, as in a pod (checked by the API server)."
-    )
+    affinity: Affinity | None = Field(None, description="Nodes that it wants or shuns.")
     priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")
     runtime_class_name: Name | None = Field(None, description="RuntimeClass of the pods.")
     image_pull_secrets: Annotated[list[PullSecret], Field(max_length=16)] | None = Field(

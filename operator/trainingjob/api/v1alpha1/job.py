@@ -8,8 +8,9 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule
-from .common import DNS_LABEL, Column, Columns, Location
+from .common import Column, Columns, Location
 from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
+from .patterns import DNS_LABEL
 from .policy import Policy
 from .preprocess import Preprocess
 from .status import Status
@@ -117,6 +118,9 @@ class Spec(Model):
             ),
         ),
     )
+
+    # Stages that are done are not done again: the result would not be that of the spec.
+    immutable: ClassVar[tuple[str, ...]] = ("task", "storage", "preprocess", "train", "evaluate")
 
     task: Task = Field(description="What is to be predicted.")
     storage: Storage = Field(description="Where stages hand over to each other.")

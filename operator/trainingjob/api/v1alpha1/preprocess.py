@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
 from .common import (
@@ -20,7 +20,17 @@ from .common import (
 )
 
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
-Scalar = bool | int | float | Annotated[str, StringConstraints(max_length=4096)]
+
+
+def _in_64_bits(value: object) -> object:
+    """As JSON has it, for which 1e20 and 100000000000000000000 are one number."""
+    return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+Scalar = Annotated[
+    bool | int | float | Annotated[str, StringConstraints(max_length=4096)],
+    AfterValidator(_in_64_bits),
+]
 ColumnType = Literal["boolean", "bigint", "double", "string", "date", "timestamp"]
 Fraction = Annotated[float, Field(ge=0, le=0.9)]
 CHARACTER = r"^[^\x00\r\n]$"

@@ -1,0 +1,52 @@
+"""What text looks like: patterns that mean the same to Rust (pydantic), Go (the API server) and
+Python, hence no `\\w`, `\\d` or `\\s`.
+
+As strict as Kubernetes is with pods: what a pod would be refused for, hours after its job began, is
+refused in the job. `errors.PATTERNS` has them in words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import StringConstraints
+from pydantic.alias_generators import to_camel
+
+from ..base import Rule
+
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = rf"^{_SUBDOMAIN}$"
+LABEL_KEY = rf"^({_SUBDOMAIN}/)?{_LABEL}$"
+LABEL_VALUE = rf"^({_LABEL})?$"
+RESOURCE = rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMG]i|{_SUBDOMAIN}/{_LABEL})$"
+# Kubernetes' resource.Quantity without the exponent forms, which people do not write.
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+IMAGE = r"^[!-~]+$"
+# Not `\s`: spaces of other alphabets may well be in the name of a file.
+URI = rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*)$"
+NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
+MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
+SUB_PATH = r"^([^\x00/][^\x00]*)?$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+CONFIG_MAP_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # it is a file name: never `..`
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)]
+_LONGEST_KEY = 317  # 253 of the prefix, a slash, 63 of the name
+LabelKey = Annotated[str, StringConstraints(max_length=_LONGEST_KEY, pattern=LABEL_KEY)]
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE)]
+
+
+def keys_match(field: str, pattern: str, message: str) -> Rule:
+    """A rule: the keys of an optional map match a pattern. Structural schemas cannot say it."""
+    name, known = f"self.{to_camel(field)}", re.compile(pattern)
+    return Rule(
+        cel=f"!has({name}) || {name}.all(k, k.size() <= {_LONGEST_KEY} && k.matches(r'{pattern}'))",
+        message=message,
+        holds=lambda self: all(
+            len(key) <= _LONGEST_KEY and known.fullmatch(key) for key in getattr(self, field) or ()
+        ),
+    )

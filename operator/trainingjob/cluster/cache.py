@@ -16,6 +16,8 @@ from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, KIND
 from ..core import PodView
+from ..core.names import LABEL_JOB
+from ..core.pods import is_executor
 from .resources import JOBS, PODS, Resource
 
 Key = tuple[str, str]  # namespace, name
@@ -77,6 +79,10 @@ class Cache:
         """Pods of the job with this uid."""
         children = (self._children[r][key] for r, key in self._by_owner.get(uid, ()) if r == PODS)
         return tuple(child.view for child in children if child.view is not None)
+
+    def executors(self, uid: str) -> tuple[PodView, ...]:
+        """Spark's executors: pods that a pod of the job owns."""
+        return tuple(view for pod in self.pods(uid) for view in self.pods(pod.uid))
 
     def services(self, uid: str) -> frozenset[str]:
         """Names of the Services of the job with this uid."""
@@ -185,7 +191,13 @@ def _stored_child(resource: Resource, obj: Mapping[str, Any], version: int) -> S
     """None for what is not a job's: other people's objects may carry our labels."""
     meta = obj["metadata"]
     owner = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
-    if owner is None or owner["kind"] != KIND:
+    if owner is None:
+        return None
+    if resource == PODS and is_executor(obj) and owner["kind"] == "Pod":
+        name = meta["labels"].get(LABEL_JOB, "")
+    elif owner["kind"] == KIND:
+        name = owner["name"]
+    else:
         return None
     view = None
     if resource == PODS:
@@ -196,7 +208,7 @@ def _stored_child(resource: Resource, obj: Mapping[str, Any], version: int) -> S
     return StoredChild(
         uid=meta["uid"],
         version=version,
-        job=(meta["namespace"], owner["name"]),
+        job=(meta["namespace"], name),
         owner=owner["uid"],
         view=view,
     )

@@ -107,6 +107,7 @@ class Reconciler:
         return stored, Observation(
             job=job,
             pods=self._cache.pods(stored.uid),
+            executors=self._cache.executors(stored.uid),
             services=self._cache.services(stored.uid),
             obstacles=tuple(memory.obstacles.values()),
             settings=self._settings,

@@ -13,6 +13,7 @@ LABEL_STAGE = f"{GROUP}/stage"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
+ROLE_EXECUTOR = "executor"
 
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
@@ -41,7 +42,7 @@ def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict
 
 def executor_labels(job: TrainingJob, attempt: int) -> dict[str, str]:
     """Labels of a Spark executor, which has no index: Spark makes as many as it wants."""
-    told = labels(job, "preprocess", attempt, 0) | {LABEL_ROLE: "executor"}
+    told = labels(job, "preprocess", attempt, 0) | {LABEL_ROLE: ROLE_EXECUTOR}
     return {key: value for key, value in told.items() if key != LABEL_INDEX}
 
 

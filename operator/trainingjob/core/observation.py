@@ -35,10 +35,12 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Observation:
-    """One moment. ``pods`` and ``services`` are those that carry the job's ownerRef UID."""
+    """One moment. ``pods`` and ``services`` are those that carry the job's ownerRef UID,
+    ``executors`` those that a pod of the job owns."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()
+    executors: tuple[PodView, ...] = ()
     services: frozenset[str] = frozenset()
     obstacles: tuple[Obstacle, ...] = ()
     progress: Progress | None = None

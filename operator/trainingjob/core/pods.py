@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ..api.v1alpha1.status import parse_time
-from .names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_STAGE
+from .names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 
 @dataclass(frozen=True)
 class PodView:
-    """Facts of one pod. Times are aware; ``message`` is the termination message."""
+    """Facts of one pod. Times are aware; ``message`` is the termination message; ``index`` is -1
+    for a Spark executor."""
 
     name: str
     uid: str
@@ -67,7 +68,7 @@ class PodView:
             uid=meta.get("uid", ""),
             stage=meta["labels"][LABEL_STAGE],
             attempt=int(meta["labels"][LABEL_ATTEMPT]),
-            index=int(meta["labels"][LABEL_INDEX]),
+            index=-1 if is_executor(pod) else int(meta["labels"][LABEL_INDEX]),
             phase=status.get("phase", "Pending"),
             created=_time(meta.get("creationTimestamp")),
             started=_time(running.get("startedAt") or terminated.get("startedAt")),
@@ -91,6 +92,11 @@ class PodView:
             pod_reason=status.get("reason", ""),
             log_tail=log_tail,
         )
+
+
+def is_executor(pod: Mapping[str, Any]) -> bool:
+    """Whether a v1 Pod was made by a Spark driver."""
+    return bool(pod["metadata"].get("labels", {}).get(LABEL_ROLE) == ROLE_EXECUTOR)
 
 
 def _time(value: str | None) -> datetime | None:

@@ -53,6 +53,7 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
                 ready=sum(pod.phase in ("Running", "Succeeded") for pod in pods),
                 failed=sum(pod.phase == "Failed" for pod in pods),
             ),
+            "executors": _executors(obs, prior.name, attempt) or prior.executors,
         }
     )
     complete = _completed(obs, stage, pods, wanted)
@@ -182,7 +183,7 @@ def _under_way(
 ) -> Verdict:
     """Pending or running; too long Pending is a failure."""
     if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
-        return Verdict(_running(stage))
+        return Verdict(_short_of_executors(obs, _running(stage)))
     until = deadlines.started_until(obs.job.spec.policy, _attempt_since(obs, stage, pods, since))
     hindrance = _hindrance(obs, stage, pods)
     if now >= until:
@@ -197,6 +198,32 @@ def _under_way(
     elif stage.reason != "Restarting":
         stage = stage.model_copy(update={"reason": "Starting", "message": ""})
     return Verdict(stage, wake=until)
+
+
+def _executors(obs: Observation, name: StageName, attempt: int) -> PodCounts | None:
+    """Spark's executors, once there is one."""
+    found = [pod for pod in obs.executors if pod.stage == name and pod.attempt == attempt]
+    if not found:
+        return None
+    return PodCounts(
+        desired=children.executors(obs.job, name),
+        ready=sum(pod.phase == "Running" for pod in found),
+        failed=sum(pod.phase == "Failed" for pod in found),
+    )
+
+
+def _short_of_executors(obs: Observation, stage: StageStatus) -> StageStatus:
+    """A driver runs, but its executors do not all: Spark waits, and so do its users."""
+    executors = stage.executors
+    if executors is None or executors.ready >= executors.desired:
+        return stage
+    ours = (pod for pod in obs.executors if pod.attempt == stage.attempt)
+    waiting = (diagnose.waiting_of(pod) for pod in ours)
+    hindrance = next((failure for failure in waiting if failure is not None), None)
+    if hindrance is None:
+        return stage
+    text = f"{executors.ready} of {executors.desired} executors run: {hindrance.in_words()}"
+    return stage.model_copy(update={"reason": hindrance.reason, "message": text[:2048]})
 
 
 def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Failure | None:

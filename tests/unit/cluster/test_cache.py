@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.core.world import manifest
 from trainingjob.cluster import JOBS, PODS, SERVICES, Cache
-from trainingjob.core.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB, LABEL_STAGE
+from trainingjob.core.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB, LABEL_ROLE, LABEL_STAGE
 
 KEY = ("team", "digits")
 
@@ -131,6 +131,22 @@ def test_pods_and_services_are_told_apart() -> None:
 
     assert [view.name for view in cache.pods("uid-1")] == ["digits-train-1-0"]
     assert cache.services("uid-1") == {"digits-train"}
+
+
+def test_executors_are_those_that_a_pod_of_the_job_owns() -> None:
+    """Whichever is seen first."""
+    ours, strange = pod(7, "digits-1-exec-1"), pod(8, "other-1-exec-1")
+    for made, owner in ((ours, "uid-digits-preprocess-1-0"), (strange, "uid-of-nobody")):
+        meta = made["metadata"]
+        meta["labels"] = {LABEL_JOB: "digits", LABEL_STAGE: "preprocess", LABEL_ATTEMPT: "1"}
+        meta["labels"][LABEL_ROLE] = "executor"
+        meta["ownerReferences"] = [{"kind": "Pod", "name": "d", "uid": owner, "controller": True}]
+    for order in itertools.permutations([ours, strange, pod(6, "digits-preprocess-1-0")]):
+        cache = Cache()
+        assert {cache.apply(PODS, made) for made in order} == {KEY}
+
+        assert [view.name for view in cache.executors("uid-1")] == ["digits-1-exec-1"]
+        assert [view.name for view in cache.pods("uid-1")] == ["digits-preprocess-1-0"]
 
 
 def test_a_late_answer_does_not_bring_a_deleted_pod_back() -> None:

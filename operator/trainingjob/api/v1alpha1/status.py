@@ -109,6 +109,7 @@ class StageStatus(StatusModel):
         "", description="The image that ran."
     )
     pods: PodCounts = Field(default_factory=PodCounts, description="Pods of this attempt.")
+    executors: PodCounts | None = Field(None, description="Spark executors of this attempt.")
     failures: FailureCounts = Field(default_factory=FailureCounts, description="Failures so far.")
     outputs: Outputs | None = Field(None, description="What it left behind.")
 

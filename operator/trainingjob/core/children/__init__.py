@@ -34,6 +34,11 @@ def replicas(job: TrainingJob, stage: StageName) -> int:
     return int(_MODULES[stage].replicas(job))
 
 
+def executors(job: TrainingJob, stage: StageName) -> int:
+    """How many Spark executors the stage's driver is to make; 0 without Spark."""
+    return preprocess.executors(job) if stage == "preprocess" else 0
+
+
 def pods(
     job: TrainingJob, stage: StageName, attempt: int, settings: Settings
 ) -> list[dict[str, Any]]:

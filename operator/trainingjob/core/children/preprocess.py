@@ -18,6 +18,14 @@ def replicas(job: TrainingJob) -> int:
     return 1
 
 
+def executors(job: TrainingJob) -> int:
+    """How many Spark executors the driver makes; 0 for pandas."""
+    spec = _spec(job)
+    if spec.engine != "spark":
+        return 0
+    return spark.instances(spec)
+
+
 def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
     """The driver pod, or the pandas pod."""
     spec = _spec(job)

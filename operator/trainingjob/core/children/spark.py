@@ -10,6 +10,7 @@ from typing import Any
 
 from ...api.v1alpha1 import Preprocess, TrainingJob
 from ...api.v1alpha1.common import PodTemplate, Resources
+from ...api.v1alpha1.preprocess import Executor
 from .. import names
 from .pod import container_security, pod_security, scheduling, storage
 from .quantity import cores, mebibytes
@@ -44,6 +45,11 @@ _CONF = {
 }
 
 
+def instances(spec: Preprocess) -> int:
+    """How many executors."""
+    return spec.executor.instances if spec.executor else Executor().instances
+
+
 def conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[str, str]:
     """The user's settings, then ours, which they may not set."""
     executor = spec.executor
@@ -51,7 +57,7 @@ def conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[s
     driver = names.pod_name(job, "preprocess", attempt, 0)
     resources = spec.driver.resources if spec.driver else None
     ours = _CONF | {
-        "spark.executor.instances": str(executor.instances if executor else 2),
+        "spark.executor.instances": str(instances(spec)),
         "spark.kubernetes.namespace": job.metadata.namespace,
         "spark.kubernetes.driver.pod.name": driver,
         # Spark takes no more than 47 characters.

@@ -1,0 +1,316 @@
+"""Whole jobs in real pods: Helm installs the operator, kubectl applies the manifest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.node.node import Node
+from tests.integration.harness import wait_for
+
+from .jobs import GPU, JOB_SECONDS, Installation, Space
+
+# The issue's own limits.
+GONE_SECONDS = 10
+TOLD_SECONDS = 30
+RESUMED_SECONDS = 10
+
+
+@pytest.fixture(scope="session")
+def installed(node: Node, images: dict[str, str]) -> Iterator[Installation]:
+    made = Installation(node, images)
+    made.install()
+    yield made
+    assert "Traceback" not in made.log(), made.log()
+
+
+@pytest.fixture
+def space(node: Node, installed: Installation, namespace: str) -> Space:
+    return Space(node, namespace)
+
+
+def metric(status: dict[str, Any], name: str) -> float:
+    values = {metric["name"]: metric["value"] for metric in status["evaluation"]["metrics"]}
+    return float(values[name])
+
+
+def training(**more: Any) -> dict[str, Any]:
+    """Long enough to be disturbed, with checkpoints to go on from."""
+    train: dict[str, Any] = {
+        "nodes": 2,
+        "model": {"mlp": {"hidden": [64]}},
+        "optimizer": {"adam": {"learningRate": 0.003}},
+        "epochs": 400,
+        "batchSize": 32,
+        "checkpoint": {"everySteps": 50},
+        "resources": {"limits": {GPU: 1}},
+    }
+    return train | more
+
+
+PANDAS: dict[str, Any] = {
+    "engine": "pandas",
+    "input": {"uri": "pvc://datasets/digits.csv", "format": "csv"},
+    "steps": [{"scale": {"method": "standard"}}],
+    "split": {"test": 0.2, "validation": 0.1, "seed": 7, "stratify": True},
+}
+
+
+# --- jobs that go well ------------------------------------------------------------------------
+
+
+def test_digits_spark_driver_two_executors_and_a_gang_with_gpus(space: Space) -> None:
+    space.example("digits/job.yaml")
+    seen: set[str] = set()
+
+    def watch() -> bool:
+        seen.update(space.pods())
+        return space.stage("digits", "preprocess").get("phase") == "Succeeded"
+
+    wait_for("the preprocess stage", watch, JOB_SECONDS)
+    space.runs("digits", "train")
+    assert space.gpus_in_use() == 2
+    status = space.succeeds("digits")
+
+    assert metric(status, "accuracy") >= 0.95
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    executors = {name for name in seen if "-exec-" in name}
+    assert len(executors) == 2
+    assert status["stages"][0]["executors"]["desired"] == 2
+    assert space.gpus_in_use() == 0
+    assert (space.artefacts("digits") / "model").is_dir()
+
+
+def test_one_node_of_two_processes(space: Space) -> None:
+    space.example(
+        "digits/job.yaml", preprocess=PANDAS, train=training(nodes=1, procsPerNode=2, epochs=10)
+    )
+    assert metric(space.succeeds("digits"), "accuracy") >= 0.9
+
+
+@pytest.mark.parametrize("file", ["diabetes/job.yaml", "own-code/job.yaml"])
+def test_examples(space: Space, file: str) -> None:
+    space.succeeds(space.example(file))
+
+
+def test_two_jobs_at_once(space: Space) -> None:
+    for name in ("one", "two"):
+        space.example("diabetes/job.yaml", name)
+    for name in ("one", "two"):
+        space.succeeds(name)
+
+
+# --- jobs that are disturbed ------------------------------------------------------------------
+
+
+def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training())
+    space.runs("digits", "train")
+    checkpoints = space.artefacts("digits") / "checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    killed = time.monotonic()
+    space.kill_process("digits-train-1-1", "trainingjob.runtime")
+    space.wait_for_pod("digits-train-2-1")
+    space.runs("digits", "train")
+    newest = max(path.stat().st_mtime for path in checkpoints.glob("step-*"))
+    wait_for(
+        "the first step after the resume",
+        lambda: any(p.stat().st_mtime > newest for p in checkpoints.glob("step-*")),
+        JOB_SECONDS,
+    )
+    print(f"killed → training again: {time.monotonic() - killed:.1f} s (goal {RESUMED_SECONDS})")
+    status = space.succeeds("digits")
+
+    train = status["stages"][1]
+    assert train["attempt"] == 2
+    assert status["lastFailure"]["pod"] == "digits-train-1-1"
+    assert metric(status, "accuracy") >= 0.9
+
+
+def test_a_training_pod_that_is_deleted(space: Space) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
+    space.runs("digits", "train")
+    space.delete("pods", "digits-train-1-0")
+    status = space.succeeds("digits")
+
+    assert status["stages"][1]["attempt"] == 2
+    assert status["lastFailure"]["reason"] == "PodLost"
+
+
+def test_a_spark_executor_that_is_killed_costs_no_attempt(space: Space) -> None:
+    name = space.example("digits/job.yaml")
+    executor = wait_for("an executor to run", lambda: _running(space, "-exec-"), JOB_SECONDS)
+    space.delete("pods", executor, gracePeriodSeconds=0)
+    status = space.succeeds(name)
+
+    assert status["stages"][0]["attempt"] == 1
+
+
+def test_a_spark_driver_that_is_killed_is_a_new_attempt(space: Space) -> None:
+    name = space.example("digits/job.yaml")
+    wait_for("an executor to run", lambda: _running(space, "-exec-"), JOB_SECONDS)
+    space.kill_process("digits-preprocess-1-0", "trainingjob.runtime")
+    status = space.succeeds(name)
+
+    assert status["stages"][0]["attempt"] == 2
+    assert status["lastFailure"]["class"] == "infrastructure"
+    assert not any("digits-1-exec" in pod for pod in space.pods())
+
+
+def _running(space: Space, part: str) -> str:
+    for pod in space.list("pods"):
+        if part in pod["metadata"]["name"] and pod["status"].get("phase") == "Running":
+            return str(pod["metadata"]["name"])
+    return ""
+
+
+def test_the_operator_killed_in_every_stage(space: Space, installed: Installation) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=50))
+    for stage in ("preprocess", "train", "evaluate"):
+        wait_for(stage, lambda s=stage: space.stage("digits", s).get("startTime"), JOB_SECONDS)
+        installed.kill()
+        installed.wait()
+    status = space.succeeds("digits")
+
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+def test_the_operator_upgraded_in_mid_run(space: Space, installed: Installation) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=150))
+    space.runs("digits", "train")
+    installed.install(log={"level": "debug"})
+    status = space.succeeds("digits")
+    installed.install()
+
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+def test_helm_uninstall_leaves_running_jobs_and_reinstall_picks_them_up(
+    space: Space, installed: Installation
+) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=150))
+    space.runs("digits", "train")
+    before = {pod["metadata"]["uid"] for pod in space.list("pods")}
+    installed.uninstall()
+    assert {pod["metadata"]["uid"] for pod in space.list("pods")} == before
+    installed.install()
+    status = space.succeeds("digits")
+
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+def test_the_node_restarted_during_training(space: Space, node: Node) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=300))
+    space.runs("digits", "train")
+    node.restart("kubelet", "containerd")
+    status = space.succeeds("digits")
+
+    assert status["stages"][1]["attempt"] <= 2
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "evaluate"])
+def test_a_job_deleted_in_every_stage_is_gone_and_frees_its_gpus(space: Space, stage: str) -> None:
+    preprocess = None if stage == "preprocess" else PANDAS
+    more = {} if preprocess is None else {"preprocess": preprocess}
+    epochs = 5 if stage == "evaluate" else 5000
+    name = space.example("digits/job.yaml", train=training(epochs=epochs), **more)
+    wait_for(stage, lambda: space.stage(name, stage).get("pods", {}).get("ready"), JOB_SECONDS)
+    space.delete("trainingjobs", name)
+    seconds = space.gone()
+
+    print(f"deleted in {stage} → all pods gone: {seconds:.1f} s (goal {GONE_SECONDS})")
+    assert space.gpus_in_use() == 0
+
+
+# --- jobs that cannot go well -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "reason"),
+    [
+        (
+            "an image that does not exist",
+            {"image": "registry.test/nothing:1"},
+            "ImagePullFailed",
+        ),
+        (
+            "a claim that does not exist",
+            {
+                "template": {
+                    "volumes": [
+                        {"name": "more", "persistentVolumeClaim": {"claimName": "nothing"}}
+                    ],
+                    "volumeMounts": [{"name": "more", "mountPath": "/more"}],
+                }
+            },
+            "Unschedulable",
+        ),
+        ("more GPUs than the node has", {"resources": {"limits": {GPU: 9}}}, "Unschedulable"),
+    ],
+)
+def test_what_keeps_a_gang_from_starting_is_told_and_the_rest_is_released(
+    space: Space, what: str, change: dict[str, Any], reason: str
+) -> None:
+    name = space.example(
+        "digits/job.yaml",
+        preprocess=PANDAS,
+        train=training(epochs=1) | change,
+        policy={"startupDeadlineSeconds": 40},
+    )
+    wait_for("train", lambda: space.stage(name, "train").get("startTime"), JOB_SECONDS)
+    begun = time.monotonic()
+    wait_for(reason, lambda: space.status(name).get("reason") == reason, 40)
+    print(f"{what} → told: {time.monotonic() - begun:.1f} s (goal {TOLD_SECONDS})")
+    status = space.ends(name)
+
+    assert (status["phase"], status["reason"]) == ("Failed", "StartupDeadlineExceeded")
+    wait_for("the gang to be released", lambda: space.gpus_in_use() == 0, 60)
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "expected"),
+    [
+        (
+            "a command that does not exist",
+            {"command": ["/no/such/program"]},
+            {"reason": "CommandNotFound", "class": "configuration"},
+        ),
+        (
+            "memory that is not enough",
+            {"resources": {"limits": {"memory": "120Mi"}}},
+            {"reason": "OutOfMemory", "class": "outOfMemory"},
+        ),
+        (
+            "user code that exits with 3",
+            {"script": {"inline": "import sys\nsys.exit(3)\n"}},
+            {"reason": "ScriptFailed", "class": "application", "exitCode": 3},
+        ),
+    ],
+)
+def test_a_failure_in_a_pod_is_told_with_its_class(
+    space: Space, what: str, change: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    train = training(nodes=1, epochs=1)
+    if "resources" not in change:
+        for built_in in ("model", "optimizer", "epochs", "batchSize", "checkpoint"):
+            del train[built_in]
+    name = space.example("digits/job.yaml", preprocess=PANDAS, train=train | change)
+    status = space.ends(name)
+
+    assert status["phase"] == "Failed", space.story(name)
+    last = status["lastFailure"]
+    assert {key: last[key] for key in expected} == expected, json.dumps(last)
+
+
+def test_a_gate_that_fails(space: Space) -> None:
+    gates = {"gates": [{"metric": "accuracy", "min": 0.9999}]}
+    name = space.example(
+        "digits/job.yaml", preprocess=PANDAS, train=training(nodes=1, epochs=1), evaluate=gates
+    )
+    status = space.ends(name)
+
+    assert (status["phase"], status["reason"]) == ("Failed", "GateFailed")

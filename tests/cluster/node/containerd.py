@@ -14,6 +14,8 @@ from .network import Network
 from .packages import program
 
 NAMESPACE = "k8s.io"
+# The last thing that its CRI plug-in says before it answers; kubelet ends when it comes too early.
+READY = "Start streaming server"
 
 
 class Containerd:
@@ -23,20 +25,24 @@ class Containerd:
         self._space = space
         self._root = root
         self._folder = folder
-        self.component: Component | None = None
 
-    def start(self, network: Network, registry: str, pause: str) -> Component:
-        """Returns the component when it answers."""
-        self._forget_containers(pause)
+    @property
+    def command(self) -> list[str | Path]:
+        return self._command("containerd.toml")
+
+    def prepare(self, network: Network, registry: str, pause: str) -> None:
+        """Write its configuration, and make it forget the containers of earlier runs."""
         for name, text in {
             "cni/10-pods.conflist": config.cni(network),
             f"registries/{config.REGISTRY}/hosts.toml": config.registry_hosts(registry),
             "containerd.toml": config.containerd(self._root, self._folder, pause),
+            "containerd-only.toml": config.containerd(self._root, self._folder, pause, cri=False),
         }.items():
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        return self._start("containerd.toml")
+        if (self._root / "io.containerd.metadata.v1.bolt/meta.db").exists():
+            self._forget_containers()
 
     def ctr(self, *arguments: str) -> str:
         return run(
@@ -45,28 +51,24 @@ class Containerd:
             )
         )
 
-    def _start(self, name: str) -> Component:
-        command = self._space.command(program("containerd"), "--config", self._folder / name)
-        component = Component("containerd", command, self._folder / "containerd.log")
-        wait_for("containerd", lambda: self._answers(component))
-        return component
-
-    def _answers(self, component: Component) -> bool:
-        component.check()
+    def answers(self) -> bool:
         try:
             self.ctr("version")
         except NodeError:
             return False
         return True
 
-    def _forget_containers(self, pause: str) -> None:
+    def _command(self, name: str) -> list[str | Path]:
+        return self._space.command(program("containerd"), "--config", self._folder / name)
+
+    def _forget_containers(self) -> None:
         """Runs end by SIGKILL. The CRI plug-in would wake up with their containers: without it."""
-        if not (self._root / "io.containerd.metadata.v1.bolt/meta.db").exists():
-            return
-        path = self._folder / "containerd-only.toml"
-        path.write_text(config.containerd(self._root, self._folder, pause, cri=False))
-        component = self._start(path.name)
-        if names := self.ctr("containers", "list", "--quiet").split():
-            self.ctr("containers", "delete", *names)
-        component.stop()
+        command = self._command("containerd-only.toml")
+        component = Component("containerd", command, self._folder / "containerd-only.log")
+        try:
+            wait_for("containerd", lambda: component.check() or self.answers())
+            if names := self.ctr("containers", "list", "--quiet").split():
+                self.ctr("containers", "delete", *names)
+        finally:
+            component.stop()
         wait_for("containerd's end", lambda: not self._space.processes("containerd"))

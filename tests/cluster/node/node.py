@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +19,8 @@ from ..process import Component, ComponentError
 from ..wait import wait_for
 from . import cgroups, config, packages
 from .certificate import certificate
-from .containerd import Containerd
+from .command import run
+from .containerd import READY, Containerd
 from .images import Images
 from .namespaces import Space
 from .network import connect, disconnect
@@ -56,6 +58,7 @@ class Node:
         self._crd = crd
         self._audit = audit
         self._stack = ExitStack()
+        self._control_plane: ControlPlane | None = None
         self._components: dict[str, Component] = {}
         self._commands: dict[str, Sequence[str | Path]] = {}
 
@@ -77,6 +80,7 @@ class Node:
     def stop(self) -> None:
         """Kill everything and take everything back."""
         self._stack.close()
+        self._control_plane = None
         self._components.clear()
         self._commands.clear()
 
@@ -95,29 +99,36 @@ class Node:
         self.network = connect(self._space.pid)
         defer(disconnect, self.network)
 
-        registry = Registry(self._storage.registry, self.folder, self.network.host, REGISTRY_PORT)
-        defer(registry.stop)
-        self._components["registry"] = registry.component
-        self.images = Images(self._storage, registry)
-        self.containerd = Containerd(self._space, self._storage.containerd, self.folder)
-        self._components["containerd"] = self.containerd.start(
-            self.network, registry.address, self.images.busybox()
-        )
-        self._start_control_plane()
+        with ThreadPoolExecutor(1) as pool:
+            control_plane = pool.submit(self._start_control_plane)
+            self._start_containerd()
+        self._control_plane = control_plane.result()
         self._start_kubernetes(cgroup)
         self._await("the node to be ready", self._ready)
         self.claim_gpus()
 
-    def _start_control_plane(self) -> None:
+    def _start_control_plane(self) -> ControlPlane:
         pair = certificate(self.folder, "apiserver")
-        self.control_plane = ControlPlane(
+        control_plane = ControlPlane(
             users=config.users(self.name),
             controllers=config.CONTROLLERS,
             flags=config.apiserver(self.network, *pair),
             crd=self._crd,
             audit=self._audit,
         )
-        self._stack.enter_context(self.control_plane)
+        return self._stack.enter_context(control_plane)
+
+    def _start_containerd(self) -> None:
+        registry = Registry(self._storage.registry, self.folder, self.network.host, REGISTRY_PORT)
+        self._stack.callback(registry.stop)
+        self._components["registry"] = registry.component
+        self.images = Images(self._storage, registry)
+        self.containerd = Containerd(self._space, self._storage.containerd, self.folder)
+        self.containerd.prepare(self.network, registry.address, self.images.busybox())
+        self._component("containerd", self.containerd.command)
+        self._await("containerd", lambda: READY in self.log("containerd"))
+
+    def _start_kubernetes(self, cgroup: str) -> None:
         port = self.control_plane.server.rpartition(":")[2]
         relay = [sys.executable, "-I", "-S", RELAY, self.network.host, port]
         self._component("relay", relay)
@@ -129,8 +140,6 @@ class Node:
         }.items():
             text = config.kubeconfig(self.control_plane.kubeconfig(user), server)
             self._write(f"{component}.kubeconfig", text)
-
-    def _start_kubernetes(self, cgroup: str) -> None:
         self._write("kubelet.json", config.kubelet(self.network, self.folder, cgroup))
         self._write("kube-proxy.json", config.kube_proxy(self.network, self.folder, self.name))
         self._write("Corefile", config.corefile(self.network, self.folder))
@@ -158,28 +167,48 @@ class Node:
         path.write_text(text, encoding="utf-8")
 
     # --- its state -----------------------------------------------------------------------------
+    @property
+    def control_plane(self) -> ControlPlane:
+        assert self._control_plane is not None, "the node runs"
+        return self._control_plane
+
     def check(self) -> None:
         """Raise, with the end of its log, if a component has died."""
-        self.control_plane.check()
+        if self._control_plane is not None:
+            self._control_plane.check()
         for component in self._components.values():
             component.check()
 
     def log(self, component: str) -> str:
         return self._components[component].log()
 
+    def run(self, *command: str | Path) -> str:
+        """Run a command in the node's namespaces; its output."""
+        return run(self._space.command(*command))
+
     def restart(self, *names: str) -> None:
         """Kill components and start them again; returns when the node is ready again."""
         before = _condition(self._get(), "lastHeartbeatTime")
         for name in names:
             self._components[name].stop()
-        for name in names:
-            wait_for(f"{name}'s end", lambda name=name: not self._space.processes(name))
-            self._components[name].restart(self._commands[name])
+        for name in sorted(names):  # containerd before kubelet
+            self._restart(name)
         self._await(
             "the node to be ready again",
-            lambda: _condition(self._get(), "lastHeartbeatTime") != before and self._ready(),
+            lambda: (
+                _condition(self._get(), "lastHeartbeatTime") != before
+                and self._ready()
+                and self._knows_pods()
+            ),
         )
         self.claim_gpus()
+
+    def _restart(self, name: str) -> None:
+        wait_for(f"{name}'s end", lambda: not self._space.processes(name))
+        said = len(self.log(name))
+        self._components[name].restart(self._commands[name])
+        if name == "containerd":
+            wait_for("containerd", lambda: READY in self.log(name)[said:])
 
     def claim_gpus(self) -> None:
         """What a device plugin would do; kubelet forgets it at a restart."""
@@ -199,6 +228,13 @@ class Node:
     def _ready(self) -> bool:
         node = self._get()
         return _condition(node, "status") == "True" and not node["spec"].get("taints")
+
+    def _knows_pods(self) -> bool:
+        """kubelet calls itself ready before it has heard which pods are its own."""
+        mine = f"/api/v1/pods?fieldSelector=spec.nodeName={self.name}"
+        known = f"/api/v1/nodes/{self.name}/proxy/pods"
+        code, pods = self.control_plane.request("GET", known)
+        return code == 200 and _uids(self.control_plane.request("GET", mine)[1]) <= _uids(pods)
 
     def _await(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -234,3 +270,7 @@ def _condition(node: dict[str, Any], field: str) -> str:
     """A field of the condition Ready; empty when there is none."""
     conditions = node.get("status", {}).get("conditions", [])
     return next((c[field] for c in conditions if c["type"] == "Ready"), "")
+
+
+def _uids(pods: dict[str, Any]) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in pods.get("items") or []}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from ..process import Component
 from ..wait import wait_for
 from .packages import PATH, program
 
+# In the environment of all processes in there, so that people see whose a shim is.
+MARK = "TRAININGJOB_NODE"
 SPACE = Path(__file__).with_name("space.py")
 
 
@@ -16,6 +20,7 @@ class Space:
     """Runs until ``stop``; then everything that was started in it is gone, too."""
 
     def __init__(self, folder: Path) -> None:
+        self._name = folder.name
         status = folder / "space.pid"
         command = [sys.executable, "-I", "-S", SPACE, status, folder / "var"]
         self.component = Component("space", command, folder / "space.log")
@@ -32,7 +37,7 @@ class Space:
         enter = [program("nsenter"), f"--target={self.pid}", "--mount", "--net", "--pid", "--"]
         # nsenter stays outside and waits: who kills it means the command.
         die_with_it = [program("setpriv"), "--pdeathsig", "KILL", "--"]
-        clean = [program("env"), "-i", f"PATH={PATH}", "HOME=/root"]
+        clean = [program("env"), "-i", f"PATH={PATH}", "HOME=/root", f"{MARK}={self._name}"]
         return [*enter, *die_with_it, *clean, *command]
 
     def processes(self, name: str | None = None) -> list[int]:
@@ -49,6 +54,10 @@ class Space:
 
     def stop(self) -> None:
         """Kill everything, and return when it is gone."""
+        if self.component.running:
+            # The first process and not its parent, which buries it.
+            os.kill(self.pid, signal.SIGKILL)
+            wait_for("the end of the node's namespaces", lambda: not self.component.running)
         self.component.stop()
         wait_for("the end of the node's processes", lambda: not self.processes())
 

@@ -104,6 +104,8 @@ class Node:
             self._start_containerd()
         self._control_plane = control_plane.result()
         self._start_kubernetes(cgroup)
+        # First of all: then those that entered it bury what they have started in there.
+        defer(self._space.stop)
         self._await("the node to be ready", self._ready)
         self.claim_gpus()
 

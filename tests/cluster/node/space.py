@@ -49,9 +49,9 @@ def first(tell: int, var: str) -> int:
     mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for name in ("upper", "work"):
         Path(var, name).mkdir(mode=0o755, parents=True)
-    mount(
-        "overlay", "/var", "overlay", data=f"lowerdir=/var,upperdir={var}/upper,workdir={var}/work"
-    )
+    layers = f"lowerdir=/var,upperdir={var}/upper,workdir={var}/work"
+    # Nobody wants it after the end: the disk need not be waited for.
+    mount("overlay", "/var", "overlay", data=f"{layers},volatile")
     os.write(tell, b"1")
     os.close(tell)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})

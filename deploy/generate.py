@@ -124,16 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     parser.add_argument("--helm", type=Path, default=HELM, help="the binary")
     options = parser.parse_args(arguments)
-    stale = [
-        name
+    stale = {
+        ROOT / name: text
         for name, text in generated(options.helm).items()
         if not (ROOT / name).is_file() or (ROOT / name).read_text("utf-8") != text
-    ]
-    for name in stale:
+    }
+    for path, text in stale.items():
         if not options.check:
-            (ROOT / name).write_text(generated(options.helm)[name], "utf-8")
-        differs = "differs: run `make install-yaml`" if options.check else "written"
-        sys.stdout.write(f"{name} {differs}\n")
+            path.write_text(text, "utf-8")
+        what = "differs: run `make install-yaml`" if options.check else "written"
+        sys.stdout.write(f"{path.relative_to(ROOT)} {what}\n")
     return 1 if options.check and stale else 0
 
 

@@ -8,10 +8,10 @@ COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit integration chart local generate verify bench cluster images lock clean
+.PHONY: help demo examples test lint types contracts unit integration chart local e2e node generate verify bench cluster images lock clean
 
 help:            ## list the targets
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
 # --- set-up -----------------------------------------------------------------
 $(VENV)/.setup: requirements/setup.txt
@@ -63,6 +63,14 @@ integration: $(CLUSTER)  ## the operator on a real etcd and API server
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 	$(BIN)/python -m pytest tests/chart
+
+# --- real pods --------------------------------------------------------------------
+e2e: $(CLUSTER)  ## as root: our images in pods on a real node; installs the Debian packages for it
+	$(BIN)/python -m tests.cluster.node.images
+	$(BIN)/python -m pytest tests/e2e --timeout=900
+
+node: $(CLUSTER)  ## as root: a real node to try things on, until Ctrl-C (ARGS=--images)
+	$(BIN)/python -m tests.cluster.node $(ARGS)
 
 # --- generated files --------------------------------------------------------------
 generate: $(VENV)/.dev  ## write the CRD and the reference page from the models

@@ -35,10 +35,9 @@ class Buildah:
 
     def __call__(self, *arguments: str | Path) -> str:
         """Its output; raises NodeError with the end of what it said."""
-        options = ["--root", self._folder / "root", "--runroot", self._run_root]
-        options += ["--storage-driver", "overlay"]
+        storage: list[str | Path] = ["--root", self._folder / "root", "--runroot", self._run_root]
         return isolated(
-            [program("buildah"), *options, *arguments],
+            [program("buildah"), *storage, "--storage-driver", "overlay", *arguments],
             self._folder / "log",
             {
                 "TMPDIR": str(self._temporary),  # layers pass through it
@@ -63,10 +62,10 @@ def isolated(
     command: Sequence[str | Path], log: Path, environment: dict[str, str] | None = None
 ) -> str:
     """Run in new namespaces for processes and mounts; standard error goes to a log."""
-    guard = [sys.executable, "-I", "-S", GUARD, str(os.getpid())]
+    guard: list[str | Path] = [sys.executable, "-I", "-S", GUARD, str(os.getpid())]
     space = [program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with log.open("w") as file:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [*guard, *space, "--", *command],
             env={"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(environment or {})},
             stdin=subprocess.DEVNULL,

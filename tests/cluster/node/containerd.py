@@ -51,7 +51,8 @@ class Containerd:
             )
         )
 
-    def answers(self) -> bool:
+    def _answers(self, component: Component) -> bool:
+        component.check()
         try:
             self.ctr("version")
         except NodeError:
@@ -66,7 +67,7 @@ class Containerd:
         command = self._command("containerd-only.toml")
         component = Component("containerd", command, self._folder / "containerd-only.log")
         try:
-            wait_for("containerd", lambda: component.check() or self.answers())
+            wait_for("containerd", lambda: self._answers(component))
             if names := self.ctr("containers", "list", "--quiet").split():
                 self.ctr("containers", "delete", *names)
         finally:

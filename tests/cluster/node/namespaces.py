@@ -22,7 +22,7 @@ class Space:
     def __init__(self, folder: Path) -> None:
         self._name = folder.name
         status = folder / "space.pid"
-        command = [sys.executable, "-I", "-S", SPACE, status, folder / "var"]
+        command: list[str | Path] = [sys.executable, "-I", "-S", SPACE, status, folder / "var"]
         self.component = Component("space", command, folder / "space.log")
         wait_for("the namespaces of the node", lambda: self._started(status))
         self.pid = int(status.read_text(encoding="ascii"))
@@ -34,7 +34,14 @@ class Space:
 
     def command(self, *command: str | Path) -> list[str | Path]:
         """The command, to be run in there with a clean environment."""
-        enter = [program("nsenter"), f"--target={self.pid}", "--mount", "--net", "--pid", "--"]
+        enter: list[str | Path] = [
+            program("nsenter"),
+            f"--target={self.pid}",
+            "--mount",
+            "--net",
+            "--pid",
+            "--",
+        ]
         # nsenter stays outside and waits: who kills it means the command.
         die_with_it = [program("setpriv"), "--pdeathsig", "KILL", "--"]
         clean = [program("env"), "-i", f"PATH={PATH}", "HOME=/root", f"{MARK}={self._name}"]

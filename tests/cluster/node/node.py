@@ -132,7 +132,7 @@ class Node:
 
     def _start_kubernetes(self, cgroup: str) -> None:
         port = self.control_plane.server.rpartition(":")[2]
-        relay = [sys.executable, "-I", "-S", RELAY, self.network.host, port]
+        relay: list[str | Path] = [sys.executable, "-I", "-S", RELAY, self.network.host, port]
         self._component("relay", relay)
         server = f"https://{self.network.host}:{port}"
         for component, user in {

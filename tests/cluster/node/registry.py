@@ -26,7 +26,7 @@ class Registry:
         path.write_text(config.registry(storage, self.address), encoding="utf-8")
         # Not our environment: variables named REGISTRY_* would change its configuration.
         clean = [program("env"), "-i", f"PATH={PATH}", "OTEL_TRACES_EXPORTER=none"]
-        command = [*clean, BIN / "registry", "serve", path]
+        command: list[str | Path] = [*clean, BIN / "registry", "serve", path]
         self.component = Component("registry", command, folder / "registry.log")
         wait_for("the registry", self._ready)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ..build import ROOT
 from .errors import NodeError
@@ -33,22 +35,28 @@ class Storage:
     @contextmanager
     def building(self) -> Iterator[None]:
         """Whoever comes second waits: one heavy build at a time."""
-        with self._open("build.lock") as fd:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with self._open("build.lock") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """One containerd at a time may work in here; raises NodeError for a second one."""
-        with self._open("node.lock") as fd:
+        with self._open("node.lock") as file:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise NodeError(f"another node works in {self.folder}: end it first") from None
+                owner = file.read()
+                raise NodeError(f"the node of process {owner} works in {self.folder}") from None
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
             yield
 
     @contextmanager
-    def _open(self, name: str) -> Iterator[int]:
+    def _open(self, name: str) -> Iterator[TextIO]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("w") as file:
-            yield file.fileno()
+        path = self.folder / name
+        path.touch()
+        with path.open("r+", encoding="utf-8") as file:
+            yield file

@@ -8,6 +8,7 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -53,6 +54,7 @@ AS_SCHEMA: dict[type[Model], Schema] = {
             {"properties": {"strategy": {"enum": ["value"]}}, "required": ["value"]},
             {
                 "properties": {"strategy": {"enum": ["mean", "median", "mode"]}},
+                "required": ["strategy"],
                 "not": {"required": ["value"]},
             },
         ]
@@ -62,6 +64,8 @@ AS_SCHEMA: dict[type[Model], Schema] = {
 
 def crd() -> Schema:
     """The definition as `kubectl apply` takes it."""
+    schema = openapi_schema()
+    _settle_defaults(schema["properties"]["spec"])
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -84,7 +88,7 @@ def crd() -> Schema:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": _printer_columns(),
-                    "schema": {"openAPIV3Schema": openapi_schema()},
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },
@@ -92,7 +96,7 @@ def crd() -> Schema:
 
 
 def openapi_schema() -> Schema:
-    """The structural schema of the whole object."""
+    """The structural schema of the whole object, with every default that pydantic gives."""
     tree = _Generator(by_alias=True).generate(TrainingJob.__pydantic_core_schema__)
     schema = _structural(tree, tree["$defs"], TrainingJob)
     properties = schema["properties"]
@@ -104,6 +108,24 @@ def openapi_schema() -> Schema:
     properties["metadata"] = {"type": "object", "properties": {"name": name}}
     schema["required"] = ["spec"]
     return schema
+
+
+def _settle_defaults(node: Schema, in_list: bool = False) -> None:
+    """Tell defaults in descriptions, because `kubectl explain` shows them in no other way, and
+    leave those of items of lists to whoever reads the object.
+
+    `kubectl apply` and Argo CD compare lists as a whole: a default that the server puts into an
+    item would be a difference for ever.
+    """
+    if "default" in node and "properties" not in node:
+        told = json.dumps(plain_number(node["default"]), ensure_ascii=False)
+        node["description"] += f" Default: {told}."
+    if in_list:
+        node.pop("default", None)
+    for child in node.get("properties", {}).values():
+        _settle_defaults(child, in_list)
+    if "items" in node:
+        _settle_defaults(node["items"], in_list=True)
 
 
 def _printer_columns() -> list[Schema]:

@@ -37,7 +37,7 @@ def read_stored(data: bytes) -> TrainingJob | Unreadable:
         obj = json.loads(data)
         return Unreadable(
             _metadata(obj["metadata"]),
-            _status(obj.get("status") or {}),
+            _status(obj.get("status")),
             words + (f"; and {more} more" if more > 0 else ""),
         )
 
@@ -53,6 +53,8 @@ def _metadata(meta: dict[str, Any]) -> ObjectMeta:
 
 
 def _status(status: object) -> Status | None:
+    if status is None:  # nobody has worked on it yet
+        return Status()
     try:
         return Status.model_validate(status, by_alias=True, by_name=False)
     except ValidationError:

@@ -138,6 +138,16 @@ class Resources(Model):
             message="limits of devices and huge pages must be whole numbers",
             holds=_pieces_whole,
         ),
+        Rule(
+            cel="!has(self.limits) || !self.limits.exists(k, k.startsWith('hugepages-')) || "
+            "['cpu', 'memory'].exists(k, k in self.limits || "
+            "(has(self.requests) && k in self.requests))",
+            message="huge pages need cpu or memory beside them",
+            holds=lambda self: (
+                not any(name.startswith("hugepages-") for name in self.limits or ())
+                or bool({"cpu", "memory"} & {*(self.limits or ()), *(self.requests or ())})
+            ),
+        ),
     )
 
     requests: Quantities | None = Field(None, description="Guaranteed amounts, by resource name.")

@@ -125,13 +125,20 @@ class Spec(Model):
     task: Task = Field(description="What is to be predicted.")
     storage: Storage = Field(description="Where stages hand over to each other.")
     preprocess: Preprocess | None = Field(
-        None, description="Stage 1; without it the job starts from `train.dataset`."
+        None,
+        description="Stage 1: from raw files to a cleaned, split dataset. Without it the job "
+        "starts from `train.dataset`.",
     )
-    train: Train = Field(description="Stage 2.")
+    train: Train = Field(description="Stage 2: a gang of `nodes` pods trains the model.")
     evaluate: Evaluate | None = Field(
-        None, description="Stage 3; without it the job ends with the trained model."
+        None,
+        description="Stage 3: judge the model on the test split. Without it the job ends with the "
+        "trained model.",
     )
-    policy: Policy = Field(default_factory=Policy, description="Deadlines and retries.")
+    policy: Policy = Field(
+        default_factory=Policy,
+        description="Deadlines and retries; the one part that can change while the job runs.",
+    )
 
 
 class ObjectMeta(Model):
@@ -159,12 +166,14 @@ class ObjectMeta(Model):
 
 
 class TrainingJob(Model):
-    """From data to a judged model."""
+    """From data to a judged model: preprocess, train, evaluate, each in pods of its own."""
 
     api_version: Literal["trainingjob.dev/v1alpha1"] = Field(description="Version of this API.")
     kind: Literal["TrainingJob"] = Field(description="Kind of this object.")
     metadata: ObjectMeta = Field(description="As in every object of Kubernetes.")
-    spec: Spec = Field(description="What the user wants.")
+    spec: Spec = Field(
+        description="What the user wants. All of it but the policy stays as it was created."
+    )
     status: Status = Field(
         default_factory=Status, description="What the operator knows about the job; read only."
     )

@@ -34,7 +34,9 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     # --- the manifest ------------------------------------------------------------------
-    "InvalidSpec": Reason("configuration", "correct the manifest and apply it again"),
+    "InvalidSpec": Reason(
+        "configuration", "correct the manifest, delete the job and apply it again"
+    ),
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),

@@ -182,12 +182,14 @@ class Train(Model):
         None, description="A prepared dataset, for a job without preprocess."
     )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
-    nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Training pods.")
+    nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Number of training pods.")
     procs_per_node: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Processes in each pod, usually one per GPU."
     )
     resources: Resources | None = Field(None, description="Resources of each pod.")
-    model: BuiltInModel | None = Field(None, description="A model that needs no code.")
+    model: BuiltInModel | None = Field(
+        None, description="A model that needs no code: one of the fields."
+    )
     script: Script | None = Field(
         None,
         description="Own training code, saved as `train.py` in the working folder. "
@@ -198,10 +200,12 @@ class Train(Model):
     )
     args: Arguments | None = Field(None, description="Arguments for the command or script.")
     optimizer: Optimizer | None = Field(
-        None, description="Built-in models: the optimizer; `adam` when unset."
+        None, description="Built-in models: one of the optimizers; `adam` when unset."
     )
     schedule: Schedule | None = Field(
-        None, description="Built-in models: the learning rate over time; constant when unset."
+        None,
+        description="Built-in models: the learning rate over time, one of the fields; constant "
+        "when unset.",
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="Built-in models: stop on the validation loss; never when unset."

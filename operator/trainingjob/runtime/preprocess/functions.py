@@ -8,30 +8,23 @@ type that ``takes`` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType
-
-# What an argument may be. "number": bigint or double, as it is. "any": as it is. Others: that
-# type, to which Spark converts the argument unasked (whole numbers to double, text to a date).
-Argument = Literal["number", "any"] | ColumnType
-# "same": the type of the first argument.
-Result = Literal["same"] | ColumnType
 
 
 @dataclass(frozen=True)
 class Function:
     """How to call a function in each engine."""
 
-    takes: tuple[Argument, ...]
-    gives: Result
+    takes: tuple[ColumnType, ...]  # Spark converts to these unasked: a text to a date
+    gives: ColumnType
     spark: str
     duckdb: str
     # Arguments that must be written out: whole numbers not below zero, texts not empty.
     literal: tuple[int, ...] = ()
 
 
-def _both(takes: tuple[Argument, ...], gives: Result, sql: str) -> Function:
+def _both(takes: tuple[ColumnType, ...], gives: ColumnType, sql: str) -> Function:
     return Function(takes, gives, sql, sql)
 
 
@@ -223,7 +216,6 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
 ALIASES: dict[str, str] = {
     "ceiling": "ceil",
     "signum": "sign",
-    "power": "pow",
     "log": "ln",  # of one argument
     "position": "locate",
     "char_length": "length",
@@ -231,7 +223,6 @@ ALIASES: dict[str, str] = {
     "len": "length",
     "ucase": "upper",
     "lcase": "lower",
-    "substr": "substring",
     "dayofmonth": "day",
     "dateadd": "date_add",
     "date_diff": "datediff",

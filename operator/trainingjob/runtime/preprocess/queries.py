@@ -15,8 +15,10 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from ..errors import StageFailure
 from .dialect import Dialect
-from .expressions import Compiler, PlainSpark, Typed, Unportable, common_kind, parse
+from .expressions import Compiler
 from .names import column_not_found, listed, refuse_duplicates
+from .syntax import Unportable, parse, text_of
+from .typed import Typed, common_kind
 
 # Values from here on are added as they come; smaller ones exactly.
 _LARGE = 2.0**62
@@ -68,20 +70,20 @@ class _SelectCompiler(Compiler):
                 continue
             for name, kind in relation.columns.items():
                 if name.lower() == node.name.lower():
-                    quoted = f"{self._dialect.ident(alias)}.{self._dialect.ident(name)}"
+                    quoted = f"{self.dialect.ident(alias)}.{self.dialect.ident(name)}"
                     found.append(Typed(quoted, kind))
         if not found:
             everything = [n for source in self.sources.values() for n in source.columns]
-            raise column_not_found(self._where, node.sql(dialect=PlainSpark), everything)
+            raise column_not_found(self.where, text_of(node), everything)
         if len(found) > 1:
-            raise self._invalid(f"{node.name} is in several tables: put the table's name before it")
+            raise self.invalid(f"{node.name} is in several tables: put the table's name before it")
         return found[0]
 
-    def _special(self, name: str, arguments: Sequence[exp.Expr]) -> Typed | None:
+    def call(self, name: str, arguments: Sequence[exp.Expr]) -> Typed:
         if name in _RANKS:
-            raise self._invalid(f"{name} needs OVER (… ORDER BY …)")
+            raise self.invalid(f"{name} needs OVER (… ORDER BY …)")
         aggregate = self._aggregate(name, arguments)
-        return aggregate if aggregate is not None else super()._special(name, arguments)
+        return aggregate if aggregate is not None else super().call(name, arguments)
 
     def _aggregate(self, name: str, arguments: Sequence[exp.Expr]) -> Typed | None:
         if name not in (
@@ -97,7 +99,7 @@ class _SelectCompiler(Compiler):
         ):
             return None
         if self._inside_aggregate:
-            raise self._invalid(f"{name} stands inside another aggregate")
+            raise self.invalid(f"{name} stands inside another aggregate")
         if len(arguments) != 1:
             raise Unportable(f"{name} of {len(arguments)} arguments")
         self.grouped = self.grouped or not self._over
@@ -117,18 +119,20 @@ class _SelectCompiler(Compiler):
         if name in ("min", "max"):
             return Typed(f"{name}({value.sql}){over}", value.kind)
         if name in ("bool_and", "bool_or", "count_if"):
-            condition = self._as(value, "boolean") if value.kind in ("boolean", "null") else None
+            condition = (
+                self.as_kind(value, "boolean") if value.kind in ("boolean", "null") else None
+            )
             if condition is None:
-                raise self._invalid(f"{name} does not take a {value.kind}")
+                raise self.invalid(f"{name} does not take a {value.kind}")
             if name == "count_if":
                 return Typed(f"count(CASE WHEN {condition} THEN 1 END){over}", "bigint")
             return Typed(f"{name}({condition}){over}", "boolean")
         if value.kind not in ("bigint", "double"):
-            raise self._invalid(f"{name} does not take a {value.kind}")
+            raise self.invalid(f"{name} does not take a {value.kind}")
         total = (
-            Typed(self._dialect.whole_sum(value.sql, over), "bigint")
+            Typed(self.dialect.whole_sum(value.sql, over), "bigint")
             if value.kind == "bigint"
-            else Typed(_exact_sum(self._dialect, value.sql, over), "double")
+            else Typed(_exact_sum(self.dialect, value.sql, over), "double")
         )
         if name == "sum":
             return total
@@ -137,16 +141,16 @@ class _SelectCompiler(Compiler):
 
     def _window(self, node: exp.Window) -> Typed:
         if node.args.get("spec") or node.args.get("alias") or self.grouped:
-            raise Unportable(f"the window {node.sql(dialect=PlainSpark)[:100]}")
+            raise Unportable(f"the window {text_of(node)}")
         call = node.this
         if not isinstance(call, exp.Anonymous):
-            raise Unportable(f"the window {node.sql(dialect=PlainSpark)[:100]}")
+            raise Unportable(f"the window {text_of(node)}")
         name = call.name.lower()
         keys = [self.compile(key).sql for key in node.args.get("partition_by") or ()]
         order = self.order_by(node.args.get("order"))
         if name in ("row_number", "lag", "lead"):
             if not order:
-                raise self._invalid(f"{name} needs ORDER BY: rows have no order of their own")
+                raise self.invalid(f"{name} needs ORDER BY: rows have no order of their own")
             order += [f"{column} NULLS FIRST" for column in self.all_columns()]
         parts = [f"PARTITION BY {', '.join(keys)}"] if keys else []
         parts += [f"ORDER BY {', '.join(order)}"] if order else []
@@ -178,7 +182,7 @@ class _SelectCompiler(Compiler):
     def all_columns(self) -> list[str]:
         """Every column in scope, qualified."""
         return [
-            f"{self._dialect.ident(alias)}.{self._dialect.ident(name)}"
+            f"{self.dialect.ident(alias)}.{self.dialect.ident(name)}"
             for alias, relation in self.sources.items()
             for name in relation.columns
         ]
@@ -317,7 +321,7 @@ class _Queries:
             relation = self.query(node.this, tables)
             alias = node.alias or f"subquery_{len(scope)}"
         else:
-            raise Unportable(node.sql(dialect=PlainSpark)[:100])
+            raise Unportable(text_of(node))
         if alias.lower() in (other.lower() for other in scope):
             raise self._invalid(f"two tables are named {alias}")
         scope[alias] = relation
@@ -380,7 +384,7 @@ class _Queries:
             value = compiler.compile(item.unalias())
             name = item.alias or (item.name if isinstance(item, exp.Column) else "")
             if not name:
-                raise self._invalid(f"give {item.sql(dialect=PlainSpark)} a name with AS")
+                raise self._invalid(f"give {text_of(item)} a name with AS")
             if isinstance(item, exp.Column):
                 name = compiler.name_of(item)
             selected.append((name, value))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import StageFailure
-from .expressions import Typed, Unportable, compile_expression
+from .expressions import compile_expression
+from .syntax import Unportable
+from .typed import Typed
 
 if TYPE_CHECKING:
     from .frame import Frame

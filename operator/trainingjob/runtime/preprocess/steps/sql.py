@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType, Sql
 
-from ..expressions import Unportable
 from ..frame import SPLIT, SPLIT_NUMBER, Frame
 from ..queries import Relation, compile_query
 from ..sqltext import refusal
+from ..syntax import Unportable
 from .step import Fitted, Where
 
 

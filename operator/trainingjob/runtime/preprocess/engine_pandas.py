@@ -13,11 +13,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
@@ -31,6 +30,9 @@ from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, Quo
 from .names import one_line, refuse_duplicates
 from .rowhash import hash_rows
 from .source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -175,6 +177,8 @@ class PandasEngine:
         return self._arrow(frame.view).to_pandas()
 
     def frame_of_user(self, frame: Any) -> Frame:
+        import pandas as pd  # half a second: only for those with a script
+
         if not isinstance(frame, pd.DataFrame):
             raise StageFailure(
                 "ScriptInvalid",

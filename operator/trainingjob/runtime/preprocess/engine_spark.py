@@ -6,44 +6,30 @@ Rows never come to the driver; only statistics of bounded size do.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import shutil
-import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from trainingjob.api.payload import SPARK_MASTER
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
 from .dialect import SPARK, Dialect, Value
-from .frame import (
-    HASH,
-    MAX_FILE_BITS,
-    ROW_GROUP_ROWS,
-    SPLIT,
-    SPLIT_NUMBER,
-    Frame,
-    Layout,
-    QuotaOf,
-    leading_bits,
-)
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, QuotaOf
 from .java import ensure_java
-from .names import one_line, refuse_duplicates
+from .names import refuse_duplicates
 from .rowhash import spark_expression
 from .source import Source
+from .spark_session import launch, own_session, spark_failures
+from .spark_split import Division
 
 _TYPES: dict[str, ColumnType] = {
     "boolean": "boolean",
@@ -53,21 +39,9 @@ _TYPES: dict[str, ColumnType] = {
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
 }
-# Set on every session, whatever the user's settings: results depend on them.
-_SQL_CONF = {
-    "spark.sql.ansi.enabled": "false",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.caseSensitive": "false",
-    "spark.sql.legacy.parquet.nanosAsLong": "true",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    "spark.sql.parquet.compression.codec": "snappy",
-    "spark.sql.parquet.binaryAsString": "false",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-}
-_BUCKET_BITS = MAX_FILE_BITS
 _FEW_ROWS = 20_000
 _MALFORMED = "trainingjob_malformed"
-_OUTER = "trainingjob_"
+_FILE = "trainingjob_file"
 
 
 class SparkEngine:
@@ -78,18 +52,23 @@ class SparkEngine:
 
     def __init__(self, conf: Mapping[str, str]) -> None:
         self._conf = conf
+        self._session: SparkSession | None = None
         self._views = 0
         self._kept: list[DataFrame] = []
 
     def __enter__(self) -> Self:
         ensure_java()
-        self._owns_session = SparkSession.getActiveSession() is None
-        with _failures():
-            # A session of its own: views and settings of others do not mix with ours.
-            self.session = start_spark(self._conf).newSession()
-            for key, value in {**_session_conf(self._conf), **_SQL_CONF}.items():
-                self.session.conf.set(key, value)
+        self._owns_spark = SparkSession.getActiveSession() is None
+        self._context = launch(self._conf)
         return self
+
+    @property
+    def session(self) -> SparkSession:
+        if self._session is None:
+            with spark_failures():
+                self._context.result()
+                self._session = own_session(self._conf)
+        return self._session
 
     def __exit__(
         self,
@@ -97,14 +76,16 @@ class SparkEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._owns_session:
-            self.session.stop()
-            return
-        for kept in self._kept:
-            kept.unpersist()
+        if not self._owns_spark:
+            for kept in self._kept:
+                kept.unpersist()
+        elif self._session is not None:
+            self._session.stop()
+        elif self._context.exception() is None:
+            self._context.result().stop()
 
     def view(self, sql: str) -> str:
-        with _failures():
+        with spark_failures():
             return self._named(self.session.sql(sql))
 
     def read_csv(
@@ -112,7 +93,7 @@ class SparkEngine:
     ) -> str:
         fields = [T.StructField(f"c{index}", T.StringType()) for index in range(width)]
         fields.append(T.StructField(_MALFORMED, T.StringType()))
-        with _failures():
+        with spark_failures():
             frame = self.session.read.csv(
                 _paths(source),
                 schema=T.StructType(fields),
@@ -132,11 +113,11 @@ class SparkEngine:
         )
 
     def read_parquet(self, source: Source) -> str:
-        with _failures():
+        with spark_failures():
             return self._named(self.session.read.parquet(*_paths(source)))
 
     def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
-        with _failures():
+        with spark_failures():
             lines = self._named(self.session.read.text(_paths(source)))
         objects = self.view(
             "SELECT CASE WHEN schema_of_variant(v) LIKE 'OBJECT<%' THEN v END AS v FROM "
@@ -150,7 +131,7 @@ class SparkEngine:
 
     def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
         schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
-        with _failures():
+        with spark_failures():
             return self._named(
                 self.session.read.json(
                     _paths(source),
@@ -161,7 +142,7 @@ class SparkEngine:
             )
 
     def spark_query(self, query: str, data: str) -> str:
-        with _failures():
+        with spark_failures():
             self.session.table(data).createOrReplaceTempView("data")
             return self._named(self.session.sql(query))
 
@@ -170,7 +151,7 @@ class SparkEngine:
         return [(f.name, _TYPES.get(re.split(r"\W", f.dataType.typeName())[0])) for f in schema]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with _failures():
+        with spark_failures():
             frame = self.session.sql(sql)
             # PySpark would turn timestamps into the time zone of this process.
             moments = [
@@ -207,7 +188,7 @@ class SparkEngine:
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
         refuse_duplicates("the script's frame", frame.columns)
-        with _failures():
+        with spark_failures():
             view = self._named(frame)
         columns: dict[str, ColumnType] = {}
         selected = []
@@ -235,7 +216,7 @@ class SparkEngine:
             for index, kind in enumerate(columns.values())
         ]
         table = pa.table(arrays, names=list(columns))
-        with _failures():
+        with spark_failures():
             return self._named(self.session.createDataFrame(table, schema))
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
@@ -280,89 +261,18 @@ class SparkEngine:
         return self.view(f"SELECT *, {spark_expression(columns, seed)} FROM {view}")
 
     def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
-        """The rank of a row is the number of rows in earlier files and classes, which a count
-        tells, and its place in its own file, which a sort within the partition tells."""
         hashed = self.keep(Frame(self.hashed(frame.view, frame.columns, seed), frame.columns))
-        group = f"{SPARK.ident(by)}" if by else "CAST(NULL AS BOOLEAN)"
-        bucket = leading_bits(_BUCKET_BITS)
-        counts = self.rows(
-            f"SELECT CAST({bucket} AS INT) AS bucket, {group} AS class, count(*) AS n "
-            f"FROM {hashed.view} GROUP BY 1, 2"
-        )
-        layout = Layout(sum(count for _, _, count in counts))
-        with _failures():
-            arranged = (
-                self.session.table(hashed.view)
-                .selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
-                .repartitionById(layout.files, f"{_OUTER}file")
-            )
-            order = [f"{_OUTER}class", HASH] if by else [HASH]
-            arranged = (
-                arranged.selectExpr("*", f"{group} AS {_OUTER}class")
-                .sortWithinPartitions(*order)
-                # The id's low 33 bits count the rows of a partition.
-                .selectExpr("*", f"monotonically_increasing_id() & {2**33 - 1} AS {_OUTER}place")
-            )
-        view = self._named(arranged)
-        bounds = self._bounds(counts, layout, quota, frame.columns[by] if by else "boolean")
-        place = f"{_OUTER}place"
-        number = (
-            f"CAST(CASE WHEN {place} < test_end THEN {SPLIT_NUMBER['test']} "
-            f"WHEN {place} < validation_end THEN {SPLIT_NUMBER['validation']} "
-            f"ELSE {SPLIT_NUMBER['train']} END AS TINYINT) AS {SPLIT}"
-        )
-        columns = ", ".join(f"r.{SPARK.ident(name)}" for name in frame.columns)
-        divided = self.view(
-            f"SELECT /*+ BROADCAST(b) */ {columns}, {number}, {HASH} FROM {view} AS r "
-            f"JOIN {bounds} AS b ON r.{_OUTER}file = b.file AND r.{_OUTER}class <=> b.class"
-        )
-        return self.keep(Frame(divided, frame.columns, layout))
-
-    def _bounds(
-        self,
-        counts: Sequence[tuple[Any, ...]],
-        layout: Layout,
-        quota: QuotaOf,
-        kind: ColumnType,
-    ) -> str:
-        """For each file and class: the places in the file at which the class's test rows, and its
-        validation rows, end. Classes lie one after the other in a file, nulls first."""
-        sizes: dict[tuple[int, Any], int] = {}
-        for bucket, value, count in counts:
-            key = (bucket >> (_BUCKET_BITS - layout.bits), value)
-            sizes[key] = sizes.get(key, 0) + count
-        classes = sorted({value for _, value in sizes}, key=lambda v: (v is not None, v))
-        starts = dict.fromkeys(range(layout.files), 0)
-        rows: list[tuple[Value | None, ...]] = []
-        for value in classes:
-            total = sum(size for (_, owner), size in sizes.items() if owner == value)
-            shares, before = quota(total), 0
-            for file in range(layout.files):
-                size = sizes.get((file, value), 0)
-                if not size:
-                    continue
-                ends = (shares.test, shares.test + shares.validation)
-                rows.append((file, value, *(starts[file] + end - before for end in ends)))
-                before += size
-                starts[file] += size
-        columns: dict[str, ColumnType] = {
-            "file": "bigint",
-            "class": kind,
-            "test_end": "bigint",
-            "validation_end": "bigint",
-        }
-        return self.table(columns, rows)
+        return Division(self, hashed, by, quota).run()
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         layout = frame.layout
         assert layout is not None
         aside = folder / "spark"
         columns = [SPARK.ident(name) for name in frame.columns]
-        with _failures():
+        with spark_failures():
             rows = self.session.table(frame.view)
-            if not layout.arranged:
-                rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_OUTER}file")
-                rows = rows.repartitionById(layout.files, f"{_OUTER}file")
+            rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_FILE}")
+            rows = rows.repartitionById(layout.files, _FILE)
             rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
                 SPLIT
             ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(f"file://{aside}")
@@ -401,36 +311,6 @@ def _middle(
     return at((count - 1) // 2), at(count // 2)
 
 
-def start_spark(conf: Mapping[str, str]) -> SparkSession:
-    """The session, started with the user's settings; an active one is used as it is."""
-    master = os.environ.get(SPARK_MASTER, "local[*]")
-    settings = {
-        "spark.master": master,
-        "spark.app.name": "trainingjob",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
-        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-        **_session_conf(conf),
-    }
-    if master.startswith("local"):
-        settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder
-    for key, value in {**settings, **conf, **_SQL_CONF}.items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
-
-
-def _session_conf(conf: Mapping[str, str]) -> dict[str, str]:
-    master = os.environ.get(SPARK_MASTER, "local[*]")
-    cores = len(os.sched_getaffinity(0))
-    local = {"spark.sql.shuffle.partitions": str(cores)} if master.startswith("local") else {}
-    return {**local, **{key: value for key, value in conf.items() if key.startswith("spark.sql.")}}
-
-
 def _paths(source: Source) -> list[str]:
     # Spark takes paths as globs.
     return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
@@ -446,46 +326,3 @@ def _spark_type(kind: ColumnType) -> T.DataType:
         "timestamp": T.TimestampType(),
     }
     return types[kind]
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn Spark's errors into StageFailures."""
-    try:
-        yield
-    except PySparkException as error:
-        raise _failure(error) from error
-    except (Py4JError, ConnectionError) as error:
-        if isinstance(error, Py4JJavaError):
-            raise StageFailure("StepFailed", one_line(error)) from error
-        raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
-
-
-def _failure(error: PySparkException) -> StageFailure:
-    condition = error.getCondition() or ""
-    text = str(error)
-    if condition == "JAVA_GATEWAY_EXITED":
-        return StageFailure("ProcessKilled", "Spark's Java process died while it started")
-    if isinstance(error, PythonException):
-        return StageFailure("ScriptFailed", _last_line(text))
-    if condition.startswith("UNRESOLVED_COLUMN"):
-        return StageFailure("ColumnNotFound", one_line(error))
-    if condition.startswith(
-        ("PARSE_", "UNRESOLVED_", "DATATYPE_", "MISSING_", "INVALID_", "WRONG_")
-    ):
-        return StageFailure("ExpressionInvalid", one_line(error))
-    if condition.startswith("FAILED_READ_FILE"):
-        return StageFailure("InputUnreadable", one_line(error))
-    if "java.lang.OutOfMemoryError" in text:
-        return StageFailure("OutOfMemory", f"Spark ran out of memory: {one_line(error)}")
-    if "No space left on device" in text:
-        return StageFailure("DiskFull", "no space left on the disk for Spark's data")
-    return StageFailure("StepFailed", one_line(error))
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next(
-        (line for line in reversed(lines) if re.match(r"\w+(\.\w+)*(Error|Exception)?:", line)),
-        lines[-1],
-    )

@@ -7,7 +7,7 @@ six column types and the same text, spelled by their dialect.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -42,7 +42,6 @@ class Layout:
     hashes and rows lie in the order of their hash across files."""
 
     rows: int  # when they were divided
-    arranged: bool = True  # Spark holds the rows of each file in a partition of its own
 
     @property
     def bits(self) -> int:
@@ -57,12 +56,9 @@ class Layout:
     @property
     def file_of_row(self) -> str:
         """SQL: the number of the row's file."""
-        return leading_bits(self.bits)
-
-
-def leading_bits(bits: int) -> str:
-    """SQL: the leading bits of HASH, which is signed, as a number from 0."""
-    return f"(({HASH} >> {64 - bits}) + {1 << (bits - 1)})" if bits else "0"
+        # HASH is signed, files are numbered from 0.
+        bits = self.bits
+        return f"(({HASH} >> {64 - bits}) + {1 << (bits - 1)})" if bits else "0"
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,6 @@ class Frame:
     def is_split(self) -> bool:
         """Whether rows are divided, and have the hidden columns."""
         return self.layout is not None
-
-    @property
-    def shuffled(self) -> Layout | None:
-        """The layout of rows that a query has moved about."""
-        return replace(self.layout, arranged=False) if self.layout else None
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -105,7 +96,11 @@ class Engine(Protocol):
 
     dialect: Dialect
     runs_spark_sql: bool
-    session: Any  # the SparkSession; None for engine pandas
+
+    @property
+    def session(self) -> Any:
+        """The SparkSession; None for engine pandas."""
+        ...
 
     def __enter__(self) -> Self: ...
 

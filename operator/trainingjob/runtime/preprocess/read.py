@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import duckdb
-import pyarrow as pa
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions, Input
 
@@ -130,10 +129,10 @@ def _codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -
         return [0] * width
     names = [f"c{index}" for index in range(width)]
     codes = ", ".join(f"bit_or({_code(DUCKDB, name, options, 0)})" for name in names)
-    arrays = [pa.array([record[index].strip(" ") for record in sample]) for index in range(width)]
+    columns = [[record[index].strip(" ") for record in sample] for index in range(width)]
+    unnested = ", ".join(f"unnest(?) AS {name}" for name in names)
     with duckdb.connect() as db:
-        db.register("sample", pa.table(arrays, names=names))
-        (row,) = db.execute(f"SELECT {codes} FROM sample").fetchall()
+        (row,) = db.execute(f"SELECT {codes} FROM (SELECT {unnested})", columns).fetchall()
     return list(row)
 
 

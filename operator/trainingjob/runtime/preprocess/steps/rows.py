@@ -21,7 +21,7 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
             if frame.is_split
             else f"SELECT DISTINCT {listed} FROM {frame.view}"
         )
-        return Frame(where.engine.view(query), frame.columns, frame.shuffled), {}
+        return Frame(where.engine.view(query), frame.columns, frame.layout), {}
     where.require(frame, spec.subset)
     source = frame.view if frame.is_split else where.engine.hashed(frame.view, frame.columns, 0)
     keys = [where.dialect.ident(name) for name in spec.subset]
@@ -31,7 +31,7 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
         f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(keys)} "
         f"ORDER BY {HASH}) AS trainingjob_place FROM {source}) AS t WHERE trainingjob_place = 1"
     )
-    return Frame(where.engine.view(query), frame.columns, frame.shuffled), {}
+    return Frame(where.engine.view(query), frame.columns, frame.layout), {}
 
 
 def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:

@@ -29,7 +29,7 @@ def query(spec: Sql, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         view, columns = _run(spec, data, where)
         parts.append(f"SELECT *, {number} AS {SPLIT} FROM {view}")
     joined = where.engine.view(" UNION ALL ".join(parts))
-    return Frame(where.engine.hashed(joined, columns, 0), columns, frame.shuffled), {}
+    return Frame(where.engine.hashed(joined, columns, 0), columns, frame.layout), {}
 
 
 def _run(spec: Sql, data: Relation, where: Where) -> tuple[str, Mapping[str, ColumnType]]:

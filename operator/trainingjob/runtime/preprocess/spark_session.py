@@ -1,0 +1,126 @@
+"""Spark's session: its settings, its start, and its errors as ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException, PythonException
+from pyspark.sql import SparkSession
+
+from trainingjob.api.payload import SPARK_MASTER
+
+from ..errors import StageFailure
+from .names import one_line
+
+# Set on every session, whatever the user's settings: results depend on them.
+_RESULTS = {
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "snappy",
+    "spark.sql.parquet.binaryAsString": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
+
+def launch(conf: Mapping[str, str]) -> Future[SparkContext]:
+    """Start Spark's Java process with the user's settings, in the background: it takes seconds,
+    and Python has other things to do meanwhile. An active one is used as it is."""
+    pool = ThreadPoolExecutor(1)
+    context = pool.submit(SparkContext.getOrCreate, SparkConf().setAll(list(_settings(conf))))
+    pool.shutdown(wait=False)
+    return context
+
+
+def start_spark(conf: Mapping[str, str]) -> SparkSession:
+    """The session, started with the user's settings; an active one is used as it is."""
+    builder = SparkSession.builder
+    for key, value in _settings(conf):
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def own_session(conf: Mapping[str, str]) -> SparkSession:
+    """A session besides the active one: views and settings of others do not mix with ours."""
+    session = start_spark(conf).newSession()
+    for key, value in {**_session_settings(conf), **_RESULTS}.items():
+        session.conf.set(key, value)
+    return session
+
+
+def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    master = os.environ.get(SPARK_MASTER, "local[*]")
+    settings = {
+        "spark.master": master,
+        "spark.app.name": "trainingjob",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+        **_session_settings(conf),
+    }
+    if master.startswith("local"):
+        settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    yield from {**settings, **conf, **_RESULTS}.items()
+
+
+def _session_settings(conf: Mapping[str, str]) -> dict[str, str]:
+    master = os.environ.get(SPARK_MASTER, "local[*]")
+    cores = len(os.sched_getaffinity(0))
+    local = {"spark.sql.shuffle.partitions": str(cores)} if master.startswith("local") else {}
+    return {**local, **{key: value for key, value in conf.items() if key.startswith("spark.sql.")}}
+
+
+@contextmanager
+def spark_failures() -> Iterator[None]:
+    """Turn Spark's errors into StageFailures."""
+    try:
+        yield
+    except PySparkException as error:
+        raise _failure(error) from error
+    except (Py4JError, ConnectionError) as error:
+        if isinstance(error, Py4JJavaError):
+            raise StageFailure("StepFailed", one_line(error)) from error
+        raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
+
+
+def _failure(error: PySparkException) -> StageFailure:
+    condition = error.getCondition() or ""
+    text = str(error)
+    if condition == "JAVA_GATEWAY_EXITED":
+        return StageFailure("ProcessKilled", "Spark's Java process died while it started")
+    if isinstance(error, PythonException):
+        return StageFailure("ScriptFailed", _last_line(text))
+    if condition.startswith("UNRESOLVED_COLUMN"):
+        return StageFailure("ColumnNotFound", one_line(error))
+    if condition.startswith(
+        ("PARSE_", "UNRESOLVED_", "DATATYPE_", "MISSING_", "INVALID_", "WRONG_")
+    ):
+        return StageFailure("ExpressionInvalid", one_line(error))
+    if condition.startswith("FAILED_READ_FILE"):
+        return StageFailure("InputUnreadable", one_line(error))
+    if "java.lang.OutOfMemoryError" in text:
+        return StageFailure("OutOfMemory", f"Spark ran out of memory: {one_line(error)}")
+    if "No space left on device" in text:
+        return StageFailure("DiskFull", "no space left on the disk for Spark's data")
+    return StageFailure("StepFailed", one_line(error))
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next(
+        (line for line in reversed(lines) if re.match(r"\w+(\.\w+)*(Error|Exception)?:", line)),
+        lines[-1],
+    )

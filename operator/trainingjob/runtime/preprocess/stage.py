@@ -1,0 +1,52 @@
+"""The stage itself: read -> script -> steps -> checks -> write.
+
+Rows are divided before the first step that learns. The engines give the same rows, types, values
+and order; see ``frame.py`` for the seam between them.
+"""
+
+from __future__ import annotations
+
+from trainingjob.api.payload import PreprocessPayload, StageResult
+from trainingjob.api.v1alpha1.status import Outputs
+
+from .. import storage
+from ..progress import Reporter
+from .checks import check, choose_columns
+from .frame import Engine
+from .read import read_input
+from .script import run_script
+from .split import split_rows
+from .steps import run_steps
+from .write import write_dataset
+
+
+def run_stage(engine: Engine, payload: PreprocessPayload, reporter: Reporter) -> StageResult:
+    """Make the dataset; raises StageFailure."""
+    task, target = payload.task, storage.resolve(payload.output)
+    reporter.report(0.05)
+    frame = read_input(engine, payload.input)
+    reporter.report(0.3)
+    if payload.script is not None:
+        frame = run_script(engine, frame, payload)
+    frame, pipeline = run_steps(
+        engine,
+        frame,
+        payload.steps,
+        task.label,
+        lambda frame, where: split_rows(engine, frame, payload.split, task, where),
+        lambda share: reporter.report(0.35 + 0.3 * share),
+    )
+    frame = choose_columns(engine, frame, task)
+    summary = check(engine, frame, task, payload.split, payload.numeric_features)
+    reporter.report(0.7)
+    manifest = write_dataset(engine, frame, task, summary, pipeline, target)
+    reporter.report(1.0)
+    return StageResult(
+        outputs=Outputs(
+            uri=payload.output,
+            digest=manifest.digest,
+            rows={str(split): count for split, count in summary.rows.items()},
+            features=len(manifest.features),
+            classes=None if manifest.classes is None else len(manifest.classes),
+        )
+    )

@@ -51,6 +51,13 @@ class ScriptRef(Model):
     path: str | None = None
 
 
+class SparkOnKubernetes(Model):
+    """What a Spark driver needs where Kubernetes is its master; not used on one machine."""
+
+    conf: dict[str, str] = Field(description="Settings over those of the manifest.")
+    executor_template: dict[str, Any] = Field(description="Pod template for the executors.")
+
+
 class PreprocessPayload(Model):
     """Input of the preprocess stage."""
 
@@ -64,9 +71,7 @@ class PreprocessPayload(Model):
     steps: list[Step] = Field(default_factory=list)
     split: Split
     spark_conf: dict[str, str] = Field(default_factory=dict)
-    executor_template: dict[str, Any] | None = Field(
-        None, description="A pod template for executors on Kubernetes."
-    )
+    kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(
         description="A built-in model follows: features must be numbers without nulls."
     )

@@ -66,7 +66,7 @@ def test_executors_get_what_the_manifest_gives_them(
     what: str, resources: dict[str, Any] | None, expected: dict[str, str]
 ) -> None:
     executor = {"instances": 3} | ({"resources": resources} if resources else {})
-    conf = payload(executor=executor)["sparkConf"]
+    conf = payload(executor=executor)["kubernetes"]["conf"]
     sizes = {
         key: value
         for key, value in conf.items()
@@ -79,7 +79,8 @@ def test_executors_get_what_the_manifest_gives_them(
 
 
 def test_the_driver_is_told_who_it_is_and_talks_to_its_own_alone() -> None:
-    conf = payload(sparkConf={"spark.sql.shuffle.partitions": "7"})["sparkConf"]
+    told = payload(sparkConf={"spark.sql.shuffle.partitions": "7"})
+    conf = told["kubernetes"]["conf"]
 
     assert conf["spark.kubernetes.driver.pod.name"] == "digits-preprocess-2-0"
     assert conf["spark.kubernetes.namespace"] == "team"
@@ -87,7 +88,15 @@ def test_the_driver_is_told_who_it_is_and_talks_to_its_own_alone() -> None:
     assert conf["spark.kubernetes.executor.label.trainingjob.dev/attempt"] == "2"
     assert conf["spark.authenticate"] == "true"
     assert conf["spark.network.crypto.cipher"] == "AES/GCM/NoPadding"
-    assert conf["spark.sql.shuffle.partitions"] == "7"
+    assert told["sparkConf"] == {"spark.sql.shuffle.partitions": "7"}
+
+
+def test_the_drivers_heap_follows_its_pod_unless_the_user_says_otherwise() -> None:
+    driver = {"resources": {"limits": {"memory": "4Gi"}}}
+
+    assert payload(driver=driver)["kubernetes"]["conf"]["spark.driver.memory"] == "3277m"
+    told = payload(driver=driver, sparkConf={"spark.driver.memory": "1g"})
+    assert "spark.driver.memory" not in told["kubernetes"]["conf"]
 
 
 def test_names_of_executors_fit_for_the_longest_job() -> None:
@@ -96,7 +105,9 @@ def test_names_of_executors_fit_for_the_longest_job() -> None:
     made = type(job()).from_dict(longest)
     (pod,) = children.pods(made, "preprocess", 999, Settings())
     told = next(e for e in pod["spec"]["containers"][0]["env"] if e["name"] == STAGE_PAYLOAD)
-    prefix = json.loads(told["value"])["sparkConf"]["spark.kubernetes.executor.podNamePrefix"]
+    prefix = json.loads(told["value"])["kubernetes"]["conf"][
+        "spark.kubernetes.executor.podNamePrefix"
+    ]
 
     assert len(prefix) <= 47
 
@@ -106,7 +117,7 @@ def test_executors_are_restricted_have_no_token_and_see_the_claims() -> None:
         executor={"resources": {"limits": {"nvidia.com/gpu": 1, "memory": "2Gi"}}},
         template={"nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}]},
         env=[{"name": "MODE", "value": "fast"}],
-    )["executorTemplate"]
+    )["kubernetes"]["executorTemplate"]
     spec = template["spec"]
     (container,) = spec["containers"]
 
@@ -128,7 +139,7 @@ def test_pandas_has_no_word_of_spark() -> None:
     told = payload(engine="pandas")
 
     assert told["sparkConf"] == {}
-    assert "executorTemplate" not in told
+    assert "kubernetes" not in told
 
 
 def executor(number: int, **state: Any) -> PodView:

@@ -42,8 +42,8 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,
-        spark_conf=spark.conf(job, spec, attempt, image) if on_spark else {},
-        executor_template=spark.template(job, spec, claims) if on_spark else None,
+        spark_conf=spec.spark_conf or {},
+        kubernetes=spark.on_kubernetes(job, spec, attempt, image, claims) if on_spark else None,
         numeric_features=job.spec.train.model is not None,
         output=output,
     )

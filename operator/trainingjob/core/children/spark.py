@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...api import payload as contract
 from ...api.v1alpha1 import Preprocess, TrainingJob
 from ...api.v1alpha1.common import PodTemplate, Resources
 from ...api.v1alpha1.preprocess import Executor
@@ -28,6 +29,7 @@ _LEAST_HEAP_MIB = 512
 _OVERHEAD = 0.2
 _LEAST_OVERHEAD_MIB = 384
 
+# Over the user's, who may not set them.
 _CONF = {
     "spark.driver.port": str(DRIVER_PORT),
     "spark.driver.blockManager.port": str(BLOCK_MANAGER_PORT),
@@ -50,31 +52,35 @@ def instances(spec: Preprocess) -> int:
     return spec.executor.instances if spec.executor else Executor().instances
 
 
-def conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[str, str]:
-    """The user's settings, then ours, which they may not set."""
-    executor = spec.executor
-    given = dict(spec.spark_conf or {})
-    driver = names.pod_name(job, "preprocess", attempt, 0)
-    resources = spec.driver.resources if spec.driver else None
-    ours = _CONF | {
+def on_kubernetes(
+    job: TrainingJob, spec: Preprocess, attempt: int, image: str, claims: list[str]
+) -> contract.SparkOnKubernetes:
+    """What the driver of this attempt is told about its executors."""
+    return contract.SparkOnKubernetes(
+        conf=_conf(job, spec, attempt, image), executor_template=_template(spec, claims)
+    )
+
+
+def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[str, str]:
+    driver = spec.driver.resources if spec.driver else None
+    executor = spec.executor.resources if spec.executor else None
+    given = spec.spark_conf or {}
+    heap = {key: size for key, size in _driver_heap(driver).items() if key not in given}
+    conf = _CONF | heap | _sizes(executor)
+    conf |= {
         "spark.executor.instances": str(instances(spec)),
         "spark.kubernetes.namespace": job.metadata.namespace,
-        "spark.kubernetes.driver.pod.name": driver,
+        "spark.kubernetes.driver.pod.name": names.pod_name(job, "preprocess", attempt, 0),
         # Spark takes no more than 47 characters.
         "spark.kubernetes.executor.podNamePrefix": f"{job.metadata.name}-{attempt}",
-        "spark.kubernetes.executor.container.image": image,
         "spark.kubernetes.container.image": image,
     }
     for key, value in names.executor_labels(job, attempt).items():
-        ours[f"spark.kubernetes.executor.label.{key}"] = value
-    return {
-        **_driver_heap(resources),
-        **given,
-        **_sizes(executor.resources if executor else None),
-    } | ours
+        conf[f"spark.kubernetes.executor.label.{key}"] = value
+    return conf
 
 
-def template(job: TrainingJob, spec: Preprocess, claims: list[str]) -> dict[str, Any]:
+def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     """What Spark does not know by itself: security, volumes, where executors may run."""
     fragments = spec.template or PodTemplate()
     volumes, mounts = storage(fragments, claims)

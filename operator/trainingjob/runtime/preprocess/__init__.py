@@ -31,6 +31,7 @@ def open_engine(payload: PreprocessPayload) -> Engine:
         from .engine_pandas import PandasEngine
 
         return PandasEngine()
+    from . import on_kubernetes
     from .engine_spark import SparkEngine
 
-    return SparkEngine(payload.spark_conf)
+    return SparkEngine(on_kubernetes.settings(payload))

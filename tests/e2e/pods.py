@@ -57,9 +57,10 @@ def pod(
 
 
 class Pods:
-    """The pods of one namespace."""
+    """The pods of one namespace. ``seconds``: how long to wait for each step of one."""
 
-    def __init__(self, node: Node, namespace: str) -> None:
+    def __init__(self, node: Node, namespace: str, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._node = node
         self._namespace = namespace
         self._image = node.images.busybox()
@@ -85,17 +86,17 @@ class Pods:
     def delete(self, name: str) -> None:
         """Returns when it is gone."""
         self._node.control_plane.request("DELETE", f"{self._path}/pods/{name}")
-        wait_for(f"the end of pod {name}", lambda: not self.get(name), SECONDS)
+        wait_for(f"the end of pod {name}", lambda: not self.get(name), self._seconds)
 
     def running(self, name: str) -> dict[str, Any]:
         """The pod, as soon as its container runs."""
-        return wait_for(f"pod {name} to run", lambda: self._in(name, "Running"), SECONDS)
+        return wait_for(f"pod {name} to run", lambda: self._in(name, "Running"), self._seconds)
 
     def ended(self, name: str) -> dict[str, Any]:
         found = wait_for(
             f"the end of pod {name}",
             lambda: self._in(name, "Succeeded") or self._in(name, "Failed"),
-            SECONDS,
+            self._seconds,
         )
         return dict(found["status"]["containerStatuses"][0]["state"]["terminated"])
 

@@ -67,8 +67,7 @@ class Images:
         The argument BASE of the Dockerfile is our base image.
         """
         arguments = dict(build_args or {})
-        tag = _digest(base_key().encode(), repr(sorted(arguments.items())).encode(), *_sources())
-        tag = _digest(tag.encode(), (folder / "Dockerfile").read_bytes())
+        tag = content(folder, arguments)
         if not self._registry.has(name, tag):
             self._build(name, tag, ROOT, folder / "Dockerfile", arguments, on_base=True)
         return reference(name, tag)
@@ -97,6 +96,9 @@ class Images:
                     *(*buildah.policy, image),
                     f"docker://{self._registry.address}/{name}:{tag}",
                 )
+                # The registry has it now. The stages that it was made from are kept, so the next
+                # one is quick, but not a second copy of what it has of them: gigabytes.
+                buildah("rmi", image)
             finally:
                 buildah.end()
 
@@ -125,16 +127,15 @@ def reference(name: str, tag: str) -> str:
     return f"{REGISTRY}/{name}:{tag}"
 
 
-def _sources() -> list[bytes]:
-    """Names, modes and contents of all files that an image can have been made from."""
-    found = []
-    for top in CONTEXT:
-        path = ROOT / top
+def content(folder: Path, arguments: Mapping[str, str], root: Path = ROOT) -> str:
+    """The tag of an image: another one whenever another build may give another image."""
+    found = [base_key().encode(), repr(sorted(arguments.items())).encode()]
+    for path in [folder / "Dockerfile", *(root / name for name in CONTEXT)]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
                 mode = file.stat().st_mode & 0o777
-                found += [f"{file.relative_to(ROOT)} {mode:o}".encode(), file.read_bytes()]
-    return found
+                found += [f"{file.relative_to(root)} {mode:o}".encode(), file.read_bytes()]
+    return _digest(*found)
 
 
 def _digest(*parts: bytes) -> str:

@@ -7,13 +7,15 @@ for _, condition in ipairs(status.conditions or {}) do
   holds[condition.type] = condition.status == "True"
 end
 
--- A verdict is final, also when the spec is edited later.
-if holds.Failed or holds.Stalled then
+-- A verdict is final, also when the spec is edited later; all else may have changed with it.
+if holds.Failed then
   hs.status = "Degraded"
 elseif holds.Complete then
   hs.status = "Healthy"
 elseif status.observedGeneration ~= obj.metadata.generation then
   return hs
+elseif holds.Stalled then
+  hs.status = "Degraded"
 end
 
 local words = status.phase or ""

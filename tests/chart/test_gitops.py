@@ -79,6 +79,13 @@ def retried() -> World:
     return made
 
 
+def corrected() -> World:
+    made = situations.unreadable()
+    made.manifest["metadata"]["generation"] = 2
+    return made
+
+
+EDITED = "was edited before its end, and the operator has not seen it yet"
 TRAIN = {
     "nodes": 2,
     "dataset": {"uri": "pvc://datasets/digits"},
@@ -98,11 +105,8 @@ CASES: list[tuple[str, Callable[[], World], str]] = [
     ("failed, a gate included", situations.has_failed, "Failed: InputNotFound happened"),
     ("failed, a gate included", gate_failed, "accuracy"),
     ("has a spec that the operator cannot read", situations.unreadable, "spec.train: bad"),
-    (
-        "was edited while it ran, and the operator has not seen it yet",
-        edited_while_it_runs,
-        "has not seen it yet",
-    ),
+    (EDITED, edited_while_it_runs, "has not seen it yet"),
+    (EDITED, corrected, "has not seen it yet"),
 ]
 
 
@@ -153,7 +157,7 @@ def test_half_a_status_or_none_breaks_nothing(status: dict[str, Any] | None) -> 
 
 @pytest.mark.parametrize("words", ["string.upper('x')", "('x'):upper()", "os.time()"])
 def test_the_libraries_that_argo_cd_lacks_are_away_here_too(words: str) -> None:
-    with pytest.raises(lua.LuaError, match="attempt to (index|call)"):
+    with pytest.raises(lua.LuaError, match=r"attempt to (index|call)"):
         health({}, f"return {{status = {words}}}")
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.build import ROOT
 from tests.integration import test_kstatus as situations
-from tests.unit.core.world import World, failed, running
+from tests.unit.core.world import World, failed, running, world
 from trainingjob.api.v1alpha1 import GROUP, KIND
 
 from .helm import RELEASE, names, render
@@ -72,7 +72,7 @@ def edited_while_it_runs() -> World:
 
 
 def retried() -> World:
-    made = situations.world(preprocess=None, train=TRAIN, evaluate=None)
+    made = world(preprocess=None, train=TRAIN, evaluate=None)
     for pod in made.of("train"):
         running(pod, 1)
     made.finish("train", lambda pod, seconds: failed(pod, seconds, "NodeLost"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -115,6 +116,17 @@ def test_the_command_line_of_an_executor(
     entrypoint: ModuleType, situation: str, env: dict[str, str], command: list[str]
 ) -> None:
     assert entrypoint.executor({**SPARK, **env}, JARS) == command
+
+
+def test_a_user_without_a_name_is_told(
+    entrypoint: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entrypoint.check_user(0)
+    nobody = max(entry.pw_uid for entry in pwd.getpwall()) + 1
+    with pytest.raises(SystemExit) as left:
+        entrypoint.check_user(nobody)
+    assert left.value.code == 2
+    assert f"user {nobody} has no entry in /etc/passwd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("empty", [False, True])

@@ -97,17 +97,11 @@ def test_pods_find_each_other_through_a_headless_service(namespace, pods):
     pods.post("services", headless("gang", {"rank": "0"}))
     rank_0 = {"labels": {"rank": "0"}, "hostname": "rank-0", "subdomain": "gang"}
     pods.start("rank-0", "while true; do hostname | nc -l -p 29500; done", **rank_0)
-    address = pods.running("rank-0")["status"]["podIP"]
-    full = f"rank-0.gang.{namespace}.svc.cluster.local"
+    names = ("gang", f"gang.{namespace}.svc", f"rank-0.gang.{namespace}.svc.cluster.local")
     # The first answers come when DNS has heard of the Service.
-    script = (
-        f"for name in gang gang.{namespace}.svc {full}; do"
-        f" until nc $name 29500; do sleep 0.1; done; done; nslookup {full}"
-    )
+    script = f"for name in {' '.join(names)}; do until nc $name 29500; do sleep 0.1; done; done"
     assert pods.run(script, "rank-1")["exitCode"] == 0
-    said = pods.logs("rank-1").splitlines()
-    assert said[:3] == ["rank-0"] * 3
-    assert f"Address: {address}" in said
+    assert pods.logs("rank-1").split() == ["rank-0"] * len(names)
 
 
 def test_a_pod_reaches_the_api_server_as_its_service_account(node, namespace, pods):

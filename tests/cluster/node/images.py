@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..build import ROOT, BuildError, build
@@ -35,6 +37,14 @@ ENV PATH=/bin
 ENTRYPOINT ["/bin/busybox"]
 CMD ["sleep", "2147483647"]
 """
+
+
+# Steps of a build see the network and the certificates of this machine, for pip.
+BUD = (
+    *("bud", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host"),
+    *("--volume", f"{pip.CERTIFICATES}:{pip.CERTIFICATES}:ro"),
+)
+STAGE = re.compile(r"^FROM .+ AS (\w+)", re.MULTILINE | re.IGNORECASE)
 
 
 class Images:
@@ -85,42 +95,36 @@ class Images:
             if self._registry.has(name, tag):
                 return  # somebody else has built it while we waited
             buildah = Buildah(self._storage.buildah)
+            buildah.end()
             if on_base:
                 arguments = {"BASE": base(buildah, self._storage.folder), **arguments}
                 print(f"building the image {name}: minutes the first time", flush=True)
             image = f"trainingjob-{name}:{tag}"
-            try:
-                self._bud(buildah, image, context, dockerfile, arguments)
+            with _pip_secret() as secret:
+                build: list[str | Path] = [*BUD, *buildah.policy, *secret, "--file", dockerfile]
+                build += [f"--build-arg={key}={value}" for key, value in arguments.items()]
+                buildah(*build, "--tag", image, context)
                 buildah(
                     *("push", "--tls-verify=false", "--compression-format", "zstd"),
                     *(*buildah.policy, image),
                     f"docker://{self._registry.address}/{name}:{tag}",
                 )
-                # The registry has it now. The stages that it was made from are kept, so the next
-                # one is quick, but not a second copy of what it has of them: gigabytes.
+                # The registry has it now. Its stages are kept, so that the next one is quick, but
+                # neither a second copy of them nor what they were before: gigabytes.
                 buildah("rmi", image)
-            finally:
-                buildah.end()
+                for stage in STAGE.findall(dockerfile.read_text(encoding="utf-8")):
+                    buildah(*build, "--target", stage, "--tag", f"{name}-{stage}", context)
+            buildah("rmi", "--prune")
+            self._registry.keep_only(name, tag)
 
-    def _bud(
-        self,
-        buildah: Buildah,
-        image: str,
-        context: Path,
-        dockerfile: Path,
-        arguments: Mapping[str, str],
-    ) -> None:
-        with tempfile.NamedTemporaryFile("w", prefix="pip-", suffix=".conf") as secret:
-            secret.write(pip.configuration())
-            secret.flush()
-            buildah(
-                *("bud", "--layers", "--pull-never", *buildah.policy),
-                *("--isolation", "chroot", "--network", "host"),
-                *("--volume", f"{pip.CERTIFICATES}:{pip.CERTIFICATES}:ro"),
-                *("--secret", f"id=pip,src={secret.name}"),
-                *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-                *("--tag", image, "--file", dockerfile, context),
-            )
+
+@contextmanager
+def _pip_secret() -> Iterator[list[str]]:
+    """For `RUN --mount=type=secret,id=pip`."""
+    with tempfile.NamedTemporaryFile("w", prefix="pip-", suffix=".conf") as file:
+        file.write(pip.configuration())
+        file.flush()
+        yield ["--secret", f"id=pip,src={file.name}"]
 
 
 def reference(name: str, tag: str) -> str:

@@ -126,7 +126,7 @@ class Node:
         self._components["registry"] = registry.component
         self.images = Images(self._storage, registry)
         self.containerd = Containerd(self._space, self._storage.containerd, self.folder)
-        self.containerd.prepare(self.network, registry.address, self.images.busybox())
+        self.containerd.prepare(self.network, registry, self.images.busybox())
         self._component("containerd", self.containerd.command)
         self._await("containerd", lambda: READY in self.log("containerd"))
 

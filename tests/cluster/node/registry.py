@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 from pathlib import Path
 
 from ..build import BIN
 from ..process import Component
 from ..wait import wait_for
 from . import config
+from .command import run
 from .packages import PATH, program
 
 MANIFESTS = (
@@ -22,7 +24,8 @@ class Registry:
 
     def __init__(self, storage: Path, folder: Path, host: str, port: int) -> None:
         self.address = f"{host}:{port}"
-        path = folder / "registry.json"
+        self._storage = storage
+        self._config = path = folder / "registry.json"
         path.write_text(config.registry(storage, self.address), encoding="utf-8")
         # Not our environment: variables named REGISTRY_* would change its configuration.
         clean = [program("env"), "-i", f"PATH={PATH}", "OTEL_TRACES_EXPORTER=none"]
@@ -35,6 +38,14 @@ class Registry:
 
     def has(self, name: str, tag: str) -> bool:
         return self._status(f"/v2/{name}/manifests/{tag}") == 200
+
+    def keep_only(self, name: str, tag: str) -> None:
+        """Remove its other tags, and layers that no image has. Nobody may push meanwhile."""
+        repository = self._storage / "docker/registry/v2/repositories" / name
+        for path in (repository / "_manifests/tags").iterdir():
+            if path.name != tag:
+                shutil.rmtree(path)
+        run([BIN / "registry", "garbage-collect", "--delete-untagged", self._config], seconds=600)
 
     def _ready(self) -> bool:
         self.component.check()

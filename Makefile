@@ -8,7 +8,7 @@ COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit integration chart local e2e node generate verify bench cluster images lock clean
+.PHONY: help demo examples test lint types contracts unit integration chart local e2e node generate install-yaml verify bench cluster images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -75,6 +75,9 @@ node: $(CLUSTER)  ## as root: a real node to try things on, until Ctrl-C (ARGS=-
 # --- generated files --------------------------------------------------------------
 generate: $(VENV)/.dev  ## write the CRD and the reference page from the models
 	$(BIN)/python -m trainingjob.api.generate
+
+install-yaml: $(CLUSTER)  ## write deploy/install.yaml and the table of values from the chart
+	$(BIN)/python deploy/generate.py
 
 verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` writes
 	$(BIN)/python -m trainingjob.api.generate --check

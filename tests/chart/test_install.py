@@ -223,13 +223,7 @@ def test_kubectl_apply_installs_the_operator_and_a_second_time_changes_nothing(
         cluster.kubectl("apply", how, what)
         again = cluster.kubectl("apply", how, what).stdout.splitlines()
         assert len(again) == len([*yaml.safe_load_all(_install_yaml())])
-        # The API server drops `priority: 0` of the CRD's columns, which client-side apply cannot
-        # know; `diff` below knows.
-        changed = [line for line in again if not line.endswith(" unchanged")]
-        assert [line.partition("/")[0] for line in changed] in (
-            [],
-            ["customresourcedefinition.apiextensions.k8s.io"],
-        )
+        assert [line for line in again if not line.endswith(" unchanged")] == []
         cluster.kubectl("diff", how, what)
         deployment = cluster.kubectl("get", "deployment", "-n", NAMESPACE, "-o=name").stdout
         assert deployment.strip() == f"deployment.apps/{RELEASE}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 from prometheus_client import generate_latest
@@ -17,8 +18,6 @@ from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.settings import Options
 
 from .helm import CHART, one, render
-
-promql_parser = pytest.importorskip("promql_parser", reason="not in requirements/dev.txt yet")
 
 ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text(encoding="utf-8"))
 DASHBOARD = json.loads((CHART / "files/dashboard.json").read_text(encoding="utf-8"))

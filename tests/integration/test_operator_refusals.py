@@ -222,7 +222,8 @@ def test_an_object_that_came_in_past_the_validation_hurts_nobody_and_is_told(
         assert status == 200, answer
 
     bad = manifest("bad")
-    bad["spec"]["train"]["nodes"] = "many"
+    # The policy, which can be corrected afterwards.
+    bad["spec"]["policy"] = {"startupDeadlineSeconds": "soon"}
     install()
     try:
         wait_for("the loose CRD", lambda: _accepted(space, bad))
@@ -231,14 +232,15 @@ def test_an_object_that_came_in_past_the_validation_hurts_nobody_and_is_told(
         install()
 
     status = space.wait("bad", reason="InvalidSpec")
-    assert "spec.train.nodes" in status["message"]
+    assert "spec.policy.startupDeadlineSeconds" in status["message"]
     conditions = {c["type"]: c["status"] for c in status["conditions"]}
     assert (conditions["Valid"], conditions["Stalled"]) == ("False", "True")
     space.run(manifest("good"))
     space.wait("good", phase="Succeeded")
 
     wait_for("the strict CRD", lambda: not _accepted(space, bad | {"metadata": {"name": "worse"}}))
-    space.patch("trainingjobs", "bad", {"spec": {"train": {"nodes": 2}}})
+    put_right = {"spec": {"policy": {"startupDeadlineSeconds": 600}}}
+    space.patch("trainingjobs", "bad", put_right)
     status = space.wait("bad", phase="Succeeded")
     assert {c["type"]: c["status"] for c in status["conditions"]}["Valid"] == "True"
 

@@ -142,7 +142,9 @@ def _printer_columns() -> list[Schema]:
         ("Message", "string", ".status.message", "Why, and what to do.", 1),
     ]
     return [
-        {"name": name, "type": kind, "jsonPath": path, "description": text, "priority": priority}
+        {"name": name, "type": kind, "jsonPath": path, "description": text}
+        # The server drops a 0: `kubectl apply` would find a difference for ever.
+        | ({"priority": priority} if priority else {})
         for name, kind, path, text, priority in columns
     ]
 

@@ -45,8 +45,8 @@ def status(obs: Observation, now: datetime) -> Status:
 def status_of_unreadable(prior: Status, generation: int, message: str, now: datetime) -> Status:
     """The status of a job whose spec this version cannot read.
 
-    It is not over: once the spec is corrected the job goes on where it was. Until then its pods
-    are left as they are.
+    It is not over: where the policy was at fault, which can be corrected, the job goes on where it
+    was. Its pods are left as they are.
     """
     if is_over(prior):
         return prior
@@ -71,7 +71,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
     """As ``status``, with the time to look again."""
     prior = obs.job.status
     if is_over(prior):
-        return Judgement(prior)
+        return Judgement(_seen(prior, obs.job.metadata.generation))
     # The first pods are made before the first status is written.
     started = prior.start_time or min([now, *(pod.created for pod in obs.pods if pod.created)])
     before = {stage.name: stage for stage in prior.stages}
@@ -124,6 +124,18 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         last_failure=failure,
     )
     return Judgement(new, None if over else min(wakes, default=None))
+
+
+def _seen(ended: Status, generation: int) -> Status:
+    """The verdict stands, whatever is edited afterwards; that the edit was seen is told, for tools
+    that wait for it."""
+    if ended.observed_generation == generation:
+        return ended
+    told = [
+        condition.model_copy(update={"observed_generation": generation})
+        for condition in ended.conditions
+    ]
+    return ended.model_copy(update={"observed_generation": generation, "conditions": told})
 
 
 def _summary(

@@ -106,7 +106,7 @@ def test_columns_lead_to_fields() -> None:
         for part in re.findall(r"\w+", path):
             node = node["items"] if part.isdigit() else node["properties"][part]
         assert node["type"] == column["type"]
-    assert [c["name"] for c in version["additionalPrinterColumns"] if not c["priority"]] == [
+    assert [c["name"] for c in version["additionalPrinterColumns"] if "priority" not in c] == [
         *("Phase", "Stage", "Progress", "Score", "Age")
     ]
 

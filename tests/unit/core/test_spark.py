@@ -11,7 +11,6 @@ import pytest
 from tests.unit.core.world import World, job, manifest, running, world
 from trainingjob.api.payload import STAGE_PAYLOAD
 from trainingjob.core import Observation, PodView, Settings, children, status
-from trainingjob.core.children.quantity import cores, mebibytes
 
 from .world import at
 
@@ -57,7 +56,7 @@ def payload(**preprocess: Any) -> dict[str, Any]:
         ),
         (
             "little memory is still enough for Spark to start",
-            {"limits": {"memory": "700Mi"}},
+            {"limits": {"memory": "716800Ki"}},
             {"spark.executor.memory": "512m", "spark.executor.memoryOverhead": "188m"},
         ),
     ],
@@ -178,22 +177,3 @@ def test_status_counts_executors_and_tells_why_some_do_not_start() -> None:
     stage = with_executors(made, executor(1), executor(2))
     assert stage["executors"]["ready"] == 2
     assert stage["reason"] == "Running"
-
-
-@pytest.mark.parametrize(
-    ("quantity", "cpus", "mib"),
-    [
-        (2, 2.0, 2 / 2**20),
-        ("500m", 0.5, None),
-        ("1.5", 1.5, None),
-        ("2Gi", None, 2048.0),
-        ("1G", None, 10**9 / 2**20),
-        ("512Mi", None, 512.0),
-        ("1024k", None, 1024000 / 2**20),
-    ],
-)
-def test_quantities(quantity: str | int, cpus: float | None, mib: float | None) -> None:
-    if cpus is not None:
-        assert cores(quantity) == cpus
-    if mib is not None:
-        assert mebibytes(quantity) == pytest.approx(mib)

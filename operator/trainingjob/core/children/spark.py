@@ -10,11 +10,10 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.v1alpha1 import Preprocess, TrainingJob
-from ...api.v1alpha1.common import PodTemplate, Resources
+from ...api.v1alpha1.common import PodTemplate, Resources, amount
 from ...api.v1alpha1.preprocess import Executor
 from .. import names
 from .pod import container_security, pod_security, scheduling, storage
-from .quantity import cores, mebibytes
 
 MASTER = "k8s://https://kubernetes.default.svc:443"
 SERVICE_ACCOUNT = "trainingjob-spark"
@@ -122,13 +121,13 @@ def _sizes(resources: Resources | None) -> dict[str, str]:
     request = requests.get("cpu", limits.get("cpu"))
     if request is not None:
         sizes["spark.kubernetes.executor.request.cores"] = str(request)
-        sizes["spark.executor.cores"] = str(max(1, int(cores(request))))
+        sizes["spark.executor.cores"] = str(max(1, int(amount(request))))
     if "cpu" in limits:
         sizes["spark.kubernetes.executor.limit.cores"] = str(limits["cpu"])
-        sizes["spark.executor.cores"] = str(max(1, int(cores(limits["cpu"]))))
+        sizes["spark.executor.cores"] = str(max(1, int(amount(limits["cpu"]))))
     memory = limits.get("memory", requests.get("memory"))
     if memory is not None:
-        heap, overhead = _divided(int(mebibytes(memory)))
+        heap, overhead = _divided(memory)
         sizes["spark.executor.memory"] = f"{heap}m"
         sizes["spark.executor.memoryOverhead"] = f"{overhead}m"
     return sizes
@@ -139,12 +138,13 @@ def _driver_heap(resources: Resources | None) -> dict[str, str]:
     limits = (resources.limits if resources else None) or {}
     if "memory" not in limits:
         return {}
-    heap, _ = _divided(int(mebibytes(limits["memory"])))
+    heap, _ = _divided(limits["memory"])
     return {"spark.driver.memory": f"{heap}m"}
 
 
-def _divided(total: int) -> tuple[int, int]:
+def _divided(memory: str | int) -> tuple[int, int]:
     """Heap and what is beside it, in MiB."""
+    total = int(amount(memory) / 2**20)
     overhead = max(_LEAST_OVERHEAD_MIB, int(total * _OVERHEAD))
     heap = max(_LEAST_HEAP_MIB, total - overhead)
     return heap, max(total - heap, _LEAST_OVERHEAD_MIB // 4)

@@ -6,12 +6,11 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.common import Resources
+from ...api.v1alpha1.common import Resources, amount
 from .. import names
 from ..observation import Settings
 from .pod import RUNTIME, claims_of, job_ref, mounted, script_ref
 from .pod import pod as make_pod
-from .quantity import cores
 
 # torch.distributed's own default.
 MASTER_PORT = 29500
@@ -141,4 +140,4 @@ def _threads(resources: Resources | None, processes: int) -> int | None:
     cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
     if cpu is None:
         return None
-    return max(1, int(cores(cpu)) // processes)
+    return max(1, int(amount(cpu)) // processes)

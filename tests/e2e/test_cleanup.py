@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import ROOT
+from tests.cluster.build import BIN, ROOT
 from tests.cluster.context import MARKER
 from tests.cluster.node.node import PREFIX, Node, sweep
 from tests.cluster.node.storage import Storage
@@ -22,6 +24,7 @@ from .pods import Pods
 from .traces import machine, processes, traces
 
 SECONDS = 120
+GPUS = "{.items[0].status.allocatable.nvidia\\.com/gpu}"
 OWNER = """
 import sys
 from pathlib import Path
@@ -111,6 +114,28 @@ def test_after_its_end_nothing_is_left(owner):
     owner.end()
     assert nothing(owner, name)(), traces(name, owner.mark)
     assert not Path(tempfile.gettempdir(), name).exists()
+    assert machine() == before
+
+
+def test_a_developers_node_is_one_command_and_ends_with_a_signal(tmp_path):
+    before = machine()
+    command = [sys.executable, "-m", "tests.cluster.node", "--gpus", "2", "--storage", tmp_path]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            while "Ctrl-C ends it" not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            exported = dict(re.findall(r"^export (\w+)=(\S+)", said, re.MULTILINE))
+            kubectl = [BIN / "kubectl", "get", "nodes", "-o", f"jsonpath={GPUS}"]
+            done = subprocess.run(kubectl, env=exported, capture_output=True, text=True, check=True)
+            assert done.stdout == "2"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
     assert machine() == before
 
 

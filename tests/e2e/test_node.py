@@ -99,7 +99,9 @@ def test_pods_find_each_other_through_a_headless_service(namespace, pods):
     pods.start("rank-0", "while true; do hostname | nc -l -p 29500; done", **rank_0)
     names = ("gang", f"gang.{namespace}.svc", f"rank-0.gang.{namespace}.svc.cluster.local")
     # The first answers come when DNS has heard of the Service.
-    script = f"for name in {' '.join(names)}; do until nc $name 29500; do sleep 0.1; done; done"
+    script = (
+        f"for name in {' '.join(names)}; do until nc $name 29500 2>&-; do sleep 0.1; done; done"
+    )
     assert pods.run(script, "rank-1")["exitCode"] == 0
     assert pods.logs("rank-1").split() == ["rank-0"] * len(names)
 

@@ -6,12 +6,14 @@ import argparse
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from ..build import BIN, BuildError
 from ..process import ComponentError
 from .errors import NodeError
 from .images import NAMES
 from .node import Node
+from .storage import CACHE, Storage
 
 
 def main() -> int:
@@ -20,12 +22,15 @@ def main() -> int:
         "--images", action="store_true", help="build our images, too, and print their names"
     )
     parser.add_argument("--gpus", type=int, default=8, help="how many GPUs the node says it has")
+    parser.add_argument(
+        "--storage", type=Path, default=CACHE, help="where images are kept; one node in each"
+    )
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with Node(gpus=arguments.gpus) as node:
+        with Node(gpus=arguments.gpus, storage=Storage(arguments.storage)) as node:
             for name in NAMES if arguments.images else ():
                 print(f"# image: {node.images.ours(name)}", flush=True)
             print(f"# image: {node.images.busybox()}")

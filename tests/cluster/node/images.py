@@ -99,7 +99,7 @@ class Images:
             if on_base:
                 arguments = {"BASE": base(buildah, self._storage.folder), **arguments}
                 print(f"building the image {name}: minutes the first time", flush=True)
-            image = f"trainingjob-{name}:{tag}"
+            image = f"{name}-pushed"  # one name: what a killed build has left is replaced
             with _pip_secret() as secret:
                 build: list[str | Path] = [*BUD, *buildah.policy, *secret, "--file", dockerfile]
                 build += [f"--build-arg={key}={value}" for key, value in arguments.items()]

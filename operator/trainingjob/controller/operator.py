@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -126,7 +127,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Any, name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         # An operator without one of its parts must not look alive.
         task.add_done_callback(lambda ended: None if ended.cancelled() else self._stop.set())

@@ -80,6 +80,9 @@ class PandasEngine:
             }
         )
         self._db.execute("SET TimeZone = 'UTC'")
+        # It lets the reader of CSV cast in place of a try_cast, and fail where that gives null.
+        if ("type_pushdown",) in self._db.execute("FROM duckdb_optimizers()").fetchall():
+            self._db.execute("SET disabled_optimizers = 'type_pushdown'")
         javalike.register(self._db)
         return self
 
@@ -103,12 +106,21 @@ class PandasEngine:
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
         quote = DUCKDB.text(options.quote)
+        # A line that is blank is no row, whatever fields it may seem to have. An empty field in
+        # quotes is not null here.
+        may_be_blank = width == 1 or options.delimiter.isspace()
+        fields = ", ".join(f"c{index}" for index in range(width))
+        rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
             f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
-            f"max_line_size = {_LONGEST_LINE}, buffer_size = {2 * _LONGEST_LINE})"
+            f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
+            f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )
+
+    def has_open_quotes(self, source: Source, quote: str) -> bool:
+        raise NotImplementedError("engine pandas fails at a quote that is not closed")
 
     def read_parquet(self, source: Source) -> str:
         return self.view(
@@ -124,18 +136,23 @@ class PandasEngine:
             "UBIGINT": "integer",
             "DOUBLE": "number",
             "VARCHAR": "string",
+            "NAN": "malformed",
         }
         lines = self.view(
             f"SELECT json, json_keys(json) AS keys FROM read_ndjson_objects([{_paths(source)}])"
         )
         ((objects, malformed),) = self.rows(
             "SELECT count(*), count_if(json_type(json) <> 'OBJECT' "
-            f"OR len(keys) <> len(list_distinct(keys))) FROM {lines}"
+            "OR len(keys) <> len(list_distinct(keys)) "
+            f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
         )
-        # A whole number beyond 64 bits counts as one with a fraction.
+        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON. A whole
+        # number beyond 64 bits counts as one with a fraction.
         found = self.rows(
-            "SELECT key, CASE WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > "
-            "9223372036854775807 THEN 'DOUBLE' ELSE type END AS t, count(*) "
+            "SELECT key, CASE WHEN type = 'DOUBLE' AND "
+            "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
+            "WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > 9223372036854775807 "
+            "THEN 'DOUBLE' ELSE type END AS t, count(*) "
             f"FROM {lines}, json_each(json) GROUP BY ALL"
         )
         return [

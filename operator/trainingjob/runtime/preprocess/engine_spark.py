@@ -39,6 +39,15 @@ _TYPES: dict[str, ColumnType] = {
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
 }
+# Types of variants; whole numbers beyond 64 bits are decimals, too.
+_JSON_TYPES = {
+    "VOID": "null",
+    "BOOLEAN": "boolean",
+    "BIGINT": "integer",
+    "DECIMAL": "number",
+    "DOUBLE": "number",
+    "STRING": "string",
+}
 _FEW_ROWS = 20_000
 _MALFORMED = "trainingjob_malformed"
 _FILE = "trainingjob_file"
@@ -116,18 +125,42 @@ class SparkEngine:
         with spark_failures():
             return self._named(self.session.read.parquet(*_paths(source)))
 
+    def has_open_quotes(self, source: Source, quote: str) -> bool:
+        mark = SPARK.text(quote)
+        with spark_failures():
+            lines = self._named(self.session.read.text(_paths(source)))
+        quotes = f"length(value) - length(replace(value, {mark}))"
+        ((found,),) = self.rows(f"SELECT coalesce(max({quotes} & 1), 0) FROM {lines}")
+        return bool(found)
+
     def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
         with spark_failures():
             lines = self._named(self.session.read.text(_paths(source)))
+        # The parser stops at the end of a value: only in brackets is what follows found, too.
+        parsed = self.view(
+            "SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || value || ']') END "
+            f"AS v FROM {lines} WHERE rlike(value, '\\\\S')"
+        )
+        first, second = (f"variant_get(v, '$[{place}]', 'variant')" for place in (0, 1))
         objects = self.view(
-            "SELECT CASE WHEN schema_of_variant(v) LIKE 'OBJECT<%' THEN v END AS v FROM "
-            f"(SELECT try_parse_json(value) AS v FROM {lines} WHERE trim(value) <> '')"
+            f"SELECT CASE WHEN schema_of_variant({first}) LIKE 'OBJECT<%' AND {second} IS NULL "
+            f"THEN {first} END AS v FROM {parsed}"
         )
-        return self.rows(
-            "SELECT key, type, count(*) FROM (SELECT key, "
-            "regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) AS type "
-            f"FROM {objects}, LATERAL variant_explode_outer(v)) GROUP BY key, type"
+        # What is no object, and one without keys, is a row of nulls here.
+        found = self.rows(
+            "SELECT key, regexp_extract(schema_of_variant(value), '^[A-Z]+', 0), count(*), "
+            "count_if(pos = 0 OR (pos IS NULL AND v IS NOT NULL)), count_if(v IS NULL) "
+            f"FROM {objects}, LATERAL variant_explode_outer(v) GROUP BY 1, 2"
         )
+        whole = {"object": sum(row[3] for row in found), "malformed": sum(row[4] for row in found)}
+        return [
+            *((None, kind, count) for kind, count in whole.items() if count),
+            *(
+                (key, _JSON_TYPES.get(type_, "nested"), count)
+                for key, type_, count, _, _ in found
+                if key is not None
+            ),
+        ]
 
     def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
         schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])

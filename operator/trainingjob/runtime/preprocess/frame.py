@@ -125,6 +125,11 @@ class Engine(Protocol):
         May raise StageFailure(InputMalformed, InputNotUtf8) now or when the view is used."""
         ...
 
+    def has_open_quotes(self, source: Source, quote: str) -> bool:
+        """Whether a line of CSV has an odd number of quotes: one may be open at its end; engine
+        spark only, which does not say so when it reads."""
+        ...
+
     def read_parquet(self, source: Source) -> str:
         """A view of files that have the same columns."""
         ...

@@ -45,13 +45,13 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
     names, sample = sources.csv_header(source, options)
     refuse_duplicates(source.uri, names)
     hints = _codes_of_sample(sample, options, len(names))
-    raw, (codes, rows) = _inspect(engine, source, options, hints)
+    raw, codes, rows, line_breaks = _inspect(engine, source, options, hints)
     if not rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     kinds = {name: kind_of_codes(code) for name, code in zip(names, codes, strict=True)}
     dialect = engine.dialect
     columns = [
-        f"{_typed(dialect, f'c{index}', kind, options)} AS {dialect.ident(name)}"
+        f"{_typed(dialect, f'c{index}', kind, options, line_breaks)} AS {dialect.ident(name)}"
         for index, (name, kind) in enumerate(kinds.items())
     ]
     return Frame(engine.view(f"SELECT {', '.join(columns)} FROM {raw}"), kinds)
@@ -59,31 +59,44 @@ def _read_csv(engine: Engine, source: Source, options: CsvOptions) -> Frame:
 
 def _inspect(
     engine: Engine, source: Source, options: CsvOptions, hints: list[int]
-) -> tuple[str, tuple[list[int], int]]:
-    """A view of the fields, and what their values look like; raises StageFailure(Input…)."""
+) -> tuple[str, list[int], int, bool]:
+    """A view of the fields, what their values look like, the number of rows, and whether a field
+    may have a line break; raises StageFailure(Input…)."""
     width = len(hints)
     try:
         if engine.runs_spark_sql and source.size <= _SMALL_BYTES:
             # A pass by DuckDB on the driver takes less time than starting one in Spark.
             with PandasEngine() as duckdb_engine:
                 raw = duckdb_engine.read_csv(source, options, width)
-                found, line_breaks = _tally(duckdb_engine, raw, options, hints)
-            return engine.read_csv(source, options, width, line_breaks=line_breaks), found
+                codes, rows, line_breaks = _tally(duckdb_engine, raw, options, hints)
+            raw = engine.read_csv(source, options, width, line_breaks=line_breaks)
+            return raw, codes, rows, line_breaks
         raw = engine.read_csv(source, options, width)
-        found, suspicious = _tally(engine, raw, options, hints)
-    except StageFailure:
+        codes, rows, suspicious = _tally(engine, raw, options, hints)
+        if not engine.runs_spark_sql:
+            return raw, codes, rows, suspicious
+        suspicious = suspicious or engine.has_open_quotes(source, options.quote)
+    except StageFailure as failure:
         sources.check_csv(source, options, width)
-        raise
-    if engine.runs_spark_sql and suspicious and sources.check_csv(source, options, width):
+        raise _malformed(source, failure) from failure
+    line_breaks = suspicious and sources.check_csv(source, options, width)
+    if line_breaks:
         raw = engine.read_csv(source, options, width, line_breaks=True)
-        found, _ = _tally(engine, raw, options, hints)
-    return raw, found
+        codes, rows, _ = _tally(engine, raw, options, hints)
+    return raw, codes, rows, line_breaks
+
+
+def _malformed(source: Source, failure: StageFailure) -> StageFailure:
+    """What an engine says of a file that it cannot read, and that we find nothing wrong with."""
+    if failure.reason != "StepFailed":
+        return failure
+    return StageFailure("InputMalformed", f"{source.uri}: {failure.message}")
 
 
 def _tally(
     engine: Engine, raw: str, options: CsvOptions, hints: list[int]
-) -> tuple[tuple[list[int], int], bool]:
-    """What the values of each column look like and the number of rows, and whether any row is
+) -> tuple[list[int], int, bool]:
+    """What the values of each column look like, the number of rows, and whether any row is
     suspicious: it has, or may have, a line break in a field."""
     names = [f"c{index}" for index in range(len(hints))]
     trimmed = ", ".join(f"trim({name}) AS {name}" for name in names)
@@ -98,7 +111,7 @@ def _tally(
     *found, rows, malformed = row
     all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
     suspicious = bool(malformed) or any(code & _SUSPICIOUS for code in all_codes)
-    return ([code & ~_SUSPICIOUS for code in all_codes], rows), suspicious
+    return [code & ~_SUSPICIOUS for code in all_codes], rows, suspicious
 
 
 def _code(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
@@ -147,8 +160,13 @@ def kind_of_codes(codes: int) -> ColumnType:
     return "string"
 
 
-def _typed(dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions) -> str:
+def _typed(
+    dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions, line_breaks: bool
+) -> str:
     value = dialect.parse(kind, column, checked=True)
+    if kind == "string" and line_breaks:
+        # Spark makes one character of both where lines end with both.
+        value = f"replace({value}, chr(13) || chr(10), chr(10))"
     if kind == "string" or options.null_value:
         nulls = _null_texts(dialect, options)
         return f"CASE WHEN trim({column}) NOT IN ({nulls}) THEN {value} END"
@@ -156,7 +174,8 @@ def _typed(dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions)
 
 
 def _null_texts(dialect: Dialect, options: CsvOptions) -> str:
-    return ", ".join(sorted({"''", dialect.text(options.null_value)}))
+    # Blanks around a field do not count, so they cannot here.
+    return ", ".join(sorted({"''", dialect.text(options.null_value.strip(" "))}))
 
 
 def _read_parquet(engine: Engine, source: Source) -> Frame:
@@ -178,11 +197,12 @@ _JSON_TYPES: dict[frozenset[str], ColumnType] = {
 
 def _read_json(engine: Engine, source: Source) -> Frame:
     """Columns in the order of the first object's keys, then others by name. Text stays text."""
+    sources.refuse_byte_order_marks(source)
     try:
         found = engine.json_types(source)
-    except StageFailure:
+    except StageFailure as failure:
         sources.check_json(source)
-        raise
+        raise _malformed(source, failure) from failure
     if any(kind == "malformed" for _, kind, _ in found):
         sources.check_json(source)
         raise StageFailure("InputMalformed", f"{source.uri}: not one JSON object a line")

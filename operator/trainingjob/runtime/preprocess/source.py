@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import gzip
@@ -12,7 +13,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -96,10 +97,9 @@ def readable(file: Path) -> Iterator[None]:
     """Turn errors of reading ``file`` into StageFailures."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise StageFailure(
-            "InputNotUtf8", f"{file} is not UTF-8 (at byte {error.start})"
-        ) from error
+    except UnicodeDecodeError:
+        _check_utf8(file)
+        raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise StageFailure(
             "InputUnreadable", f"{file} is not a whole gzip file: {error}"
@@ -120,14 +120,9 @@ def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[lis
     names: list[str] | None = None
     sample: list[list[str]] = []
     for file in source.files:
-        with readable(file), open_bytes(file) as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            records = (row for row in _records(text, options) if row)
-            first = next(records, None)
-            if first is None:
-                continue
-            if names is None:
-                sample = list(itertools.islice(records, _SAMPLE_RECORDS))
+        first, others = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
+        if first is None:
+            continue
         found = (
             [name.strip() or f"c{index}" for index, name in enumerate(first)]
             if options.header
@@ -137,15 +132,34 @@ def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[lis
             raise StageFailure(
                 "InputMalformed", f"{file}, line 1: a column's name has a line break"
             )
-        if names is not None and names != found:
+        if names is None:
+            names, sample = found, [record for record in others if len(record) == len(found)]
+        elif names != found:
             raise StageFailure(
                 "InputMalformed",
                 f"{file} has other columns than {source.files[0]}: {', '.join(found)[:200]}",
             )
-        names = found
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
-    return names, [record for record in sample if len(record) == len(names)]
+    return names, sample
+
+
+def _head(file: Path, options: CsvOptions, count: int) -> tuple[list[str] | None, list[list[str]]]:
+    """The first record of a file, if there is any, and up to so many that follow."""
+    with readable(file), open_bytes(file) as stream:
+        records = _records(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), options)
+        try:
+            begin = next(records, None)
+            first = begin or next((record for record in records if record), None)
+        except csv.Error as error:
+            raise StageFailure("InputMalformed", f"{file}, line 1: {error}") from error
+        if options.header and first and not begin:
+            message = f"{file}, line 1: blank, where the names of the columns should be"
+            raise StageFailure("InputMalformed", message)
+        others: list[list[str]] = []
+        with suppress(csv.Error):  # an engine that comes to this record says so
+            others += itertools.islice(records, count)
+    return first, others
 
 
 def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
@@ -162,7 +176,8 @@ def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
             line = 1
             try:
                 for row in reader:
-                    if row and len(row) != width:
+                    # Engines cut off empty fields at the end.
+                    if row and (len(row) < width or any(row[width:])):
                         raise StageFailure(
                             "InputMalformed",
                             f"{file}, line {line}: {len(row)} fields instead of {width}",
@@ -191,6 +206,16 @@ def check_json(source: Source) -> None:
                     raise StageFailure("InputMalformed", f"{file}, line {number}: not an object")
 
 
+def refuse_byte_order_marks(source: Source) -> None:
+    """Raises StageFailure(InputMalformed): a JSON text must not begin with one, and DuckDB reads
+    none that does."""
+    for file in source.files:
+        with readable(file), open_bytes(file) as stream:
+            if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+                message = f"{file}, line 1: a byte order mark; write the file without one"
+                raise StageFailure("InputMalformed", message)
+
+
 def first_json_keys(source: Source) -> list[str]:
     """The keys of the first object."""
     for file in source.files:
@@ -198,7 +223,7 @@ def first_json_keys(source: Source) -> list[str]:
             for line in stream:
                 if line.strip():
                     try:
-                        return list(json.loads(line.decode("utf-8-sig")))
+                        return list(json.loads(line))
                     except ValueError as error:
                         message = f"{file}, line 1: {error}"
                         raise StageFailure("InputMalformed", message) from error

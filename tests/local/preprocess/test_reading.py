@@ -1,0 +1,288 @@
+"""Both engines read a file alike: the same columns and rows, or the same reason why not."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainingjob.api.v1alpha1.preprocess import Input
+from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.preprocess import read
+from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
+from trainingjob.runtime.preprocess.engine_spark import SparkEngine
+from trainingjob.runtime.preprocess.frame import Engine
+
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Good:
+    """Files, and what is read from them: the type of each column, and the rows in any order."""
+
+    files: bytes | str | Mapping[str, bytes | str]
+    columns: dict[str, str]
+    rows: Rows
+    options: dict[str, Any] | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Files, the reason why they are not read, and a part of the message."""
+
+    files: bytes | str | Mapping[str, bytes | str]
+    reason: str
+    message: str
+    options: dict[str, Any] | None = None
+    path: str = ""
+
+
+def day(text: str) -> datetime.date:
+    return datetime.date.fromisoformat(text)
+
+
+def moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
+
+
+NS = {"n": "bigint", "s": "string"}
+LONG = "long text, " * 30_000
+
+CSV: dict[str, Good | Bad] = {
+    # --- lines
+    "a plain file": Good("n,x,s\n1,1.5,a\n2,2.5,b\n", {"n": "bigint", "x": "double", "s": "string"}, [(1, 1.5, "a"), (2, 2.5, "b")]),
+    "the last line may lack its end": Good("n,s\n1,a\n2,b", NS, [(1, "a"), (2, "b")]),
+    "lines may end with CR LF": Good("n,s\r\n1,a\r\n2,b\r\n", NS, [(1, "a"), (2, "b")]),
+    "blank lines are no rows": Good("n,s\n1,a\n\n2,b\n\n\n", NS, [(1, "a"), (2, "b")]),
+    "blank lines before the first row": Good("\n\n1,a\n", {"c0": "bigint", "c1": "string"}, [(1, "a")], {"header": False}),
+    "blank lines of a single column": Good('n\n1\n\n""\n2\n\n', {"n": "bigint"}, [(1,), (None,), (2,)]),
+    "blank lines between tabs": Good("n\ts\n1\ta\n\t\n2\tb\n", NS, [(1, "a"), (2, "b")], {"delimiter": "\t"}),
+    "lines may end with CR alone": Good("n,s\r1,a\r2,b\r", NS, [(1, "a"), (2, "b")]),
+    "a byte order mark": Good(b"\xef\xbb\xbfn,s\n1,a\n", NS, [(1, "a")]),
+    "a byte order mark before a quote": Good(b'\xef\xbb\xbf"n","s"\n1,a\n', NS, [(1, "a")]),
+    "a byte order mark without names": Good(b"\xef\xbb\xbf1,a\n2,b\n", {"c0": "bigint", "c1": "string"}, [(1, "a"), (2, "b")], {"header": False}),
+    "a long field": Good(f'n,s\n1,"{LONG}"\n2,b\n', NS, [(1, LONG), (2, "b")]),
+    "what looks like a comment": Good("n,s\n1,#a\n#2,b\n", {"n": "string", "s": "string"}, [("1", "#a"), ("#2", "b")]),
+    # --- quotes
+    "quotes around fields": Good('"n","s"\n"1","a"\n"2","b"\n', NS, [(1, "a"), (2, "b")]),
+    "a delimiter inside quotes": Good('n,s\n1,"a,b"\n2,","\n', NS, [(1, "a,b"), (2, ",")]),
+    "a doubled quote is a quote": Good('n,s\n1,"say ""hi"""\n2,""""\n', NS, [(1, 'say "hi"'), (2, '"')]),
+    "a line break inside quotes": Good('n,s\n1,"one\ntwo"\n2,"\n"\n3,c\n', NS, [(1, "one\ntwo"), (2, "\n"), (3, "c")]),
+    "a line break inside quotes at the end of a field": Good('n,s\n1,"one\n"\n2,b\n', NS, [(1, "one\n"), (2, "b")]),
+    "a line break, a delimiter and quotes inside quotes": Good('n,s\n1,"a ""b"",\n""c"", 1"\n2,b\n', NS, [(1, 'a "b",\n"c", 1'), (2, "b")]),
+    "a line break inside quotes that leaves two whole lines": Good('n,s\n1,"a\n2,b"\n3,c\n', NS, [(1, "a\n2,b"), (3, "c")]),
+    "a blank line inside quotes": Good('n,s\n1,"one\n\ntwo"\n2,b\n', NS, [(1, "one\n\ntwo"), (2, "b")]),
+    "CR LF inside quotes is a line break": Good('n,s\r\n1,"one\r\ntwo"\r\n2,b\r\n', NS, [(1, "one\ntwo"), (2, "b")]),
+    "CR LF inside quotes where lines end with LF": Good('n,s\n1,"one\r\ntwo"\n2,b\n', NS, [(1, "one\ntwo"), (2, "b")]),
+    "LF inside quotes where lines end with CR LF": Good('n,s\r\n1,"one\ntwo"\r\n2,b\r\n', NS, [(1, "one\ntwo"), (2, "b")]),
+    "CR inside quotes": Good('n,s\n1,"one\rtwo"\n2,b\n', NS, [(1, "one\rtwo"), (2, "b")]),
+    "a backslash is a character": Good('n,s\n1,"a\\"\n2,\\n\n3,"\\\\"\n', NS, [(1, "a\\"), (2, "\\n"), (3, "\\\\")]),
+    "an apostrophe is a character": Good("n,s\n1,it's\n2,'b'\n", NS, [(1, "it's"), (2, "'b'")]),
+    "another quote": Good("n,s\n1,'a,b'\n2,'it''s'\n3,\"c\"\n", NS, [(1, "a,b"), (2, "it's"), (3, '"c"')], {"quote": "'"}),
+    "a quote inside a field": Good('n,s\n1,5" pipe\n2,b"\n', NS, [(1, '5" pipe'), (2, 'b"')]),
+    # --- delimiters and names
+    "a semicolon": Good("n;s\n1;a,b\n2;c\n", NS, [(1, "a,b"), (2, "c")], {"delimiter": ";"}),
+    "a tab": Good("n\ts\n1\ta b\n", NS, [(1, "a b")], {"delimiter": "\t"}),
+    "a bar": Good("n|s\n1|a\n", NS, [(1, "a")], {"delimiter": "|"}),
+    "no names": Good("1,a\n2,b\n", {"c0": "bigint", "c1": "string"}, [(1, "a"), (2, "b")], {"header": False}),
+    "blanks around names": Good(" n , s\n1,a\n", NS, [(1, "a")]),
+    "a name is missing": Good("n,\n1,a\n", {"n": "bigint", "c1": "string"}, [(1, "a")]),
+    "names of any characters": Good('größe,"a,b","say ""x""",日本\n1,2,3,4\n', {"größe": "bigint", "a,b": "bigint", 'say "x"': "bigint", "日本": "bigint"}, [(1, 2, 3, 4)]),
+    "text of any characters": Good("n,s\n1,é\n2,日本\n3,🙂\n4,\ufffd\n", NS, [(1, "é"), (2, "日本"), (3, "🙂"), (4, "\ufffd")]),
+    # --- nulls
+    "an empty field is null, in quotes as well": Good('n,x,s\n1,1.5,\n,,""\n3,"",c\n"",2.5,d\n', {"n": "bigint", "x": "double", "s": "string"}, [(1, 1.5, None), (None, None, None), (3, None, "c"), (None, 2.5, "d")]),
+    "a field of blanks is null": Good("n,x,s\n1,1.5,  \n , ,b\n", {"n": "bigint", "x": "double", "s": "string"}, [(1, 1.5, None), (None, None, "b")]),
+    "a column without values is text": Good("n,s\n1,\n2,\n", NS, [(1, None), (2, None)]),
+    "text that says null is text": Good("n,s\n1,NULL\n2,null\n3,NaN\n", NS, [(1, "NULL"), (2, "null"), (3, "NaN")]),
+    "a text for null": Good("n,x,s,d\n1,NA,a,2020-01-01\nNA,1.5,NA,NA\n,, NA ,\n", {"n": "bigint", "x": "double", "s": "string", "d": "date"}, [(1, None, "a", day("2020-01-01")), (None, 1.5, None, None), (None, None, None, None)], {"nullValue": "NA"}),
+    "a number for null": Good("n,x,s\n-999,1.5,a\n2,-999,-999\n", {"n": "bigint", "x": "double", "s": "string"}, [(None, 1.5, "a"), (2, None, None)], {"nullValue": "-999"}),
+    "blanks around the text for null do not matter": Good("n,s\n1,NA\nNA,b\n", NS, [(1, None), (None, "b")], {"nullValue": " NA "}),
+    "a text for null with a quote in it": Good("n,s\n1,it's\nit's,b\n", NS, [(1, None), (None, "b")], {"nullValue": "it's"}),
+    # --- types
+    "blanks around values": Good("n,x,b,d,s\n 1 , 1.5, true , 2020-01-01 , a \n2,2.5 ,false,2020-01-02,b\n", {"n": "bigint", "x": "double", "b": "boolean", "d": "date", "s": "string"}, [(1, 1.5, True, day("2020-01-01"), " a "), (2, 2.5, False, day("2020-01-02"), "b")]),
+    "numbers as people write them": Good("n,x\n007,.5\n+5,5.\n-3,1e3\n9223372036854775807,-1E-2\n", {"n": "bigint", "x": "double"}, [(7, 0.5), (5, 5.0), (-3, 1000.0), (2**63 - 1, -0.01)]),
+    "whole numbers among others": Good("x\n1\n2.5\n", {"x": "double"}, [(1.0,), (2.5,)]),
+    "a whole number beyond 64 bits": Good("x\n1\n9223372036854775808\n", {"x": "double"}, [(1.0,), (2.0**63,)]),
+    "numbers beyond doubles are null": Good("x\n1.5\n1e400\n-1e400\n1e-400\n-0.0\n", {"x": "double"}, [(1.5,), (None,), (None,), (0.0,), (0.0,)]),
+    "what is no number among numbers is null": Good("x\n1.5\nNaN\nnan\ninf\n-Infinity\n+INF\n", {"x": "double"}, [(1.5,), *[(None,)] * 5]),
+    "what only some engines take for numbers is text": Good("a,b,c,d\n1_000,1.5f,0x10,1d\n2,2,2,2\n", dict.fromkeys("abcd", "string"), [("1_000", "1.5f", "0x10", "1d"), ("2", "2", "2", "2")]),
+    "booleans": Good("b,t\ntrue,yes\nFALSE,no\n,\n", {"b": "boolean", "t": "string"}, [(True, "yes"), (False, "no"), (None, None)]),
+    "days": Good("d,e\n2020-02-29,2021-02-29\n0001-01-01,2020-01-01\n", {"d": "date", "e": "string"}, [(day("2020-02-29"), "2021-02-29"), (day("0001-01-01"), "2020-01-01")]),
+    "times, with days among them": Good(
+        "m\n2020-01-01 10:20:30\n2020-01-01T10:20:30.123456\n2020-01-01 10:20\n2020-01-01T10:20:30+05:30\n2020-01-01T00:00:00Z\n2020-01-02\n",
+        {"m": "timestamp"},
+        [(moment(text),) for text in ("2020-01-01T10:20:30+00:00", "2020-01-01T10:20:30.123456+00:00", "2020-01-01T10:20:00+00:00", "2020-01-01T04:50:30+00:00", "2020-01-01T00:00:00+00:00", "2020-01-02T00:00:00+00:00")],
+    ),
+    "numbers among text are text": Good("s\n1\na\n2.50\n", {"s": "string"}, [("1",), ("a",), ("2.50",)]),
+    "empty fields too many at the end": Good('n,s\n1,a\n2,b,\n3,c,,\n', NS, [(1, "a"), (2, "b"), (3, "c")]),
+    "a value far down decides": Good("n\n" + "1\n" * 3000 + "x\n", {"n": "string"}, [*[("1",)] * 3000, ("x",)]),
+    # --- files
+    "gzip": Good({"a.csv.gz": gzip.compress(b"n,s\n1,a\n")}, NS, [(1, "a")], path="a.csv.gz"),
+    "gzip with a line break inside quotes": Good({"a.csv.gz": gzip.compress(b'n,s\n1,"one\ntwo"\n')}, NS, [(1, "one\ntwo")], path="a.csv.gz"),
+    "a glob": Good({"a1.csv": "n,s\n1,a\n", "a2.csv": "n,s\n2,b\n", "b.csv": "n,s\n3,c\n"}, NS, [(1, "a"), (2, "b")], path="a*.csv"),
+    "a folder, without hidden files": Good({"d/a.csv": "n,s\n1,a\n", "d/e/b.csv": "n,s\n2,b\n", "d/.hidden.csv": "x", "d/_SUCCESS": "x", "d/_temporary/c.csv": "x"}, NS, [(1, "a"), (2, "b")], path="d"),
+    "a folder of packed and plain files": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv.gz": gzip.compress(b"n,s\n2,b\n")}, NS, [(1, "a"), (2, "b")], path="d"),
+    "files without rows among others": Good({"d/a.csv": "", "d/b.csv": "n,s\n", "d/c.csv": "n,s\n1,a\n"}, NS, [(1, "a")], path="d"),
+    "files without names": Good({"d/a.csv": "1,a\n", "d/b.csv": "2,b\n"}, {"c0": "bigint", "c1": "string"}, [(1, "a"), (2, "b")], {"header": False}, path="d"),
+    "types are those of all files": Good({"d/a.csv": "n,s\n1,1\n", "d/b.csv": "n,s\n2.5,b\n"}, {"n": "double", "s": "string"}, [(1.0, "1"), (2.5, "b")], path="d"),
+    "a path with special characters": Good({"a{c}'é,[b]?*.csv": "n,s\n1,a\n", "a{c}'é,b.csv": "x\n"}, NS, [(1, "a")], path="a{c}'é,[b]?*.csv"),
+    # --- what is wrong
+    "too few fields": Bad("n,s\n1,a\n2\n", "InputMalformed", "line 3: 1 fields instead of 2"),
+    "too many fields": Bad("n,s\n1,a\n2,b,c\n", "InputMalformed", "line 3: 3 fields instead of 2"),
+    "too many fields after a line break inside quotes": Bad('n,s\n1,"a\nb"\n2,b,c\n', "InputMalformed", "line 4: 3 fields instead of 2"),
+    "blank lines before the names": Bad("\n\nn,s\n1,a\n", "InputMalformed", "line 1: blank"),
+    "too many fields far down": Bad("n,s\n" + "1,a\n" * 3000 + "2,b,c\n", "InputMalformed", "line 3002: 3 fields instead of 2"),
+    "a quote in the names that is not closed": Bad('n,"s\n1,a\n', "InputMalformed", "line 1"),
+    "a quote far down that is not closed": Bad("n,s\n" + "1,a\n" * 3000 + '2,"b\n3,c\n', "InputMalformed", "line 3002"),
+    "a quote that is not closed": Bad('n,s\n1,"a\n2,b\n', "InputMalformed", "line 2"),
+    "a quote at the end that is not closed": Bad('n,s\n1,a\n2,"b', "InputMalformed", "line 3"),
+    "text after a closing quote": Bad('n,s\n1,"a"b\n', "InputMalformed", "line 2"),
+    "Latin-1": Bad("n,s\n1,a\n2,é\n".encode("latin-1"), "InputNotUtf8", "line 3: not UTF-8"),
+    "Latin-1 in the names": Bad("n,é\n1,a\n".encode("latin-1"), "InputNotUtf8", "not UTF-8"),
+    "UTF-16": Bad("n,s\n1,a\n".encode("utf-16"), "InputNotUtf8", "not UTF-8"),
+    "an empty file": Bad("", "InputEmpty", "the input is empty"),
+    "blank lines alone": Bad("\n\n\n", "InputEmpty", "the input is empty"),
+    "names alone": Bad("n,s\n", "InputEmpty", "the input has no rows"),
+    "a name twice": Bad("n,n\n1,2\n", "DuplicateColumns", "column n appears twice"),
+    "names that differ only in case": Bad("n,N\n1,2\n", "DuplicateColumns", "column n and N differ only in case"),
+    "a name of two lines": Bad('n,"a\nb"\n1,2\n', "InputMalformed", "a column's name has a line break"),
+    "files with other columns": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "s,n\nb,2\n"}, "InputMalformed", "b.csv has other columns than", path="d"),
+    "half a gzip file": Bad({"a.csv.gz": gzip.compress(b"n,s\n" + b"1,a\n" * 5000)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
+    "gzip in name only": Bad({"a.csv.gz": "n,s\n1,a\n"}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
+    "another packing": Bad({"a.csv.zip": "x"}, "InputUnreadable", "only .gz is unpacked", path="a.csv.zip"),
+    "no such file": Bad({}, "InputNotFound", "there is no file at", path="a.csv"),
+    "a glob without matches": Bad({"a.csv": "n\n1\n"}, "InputNotFound", "there is no file at", path="b*.csv"),
+    "an empty folder": Bad({"d/.hidden": "x"}, "InputNotFound", "is an empty folder", path="d"),
+    "a partitioned table": Bad({"d/k=1/a.csv": "n\n1\n"}, "InputUnreadable", "a partitioned table", path="d"),
+}  # fmt: skip
+
+JSON: dict[str, Good | Bad] = {
+    "plain lines": Good('{"n": 1, "s": "a"}\n{"n": 2, "s": "b"}\n', NS, [(1, "a"), (2, "b")]),
+    "keys in another order": Good('{"n": 1, "s": "a"}\n{"s": "b", "n": 2}\n', NS, [(1, "a"), (2, "b")]),
+    "columns come in the order of the first line, then by name": Good('{"s": "a", "n": 1}\n{"z": 1, "b": true, "s": "c"}\n', {"s": "string", "n": "bigint", "b": "boolean", "z": "bigint"}, [("a", 1, None, None), ("c", None, True, 1)]),
+    "missing keys and nulls": Good('{"n": 1, "s": null}\n{"s": "b"}\n{}\n', NS, [(1, None), (None, "b"), (None, None)]),
+    "an empty text is no null": Good('{"n": 1, "s": ""}\n{"n": 2, "s": " "}\n', NS, [(1, ""), (2, " ")]),
+    "a key with nulls alone": Good('{"n": 1, "s": null}\n', NS, [(1, None)]),
+    "whole numbers and others": Good('{"n": 1, "x": 1}\n{"n": -2, "x": 2.5}\n{"n": 0, "x": 1e3}\n', {"n": "bigint", "x": "double"}, [(1, 1.0), (-2, 2.5), (0, 1000.0)]),
+    "whole numbers of 64 bits": Good('{"n": 9223372036854775807}\n{"n": -9223372036854775808}\n', {"n": "bigint"}, [(2**63 - 1,), (-(2**63),)]),
+    "whole numbers beyond 64 bits": Good('{"x": 1}\n{"x": 9223372036854775808}\n{"x": -100000000000000000000000000000000000000000}\n', {"x": "double"}, [(1.0,), (2.0**63,), (-1e41,)]),
+    "numbers beyond doubles are null": Good('{"x": 1.5}\n{"x": 1e400}\n{"x": 1e-400}\n', {"x": "double"}, [(1.5,), (None,), (0.0,)]),
+    "negative zero is zero": Good('{"x": -0.0}\n{"x": 0.5}\n', {"x": "double"}, [(0.0,), (0.5,)]),
+    "text stays text": Good('{"a": "1", "b": "true", "c": "2020-01-01"}\n', dict.fromkeys("abc", "string"), [("1", "true", "2020-01-01")]),
+    "booleans": Good('{"b": true}\n{"b": false}\n{"b": null}\n', {"b": "boolean"}, [(True,), (False,), (None,)]),
+    "escapes": Good('{"n": 1, "s": "a\\nb \\"c\\" \\\\ \\u00e9 \\ud83d\\ude42 \\/"}\n', NS, [(1, 'a\nb "c" \\ é 🙂 /')]),
+    "text of any characters": Good('{"n": 1, "s": "日本 🙂 it\'s"}\n', NS, [(1, "日本 🙂 it's")]),
+    "keys of any characters": Good('{"größe": 1, "a.b": 2, "c d": 3, "it\'s": 4, "`": 5, "e\\"f": 6}\n', dict.fromkeys(("größe", "a.b", "c d", "it's", "`", 'e"f'), "bigint"), [(1, 2, 3, 4, 5, 6)]),
+    "long text": Good(json.dumps({"n": 1, "s": LONG}) + "\n", NS, [(1, LONG)]),
+    "lines may end with CR LF": Good('{"n": 1, "s": "a"}\r\n{"n": 2, "s": "b"}\r\n', NS, [(1, "a"), (2, "b")]),
+    "blank lines are no rows": Good('\n{"n": 1, "s": "a"}\n\n  \n{"n": 2, "s": "b"}', NS, [(1, "a"), (2, "b")]),
+    "blanks around an object": Good('  {"n": 1, "s": "a"}  \n\t{ "n" : 2 , "s" : "b" }\n', NS, [(1, "a"), (2, "b")]),
+    "gzip": Good({"a.json.gz": gzip.compress(b'{"n": 1, "s": "a"}\n')}, NS, [(1, "a")], path="a.json.gz"),
+    "a glob": Good({"a1.json": '{"n": 1}\n', "a2.json": '{"s": "b"}\n', "b.json": "x"}, NS, [(1, None), (None, "b")], path="a*.json"),
+    "a folder": Good({"d/a.json": '{"n": 1, "s": "a"}\n', "d/e/b.json": '{"n": 2}\n', "d/_SUCCESS": ""}, NS, [(1, "a"), (2, None)], path="d"),
+    # --- what is wrong
+    "a broken line": Bad('{"n": 1}\n{"n": 2\n', "InputMalformed", "line 2"),
+    "text after an object": Bad('{"n": 1}\n{"n": 2} x\n', "InputMalformed", "line 2"),
+    "two objects in a line": Bad('{"n": 1}\n{"n": 2}{"n": 3}\n', "InputMalformed", "line 2"),
+    "an object over several lines": Bad('{\n"n": 1\n}\n', "InputMalformed", "line 1"),
+    "an array": Bad('[{"n": 1}]\n', "InputMalformed", "line 1: not an object"),
+    "an array further down": Bad('{"n": 1}\n[1]\n', "InputMalformed", "line 2: not an object"),
+    "a number": Bad("1\n", "InputMalformed", "line 1: not an object"),
+    "a byte order mark": Bad(b'\xef\xbb\xbf{"n": 1, "s": "a"}\n', "InputMalformed", "line 1: a byte order mark"),
+    "two objects with a comma": Bad('{"n": 1}\n{"n": 2},{"n": 3}\n', "InputMalformed", "line 2"),
+    "a comma after the last value": Bad('{"n": 1}\n{"n": 2, }\n', "InputMalformed", "line 2"),
+    "a comment": Bad('{"n": 1} // a\n', "InputMalformed", "line 1"),
+    "a tab inside a text": Bad('{"s": "a\tb"}\n', "InputMalformed", "line 1"),
+    "half a character in an escape": Bad('{"s": "\\ud800"}\n', "InputMalformed", ""),
+    "an infinity": Bad('{"x": 1.5}\n{"x": -Infinity}\n', "InputMalformed", "line 2"),
+    "single quotes": Bad("{'n': 1}\n", "InputMalformed", "line 1"),
+    "keys without quotes": Bad("{n: 1}\n", "InputMalformed", "line 1"),
+    "NaN": Bad('{"x": 1.5}\n{"x": NaN}\n', "InputMalformed", "line 2"),
+    "a key twice": Bad('{"n": 1}\n{"n": 1, "n": 2}\n', "InputMalformed", "line 2: a key appears twice"),
+    "a list as a value": Bad('{"n": 1, "v": [1]}\n', "InputMalformed", "v has nested values"),
+    "an object as a value": Bad('{"n": 1}\n{"n": {"a": 1}}\n', "InputMalformed", "n has nested values"),
+    "values of several types": Bad('{"v": 1}\n{"v": "a"}\n', "InputMalformed", "v has values of types integer, string"),
+    "keys that differ only in case": Bad('{"n": 1}\n{"N": 2}\n', "DuplicateColumns", "differ only in case"),
+    "objects without keys": Bad("{}\n{}\n", "InputEmpty", "the objects have no keys"),
+    "blank lines alone": Bad("\n\n", "InputEmpty", "the input has no rows"),
+    "an empty file": Bad("", "InputEmpty", "the input is empty"),
+    "Latin-1": Bad('{"s": "a"}\n{"s": "é"}\n'.encode("latin-1"), "InputNotUtf8", "line 2: not UTF-8"),
+    "half a gzip file": Bad({"a.json.gz": gzip.compress(b'{"n": 1}\n' * 5000)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.json.gz"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engines(spark: Any) -> Iterator[dict[str, Engine]]:
+    with PandasEngine() as pandas_engine, SparkEngine({}) as spark_engine:
+        # Compiling code for a handful of rows would take most of the time.
+        spark_engine.session.conf.set("spark.sql.codegen.wholeStage", "false")
+        spark_engine.session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        yield {
+            "pandas": pandas_engine,
+            "spark": spark_engine,
+            # Large files of CSV are not inspected on the driver.
+            "spark, a large file": spark_engine,
+        }
+
+
+@pytest.mark.parametrize("name", CSV)
+def test_csv(
+    name: str, engines: dict[str, Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine_name, engine in engines.items():
+        with monkeypatch.context() as patch:
+            if "large" in engine_name:
+                patch.setattr(read, "_SMALL_BYTES", 0)
+            assert_read(engine, CSV[name], "csv", tmp_path, engine_name)
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json(name: str, engines: dict[str, Engine], tmp_path: Path) -> None:
+    for engine_name in ("pandas", "spark"):
+        assert_read(engines[engine_name], JSON[name], "json", tmp_path, engine_name)
+
+
+def assert_read(engine: Engine, case: Good | Bad, format: str, folder: Path, what: str) -> None:
+    files = case.files if isinstance(case.files, Mapping) else {f"data.{format}": case.files}
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+    source = Input.model_validate(
+        {
+            "uri": f"file://{folder}/{case.path or f'data.{format}'}",
+            "format": format,
+            "options": case.options,
+        }
+    )
+    if isinstance(case, Bad):
+        with pytest.raises(StageFailure) as caught:
+            read.read_input(engine, source)
+        failure = caught.value
+        assert (failure.reason, case.message in failure.message) == (case.reason, True), (
+            what,
+            failure.message,
+        )
+        return
+    frame = read.read_input(engine, source)
+    names = [engine.dialect.ident(name) for name in frame.columns]
+    rows = engine.rows(f"SELECT {', '.join(names)} FROM {frame.view}")
+    assert dict(frame.columns) == case.columns, what
+    assert list(frame.columns) == list(case.columns), what
+    assert sorted(map(_comparable, rows)) == sorted(map(_comparable, case.rows)), what
+
+
+def _comparable(row: tuple[Any, ...]) -> str:
+    """Values with their types; the engines differ in whether they say that times are UTC."""
+    return repr(
+        [
+            value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value
+            for value in row
+        ]
+    )

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from trainingjob.api.payload import SPARK_MASTER
 
 from ..errors import StageFailure
+from . import archive
 from .names import one_line
 
 # Set on every session, whatever the user's settings: results depend on them.
@@ -68,6 +69,7 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         "spark.sql.catalogImplementation": "in-memory",
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+        **archive.settings(),
         **_session_settings(conf),
     }
     if master.startswith("local"):

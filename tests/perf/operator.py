@@ -255,7 +255,7 @@ async def latencies(control_plane: ControlPlane, namespace: str) -> tuple[list[f
 
         follower = asyncio.create_task(follow())
         await asyncio.sleep(0.5)
-        for number in range(ALONE):
+        for number in range(ALONE + 1):
             name = f"alone-{number}"
             begun = time.perf_counter()
             await api.post(jobs, manifest(name))
@@ -267,7 +267,8 @@ async def latencies(control_plane: ControlPlane, namespace: str) -> tuple[list[f
             await moment(f"{name}-evaluate-1-0", "over")
             await asyncio.sleep(0.2)
         follower.cancel()
-    return first, handover
+    # The API server holds the first object of a new CRD back for 2 s.
+    return first[1:], handover[2:]
 
 
 def alone(control_plane: ControlPlane) -> None:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import kopf
 
@@ -118,6 +119,20 @@ def _positive(text: str) -> float:
     return seconds
 
 
+class _NoDiff(kopf.DiffBaseStorage):
+    """kopf compares each object with the one before, for handlers that we do not have, and copies
+    it for that: half of the operator's work."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise NotImplementedError("nothing is stored without a handler of changes")
+
+
 def configure_kopf(settings: kopf.OperatorSettings) -> None:
     """kopf as a bare source of events: it writes nothing and needs no rights beside ours."""
     # No look at CRDs and namespaces: that would need rights over the whole cluster.
@@ -136,6 +151,7 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.networking.connect_timeout = 10
     # As in our own lists: pages that burden nobody.
     settings.watching.chunk_size = 500
+    settings.persistence.diffbase_storage = _NoDiff()
     # Our handler takes microseconds: no need to limit how many objects are handled at a time.
     settings.queueing.worker_limit = None
     for resource in WATCHED:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from trainingjob.local import survivors
+
 from .harness import DEADLINE_SECONDS, Outcome, base, ours, run, start, write_job
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/datasets"
@@ -136,3 +138,32 @@ def test_the_moments_hit():
     if sum(killed.values()) == 0:
         pytest.fail("run this file as a whole")
     assert all(count >= 5 for count in killed.values()), killed
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train"])
+def test_sigkill_of_the_shim(tmp_path, undisturbed, stage):
+    """What stands between the runner and a pod's command: nobody is left to clear up behind it."""
+    runner = start(tmp_path, *arguments(job(tmp_path, "pandas")))
+    try:
+        while not (shims := [pid for pid in processes(tmp_path, stage) if is_shim(pid)]):
+            assert runner.poll() is None, runner.communicate()
+            time.sleep(0.005)
+        time.sleep(0.5)  # its command has begun
+        os.kill(shims[0], signal.SIGKILL)
+        stdout, stderr = runner.communicate(timeout=DEADLINE_SECONDS)
+    finally:
+        runner.kill()
+    outcome = Outcome(runner.returncode, stdout, stderr)
+    assert outcome.status["phase"] == "Succeeded", stderr
+    attempts = {told["name"]: told["attempt"] for told in outcome.status["stages"]}
+    assert attempts[stage] == 2
+    expected, _ = undisturbed["pandas"]
+    assert outcome.status["evaluation"]["modelDigest"] == expected["evaluation"]["modelDigest"]
+    assert not ours(tmp_path)
+
+
+def is_shim(pid: int) -> bool:
+    try:
+        return survivors.SHIM in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False

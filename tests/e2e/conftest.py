@@ -18,7 +18,8 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
     """One for the session. Without root, or when something is missing, tests fail and tell why."""
-    with Node() as node:
+    # The chart brings the CRD.
+    with Node(crd=False) as node:
         yield node
 
 

@@ -205,8 +205,10 @@ def _executors(obs: Observation, name: StageName, attempt: int) -> PodCounts | N
     found = [pod for pod in obs.executors if pod.stage == name and pod.attempt == attempt]
     if not found:
         return None
+    alive = sum(pod.phase in ("Pending", "Running") for pod in found)
     return PodCounts(
-        desired=children.executors(obs.job, name),
+        # Dynamic allocation may want more than the manifest's least number.
+        desired=max(children.executors(obs.job, name), alive),
         ready=sum(pod.phase == "Running" for pod in found),
         failed=sum(pod.phase == "Failed" for pod in found),
     )

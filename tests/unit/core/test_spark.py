@@ -98,6 +98,22 @@ def test_the_drivers_heap_follows_its_pod_unless_the_user_says_otherwise() -> No
     assert "spark.driver.memory" not in told["kubernetes"]["conf"]
 
 
+def test_executors_come_and_go_when_the_manifest_lets_them() -> None:
+    fixed = payload(executor={"instances": 3})["kubernetes"]["conf"]
+    assert fixed["spark.dynamicAllocation.enabled"] == "false"
+    conf = payload(executor={"instances": 1, "maxInstances": 4})["kubernetes"]["conf"]
+    assert "spark.executor.instances" not in conf
+    prefix = "spark.dynamicAllocation."
+    told = {k.removeprefix(prefix): v for k, v in conf.items() if k.startswith(prefix)}
+    assert told == {
+        "enabled": "true",
+        "shuffleTracking.enabled": "true",
+        "initialExecutors": "1",
+        "minExecutors": "1",
+        "maxExecutors": "4",
+    }
+
+
 def test_names_of_executors_fit_for_the_longest_job() -> None:
     longest = manifest()
     longest["metadata"]["name"] = "x" * 40
@@ -176,4 +192,7 @@ def test_status_counts_executors_and_tells_why_some_do_not_start() -> None:
 
     stage = with_executors(made, executor(1), executor(2))
     assert stage["executors"]["ready"] == 2
+    # More than the manifest's number: dynamic allocation.
+    stage = with_executors(made, executor(1), executor(2), executor(3, phase="Pending"))
+    assert stage["executors"] == {"desired": 3, "ready": 2, "failed": 0}
     assert stage["reason"] == "Running"

@@ -270,7 +270,20 @@ class Driver(Model):
 class Executor(Model):
     """The Spark executor pods."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.maxInstances) || self.maxInstances >= self.instances",
+            message="maxInstances must not be less than instances",
+            holds=lambda self: self.max_instances is None or self.max_instances >= self.instances,
+        ),
+    )
+
     instances: Annotated[int, Field(ge=1, le=1000)] = Field(2, description="How many.")
+    max_instances: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Spark's dynamic allocation: more executors than `instances` while tasks wait "
+        "for one, up to so many, and no idle ones. Without it there are always `instances`.",
+    )
     resources: Resources | None = Field(None, description="Resources of each.")
 
 
@@ -285,6 +298,10 @@ RESERVED_SPARK_CONF = (
     "spark.authenticate",
     "spark.network.crypto.",
     "spark.executor.instances",
+    "spark.dynamicAllocation.enabled",
+    "spark.dynamicAllocation.initialExecutors",
+    "spark.dynamicAllocation.minExecutors",
+    "spark.dynamicAllocation.maxExecutors",
     "spark.ui.",
 )
 

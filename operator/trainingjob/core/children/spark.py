@@ -65,9 +65,8 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     executor = spec.executor.resources if spec.executor else None
     given = spec.spark_conf or {}
     heap = {key: size for key, size in _driver_heap(driver).items() if key not in given}
-    conf = _CONF | heap | _sizes(executor)
+    conf = _CONF | heap | _sizes(executor) | _how_many(spec.executor or Executor())
     conf |= {
-        "spark.executor.instances": str(instances(spec)),
         "spark.kubernetes.namespace": job.metadata.namespace,
         "spark.kubernetes.driver.pod.name": names.pod_name(job, "preprocess", attempt, 0),
         # Spark takes no more than 47 characters.
@@ -109,6 +108,21 @@ def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
             "containers": [container],
             "volumes": volumes,
         },
+    }
+
+
+def _how_many(spec: Executor) -> dict[str, str]:
+    count = str(spec.instances)
+    if spec.max_instances is None:
+        return {"spark.executor.instances": count, "spark.dynamicAllocation.enabled": "false"}
+    return {
+        "spark.dynamicAllocation.enabled": "true",
+        # Kubernetes has no service that keeps the shuffle files of executors that went: those that
+        # hold some stay.
+        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+        "spark.dynamicAllocation.initialExecutors": count,
+        "spark.dynamicAllocation.minExecutors": count,
+        "spark.dynamicAllocation.maxExecutors": str(spec.max_instances),
     }
 
 

@@ -16,6 +16,8 @@ elseif status.observedGeneration ~= obj.metadata.generation then
   return hs
 elseif holds.Stalled then
   hs.status = "Degraded"
+elseif holds.Suspended then
+  hs.status = "Suspended"
 end
 
 local words = status.phase or ""

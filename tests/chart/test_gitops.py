@@ -102,6 +102,7 @@ CASES: list[tuple[str, Callable[[], World], str]] = [
     ("runs", reports_progress, "Preprocessing 42%"),
     ("restarts after a failure that is retried", situations.restarts, ""),
     ("restarts after a failure that is retried", retried, ""),
+    ("is suspended", situations.suspended, "Suspended: preprocess: spec.suspend is set"),
     ("succeeded", situations.succeeded, "Succeeded: the model passed all gates"),
     ("failed, a gate included", situations.has_failed, "Failed: InputNotFound happened"),
     ("failed, a gate included", gate_failed, "accuracy"),

@@ -108,7 +108,7 @@ def test_two_jobs_at_once(space: Space) -> None:
 
 
 def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space) -> None:
-    space.example("digits/job.yaml", preprocess=PANDAS, train=training())
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     space.runs("digits", "train")
     checkpoints = space.artefacts("digits") / "checkpoints"
     wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
@@ -224,6 +224,23 @@ def test_a_job_deleted_in_every_stage_is_gone_and_frees_its_gpus(space: Space, s
 
     print(f"deleted in {stage} → all pods gone: {seconds:.1f} s (goal {GONE_SECONDS})")
     assert space.gpus_in_use() == 0
+
+
+def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: Space) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
+    checkpoints = space.artefacts("digits") / "checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    space.patch("trainingjobs", "digits", {"spec": {"suspend": True}})
+    space.wait("digits", phase="Suspended")
+    space.gone()
+    assert space.gpus_in_use() == 0
+    space.patch("trainingjobs", "digits", {"spec": {"suspend": False}})
+    space.wait_for_pod("digits-train-2-0")
+    status = space.succeeds("digits")
+
+    assert "lastFailure" not in status
+    log = space.control_plane.kubectl("logs", "-n", space.name, "digits-train-2-0").stdout
+    assert "resuming from checkpoint" in log, log
 
 
 # --- jobs that cannot go well -----------------------------------------------------------------

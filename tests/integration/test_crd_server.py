@@ -184,6 +184,8 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "no retries": {"policy": {"retries": {"application": 0, "infrastructure": 0}}},
     "a deadline": {"policy": {"activeDeadlineSeconds": 3600}},
     "another deadline": {"policy": {"startupDeadlineSeconds": 60}},
+    "a stop": {"suspend": True},
+    "no stop": {"suspend": False},
     "no policy, which is the default policy": {"policy": None},
     "defaults made explicit": {
         "preprocess": {"engine": "spark", "split": {"test": 0.2, "validation": 0.1}},
@@ -215,7 +217,8 @@ def test_a_job_can_get(what: str, jobs: Jobs) -> None:
 
     assert status == 200, after
     different = before["spec"] != after["spec"]
-    assert different == ("policy" in ACCEPTED[what] and ACCEPTED[what]["policy"] is not None)
+    mutable = (ACCEPTED[what].get("policy"), ACCEPTED[what].get("suspend"))
+    assert different == any(mutable)
     assert after["metadata"]["generation"] == 1 + different
 
 
@@ -479,10 +482,11 @@ def test_a_job_is_found_as(name: str, shared: Jobs) -> None:
 EXPLAINED = {
     "tj": ["From data to a judged model", "spec\t<Object> -required-", "read only"],
     "tj.spec": [
-        "All of it but the policy stays as it was created.",
+        "It stays as it was created, but for",
         "train\t<Object> -required-\n    Stage 2: a gang of `nodes` pods trains the model.",
         "preprocess\t<Object>\n    Stage 1: from raw files to a cleaned, split dataset.",
-        "policy\t<Object>\n    Deadlines and retries; the one part that can change",
+        "policy\t<Object>\n    Deadlines and retries; it can change while the job",
+        "suspend\t<boolean>\n    Stop the pods of the running stage",
     ],
     "tj.spec.train": [
         "FIELD: train <Object>",

@@ -57,6 +57,13 @@ def restarts() -> World:
     return made
 
 
+def suspended() -> World:
+    made = runs()
+    made.manifest["spec"]["suspend"] = True
+    made.settle()
+    return made
+
+
 def succeeded() -> World:
     made = world()
     for stage in ("preprocess", "train", "evaluate"):
@@ -98,6 +105,7 @@ def deleted() -> World:
         ("its pods are refused", refused, "InProgress"),
         ("its pods run", runs, "InProgress"),
         ("it restarts", restarts, "InProgress"),
+        ("it is suspended", suspended, "Current"),
         ("it succeeded", succeeded, "Current"),
         ("it failed", has_failed, "Failed"),
         ("its spec was edited since", edited, "InProgress"),

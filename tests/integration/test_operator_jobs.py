@@ -332,3 +332,53 @@ def test_a_job_deleted_at_any_moment_leaves_nothing(
         "everything to be gone",
         lambda: not space.list("trainingjobs") and not space.pods() and not space.list("services"),
     )
+
+
+# --- suspension -----------------------------------------------------------------------------
+
+
+def suspend(space: Namespace, value: bool) -> None:
+    space.patch("trainingjobs", "digits", {"spec": {"suspend": value}})
+
+
+def test_a_job_created_suspended_waits_until_it_is_let_go(
+    space: Namespace, kubelet: FakeKubelet
+) -> None:
+    space.run(manifest(suspend=True))
+    status = space.wait("digits", phase="Suspended")
+    assert "startTime" not in status and not space.pods()
+    suspend(space, False)
+    status = space.wait("digits", phase="Succeeded")
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "evaluate"])
+def test_each_stage_can_be_suspended_and_resumed(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates, stage: str
+) -> None:
+    pod = f"digits-{stage}-1-0"
+    fates[pod] = behaviour.run()
+    space.run(manifest())
+    space.wait_for_pod(pod)
+    wait_for("it to run", lambda: space.stage("digits", stage).get("phase") == "Running")
+    suspend(space, True)
+    space.wait("digits", phase="Suspended")
+    wait_for("its pods to be gone", lambda: pod not in space.pods())
+    assert space.status("digits")["stages"]
+    suspend(space, False)
+    status = space.wait("digits", phase="Succeeded")
+    told = {each["name"]: each["attempt"] for each in status["stages"]}
+    assert told == {name: 1 + (name == stage) for name in ("preprocess", "train", "evaluate")}
+    assert "lastFailure" not in status
+    assert [e["reason"] for e in space.events("digits")].count("Suspended") == 1
+
+
+def test_twenty_fast_toggles_converge(space: Namespace, kubelet: FakeKubelet, fates: Fates) -> None:
+    for attempt in range(1, 25):
+        fates[f"digits-preprocess-{attempt}-0"] = behaviour.succeed(0.5)
+    space.run(manifest())
+    for number in range(20):
+        suspend(space, number % 2 == 0)
+    status = space.wait("digits", phase="Succeeded")
+    assert "lastFailure" not in status
+    assert status["observedGeneration"] == 21

@@ -65,6 +65,9 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
 def _request(args: argparse.Namespace) -> Request:
     documents = read(args.file)
     document, job = one_job(documents, args.namespace)
+    if job.spec.suspend:
+        where = document.place("spec.suspend")
+        raise UsageError(f"{where}: spec.suspend: the job is suspended; remove this to run it")
     maps = config_maps(documents, job.metadata.namespace)
     for field, problem in _missing_scripts(job, maps):
         raise UsageError(f"{document.place(field)}: {field}: {problem}")

@@ -12,16 +12,24 @@ _Value = Literal["True", "False"]
 
 
 def of_job(
-    prior: Status, phase: Phase, reason: str, message: str, generation: int, now: datetime
+    prior: Status,
+    phase: Phase,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+    settled: bool = False,
 ) -> list[Condition]:
     """All conditions for a valid job in ``phase``; times change only where the value does.
+    ``settled``: a suspended job has no pod left.
 
     ``Ready`` is never published: tools read Ready=False as degraded, which a running job is not.
     """
-    succeeded, failed = phase == "Succeeded", phase == "Failed"
+    succeeded, failed, suspended = (phase == p for p in ("Succeeded", "Failed", "Suspended"))
     values: list[tuple[ConditionType, bool, str, str]] = [
         ("Valid", True, "Valid", ""),
-        ("Reconciling", not (succeeded or failed), reason, message),
+        ("Suspended", suspended, _of_suspension(prior, suspended), message if suspended else ""),
+        ("Reconciling", not (succeeded or failed or (suspended and settled)), reason, message),
         ("Stalled", failed, reason, message if failed else ""),
         ("Complete", succeeded, reason, message if succeeded else ""),
         ("Failed", failed, reason, message if failed else ""),
@@ -36,6 +44,7 @@ def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -
     """All conditions for a job whose spec cannot be read: it stands still until it is corrected."""
     values: list[tuple[ConditionType, bool]] = [
         ("Valid", False),
+        ("Suspended", False),
         ("Reconciling", False),
         ("Stalled", True),
         ("Complete", False),
@@ -45,6 +54,25 @@ def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -
         _condition(prior, kind, value, "InvalidSpec", message, generation, now)
         for kind, value in values
     ]
+
+
+def resumed(prior: Status, now: datetime) -> datetime | None:
+    """When a job that is not suspended was last resumed; None when it never was."""
+    before = _find(prior, "Suspended")
+    if before is None or before.reason == "NotSuspended":
+        return None
+    return before.last_transition_time if before.status == "False" else now
+
+
+def _of_suspension(prior: Status, suspended: bool) -> str:
+    if suspended:
+        return "Suspended"
+    before = _find(prior, "Suspended")
+    return "Resumed" if before and before.reason in ("Suspended", "Resumed") else "NotSuspended"
+
+
+def _find(status: Status, kind: ConditionType) -> Condition | None:
+    return next((c for c in status.conditions if c.type == kind), None)
 
 
 def _condition(
@@ -57,7 +85,7 @@ def _condition(
     now: datetime,
 ) -> Condition:
     text: _Value = "True" if value else "False"
-    before = next((c for c in prior.conditions if c.type == kind), None)
+    before = _find(prior, kind)
     unchanged = before is not None and before.status == text
     return Condition(
         type=kind,

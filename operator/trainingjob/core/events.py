@@ -17,9 +17,9 @@ _MESSAGE_CHARS = 1024
 def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> list[dict[str, Any]]:
     """The Events of the step from one status to the next.
 
-    The verdict, every failure, and what keeps a stage from starting. Stages that go as they should
-    have no Event of their own: status has their times. A step told twice gives the same names, so
-    that the second one exists already.
+    The verdict, every failure, suspension, and what keeps a stage from starting. Stages that go as
+    they should have no Event of their own: status has their times. A step told twice gives the
+    same names, so that the second one exists already.
     """
     found: list[tuple[str, str, str, str]] = []
     failure = after.last_failure
@@ -29,6 +29,9 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
     elif after.reason in REASONS and after.phase != "Failed" and after.reason != before.reason:
         attempts = "/".join(str(stage.attempt) for stage in after.stages)
         found.append((f"{attempts}/{after.reason}", "Warning", after.reason, after.message))
+    if after.phase == "Suspended" != before.phase:
+        what = f"Suspended/{after.observed_generation}"
+        found.append((what, "Normal", after.reason, after.message))
     if after.phase != before.phase and after.phase in ("Succeeded", "Failed"):
         kind = "Normal" if after.phase == "Succeeded" else "Warning"
         found.append((after.phase, kind, after.reason, after.message))

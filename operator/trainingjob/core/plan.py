@@ -66,8 +66,10 @@ def plan(obs: Observation, now: datetime) -> Plan:
             stored_attempt = before.attempt if before is not None else 1
             old = [pod for pod in pods if pod.attempt < min(stage.attempt, stored_attempt)]
             delete += [pod for pod in old if not pod.deleting]
-            if stage.phase == "Pending" and stage.attempt == max(
-                [stored_attempt, *(pod.attempt for pod in pods)]
+            if (
+                stage.phase == "Pending"
+                and not obs.job.spec.suspend
+                and stage.attempt == max([stored_attempt, *(pod.attempt for pod in pods)])
             ):
                 due = _due(obs, stage)
                 if due is not None and now < due:

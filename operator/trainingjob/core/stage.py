@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..api.payload import StageResult
 from ..api.v1alpha1 import LastFailure, StageName, StageStatus
 from ..api.v1alpha1.status import Outputs, PodCounts
-from . import children, diagnose, names
+from . import children, conditions, diagnose, names
 from .diagnose import Failure
 from .observation import Observation
 from .pods import PodView
@@ -65,6 +65,8 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
         if failure.secondary and now < settled and not all(pod.over for pod in pods):
             return Verdict(_running(stage), wake=settled)
         return _failed(obs, stage, failure, now)
+    if obs.job.spec.suspend:
+        return Verdict(_suspended(stage, pods))
     return _under_way(obs, stage, pods, wanted, since, now)
 
 
@@ -184,7 +186,9 @@ def _under_way(
     """Pending or running; too long Pending is a failure."""
     if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
         return Verdict(_short_of_executors(obs, _running(stage)))
-    until = deadlines.started_until(obs.job.spec.policy, _attempt_since(obs, stage, pods, since))
+    until = deadlines.started_until(
+        obs.job.spec.policy, _attempt_since(obs, stage, pods, since, now)
+    )
     hindrance = _hindrance(obs, stage, pods)
     if now >= until:
         why = hindrance.message if hindrance else "the pods did not start"
@@ -198,6 +202,22 @@ def _under_way(
     elif stage.reason != "Restarting":
         stage = stage.model_copy(update={"reason": "Starting", "message": ""})
     return Verdict(stage, wake=until)
+
+
+def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:
+    """What runs is to end, and counts as an attempt that nobody is charged for."""
+    update: dict[str, object] = {
+        "phase": "Pending",
+        "reason": "Suspended",
+        "message": "spec.suspend is set; the stage goes on when it is false",
+    }
+    if pods:
+        update |= {
+            "attempt": stage.attempt + 1,
+            "pods": PodCounts(desired=stage.pods.desired),
+            "executors": None,
+        }
+    return stage.model_copy(update=update)
 
 
 def _executors(obs: Observation, name: StageName, attempt: int) -> PodCounts | None:
@@ -245,13 +265,19 @@ def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) ->
 
 
 def _attempt_since(
-    obs: Observation, stage: StageStatus, pods: Sequence[PodView], since: datetime
+    obs: Observation,
+    stage: StageStatus,
+    pods: Sequence[PodView],
+    since: datetime,
+    now: datetime,
 ) -> datetime:
     """When the present attempt began."""
+    if created := _created(pods):
+        return min(created)
     failed = obs.job.status.last_failure
     if stage.attempt > 1 and failed is not None and failed.stage == stage.name:
-        return failed.time
-    return min(_created(pods), default=since)
+        since = failed.time
+    return max(since, conditions.resumed(obs.job.status, now) or since)
 
 
 def _created(pods: Sequence[PodView]) -> list[datetime]:

@@ -73,13 +73,16 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
     if is_over(prior):
         return Judgement(_seen(prior, obs.job.metadata.generation))
     # The first pods are made before the first status is written.
-    started = prior.start_time or min([now, *(pod.created for pod in obs.pods if pod.created)])
+    created = [pod.created for pod in obs.pods if pod.created]
+    started = prior.start_time or min(created, default=None)
+    if started is None and not obs.job.spec.suspend:
+        started = now
     before = {stage.name: stage for stage in prior.stages}
     stages: list[StageStatus] = []
     evaluation, failure = prior.evaluation, prior.last_failure
     current: StageStatus | None = None
     wakes: list[datetime] = []
-    since = started
+    since = started or now
     for name in children.stages(obs.job):
         stage = before.get(name) or first_status(name)
         if current is not None:
@@ -96,7 +99,12 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         since = stage.completion_time or since
         if stage.phase != "Succeeded":
             current = stage
-    deadline = deadlines.active_until(obs.job.spec.policy, started)
+    # A resumed job has all of its time again, as a Job of batch/v1 has.
+    resumed = conditions.resumed(prior, now)
+    active = max(started, resumed) if started and resumed else started
+    deadline = deadlines.active_until(obs.job.spec.policy, active)
+    if obs.job.spec.suspend:
+        deadline = None
     if current is not None and deadline is not None and current.phase != "Failed":
         if now >= deadline:
             limit = obs.job.spec.policy.active_deadline_seconds
@@ -106,7 +114,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             current, failure = verdict.stage, verdict.failure
         else:
             wakes.append(deadline)
-    phase, reason, message = _summary(current, stages, evaluation)
+    phase, reason, message = _summary(obs, current, stages, evaluation)
     over = phase in ("Succeeded", "Failed")
     new = Status(
         observed_generation=obs.job.metadata.generation,
@@ -114,7 +122,13 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         reason=reason,
         message=message,
         conditions=conditions.of_job(
-            prior, phase, reason, message, obs.job.metadata.generation, now
+            prior,
+            phase,
+            reason,
+            message,
+            obs.job.metadata.generation,
+            now,
+            settled=all(pod.over for pod in obs.pods),
         ),
         start_time=started,
         completion_time=(_ended(stages) or now) if over else None,
@@ -139,7 +153,10 @@ def _seen(ended: Status, generation: int) -> Status:
 
 
 def _summary(
-    current: StageStatus | None, stages: list[StageStatus], evaluation: Evaluation | None
+    obs: Observation,
+    current: StageStatus | None,
+    stages: list[StageStatus],
+    evaluation: Evaluation | None,
 ) -> tuple[Phase, str, str]:
     """Phase, reason and message of the job."""
     if current is None:
@@ -147,6 +164,8 @@ def _summary(
         return "Succeeded", "Completed", message
     if current.phase == "Failed":
         return "Failed", current.reason, current.message
+    if obs.job.spec.suspend:
+        return "Suspended", "Suspended", f"{current.name}: {current.message}"
     if current is stages[0] and current.start_time is None:
         return "Pending", current.reason, current.message
     return _PHASES[current.name], current.reason, current.message

@@ -72,6 +72,7 @@ def test_conditions_follow_kstatus():
     w = world()
     assert conditions(w) == {
         "Valid": "True",
+        "Suspended": "False",
         "Reconciling": "True",
         "Stalled": "False",
         "Complete": "False",

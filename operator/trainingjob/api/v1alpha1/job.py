@@ -137,7 +137,13 @@ class Spec(Model):
     )
     policy: Policy = Field(
         default_factory=Policy,
-        description="Deadlines and retries; the one part that can change while the job runs.",
+        description="Deadlines and retries; it can change while the job runs.",
+    )
+    suspend: bool = Field(
+        False,
+        description="Stop the pods of the running stage and make no others, until this is false "
+        "again: the stage then goes on from its last checkpoint. Can change while the job runs, "
+        "and can be set at creation, as queueing systems do.",
     )
 
 
@@ -172,7 +178,8 @@ class TrainingJob(Model):
     kind: Literal["TrainingJob"] = Field(description="Kind of this object.")
     metadata: ObjectMeta = Field(description="As in every object of Kubernetes.")
     spec: Spec = Field(
-        description="What the user wants. All of it but the policy stays as it was created."
+        description="What the user wants. It stays as it was created, but for `policy` and "
+        "`suspend`."
     )
     status: Status = Field(
         default_factory=Status, description="What the operator knows about the job; read only."

@@ -10,10 +10,12 @@ from pydantic.alias_generators import to_camel
 
 from ..base import Model
 
-Phase = Literal["Pending", "Preprocessing", "Training", "Evaluating", "Succeeded", "Failed"]
+Phase = Literal[
+    "Pending", "Preprocessing", "Training", "Evaluating", "Suspended", "Succeeded", "Failed"
+]
 StageName = Literal["preprocess", "train", "evaluate"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
-ConditionType = Literal["Valid", "Reconciling", "Stalled", "Complete", "Failed"]
+ConditionType = Literal["Valid", "Suspended", "Reconciling", "Stalled", "Complete", "Failed"]
 
 
 def parse_time(value: object) -> object:
@@ -190,7 +192,8 @@ class Status(StatusModel):
     reason: Word = Field("", description="Why the job stands where it stands, in one word.")
     message: Message = Field("", description="What is going on or went wrong, and what to do.")
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
-        default_factory=list, description="Valid, Reconciling, Stalled, Complete, Failed."
+        default_factory=list,
+        description="Valid, Suspended, Reconciling, Stalled, Complete, Failed.",
     )
     start_time: Time | None = Field(None, description="When the job was first acted on.")
     completion_time: Time | None = Field(None, description="When it ended.")

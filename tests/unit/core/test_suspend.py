@@ -1,0 +1,156 @@
+"""spec.suspend: stops what runs, charges nobody, and is forgotten without a trace."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .world import World, at, failed, manifest, running, succeeded, world
+
+STAGES = ("preprocess", "train", "evaluate")
+
+
+def suspend(w: World, value: bool) -> None:
+    w.manifest["spec"]["suspend"] = value
+    w.manifest["metadata"]["generation"] += 1
+
+
+def condition(w: World, kind: str) -> dict[str, str]:
+    return next(c for c in w.status["conditions"] if c["type"] == kind)
+
+
+def test_a_job_that_is_created_suspended_has_not_begun():
+    w = world(suspend=True)
+    assert not w.created
+    assert (w.status["phase"], w.status["reason"]) == ("Suspended", "Suspended")
+    assert "startTime" not in w.status
+    assert condition(w, "Suspended")["status"] == "True"
+    assert condition(w, "Reconciling")["status"] == "False", "what was asked for is reached"
+    w.seconds += 10_000  # in a queue
+    w.settle()
+    assert w.status["phase"] == "Suspended"
+    suspend(w, False)
+    w.settle()
+    assert w.status["startTime"] == at(10_000).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert [p["metadata"]["name"] for p in w.of("preprocess")] == ["digits-preprocess-1-0"]
+    assert condition(w, "Suspended")["status"] == "False"
+
+
+def test_each_stage_stops_and_goes_on():
+    w = world()
+    for stage in STAGES:
+        for pod in w.of(stage):
+            running(pod, w.seconds)
+        w.settle()
+        suspend(w, True)
+        w.settle()
+        assert not w.of(stage)
+        assert w.status["phase"] == "Suspended"
+        assert w.status["message"].startswith(f"{stage}: ")
+        assert w.stage(stage)["phase"] == "Pending"
+        w.seconds += 5000
+        suspend(w, False)
+        w.settle()
+        assert w.status["phase"] != "Suspended", "a resumed job never reads as suspended"
+        assert w.stage(stage)["attempt"] == 2
+        w.finish(stage)
+    assert w.status["phase"] == "Succeeded"
+    assert "lastFailure" not in w.status
+    assert all(not any(stage["failures"].values()) for stage in w.status["stages"])
+
+
+def test_pods_are_stopped_only_when_status_has_said_so():
+    w = world()
+    suspend(w, True)
+    w.act()
+    assert w.of("preprocess")
+    w.record()
+    w.act()
+    assert not w.of("preprocess")
+
+
+def test_a_suspended_job_is_at_rest_only_when_its_pods_are_gone():
+    w = world()
+    (pod,) = w.of("preprocess")
+    running(pod, 0)
+    w.settle()
+    suspend(w, True)
+    w.record()
+    assert condition(w, "Suspended")["status"] == "True"
+    assert condition(w, "Reconciling")["status"] == "True"
+    w.settle()
+    assert condition(w, "Reconciling")["status"] == "False"
+
+
+def test_a_result_that_is_complete_counts():
+    w = world()
+    succeeded(w.of("preprocess")[0], 1)
+    suspend(w, True)
+    w.settle()
+    assert w.stage("preprocess")["phase"] == "Succeeded"
+    assert w.status["phase"] == "Suspended"
+    assert not w.of("train")
+
+
+def test_a_verdict_stands():
+    w = world()
+    for stage in STAGES:
+        w.finish(stage)
+    suspend(w, True)
+    w.settle()
+    assert w.status["phase"] == "Succeeded"
+    assert condition(w, "Suspended")["status"] == "False"
+
+
+def test_a_failure_before_it_is_charged():
+    w = world()
+    failed(w.of("preprocess")[0], 1, "InputNotFound")
+    suspend(w, True)
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", "InputNotFound")
+
+
+def test_time_in_suspension_is_not_counted():
+    w = world(policy={"activeDeadlineSeconds": 100, "startupDeadlineSeconds": 60})
+    w.seconds = 90
+    suspend(w, True)
+    w.settle()
+    w.seconds = 5000
+    w.settle()
+    assert w.status["phase"] == "Suspended"
+    suspend(w, False)
+    w.settle()
+    w.seconds = 5050
+    w.settle()
+    assert w.status["phase"] == "Preprocessing", "both deadlines begin anew"
+    running(w.of("preprocess")[0], w.seconds)
+    w.seconds = 5100
+    w.settle()
+    assert w.status["phase"] == "Failed"
+    assert w.status["reason"] == "DeadlineExceeded"
+
+
+@settings(max_examples=150, deadline=None)
+@given(toggles=st.lists(st.sampled_from(["toggle", "act", "record", "run", "end"]), max_size=80))
+def test_any_toggles_end_in_success(toggles):
+    w = World(manifest())
+    for what in toggles:
+        w.seconds += 1
+        pods = list(w.pods.values())
+        if what == "toggle":
+            suspend(w, not w.manifest["spec"].get("suspend", False))
+        elif what == "act":
+            w.act()
+        elif what == "record":
+            w.record()
+        else:
+            before = "Pending" if what == "run" else "Running"
+            for pod in pods:
+                if pod["status"]["phase"] == before:
+                    (running if what == "run" else succeeded)(pod, w.seconds)
+    suspend(w, False)
+    w.settle()
+    for stage in STAGES:
+        w.finish(stage)
+    assert w.status["phase"] == "Succeeded"
+    assert "lastFailure" not in w.status

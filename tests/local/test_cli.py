@@ -187,6 +187,15 @@ def test_a_missing_config_map_is_told_before_anything_runs(tmp_path):
     assert not (tmp_path / ".trainingjob/default/small/pods").exists()
 
 
+def test_a_suspended_job_is_not_run(tmp_path):
+    manifest = base()
+    manifest["spec"]["suspend"] = True
+    outcome = run(tmp_path, write_job(tmp_path, manifest))
+    assert outcome.code == 2
+    assert "spec.suspend: the job is suspended; remove this to run it" in outcome.stderr
+    assert not (tmp_path / ".trainingjob").exists()
+
+
 def test_get_and_logs(tmp_path):
     job = write_job(tmp_path, python("import os; print('I am', os.environ['RANK'])", nodes=2))
     assert run(tmp_path, job).code == 0

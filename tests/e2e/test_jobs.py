@@ -104,6 +104,15 @@ def test_two_jobs_at_once(space: Space) -> None:
         space.succeeds(name)
 
 
+def test_credentials_from_a_secret(space: Space) -> None:
+    space.create("secrets", {"metadata": {"name": "hub"}, "stringData": {"HF_TOKEN": "word"}})
+    script = "import os\nassert os.environ['HF_TOKEN'] == 'word'\n"
+    train = {"nodes": 2, "script": {"inline": script}, "envFrom": [{"secretRef": {"name": "hub"}}]}
+    name = space.example("digits/job.yaml", preprocess=PANDAS, train=train, evaluate=None)
+    space.succeeds(name)
+    assert "word" not in json.dumps(space.job(name))
+
+
 # --- jobs that are disturbed ------------------------------------------------------------------
 
 
@@ -265,6 +274,11 @@ def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: 
                 }
             },
             "Unschedulable",
+        ),
+        (
+            "a Secret that does not exist",
+            {"envFrom": [{"secretRef": {"name": "nothing"}}]},
+            "ContainerConfigError",
         ),
         ("more GPUs than the node has", {"resources": {"limits": {GPU: 9}}}, "Unschedulable"),
     ],

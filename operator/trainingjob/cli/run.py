@@ -54,7 +54,7 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
     """Fields of the manifest that only a cluster can honour."""
     for name in children.stages(job):
         stage = getattr(job.spec, name).to_dict()
-        for field in ("image", "resources", "driver", "executor"):
+        for field in ("image", "resources", "driver", "executor", "envFrom"):
             if field in stage:
                 yield f"{name}.{field}"
         for field in stage.get("template", {}):

@@ -260,9 +260,12 @@ def test_rules_told_as_a_schema_have_a_reason_to_be() -> None:
         assert schema in [{"oneOf": node.get("oneOf")} for _, node in nodes(SPEC, "spec")]
 
 
-def test_only_the_policy_of_a_job_can_change() -> None:
+def test_only_the_policy_of_a_job_and_its_suspension_can_change() -> None:
     fixed = ["task", "storage", "preprocess", "train", "evaluate"]
-    assert [name for name in SPEC["properties"] if name not in fixed] == ["policy"]
+    assert [name for name in SPEC["properties"] if name not in fixed] == [
+        "policy",
+        "suspend",
+    ]
     rule = {"message": IMMUTABLE, "reason": "FieldValueForbidden"}
     for name in fixed:
         assert rule | {"rule": "self == oldSelf"} in SPEC["properties"][name][RULES]

@@ -114,6 +114,14 @@ def test_executors_come_and_go_when_the_manifest_lets_them() -> None:
     }
 
 
+def test_executors_see_the_same_secrets_as_the_driver() -> None:
+    source = {"secretRef": {"name": "s3"}}
+    template = payload(envFrom=[source])["kubernetes"]["executorTemplate"]
+    assert template["spec"]["containers"][0]["envFrom"] == [
+        {"secretRef": {"name": "s3", "optional": False}}
+    ]
+
+
 def test_names_of_executors_fit_for_the_longest_job() -> None:
     longest = manifest()
     longest["metadata"]["name"] = "x" * 40

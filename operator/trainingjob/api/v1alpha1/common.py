@@ -196,6 +196,28 @@ class EnvVar(Model):
 Env = Annotated[list[EnvVar], Field(max_length=256)]
 
 
+class EnvSource(Model):
+    """A Secret or a ConfigMap in the job's namespace."""
+
+    name: Name = Field(description="Its name.")
+    optional: bool = Field(False, description="Whether pods start without it.")
+
+
+class EnvFrom(Model):
+    """Environment variables from a Secret or a ConfigMap: one for each key."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("secret_ref", "config_map_ref"),)
+
+    prefix: Annotated[str, StringConstraints(max_length=128, pattern=ENV_NAME)] | None = Field(
+        None, description="What the names of the variables begin with, before the key."
+    )
+    secret_ref: EnvSource | None = Field(None, description="A Secret: credentials, tokens.")
+    config_map_ref: EnvSource | None = Field(None, description="A ConfigMap.")
+
+
+EnvFroms = Annotated[list[EnvFrom], Field(max_length=32)]
+
+
 class ConfigMapKey(Model):
     """A key of a ConfigMap in the job's namespace."""
 

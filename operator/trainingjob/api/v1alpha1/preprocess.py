@@ -12,6 +12,7 @@ from .common import (
     Column,
     Columns,
     Env,
+    EnvFroms,
     Image,
     PodTemplate,
     Resources,
@@ -354,4 +355,9 @@ class Preprocess(Model):
         | None
     ) = Field(None, description="Spark settings; those the operator sets are refused.")
     env: Env | None = Field(None, description="Environment variables.")
+    env_from: EnvFroms | None = Field(
+        None,
+        description="Environment variables from Secrets and ConfigMaps; `env` and the operator's "
+        "own win over them. On one machine they have no effect.",
+    )
     template: PodTemplate | None = Field(None, description="Parts of the pods.")

@@ -43,6 +43,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         image=spec.image or settings.images["evaluate"],
         payload=payload,
         user_env=spec.env,
+        env_from=spec.env_from,
         claims=claims_of(payload.dataset, payload.output),
         resources=spec.resources,
         template=spec.template,

@@ -9,7 +9,7 @@ from typing import Any
 from ...api import payload as contract
 from ...api.base import Model
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvVar, PodTemplate, Resources, Script
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
 from .. import names
 from ..observation import Settings
 
@@ -33,6 +33,7 @@ def pod(
     payload: Model,
     env: Sequence[dict[str, Any]] = (),
     user_env: Sequence[EnvVar] | None = None,
+    env_from: Sequence[EnvFrom] | None = None,
     claims: Sequence[str],
     script: Script | None = None,
     resources: Resources | None = None,
@@ -73,6 +74,8 @@ def pod(
     }
     if args:
         container["args"] = [*args]
+    if env_from:
+        container["envFrom"] = [source.to_dict() for source in env_from]
     if resources is not None:
         container["resources"] = resources.to_dict()
     spec = scheduling(template) | {

@@ -57,6 +57,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         payload=payload,
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
+        env_from=spec.env_from,
         claims=claims,
         script=spec.script,
         resources=spec.driver.resources if spec.driver else None,

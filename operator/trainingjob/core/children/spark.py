@@ -85,6 +85,7 @@ def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": "executor",
         "env": [variable.to_dict() for variable in spec.env or ()],
+        "envFrom": [source.to_dict() for source in spec.env_from or ()],
         "volumeMounts": mounts,
         "securityContext": container_security(),
     }

@@ -64,6 +64,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         payload=payload,
         env=_env(job, payload, index),
         user_env=spec.env,
+        env_from=spec.env_from,
         claims=claims_of(payload.dataset, payload.model_uri),
         script=spec.script,
         resources=spec.resources,

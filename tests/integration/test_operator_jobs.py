@@ -61,6 +61,7 @@ def test_a_job_goes_through_its_stages_to_the_verdict(
     assert [m["name"] for m in status["evaluation"]["metrics"]] == ["accuracy", "f1_macro"]
     assert {c["type"]: c["status"] for c in status["conditions"]} == {
         "Valid": "True",
+        "Suspended": "False",
         "Reconciling": "False",
         "Stalled": "False",
         "Complete": "True",
@@ -382,3 +383,14 @@ def test_twenty_fast_toggles_converge(space: Namespace, kubelet: FakeKubelet, fa
     status = space.wait("digits", phase="Succeeded")
     assert "lastFailure" not in status
     assert status["observedGeneration"] == 21
+
+
+def test_a_job_that_another_controller_looks_after_is_left_alone(
+    space: Namespace, kubelet: FakeKubelet
+) -> None:
+    space.run(manifest("theirs", managedBy="kueue.x-k8s.io/multikueue"))
+    space.run(manifest())
+    space.wait("digits", phase="Succeeded")
+    status = space.status("theirs")
+    assert (status["phase"], status["observedGeneration"]) == ("Pending", 0)
+    assert not [name for name in space.pods() if name.startswith("theirs")]

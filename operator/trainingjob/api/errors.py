@@ -30,6 +30,7 @@ from .v1alpha1.patterns import (
     IMAGE,
     LABEL_KEY,
     LABEL_VALUE,
+    MANAGER,
     MOUNT_PATH,
     NO_NUL,
     QUANTITY,
@@ -118,6 +119,7 @@ PATTERNS = {
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
     "and ending with a letter or digit",
     QUANTITY: 'a quantity such as 2, "500m" or "4Gi"',
+    MANAGER: "a domain, a slash and a name, such as `kueue.x-k8s.io/multikueue`",
     LABEL_KEY: "the name of a label: at most 63 letters, digits, '-', '_' and '.', "
     "maybe after a domain and '/'",
     LABEL_VALUE: "the value of a label: letters, digits, '-', '_' and '.', "

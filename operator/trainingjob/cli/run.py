@@ -65,6 +65,9 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
 def _request(args: argparse.Namespace) -> Request:
     documents = read(args.file)
     document, job = one_job(documents, args.namespace)
+    if not job.ours:
+        where = document.place("spec.managedBy")
+        raise UsageError(f"{where}: spec.managedBy: another controller looks after the job")
     if job.spec.suspend:
         where = document.place("spec.suspend")
         raise UsageError(f"{where}: spec.suspend: the job is suspended; remove this to run it")

@@ -43,6 +43,8 @@ def plan(obs: Observation, now: datetime) -> Plan:
     stored = obs.job.status
     if obs.job.metadata.deletion_timestamp is not None:
         return Plan()  # the garbage collector follows the ownerReferences
+    if not obs.job.ours:
+        return Plan()
     delete: list[PodView] = []
     wakes: list[datetime] = []
     if is_over(stored):

@@ -70,6 +70,8 @@ def is_over(status: Status) -> bool:
 def judgement(obs: Observation, now: datetime) -> Judgement:
     """As ``status``, with the time to look again."""
     prior = obs.job.status
+    if not obs.job.ours:
+        return Judgement(prior)
     if is_over(prior):
         return Judgement(_seen(prior, obs.job.metadata.generation))
     # The first pods are made before the first status is written.

@@ -261,7 +261,7 @@ def test_rules_told_as_a_schema_have_a_reason_to_be() -> None:
 
 
 def test_only_the_policy_of_a_job_and_its_suspension_can_change() -> None:
-    fixed = ["task", "storage", "preprocess", "train", "evaluate"]
+    fixed = ["task", "storage", "preprocess", "train", "evaluate", "managedBy"]
     assert [name for name in SPEC["properties"] if name not in fixed] == [
         "policy",
         "suspend",

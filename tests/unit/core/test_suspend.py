@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainingjob.api.v1alpha1 import Status
+
 from .world import World, at, failed, manifest, running, succeeded, world
 
 STAGES = ("preprocess", "train", "evaluate")
@@ -154,3 +156,11 @@ def test_any_toggles_end_in_success(toggles):
         w.finish(stage)
     assert w.status["phase"] == "Succeeded"
     assert "lastFailure" not in w.status
+
+
+def test_a_job_of_another_controller_is_left_alone():
+    w = world(managedBy="kueue.x-k8s.io/multikueue")
+    assert not w.created
+    assert w.writes == 1 and w.status == Status().to_dict(), "nothing but defaults"
+    w = world(managedBy="trainingjob.dev/operator")
+    assert w.created

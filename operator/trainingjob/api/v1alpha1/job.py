@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from ..base import Model, Rule
 from .common import Column, Columns, Location
 from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
-from .patterns import DNS_LABEL
+from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .status import Status
@@ -22,6 +22,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
 JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
+# What this operator is called in spec.managedBy.
+OPERATOR = f"{GROUP}/operator"
 
 
 class Task(Model):
@@ -120,7 +122,14 @@ class Spec(Model):
     )
 
     # Stages that are done are not done again: the result would not be that of the spec.
-    immutable: ClassVar[tuple[str, ...]] = ("task", "storage", "preprocess", "train", "evaluate")
+    immutable: ClassVar[tuple[str, ...]] = (
+        "task",
+        "storage",
+        "preprocess",
+        "train",
+        "evaluate",
+        "managed_by",
+    )
 
     task: Task = Field(description="What is to be predicted.")
     storage: Storage = Field(description="Where stages hand over to each other.")
@@ -144,6 +153,11 @@ class Spec(Model):
         description="Stop the pods of the running stage and make no others, until this is false "
         "again: the stage then goes on from its last checkpoint. Can change while the job runs, "
         "and can be set at creation, as queueing systems do.",
+    )
+    managed_by: Annotated[str, StringConstraints(max_length=63, pattern=MANAGER)] | None = Field(
+        None,
+        description="The controller that looks after this job, when it is not this operator: that "
+        f"then leaves the job alone, its status included. Unset, or `{OPERATOR}`: this operator.",
     )
 
 
@@ -184,6 +198,11 @@ class TrainingJob(Model):
     status: Status = Field(
         default_factory=Status, description="What the operator knows about the job; read only."
     )
+
+    @property
+    def ours(self) -> bool:
+        """Whether this operator looks after it, and not somebody whom the job names."""
+        return self.spec.managed_by in (None, OPERATOR)
 
     @classmethod
     def from_dict(cls, obj: dict[str, Any]) -> TrainingJob:

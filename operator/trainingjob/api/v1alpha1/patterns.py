@@ -23,6 +23,7 @@ DNS_SUBDOMAIN = rf"^{_SUBDOMAIN}$"
 LABEL_KEY = rf"^({_SUBDOMAIN}/)?{_LABEL}$"
 LABEL_VALUE = rf"^({_LABEL})?$"
 RESOURCE = rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMG]i|{_SUBDOMAIN}/{_LABEL})$"
+MANAGER = rf"^{_SUBDOMAIN}/{_LABEL}$"
 # Kubernetes' resource.Quantity without the exponent forms, which people do not write.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 IMAGE = r"^[!-~]+$"

@@ -148,8 +148,9 @@ class Spec(Model):
         default_factory=Policy,
         description="Deadlines and retries; it can change while the job runs.",
     )
-    suspend: bool = Field(
-        False,
+    # No default: an operator that does not know the field yet would meet it in every job.
+    suspend: bool | None = Field(
+        None,
         description="Stop the pods of the running stage and make no others, until this is false "
         "again: the stage then goes on from its last checkpoint. Can change while the job runs, "
         "and can be set at creation, as queueing systems do.",

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(what: str, condition: Callable[[], T], seconds: float = 30) -> T:
+def wait_for(what: str, condition: Callable[[], T], seconds: float = 60) -> T:
     """What the condition gives, once that is true; AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

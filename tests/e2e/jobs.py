@@ -14,7 +14,8 @@ import yaml
 from tests.cluster.build import ROOT
 from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import claim
-from tests.integration.harness import Namespace, wait_for
+from tests.cluster.wait import wait_for
+from tests.integration.harness import Namespace
 
 CHART = ROOT / "charts/trainingjob-operator"
 EXAMPLES = ROOT / "examples"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.node.node import Node
-from tests.integration.harness import wait_for
+from tests.cluster.wait import wait_for
 
 from .jobs import GPU, JOB_SECONDS, Installation, Space
 

@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.wait import wait_for
 
 JOBS = "apis/trainingjob.dev/v1alpha1"
 DEADLINE_SECONDS = 60.0
@@ -48,17 +48,6 @@ def gang(nodes: int, name: str = "gang", **spec: Any) -> dict[str, Any]:
     train = {"nodes": nodes, "model": {"mlp": {"hidden": [64]}}}
     train["dataset"] = {"uri": "pvc://datasets/digits"}
     return manifest(name, preprocess=None, evaluate=None, **({"train": train} | spec))
-
-
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
-    """The condition's first true value. Raises AssertionError when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.02)
 
 
 class Namespace:

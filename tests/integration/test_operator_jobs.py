@@ -13,8 +13,9 @@ from tests.cluster import behaviour
 from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.wait import wait_for
 
-from .harness import Namespace, Operator, gang, manifest, operator, wait_for
+from .harness import Namespace, Operator, gang, manifest, operator
 
 Fates = dict[str, Behaviour]
 

@@ -13,8 +13,9 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.wait import wait_for
 
-from .harness import Namespace, Operator, manifest, operator, wait_for
+from .harness import Namespace, Operator, manifest, operator
 
 # What every scrape must have; label values are few by construction.
 METRICS = {

@@ -11,8 +11,9 @@ import yaml
 from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.wait import wait_for
 
-from .harness import JOBS, Namespace, Operator, gang, manifest, operator, wait_for
+from .harness import JOBS, Namespace, Operator, gang, manifest, operator
 
 CRD = "trainingjobs.trainingjob.dev"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

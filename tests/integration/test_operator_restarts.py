@@ -15,8 +15,9 @@ from tests.cluster import behaviour
 from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.wait import wait_for
 
-from .harness import Namespace, Operator, gang, manifest, operator, wait_for
+from .harness import Namespace, Operator, gang, manifest, operator
 
 # Long enough that a kill hits every stage, short enough for thirty of them.
 POD_SECONDS = 0.25

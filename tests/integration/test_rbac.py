@@ -13,8 +13,9 @@ from tests.cluster.behaviour import Behaviour
 from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.wait import wait_for
 
-from .harness import Namespace, gang, manifest, operator, wait_for
+from .harness import Namespace, gang, manifest, operator
 
 CHART = ROOT / "charts/trainingjob-operator"
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")

@@ -120,7 +120,7 @@ class PandasEngine:
         )
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
-        raise NotImplementedError("engine pandas fails at a quote that is not closed")
+        return False  # reading fails there
 
     def read_parquet(self, source: Source) -> str:
         return self.view(

@@ -126,8 +126,8 @@ class Engine(Protocol):
         ...
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
-        """Whether a line of CSV has an odd number of quotes: one may be open at its end; engine
-        spark only, which does not say so when it reads."""
+        """Whether a line of CSV has an odd number of quotes, and the engine reads on: one may be
+        open at the line's end."""
         ...
 
     def read_parquet(self, source: Source) -> str:

@@ -190,7 +190,7 @@ def test_the_operator_killed_in_every_stage(space: Space, installed: Installatio
 
 
 def test_the_operator_upgraded_in_mid_run(space: Space, installed: Installation) -> None:
-    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=150))
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=80))
     space.runs("digits", "train")
     installed.install(log={"level": "debug"})
     status = space.succeeds("digits")
@@ -202,7 +202,7 @@ def test_the_operator_upgraded_in_mid_run(space: Space, installed: Installation)
 def test_helm_uninstall_leaves_running_jobs_and_reinstall_picks_them_up(
     space: Space, installed: Installation
 ) -> None:
-    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=150))
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=80))
     space.runs("digits", "train")
     before = {pod["metadata"]["uid"] for pod in space.list("pods")}
     installed.uninstall()
@@ -214,7 +214,7 @@ def test_helm_uninstall_leaves_running_jobs_and_reinstall_picks_them_up(
 
 
 def test_the_node_restarted_during_training(space: Space, node: Node) -> None:
-    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=300))
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=120))
     space.runs("digits", "train")
     node.restart("kubelet", "containerd")
     status = space.succeeds("digits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 
@@ -16,6 +17,9 @@ from .result import publish_failure, publish_result
 
 def main() -> int:
     """Run the stage of $TRAININGJOB_STAGE; 0 when it succeeded, 1 when it failed."""
+    # The first process of a container does not die of a signal that it has no handler for. Training
+    # has its own: there is a checkpoint to write.
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         result = run_stage()
         if result is not None:
@@ -37,6 +41,12 @@ def main() -> int:
         publish_failure(StageFailure("InternalError", f"{type(error).__name__}: {error}"))
         return 1
     return 0
+
+
+def _stopped(number: int, _: object) -> None:
+    """At once: whatever is written is written aside, and Spark's executors go with their driver."""
+    publish_failure(StageFailure("Disrupted", "stopped by SIGTERM"))
+    os._exit(128 + number)
 
 
 def run_stage() -> StageResult | None:

@@ -133,18 +133,31 @@ class FakeKubelet:
         assert task is not None
         self._main_task = task
         async with self._api:
-            pause = 0.05
-            while True:
-                try:
-                    pods, version = await self._api.list()
-                    self._take_on_all(pods)
-                    self._listed.set()
-                    pause = 0.05
-                    async for kind, pod in self._api.watch(version):
-                        self._see(kind, pod)
-                except (Gone, aiohttp.ClientError, TimeoutError):
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, 1.0)
+            try:
+                await self._follow()
+            finally:
+                await self._end_lives()
+
+    async def _follow(self) -> None:
+        pause = 0.05
+        while True:
+            try:
+                pods, version = await self._api.list()
+                self._take_on_all(pods)
+                self._listed.set()
+                pause = 0.05
+                async for kind, pod in self._api.watch(version):
+                    self._see(kind, pod)
+            except (Gone, aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 1.0)
+
+    async def _end_lives(self) -> None:
+        """While there is a session still: what writes would fail without."""
+        tasks = [life.task for life in self._lives.values() if life.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._writes, return_exceptions=True)
 
     def _take_on_all(self, pods: list[dict[str, Any]]) -> None:
         present = {pod["metadata"]["uid"] for pod in pods}

@@ -242,8 +242,7 @@ def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: 
     wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
     space.patch("trainingjobs", "digits", {"spec": {"suspend": True}})
     space.wait("digits", phase="Suspended")
-    space.gone()
-    assert space.gpus_in_use() == 0
+    wait_for("the GPUs to be free", lambda: space.gpus_in_use() == 0, 30)
     space.patch("trainingjobs", "digits", {"spec": {"suspend": False}})
     space.wait_for_pod("digits-train-2-0")
     status = space.succeeds("digits")

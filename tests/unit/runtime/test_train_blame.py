@@ -207,14 +207,17 @@ def test_a_crash_of_ours_is_not_the_users():
 def test_a_kill_for_memory_is_told_as_such(tmp_path, monkeypatch):
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 3\noom_kill 2\n")
-    assert blame.oom_kills(events) == 2
+    assert blame.oom_kills([events]) == 2
+    control = tmp_path / "memory.oom_control"
+    control.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert blame.oom_kills([tmp_path / "nothing", control]) == 3
     monkeypatch.setattr(blame, "oom_kills", lambda: 2)
     failure = blame.of_user_code(Exit(0, -9, "", False), "cmd", 1)
     assert (failure.reason, failure.signal) == ("OutOfMemory", 9)
 
 
 def test_without_a_cgroup_no_kill_was_for_memory(tmp_path):
-    assert blame.oom_kills(tmp_path / "nothing") == 0
+    assert blame.oom_kills([tmp_path / "nothing"]) == 0
 
 
 # reasons in the order of the exits, those that we asked to end in brackets -> the one told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,11 @@ _TORCHRUN = re.compile(
 )
 # Signals that come from outside. The others (SEGV, ABRT, ...) are what code does to itself.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
-_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
+# Of this container, with cgroups of version 2 and 1; both have a line `oom_kill N`.
+_MEMORY_EVENTS = (
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,14 @@ def of_user_code(exit_: Exit, name: str, oom_kills: int) -> StageFailure:
     return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=code)
 
 
-def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
+def oom_kills(files: Sequence[Path] = _MEMORY_EVENTS) -> int:
     """Processes of this container that the kernel has killed for memory; 0 where unknown."""
-    try:
-        lines = events.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    for events in files:
+        with suppress(OSError):
+            for line in events.read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
 
 
 def exceptions(stderr: str) -> Sequence[Raised]:

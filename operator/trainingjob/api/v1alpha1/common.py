@@ -216,6 +216,10 @@ class EnvFrom(Model):
 
 
 EnvFroms = Annotated[list[EnvFrom], Field(max_length=32)]
+ENV_FROM = (
+    "Environment variables from Secrets and ConfigMaps; `env` and the operator's own win over "
+    "them. On one machine they have no effect."
+)
 
 
 class ConfigMapKey(Model):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from ..base import Model, Rule
-from .common import Env, EnvFroms, Image, PodTemplate, Resources
+from .common import ENV_FROM, Env, EnvFroms, Image, PodTemplate, Resources
 
 ClassificationMetric = Literal[
     "accuracy",
@@ -68,9 +68,5 @@ class Evaluate(Model):
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
     resources: Resources | None = Field(None, description="Resources of the pod.")
     env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(
-        None,
-        description="Environment variables from Secrets and ConfigMaps; `env` and the operator's "
-        "own win over them. On one machine they have no effect.",
-    )
+    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pod.")

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
 from .common import (
+    ENV_FROM,
     NO_PARENT,
     Column,
     Columns,
@@ -355,9 +356,5 @@ class Preprocess(Model):
         | None
     ) = Field(None, description="Spark settings; those the operator sets are refused.")
     env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(
-        None,
-        description="Environment variables from Secrets and ConfigMaps; `env` and the operator's "
-        "own win over them. On one machine they have no effect.",
-    )
+    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")

@@ -8,7 +8,17 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
-from .common import Arguments, Env, EnvFroms, Image, Location, PodTemplate, Resources, Script
+from .common import (
+    ENV_FROM,
+    Arguments,
+    Env,
+    EnvFroms,
+    Image,
+    Location,
+    PodTemplate,
+    Resources,
+    Script,
+)
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Decay = Annotated[float, Field(ge=0, le=10)]
@@ -230,9 +240,5 @@ class Train(Model):
         0, description="Of weights, order of rows and dropout; own code sees `TRAININGJOB_SEED`."
     )
     env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(
-        None,
-        description="Environment variables from Secrets and ConfigMaps; `env` and the operator's "
-        "own win over them. On one machine they have no effect.",
-    )
+    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")

@@ -30,9 +30,9 @@ def path() -> Path:
 def settings() -> dict[str, str]:
     """Spark's settings for a driver that uses the archive; none where there is none."""
     archive = path()
-    return (
-        {_OPTIONS: f'"-XX:SharedArchiveFile={archive}" -Xlog:cds=off'} if archive.is_file() else {}
-    )
+    if not archive.is_file():
+        return {}
+    return {_OPTIONS: f'"-XX:SharedArchiveFile={archive}" -Xlog:cds=off'}
 
 
 def make() -> bool:

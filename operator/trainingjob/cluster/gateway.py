@@ -59,12 +59,13 @@ class Gateway:
         await self._call("POST", EVENTS, path, body=event, params=_MANAGER)
 
     async def pages(
-        self, resource: Resource, namespace: str | None
+        self, resource: Resource, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
-        """All objects, page by page, each with the version of the list as a whole."""
+        """All objects, or those that ``selector`` chooses, as they are now: page by page, each
+        with the version of the list as a whole."""
         params = {"limit": str(PAGE)}
-        if resource.selector:
-            params["labelSelector"] = resource.selector
+        if selector := selector or resource.selector:
+            params["labelSelector"] = selector
         while True:
             page = await self._call("GET", resource, resource.path(namespace), params=params)
             yield page.get("items") or [], int(page["metadata"]["resourceVersion"])

@@ -39,7 +39,9 @@ from ..core import (
     plan,
     status,
     status_of_unreadable,
+    vanished,
 )
+from ..core.names import LABEL_JOB
 from .metrics import Metrics
 from .pace import Pace
 
@@ -78,7 +80,7 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
-        observed = self._observe(key)
+        observed = await self._observe(key)
         if observed is None:
             self._memory.pop(key, None)
             return Outcome()
@@ -96,7 +98,17 @@ class Reconciler:
             after=min(waits, default=None),
         )
 
-    def _observe(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
+    async def _observe(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
+        seen = self._cached(key)
+        if seen is None or isinstance(seen[1], Unreadable) or not vanished(seen[1]):
+            return seen
+        # Another operator's status, in an upgrade that overlaps, can be here before its pods are.
+        async for pods, _ in self._gateway.pages(PODS, key[0], f"{LABEL_JOB}={key[1]}"):
+            for pod in pods:
+                self._cache.apply(PODS, pod)
+        return self._cached(key)
+
+    def _cached(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
         stored = self._cache.job(key)
         if stored is None:
             return None
@@ -159,7 +171,7 @@ class Reconciler:
     async def _record(self, key: Key) -> tuple[bool, float | None]:
         """Write the status if it changed. Whether it did, and when to come back for a change
         that may wait."""
-        observed = self._observe(key)
+        observed = await self._observe(key)
         if observed is None:
             return False, None
         stored, obs = observed

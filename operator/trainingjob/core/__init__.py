@@ -9,6 +9,7 @@ from .events import events
 from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
 from .pods import PodView
+from .stage import vanished
 from .status import status, status_of_unreadable
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "plan",
     "status",
     "status_of_unreadable",
+    "vanished",
 ]

@@ -59,7 +59,7 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
     complete = _completed(obs, stage, pods, wanted)
     if isinstance(complete, Verdict):
         return complete
-    failure = complete or _first_failure(pods) or _lost(obs, prior, attempt, pods, wanted)
+    failure = complete or _first_failure(pods) or _lost(obs, prior, attempt, pods)
     if failure is not None:
         settled = (failure.time or now) + _SETTLE
         if failure.secondary and now < settled and not all(pod.over for pod in pods):
@@ -116,7 +116,6 @@ def _lost(
     prior: StageStatus,
     attempt: int,
     pods: Sequence[PodView],
-    wanted: int,
 ) -> Failure | None:
     """A pod that was there and is gone, or is being deleted by somebody."""
     gone = [pod for pod in pods if pod.deleting and not pod.over]
@@ -125,12 +124,25 @@ def _lost(
         if pod.disrupted:
             return diagnose.interruption_of(pod)
         return Failure("PodLost", f"pod {pod.name} was deleted", pod)
-    if prior.phase != "Running" or prior.attempt != attempt or len(pods) >= wanted:
+    if attempt != prior.attempt or (missing := _vanished(obs, prior)) is None:
         return None
-    present = {pod.index for pod in pods}
-    index = next(index for index in range(wanted) if index not in present)
-    missing = names.pod_name(obs.job, prior.name, attempt, index)
     return Failure("PodLost", f"pod {missing} has disappeared")
+
+
+def vanished(obs: Observation) -> bool:
+    """Whether a pod is not seen that status says was running."""
+    return any(_vanished(obs, stage) is not None for stage in obs.job.status.stages)
+
+
+def _vanished(obs: Observation, prior: StageStatus) -> str | None:
+    if prior.phase != "Running":
+        return None
+    present = {pod.index for pod in obs.pods_of(prior.name) if pod.attempt >= prior.attempt}
+    wanted = range(children.replicas(obs.job, prior.name))
+    missing = next((index for index in wanted if index not in present), None)
+    if missing is None:
+        return None
+    return names.pod_name(obs.job, prior.name, prior.attempt, missing)
 
 
 def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetime) -> Verdict:

@@ -28,7 +28,7 @@ from .java import ensure_java
 from .names import refuse_duplicates
 from .rowhash import spark_expression
 from .source import Source
-from .spark_session import launch, own_session, spark_failures
+from .spark_session import fit, launch, own_session, spark_failures
 from .spark_split import Division
 
 _TYPES: dict[str, ColumnType] = {
@@ -104,7 +104,7 @@ class SparkEngine:
         fields.append(T.StructField(_MALFORMED, T.StringType()))
         with spark_failures():
             frame = self.session.read.csv(
-                _paths(source),
+                self._paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
                 sep=options.delimiter,
@@ -123,19 +123,19 @@ class SparkEngine:
 
     def read_parquet(self, source: Source) -> str:
         with spark_failures():
-            return self._named(self.session.read.parquet(*_paths(source)))
+            return self._named(self.session.read.parquet(*self._paths(source)))
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         mark = SPARK.text(quote)
         with spark_failures():
-            lines = self._named(self.session.read.text(_paths(source)))
+            lines = self._named(self.session.read.text(self._paths(source)))
         quotes = f"length(value) - length(replace(value, {mark}))"
         ((found,),) = self.rows(f"SELECT coalesce(max({quotes} & 1), 0) FROM {lines}")
         return bool(found)
 
     def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
         with spark_failures():
-            lines = self._named(self.session.read.text(_paths(source)))
+            lines = self._named(self.session.read.text(self._paths(source)))
         # The parser stops at the end of a value: only in brackets is what follows found, too.
         parsed = self.view(
             "SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || value || ']') END "
@@ -167,7 +167,7 @@ class SparkEngine:
         with spark_failures():
             return self._named(
                 self.session.read.json(
-                    _paths(source),
+                    self._paths(source),
                     schema=schema,
                     allowSingleQuotes=False,
                     allowNonNumericNumbers=False,
@@ -320,6 +320,11 @@ class SparkEngine:
         shutil.rmtree(aside)
         return files
 
+    def _paths(self, source: Source) -> list[str]:
+        """The files as Spark takes them, which is as globs."""
+        fit(self.session, self._conf, source.size)
+        return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
+
     def _named(self, frame: DataFrame) -> str:
         self._views += 1
         name = f"frame_{self._views}"
@@ -342,11 +347,6 @@ def _middle(
         return bounds[0] if place < 0 else between[place] if place < len(between) else bounds[1]
 
     return at((count - 1) // 2), at(count // 2)
-
-
-def _paths(source: Source) -> list[str]:
-    # Spark takes paths as globs.
-    return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
 
 
 def _spark_type(kind: ColumnType) -> T.DataType:

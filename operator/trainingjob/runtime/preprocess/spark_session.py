@@ -31,6 +31,9 @@ _RESULTS = {
     "spark.sql.parquet.binaryAsString": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
+_PARTITIONS = "spark.sql.shuffle.partitions"
+# Packed input grows several times in memory; so a partition stays below what one task can hold.
+_PARTITION_BYTES = 32 * 2**20
 
 
 def launch(conf: Mapping[str, str]) -> Future[SparkContext]:
@@ -79,10 +82,30 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _session_settings(conf: Mapping[str, str]) -> dict[str, str]:
-    master = os.environ.get(SPARK_MASTER, "local[*]")
-    cores = len(os.sched_getaffinity(0))
-    local = {"spark.sql.shuffle.partitions": str(cores)} if master.startswith("local") else {}
-    return {**local, **{key: value for key, value in conf.items() if key.startswith("spark.sql.")}}
+    given = {key: value for key, value in conf.items() if key.startswith("spark.sql.")}
+    return {_PARTITIONS: str(partitions(conf)), **given}
+
+
+def fit(session: SparkSession, conf: Mapping[str, str], size: int) -> None:
+    """Set how many partitions a shuffle of ``size`` bytes of input has, unless the user does."""
+    if _PARTITIONS not in conf:
+        session.conf.set(_PARTITIONS, str(partitions(conf, size)))
+
+
+def partitions(conf: Mapping[str, str], size: int = 0) -> int:
+    """One a core, and more for large input. Spark's own 200 are 200 tasks a shuffle however small
+    the input is, and too few where it is very large."""
+    return max(_cores(conf), -(-size // _PARTITION_BYTES))
+
+
+def _cores(conf: Mapping[str, str]) -> int:
+    """Cores of this machine, or of all executors."""
+    if os.environ.get(SPARK_MASTER, "local").startswith("local"):
+        return len(os.sched_getaffinity(0))
+    executors = conf.get("spark.dynamicAllocation.maxExecutors") or conf.get(
+        "spark.executor.instances", "1"
+    )
+    return int(executors) * int(conf.get("spark.executor.cores", "1"))
 
 
 @contextmanager

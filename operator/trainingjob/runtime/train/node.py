@@ -38,10 +38,10 @@ class Node:
             # With it, torchrun's second attempt on the same port hangs.
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
-        # Nodes that are processes of one machine share its cores.
+        # On one machine the ranks share its cores. A pod of several that asks for no CPU of its
+        # own may share its machine with anybody: one thread a rank, as torchrun has it.
         together = is_loopback(address)
-        here = world if together else payload.procs_per_node
-        env.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // here)))
+        env.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // world)) if together else "1")
         if together and Path("/sys/class/net/lo").exists():
             # Else gloo takes the address of the host's name, which may not be one of ours.
             env.setdefault("GLOO_SOCKET_IFNAME", "lo")

@@ -273,7 +273,7 @@ def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: 
                     "volumeMounts": [{"name": "more", "mountPath": "/more"}],
                 }
             },
-            "Unschedulable",
+            "ClaimMissing",
         ),
         (
             "a Secret that does not exist",

@@ -18,6 +18,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.wait import wait_for
 
 JOBS = "apis/trainingjob.dev/v1alpha1"
+ROOTS = {"trainingjobs": JOBS, "networkpolicies": "apis/networking.k8s.io/v1"}
 DEADLINE_SECONDS = 60.0
 
 
@@ -58,7 +59,7 @@ class Namespace:
         self.name = name
 
     def path(self, kind: str, name: str = "", sub: str = "") -> str:
-        root = JOBS if kind == "trainingjobs" else "api/v1"
+        root = ROOTS.get(kind, "api/v1")
         return "/".join(filter(None, (f"/{root}/namespaces/{self.name}/{kind}", name, sub)))
 
     def create(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.unit.api.corpus import BAD, GOOD, each_bad, each_good
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.cluster.resources import BY_KIND
 from trainingjob.core import Settings, children
 
 Place = tuple[int | str, ...]
@@ -187,15 +188,15 @@ def test_what_a_good_manifest_becomes_is_accepted_too(
     job, problems = check_manifest(obj)
     assert job is not None, problems
     for child in some_children(job):
-        path = f"/api/v1/namespaces/{home}/{child['kind'].lower()}s"
+        path = BY_KIND[child["kind"]].path(home)
         status, answer = control_plane.request("POST", path + STRICT, child)
         assert status == 201, answer["message"]
 
 
 def some_children(job: TrainingJob) -> list[dict[str, Any]]:
-    """Services, and the first and last pod, of each stage."""
+    """The network, and the first and last pod, of each stage."""
     found = []
     for stage in children.stages(job):
         pods = children.pods(job, stage, 1, Settings())
-        found += [*children.services(job, stage), pods[0], pods[-1]]
+        found += [*children.network(job, stage), pods[0], pods[-1]]
     return found

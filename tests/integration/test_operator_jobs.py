@@ -19,6 +19,8 @@ from .harness import Namespace, Operator, gang, manifest, operator
 
 Fates = dict[str, Behaviour]
 
+CHILDREN = ("pods", "services", "networkpolicies")
+
 
 @pytest.fixture(scope="module")
 def served(control_plane: ControlPlane) -> Iterator[Operator]:
@@ -332,8 +334,21 @@ def test_a_job_deleted_at_any_moment_leaves_nothing(
 
     wait_for(
         "everything to be gone",
-        lambda: not space.list("trainingjobs") and not space.pods() and not space.list("services"),
+        lambda: not any(map(space.list, ("trainingjobs", *CHILDREN))),
     )
+
+
+def test_a_gang_is_alone_behind_a_policy_that_is_there_before_its_pods(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["gang-train-1-0"] = behaviour.run()
+    space.run(gang(2))
+    pod = space.wait_for_pod("gang-train-1-0")
+    policy = space.get("networkpolicies", "gang-train")
+
+    assert policy is not None
+    assert int(policy["metadata"]["resourceVersion"]) < int(pod["metadata"]["resourceVersion"])
+    assert policy["metadata"]["ownerReferences"] == pod["metadata"]["ownerReferences"]
 
 
 # --- suspension -----------------------------------------------------------------------------

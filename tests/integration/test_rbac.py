@@ -70,7 +70,7 @@ def act(
     space.create(
         "pods",
         {
-            "metadata": {"name": "gang-train-1-0"},
+            "metadata": {"name": "lone-train-1-0"},
             "spec": {"containers": [{"name": "c", "image": "theirs"}]},
         },
     )
@@ -82,12 +82,15 @@ def act(
     ):
         space.run(manifest())
         space.run(gang(2))
+        space.run(gang(1, "lone"))
         status = space.wait("digits", phase="Succeeded")
         assert status["lastFailure"]["reason"] == "ScriptFailed"
         space.wait("gang", reason="NameConflict")
-        space.delete("pods", "gang-train-1-0")
+        space.wait("lone", reason="NameConflict")
+        space.delete("pods", "lone-train-1-0")
         space.delete("services", "gang-train")
         space.wait("gang", phase="Succeeded", seconds=90)
+        space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
 
 
@@ -133,5 +136,8 @@ def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
     assert rights
     for group, resource, verb in rights:
         assert "*" not in (group, resource, verb)
-        assert group in ("", "trainingjob.dev")
-        assert resource in ("trainingjobs", "trainingjobs/status", "pods", "services", "events")
+        assert group in ("", "trainingjob.dev", "networking.k8s.io")
+        assert resource in (
+            *("trainingjobs", "trainingjobs/status"),
+            *("pods", "services", "networkpolicies", "events"),
+        )

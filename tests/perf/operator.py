@@ -25,6 +25,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.integration.harness import JOBS, Namespace, Operator, gang, manifest
 from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.cluster.resources import BY_KIND, PODS
 from trainingjob.core import Settings, children
 
 POD_SECONDS = 0.2
@@ -143,11 +144,10 @@ async def burst_of_script(control_plane: ControlPlane, namespace: str) -> float:
             path = f"/{JOBS}/namespaces/{namespace}/trainingjobs"
             made = await api.post(path, gang(5, f"job-{number}"))
             job = TrainingJob.from_dict(made)
-            core = f"/api/v1/namespaces/{namespace}"
-            for service in children.services(job, "train"):
-                await api.post(f"{core}/services", service)
+            for child in children.network(job, "train"):
+                await api.post(BY_KIND[child["kind"]].path(namespace), child)
             made_pods = children.pods(job, "train", 1, Settings())
-            await asyncio.gather(*(api.post(f"{core}/pods", pod) for pod in made_pods))
+            await asyncio.gather(*(api.post(PODS.path(namespace), pod) for pod in made_pods))
 
         follower = asyncio.create_task(follow())
         await asyncio.sleep(0.5)

@@ -174,13 +174,16 @@ _REASONS = """\
 ## Reasons
 
 Why a job failed, in `status.reason`, `status.lastFailure.reason` and `status.stages[].reason`.
+What keeps pods from starting is told there at once, and fails the stage after the time under
+"Waits"; what may pass by itself only when `policy.startupDeadlineSeconds` are over.
 """
 
 
 def _reasons() -> Iterator[str]:
-    yield "| Reason | Class | Retried | What to do |"
-    yield "|---|---|---|---|"
+    yield "| Reason | Class | Retried | Waits | What to do |"
+    yield "|---|---|---|---|---|"
     for name, reason in REASONS.items():
         retried = RETRIED[reason.failure_class]
         remedy = reason.remedy.replace("|", "\\|")
-        yield f"| `{name}` | {reason.failure_class} | {retried} | {remedy} |"
+        waits = f"{reason.grace_seconds} s" if reason.grace_seconds else ""
+        yield f"| `{name}` | {reason.failure_class} | {retried} | {waits} | {remedy} |"

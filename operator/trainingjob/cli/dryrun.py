@@ -16,12 +16,11 @@ def print_plan(args: argparse.Namespace) -> int:
     """YAML documents, in order, with a comment above each stage."""
     _, job = one_job(read(args.file), args.namespace)
     for name in children.stages(job):
-        services = children.services(job, name)
+        network = children.network(job, name)
         pods = children.pods(job, name, 1, Settings())
         counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"]
-        if services:
-            counts.append("1 Service")
+        counts += [f"1 {child['kind']}" for child in network]
         sys.stdout.write(f"# stage {name}: {', '.join(counts)}\n")
-        for child in (*services, *pods):
+        for child in (*network, *pods):
             sys.stdout.write("---\n" + dump(child, "yaml"))
     return Exit.SUCCEEDED

@@ -23,7 +23,7 @@ class Gateway:
         self._api = api
 
     async def create(self, child: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a Pod or Service."""
+        """Make a child."""
         resource = BY_KIND[child["kind"]]
         path = resource.path(child["metadata"]["namespace"])
         return await self._call("POST", resource, path, body=child, params=_MANAGER)

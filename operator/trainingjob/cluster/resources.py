@@ -27,11 +27,12 @@ class Resource:
 JOBS = Resource(GROUP, VERSION, PLURAL)
 PODS = Resource("", "v1", "pods", LABEL_JOB)
 SERVICES = Resource("", "v1", "services", LABEL_JOB)
+POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies")
 EVENTS = Resource("", "v1", "events")
 
 WATCHED = (JOBS, PODS, SERVICES)
 
-BY_KIND = {"Pod": PODS, "Service": SERVICES, "Event": EVENTS}
+BY_KIND = {"Pod": PODS, "Service": SERVICES, "NetworkPolicy": POLICIES}
 
 # Where the API server says that it serves our resource.
 DISCOVERY = f"/apis/{API_VERSION}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ from ..api.v1alpha1 import Status, TrainingJob
 from ..cluster import (
     JOBS,
     PODS,
+    WATCHED,
     AlreadyExists,
     Cache,
     ClusterError,
@@ -127,11 +129,13 @@ class Reconciler:
 
     async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> None:
         obstacles: dict[str, Obstacle] = {}
-        # What the pods need comes before them; the pods of a gang go together.
-        for kind in ("Service", "Pod"):
-            wanted = [child for child in todo.create if child["kind"] == kind]
+        # What the pods need comes before them, one after the other, and without it they are not
+        # made; the pods of a gang go together.
+        for _, wanted in itertools.groupby(todo.create, key=lambda child: child["kind"]):
             told = await asyncio.gather(*(self._create(job, child) for child in wanted))
             obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
+            if obstacles:
+                break
         self._memory[key].obstacles = obstacles
         await asyncio.gather(*(self._delete(key[0], pod) for pod in todo.delete))
 
@@ -154,7 +158,8 @@ class Reconciler:
         if owner is None or owner["uid"] != job.metadata.uid:
             whose = f"{owner['kind']} {owner['name']}" if owner else None
             return diagnose.conflict_of(name, child["kind"], whose)
-        self._cache.apply(resource, made)
+        if resource in WATCHED:
+            self._cache.apply(resource, made)
         return None
 
     async def _delete(self, namespace: str, pod: PodView) -> None:

@@ -140,6 +140,8 @@ def waiting_of(pod: PodView) -> Failure | None:
     if pod.waiting_reason in _WAITING:
         detail = pod.waiting_message or pod.waiting_reason
         return Failure(_WAITING[pod.waiting_reason], f"pod {pod.name} waits: {detail}", pod)
+    if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
+        return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
     if pod.unschedulable:
         return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
     return None

@@ -110,7 +110,7 @@ def _stop(
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     present = {pod.name for pod in obs.pods} | obs.services
     wanted = [
-        *children.services(obs.job, stage.name),
+        *children.network(obs.job, stage.name),
         *children.pods(obs.job, stage.name, stage.attempt, obs.settings),
     ]
     return [child for child in wanted if child["metadata"]["name"] not in present]
@@ -121,4 +121,5 @@ def _due(obs: Observation, stage: StageStatus) -> datetime | None:
     failure = obs.job.status.last_failure
     if stage.attempt == 1 or failure is None:
         return None
-    return failure.time + timedelta(seconds=retries.delay_seconds(stage.failures))
+    seed = f"{obs.job.metadata.uid}/{stage.name}/{stage.attempt}"
+    return failure.time + timedelta(seconds=retries.delay_seconds(stage.failures, seed))

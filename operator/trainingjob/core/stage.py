@@ -93,6 +93,7 @@ def _completed(
             "phase": "Succeeded",
             "reason": "Completed",
             "message": "",
+            "waiting_since": None,
             "completion_time": max((pod.finished for pod in pods if pod.finished), default=None),
             "outputs": result.outputs,
         }
@@ -148,10 +149,12 @@ def _vanished(obs: Observation, prior: StageStatus) -> str | None:
 def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetime) -> Verdict:
     """Another attempt, or the end."""
     pod = failure.pod
-    budget = retries.budget_of(failure.failure_class)
-    limits = obs.job.spec.policy.retries
-    final = budget is None or retries.exhausted(stage.failures, budget, limits)
-    counts = retries.charge(stage.failures, budget) if budget else stage.failures
+    policy = obs.job.spec.policy
+    budget = retries.budget_of(failure.failure_class, failure.exit_code, policy.exit_codes or ())
+    counts = retries.forgiven(stage.failures, _ran_seconds(obs, stage, failure.time or now))
+    final = budget is None or retries.exhausted(counts, budget, policy.retries)
+    if budget is not None:
+        counts = retries.charge(counts, budget)
     words = failure.in_words()
     if final and budget is not None and stage.attempt > 1:
         words = f"{words} (after {stage.attempt} attempts)"
@@ -184,7 +187,15 @@ def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetim
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=stage.pods.desired),
         }
-    return Verdict(stage.model_copy(update={**update, "failures": counts}), failure=last)
+    update |= {"failures": counts, "waiting_since": None}
+    return Verdict(stage.model_copy(update=update), failure=last)
+
+
+def _ran_seconds(obs: Observation, stage: StageStatus, until: datetime) -> float:
+    """How long the attempt has run."""
+    pods = (pod for pod in obs.pods_of(stage.name) if pod.attempt == stage.attempt)
+    started = min((pod.started for pod in pods if pod.started), default=until)
+    return (until - started).total_seconds()
 
 
 def _under_way(
@@ -195,7 +206,7 @@ def _under_way(
     since: datetime,
     now: datetime,
 ) -> Verdict:
-    """Pending or running; too long Pending is a failure."""
+    """Pending or running; too long Pending is a failure, what does not pass by itself sooner."""
     if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
         return Verdict(_short_of_executors(obs, _running(stage)))
     until = deadlines.started_until(
@@ -206,8 +217,17 @@ def _under_way(
         why = hindrance.message if hindrance else "the pods did not start"
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
         return _failed(obs, stage, late, now)
+    waiting_since = None
+    if hindrance is not None:
+        same = stage.reason == hindrance.reason
+        waiting_since = (stage.waiting_since if same else None) or now
+        borne = deadlines.borne_until(hindrance.reason, waiting_since)
+        if borne is not None and now >= borne:
+            return _failed(obs, stage, hindrance, now)
+        until = min(until, borne or until)
     if len(pods) == wanted:
         stage = _running(stage)
+    stage = stage.model_copy(update={"waiting_since": waiting_since})
     if hindrance is not None:
         text = hindrance.in_words()[:2048]
         stage = stage.model_copy(update={"reason": hindrance.reason, "message": text})
@@ -222,6 +242,7 @@ def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:
         "phase": "Pending",
         "reason": "Suspended",
         "message": "spec.suspend is set; the stage goes on when it is false",
+        "waiting_since": None,
     }
     if pods:
         update |= {
@@ -297,7 +318,8 @@ def _created(pods: Sequence[PodView]) -> list[datetime]:
 
 
 def _running(stage: StageStatus) -> StageStatus:
-    return stage.model_copy(update={"phase": "Running", "reason": "Running", "message": ""})
+    update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
+    return stage.model_copy(update=update)
 
 
 def first_status(name: StageName) -> StageStatus:

@@ -16,7 +16,7 @@ from ..api.v1alpha1 import (
     StageStatus,
     Status,
 )
-from . import children, conditions, names
+from . import children, conditions, history, names
 from .diagnose import with_remedy
 from .observation import Observation
 from .policy import deadlines, gates
@@ -81,7 +81,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         started = now
     before = {stage.name: stage for stage in prior.stages}
     stages: list[StageStatus] = []
-    evaluation, failure = prior.evaluation, prior.last_failure
+    evaluation, failure, past = prior.evaluation, prior.last_failure, prior.history
     current: StageStatus | None = None
     wakes: list[datetime] = []
     since = started or now
@@ -91,10 +91,10 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             stages.append(stage)
             continue
         verdict = judge(obs, stage, since, now)
-        stage, failure = verdict.stage, verdict.failure or failure
         if name == "evaluate" and verdict.result is not None:
             verdict, evaluation = _gated(obs, verdict, verdict.result, now)
-            stage, failure = verdict.stage, verdict.failure or failure
+        past = history.after(past, stage, verdict.stage, verdict.failure, obs.pods_of(name), now)
+        stage, failure = verdict.stage, verdict.failure or failure
         if verdict.wake is not None:
             wakes.append(verdict.wake)
         stages.append(stage)
@@ -112,6 +112,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             limit = obs.job.spec.policy.active_deadline_seconds
             words = f"the job took longer than {limit} s"
             verdict = _stage_failed(Verdict(current), "DeadlineExceeded", words, now)
+            pods = obs.pods_of(current.name)
+            past = history.after(past, current, verdict.stage, verdict.failure, pods, now)
             stages = [verdict.stage if stage is current else stage for stage in stages]
             current, failure = verdict.stage, verdict.failure
         else:
@@ -138,6 +140,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         progress=_progress(obs, current) if not over else None,
         evaluation=evaluation,
         last_failure=failure,
+        history=past,
     )
     return Judgement(new, None if over else min(wakes, default=None))
 

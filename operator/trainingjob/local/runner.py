@@ -110,7 +110,7 @@ class Runner:
         for child in todo.create:
             if child["kind"] == "Pod":
                 self._kubelet.create(child)
-            else:  # a Service: on one machine everybody is at 127.0.0.1
+            else:  # the gang's network: on one machine everybody is at 127.0.0.1
                 self._services.add(child["metadata"]["name"])
         for pod in todo.delete:
             self._kubelet.delete(pod.name)

@@ -58,7 +58,7 @@ def all_children(name: str) -> list[dict]:
         child
         for stage in children.stages(made)
         for child in [
-            *children.services(made, stage),
+            *children.network(made, stage),
             *children.pods(made, stage, 1, Settings(status_url="http://op/x")),
         ]
     ]
@@ -140,7 +140,12 @@ def test_a_gang_finds_its_first_rank():
         for c in all_children("own code with GPUs")
         if c["metadata"]["name"][:12] == "digits-train"
     ]
-    service, first, second = pods
+    policy, service, first, second = pods
+    inside = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    for pod in (first, second):
+        assert inside.items() <= pod["metadata"]["labels"].items()
+    assert policy["spec"]["podSelector"]["matchLabels"] == inside
+    assert inside == {"trainingjob.dev/job": "digits", "trainingjob.dev/stage": "train"}
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"]["trainingjob.dev/index"] == "0"
     assert env(second)["MASTER_ADDR"] == "digits-train.team.svc"
@@ -168,7 +173,8 @@ def test_user_code_sees_plain_paths():
     assert seen["TRAININGJOB_INPUT_DIR"] == f"{base}/dataset"
     assert seen["TRAININGJOB_OUTPUT_DIR"] == f"{base}/model"
     assert seen["TRAININGJOB_CHECKPOINT_DIR"] == f"{base}/checkpoints"
-    local = all_children("a file on this machine")[2]
+    children = all_children("a file on this machine")
+    local = next(c for c in children if c["metadata"]["name"] == "digits-train-1-0")
     assert (
         expand(env(local)["TRAININGJOB_OUTPUT_DIR"], env(local)) == "/srv/$runs/team/digits/model"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -211,7 +212,8 @@ def test_restarts_wait_longer_each_time_but_the_first_is_at_once():
         waits.append(waited if pending else 0)
         w.seconds += 100
         w.settle()
-    assert waits == [0, 1, 2, 4]
+    assert waits[0] == 0
+    assert [int(waited) for waited in waits[1:]] == [1, 2, 4], "the rest is jitter"
 
 
 def test_old_pods_are_deleted_only_after_the_attempt_is_stored():
@@ -348,32 +350,87 @@ def test_erased_status_keeps_the_attempt_that_pods_show():
     ],
 )
 def test_pods_that_wait_say_why_and_end_at_the_startup_deadline(waiting, reason):
-    w = world(policy={"startupDeadlineSeconds": 60})
+    w = world(policy={"startupDeadlineSeconds": 50})
     pod = w.of("preprocess")[0]
     pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
     w.settle()
     assert (w.status["phase"], w.status["reason"]) == ("Preprocessing", reason)
     assert waiting["message"] in w.status["message"]
-    assert plan(w.observe(), at(20)).requeue_after == 40
-    w.seconds = 60
+    assert plan(w.observe(), at(20)).requeue_after == 30
+    w.seconds = 50
     w.settle()
     assert (w.status["phase"], w.status["reason"]) == ("Failed", "StartupDeadlineExceeded")
     assert waiting["message"] in w.status["message"]
     assert not w.of("preprocess"), "a pod that waits is released"
 
 
-def test_an_unschedulable_pod_says_so():
+def waits(reason: str, message: str = "why") -> dict[str, Any]:
+    """The status of a pod that its kubelet cannot start."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [{"state": state}]}
+
+
+def unschedulable(message: str) -> dict[str, Any]:
+    """The status of a pod that finds no node."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    return {"phase": "Pending", "conditions": [condition | {"message": message}]}
+
+
+NO_CLAIM = unschedulable('persistentvolumeclaim "data" not found')
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "grace"),
+    [
+        (waits("ErrImagePull"), "ImagePullFailed", 150),
+        (waits("CreateContainerConfigError"), "ContainerConfigError", 60),
+        (NO_CLAIM, "ClaimMissing", 60),
+    ],
+)
+def test_what_does_not_pass_by_itself_fails_the_stage_after_its_grace(status, reason, grace):
     w = world()
-    condition = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": "0/1 nodes have nvidia.com/gpu",
-    }
-    w.of("preprocess")[0]["status"] = {"phase": "Pending", "conditions": [condition]}
+    w.finish("preprocess")
+    one, other = w.of("train")
+    running(one, w.seconds)
+    w.seconds = 30  # a slow start is not counted
+    other["status"] = status
+    w.settle()
+    assert w.stage("train")["waitingSince"] == stamp(30)
+    w.seconds = 30 + grace - 1
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Training", reason)
+    assert plan(w.observe(), at(w.seconds)).requeue_after == 1
+    w.seconds += 1
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", reason)
+    assert w.status["lastFailure"]["pod"] == other["metadata"]["name"]
+    assert not w.of("train"), "the rest of the gang is released"
+
+
+def test_the_grace_begins_anew_when_the_pod_waits_for_something_else():
+    w = world()
+    pod = w.of("preprocess")[0]
+    for seconds, found in ((0, NO_CLAIM), (50, waits("ErrImagePull")), (100, NO_CLAIM)):
+        w.seconds, pod["status"] = seconds, found
+        w.settle()
+    assert w.stage("preprocess")["waitingSince"] == stamp(100)
+    running(pod, 110)
+    w.settle()
+    assert "waitingSince" not in w.stage("preprocess")
+
+
+def test_what_a_cluster_may_yet_have_room_for_is_waited_for_until_the_startup_deadline():
+    w = world()
+    w.of("preprocess")[0]["status"] = unschedulable("0/1 nodes have nvidia.com/gpu")
     w.settle()
     assert w.status["reason"] == "Unschedulable"
     assert "0/1 nodes have nvidia.com/gpu" in w.status["message"]
+    w.seconds = 599
+    w.settle()
+    assert w.status["phase"] == "Preprocessing"
+    w.seconds = 600
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded"
 
 
 def test_the_active_deadline_ends_the_job_and_frees_its_pods():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,18 @@ class Retries(Model):
     )
 
 
+class ExitCodeRule(Model):
+    """What an exit code of your code means."""
+
+    codes: Annotated[
+        list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=1, max_length=64)
+    ] = Field(description="Exit codes; 128 + N for signal N.")
+    action: Literal["ignore", "retry", "fail"] = Field(
+        description="ignore: another attempt, charged to nobody; retry: another attempt, charged "
+        "to retries.application; fail: the stage fails at once."
+    )
+
+
 class Policy(Model):
     """Deadlines and retries."""
 
@@ -32,3 +44,8 @@ class Policy(Model):
         600, description="All pods of a stage must run within this time."
     )
     retries: Retries = Field(default_factory=Retries, description="Retry budgets.")
+    exit_codes: Annotated[list[ExitCodeRule], Field(max_length=16)] | None = Field(
+        None,
+        description="What exit codes mean; the first rule that names the code holds. Wrong input, "
+        "wrong configuration and evictions have their own rules.",
+    )

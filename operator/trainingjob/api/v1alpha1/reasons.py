@@ -26,10 +26,22 @@ FailureClass = Literal[
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something failed, and what to do."""
+    """Why something failed, and what to do.
+
+    ``grace_seconds``: how long it may keep pods from starting before their stage fails. None: as
+    long as policy.startupDeadlineSeconds says, since it may well pass by itself.
+    """
 
     failure_class: FailureClass
     remedy: str
+    grace_seconds: int | None = None
+
+
+# A GitOps tool may bring what is missing a moment after the job.
+_SOON = 60
+# The kubelet has tried five times by then (its back-off is 10, 20, 40 … s): a registry that was
+# out of breath has had its chance.
+_PULLS = 150
 
 
 REASONS: dict[str, Reason] = {
@@ -38,7 +50,7 @@ REASONS: dict[str, Reason] = {
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
     "NameConflict": Reason(
-        "configuration", "rename the job, or delete the object that is in its way"
+        "configuration", "rename the job, or delete the object that is in its way", _SOON
     ),
     "StorageUnavailable": Reason("configuration", "check spec.storage.uri and its permissions"),
     # --- input data --------------------------------------------------------------------
@@ -102,18 +114,23 @@ REASONS: dict[str, Reason] = {
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
     "InternalError": Reason("application", "see the log, and report it as a bug"),
     # --- pods that do not start ----------------------------------------------------------
-    "ImagePullFailed": Reason("configuration", "check the image's name and imagePullSecrets"),
-    "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes"),
+    "ImagePullFailed": Reason(
+        "configuration", "check the image's name and imagePullSecrets", _PULLS
+    ),
+    "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
+    "ClaimMissing": Reason(
+        "configuration", "create the claim in the job's namespace, or correct its name", _SOON
+    ),
     "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
-    "PodRefused": Reason("configuration", "correct what the API server refused"),
+    "PodRefused": Reason("configuration", "correct what the API server refused", _SOON),
     "QuotaExceeded": Reason(
         "infrastructure", "wait for other pods to end, ask for less, or raise the quota"
     ),
     "ServiceAccountMissing": Reason(
-        "configuration", "create the service account in the job's namespace"
+        "configuration", "create the service account in the job's namespace", _SOON
     ),
     "OperatorForbidden": Reason(
-        "configuration", "give the operator's service account the Role of its chart"
+        "configuration", "give the operator's service account the Role of its chart", _SOON
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------

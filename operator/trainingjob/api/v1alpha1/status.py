@@ -107,6 +107,9 @@ class StageStatus(StatusModel):
     completion_time: Time | None = Field(None, description="When it ended.")
     reason: Word = Field("", description="Why it stands there, in one word.")
     message: Message = Field("", description="The same for people.")
+    waiting_since: Time | None = Field(
+        None, description="Since when that reason keeps pods from starting."
+    )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."
     )
@@ -184,6 +187,24 @@ class LastFailure(StatusModel):
     time: Time = Field(description="When it failed.")
 
 
+class Attempt(StatusModel):
+    """An attempt that did not succeed, kept when its pods are gone."""
+
+    stage: StageName = Field(description="Stage.")
+    attempt: int = Field(description="Attempt.")
+    failure_class: Word = Field("", alias="class", description="Failure class.")
+    reason: Word = Field(description="Why it ended, in one word.")
+    message: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="The same for people."
+    )
+    pod: Annotated[str, StringConstraints(max_length=253)] = Field(
+        "", description="The pod that failed first."
+    )
+    node: Annotated[str, StringConstraints(max_length=253)] = Field("", description="Its node.")
+    start_time: Time | None = Field(None, description="When its first container started.")
+    completion_time: Time = Field(description="When it ended.")
+
+
 class Status(StatusModel):
     """What the operator knows about the job."""
 
@@ -203,3 +224,7 @@ class Status(StatusModel):
     progress: Progress | None = Field(None, description="How far the running stage is.")
     evaluation: Evaluation | None = Field(None, description="The verdict.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")
+    history: Annotated[list[Attempt], Field(max_length=20)] = Field(
+        default_factory=list,
+        description="Attempts that failed or were suspended, the oldest first: the last 20.",
+    )

@@ -1,4 +1,4 @@
-"""From the spec to pods and Services: plain dicts, a fresh tree at each call.
+"""From the spec to pods and their network: plain dicts, a fresh tree at each call.
 
 One module a stage; each has ``replicas(job)`` and ``pod(job, attempt, index, settings)``.
 """
@@ -47,9 +47,9 @@ def pods(
     return [module.pod(job, attempt, index, settings) for index in range(replicas(job, stage))]
 
 
-def services(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
-    """The Services that the stage needs before its pods."""
-    return train.services(job) if stage == "train" else []
+def network(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
+    """What the stage's pods find and trust each other by: to be made before them, in this order."""
+    return train.network(job) if stage == "train" else []
 
 
 def image(job: TrainingJob, stage: StageName, settings: Settings) -> str:

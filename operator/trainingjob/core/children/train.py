@@ -1,7 +1,8 @@
-"""The train stage: a gang of pods and the Service by which it finds its rank 0."""
+"""The train stage: a gang of pods, and the network by which it finds its rank 0 and is alone."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ...api import payload as contract
@@ -75,33 +76,43 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
     )
 
 
-def services(job: TrainingJob) -> list[dict[str, Any]]:
-    """A headless Service that selects rank 0 alone; a gang of one pod needs none."""
+def network(job: TrainingJob) -> list[dict[str, Any]]:
+    """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
+    pods get in, since whoever reaches a rank could join it, and a headless Service that selects
+    rank 0 alone. Of one name and in this order: where the Service is, the policy has been made.
+    """
     if job.spec.train.nodes == 1:
         return []
-    selector = names.labels(job, "train", 0, 0)
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {
-                "name": names.service_name(job),
-                "namespace": job.metadata.namespace,
-                "labels": {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"},
-                "ownerReferences": [names.owner_reference(job)],
+    gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"}
+    metadata = {
+        "name": names.service_name(job),
+        "namespace": job.metadata.namespace,
+        "labels": gang,
+        "ownerReferences": [names.owner_reference(job)],
+    }
+    policy = {
+        "podSelector": {"matchLabels": gang},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": gang}}]}],
+    }
+    service = {
+        "clusterIP": "None",
+        # The ranks must find each other before they are ready.
+        "publishNotReadyAddresses": True,
+        "selector": gang | {names.LABEL_INDEX: "0"},
+        "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
+    }
+    return copy.deepcopy(
+        [
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": metadata,
+                "spec": policy,
             },
-            "spec": {
-                "clusterIP": "None",
-                # The ranks must find each other before they are ready.
-                "publishNotReadyAddresses": True,
-                "selector": {
-                    key: selector[key]
-                    for key in (names.LABEL_JOB, names.LABEL_STAGE, names.LABEL_INDEX)
-                },
-                "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
-            },
-        }
-    ]
+            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+        ]
+    )
 
 
 def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:

@@ -1,10 +1,10 @@
-"""Deadlines: of the whole job, and of the start of a stage's pods."""
+"""Deadlines: of the whole job, of the start of a stage's pods, and of what keeps them from it."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...api.v1alpha1 import Policy
+from ...api.v1alpha1 import REASONS, Policy
 
 
 def active_until(policy: Policy, started: datetime | None) -> datetime | None:
@@ -17,3 +17,10 @@ def active_until(policy: Policy, started: datetime | None) -> datetime | None:
 def started_until(policy: Policy, since: datetime) -> datetime:
     """When all pods of an attempt that began at ``since`` must run."""
     return since + timedelta(seconds=policy.startup_deadline_seconds)
+
+
+def borne_until(reason: str, since: datetime) -> datetime | None:
+    """Until when a reason may keep pods from starting that does so ``since`` then; None when only
+    the startup deadline ends it."""
+    grace = REASONS[reason].grace_seconds
+    return None if grace is None else since + timedelta(seconds=grace)

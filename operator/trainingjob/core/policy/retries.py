@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from typing import Literal
 
 from ...api.v1alpha1 import FailureClass, Retries
+from ...api.v1alpha1.policy import ExitCodeRule
 from ...api.v1alpha1.status import FailureCounts
 
 Budget = Literal["infrastructure", "application", "disruption"]
@@ -20,15 +23,34 @@ _BUDGETS: dict[FailureClass, Budget | None] = {
     "disruption": "disruption",
 }
 
+# Where rules for exit codes hold: wrong input stays wrong, and an eviction is nobody's fault.
+_RULED = ("application", "outOfMemory", "infrastructure")
+_ACTIONS: dict[str, Budget | None] = {"ignore": "disruption", "retry": "application", "fail": None}
+
 # A node that evicts for ever must not make a job restart for ever.
 _MAX_DISRUPTIONS = 1000
 # The first retry is at once: most causes are gone by then. Then 1, 2, 4 … seconds; a minute is
 # short beside what waits for it, and long enough to let a registry or a node breathe.
 _MAX_DELAY_SECONDS = 60.0
+# Jobs that failed together do not come back together: up to so much longer.
+_JITTER = 0.25
+# After so long a stretch without one, what failed in the cluster before has nothing to do with what
+# fails now. User code is given no such credit: a mistake after an hour's work would be repeated
+# for ever.
+_HEALTHY_SECONDS = 3600.0
 
 
-def budget_of(failure_class: FailureClass) -> Budget | None:
-    """The budget that a failure is charged to; None when it is never retried."""
+def budget_of(
+    failure_class: FailureClass, exit_code: int | None = None, rules: Sequence[ExitCodeRule] = ()
+) -> Budget | None:
+    """The budget that a failure is charged to; None when it is not retried.
+
+    ``rules`` are the user's, for exit codes where it may be the code that failed.
+    """
+    if failure_class in _RULED:
+        action = next((rule.action for rule in rules if exit_code in rule.codes), None)
+        if action is not None:
+            return _ACTIONS[action]
     return _BUDGETS[failure_class]
 
 
@@ -49,9 +71,18 @@ def exhausted(counts: FailureCounts, budget: Budget, retries: Retries) -> bool:
     return bool(getattr(counts, budget) >= allowance(budget, retries))
 
 
-def delay_seconds(counts: FailureCounts) -> float:
-    """Seconds between a failure and the next attempt; disruptions do not slow a job down."""
+def forgiven(counts: FailureCounts, healthy_seconds: float) -> FailureCounts:
+    """The counts as they stand for an attempt that failed after so long a run."""
+    if healthy_seconds < _HEALTHY_SECONDS:
+        return counts
+    return counts.model_copy(update={"infrastructure": 0})
+
+
+def delay_seconds(counts: FailureCounts, seed: str) -> float:
+    """Seconds between a failure and the next attempt; disruptions do not slow a job down. ``seed``
+    chooses the jitter: always the same for the same attempt of a job."""
     charged = counts.infrastructure + counts.application
     if charged < 2:
         return 0.0
-    return float(min(_MAX_DELAY_SECONDS, 2.0 ** (charged - 2)))
+    delay = min(_MAX_DELAY_SECONDS, 2.0 ** (charged - 2))
+    return delay * (1 + _JITTER * zlib.crc32(seed.encode()) / 2**32)

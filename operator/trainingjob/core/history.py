@@ -1,0 +1,42 @@
+"""The attempts that did not succeed: what status keeps of them when their pods are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from ..api.v1alpha1 import LastFailure, StageStatus
+from ..api.v1alpha1.status import Attempt
+from .pods import PodView
+
+# As the CRD has it: enough for a story, and status stays small.
+_KEPT = 20
+_MESSAGE_CHARS = 512
+
+
+def after(
+    history: Sequence[Attempt],
+    before: StageStatus,
+    stage: StageStatus,
+    failure: LastFailure | None,
+    pods: Iterable[PodView],
+    now: datetime,
+) -> list[Attempt]:
+    """The history when ``stage`` follows upon ``before``, with ``failure`` if one is new."""
+    suspended = stage.reason == "Suspended" and stage.attempt > before.attempt
+    if failure is None and not suspended:
+        return list(history)
+    number = failure.attempt if failure else stage.attempt - 1
+    started = (pod.started for pod in pods if pod.attempt == number and pod.started)
+    ended = Attempt(
+        stage=stage.name,
+        attempt=number,
+        failure_class=failure.failure_class if failure else "",
+        reason=failure.reason if failure else stage.reason,
+        message=failure.message[:_MESSAGE_CHARS] if failure else "",
+        pod=failure.pod if failure else "",
+        node=failure.node if failure else "",
+        start_time=min(started, default=None),
+        completion_time=failure.time if failure else now,
+    )
+    return [*history, ended][-_KEPT:]

@@ -26,7 +26,7 @@ def rights(group: str, resource: str, *verbs: str) -> Rights:
 
 
 OPERATOR = {
-    *rights(GROUP, "trainingjobs", "list", "watch"),
+    *rights(GROUP, "trainingjobs", "delete", "list", "watch"),
     *rights(GROUP, "trainingjobs/status", "update"),
     *rights("", "pods", "create", "delete", *READ),
     *rights("", "services", "create", *READ),

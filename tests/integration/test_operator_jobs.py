@@ -338,6 +338,26 @@ def test_a_job_deleted_at_any_moment_leaves_nothing(
     )
 
 
+@pytest.mark.parametrize("ends", ["Succeeded", "Failed"])
+def test_pods_and_job_go_after_their_time_and_what_was_in_the_way_stays(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates, ends: str
+) -> None:
+    if ends == "Failed":
+        fates["digits-train-1-0"] = behaviour.fail(1)
+    policy = {"cleanPods": "onSuccess", "retries": {"application": 0}}
+    space.run(manifest(policy=policy))
+    space.wait("digits", phase=ends)
+    if ends == "Succeeded":
+        wait_for("no pod", lambda: not space.pods())
+    assert bool(space.pods()) == (ends == "Failed")
+    space.patch("trainingjobs", "digits", {"spec": {"policy": {"ttlSecondsAfterFinished": 1}}})
+
+    wait_for("nothing", lambda: not any(map(space.list, ("trainingjobs", *CHILDREN))))
+    assert [event["reason"] for event in space.events("digits")][-1:] == [
+        "Completed" if ends == "Succeeded" else "ScriptFailed"
+    ]
+
+
 def test_a_gang_is_alone_behind_a_policy_that_is_there_before_its_pods(
     space: Namespace, kubelet: FakeKubelet, fates: Fates
 ) -> None:

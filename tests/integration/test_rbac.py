@@ -92,6 +92,8 @@ def act(
         space.wait("gang", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
+        space.run(gang(1, "brief", policy={"ttlSecondsAfterFinished": 0}))
+        wait_for("it to be gone", lambda: space.get("trainingjobs", "brief") is None)
 
 
 def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[str]]:

@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "trainingjob-operator.rules" -}}
 - apiGroups: [trainingjob.dev]
   resources: [trainingjobs]
-  verbs: [list, watch]
+  verbs: [delete, list, watch]
 - apiGroups: [trainingjob.dev]
   resources: [trainingjobs/status]
   verbs: [update]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import NotFound
-from .resources import BY_KIND, EVENTS, JOBS, PODS, Resource
+from .resources import BY_KIND, EVENTS, JOBS, Resource
 from .session import Api
 
 # Objects a page: with more, memory grows; with fewer, the start of an operator among many takes
@@ -34,14 +34,16 @@ class Gateway:
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
-    async def delete_pod(self, namespace: str, name: str, uid: str) -> dict[str, Any] | None:
-        """Delete this very pod, with its own grace period; None when it is gone already.
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, uid: str
+    ) -> dict[str, Any] | None:
+        """Delete this very object, a pod with its own grace period; None when it is gone already.
 
-        Raises Conflict when another pod has its name by now.
+        Raises Conflict when another one has its name by now.
         """
         body = {"preconditions": {"uid": uid}}
         try:
-            return await self._call("DELETE", PODS, PODS.path(namespace, name), body=body)
+            return await self._call("DELETE", resource, resource.path(namespace, name), body=body)
         except NotFound:
             return None
 

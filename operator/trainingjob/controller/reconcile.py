@@ -90,6 +90,9 @@ class Reconciler:
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
         todo = plan(obs, datetime.now(UTC))
+        if todo.delete_job:
+            await self._delete_job(key, stored)
+            return Outcome()
         await self._apply(key, obs.job, todo)
         wrote, after = await self._record(key)
         memory = self._memory[key]
@@ -164,7 +167,7 @@ class Reconciler:
 
     async def _delete(self, namespace: str, pod: PodView) -> None:
         try:
-            left = await self._gateway.delete_pod(namespace, pod.name, pod.uid)
+            left = await self._gateway.delete(PODS, namespace, pod.name, pod.uid)
         except Conflict:
             left = None
         if left is not None and left["metadata"].get("resourceVersion"):
@@ -172,6 +175,16 @@ class Reconciler:
         else:
             # Another pod, or one that was removed with this very call.
             self._cache.forget(PODS, (namespace, pod.name), pod.uid)
+
+    async def _delete_job(self, key: Key, stored: StoredJob) -> None:
+        logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
+        try:
+            await self._gateway.delete(JOBS, *key, stored.uid)
+        except Conflict:
+            # Another job has its name by now; the watch tells.
+            return
+        # Also one that waits for somebody's finalizer is nothing to us any more.
+        self._cache.forget(JOBS, key, stored.uid)
 
     async def _record(self, key: Key) -> tuple[bool, float | None]:
         """Write the status if it changed. Whether it did, and when to come back for a change

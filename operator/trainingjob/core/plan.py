@@ -11,7 +11,7 @@ from ..api.v1alpha1 import StageStatus
 from . import children
 from .observation import Observation
 from .pods import PodView
-from .policy import retries
+from .policy import retention, retries
 from .status import is_over, judgement
 
 # Ranks end one after the other; one that is still there so long after the result hangs on its way
@@ -21,15 +21,17 @@ _LEAVE = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Plan:
-    """``create`` in order, ``delete`` by pod; both empty when all is as it should be."""
+    """``create`` in order, ``delete`` by pod; both empty when all is as it should be.
+    ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
+    delete_job: bool = False
     requeue_after: float | None = None
 
     @property
     def empty(self) -> bool:
-        """Nothing to do now."""
+        """No child to make or to delete now."""
         return not self.create and not self.delete
 
 
@@ -48,10 +50,7 @@ def plan(obs: Observation, now: datetime) -> Plan:
     delete: list[PodView] = []
     wakes: list[datetime] = []
     if is_over(stored):
-        # What failed is stopped at once.
-        since = stored.completion_time if stored.phase == "Succeeded" else None
-        _stop(obs.pods, since, now, delete, wakes)
-        return _plan([], delete, wakes, now)
+        return _after(obs, now)
     found = judgement(obs, now)
     if found.wake is not None:
         wakes.append(found.wake)
@@ -82,12 +81,30 @@ def plan(obs: Observation, now: datetime) -> Plan:
     return _plan(create, delete, wakes, now)
 
 
+def _after(obs: Observation, now: datetime) -> Plan:
+    """The job is over, and status says so."""
+    stored, policy = obs.job.status, obs.job.spec.policy
+    delete: list[PodView] = []
+    wakes: list[datetime] = []
+    until = retention.kept_until(policy, stored)
+    if until is not None and now >= until:
+        return Plan(delete_job=True)
+    if until is not None:
+        wakes.append(until)
+    # What failed is stopped at once.
+    since = stored.completion_time if stored.phase == "Succeeded" else None
+    _stop(obs.pods, since, now, delete, wakes)
+    if not retention.keeps_pods(policy, stored):
+        delete += [pod for pod in obs.pods if pod.over and not pod.deleting]
+    return _plan([], delete, wakes, now)
+
+
 def _plan(
     create: list[dict[str, Any]], delete: list[PodView], wakes: list[datetime], now: datetime
 ) -> Plan:
     wake = min(wakes, default=None)
     after = None if wake is None else max(0.0, (wake - now).total_seconds())
-    return Plan(tuple(create), tuple(delete), after)
+    return Plan(tuple(create), tuple(delete), requeue_after=after)
 
 
 def _stop(

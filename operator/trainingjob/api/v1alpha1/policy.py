@@ -35,13 +35,23 @@ class ExitCodeRule(Model):
 
 
 class Policy(Model):
-    """Deadlines and retries."""
+    """Deadlines, retries, and what is left when all is over."""
 
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = Field(
         None, description="The whole job must end within this time."
     )
     startup_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         600, description="All pods of a stage must run within this time."
+    )
+    clean_pods: Literal["never", "onSuccess", "always"] | None = Field(
+        None,
+        description="Whether pods that have ended are deleted when the job is over: with them go "
+        "their logs. Unset: never.",
+    )
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = Field(
+        None,
+        description="So long after its end the job is deleted, with its pods; artefacts stay. "
+        "Unset: never.",
     )
     retries: Retries = Field(default_factory=Retries, description="Retry budgets.")
     exit_codes: Annotated[list[ExitCodeRule], Field(max_length=16)] | None = Field(

@@ -30,6 +30,12 @@ $(VENV)/.dev: $(VENV)/.local requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+S3 := .cache/s3/.built
+$(S3): $(VENV)/.setup requirements/s3.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/s3
+	$(BIN)/uv pip install --python .cache/s3/bin/python --quiet --require-hashes -r requirements/s3.txt
+	@touch $@
+
 CLUSTER := .cache/cluster/.built
 $(CLUSTER): $(VENV)/.dev tests/cluster/go.mod tests/cluster/go.sum $(wildcard tests/cluster/*/*.go)
 	$(BIN)/python -m tests.cluster.build
@@ -55,7 +61,7 @@ contracts: $(VENV)/.dev  ## import-linter: who may import whom
 unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 	$(BIN)/python -m pytest tests/unit
 
-local: $(VENV)/.dev  ## real Spark, torch.distributed and scikit-learn on this machine
+local: $(VENV)/.dev $(S3)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/local
 
@@ -66,7 +72,7 @@ chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 	$(BIN)/python -m pytest tests/chart
 
 # --- real pods --------------------------------------------------------------------
-e2e: $(CLUSTER)  ## as root: our images in pods on a real node; installs the Debian packages for it
+e2e: $(CLUSTER) $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python -m tests.cluster.node.images
 	$(BIN)/python -m pytest tests/e2e --timeout=900
 
@@ -103,6 +109,7 @@ images:          ## build the container images (BUILDER=podman or buildah, BUILD
 lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.toml
 	$(BIN)/$(COMPILE) requirements/setup.in -o requirements/setup.txt
 	$(BIN)/$(COMPILE) requirements/go.in -o requirements/go.txt
+	$(BIN)/$(COMPILE) requirements/s3.in -o requirements/s3.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra dev --extra operator -o requirements/dev.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
 	$(BIN)/$(COMPILE) requirements/images.in -c requirements/setup.txt -c requirements/dev.txt -o requirements/images.txt

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.node.node import Node
+from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
 
 from .jobs import GPU, JOB_SECONDS, Installation, Space
@@ -112,6 +113,27 @@ def test_credentials_from_a_secret(space: Space) -> None:
     name = space.example("digits/job.yaml", preprocess=PANDAS, train=train, evaluate=None)
     space.succeeds(name)
     assert word not in json.dumps([space.job(name), space.list("pods")])
+
+
+def test_a_job_in_s3_with_credentials_from_a_secret(space: Space, node: Node) -> None:
+    secret = {"envFrom": [{"secretRef": {"name": "s3"}}]}
+    with S3Server(node.network.host) as server:
+        space.create("secrets", {"metadata": {"name": "s3"}, "stringData": server.variables})
+        server.put("models")
+        server.put("raw-data")
+        server.put("raw-data/digits.csv", (space.datasets / "digits.csv").read_bytes())
+        preprocess = PANDAS | secret
+        preprocess["input"] = {"uri": "s3://raw-data/*.csv", "format": "csv"}
+        name = space.example(
+            "digits/job.yaml",
+            storage={"uri": "s3://models/runs"},
+            preprocess=preprocess,
+            train=training(epochs=10) | secret,
+            evaluate={"metrics": ["accuracy"]} | secret,
+        )
+        assert metric(space.succeeds(name), "accuracy") >= 0.9
+        found = server.get(f"models/runs/{space.name}/digits/evaluation/metrics.json")
+    assert json.loads(found)["samples"] > 300
 
 
 # --- jobs that are disturbed ------------------------------------------------------------------

@@ -125,7 +125,7 @@ PATTERNS = {
     LABEL_VALUE: "the value of a label: letters, digits, '-', '_' and '.', "
     "with a letter or digit at both ends",
     IMAGE: "an image name in ASCII without spaces",
-    URI: "pvc://CLAIM/path or file:///path, without spaces",
+    URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path, without spaces",
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",

@@ -62,6 +62,7 @@ class Node:
         table: dict[str, Callable[[], str]] = {
             contract.CLAIMS_DIR: lambda: self._claims(record),
             contract.RESULT_FILE: lambda: str(record.termination),
+            contract.S3_DIR: lambda: str(record.folder / "s3"),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
             "MASTER_ADDR": lambda: "127.0.0.1",

@@ -13,21 +13,46 @@ from typing import Any
 
 from trainingjob.api.payload import CLAIMS_DIR
 
+from . import s3
 from .errors import StageFailure
 
 
 def resolve(uri: str) -> Path:
-    """The path of a ``pvc://CLAIM/path`` or ``file:///path`` URI in this pod.
+    """The path of a ``pvc://CLAIM/path`` or ``file:///path`` URI in this pod; of ``s3://BUCKET/key``
+    that of the pod's copy, which ``fetch`` makes.
 
     Raises StageFailure(StorageUnavailable) when the claim is not mounted here.
     """
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
+    if uri.startswith(s3.SCHEME):
+        return s3.place(uri)
     claim, _, rest = uri.removeprefix("pvc://").partition("/")
     mounted = Path(os.environ.get(CLAIMS_DIR, "/mnt/claims")) / claim
     if not mounted.is_dir():
         raise StageFailure("StorageUnavailable", f"claim {claim} of {uri} is not mounted")
     return mounted / rest
+
+
+def fetch(uri: str) -> Path:
+    """As ``resolve``, for reading: what lies in S3 is brought first. Raises StageFailure."""
+    return s3.download(uri) if uri.startswith(s3.SCHEME) else resolve(uri)
+
+
+def store(folder: Path) -> None:
+    """A folder was written in its place: where that is a copy, bring it to S3."""
+    if s3.is_copy(folder):
+        s3.upload(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, also from S3. Raises OSError, StageFailure."""
+    if s3.is_copy(path):
+        s3.remove(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @contextmanager
@@ -50,6 +75,7 @@ def write_aside(target: Path) -> Iterator[Path]:
             target.rename(old)
         aside.rename(target)
         sync_file(target.parent)
+        store(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

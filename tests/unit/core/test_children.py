@@ -49,6 +49,23 @@ JOBS = {
         "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}
     },
     "a file on this machine": {"storage": {"uri": "file:///srv/$runs"}},
+    "in S3": {
+        "storage": {"uri": "s3://models/$runs"},
+        "preprocess": {
+            "engine": "pandas",
+            "input": {"uri": "s3://raw/digits.csv", "format": "csv"},
+        },
+    },
+    "own image, in S3": {
+        "storage": {"uri": "s3://models/runs"},
+        "preprocess": None,
+        "evaluate": None,
+        "train": {
+            "image": "theirs:1",
+            "command": ["train"],
+            "dataset": {"uri": "pvc://datasets/digits"},
+        },
+    },
 }
 
 
@@ -178,6 +195,23 @@ def test_user_code_sees_plain_paths():
     assert (
         expand(env(local)["TRAININGJOB_OUTPUT_DIR"], env(local)) == "/srv/$runs/team/digits/model"
     )
+
+
+def test_what_lies_in_s3_is_copied_into_the_pod_and_needs_no_claim():
+    for pod in all_children("in S3"):
+        if pod["kind"] == "Pod":
+            assert not [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
+            assert env(pod)["TRAININGJOB_S3_DIR"].startswith("/tmp/"), "the root is read-only"
+    train = next(c for c in all_children("in S3") if c["metadata"]["name"] == "digits-train-1-0")
+    seen = {k: expand(v, env(train)) for k, v in env(train).items()}
+    assert seen["TRAININGJOB_OUTPUT_DIR"] == "/tmp/trainingjob-s3/models/$runs/team/digits/model"
+
+
+def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():
+    pod = next(c for c in all_children("own image, in S3") if c["kind"] == "Pod")
+    seen = {k: expand(v, env(pod)) for k, v in env(pod).items()}
+    assert seen["TRAININGJOB_OUTPUT_DIR"] == "s3://models/runs/team/digits/model"
+    assert seen["TRAININGJOB_INPUT_DIR"] == "/mnt/claims/datasets/digits"
 
 
 def test_a_users_own_image_runs_its_command_as_it_stands():

@@ -52,7 +52,9 @@ class Location(Model):
 
     uri: Uri = Field(
         description="`pvc://CLAIM/path` for a PersistentVolumeClaim of the job's namespace "
-        "(on one machine: a folder, see `--claim`), or `file:///path` (one machine only)."
+        "(on one machine: a folder, see `--claim`), `s3://BUCKET/path` (credentials, region and "
+        "endpoint in the variables of the AWS SDKs, which `envFrom` can bring), or `file:///path` "
+        "(one machine only)."
     )
 
 

@@ -83,6 +83,18 @@ class Spec(Model):
             ),
         ),
         Rule(
+            cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
+            "![self.storage.uri, self.preprocess.input.uri].exists(u, u.startsWith('s3://'))",
+            message="engine spark reads and writes claims only: use engine pandas with s3://",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.engine != "spark"
+                or not any(
+                    uri.startswith("s3://") for uri in (self.storage.uri, self.preprocess.input.uri)
+                )
+            ),
+        ),
+        Rule(
             cel="!has(self.evaluate) || !has(self.preprocess) || self.preprocess.split.test > 0.0",
             message="evaluate needs a test split: set preprocess.split.test above 0",
             holds=lambda self: (

@@ -28,7 +28,10 @@ MANAGER = rf"^{_SUBDOMAIN}/{_LABEL}$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 IMAGE = r"^[!-~]+$"
 # Not `\s`: spaces of other alphabets may well be in the name of a file.
-URI = rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*)$"
+URI = (
+    rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*"
+    r"|s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^\x00-\x20\x7f]*)?)$"
+)
 NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"

@@ -8,7 +8,7 @@ from ...api import payload as contract
 from ...api.v1alpha1 import Evaluate, TrainingJob
 from .. import names
 from ..observation import Settings
-from .pod import claims_of, job_ref
+from .pod import job_ref
 from .pod import pod as make_pod
 
 _DEFAULT_METRICS = {
@@ -44,7 +44,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         payload=payload,
         user_env=spec.env,
         env_from=spec.env_from,
-        claims=claims_of(payload.dataset, payload.output),
+        uris=(payload.dataset, payload.output),
         resources=spec.resources,
         template=spec.template,
     )

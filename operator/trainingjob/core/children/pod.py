@@ -14,6 +14,7 @@ from .. import names
 from ..observation import Settings
 
 CLAIMS_DIR = "/mnt/claims"
+S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
@@ -34,7 +35,7 @@ def pod(
     env: Sequence[dict[str, Any]] = (),
     user_env: Sequence[EnvVar] | None = None,
     env_from: Sequence[EnvFrom] | None = None,
-    claims: Sequence[str],
+    uris: Sequence[str],
     script: Script | None = None,
     resources: Resources | None = None,
     template: PodTemplate | None = None,
@@ -46,15 +47,17 @@ def pod(
     """A pod of one container, as the restricted Pod Security Standard wants it.
 
     The user's fragments come first and ours last, so that nothing of theirs undoes our security.
-    Without ``service_account`` the pod has no API token.
+    Without ``service_account`` the pod has no API token. ``uris`` are those of its data.
     """
     template = template or PodTemplate()
-    volumes, mounts = storage(template, claims, script, shared_memory=shared_memory)
+    volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
     environment = [variable.to_dict() for variable in user_env or ()]
     environment += [
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
         {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
     ]
+    if any(in_s3(uri) for uri in uris):
+        environment.append({"name": contract.S3_DIR, "value": S3_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     if settings.status_url:
@@ -186,8 +189,15 @@ def claims_of(*uris: str) -> list[str]:
     ]
 
 
+def in_s3(uri: str) -> bool:
+    """Whether the runtime brings it from an S3 bucket, and takes it there."""
+    return uri.startswith("s3://")
+
+
 def mounted(uri: str) -> str:
     """The path of a URI as plain environment variables tell it; the kubelet expands it."""
+    if in_s3(uri):
+        return f"$({contract.S3_DIR})/{escape(uri.removeprefix('s3://'))}"
     if uri.startswith("file://"):
         return escape(uri.removeprefix("file://"))
     return f"$({contract.CLAIMS_DIR})/{escape(uri.removeprefix('pvc://'))}"

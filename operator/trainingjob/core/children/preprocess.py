@@ -32,7 +32,6 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
     on_spark = spec.engine == "spark"
     image = spec.image or settings.images["preprocess"]
     output = names.dataset_uri(job)
-    claims = claims_of(spec.input.uri, output)
     payload = contract.PreprocessPayload(
         job=job_ref(job),
         attempt=attempt,
@@ -43,7 +42,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         steps=spec.steps or [],
         split=spec.split,
         spark_conf=spec.spark_conf or {},
-        kubernetes=spark.on_kubernetes(job, spec, attempt, image, claims) if on_spark else None,
+        kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None,
         output=output,
     )
@@ -58,12 +57,19 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,
-        claims=claims,
+        uris=(spec.input.uri, output),
         script=spec.script,
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
         service_account=spark.SERVICE_ACCOUNT if on_spark else None,
     )
+
+
+def _on_kubernetes(
+    job: TrainingJob, spec: Preprocess, attempt: int, image: str
+) -> contract.SparkOnKubernetes:
+    claims = claims_of(spec.input.uri, names.dataset_uri(job))
+    return spark.on_kubernetes(job, spec, attempt, image, claims)
 
 
 def _spark_env() -> list[dict[str, Any]]:

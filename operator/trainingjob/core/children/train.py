@@ -10,7 +10,7 @@ from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import Resources, amount
 from .. import names
 from ..observation import Settings
-from .pod import RUNTIME, claims_of, job_ref, mounted, script_ref
+from .pod import RUNTIME, escape, in_s3, job_ref, mounted, script_ref
 from .pod import pod as make_pod
 
 # torch.distributed's own default.
@@ -66,7 +66,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         env=_env(job, payload, index),
         user_env=spec.env,
         env_from=spec.env_from,
-        claims=claims_of(payload.dataset, payload.model_uri),
+        uris=(payload.dataset, payload.model_uri),
         script=spec.script,
         resources=spec.resources,
         template=spec.template,
@@ -118,6 +118,11 @@ def network(job: TrainingJob) -> list[dict[str, Any]]:
 def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:
     """What torch.distributed and torchrun read, and the plain variables for user code."""
     spec = job.spec.train
+
+    def place(uri: str) -> str:
+        # Where our runtime is not, nobody brings it from there.
+        return escape(uri) if in_s3(uri) and runs_as_it_stands(job) else mounted(uri)
+
     address = "127.0.0.1"
     if spec.nodes > 1:
         address = f"{names.service_name(job)}.{job.metadata.namespace}.svc"
@@ -131,9 +136,9 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         "PET_NODE_RANK": str(index),
         "PET_MASTER_ADDR": "$(MASTER_ADDR)",
         "PET_MASTER_PORT": "$(MASTER_PORT)",
-        contract.INPUT_DIR: mounted(payload.dataset),
-        contract.OUTPUT_DIR: mounted(payload.model_uri),
-        contract.CHECKPOINT_DIR: mounted(payload.checkpoints),
+        contract.INPUT_DIR: place(payload.dataset),
+        contract.OUTPUT_DIR: place(payload.model_uri),
+        contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
     }
     if spec.procs_per_node == 1:

@@ -13,7 +13,7 @@ from trainingjob.api.v1alpha1.status import MetricValue, Outputs
 from ..artefacts import DatasetManifest
 from ..errors import StageFailure, storage_errors
 from ..progress import Reporter
-from ..storage import resolve, sha256, write_aside
+from ..storage import fetch, resolve, sha256, write_aside
 from ..train.output import digest_of_folder
 from . import sources
 from .classification import Classification
@@ -33,12 +33,12 @@ def run(payload: EvaluatePayload) -> StageResult:
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined.
     """
-    folder = resolve(payload.dataset)
+    folder = fetch(payload.dataset)
     split = Split(folder, DatasetManifest.read(folder))
     _check_task(payload, split)
     if split.rows == 0:
         raise StageFailure("SplitEmpty", f"the test split of {folder} has no rows")
-    model = resolve(payload.model_uri)
+    model = fetch(payload.model_uri)
     kind = sources.find(model)
     with storage_errors("read the model"):
         model_digest = digest_of_folder(model)

@@ -56,7 +56,7 @@ class Source:
 
 def find(source: Input) -> Source:
     """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""
-    path = storage.resolve(source.uri)
+    path = storage.fetch(source.uri)
     if path.exists():
         found = [path] if path.is_file() else sorted(_files_below(path))
     else:

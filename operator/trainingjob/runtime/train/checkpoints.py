@@ -21,9 +21,9 @@ from torch import Tensor
 from trainingjob.api.v1alpha1.train import Checkpoint
 
 from ..errors import StageFailure, storage_errors
-from ..storage import digest_of, sha256, write_aside
+from ..storage import digest_of, remove, sha256, write_aside
 from .log import log
-from .ownership import claim, remove
+from .ownership import claim
 
 STATE = "state.json"
 TENSORS = "state.safetensors"

@@ -14,6 +14,7 @@ from pathlib import Path
 from trainingjob.api.payload import StageResult, TrainPayload
 
 from ..errors import StageFailure
+from ..storage import fetch
 from . import blame, reports, user_code
 from .node import Node
 from .processes import Command, Exit, Outcome, run_together
@@ -28,6 +29,9 @@ def run(payload: TrainPayload) -> StageResult | None:
     Raises StageFailure with the failure that came first, of this node's ranks.
     """
     node = Node.from_env(payload, os.environ)
+    # Once a node, and not by each of its ranks.
+    for uri in (payload.dataset, payload.checkpoints):
+        fetch(uri)
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         if payload.model is not None:
             return _run_built_in(node, Path(folder))

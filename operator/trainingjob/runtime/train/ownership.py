@@ -6,9 +6,9 @@ there to start from: it is used, and nothing is removed.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from ..storage import remove
 from .log import log
 
 MARKER = ".job"
@@ -32,11 +32,3 @@ def claim(folder: Path, uid: str) -> None:
                 continue  # last: until all is gone it is not ours
             remove(entry)
     (folder / MARKER).write_text(uid, encoding="utf-8")
-
-
-def remove(path: Path) -> None:
-    """Whatever it is. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -13,7 +13,7 @@ from trainingjob.api.payload import RESUME_FROM, ScriptRef, StageResult, TrainPa
 from trainingjob.api.v1alpha1.status import Outputs
 
 from ..errors import StageFailure, storage_errors
-from ..storage import resolve
+from ..storage import resolve, store
 from .node import Node
 from .output import check_model, digest_of_folder
 from .ownership import claim, is_ours
@@ -50,6 +50,7 @@ def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Seque
 def result(payload: TrainPayload) -> StageResult:
     """Of code that ended well; raises ModelMissing or ModelCorrupt when an evaluation follows."""
     output = resolve(payload.model_uri)
+    store(output)
     if payload.needs_model:
         check_model(output)
     with storage_errors("read the model"):

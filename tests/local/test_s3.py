@@ -1,0 +1,165 @@
+"""Jobs whose data and artefacts lie in S3, on a real S3 server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.s3 import S3Server
+
+from .harness import Outcome, base, cli, rows, start, write_job
+from .test_chaos import processes
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with S3Server() as made:
+        yield made
+
+
+@pytest.fixture
+def bucket(server: S3Server, request: pytest.FixtureRequest) -> str:
+    """The test's own, with ``data/in-0.csv`` and ``data/in-1.csv``."""
+    name = f"b{abs(hash(request.node.name))}"
+    server.put(name)
+    for number in range(2):
+        server.put(f"{name}/data/in-{number}.csv", text(rows()[number::2]))
+    server.put(f"{name}/data/other.txt", b"no data")
+    return name
+
+
+def text(data: list[dict[str, Any]]) -> bytes:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(data[0]))
+    writer.writeheader()
+    writer.writerows(data)
+    return file.getvalue().encode()
+
+
+def job(bucket: str, **train: Any) -> dict[str, Any]:
+    manifest = base()
+    spec = manifest["spec"]
+    spec["storage"]["uri"] = f"s3://{bucket}/runs"
+    spec["preprocess"]["input"]["uri"] = f"s3://{bucket}/data/in-*.csv"
+    spec["train"] |= train
+    spec["policy"] = {"retries": {"infrastructure": 0}}
+    return manifest
+
+
+def run(folder: Path, server: S3Server, manifest: dict[str, Any]) -> Outcome:
+    """As somebody whose environment has the credentials."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables.items():
+            patch.setenv(name, value)
+        return cli(folder, "run", str(write_job(folder, manifest)), "-o", "json")
+
+
+def test_a_job_from_s3_to_s3(tmp_path: Path, server: S3Server, bucket: str) -> None:
+    outcome = run(
+        tmp_path, server, job(bucket, nodes=2, epochs=10, checkpoint={"everySteps": 7, "keep": 2})
+    )
+
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.metrics()["accuracy"] > 0.9
+    assert outcome.status["stages"][0]["outputs"]["rows"] == {
+        "test": 40,
+        "train": 140,
+        "validation": 20,
+    }
+    runs = [key for key in server.keys(bucket) if key.startswith("runs/")]
+    parts = {"/".join(key.split("/")[3:5]) for key in runs}
+    assert {"dataset/manifest.json", "dataset/train", "model/config.json"} <= parts
+    assert "evaluation/metrics.json" in parts
+    assert len({part for part in parts if part.startswith("checkpoints/step-")}) == 2
+    metrics = json.loads(server.get(f"{bucket}/runs/default/small/evaluation/metrics.json"))
+    assert metrics["metrics"]["accuracy"] == outcome.metrics()["accuracy"]
+
+
+def test_a_second_run_replaces_what_the_first_has_left(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    server.put(f"{bucket}/runs/default/small/dataset/train/part-00099.parquet", b"old")
+    server.put(f"{bucket}/runs/default/small-2/dataset/manifest.json", b"a neighbour's")
+    assert run(tmp_path, server, job(bucket)).code == 0
+    keys = server.keys(bucket)
+    assert "runs/default/small/dataset/train/part-00099.parquet" not in keys
+    assert "runs/default/small-2/dataset/manifest.json" in keys
+
+
+def test_own_code_sees_folders_and_its_model_is_kept(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    manifest = job(bucket)
+    script = (
+        "import os, pathlib, shutil\n"
+        "data = pathlib.Path(os.environ['TRAININGJOB_INPUT_DIR'])\n"
+        "assert list((data / 'train').glob('*.parquet')), data\n"
+        "(pathlib.Path(os.environ['TRAININGJOB_OUTPUT_DIR']) / 'notes.txt').write_text('mine')\n"
+    )
+    manifest["spec"]["train"] = {"script": {"inline": script}}
+    del manifest["spec"]["evaluate"]
+    outcome = run(tmp_path, server, manifest)
+    assert outcome.code == 0, outcome.stderr
+    assert server.get(f"{bucket}/runs/default/small/model/notes.txt") == b"mine"
+
+
+def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    manifest = job(bucket, epochs=2000, checkpoint={"everySteps": 20})
+    manifest["spec"]["policy"]["retries"]["infrastructure"] = 1
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables.items():
+            patch.setenv(name, value)
+        runner = start(tmp_path, "run", str(write_job(tmp_path, manifest)), "-o", "json")
+    deadline = time.monotonic() + 60
+    while not any("checkpoints/" in key for key in server.keys(bucket)):
+        assert time.monotonic() < deadline, runner.communicate(timeout=1)
+        time.sleep(0.05)
+    for process in processes(tmp_path, "train"):
+        os.kill(process, signal.SIGKILL)
+    stdout, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert json.loads(stdout)["status"]["stages"][1]["attempt"] == 2
+    log = cli(tmp_path, "logs", "small", "--stage", "train").stdout
+    assert "resuming from checkpoint" in log
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "reason", "words"),
+    [
+        ("no such object", {"input": "s3://{bucket}/nothing.csv"}, "InputNotFound", "nothing.csv"),
+        ("no such bucket", {"input": "s3://no-such-bucket/x"}, "InputNotFound", "no-such-bucket"),
+        ("no bucket to write to", {"storage": "s3://no-such-bucket/x"}, "StorageUnavailable", "no"),
+        ("no server", {"endpoint": "http://127.0.0.1:1"}, "StorageFailed", "s3://"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    tmp_path: Path,
+    server: S3Server,
+    bucket: str,
+    what: str,
+    change: dict[str, str],
+    reason: str,
+    words: str,
+) -> None:
+    manifest = job(bucket)
+    if "input" in change:
+        manifest["spec"]["preprocess"]["input"]["uri"] = change["input"].format(bucket=bucket)
+    if "storage" in change:
+        manifest["spec"]["storage"]["uri"] = change["storage"]
+    env = [{"name": "AWS_ENDPOINT_URL", "value": change.get("endpoint", server.endpoint)}]
+    manifest["spec"]["preprocess"]["env"] = env
+    outcome = run(tmp_path, server, manifest)
+    assert outcome.code == 1, what
+    assert outcome.status["reason"] == reason, outcome.status
+    assert words in outcome.status["message"]

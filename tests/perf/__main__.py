@@ -1,4 +1,7 @@
-"""Print the table of docs/performance.md: ``python -m tests.perf [PART]...``, see PARTS."""
+"""Print the table of docs/performance.md: ``python -m tests.perf [PART]...``, see PARTS.
+
+``node``, which needs root and our images, is printed only when it is named.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ REASONS: dict[str, Reason] = {
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
     "NameConflict": Reason(
-        "configuration", "rename the job, or delete the object that is in its way", _SOON
+        "configuration", "rename the job, or delete the object that is in its way"
     ),
     "StorageUnavailable": Reason("configuration", "check spec.storage.uri and its permissions"),
     # --- input data --------------------------------------------------------------------
@@ -130,7 +130,7 @@ REASONS: dict[str, Reason] = {
         "configuration", "create the service account in the job's namespace", _SOON
     ),
     "OperatorForbidden": Reason(
-        "configuration", "give the operator's service account the Role of its chart", _SOON
+        "configuration", "give the operator's service account the Role of its chart"
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .harness import base, cli, ours, run, start, write_job
+from .harness import base, cli, ours, rows, run, start, write_csv, write_job
 
 
 def plain(*command: str, **train: Any) -> dict[str, Any]:
@@ -260,3 +260,29 @@ def test_the_command_line_imports_nothing_heavy(tmp_path):
     )
     job = write_job(tmp_path, base())
     subprocess.run([sys.executable, "-c", code, str(job)], check=True)
+
+
+def test_explain_tells_the_chain_from_the_job_to_the_cause(tmp_path):
+    manifest = base()
+    write_csv(tmp_path / "data/in.csv", rows())
+    script = "import os, sys\nif os.environ['RANK'] == '1':\n    sys.exit('no luck today')\n"
+    manifest["spec"]["train"] = {"nodes": 2, "script": {"inline": script}}
+    manifest["spec"]["policy"] = {"retries": {"application": 1}}
+    assert run(tmp_path, write_job(tmp_path, manifest)).code == 1
+    told = cli(tmp_path, "explain", "small").stdout
+    lines = told.splitlines()
+    assert lines[0] == "default/small is Failed: ScriptFailed"
+    assert "preprocess: Succeeded" in told
+    assert "train: Failed in attempt 2" in told
+    for attempt in (1, 2):
+        assert f"  attempt {attempt}: ScriptFailed (application) in small-train-{attempt}-1" in told
+    (tmp_path / "object.json").write_text(cli(tmp_path, "get", "small", "-o", "json").stdout)
+    assert cli(tmp_path, "explain", "-f", "object.json").stdout == told
+
+
+def test_explain_wants_one_job(tmp_path):
+    for arguments in ([], ["nobody"], ["small", "-f", "x"]):
+        outcome = cli(tmp_path, "explain", *arguments)
+        assert outcome.code == 2
+        assert outcome.stderr.startswith("error: ")
+        assert "Traceback" not in outcome.stderr

@@ -72,6 +72,10 @@ def _command(args: argparse.Namespace) -> int:
         from .logs import logs
 
         return logs(args)
+    if args.command == "explain":
+        from .explain import explain
+
+        return explain(args)
     from ..api.crd import crd
     from .text import dump
 
@@ -150,6 +154,14 @@ def parser() -> argparse.ArgumentParser:
     work_dir(get)
     namespace(get)
     output(get)
+
+    explain = command("explain", "tell how a job came to stand where it stands")
+    explain.add_argument("name", metavar="NAME", nargs="?", help="a job of this folder")
+    explain.add_argument(
+        "-f", "--file", metavar="FILE", help="the job as `kubectl get -o json` has it; - for stdin"
+    )
+    work_dir(explain)
+    namespace(explain)
 
     logs = command("logs", "print the logs of a job's pods")
     logs.add_argument("name", metavar="NAME", help="a job")

@@ -28,6 +28,7 @@ class PodView:
     started: datetime | None = None
     finished: datetime | None = None
     deleting: bool = False
+    delete_by: datetime | None = None  # when its grace period is over
     node: str = ""
     exit_code: int | None = None
     signal: int | None = None
@@ -74,6 +75,7 @@ class PodView:
             started=_time(running.get("startedAt") or terminated.get("startedAt")),
             finished=_time(terminated.get("finishedAt")),
             deleting="deletionTimestamp" in meta,
+            delete_by=_time(meta.get("deletionTimestamp")),
             node=(pod.get("spec") or {}).get("nodeName", ""),
             exit_code=exit_code,
             signal=signal or None,

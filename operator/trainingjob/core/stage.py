@@ -18,6 +18,8 @@ from .policy import deadlines, retries
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
 _LOG_TAIL_CHARS = 2000
+# A kubelet that lives has cleared a pod away so long after its grace period.
+_STUCK = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _under_way(
     until = deadlines.started_until(
         obs.job.spec.policy, _attempt_since(obs, stage, pods, since, now)
     )
-    hindrance = _hindrance(obs, stage, pods)
+    hindrance = _hindrance(obs, stage, pods) or _stuck(obs, stage, now)
     if now >= until:
         why = hindrance.message if hindrance else "the pods did not start"
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
@@ -233,7 +235,8 @@ def _under_way(
         stage = stage.model_copy(update={"reason": hindrance.reason, "message": text})
     elif stage.reason != "Restarting":
         stage = stage.model_copy(update={"reason": "Starting", "message": ""})
-    return Verdict(stage, wake=until)
+    stuck = (by + _STUCK for pod in _leaving(obs, stage) if (by := pod.delete_by) is not None)
+    return Verdict(stage, wake=min((until, *(at for at in stuck if at > now))))
 
 
 def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:
@@ -295,6 +298,21 @@ def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) ->
             return Failure(obstacle.reason, obstacle.message)
     waiting = (diagnose.waiting_of(pod) for pod in pods)
     return next((failure for failure in waiting if failure is not None), None)
+
+
+def _stuck(obs: Observation, stage: StageStatus, now: datetime) -> Failure | None:
+    """A pod of an earlier attempt that does not go, as on a node that is dead: until somebody
+    knows that it is, the pod may yet write where the next one does."""
+    for pod in _leaving(obs, stage):
+        if pod.delete_by is not None and now >= pod.delete_by + _STUCK:
+            where = f" on node {pod.node}" if pod.node else ""
+            return Failure("PodStuck", f"pod {pod.name}{where} was deleted and does not go", pod)
+    return None
+
+
+def _leaving(obs: Observation, stage: StageStatus) -> list[PodView]:
+    """What the attempt waits for before it can begin."""
+    return [pod for pod in obs.pods_of(stage.name) if pod.attempt < stage.attempt and pod.deleting]
 
 
 def _attempt_since(

@@ -8,7 +8,7 @@ from trainingjob.api.v1alpha1.status import FailureCounts
 from trainingjob.core import plan
 from trainingjob.core.policy.retries import delay_seconds, forgiven
 
-from .world import at, disrupted, ended, failed, running, stamp, world
+from .world import at, disrupted, ended, failed, manifest, running, stamp, world
 
 RULES = {
     "exitCodes": [
@@ -118,3 +118,28 @@ def test_the_history_is_bounded_and_ends_with_the_verdict():
     w.finish("preprocess", lambda p, s: failed(p, s, "InputEmpty"))
     assert [a["attempt"] for a in w.status["history"]] == list(range(12, 32))
     assert w.status["history"][-1]["reason"] == w.status["reason"] == "InputEmpty"
+
+
+@pytest.mark.parametrize("reason", ["NodeLost", "ScriptFailed"])
+def test_the_next_attempt_prefers_other_nodes_than_the_one_that_was_lost(reason):
+    theirs = {"weight": 1, "preference": {"matchExpressions": []}}
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    affinity = {"nodeAffinity": {preferred: [theirs]}}
+    train = manifest()["spec"]["train"] | {"template": {"affinity": affinity}}
+    w = world(train=train)
+    w.finish("preprocess")
+
+    def fate(pod, seconds):
+        pod["spec"]["nodeName"] = "gpu-7"
+        if reason == "NodeLost":
+            pod["status"] = {"phase": "Failed", "reason": "NodeLost"}
+        else:
+            ended(pod, seconds, code=1)
+
+    w.finish("train", fate)
+    pod = w.of("train")[0]
+    assert pod["metadata"]["name"] == "digits-train-2-0"
+    own = [t for t in pod["spec"]["affinity"]["nodeAffinity"][preferred] if t["weight"] == 100]
+    values = [t["preference"]["matchExpressions"][0]["values"] for t in own]
+    assert values == ([["gpu-7"]] if reason == "NodeLost" else [])
+    assert pod["spec"]["affinity"]["nodeAffinity"][preferred][0]["weight"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -417,6 +418,31 @@ def test_the_grace_begins_anew_when_the_pod_waits_for_something_else():
     running(pod, 110)
     w.settle()
     assert "waitingSince" not in w.stage("preprocess")
+
+
+def test_a_pod_that_does_not_go_is_told():
+    """Its node is dead, and nobody says that it is: the API server keeps the pod."""
+    w = world()
+    w.finish("preprocess")
+    stuck = copy.deepcopy(w.of("train")[0])
+    running(stuck, w.seconds)
+    for pod in w.of("train"):
+        ended(pod, w.seconds, code=137)
+    w.record()
+    stuck["metadata"]["deletionTimestamp"] = stamp(w.seconds + 30)
+    stuck["spec"]["nodeName"] = "gpu-7"
+    w.pods = {stuck["metadata"]["name"]: stuck}
+    assert w.status["reason"] == "Restarting"
+    assert plan(w.observe(), at(w.seconds)).requeue_after == 60
+    w.seconds += 60
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Training", "PodStuck")
+    assert "digits-train-1-0 on node gpu-7" in w.status["message"]
+    assert w.of("train") == [stuck], "no second writer beside it"
+    w.pods = {}
+    w.settle()
+    names = [pod["metadata"]["name"] for pod in w.of("train")]
+    assert names == ["digits-train-2-0", "digits-train-2-1"]
 
 
 def test_what_a_cluster_may_yet_have_room_for_is_waited_for_until_the_startup_deadline():

@@ -122,6 +122,10 @@ REASONS: dict[str, Reason] = {
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),
     "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
+    "PodStuck": Reason(
+        "infrastructure",
+        "check its node; when that is gone for good, delete the pod with --force --grace-period=0",
+    ),
     "PodRefused": Reason("configuration", "correct what the API server refused", _SOON),
     "QuotaExceeded": Reason(
         "infrastructure", "wait for other pods to end, ask for less, or raise the quota"

@@ -19,6 +19,8 @@ SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
+# Failures whose cause may well be the node.
+_OF_NODES = ("NodeLost", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
 
@@ -81,7 +83,7 @@ def pod(
         container["envFrom"] = [source.to_dict() for source in env_from]
     if resources is not None:
         container["resources"] = resources.to_dict()
-    spec = scheduling(template) | {
+    spec = avoiding(scheduling(template), _bad_nodes(job, stage)) | {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": template.termination_grace_period_seconds
         or _GRACE_SECONDS,
@@ -142,6 +144,31 @@ def scheduling(template: PodTemplate) -> dict[str, Any]:
     """What of the template is the pod's own, and neither a volume nor its end."""
     elsewhere = ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
     return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
+
+
+def _bad_nodes(job: TrainingJob, stage: StageName) -> list[str]:
+    """Nodes that earlier attempts of the stage were lost with."""
+    past = job.status.history
+    return sorted({p.node for p in past if p.stage == stage and p.node and p.reason in _OF_NODES})
+
+
+def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
+    """A pod's scheduling that prefers other nodes; it has these if there are none."""
+    if not nodes:
+        return spec
+    term = {
+        "weight": 100,
+        "preference": {
+            "matchExpressions": [
+                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [*nodes]}
+            ]
+        },
+    }
+    affinity = spec.get("affinity", {})
+    of_nodes = affinity.get("nodeAffinity", {})
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
+    return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
 
 
 def pod_security() -> dict[str, Any]:

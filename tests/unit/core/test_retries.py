@@ -75,6 +75,15 @@ def test_the_first_retry_is_at_once_and_later_ones_wait_longer_and_not_all_alike
     assert waits(5) == waits(5)
 
 
+def test_disruptions_do_not_slow_a_job_down_until_there_are_many():
+    def waits(disruptions: int) -> float:
+        return delay_seconds(FailureCounts(disruption=disruptions), "a")
+
+    assert [waits(number) for number in (1, 10, 11)] == [0, 0, 0]
+    assert 1 <= waits(12) < 1.25
+    assert waits(100) >= 60
+
+
 def test_the_jitter_is_the_same_each_time_we_look():
     w = world()
     w.finish("preprocess")
@@ -115,6 +124,8 @@ def test_the_history_is_bounded_and_ends_with_the_verdict():
     w = world(policy={"retries": {"infrastructure": 1000}})
     for _ in range(30):
         w.finish("preprocess", disrupted)
+        w.seconds += 100
+        w.settle()
     w.finish("preprocess", lambda p, s: failed(p, s, "InputEmpty"))
     assert [a["attempt"] for a in w.status["history"]] == list(range(12, 32))
     assert w.status["history"][-1]["reason"] == w.status["reason"] == "InputEmpty"

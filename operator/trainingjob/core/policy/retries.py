@@ -29,6 +29,8 @@ _ACTIONS: dict[str, Budget | None] = {"ignore": "disruption", "retry": "applicat
 
 # A node that evicts for ever must not make a job restart for ever.
 _MAX_DISRUPTIONS = 1000
+# Nor must an exit code that a rule ignores, and that comes at once, keep a cluster busy.
+_FEW_DISRUPTIONS = 10
 # The first retry is at once: most causes are gone by then. Then 1, 2, 4 … seconds; a minute is
 # short beside what waits for it, and long enough to let a registry or a node breathe.
 _MAX_DELAY_SECONDS = 60.0
@@ -79,9 +81,10 @@ def forgiven(counts: FailureCounts, healthy_seconds: float) -> FailureCounts:
 
 
 def delay_seconds(counts: FailureCounts, seed: str) -> float:
-    """Seconds between a failure and the next attempt; disruptions do not slow a job down. ``seed``
-    chooses the jitter: always the same for the same attempt of a job."""
-    charged = counts.infrastructure + counts.application
+    """Seconds between a failure and the next attempt; a few disruptions do not slow a job down.
+    ``seed`` chooses the jitter: always the same for the same attempt of a job."""
+    many = max(0, counts.disruption - _FEW_DISRUPTIONS)
+    charged = counts.infrastructure + counts.application + many
     if charged < 2:
         return 0.0
     delay = min(_MAX_DELAY_SECONDS, 2.0 ** (charged - 2))

@@ -23,6 +23,7 @@ METRICS = {
     "process_resident_memory_bytes",
     "trainingjob_api_calls_total",
     "trainingjob_finished_total",
+    "trainingjob_gpu_seconds_total",
     "trainingjob_jobs",
     "trainingjob_queue_depth",
     "trainingjob_queue_oldest_seconds",

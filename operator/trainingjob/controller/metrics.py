@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from ..api.v1alpha1 import Status
+from ..api.v1alpha1.status import Usage
 
 # From a pandas stage of seconds to a training of a week.
 _STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
@@ -66,6 +67,12 @@ class Metrics:
             buckets=_STAGE_BUCKETS,
             registry=self.registry,
         )
+        self._gpu_seconds = Counter(
+            "trainingjob_gpu_seconds",
+            "GPU-seconds of attempts that ended, by stage; failed: also those that were suspended.",
+            ["stage", "outcome"],
+            registry=self.registry,
+        )
         self._calls = Counter(
             "trainingjob_api_calls",
             "Calls to the Kubernetes API other than watches; code 0: no answer.",
@@ -112,6 +119,14 @@ class Metrics:
             if stage.completion_time and stage.start_time and stage.name not in ended:
                 seconds = (stage.completion_time - stage.start_time).total_seconds()
                 self._stage_seconds.labels(stage.name, stage.phase).observe(seconds)
+        spent = {stage.name: stage.usage or Usage() for stage in before.stages}
+        for stage in after.stages:
+            if stage.usage is not None:
+                was = spent.get(stage.name, Usage())
+                failed = stage.usage.failed_gpu_seconds - was.failed_gpu_seconds
+                whole = stage.usage.gpu_seconds - was.gpu_seconds
+                self._gpu_seconds.labels(stage.name, "failed").inc(max(0, failed))
+                self._gpu_seconds.labels(stage.name, "succeeded").inc(max(0, whole - failed))
         if after.completion_time and not before.completion_time:
             self._finished.labels(after.phase, after.reason).inc()
 

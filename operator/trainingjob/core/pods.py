@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from ..api.v1alpha1.common import amount
 from ..api.v1alpha1.status import parse_time
 from .names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
+
+# nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu, google.com/tpu, aws.amazon.com/neuron …
+_ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
@@ -40,6 +45,10 @@ class PodView:
     disrupted: str = ""
     pod_reason: str = ""
     log_tail: str = ""
+    # What it asks for.
+    gpus: float = 0.0
+    cpus: float = 0.0
+    memory: float = 0.0  # bytes
 
     @property
     def over(self) -> bool:
@@ -93,12 +102,37 @@ class PodView:
             ),
             pod_reason=status.get("reason", ""),
             log_tail=log_tail,
+            **_asked(pod.get("spec") or {}),
         )
 
 
 def is_executor(pod: Mapping[str, Any]) -> bool:
     """Whether a v1 Pod was made by a Spark driver."""
     return bool(pod["metadata"].get("labels", {}).get(LABEL_ROLE) == ROLE_EXECUTOR)
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, float]:
+    found = {"gpus": 0.0, "cpus": 0.0, "memory": 0.0}
+    for container in spec.get("containers") or ():
+        resources = container.get("resources") or {}
+        # As Kubernetes has it: what is not requested is requested as it is limited.
+        asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+        for name, quantity in asked.items():
+            if name == "cpu":
+                found["cpus"] += _number(quantity)
+            elif name == "memory":
+                found["memory"] += _number(quantity)
+            elif _ACCELERATOR.search(name):
+                found["gpus"] += _number(quantity)
+    return found
+
+
+def _number(quantity: str | int) -> float:
+    try:
+        return float(amount(quantity))
+    except (ValueError, KeyError):
+        # A webhook may use units that we do not; a pod is not to be overlooked for that.
+        return 0.0
 
 
 def _time(value: str | None) -> datetime | None:

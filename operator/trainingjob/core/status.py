@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..api.payload import StageResult
@@ -16,7 +16,8 @@ from ..api.v1alpha1 import (
     StageStatus,
     Status,
 )
-from . import children, conditions, history, names
+from ..api.v1alpha1.status import Attempt
+from . import children, conditions, history, names, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .policy import deadlines, gates
@@ -93,7 +94,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         verdict = judge(obs, stage, since, now)
         if name == "evaluate" and verdict.result is not None:
             verdict, evaluation = _gated(obs, verdict, verdict.result, now)
-        past = history.after(past, stage, verdict.stage, verdict.failure, obs.pods_of(name), now)
+        verdict, past = _accounted(obs, past, stage, verdict, now)
         stage, failure = verdict.stage, verdict.failure or failure
         if verdict.wake is not None:
             wakes.append(verdict.wake)
@@ -112,8 +113,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             limit = obs.job.spec.policy.active_deadline_seconds
             words = f"the job took longer than {limit} s"
             verdict = _stage_failed(Verdict(current), "DeadlineExceeded", words, now)
-            pods = obs.pods_of(current.name)
-            past = history.after(past, current, verdict.stage, verdict.failure, pods, now)
+            verdict, past = _accounted(obs, past, current, verdict, now)
             stages = [verdict.stage if stage is current else stage for stage in stages]
             current, failure = verdict.stage, verdict.failure
         else:
@@ -143,6 +143,23 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         history=past,
     )
     return Judgement(new, None if over else min(wakes, default=None))
+
+
+def _accounted(
+    obs: Observation, past: list[Attempt], before: StageStatus, verdict: Verdict, now: datetime
+) -> tuple[Verdict, list[Attempt]]:
+    """If an attempt has ended: the verdict with what it took, and the history with it."""
+    stage = verdict.stage
+    over = stage.phase in ("Succeeded", "Failed") and before.phase not in ("Succeeded", "Failed")
+    if not over and stage.attempt == before.attempt:
+        return verdict, past
+    number = stage.attempt if over else before.attempt
+    all_pods = (*obs.pods_of(stage.name), *obs.executors)
+    pods = [pod for pod in all_pods if (pod.stage, pod.attempt) == (stage.name, number)]
+    past = history.after(past, before, stage, verdict.failure, pods, now)
+    well = stage.phase == "Succeeded"
+    spent = usage.after(stage.usage, pods, stage.completion_time or now, well)
+    return replace(verdict, stage=stage.model_copy(update={"usage": spent})), past
 
 
 def _seen(ended: Status, generation: int) -> Status:

@@ -97,6 +97,24 @@ class Outputs(StatusModel):
     )
 
 
+class Usage(StatusModel):
+    """What the pods of the attempts that have ended asked for, times how long they ran."""
+
+    gpu_seconds: int = Field(0, description="GPUs, TPUs and the like, times seconds.")
+    failed_gpu_seconds: int = Field(
+        0,
+        description="Of those, what attempts that failed or were suspended took: lost but for what "
+        "their checkpoints kept.",
+    )
+    cpu_seconds: int = Field(0, description="CPUs times seconds.")
+    memory_gib_seconds: int = Field(
+        0, alias="memoryGiBSeconds", description="Memory in GiB times seconds."
+    )
+    waiting_seconds: int = Field(
+        0, description="From the making of an attempt's pods until the last of them ran."
+    )
+
+
 class StageStatus(StatusModel):
     """One stage."""
 
@@ -116,6 +134,7 @@ class StageStatus(StatusModel):
     pods: PodCounts = Field(default_factory=PodCounts, description="Pods of this attempt.")
     executors: PodCounts | None = Field(None, description="Spark executors of this attempt.")
     failures: FailureCounts = Field(default_factory=FailureCounts, description="Failures so far.")
+    usage: Usage | None = Field(None, description="What it took.")
     outputs: Outputs | None = Field(None, description="What it left behind.")
 
 

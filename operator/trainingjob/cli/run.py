@@ -60,6 +60,8 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
         for field in stage.get("template", {}):
             if field != "terminationGracePeriodSeconds":
                 yield f"{name}.template.{field}"
+    if job.spec.policy.ttl_seconds_after_finished is not None:
+        yield "policy.ttlSecondsAfterFinished"
 
 
 def _request(args: argparse.Namespace) -> Request:

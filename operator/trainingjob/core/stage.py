@@ -221,8 +221,8 @@ def _under_way(
         return _failed(obs, stage, late, now)
     waiting_since = None
     if hindrance is not None:
-        same = stage.reason == hindrance.reason
-        waiting_since = (stage.waiting_since if same else None) or now
+        # Not `or now`: where the CRD is older than we are it drops the time, at every write.
+        waiting_since = stage.waiting_since if stage.reason == hindrance.reason else now
         borne = deadlines.borne_until(hindrance.reason, waiting_since)
         if borne is not None and now >= borne:
             return _failed(obs, stage, hindrance, now)

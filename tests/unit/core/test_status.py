@@ -420,6 +420,18 @@ def test_the_grace_begins_anew_when_the_pod_waits_for_something_else():
     assert "waitingSince" not in w.stage("preprocess")
 
 
+def test_a_crd_that_drops_the_time_of_waiting_does_not_make_us_write_for_ever():
+    w = world()
+    w.of("preprocess")[0]["status"] = waits("ErrImagePull")
+    w.settle()
+    del w.stage("preprocess")["waitingSince"]
+    before = w.writes
+    for _ in range(5):
+        w.seconds += 50
+        w.settle()
+    assert (w.writes, w.status["reason"]) == (before, "ImagePullFailed")
+
+
 def test_a_pod_that_does_not_go_is_told():
     """Its node is dead, and nobody says that it is: the API server keeps the pod."""
     w = world()

@@ -16,6 +16,9 @@ from .packages import PATH, program
 
 SECONDS = 3600
 TAIL_LINES = 25
+# Measured: PyTorch with CUDA, once as a layer, once in the registry, once unpacked on the node, and
+# once more on its way.
+DISK_GIB = 25
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 
 
@@ -36,14 +39,22 @@ class Buildah:
     def __call__(self, *arguments: str | Path) -> str:
         """Its output; raises NodeError with the end of what it said."""
         storage: list[str | Path] = ["--root", self._folder / "root", "--runroot", self._run_root]
-        return isolated(
-            [program("buildah"), *storage, "--storage-driver", "overlay", *arguments],
-            self._folder / "log",
-            {
-                "TMPDIR": str(self._temporary),  # layers pass through it
-                "CONTAINERS_REGISTRIES_CONF": str(self._folder / "registries.conf"),
-            },
-        )
+        try:
+            return isolated(
+                [program("buildah"), *storage, "--storage-driver", "overlay", *arguments],
+                self._folder / "log",
+                {
+                    "TMPDIR": str(self._temporary),  # layers pass through it
+                    "CONTAINERS_REGISTRIES_CONF": str(self._folder / "registries.conf"),
+                },
+            )
+        except NodeError as error:
+            if "no space left on device" in str(error):
+                raise NodeError(
+                    f"the disk of {self._folder} is full: our images take {DISK_GIB} GiB while "
+                    "they are built and used; `make clean` frees what earlier ones take"
+                ) from error
+            raise
 
     @property
     def policy(self) -> list[str]:

@@ -50,6 +50,7 @@ def exported() -> dict[str, set[str]]:
     # A write of a status makes these; the values of their labels do not matter here.
     metrics._finished.labels("Failed", "OutOfMemory").inc()
     metrics._stage_seconds.labels("train", "Failed").observe(1)
+    metrics._gpu_seconds.labels("train", "failed").inc()
     found: dict[str, set[str]] = {}
     for line in generate_latest(metrics.registry).decode().splitlines():
         if match := re.match(r"(\w+)(?:\{(.*)\})? ", line):

@@ -265,7 +265,12 @@ def test_the_command_line_imports_nothing_heavy(tmp_path):
 def test_explain_tells_the_chain_from_the_job_to_the_cause(tmp_path):
     manifest = base()
     write_csv(tmp_path / "data/in.csv", rows())
-    script = "import os, sys\nif os.environ['RANK'] == '1':\n    sys.exit('no luck today')\n"
+    # Rank 0 is still at work, as it would be.
+    script = (
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '1':\n    sys.exit('no luck today')\n"
+        "time.sleep(60)\n"
+    )
     manifest["spec"]["train"] = {"nodes": 2, "script": {"inline": script}}
     manifest["spec"]["policy"] = {"retries": {"application": 1}}
     assert run(tmp_path, write_job(tmp_path, manifest)).code == 1

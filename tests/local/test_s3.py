@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
         assert time.monotonic() < deadline, runner.communicate(timeout=1)
         time.sleep(0.05)
     for process in processes(tmp_path, "train"):
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has died with another one
+            os.kill(process, signal.SIGKILL)
     stdout, stderr = runner.communicate(timeout=120)
     assert runner.returncode == 0, stderr
     assert json.loads(stdout)["status"]["stages"][1]["attempt"] == 2

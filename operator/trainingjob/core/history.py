@@ -16,18 +16,17 @@ _MESSAGE_CHARS = 512
 
 def after(
     history: Sequence[Attempt],
-    before: StageStatus,
     stage: StageStatus,
+    number: int,
     failure: LastFailure | None,
     pods: Iterable[PodView],
     now: datetime,
 ) -> list[Attempt]:
-    """The history when ``stage`` follows upon ``before``, with ``failure`` if one is new."""
-    suspended = stage.reason == "Suspended" and stage.attempt > before.attempt
-    if failure is None and not suspended:
+    """With attempt ``number``, whose ``pods`` are these and after which ``stage`` stands so; one
+    that went well is not kept."""
+    if failure is None and stage.reason != "Suspended":
         return list(history)
-    number = failure.attempt if failure else stage.attempt - 1
-    started = (pod.started for pod in pods if pod.attempt == number and pod.started)
+    started = (pod.started for pod in pods if pod.started)
     ended = Attempt(
         stage=stage.name,
         attempt=number,

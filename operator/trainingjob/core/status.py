@@ -153,10 +153,11 @@ def _accounted(
     over = stage.phase in ("Succeeded", "Failed") and before.phase not in ("Succeeded", "Failed")
     if not over and stage.attempt == before.attempt:
         return verdict, past
-    number = stage.attempt if over else before.attempt
+    failure = verdict.failure
+    number = failure.attempt if failure else stage.attempt if over else before.attempt
     all_pods = (*obs.pods_of(stage.name), *obs.executors)
     pods = [pod for pod in all_pods if (pod.stage, pod.attempt) == (stage.name, number)]
-    past = history.after(past, before, stage, verdict.failure, pods, now)
+    past = history.after(past, stage, number, failure, pods, now)
     well = stage.phase == "Succeeded"
     spent = usage.after(stage.usage, pods, stage.completion_time or now, well)
     return replace(verdict, stage=stage.model_copy(update={"usage": spent})), past

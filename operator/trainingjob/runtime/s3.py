@@ -3,7 +3,7 @@
 Reading, ``download`` brings what lies below a URI; writing, ``upload`` replaces it by a finished
 folder. S3 has no rename: files that say that a folder is complete (``*.json``) go last, and the old
 ones first, so that a reader sees the old folder, none, or the new one. Credentials, region and
-endpoint are those of the AWS SDKs' own variables and roles:
+endpoint are those of the AWS SDKs' own variables:
 https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
 """
 
@@ -25,7 +25,7 @@ from .errors import StageFailure
 SCHEME = "s3://"
 _GLOB = re.compile(r"[*?\[]")
 
-# What the SDK calls it -> whether it may pass by itself, and what to say.
+# What does not pass by itself: what the SDK calls it -> what to say.
 _REFUSED = {
     "NO_SUCH_BUCKET": "there is no such bucket",
     "ACCESS_DENIED": "access is denied: check the credentials, which envFrom can bring",
@@ -154,11 +154,8 @@ def _failures(uri: str) -> Iterator[None]:
         for name, words in _REFUSED.items():
             if name in text:
                 raise StageFailure("StorageUnavailable", f"{uri}: {words}") from error
-        raise StageFailure("StorageFailed", f"{uri}: {_one_line(text)}") from error
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
+        words = " ".join(text.split())[:500]
+        raise StageFailure("StorageFailed", f"{uri}: {words}") from error
 
 
 def _root() -> Path:

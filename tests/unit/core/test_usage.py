@@ -55,6 +55,17 @@ def test_attempts_are_added_up_and_what_failed_is_told():
     assert w.stage("train")["usage"] == before, "counted once"
 
 
+def test_an_attempt_that_only_the_pods_know_counts():
+    w = training()
+    w.finish("preprocess")
+    run(w, 60, lambda p, s: ended(p, s, code=137))
+    w.stage("train")["attempt"] = 1  # edited by hand
+    run(w, 100, lambda p, s: ended(p, s, code=137))
+    assert w.stage("train")["attempt"] == 3
+    assert w.stage("train")["usage"]["gpuSeconds"] == 120 + 200
+    assert [past["attempt"] for past in w.status["history"]] == [1, 2]
+
+
 def test_a_suspended_attempt_counts():
     w = training()
     w.finish("preprocess")

@@ -123,7 +123,8 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
             patch.setenv(name, value)
         runner = start(tmp_path, "run", str(write_job(tmp_path, manifest)), "-o", "json")
     deadline = time.monotonic() + 60
-    while not any("checkpoints/" in key for key in server.keys(bucket)):
+    # A checkpoint is complete once its state, which is written last, is there.
+    while not any(key.endswith("/state.json") for key in server.keys(bucket)):
         assert time.monotonic() < deadline, runner.communicate(timeout=1)
         time.sleep(0.05)
     for process in processes(tmp_path, "train"):

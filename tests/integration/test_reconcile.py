@@ -14,6 +14,7 @@ from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 from trainingjob.cluster import JOBS, Api, Cache, Credentials, Gateway
 from trainingjob.controller.metrics import Metrics
+from trainingjob.controller.progress import Reports
 from trainingjob.controller.reconcile import Reconciler
 from trainingjob.core import Settings
 
@@ -28,7 +29,7 @@ async def reconcile_knowing_only(job: dict[str, Any], kubeconfig: Path) -> None:
         cache = Cache()
         key = cache.apply(JOBS, job)
         assert key is not None
-        await Reconciler(cache, gateway, Settings(), Metrics()).reconcile(key)
+        await Reconciler(cache, gateway, Settings(), Metrics(), Reports()).reconcile(key)
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["unseen", "lost"])

@@ -25,7 +25,12 @@ S3_DIR = "TRAININGJOB_S3_DIR"  # folder for the pod's copies of S3 objects, as <
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
-STATUS_URL = "STATUS_URL"
+STATUS_URL = "STATUS_URL"  # where to POST a ProgressReport
+# The same under the names of Kubeflow Trainer, whose wire format it is: Hugging Face's callback
+# reports to us unchanged. The last two are paths of files.
+KUBEFLOW_URL = "KUBEFLOW_TRAINER_SERVER_URL"
+STATUS_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name
+STATUS_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 STAGE_PAYLOAD = "TRAININGJOB_STAGE"
 INPUT_DIR = "TRAININGJOB_INPUT_DIR"
 OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
@@ -159,7 +164,8 @@ class TrainerMetric(StatusModel):
 
 
 class TrainerStatus(StatusModel):
-    """Progress, in Kubeflow Trainer's wire format, with our steps and epochs beside it."""
+    """Progress, in Kubeflow Trainer's wire format. Metrics named ``epoch``, ``step``,
+    ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

@@ -80,6 +80,14 @@ class Cache:
         children = (self._children[r][key] for r, key in self._by_owner.get(uid, ()) if r == PODS)
         return tuple(child.view for child in children if child.view is not None)
 
+    def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
+        """The pod of that key, if its uid is that and it is a job's own: the job's key and uid, and
+        the pod."""
+        child = self._children.get(PODS, {}).get(key)
+        if child is None or child.uid != uid or child.view is None or child.view.index < 0:
+            return None
+        return child.job, child.owner, child.view
+
     def executors(self, uid: str) -> tuple[PodView, ...]:
         """Spark's executors: pods that a pod of the job owns."""
         return tuple(view for pod in self.pods(uid) for view in self.pods(pod.uid))

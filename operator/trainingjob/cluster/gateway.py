@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import NotFound
-from .resources import BY_KIND, EVENTS, JOBS, Resource
+from .resources import BY_KIND, EVENTS, JOBS, KEYS, SECRETS, Resource
 from .session import Api
 
 # Objects a page: with more, memory grows; with fewer, the start of an operator among many takes
@@ -59,6 +59,21 @@ class Gateway:
         """Make a core v1 Event."""
         path = EVENTS.path(event["metadata"]["namespace"])
         await self._call("POST", EVENTS, path, body=event, params=_MANAGER)
+
+    async def secret(self, namespace: str, name: str) -> dict[str, Any]:
+        """The Secret."""
+        return await self._call("GET", SECRETS, SECRETS.path(namespace, name))
+
+    async def write_secret(self, secret: Mapping[str, Any]) -> dict[str, Any]:
+        """Store it. Raises Conflict unless ``secret`` has the newest version."""
+        meta = secret["metadata"]
+        path = SECRETS.path(meta["namespace"], meta["name"])
+        return await self._call("PUT", SECRETS, path, body=secret, params=_MANAGER)
+
+    async def keys(self) -> dict[str, Any]:
+        """The JSON Web Key Set by which the API server signs tokens of service accounts."""
+        answer: dict[str, Any] = await self._api.call("GET", KEYS, resource="keys")
+        return answer
 
     async def pages(
         self, resource: Resource, namespace: str | None, selector: str = ""

@@ -28,11 +28,15 @@ JOBS = Resource(GROUP, VERSION, PLURAL)
 PODS = Resource("", "v1", "pods", LABEL_JOB)
 SERVICES = Resource("", "v1", "services", LABEL_JOB)
 POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies")
+SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
 WATCHED = (JOBS, PODS, SERVICES)
 
 BY_KIND = {"Pod": PODS, "Service": SERVICES, "NetworkPolicy": POLICIES}
+
+# The public keys of the tokens of service accounts, which every service account may read.
+KEYS = "/openid/v1/jwks"
 
 # Where the API server says that it serves our resource.
 DISCOVERY = f"/apis/{API_VERSION}"

@@ -23,7 +23,7 @@ def main() -> None:
         logger.error("%s", error)
         sys.exit(1)
     except OSError as error:
-        logger.error("cannot serve port %s: %s", options.http_port, error.strerror)
+        logger.error("cannot serve: %s", error.strerror)
         sys.exit(1)
 
 

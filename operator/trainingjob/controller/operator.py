@@ -8,7 +8,9 @@ import random
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import kopf
@@ -18,12 +20,15 @@ from ..cluster import WATCHED, Api, Cache, ClusterError, Credentials, Gateway, K
 from ..cluster.errors import Conflict, Unavailable
 from ..cluster.resources import DISCOVERY
 from ..cluster.session import connect
-from . import health
+from ..core import Settings
+from . import health, progress
+from .certificate import Authority, authority
 from .feed import Listings, watch
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
 from .settings import Options, configure_kopf
+from .tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,7 @@ class Operator:
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue(self._cache.begun)
         self._metrics = Metrics()
+        self._reports = progress.Reports()
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -81,8 +87,11 @@ class Operator:
                 stop_flag=self._stop,
             )
         for task in self._tasks:
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                raise RuntimeError("a part of the operator broke") from task.exception()
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if isinstance(error, OSError):
+                raise error
+            if error is not None:
+                raise RuntimeError("a part of the operator broke") from error
 
     async def _start(self, credentials: Credentials) -> None:
         session: aiohttp.ClientSession = await self._stack.enter_async_context(
@@ -99,13 +108,15 @@ class Operator:
             self._options.connect_seconds,
             lambda why: logger.warning("waiting for %s to be served: %s", DISCOVERY, why),
         )
-        reconciler = Reconciler(self._cache, gateway, self._options.core, self._metrics)
-        self._spawn(self._go_on(gateway, reconciler), "resync")
+        self._spawn(self._go_on(gateway), "resync")
 
-    async def _go_on(self, gateway: Gateway, reconciler: Reconciler) -> None:
+    async def _go_on(self, gateway: Gateway) -> None:
         """Nothing is decided before everything is known, and kopf tells what changes."""
         await self._listings.complete.wait()
         await self._resync(gateway)
+        reconciler = Reconciler(
+            self._cache, gateway, await self._listen(gateway), self._metrics, self._reports
+        )
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
         logger.info("serving %s jobs", len(self._cache.jobs()))
@@ -115,6 +126,25 @@ class Operator:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._listings.listed.wait(), pause)
             await self._resync(gateway)
+
+    async def _listen(self, gateway: Gateway) -> Settings:
+        """Take reports of progress, if pods can reach us; the settings that tell them how."""
+        url, now = self._options.status_url, datetime.now(UTC)
+        if url is None:
+            return self._options.core()
+        if self._options.status_secret is None:
+            ours = Authority.make(now)
+        else:
+            namespace, _, name = self._options.status_secret.partition("/")
+            ours = await authority(gateway, namespace, name, now)
+        receiver = progress.Receiver(
+            self._cache, Tokens(gateway), self._reports, self._queue.add_after
+        )
+        tls = ours.server(urlsplit(url).hostname or "", now)
+        runner = await progress.serve(receiver.application(), self._options.status_port, tls)
+        self._stack.push_async_callback(runner.cleanup)
+        self._reports.since = now
+        return self._options.core(ours.pem)
 
     async def _end(self) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""

@@ -25,7 +25,8 @@ class Pace:
             return None
         if _turn(before) != _turn(after):
             return 0.0
-        lesser = after.model_copy(update={"progress": before.progress})
+        reports = {"progress": before.progress, "checkpoint": before.checkpoint}
+        lesser = after.model_copy(update=reports)
         pause = _PROGRESS_SECONDS if _same(before, lesser) else _SECONDS
         return max(0.0, self._last + pause - now)
 

@@ -46,6 +46,7 @@ from ..core import (
 from ..core.names import LABEL_JOB
 from .metrics import Metrics
 from .pace import Pace
+from .progress import Reports
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Outcome:
 class _Memory:
     """What is kept of a job beside the cache; losing it costs nothing but time."""
 
+    uid: str
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
 
@@ -72,19 +74,25 @@ class Reconciler:
     """Decides nothing: the core does."""
 
     def __init__(
-        self, cache: Cache, gateway: Gateway, settings: Settings, metrics: Metrics
+        self,
+        cache: Cache,
+        gateway: Gateway,
+        settings: Settings,
+        metrics: Metrics,
+        reports: Reports,
     ) -> None:
         self._cache = cache
         self._gateway = gateway
         self._settings = settings
         self._metrics = metrics
+        self._reports = reports
         self._memory: dict[Key, _Memory] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
         observed = await self._observe(key)
         if observed is None:
-            self._memory.pop(key, None)
+            self._forget(key)
             return Outcome()
         stored, obs = observed
         if isinstance(obs, Unreadable):
@@ -117,7 +125,9 @@ class Reconciler:
         stored = self._cache.job(key)
         if stored is None:
             return None
-        memory = self._memory.setdefault(key, _Memory())
+        if key in self._memory and self._memory[key].uid != stored.uid:
+            self._forget(key)  # another job has its name now
+        memory = self._memory.setdefault(key, _Memory(stored.uid))
         job = read_stored(stored.data)
         if isinstance(job, Unreadable):
             return stored, job
@@ -127,8 +137,15 @@ class Reconciler:
             executors=self._cache.executors(stored.uid),
             services=self._cache.services(stored.uid),
             obstacles=tuple(memory.obstacles.values()),
+            reported=self._reports.of(stored.uid),
+            listening_since=self._reports.since,
             settings=self._settings,
         )
+
+    def _forget(self, key: Key) -> None:
+        memory = self._memory.pop(key, None)
+        if memory is not None:
+            self._reports.forget(memory.uid)
 
     async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> None:
         obstacles: dict[str, Obstacle] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kopf
 
@@ -25,6 +26,12 @@ class Options:
     log_level: str = "info"
     # Above 1024, for a process without rights; 0 takes a free one.
     http_port: int = 8080
+    # Where pods reach the port for reports, https://HOST:PORT; None: they do not report.
+    status_url: str | None = None
+    # Like http_port.
+    status_port: int = 8443
+    # NAMESPACE/NAME of the Secret that keeps the certificate's authority.
+    status_secret: str | None = None
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
     # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
@@ -41,15 +48,14 @@ class Options:
     # Time for the calls in flight when the operator is to end; a pod has 30 s in all.
     drain_seconds: float = 10.0
 
-    @property
-    def core(self) -> Settings:
-        """What the core needs of it."""
+    def core(self, status_ca: str = "") -> Settings:
+        """What the core needs of it, and of the certificate that pods report to."""
         images = {
             "preprocess": self.spark_image,
             "train": self.torch_image,
             "evaluate": self.torch_image,
         }
-        return Settings(images=images)
+        return Settings(images=images, status_url=self.status_url or "", status_ca=status_ca)
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
@@ -88,6 +94,27 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         help="for /healthz, /readyz and /metrics (default: %(default)s)",
     )
     parser.add_argument(
+        "--status-url",
+        type=_https,
+        metavar="URL",
+        help="where pods report progress: https://HOST:PORT, by which they reach --status-port "
+        "(default: they do not report)",
+    )
+    parser.add_argument(
+        "--status-port",
+        type=int,
+        default=default.status_port,
+        metavar="PORT",
+        help="for reports of progress, over TLS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--status-secret",
+        type=_namespaced,
+        metavar="NS/NAME",
+        help="the Secret that keeps the certificate of that port for the next start (default: none "
+        "does, and pods report until the operator ends)",
+    )
+    parser.add_argument(
         "--spark-image",
         default=default.spark_image,
         metavar="IMAGE",
@@ -110,6 +137,20 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = vars(parser.parse_args(arguments))
     return Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+
+
+def _https(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme != "https" or not url.hostname or url.path.strip("/"):
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def _namespaced(text: str) -> str:
+    namespace, _, name = text.partition("/")
+    if not namespace or not name:
+        raise ValueError(text)
+    return text
 
 
 def _positive(text: str) -> float:

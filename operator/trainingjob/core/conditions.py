@@ -8,7 +8,7 @@ from typing import Literal
 from ..api.v1alpha1 import Condition, Status
 from ..api.v1alpha1.status import ConditionType, Phase
 
-_Value = Literal["True", "False"]
+Value = Literal["True", "False", "Unknown"]
 
 
 def of_job(
@@ -19,9 +19,11 @@ def of_job(
     generation: int,
     now: datetime,
     settled: bool = False,
+    progressing: tuple[Value, str, str] | None = None,
 ) -> list[Condition]:
     """All conditions for a valid job in ``phase``; times change only where the value does.
-    ``settled``: a suspended job has no pod left.
+    ``settled``: a suspended job has no pod left. ``progressing``: value, reason and message of the
+    condition of that name, which only some jobs have.
 
     ``Ready`` is never published: tools read Ready=False as degraded, which a running job is not.
     """
@@ -34,10 +36,13 @@ def of_job(
         ("Complete", succeeded, reason, message if succeeded else ""),
         ("Failed", failed, reason, message if failed else ""),
     ]
-    return [
-        _condition(prior, kind, value, why, words, generation, now)
+    told = [
+        _condition(prior, kind, _text(value), why, words, generation, now)
         for kind, value, why, words in values
     ]
+    if progressing is not None:
+        told.append(_condition(prior, "Progressing", *progressing, generation, now))
+    return told
 
 
 def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -> list[Condition]:
@@ -51,7 +56,7 @@ def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -
         ("Failed", False),
     ]
     return [
-        _condition(prior, kind, value, "InvalidSpec", message, generation, now)
+        _condition(prior, kind, _text(value), "InvalidSpec", message, generation, now)
         for kind, value in values
     ]
 
@@ -62,6 +67,10 @@ def resumed(prior: Status, now: datetime) -> datetime | None:
     if before is None or before.reason == "NotSuspended":
         return None
     return before.last_transition_time if before.status == "False" else now
+
+
+def _text(value: bool) -> Value:
+    return "True" if value else "False"
 
 
 def _of_suspension(prior: Status, suspended: bool) -> str:
@@ -78,18 +87,17 @@ def _find(status: Status, kind: ConditionType) -> Condition | None:
 def _condition(
     prior: Status,
     kind: ConditionType,
-    value: bool,
+    value: Value,
     reason: str,
     message: str,
     generation: int,
     now: datetime,
 ) -> Condition:
-    text: _Value = "True" if value else "False"
     before = _find(prior, kind)
-    unchanged = before is not None and before.status == text
+    unchanged = before is not None and before.status == value
     return Condition(
         type=kind,
-        status=text,
+        status=value,
         reason=reason,
         message=message,
         last_transition_time=before.last_transition_time if unchanged and before else now,

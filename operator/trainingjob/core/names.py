@@ -15,6 +15,11 @@ LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
 
+# The certificate that a pod reports progress to, in PEM.
+ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
+# What the tokens are for by which pods show who they are when they report: for nothing else.
+STATUS_AUDIENCE = GROUP
+
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
     """Attempt-stamped, so that pods of two attempts can never be mistaken for each other."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from ..api.v1alpha1 import Progress, StageName, TrainingJob
+from ..api.v1alpha1 import StageName, TrainingJob
 from .pods import PodView
+from .progress import Reported
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Settings:
     )
     # Where pods report progress; "" turns reports off.
     status_url: str = ""
+    # The certificate, in PEM, by which they know that it is us; "" where none is needed.
+    status_ca: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,16 @@ class Obstacle:
 @dataclass(frozen=True)
 class Observation:
     """One moment. ``pods`` and ``services`` are those that carry the job's ownerRef UID,
-    ``executors`` those that a pod of the job owns."""
+    ``executors`` those that a pod of the job owns; ``reported`` is the newest of what pods report,
+    and ``listening_since`` when we began to hear it, None when nobody listens."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()
     executors: tuple[PodView, ...] = ()
     services: frozenset[str] = frozenset()
     obstacles: tuple[Obstacle, ...] = ()
-    progress: Progress | None = None
+    reported: Reported | None = None
+    listening_since: datetime | None = None
     settings: Settings = field(default_factory=Settings)
 
     def pods_of(self, stage: StageName) -> list[PodView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,14 @@ from typing import Any, Literal
 
 from ..api.v1alpha1.common import amount
 from ..api.v1alpha1.status import parse_time
-from .names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
+from .names import (
+    ANNOTATION_STATUS_CA,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_ROLE,
+    LABEL_STAGE,
+    ROLE_EXECUTOR,
+)
 
 # nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu, google.com/tpu, aws.amazon.com/neuron …
 _ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
@@ -45,6 +53,7 @@ class PodView:
     disrupted: str = ""
     pod_reason: str = ""
     log_tail: str = ""
+    status_ca: str = ""  # the certificate that it reports progress to
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -102,6 +111,8 @@ class PodView:
             ),
             pod_reason=status.get("reason", ""),
             log_tail=log_tail,
+            # The same text in all pods, and so held once.
+            status_ca=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_STATUS_CA, "")),
             **_asked(pod.get("spec") or {}),
         )
 

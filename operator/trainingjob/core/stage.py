@@ -13,7 +13,7 @@ from . import children, conditions, diagnose, names
 from .diagnose import Failure
 from .observation import Observation
 from .pods import PodView
-from .policy import deadlines, retries
+from .policy import deadlines, retries, stall
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
@@ -148,11 +148,15 @@ def _vanished(obs: Observation, prior: StageStatus) -> str | None:
     return names.pod_name(obs.job, prior.name, prior.attempt, missing)
 
 
-def _failed(obs: Observation, stage: StageStatus, failure: Failure, now: datetime) -> Verdict:
-    """Another attempt, or the end."""
+def _failed(
+    obs: Observation, stage: StageStatus, failure: Failure, now: datetime, final: bool = False
+) -> Verdict:
+    """Another attempt, or the end; for sure when it is ``final``."""
     pod = failure.pod
     policy = obs.job.spec.policy
     budget = retries.budget_of(failure.failure_class, failure.exit_code, policy.exit_codes or ())
+    if final:
+        budget = None
     counts = retries.forgiven(stage.failures, _ran_seconds(obs, stage, failure.time or now))
     final = budget is None or retries.exhausted(counts, budget, policy.retries)
     if budget is not None:
@@ -210,7 +214,7 @@ def _under_way(
 ) -> Verdict:
     """Pending or running; too long Pending is a failure, what does not pass by itself sooner."""
     if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
-        return Verdict(_short_of_executors(obs, _running(stage)))
+        return _watched(obs, _short_of_executors(obs, _running(stage)), pods, now)
     until = deadlines.started_until(
         obs.job.spec.policy, _attempt_since(obs, stage, pods, since, now)
     )
@@ -237,6 +241,22 @@ def _under_way(
         stage = stage.model_copy(update={"reason": "Starting", "message": ""})
     stuck = (by + _STUCK for pod in _leaving(obs, stage) if (by := pod.delete_by) is not None)
     return Verdict(stage, wake=min((until, *(at for at in stuck if at > now))))
+
+
+def _watched(
+    obs: Observation, stage: StageStatus, pods: Sequence[PodView], now: datetime
+) -> Verdict:
+    """All pods run: whether they get on, as far as policy.stall wants to know."""
+    rule, watch = obs.job.spec.policy.stall, stall.watch(obs, stage, pods)
+    if rule is None or watch is None:
+        return Verdict(stage)
+    if now < watch.until:
+        return Verdict(stage, wake=watch.until)
+    failure = Failure("NoProgress", f"nothing new for {rule.after_seconds} s; {watch.words}")
+    if rule.action == "alert":
+        told = {"reason": failure.reason, "message": failure.in_words()[:2048]}
+        return Verdict(stage.model_copy(update=told))
+    return _failed(obs, stage, failure, now, final=rule.action == "fail")
 
 
 def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:

@@ -16,11 +16,11 @@ from ..api.v1alpha1 import (
     StageStatus,
     Status,
 )
-from ..api.v1alpha1.status import Attempt
+from ..api.v1alpha1.status import Attempt, CheckpointStatus
 from . import children, conditions, history, names, usage
 from .diagnose import with_remedy
 from .observation import Observation
-from .policy import deadlines, gates
+from .policy import deadlines, gates, stall
 from .stage import Verdict, first_status, judge
 
 _PHASES: dict[StageName, Phase] = {
@@ -133,11 +133,13 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             obs.job.metadata.generation,
             now,
             settled=all(pod.over for pod in obs.pods),
+            progressing=_progressing(obs, current),
         ),
         start_time=started,
         completion_time=(_ended(stages) or now) if over else None,
         stages=stages,
         progress=_progress(obs, current) if not over else None,
+        checkpoint=_checkpoint(obs),
         evaluation=evaluation,
         last_failure=failure,
         history=past,
@@ -159,7 +161,14 @@ def _accounted(
     pods = [pod for pod in all_pods if (pod.stage, pod.attempt) == (stage.name, number)]
     past = history.after(past, stage, number, failure, pods, now)
     well = stage.phase == "Succeeded"
-    spent = usage.after(stage.usage, pods, stage.completion_time or now, well)
+    kept = _checkpoint(obs)
+    spent = usage.after(
+        stage.usage,
+        pods,
+        stage.completion_time or now,
+        well,
+        kept.time if kept and stage.name == "train" else None,
+    )
     return replace(verdict, stage=stage.model_copy(update={"usage": spent})), past
 
 
@@ -205,10 +214,38 @@ def _ended(stages: list[StageStatus]) -> datetime | None:
 def _progress(obs: Observation, current: StageStatus | None) -> Progress | None:
     if current is None:
         return None
-    for progress in (obs.progress, obs.job.status.progress):
-        if progress is not None and progress.stage == current.name:
-            return progress
-    return None
+    told = obs.job.status.progress
+    if obs.reported is not None and obs.reported.attempt == current.attempt:
+        told = obs.reported.progress
+    return told if told is not None and told.stage == current.name else None
+
+
+def _checkpoint(obs: Observation) -> CheckpointStatus | None:
+    before, told = obs.job.status.checkpoint, obs.reported
+    if told is None or told.checkpoint_step is None or told.progress.updated_time is None:
+        return before
+    if before is not None and before.step == told.checkpoint_step:
+        return before  # the operator before us was told first
+    return CheckpointStatus(
+        step=told.checkpoint_step,
+        uri=names.checkpoints_uri(obs.job),
+        time=told.progress.updated_time,
+    )
+
+
+def _progressing(
+    obs: Observation, current: StageStatus | None
+) -> tuple[conditions.Value, str, str] | None:
+    """The condition by which policy.stall tells what it sees; None when it does not look."""
+    if obs.job.spec.policy.stall is None or current is None or current.name != "train":
+        return None
+    if current.phase != "Running":
+        return None
+    if current.reason == "NoProgress":
+        return "False", current.reason, current.message
+    if not stall.heard(obs):
+        return "Unknown", "NotHeard", "the pods cannot report progress to this operator"
+    return "True", "Progressing", ""
 
 
 def _gated(

@@ -11,9 +11,15 @@ from .pods import PodView
 _GIB = 2**30
 
 
-def after(usage: Usage | None, pods: Sequence[PodView], ended: datetime, well: bool) -> Usage:
-    """With an attempt whose ``pods`` are these, and which ``ended`` then, ``well`` or not. Pods
-    that are gone already cannot be counted."""
+def after(
+    usage: Usage | None,
+    pods: Sequence[PodView],
+    ended: datetime,
+    well: bool,
+    kept: datetime | None = None,
+) -> Usage:
+    """With an attempt whose ``pods`` are these, and which ``ended`` then, ``well`` or not; if not,
+    what it did until ``kept`` is in a checkpoint. Pods that are gone already cannot be counted."""
     usage = usage or Usage()
     seconds = [_seconds(pod, ended) for pod in pods]
 
@@ -21,19 +27,23 @@ def after(usage: Usage | None, pods: Sequence[PodView], ended: datetime, well: b
         return round(sum(a * s for a, s in zip(amounts, seconds, strict=True)))
 
     gpu_seconds = total([pod.gpus for pod in pods])
+    lost = round(sum(pod.gpus * _seconds(pod, ended, kept) for pod in pods))
     waits = [
         (pod.started - pod.created).total_seconds() for pod in pods if pod.started and pod.created
     ]
     return Usage(
         gpu_seconds=usage.gpu_seconds + gpu_seconds,
         failed_gpu_seconds=usage.failed_gpu_seconds + (0 if well else gpu_seconds),
+        lost_gpu_seconds=usage.lost_gpu_seconds + (0 if well else lost),
         cpu_seconds=usage.cpu_seconds + total([pod.cpus for pod in pods]),
         memory_gib_seconds=usage.memory_gib_seconds + total([pod.memory / _GIB for pod in pods]),
         waiting_seconds=usage.waiting_seconds + round(max(waits, default=0.0)),
     )
 
 
-def _seconds(pod: PodView, ended: datetime) -> float:
+def _seconds(pod: PodView, ended: datetime, since: datetime | None = None) -> float:
+    """How long it ran, or since when."""
     if pod.started is None:
         return 0.0
-    return max(0.0, ((pod.finished or ended) - pod.started).total_seconds())
+    begun = max(pod.started, since) if since else pod.started
+    return max(0.0, ((pod.finished or ended) - begun).total_seconds())

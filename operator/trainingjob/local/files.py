@@ -20,11 +20,12 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1), durable=durable)
 
 
-def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """As ``write_json``, for text."""
+def write_text(path: Path, text: str, *, durable: bool = True, mode: int = 0o666) -> None:
+    """As ``write_json``, for text; ``mode`` is that of the file, less the umask."""
     aside = path.with_name(f"{path.name}.new")
     try:
-        with aside.open("w", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(aside, flags, mode), "w", encoding="utf-8") as file:
             file.write(text)
             if durable:
                 file.flush()

@@ -41,6 +41,7 @@ class Node:
     config_maps: Mapping[str, Mapping[str, str]]
     ports: dict[str, int]
     on_port: Callable[[], None]
+    token: Path
 
     def launch(self, record: Record) -> Launch:
         """The pod's command and environment. Raises ConfigError."""
@@ -63,6 +64,7 @@ class Node:
             contract.CLAIMS_DIR: lambda: self._claims(record),
             contract.RESULT_FILE: lambda: str(record.termination),
             contract.S3_DIR: lambda: str(record.folder / "s3"),
+            contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
             "MASTER_ADDR": lambda: "127.0.0.1",

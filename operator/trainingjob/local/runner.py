@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..api.v1alpha1 import TrainingJob
 from ..core import Observation, Plan, Settings, plan, status
+from .files import write_text
 from .kubelet import Kubelet
 from .node import Node
 from .progress import ProgressServer
@@ -50,6 +51,7 @@ class Runner:
             config_maps=run.get("configMaps", {}),
             ports=ports,
             on_port=session.save_run,
+            token=session.home.token,
         )
         self._kubelet = Kubelet(session.home, node)
 
@@ -64,6 +66,7 @@ class Runner:
             ProgressServer(meta.namespace, meta.name, self._wakeup.notify) as self._progress,
         ):
             self._settings = Settings(status_url=self._progress.url)
+            write_text(self._session.home.token, self._progress.token, durable=False, mode=0o600)
             try:
                 self._kubelet.recover()
                 self._drive()
@@ -102,7 +105,8 @@ class Runner:
             job=self._job(),
             pods=self._kubelet.pods(),
             services=frozenset(self._services),
-            progress=self._progress.latest if self._progress else None,
+            reported=self._progress.latest if self._progress else None,
+            listening_since=self._progress.since if self._progress else None,
             settings=self._settings,
         )
 
@@ -122,7 +126,7 @@ class Runner:
         new = json.loads(json.dumps(status(self._observe(), datetime.now(UTC)).to_dict()))
         if new == old and not self._unwritten:
             return False
-        only_progress = _without_progress(new) == _without_progress(old)
+        only_progress = _but_reports(new) == _but_reports(old)
         self._session.job["status"] = new
         self._listener.update(self._job())
         since = time.monotonic() - self._written
@@ -142,5 +146,5 @@ class Runner:
         return TrainingJob.from_dict(self._session.job)
 
 
-def _without_progress(stored: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in stored.items() if key != "progress"}
+def _but_reports(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: stored[key] for key in stored if key not in ("progress", "checkpoint")}

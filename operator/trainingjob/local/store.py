@@ -4,6 +4,7 @@
 <work>/<namespace>/<job>/job.json  the object, as an API server would hold it
                         /run.json  what this machine adds: claims, ConfigMaps, ports
                         /lock      held by the runner
+                        /token     of the runner, with which pods report progress
                         /pods/<pod>/{pod.json, log, termination, exit.json, cwd/}
                         /logs/<pod>.log  logs of pods that were deleted
 """
@@ -59,6 +60,11 @@ class Home:
     def claims(self) -> Path:
         """The claims as pods see them."""
         return self.path / "claims"
+
+    @property
+    def token(self) -> Path:
+        """By which pods show who they are when they report progress."""
+        return self.path / "token"
 
     @property
     def lock(self) -> Path:

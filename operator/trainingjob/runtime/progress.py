@@ -1,20 +1,35 @@
-"""Progress reports to $STATUS_URL: best effort, never in the way of the work."""
+"""Progress reports to $STATUS_URL: best effort, never in the way of the work.
+
+As Kubeflow Trainer has it: a bearer token, read from its file each time since it is renewed, and a
+certificate of the server's own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import queue
+import ssl
 import threading
 import time
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
-from trainingjob.api.payload import STATUS_URL, ProgressReport, TrainerMetric, TrainerStatus
+from trainingjob.api.payload import (
+    STATUS_CA,
+    STATUS_TOKEN,
+    STATUS_URL,
+    ProgressReport,
+    TrainerMetric,
+    TrainerStatus,
+)
 
-# People look at it: more often is no use. Twice a second keeps a progress bar alive.
+# Twice a second keeps a progress bar alive, on one machine.
 _MIN_INTERVAL_SECONDS = 0.5
+# In a cluster an operator that hears a thousand jobs writes the status of each every 5 s at most.
+_CLUSTER_INTERVAL_SECONDS = 5.0
 # A server that does not answer must not hold up the exit of the pod for longer than this.
 _TIMEOUT_SECONDS = 2.0
 
@@ -27,6 +42,8 @@ class Reporter:
 
     def __init__(self) -> None:
         self._url = os.environ.get(STATUS_URL)
+        remote = (self._url or "").startswith("https:")
+        self._interval = _CLUSTER_INTERVAL_SECONDS if remote else _MIN_INTERVAL_SECONDS
         self._started = time.monotonic()
         self._last = float("-inf")
         self._queue: queue.Queue[ProgressReport | None] = queue.Queue(maxsize=1)
@@ -34,14 +51,14 @@ class Reporter:
 
     def due(self) -> bool:
         """Whether a report would be sent now."""
-        return self._url is not None and time.monotonic() - self._last >= _MIN_INTERVAL_SECONDS
+        return self._url is not None and time.monotonic() - self._last >= self._interval
 
     def report(
         self, done: float, metrics: dict[str, float] | None = None, *, eta: float | None = None
     ) -> None:
         """Tell that a share ``done`` (0 to 1) of the stage is done.
 
-        ``metrics`` named ``epoch``, ``step`` and ``total_steps`` fill the fields of that name.
+        ``metrics`` named as TrainerStatus says fill fields of status.
         ``eta`` in seconds; estimated from the time so far when unset.
         """
         if self._url is None:
@@ -64,8 +81,9 @@ class Reporter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._send_all, daemon=True)
             self._thread.start()
-        with suppress(queue.Full):
-            self._queue.put_nowait(report)
+        with suppress(queue.Empty):
+            self._queue.get_nowait()
+        self._queue.put_nowait(report)
 
     def close(self) -> None:
         """Send what waits and stop; returns within a few seconds whatever the server does."""
@@ -78,10 +96,20 @@ class Reporter:
 
     def _send_all(self) -> None:
         while (report := self._queue.get()) is not None:
-            request = urllib.request.Request(  # noqa: S310  the operator's URL
-                str(self._url),
-                data=json.dumps(report.to_dict()).encode(),
-                headers={"Content-Type": "application/json"},
-            )
             with suppress(OSError, ValueError):  # nobody listens: the work goes on
-                urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310
+                self._send(report)
+
+    def _send(self, report: ProgressReport) -> None:
+        """Raises OSError and ValueError."""
+        headers = {"Content-Type": "application/json"}
+        if token := os.environ.get(STATUS_TOKEN):
+            headers["Authorization"] = f"Bearer {Path(token).read_text(encoding='ascii').strip()}"
+        authority, context = os.environ.get(STATUS_CA), None
+        if authority:
+            context = ssl.create_default_context(cafile=authority)
+        request = urllib.request.Request(  # noqa: S310  the operator's URL
+            str(self._url), data=json.dumps(report.to_dict()).encode(), headers=headers
+        )
+        urllib.request.urlopen(  # noqa: S310
+            request, timeout=_TIMEOUT_SECONDS, context=context
+        ).close()

@@ -38,6 +38,7 @@ def test_attempts_are_added_up_and_what_failed_is_told():
     assert w.stage("train")["usage"] == {
         "gpuSeconds": 120,
         "failedGpuSeconds": 120,
+        "lostGpuSeconds": 120,
         "cpuSeconds": 60,
         "memoryGiBSeconds": 240,
         "waitingSeconds": 5,
@@ -46,6 +47,7 @@ def test_attempts_are_added_up_and_what_failed_is_told():
     assert w.stage("train")["usage"] == {
         "gpuSeconds": 320,
         "failedGpuSeconds": 120,
+        "lostGpuSeconds": 120,
         "cpuSeconds": 160,
         "memoryGiBSeconds": 640,
         "waitingSeconds": 10,
@@ -53,6 +55,22 @@ def test_attempts_are_added_up_and_what_failed_is_told():
     before = w.stage("train")["usage"]
     w.finish("evaluate")
     assert w.stage("train")["usage"] == before, "counted once"
+
+
+def test_only_what_came_after_the_last_checkpoint_is_lost():
+    w = training()
+    w.finish("preprocess")
+    w.seconds += 45
+    w.report("train", step=30, checkpoint_step=20)
+    w.settle()
+    assert w.status["checkpoint"]["step"] == 20
+    w.seconds -= 45
+    run(w, 60, lambda p, s: ended(p, s, code=137))
+    usage = w.stage("train")["usage"]
+    assert (usage["failedGpuSeconds"], usage["lostGpuSeconds"]) == (120, 40)
+    run(w, 10, lambda p, s: ended(p, s, code=137))
+    usage = w.stage("train")["usage"]
+    assert (usage["failedGpuSeconds"], usage["lostGpuSeconds"]) == (140, 60), "it kept nothing new"
 
 
 def test_an_attempt_that_only_the_pods_know_counts():

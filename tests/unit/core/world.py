@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import Observation, Obstacle, PodView, Settings, plan, status
+from trainingjob.core.progress import Reported, newest, reported
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -115,6 +117,9 @@ class World:
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     services: set[str] = field(default_factory=set)
     obstacles: tuple[Obstacle, ...] = ()
+    reported: Reported | None = None
+    listening_since: datetime | None = None
+    settings: Settings = field(default_factory=Settings)
     seconds: float = 0
     created: list[str] = field(default_factory=list)
     writes: int = 0
@@ -125,7 +130,9 @@ class World:
             pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
             services=frozenset(self.services),
             obstacles=self.obstacles,
-            settings=Settings(),
+            reported=self.reported,
+            listening_since=self.listening_since,
+            settings=self.settings,
         )
 
     def act(self) -> None:
@@ -156,6 +163,19 @@ class World:
         if new != self.manifest.get("status"):
             self.manifest["status"] = new
             self.writes += 1
+
+    def report(self, stage: str, attempt: int = 1, index: int = 0, **metrics: object) -> None:
+        """A pod tells its progress, in the wire format."""
+        wire = ProgressReport.model_validate(
+            {
+                "trainerStatus": {
+                    "progressPercentage": int(str(metrics.pop("percent", 0))),
+                    "metrics": [{"name": k, "value": str(v)} for k, v in metrics.items()],
+                }
+            }
+        )
+        told = reported(wire, stage, attempt, index, at(self.seconds))
+        self.reported = newest(self.reported, told)
 
     def reconcile(self) -> None:
         self.act()

@@ -158,7 +158,7 @@ class Resources(Model):
     )
 
 
-_RESERVED_PREFIXES = ("TRAININGJOB_", "PET_")
+_RESERVED_PREFIXES = ("TRAININGJOB_", "PET_", "KUBEFLOW_TRAINER_")
 RESERVED_ENV = (
     "MASTER_ADDR",
     "MASTER_PORT",
@@ -177,7 +177,7 @@ class EnvVar(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel=" && ".join(f"!self.name.startsWith('{prefix}')" for prefix in _RESERVED_PREFIXES),
-            message="names that begin with TRAININGJOB_ or PET_ are reserved",
+            message="names that begin with " + ", ".join(_RESERVED_PREFIXES) + " are reserved",
             holds=lambda self: not self.name.startswith(_RESERVED_PREFIXES),
         ),
         Rule(

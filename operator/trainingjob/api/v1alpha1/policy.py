@@ -34,6 +34,21 @@ class ExitCodeRule(Model):
     )
 
 
+class Stall(Model):
+    """What happens when training makes no progress: its ranks wait for each other for ever."""
+
+    after_seconds: Annotated[int, Field(ge=10, le=604800)] = Field(
+        description="So long nothing new was reported, by pods that all run. Longer than a "
+        "checkpoint, a validation and the first step take together."
+    )
+    action: Literal["alert", "restart", "fail"] = Field(
+        "alert",
+        description="alert: it is told, in the condition Progressing and an Event; restart: "
+        "another attempt, from the last checkpoint, charged to retries.infrastructure; fail: the "
+        "stage fails at once.",
+    )
+
+
 class Policy(Model):
     """Deadlines, retries, and what is left when all is over."""
 
@@ -42,6 +57,11 @@ class Policy(Model):
     )
     startup_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         600, description="All pods of a stage must run within this time."
+    )
+    stall: Stall | None = Field(
+        None,
+        description="Watches over the progress that training reports; your own code must report "
+        "for it, too. Unset: nobody watches.",
     )
     clean_pods: Literal["never", "onSuccess", "always"] | None = Field(
         None,

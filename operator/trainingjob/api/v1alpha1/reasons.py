@@ -110,6 +110,10 @@ REASONS: dict[str, Reason] = {
     "StorageFailed": Reason("infrastructure", "check the storage"),
     "PodLost": Reason("infrastructure", "see the events of the namespace"),
     "NodeLost": Reason("infrastructure", "check the node"),
+    "NoProgress": Reason(
+        "infrastructure",
+        "see the logs of all ranks, or raise policy.stall.afterSeconds",
+    ),
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
     "InternalError": Reason("application", "see the log, and report it as a bug"),

@@ -15,7 +15,9 @@ Phase = Literal[
 ]
 StageName = Literal["preprocess", "train", "evaluate"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
-ConditionType = Literal["Valid", "Suspended", "Reconciling", "Stalled", "Complete", "Failed"]
+ConditionType = Literal[
+    "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
+]
 
 
 def parse_time(value: object) -> object:
@@ -103,8 +105,10 @@ class Usage(StatusModel):
     gpu_seconds: int = Field(0, description="GPUs, TPUs and the like, times seconds.")
     failed_gpu_seconds: int = Field(
         0,
-        description="Of those, what attempts that failed or were suspended took: lost but for what "
-        "their checkpoints kept.",
+        description="Of those, what attempts that failed or were suspended took.",
+    )
+    lost_gpu_seconds: int = Field(
+        0, description="Of those, what came after their last checkpoint that was told: thrown away."
     )
     cpu_seconds: int = Field(0, description="CPUs times seconds.")
     memory_gib_seconds: int = Field(
@@ -157,7 +161,19 @@ class Progress(StatusModel):
     metrics: Annotated[list[MetricValue], Field(max_length=32)] = Field(
         default_factory=list, description="Latest values, e.g. loss."
     )
-    updated_time: Time | None = Field(None, description="When the pods said so.")
+    updated_time: Time | None = Field(
+        None, description="When the pods said so; a report that tells nothing new does not count."
+    )
+
+
+class CheckpointStatus(StatusModel):
+    """The last complete checkpoint that was told."""
+
+    step: int = Field(description="Optimizer steps done.")
+    uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        description="The folder of the checkpoints."
+    )
+    time: Time = Field(description="When it was told.")
 
 
 class JudgedMetric(StatusModel):
@@ -233,7 +249,8 @@ class Status(StatusModel):
     message: Message = Field("", description="What is going on or went wrong, and what to do.")
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
-        description="Valid, Suspended, Reconciling, Stalled, Complete, Failed.",
+        description="Valid, Suspended, Reconciling, Stalled, Complete, Failed; Progressing while "
+        "policy.stall watches over training.",
     )
     start_time: Time | None = Field(None, description="When the job was first acted on.")
     completion_time: Time | None = Field(None, description="When it ended.")
@@ -241,6 +258,9 @@ class Status(StatusModel):
         default_factory=list, description="The stages in order."
     )
     progress: Progress | None = Field(None, description="How far the running stage is.")
+    checkpoint: CheckpointStatus | None = Field(
+        None, description="From where training would go on."
+    )
     evaluation: Evaluation | None = Field(None, description="The verdict.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")
     history: Annotated[list[Attempt], Field(max_length=20)] = Field(

@@ -17,12 +17,15 @@ CLAIMS_DIR = "/mnt/claims"
 S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
+STATUS_DIR = "/etc/trainingjob/status"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
 # Failures whose cause may well be the node.
 _OF_NODES = ("NodeLost", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
+# The kubelet renews a token when four fifths of its time are over.
+_TOKEN_SECONDS = 3600
 
 
 def pod(
@@ -62,9 +65,14 @@ def pod(
         environment.append({"name": contract.S3_DIR, "value": S3_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
+    annotations: dict[str, str] = {}
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
-        environment.append({"name": contract.STATUS_URL, "value": f"{settings.status_url}/{path}"})
+        environment += _status_env(f"{settings.status_url}/{path}", settings)
+    if settings.status_ca:
+        annotations[names.ANNOTATION_STATUS_CA] = settings.status_ca
+        volumes.append(_status_volume())
+        mounts.append({"name": "trainingjob-status", "mountPath": STATUS_DIR, "readOnly": True})
     environment += env
     environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
 
@@ -102,10 +110,35 @@ def pod(
             "name": names.pod_name(job, stage, attempt, index),
             "namespace": job.metadata.namespace,
             "labels": names.labels(job, stage, attempt, index),
+            **({"annotations": annotations} if annotations else {}),
             "ownerReferences": [names.owner_reference(job)],
         },
         "spec": spec,
     }
+
+
+def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:
+    found = {
+        contract.STATUS_URL: url,
+        contract.KUBEFLOW_URL: f"$({contract.STATUS_URL})",
+        contract.STATUS_TOKEN: f"{STATUS_DIR}/token",
+    }
+    if settings.status_ca:
+        found[contract.STATUS_CA] = f"{STATUS_DIR}/ca.crt"
+    return [{"name": name, "value": value} for name, value in found.items()]
+
+
+def _status_volume() -> dict[str, Any]:
+    """Who the pod is, in a token that the API server does not take, and whom it can trust."""
+    token = {
+        "audience": names.STATUS_AUDIENCE,
+        "expirationSeconds": _TOKEN_SECONDS,
+        "path": "token",
+    }
+    field = {"fieldPath": f"metadata.annotations['{names.ANNOTATION_STATUS_CA}']"}
+    certificate = {"items": [{"path": "ca.crt", "fieldRef": field}]}
+    sources = [{"serviceAccountToken": token}, {"downwardAPI": certificate}]
+    return {"name": "trainingjob-status", "projected": {"sources": sources}}
 
 
 def storage(

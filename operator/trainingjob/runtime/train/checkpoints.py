@@ -66,6 +66,8 @@ class Checkpoints:
         if spec.every_steps is None and spec.every_seconds is None:
             self._every_seconds = _EVERY_SECONDS
         self._last = time.monotonic()
+        # Of the newest checkpoint that is complete.
+        self.complete_step: int | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -114,6 +116,7 @@ class Checkpoints:
                     continue
                 self._compare(folder, state["fingerprint"])
                 log(f"resuming from checkpoint {folder.name}")
+                self.complete_step = _step(folder)
                 return Saved(state["position"], tensors)
         return None
 
@@ -142,6 +145,7 @@ class Checkpoints:
                 }
                 state["digest"] = digest_of(state)
                 (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+            self.complete_step = _step(target)
             for old in list(self._newest_first())[self._keep :]:
                 remove(old)
 
@@ -152,6 +156,12 @@ class Checkpoints:
                 found.append((int(match[1]), path))
         for _, path in sorted(found, reverse=True):
             yield path
+
+
+def _step(folder: Path) -> int:
+    match = _NAME.fullmatch(folder.name)
+    assert match is not None
+    return int(match[1])
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

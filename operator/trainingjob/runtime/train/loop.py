@@ -282,6 +282,8 @@ class Trainer:
         if self.checkpoints:
             self._save()
             self.checkpoints.wait()
+        if self.narrator:
+            self.narrator.stopped()
         raise StageFailure("Disrupted", f"stopped by SIGTERM at step {step}; {saved}")
 
     def _save(self) -> None:
@@ -364,6 +366,11 @@ class Narrator:
         if self._reporter.due():
             self._report()
 
+    def stopped(self) -> None:
+        """Before the last epoch: that a checkpoint was saved is worth a report."""
+        self._report()
+        self._reporter.close()
+
     def close(self) -> None:
         """After the last epoch."""
         self._report(done=1.0)
@@ -396,6 +403,9 @@ class Narrator:
             metrics["epoch"], eta = len(position.history), 0.0
         if self._validation_loss is not None:
             metrics["validation_loss"] = self._validation_loss
+        saved = trainer.checkpoints.complete_step if trainer.checkpoints else None
+        if saved is not None:
+            metrics["checkpoint_step"] = saved
         self._reporter.report(
             position.step / trainer.total_steps if done is None else done, metrics, eta=eta
         )

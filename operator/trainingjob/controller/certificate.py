@@ -1,0 +1,183 @@
+"""The certificate that pods send their reports to: an authority of our own, and what it signs.
+
+The authority lies in a Secret, since pods that run must know us again when we start anew; what it
+signs is made at each start and lives in memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import logging
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.x509.oid import NameOID
+
+from ..cluster import ClusterError, Conflict, Gateway
+
+logger = logging.getLogger(__name__)
+
+_CERTIFICATE, _KEY = "ca.crt", "ca.key"
+# Nobody has to trust it for anything else, and pods do not outlive it.
+_LIFE = timedelta(days=3650)
+# With less than that left a new one is made: the longest jobs are shorter.
+_LEAST = timedelta(days=365)
+# Clocks of nodes differ.
+_SKEW = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Signs our certificate."""
+
+    certificate: x509.Certificate
+    key: EllipticCurvePrivateKey
+
+    @classmethod
+    def make(cls, now: datetime) -> Authority:
+        """A new one."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = _name("trainingjob-operator authority")
+        builder = _builder(name, name, key, now, now + _LIFE)
+        extensions = (
+            x509.BasicConstraints(ca=True, path_length=0),
+            _usage(sign=True),
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        return cls(builder.sign(key, hashes.SHA256()), key)
+
+    @classmethod
+    def of(cls, data: Mapping[str, str]) -> Authority | None:
+        """From a Secret's data; None when there is none in it, or nothing usable."""
+        try:
+            certificate = x509.load_pem_x509_certificate(base64.b64decode(data[_CERTIFICATE]))
+            key = serialization.load_pem_private_key(base64.b64decode(data[_KEY]), None)
+        except (KeyError, ValueError, TypeError):
+            return None
+        if not isinstance(key, EllipticCurvePrivateKey):
+            return None
+        return cls(certificate, key) if key.public_key() == certificate.public_key() else None
+
+    @property
+    def data(self) -> dict[str, str]:
+        """For a Secret."""
+        key = _private_pem(self.key)
+        return {
+            _CERTIFICATE: base64.b64encode(self.pem.encode()).decode(),
+            _KEY: base64.b64encode(key).decode(),
+        }
+
+    @property
+    def pem(self) -> str:
+        """The certificate, which is no secret."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def valid(self, now: datetime) -> bool:
+        """Whether it is, and for long enough."""
+        return self.certificate.not_valid_after_utc - now > _LEAST
+
+    def server(self, host: str, now: datetime) -> ssl.SSLContext:
+        """TLS for a server of that name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        until = self.certificate.not_valid_after_utc
+        builder = _builder(_name("trainingjob-operator"), self.certificate.subject, key, now, until)
+        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        builder = builder.add_extension(_usage(sign=False), True)
+        signed = builder.sign(self.key, hashes.SHA256())
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # OpenSSL wants a file: this one is in memory alone.
+        descriptor = os.memfd_create("certificate")
+        try:
+            pem = signed.public_bytes(serialization.Encoding.PEM) + _private_pem(key)
+            os.write(descriptor, pem)
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+        return context
+
+
+async def authority(gateway: Gateway, namespace: str, name: str, now: datetime) -> Authority:
+    """The one in the Secret, put there if need be.
+
+    Where the Secret cannot be used it is one that nobody keeps: then pods report until we end.
+    """
+    try:
+        return await _stored(gateway, namespace, name, now)
+    except Conflict:  # another operator was faster
+        return await authority(gateway, namespace, name, now)
+    except ClusterError as error:
+        logger.warning(
+            "Secret %s/%s: %s; pods will not report to the next operator", namespace, name, error
+        )
+        return Authority.make(now)
+
+
+async def _stored(gateway: Gateway, namespace: str, name: str, now: datetime) -> Authority:
+    secret = await gateway.secret(namespace, name)
+    found = Authority.of(secret.get("data") or {})
+    if found is not None and found.valid(now):
+        return found
+    made = Authority.make(now)
+    await gateway.write_secret(secret | {"data": (secret.get("data") or {}) | made.data})
+    return made
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: EllipticCurvePrivateKey,
+    now: datetime,
+    until: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before((now - _SKEW).astimezone(UTC))
+        .not_valid_after(until.astimezone(UTC))
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _usage(*, sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign,
+        crl_sign=sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private_pem(key: EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

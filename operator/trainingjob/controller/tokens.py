@@ -1,0 +1,83 @@
+"""Who reports: the tokens by which pods show who they are.
+
+The kubelet gets them from the API server, for our audience and bound to the pod. We check them by
+the API server's public keys, which every service account may read, and ask for no right to.
+https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from ..cluster import ClusterError, Gateway
+from ..core.names import STATUS_AUDIENCE
+
+logger = logging.getLogger(__name__)
+
+# What API servers sign with.
+_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+# A token of a key that we do not know may be of a new one, or made up: no more calls than that.
+_AGAIN_SECONDS = 10.0
+
+
+class Untrusted(Exception):
+    """The token is none of a pod, or not for us; the text says why."""
+
+
+class Unverified(Exception):
+    """The keys cannot be read now."""
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """The pod that a token is bound to."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class Tokens:
+    """Reads tokens; keeps the keys, and reads them anew when a token has another."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked = float("-inf")
+
+    async def pod(self, token: str) -> Bearer:
+        """The pod. Raises Untrusted, Unverified."""
+        try:
+            name = jwt.get_unverified_header(token).get("kid", "")
+            key = self._keys.get(name) or await self._key(name)
+            claims = jwt.decode(token, key, algorithms=_ALGORITHMS, audience=STATUS_AUDIENCE)
+            return _bearer(claims)
+        except jwt.PyJWTError as error:
+            raise Untrusted(str(error)) from None
+
+    async def _key(self, name: str) -> jwt.PyJWK:
+        now = time.monotonic()
+        if now - self._asked >= _AGAIN_SECONDS:
+            self._asked = now
+            try:
+                found = jwt.PyJWKSet.from_dict(await self._gateway.keys())
+            except (ClusterError, jwt.PyJWTError, KeyError, TypeError) as error:
+                logger.warning("no report of progress can be taken: %s", error)
+                raise Unverified(str(error)) from None
+            self._keys = {str(key.key_id): key for key in found.keys}
+        if name not in self._keys:
+            raise Untrusted("it was not signed by this cluster's API server")
+        return self._keys[name]
+
+
+def _bearer(claims: dict[str, Any]) -> Bearer:
+    bound = claims.get("kubernetes.io")
+    pod = bound.get("pod") if isinstance(bound, dict) else None
+    if not isinstance(bound, dict) or not isinstance(pod, dict):
+        raise Untrusted("it is bound to no pod")
+    return Bearer(str(bound.get("namespace")), str(pod.get("name")), str(pod.get("uid")))

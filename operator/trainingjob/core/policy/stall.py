@@ -1,0 +1,61 @@
+"""Stalls: training whose pods all run and that reports nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ...api.v1alpha1 import Progress, StageStatus
+from ..observation import Observation
+from ..pods import PodView
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Over a training: if nothing new is heard until then it has stalled; ``last`` was heard."""
+
+    until: datetime
+    last: Progress | None
+
+    @property
+    def words(self) -> str:
+        """How far training came, for people."""
+        if self.last is None:
+            return "nothing was reported"
+        if self.last.step is not None:
+            return f"the last report was of step {self.last.step}"
+        return f"the last report was of {self.last.percent} %"
+
+
+def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watch | None:
+    """Over a stage whose ``pods`` all run; None when nobody wants it, or can.
+
+    Time in which nobody listened does not count: a restart of the operator restarts no training.
+    """
+    stall = obs.job.spec.policy.stall
+    if stall is None or stage.name != "train" or obs.listening_since is None or not heard(obs):
+        return None
+    began = max(pod.started or obs.listening_since for pod in pods)
+    since, last = max(began, obs.listening_since), _progress(obs, stage)
+    if last is not None and last.updated_time is not None and last.updated_time >= began:
+        since = max(since, last.updated_time)
+    else:  # of an earlier attempt
+        last = None
+    return Watch(since + timedelta(seconds=stall.after_seconds), last)
+
+
+def heard(obs: Observation) -> bool:
+    """Whether pods that train can report to us: not those made when nobody listened, or somebody
+    with another certificate."""
+    return obs.listening_since is not None and all(
+        pod.status_ca == obs.settings.status_ca for pod in obs.pods_of("train") if not pod.over
+    )
+
+
+def _progress(obs: Observation, stage: StageStatus) -> Progress | None:
+    """The newest report: to us, or to the operator before us."""
+    told = obs.job.status.progress
+    if obs.reported is not None and obs.reported.attempt == stage.attempt:
+        told = obs.reported.progress
+    return told if told is not None and told.stage == stage.name else None

@@ -33,6 +33,7 @@ OPERATOR = {
     *rights("networking.k8s.io", "networkpolicies", "create", "get"),
     *rights("", "events", "create"),
 }
+STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
 SPARK = {
     right
     for resource in ("pods", "configmaps", "services", "persistentvolumeclaims")
@@ -60,7 +61,8 @@ def rights_of(cluster: ControlPlane, home: str, account: str, namespace: str) ->
                 for group in rule["apiGroups"]
                 for resource in rule["resources"]
                 for verb in rule["verbs"]
-                if not rule.get("resourceNames")
+                # A name in a rule must be that of our Secret.
+                if not rule.get("resourceNames") or rule["resourceNames"] == [f"{RELEASE}-status"]
             }
         )
     return found[0] - found[1]
@@ -72,6 +74,7 @@ def test_an_operator_of_the_cluster_may_do_exactly_this_everywhere(
     Release(cluster, home).install()
     assert rights_of(cluster, home, RELEASE, team) == OPERATOR
     assert rights_of(cluster, home, RELEASE, "kube-system") == OPERATOR
+    assert rights_of(cluster, home, RELEASE, home) == OPERATOR | STATUS
 
 
 def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewhere(
@@ -79,7 +82,7 @@ def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewh
 ) -> None:
     Release(cluster, home).install({"namespaces": [team]})
     assert rights_of(cluster, home, RELEASE, team) == OPERATOR
-    assert rights_of(cluster, home, RELEASE, home) == set()
+    assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()
 
 

@@ -18,6 +18,7 @@ from trainingjob.api.crd import crd
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.controller import settings
 from trainingjob.core import Settings, children
+from trainingjob.core.names import LABEL_JOB
 
 from .helm import CHART, NAMESPACE, RELEASE, names, objects, one, render, run, template
 from .variants import EVERYTHING, ONLY_NAMESPACED, VARIANTS
@@ -183,15 +184,24 @@ def pod_spec(values: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def reports(name: str) -> dict[str, str]:
+    """Options by which pods can report progress."""
+    return {
+        "status_url": f"https://{name}.{NAMESPACE}.svc",
+        "status_secret": f"{NAMESPACE}/{name}-status",
+    }
+
+
 ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "it serves all namespaces, with the images of its own version": (
         {},
-        {"namespaces": (), "log_format": "json", "log_level": "info"},
+        {"namespaces": (), "log_format": "json", "log_level": "info"} | reports(RELEASE),
     ),
     "it serves the namespaces of the list": (
         {"namespaces": ["b", "a"]},
-        {"namespaces": ("b", "a"), "log_format": "json"},
+        {"namespaces": ("b", "a"), "log_format": "json"} | reports(RELEASE),
     ),
+    "pods do not report": ({"progress": {"enabled": False}}, {"log_format": "json"}),
     "all is set": (
         EVERYTHING,
         {
@@ -200,6 +210,7 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "log_level": "debug",
             "spark_image": "registry.example/spark:1",
             "torch_image": "registry.example/torch:2",
+            **reports(f"{RELEASE}-jobs"),
         },
     ),
 }
@@ -213,9 +224,15 @@ def test_the_operator_understands_its_arguments(what: str) -> None:
     assert settings.parse(container["args"]) == settings.Options(**expected)
 
 
-def test_the_probes_ask_at_the_operators_own_port() -> None:
-    container = pod_spec({})["containers"][0]
-    assert container["ports"] == [{"name": "http", "containerPort": settings.Options().http_port}]
+def test_the_ports_are_the_operators_own() -> None:
+    found = render()
+    container = one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert container["ports"] == [
+        {"name": "http", "containerPort": settings.Options().http_port},
+        {"name": "status", "containerPort": settings.Options().status_port},
+    ]
+    (port,) = one(found, "Service")["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (443, "status")
     paths = {
         probe: container[f"{probe}Probe"]["httpGet"]["path"]
         for probe in ("startup", "liveness", "readiness")
@@ -246,12 +263,18 @@ def test_there_is_never_a_second_operator_beside_the_first() -> None:
 
 
 # --- rights ------------------------------------------------------------------------------------
+STATUS_ROLE = f"{NAMESPACE}/{RELEASE}-status"
 NAMESPACED_RIGHTS = {
-    "all namespaces: one ClusterRole": ({}, [RELEASE], []),
+    "all namespaces: one ClusterRole": ({}, [RELEASE], [STATUS_ROLE]),
     "two: a Role in each, and none in the cluster": (
         {"namespaces": ["a", "b"], **ONLY_NAMESPACED},
         [],
-        [f"a/{RELEASE}", f"b/{RELEASE}"],
+        [f"a/{RELEASE}", f"b/{RELEASE}", STATUS_ROLE],
+    ),
+    "one, and pods do not report": (
+        {"namespaces": ["a"], "progress": {"enabled": False}},
+        [],
+        [f"a/{RELEASE}"],
     ),
     "none, since somebody else grants them": (
         {"namespaces": ["a"], "rbac": {"create": False}},
@@ -285,6 +308,14 @@ def test_the_rules_are_the_same_in_a_namespace_and_in_the_cluster() -> None:
 def test_no_rule_has_a_wildcard_or_touches_secrets(name: str) -> None:
     for rendered in render(VARIANTS[name]):
         for rule in rendered.get("rules", ()):
+            if rendered["metadata"]["name"].endswith("-status"):
+                # The one Secret that is the operator's own.
+                assert rule.pop("resourceNames") == [rendered["metadata"]["name"]]
+                assert (rule.pop("resources"), rule.pop("verbs")) == (
+                    ["secrets"],
+                    ["get", "update"],
+                )
+                continue
             assert set(rule) == {"apiGroups", "resources", "verbs"}
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             assert not {"secrets", "leases", "namespaces"} & set(rule["resources"])
@@ -340,21 +371,34 @@ def test_an_operator_of_some_namespaces_can_do_without_anything_cluster_wide(nam
 
 
 # --- the network -------------------------------------------------------------------------------
-def policy(**values: Any) -> dict[str, Any]:
-    found: dict[str, Any] = one(
-        render({"networkPolicy": {"enabled": True, **values}}), "NetworkPolicy"
-    )["spec"]
+def policy(*, reports: bool = True, **values: Any) -> dict[str, Any]:
+    values = {"networkPolicy": {"enabled": True, **values}, "progress": {"enabled": reports}}
+    found: dict[str, Any] = one(render(values), "NetworkPolicy")["spec"]
     return found
 
 
 def test_with_the_policy_nobody_may_scrape_unless_named() -> None:
     # A rule without `from` would let everybody in, so there is none.
-    assert "ingress" not in policy()
+    assert "ingress" not in policy(reports=False)
     assert policy()["policyTypes"] == ["Ingress", "Egress"]
     peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
-    assert policy(metricsFrom=peers)["ingress"] == [
+    assert policy(reports=False, metricsFrom=peers)["ingress"] == [
         {"from": peers, "ports": [{"port": "http", "protocol": "TCP"}]}
     ]
+    assert len(policy(metricsFrom=peers)["ingress"]) == 2
+
+
+def test_with_the_policy_pods_of_jobs_may_report_and_others_not() -> None:
+    (rule,) = policy()["ingress"]
+    assert rule["ports"] == [{"port": "status", "protocol": "TCP"}]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchExpressions"] == [{"key": LABEL_JOB, "operator": "Exists"}]
+    assert peer["namespaceSelector"] == {}, "jobs may be anywhere"
+
+
+def test_the_secret_is_empty_so_that_what_is_in_it_stays() -> None:
+    secret = one(render(), "Secret")
+    assert not {"data", "stringData", "immutable"} & set(secret)
 
 
 def test_the_operator_reaches_the_api_server_and_dns_and_nothing_else() -> None:
@@ -377,7 +421,11 @@ def test_it_can_be_a_subchart(tmp_path: Path) -> None:
     (tmp_path / "charts" / CHART.name).symlink_to(CHART)
     values = {"global": {"registry": "x"}, CHART.name: {"namespaces": ["a"]}}
     found = render(values, chart=tmp_path, release="platform")
-    assert names(found, "Role") == ["a/platform-trainingjob-operator", "a/trainingjob-spark"]
+    assert names(found, "Role") == [
+        "a/platform-trainingjob-operator",
+        "a/trainingjob-spark",
+        f"{NAMESPACE}/platform-trainingjob-operator-status",
+    ]
 
 
 NOTES = {

@@ -70,6 +70,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "namespaces": ["team-a"],
         "serviceAccount": {"create": False},
         "rbac": {"create": False},
+        "progress": {"enabled": False},
         "spark": {"create": False},
         # Null removes a default.
         "resources": None,

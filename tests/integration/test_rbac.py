@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ from tests.cluster.wait import wait_for
 from .harness import Namespace, gang, manifest, operator
 
 CHART = ROOT / "charts/trainingjob-operator"
-RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
+RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount", "Secret")
 RELEASE = "trainingjob-operator"
+OURS = (RELEASE, f"{RELEASE}-status")
 Right = tuple[str, str, str]  # group, resource, verb
 
 
@@ -46,7 +47,13 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
     audited.service_account_kubeconfig(home, RELEASE)
     user = f"system:serviceaccount:{home}:{RELEASE}"
 
-    act(audited, space, user, () if scope == "the whole cluster" else (space.name,))
+    arguments = [
+        "--status-url=https://127.0.0.1:1",
+        "--status-port=0",
+        f"--status-secret={home}/{RELEASE}-status",
+    ]
+    namespaces = () if scope == "the whole cluster" else (space.name,)
+    act(audited, space, user, namespaces, arguments)
 
     used, refused = calls_of(audited, user)
     assert refused == []
@@ -55,7 +62,11 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
 
 
 def act(
-    control_plane: ControlPlane, space: Namespace, user: str, namespaces: tuple[str, ...]
+    control_plane: ControlPlane,
+    space: Namespace,
+    user: str,
+    namespaces: tuple[str, ...],
+    arguments: Sequence[str],
 ) -> None:
     """Everything that an operator may come to do."""
     fates = {
@@ -78,7 +89,7 @@ def act(
     space.create("services", {"metadata": {"name": "gang-train"}, "spec": service})
     with (
         FakeKubelet(control_plane, [space.name], 0.1, script),
-        operator(control_plane, *namespaces, user=user),
+        operator(control_plane, *namespaces, user=user, arguments=arguments),
     ):
         space.run(manifest())
         space.run(gang(2))
@@ -118,7 +129,7 @@ def granted(objects: list[dict[str, Any]]) -> set[Right]:
     rules = [
         rule
         for obj in objects
-        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] == RELEASE
+        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] in OURS
         for rule in obj["rules"]
     ]
     return {
@@ -130,10 +141,20 @@ def granted(objects: list[dict[str, Any]]) -> set[Right]:
     }
 
 
+def secrets_in(rule: dict[str, Any]) -> bool:
+    return "secrets" in rule["resources"]
+
+
 def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
     rendered = audited.helm("template", RELEASE, CHART).stdout
     objects = [obj for obj in yaml.safe_load_all(rendered) if obj]
     rights = granted(objects)
+    # Of Secrets, one: by its name, and in the operator's own namespace.
+    (secret,) = [rule for obj in objects for rule in obj.get("rules") or () if secrets_in(rule)]
+    assert secret["resourceNames"] == [f"{RELEASE}-status"]
+    assert secret["verbs"] == ["get", "update"]
+    assert secret in next(obj["rules"] for obj in objects if obj["kind"] == "Role")
+    rights -= {("", "secrets", "get"), ("", "secrets", "update")}
 
     assert rights
     for group, resource, verb in rights:

@@ -73,6 +73,17 @@ class Metrics:
             ["stage", "outcome"],
             registry=self.registry,
         )
+        self._stalls = Counter(
+            "trainingjob_stalls",
+            "Trainings that made no progress for as long as policy.stall says.",
+            registry=self.registry,
+        )
+        self._reports = Counter(
+            "trainingjob_reports",
+            "Reports of progress by pods, by the HTTP status that they were answered with.",
+            ["code"],
+            registry=self.registry,
+        )
         self._calls = Counter(
             "trainingjob_api_calls",
             "Calls to the Kubernetes API other than watches; code 0: no answer.",
@@ -112,6 +123,10 @@ class Metrics:
         """An API call ended."""
         self._calls.labels(verb, resource, str(code)).inc()
 
+    def reported(self, code: int) -> None:
+        """A pod's report of progress was answered."""
+        self._reports.labels(str(code)).inc()
+
     def progressed(self, before: Status, after: Status) -> None:
         """A status was written."""
         ended = {stage.name for stage in before.stages if stage.completion_time}
@@ -127,8 +142,19 @@ class Metrics:
                 whole = stage.usage.gpu_seconds - was.gpu_seconds
                 self._gpu_seconds.labels(stage.name, "failed").inc(max(0, failed))
                 self._gpu_seconds.labels(stage.name, "succeeded").inc(max(0, whole - failed))
+        if _stalled(after) not in (None, _stalled(before)):
+            self._stalls.inc()
         if after.completion_time and not before.completion_time:
             self._finished.labels(after.phase, after.reason).inc()
+
+
+def _stalled(status: Status) -> object:
+    """Which stall it tells of, None when of none."""
+    for stage in status.stages:
+        if stage.reason == "NoProgress":
+            return stage.attempt
+    failure = status.last_failure
+    return failure.attempt if failure is not None and failure.reason == "NoProgress" else None
 
 
 class _Phases(Collector):

@@ -138,7 +138,11 @@ class Operator:
             namespace, _, name = self._options.status_secret.partition("/")
             ours = await authority(gateway, namespace, name, now)
         receiver = progress.Receiver(
-            self._cache, Tokens(gateway), self._reports, self._queue.add_after
+            self._cache,
+            Tokens(gateway),
+            self._reports,
+            self._queue.add_after,
+            self._metrics.reported,
         )
         tls = ours.server(urlsplit(url).hostname or "", now)
         runner = await progress.serve(receiver.application(), self._options.status_port, tls)

@@ -45,7 +45,8 @@ class Reports:
 
 
 class Receiver:
-    """Takes reports; ``notify`` is told of the job, and after how many seconds to look at it."""
+    """Takes reports; ``notify`` is told of the job, and after how many seconds to look at it,
+    ``answered`` of each answer's HTTP status."""
 
     def __init__(
         self,
@@ -53,11 +54,13 @@ class Receiver:
         tokens: Tokens,
         reports: Reports,
         notify: Callable[[Key, float], None],
+        answered: Callable[[int], None],
     ) -> None:
         self._cache = cache
         self._tokens = tokens
         self._reports = reports
         self._notify = notify
+        self._answered = answered
 
     def application(self) -> web.Application:
         """Every path is the same: the token tells the pod."""
@@ -66,6 +69,11 @@ class Receiver:
         return app
 
     async def _receive(self, request: web.Request) -> web.Response:
+        answer = await self._take(request)
+        self._answered(answer.status)
+        return answer
+
+    async def _take(self, request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return _answer(401, "a bearer token is needed")

@@ -96,6 +96,30 @@ def test_a_second_run_replaces_what_the_first_has_left(
     assert "runs/default/small-2/dataset/manifest.json" in keys
 
 
+def test_a_model_is_held_to_the_last_one_accepted_in_s3(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    key = f"{bucket}/runs/default/small/accepted/metrics.json"
+    digests = {"datasetDigest": "sha256:1", "modelDigest": "sha256:2"}
+    record = {"version": 1, "uid": "1", "metrics": {"accuracy": 1.75}} | digests
+    server.put(key, json.dumps(record).encode())
+    manifest = job(bucket)
+    gate = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.5}
+    manifest["spec"]["evaluate"]["gates"] = [gate]
+
+    outcome = run(tmp_path, server, manifest)
+    assert outcome.code == 3, outcome.stderr
+    words = "is worse than 1.75 of the last accepted model on other test data by more than 0.5"
+    assert words in outcome.status["message"]
+
+    gate["tolerance"] = 1
+    outcome = run(tmp_path, server, manifest)
+    assert outcome.code == 0, outcome.stderr
+    written = json.loads(server.get(key))
+    assert written["uid"] == outcome.object["metadata"]["uid"]
+    assert written["baseline"] == {"metrics": {"accuracy": 1.75}, "datasetDigest": "sha256:1"}
+
+
 def test_own_code_sees_folders_and_its_model_is_kept(
     tmp_path: Path, server: S3Server, bucket: str
 ) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .base import Model
 from .v1alpha1.common import Arguments
+from .v1alpha1.evaluate import Gate
 from .v1alpha1.job import Task
 from .v1alpha1.preprocess import Input, Split, Step
 from .v1alpha1.status import MetricValue, Outputs, StatusModel
@@ -122,6 +123,11 @@ class EvaluatePayload(Model):
     dataset: str
     model_uri: str
     output: str = Field(description="URI of the evaluation folder to write.")
+    gates: list[Gate] = Field(default_factory=list)
+    # An operator that does not know it does not send the gates either.
+    accepted: str | None = Field(
+        None, description="URI of the folder of the last accepted model's record."
+    )
 
 
 Payload = Annotated[
@@ -139,6 +145,13 @@ class StageError(StatusModel):
     signal: int | None = None
 
 
+class Baseline(StatusModel):
+    """The last accepted model, as far as gates compare with it."""
+
+    metrics: dict[str, float] = Field(description="By name, those of gates with noWorseThan.")
+    dataset_digest: str = Field(description="The dataset that it was judged on.")
+
+
 class StageResult(StatusModel):
     """What a stage achieved."""
 
@@ -147,6 +160,7 @@ class StageResult(StatusModel):
     samples: int | None = None
     dataset_digest: str | None = None
     model_digest: str | None = None
+    baseline: Baseline | None = None
 
 
 class Report(StatusModel):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..api import gates
 from ..api.stored import Unreadable, read_stored
 from ..api.v1alpha1 import TrainingJob
 from ..api.v1alpha1.status import Attempt, LastFailure, StageStatus
@@ -17,7 +18,7 @@ from .exits import Exit
 from .get import find
 from .job import one_job
 from .manifest import read
-from .text import done_words, duration, time_taken
+from .text import baseline_words, done_words, duration, time_taken
 
 _LOG_LINES = 20
 
@@ -52,9 +53,11 @@ def chain(job: TrainingJob) -> Iterator[str]:
         yield from _stage(stage, [past for past in status.history if past.stage == stage.name])
     if status.evaluation is not None:
         yield ""
+        alone = gates.uncompared(status.evaluation.metrics, gates.of(job))
         for metric in status.evaluation.metrics:
             verdict = {True: "passed", False: "failed", None: "no gate"}[metric.passed]
-            yield f"  {metric.name} {metric.value:.4g}: {verdict}"
+            words = filter(None, (verdict, baseline_words(metric, alone)))
+            yield f"  {metric.name} {metric.value:.4g}: {', '.join(words)}"
     failure = status.last_failure
     if failure is not None and failure.log_tail:
         yield ""

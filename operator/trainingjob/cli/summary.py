@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..api import gates
 from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
 from ..local.session import Session
 from .exits import Exit
-from .text import duration, number, short
+from .text import baseline_words, duration, number, short
 
 _LOG_LINES = 12
 
@@ -23,7 +25,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
     name = job.metadata.name
     if status.evaluation is not None and outcome != Exit.INTERRUPTED:
         console.print()
-        console.print(_metrics(status.evaluation))
+        console.print(_metrics(job, status.evaluation))
     console.print()
     if outcome == Exit.SUCCEEDED:
         took = ""
@@ -71,7 +73,8 @@ def _failure(console: Console, session: Session, failure: LastFailure) -> None:
         _line(console, Text(f"    {line}", style="dim"))
 
 
-def _metrics(evaluation: Evaluation) -> Table:
+def _metrics(job: TrainingJob, evaluation: Evaluation) -> Table:
+    alone = gates.uncompared(evaluation.metrics, gates.of(job))
     table = Table(box=None, padding=(0, 2), pad_edge=True, header_style="dim")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -81,17 +84,18 @@ def _metrics(evaluation: Evaluation) -> Table:
         verdict = Text()
         if metric.passed is not None:
             verdict = Text("passed", "green") if metric.passed else Text("failed", "red")
-        table.add_row(Text(metric.name), number(metric.value), _gate(metric), verdict)
+        table.add_row(Text(metric.name), number(metric.value), _gate(metric, alone), verdict)
     return table
 
 
-def _gate(metric: JudgedMetric) -> str:
+def _gate(metric: JudgedMetric, alone: Sequence[str]) -> str:
     bounds = []
     if metric.min is not None:
         bounds.append(f">= {metric.min:g}")
     if metric.max is not None:
         bounds.append(f"<= {metric.max:g}")
-    return ", ".join(bounds)
+    past = baseline_words(metric, alone)
+    return " ".join(filter(None, (", ".join(bounds), past and f"({past})")))
 
 
 def _model(session: Session, job: TrainingJob) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the models take longer to import than most commands
     from ..api.v1alpha1 import Progress, StageStatus
+    from ..api.v1alpha1.status import JudgedMetric
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +40,16 @@ def now() -> datetime:
 def number(value: float) -> str:
     """A metric or a loss, in four digits."""
     return f"{value:.4g}"
+
+
+def baseline_words(metric: JudgedMetric, alone: Sequence[str]) -> str:
+    """``last accepted 0.93``, what a gate has compared the metric with; "" when it did not.
+
+    ``alone``: the metrics for which there was nothing to compare with.
+    """
+    if metric.baseline is not None:
+        return f"last accepted {number(metric.baseline)}"
+    return "none accepted before" if metric.name in alone else ""
 
 
 def progress_words(progress: Progress) -> list[str]:

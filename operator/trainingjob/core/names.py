@@ -88,3 +88,8 @@ def checkpoints_uri(job: TrainingJob) -> str:
 def evaluation_uri(job: TrainingJob) -> str:
     """The folder of the evaluation."""
     return artefact_uri(job, "evaluation")
+
+
+def accepted_uri(job: TrainingJob) -> str:
+    """The folder of the last accepted model's record; it outlives the job."""
+    return artefact_uri(job, "accepted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ..api import gates
 from ..api.payload import StageResult
 from ..api.v1alpha1 import (
     REASONS,
@@ -20,7 +21,7 @@ from ..api.v1alpha1.status import Attempt, CheckpointStatus
 from . import children, conditions, history, names, usage
 from .diagnose import with_remedy
 from .observation import Observation
-from .policy import deadlines, gates, stall
+from .policy import deadlines, stall
 from .stage import Verdict, first_status, judge
 
 _PHASES: dict[StageName, Phase] = {
@@ -192,8 +193,7 @@ def _summary(
 ) -> tuple[Phase, str, str]:
     """Phase, reason and message of the job."""
     if current is None:
-        message = "the model passed all gates" if evaluation and _gates(evaluation) else "done"
-        return "Succeeded", "Completed", message
+        return "Succeeded", "Completed", _done(obs, evaluation)
     if current.phase == "Failed":
         return "Failed", current.reason, current.message
     if obs.job.spec.suspend:
@@ -203,8 +203,14 @@ def _summary(
     return _PHASES[current.name], current.reason, current.message
 
 
-def _gates(evaluation: Evaluation) -> bool:
-    return any(metric.passed is not None for metric in evaluation.metrics)
+def _done(obs: Observation, evaluation: Evaluation | None) -> str:
+    """What a job that has succeeded says."""
+    if evaluation is None or all(metric.passed is None for metric in evaluation.metrics):
+        return "done"
+    words = "the model passed all gates"
+    if alone := gates.uncompared(evaluation.metrics, gates.of(obs.job)):
+        words += f"; there was no accepted model to compare {', '.join(alone)} with"
+    return words
 
 
 def _ended(stages: list[StageStatus]) -> datetime | None:
@@ -252,26 +258,31 @@ def _gated(
     obs: Observation, verdict: Verdict, result: StageResult, now: datetime
 ) -> tuple[Verdict, Evaluation | None]:
     """The verdict of the evaluate stage after its gates."""
-    spec = obs.job.spec.evaluate
-    limits = (spec.gates if spec else None) or []
+    limits = gates.of(obs.job)
     values = {metric.name: metric.value for metric in result.metrics or ()}
     missing = [gate.metric for gate in limits if gate.metric not in values]
     if missing:
         return _stage_failed(
             verdict, "ResultInvalid", f"the evaluation has no {missing[0]}", now
         ), None
-    judged = gates.judge(values, limits)
-    below = [metric for metric in judged if metric.passed is False]
+    baseline = result.baseline
+    judged = gates.judge(values, limits, baseline.metrics if baseline else {})
+    accepted = gates.accepts(judged)
     evaluation = Evaluation(
         metrics=judged,
         samples=result.samples or 0,
-        passed=not below,
+        passed=accepted,
         model_uri=names.model_uri(obs.job),
         model_digest=result.model_digest or "",
         dataset_digest=result.dataset_digest or "",
     )
-    if below:
-        words = ", ".join(gates.in_words(metric) for metric in below)
+    if not accepted:
+        other = baseline is not None and baseline.dataset_digest != evaluation.dataset_digest
+        words = ", ".join(
+            gates.in_words(metric, limits, other_data=other)
+            for metric in judged
+            if metric.passed is False
+        )
         return _stage_failed(verdict, "GateFailed", words, now), evaluation
     return verdict, evaluation
 

@@ -5,6 +5,7 @@ checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.pt2 | model/predictions.parquet      (user code)
 evaluation/metrics.json
+accepted/metrics.json                            (of the last model that passed all gates)
 """
 
 from __future__ import annotations

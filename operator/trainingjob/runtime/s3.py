@@ -68,19 +68,19 @@ def download(uri: str) -> Path:
 
 def upload(folder: Path) -> None:
     """Make the bucket have what the copy ``folder`` has, and nothing else. Raises StageFailure."""
-    from pyarrow import fs
-
     key = folder.relative_to(_root()).as_posix()
     files = [path for path in folder.rglob("*") if path.is_file()]
     with _failures(SCHEME + key):
         _clear(key)
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
-            fs.copy_files(
-                str(path),
-                path.relative_to(_root()).as_posix(),
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=_connect(),
-            )
+            _put(path)
+
+
+def upload_file(path: Path) -> None:
+    """Bring one file of a copy to the bucket, where S3 replaces an object at once. Raises
+    StageFailure."""
+    with _failures(SCHEME + path.relative_to(_root()).as_posix()):
+        _put(path)
 
 
 def remove(path: Path) -> None:
@@ -111,6 +111,17 @@ def _fits(path: list[str], pattern: list[str]) -> bool:
     return len(path) >= len(pattern) and all(
         fnmatch.fnmatchcase(part, wanted) if _GLOB.search(wanted) else part == wanted
         for part, wanted in zip(path, pattern, strict=False)
+    )
+
+
+def _put(path: Path) -> None:
+    from pyarrow import fs
+
+    fs.copy_files(
+        str(path),
+        path.relative_to(_root()).as_posix(),
+        source_filesystem=fs.LocalFileSystem(),
+        destination_filesystem=_connect(),
     )
 
 

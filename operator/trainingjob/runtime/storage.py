@@ -81,6 +81,19 @@ def write_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that is complete by itself, in one step: whoever reads it finds the old text or
+    the new one, also when its writer has died. Raises OSError, StageFailure."""
+    aside = path.with_name(f".{path.name}.writing")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_text(text, encoding="utf-8")
+    sync_file(aside)
+    aside.rename(path)
+    sync_file(path.parent)
+    if s3.is_copy(path):
+        s3.upload_file(path)
+
+
 def sync_tree(folder: Path) -> None:
     """Bring every file below ``folder`` to the disk."""
     for root, _, files in os.walk(folder):

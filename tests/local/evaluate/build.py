@@ -15,6 +15,7 @@ from torch import nn
 
 from tests.datasets import write_dataset
 from trainingjob.api.payload import EvaluatePayload, JobRef, StageResult
+from trainingjob.api.v1alpha1 import Gate
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.runtime.artefacts import DatasetManifest
 from trainingjob.runtime.errors import StageFailure
@@ -31,6 +32,8 @@ class World:
         self.model.mkdir()
         self.label = "label"
         self.task = "classification"
+        self.uid = "1"
+        self.gates: list[Gate] = []
 
     def write(
         self, labels: Any, features: np.ndarray | None = None, **options: Any
@@ -66,13 +69,15 @@ class World:
         """The stage."""
         return run(
             EvaluatePayload(
-                job=JobRef(namespace="default", name="job", uid="1"),
+                job=JobRef(namespace="default", name="job", uid=self.uid),
                 attempt=1,
                 task=Task(type=self.task, label=self.label),
                 metrics=list(metrics),
                 dataset=f"file://{self.dataset}",
                 model_uri=f"file://{self.model}",
                 output=f"file://{self.folder / 'evaluation'}",
+                gates=self.gates,
+                accepted=f"file://{self.folder / 'accepted'}",
             )
         )
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trainingjob.api.payload import RESULT_LIMIT, Report
+from trainingjob.api.v1alpha1 import Gate
 from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS
 from trainingjob.api.v1alpha1.train import Mlp
 from trainingjob.runtime.artefacts import DatasetManifest
@@ -215,3 +216,43 @@ def test_an_evaluation_replaces_the_one_before(world: World) -> None:
     (world.folder / "evaluation" / "leftover").touch()
     assert world.run("accuracy") == first
     assert [path.name for path in (world.folder / "evaluation").iterdir()] == ["metrics.json"]
+
+
+def right(world: World, count: int) -> None:
+    """Predictions of which so many are right."""
+    wrong = ["b" if label == "a" else "a" for label in LABELS[count:]]
+    world.predictions(y_true=LABELS, y_pred=[*LABELS[:count], *wrong])
+
+
+def test_the_result_tells_what_gates_compared_with(world: World) -> None:
+    manifest = world.write(LABELS)
+    path = world.folder / "accepted" / "metrics.json"
+    world.gates = [
+        Gate.model_validate({"metric": "accuracy", "noWorseThan": "lastAccepted"}),
+        Gate.model_validate({"metric": "f1_macro", "min": 0.1}),
+    ]
+    found = []
+    # The second job's pod comes back once more, and so does the third's, which is worse.
+    for uid, count in (("1", 90), ("2", 96), ("2", 96), ("3", 60), ("3", 60)):
+        world.uid = uid
+        right(world, count)
+        baseline = world.run("accuracy", "f1_macro").baseline
+        assert baseline is None or baseline.dataset_digest == manifest.digest
+        record = json.loads(path.read_text())
+        found.append((baseline and baseline.metrics, record["uid"]))
+        assert record["metrics"].keys() >= {"accuracy", "f1_macro", "recall_micro"}
+    assert found == [
+        (None, "1"),
+        ({"accuracy": 0.75}, "2"),
+        ({"accuracy": 0.75}, "2"),
+        ({"accuracy": 0.8}, "2"),
+        ({"accuracy": 0.8}, "2"),
+    ]
+
+
+def test_a_damaged_record_is_told_before_the_model_is_judged(world: World) -> None:
+    world.write(LABELS)
+    world.gates = [Gate.model_validate({"metric": "accuracy", "noWorseThan": "lastAccepted"})]
+    (world.folder / "accepted").mkdir()
+    (world.folder / "accepted" / "metrics.json").write_text("{}")
+    assert world.failure("accuracy").reason == "BaselineInvalid"

@@ -173,6 +173,16 @@ def test_a_gang_finds_its_first_rank():
     assert env(first)["NODE_RANK"] == "0"
 
 
+def test_an_evaluation_knows_its_gates_and_where_the_last_accepted_model_is_on_record():
+    gate = {"metric": "accuracy", "min": 0.9, "noWorseThan": "lastAccepted", "tolerance": 0.01}
+    for given in ([gate], None):
+        spec = {"metrics": ["accuracy"]} | ({"gates": given} if given else {})
+        (made,) = children.pods(job(evaluate=spec), "evaluate", 1, Settings())
+        told = json.loads(env(made)[STAGE_PAYLOAD])
+        assert told["gates"] == (given or [])
+        assert told["accepted"] == "pvc://training/runs/team/digits/accepted"
+
+
 def test_claims_are_mounted_once_where_the_stage_needs_them():
     driver = all_children("the usual job")[0]
     mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}

@@ -29,8 +29,11 @@ MetricName = Literal[ClassificationMetric, RegressionMetric]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
 METRICS: tuple[str, ...] = get_args(MetricName)
+# Errors: the lower, the better. Of all others more is better.
+LOWER_IS_BETTER: frozenset[MetricName] = frozenset({"log_loss", "mae", "rmse", "mape"})
 
 Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
+Tolerance = Annotated[float, Field(ge=0, le=1e15)]
 
 
 class Gate(Model):
@@ -38,20 +41,38 @@ class Gate(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="has(self.min) || has(self.max)",
-            message="a gate needs min, max or both",
-            holds=lambda self: self.min is not None or self.max is not None,
+            cel="has(self.min) || has(self.max) || has(self.noWorseThan)",
+            message="a gate needs min, max or noWorseThan",
+            holds=lambda self: (
+                self.min is not None or self.max is not None or self.no_worse_than is not None
+            ),
         ),
         Rule(
             cel="!has(self.min) || !has(self.max) || self.min <= self.max",
             message="min must not be above max",
             holds=lambda self: self.min is None or self.max is None or self.min <= self.max,
         ),
+        Rule(
+            cel="!has(self.tolerance) || has(self.noWorseThan)",
+            message="tolerance needs noWorseThan",
+            holds=lambda self: self.tolerance is None or self.no_worse_than is not None,
+        ),
     )
 
     metric: MetricName = Field(description="A metric; it is computed even when not listed.")
     min: Bound | None = Field(None, description="Lowest value that passes.")
     max: Bound | None = Field(None, description="Highest value that passes.")
+    no_worse_than: Literal["lastAccepted"] | None = Field(
+        None,
+        description="Compare with the last accepted model: the last one of a job of this name, in "
+        "this storage, that passed all of its gates. While there is none, or none with this "
+        "metric, the comparison passes.",
+    )
+    tolerance: Tolerance | None = Field(
+        None,
+        description="By how much the metric may be worse than that model's, as a difference of the "
+        "two values; 0 when unset.",
+    )
 
 
 class Evaluate(Model):

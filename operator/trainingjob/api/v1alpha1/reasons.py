@@ -93,6 +93,7 @@ REASONS: dict[str, Reason] = {
     "CheckpointMismatch": Reason(
         "configuration", "rename the job, or delete its checkpoints folder to start over"
     ),
+    "BaselineInvalid": Reason("data", "delete the job's accepted folder to compare with nothing"),
     "MetricUndefined": Reason("data", "choose another metric, or bring test rows of every class"),
     # --- user code ---------------------------------------------------------------------
     "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),

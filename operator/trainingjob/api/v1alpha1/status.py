@@ -181,8 +181,11 @@ class JudgedMetric(StatusModel):
 
     name: Word = Field(description="Name.")
     value: float = Field(description="Value on the test split.")
-    min: float | None = Field(None, description="The gate's lower bound.")
-    max: float | None = Field(None, description="The gate's upper bound.")
+    min: float | None = Field(None, description="The lower bound that the gate applied.")
+    max: float | None = Field(None, description="The upper bound that the gate applied.")
+    baseline: float | None = Field(
+        None, description="Value of the last accepted model, where the gate compares with it."
+    )
     passed: bool | None = Field(None, description="The gate's verdict; unset without a gate.")
 
 

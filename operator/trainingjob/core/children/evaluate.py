@@ -33,6 +33,8 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         dataset=names.dataset_uri(job),
         model_uri=names.model_uri(job),
         output=names.evaluation_uri(job),
+        gates=spec.gates or [],
+        accepted=names.accepted_uri(job),
     )
     return make_pod(
         job,

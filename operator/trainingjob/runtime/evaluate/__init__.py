@@ -15,7 +15,7 @@ from ..errors import StageFailure, storage_errors
 from ..progress import Reporter
 from ..storage import fetch, resolve, sha256, write_aside
 from ..train.output import digest_of_folder
-from . import sources
+from . import accepted, sources
 from .classification import Classification
 from .judgement import Batch, Judge, Judgement
 from .regression import Regression
@@ -28,16 +28,17 @@ _UNASKED_SCORES = 2**28
 
 
 def run(payload: EvaluatePayload) -> StageResult:
-    """Judge the model and write ``metrics.json``.
+    """Judge the model, write ``metrics.json`` and, if all gates pass, the accepted model's record.
 
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
-    PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined.
+    PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid.
     """
     folder = fetch(payload.dataset)
     split = Split(folder, DatasetManifest.read(folder))
     _check_task(payload, split)
     if split.rows == 0:
         raise StageFailure("SplitEmpty", f"the test split of {folder} has no rows")
+    baseline = accepted.baseline_of(payload)
     model = fetch(payload.model_uri)
     kind = sources.find(model)
     with storage_errors("read the model"):
@@ -52,12 +53,14 @@ def run(payload: EvaluatePayload) -> StageResult:
     output = resolve(payload.output)
     with storage_errors("write the metrics"), write_aside(output) as aside:
         digest = sha256(report.write(aside))
+    accepted.keep_if_accepted(payload, report, baseline)
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=digest),
         metrics=[MetricValue(name=name, value=judgement.metrics[name]) for name in payload.metrics],
         samples=split.rows,
         dataset_digest=report.dataset_digest,
         model_digest=model_digest,
+        baseline=baseline,
     )
 
 

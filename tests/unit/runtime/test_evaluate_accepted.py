@@ -1,0 +1,245 @@
+"""The record of the last accepted model: what is read from it, and when it is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainingjob.api.payload import (
+    RESULT_LIMIT,
+    Baseline,
+    EvaluatePayload,
+    JobRef,
+    Report,
+    StageResult,
+)
+from trainingjob.api.v1alpha1 import METRICS, Gate
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.status import MetricValue, Outputs
+from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
+from trainingjob.runtime.evaluate.report import MetricsFile
+
+PAST = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.01}
+
+
+def payload(folder: Path, uid: str, *gates: dict[str, Any]) -> EvaluatePayload:
+    return EvaluatePayload(
+        job=JobRef(namespace="team", name="digits", uid=uid),
+        attempt=1,
+        task=Task(type="classification", label="target"),
+        metrics=["accuracy"],
+        dataset="file:///dataset",
+        model_uri="file:///model",
+        output="file:///evaluation",
+        gates=[Gate.model_validate(gate) for gate in gates],
+        accepted=f"file://{folder / 'accepted'}",
+    )
+
+
+def report(digest: str = "sha256:d", **metrics: float) -> MetricsFile:
+    return MetricsFile(
+        task="classification",
+        samples=10,
+        metrics=metrics,
+        undefined={},
+        source="builtIn",
+        model_uri="file:///model",
+        model_digest="sha256:m",
+        dataset_uri="file:///dataset",
+        dataset_digest=digest,
+    )
+
+
+def record(folder: Path) -> dict[str, Any] | None:
+    path = folder / "accepted" / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def evaluated(
+    asked: EvaluatePayload, digest: str = "sha256:d", **metrics: float
+) -> Baseline | None:
+    """The stage as far as it goes about the record; what it compared with."""
+    baseline = baseline_of(asked)
+    keep_if_accepted(asked, report(digest, **metrics), baseline)
+    return baseline
+
+
+def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> None:
+    assert evaluated(payload(tmp_path, "1", PAST), accuracy=0.9, log_loss=0.3) is None
+    first = {
+        "version": 1,
+        "uid": "1",
+        "metrics": {"accuracy": 0.9, "log_loss": 0.3},
+        "datasetDigest": "sha256:d",
+        "modelDigest": "sha256:m",
+    }
+    assert record(tmp_path) == first
+    compared = evaluated(payload(tmp_path, "2", PAST), "sha256:e", accuracy=0.95)
+    assert compared == Baseline(metrics={"accuracy": 0.9}, dataset_digest="sha256:d")
+    assert record(tmp_path) == first | {
+        "uid": "2",
+        "metrics": {"accuracy": 0.95},
+        "baseline": {"metrics": {"accuracy": 0.9}, "datasetDigest": "sha256:d"},
+        "datasetDigest": "sha256:e",
+    }
+    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["metrics.json"]
+
+
+MIN = {"metric": "accuracy", "min": 0.8}
+# gates, accuracy after 0.9 was accepted, whether that is accepted
+VERDICTS = {
+    "without gates everything is accepted": ((), 0.1, True),
+    "no worse": ((PAST,), 0.9, True),
+    "worse": ((PAST,), 0.85, False),
+    "worse, and gates do not compare": ((MIN,), 0.85, True),
+    "one of two gates fails": ((MIN, PAST), 0.85, False),
+    "below a bound": ((MIN,), 0.7, False),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_the_record_is_of_the_last_model_whose_gates_all_passed(tmp_path: Path, case: str) -> None:
+    gates, accuracy, accepted = VERDICTS[case]
+    evaluated(payload(tmp_path, "1"), accuracy=0.9)
+    evaluated(payload(tmp_path, "2", *gates), accuracy=accuracy)
+    found = record(tmp_path)
+    assert found is not None
+    assert (found["uid"], found["metrics"]["accuracy"]) == (
+        ("2", accuracy) if accepted else ("1", 0.9)
+    )
+
+
+def test_gates_that_do_not_compare_read_no_record(tmp_path: Path) -> None:
+    (tmp_path / "accepted").mkdir()
+    (tmp_path / "accepted" / "metrics.json").write_text("{")
+    assert evaluated(payload(tmp_path, "1", MIN), accuracy=0.9) is None
+    assert record(tmp_path) is not None
+
+
+def test_an_operator_that_does_not_know_the_record_leaves_it_alone(tmp_path: Path) -> None:
+    asked = payload(tmp_path, "1").model_copy(update={"accepted": None})
+    assert evaluated(asked, accuracy=0.9) is None
+    assert not (tmp_path / "accepted").exists()
+
+
+def test_a_metric_that_the_last_model_did_not_have_is_not_compared(tmp_path: Path) -> None:
+    evaluated(payload(tmp_path, "1"), rmse=3.0)
+    compared = evaluated(payload(tmp_path, "2", PAST), accuracy=0.1)
+    assert compared == Baseline(metrics={}, dataset_digest="sha256:d")
+    assert record(tmp_path)["uid"] == "2"
+
+
+@pytest.mark.parametrize("before", [None, 0.9])
+def test_a_repeat_after_the_record_was_written_compares_with_the_same(
+    tmp_path: Path, before: float | None
+) -> None:
+    """The pod died before the operator heard of it, maybe twice."""
+    if before is not None:
+        evaluated(payload(tmp_path, "1"), accuracy=before)
+    asked = payload(tmp_path, "2", PAST)
+    first = evaluated(asked, accuracy=0.95)
+    written = record(tmp_path)
+    assert (first is None) is (before is None)
+    for _ in range(2):
+        assert evaluated(asked, accuracy=0.95) == first
+        assert record(tmp_path) == written
+
+
+# Where a pod dies, and whose record it leaves.
+DEATHS = {
+    "while it writes": ("write_text", False, "1"),
+    "before it renames": ("rename", False, "1"),
+    "after it renamed": ("rename", True, "2"),
+}
+
+
+@pytest.mark.parametrize("case", DEATHS)
+def test_a_pod_that_dies_leaves_a_record_and_its_repeat_compares_with_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    step, done, left = DEATHS[case]
+    evaluated(payload(tmp_path, "1"), accuracy=0.9)
+    asked = payload(tmp_path, "2", PAST)
+    real = getattr(Path, step)
+
+    def die(self: Path, *arguments: Any, **options: Any) -> None:
+        if done:
+            real(self, *arguments, **options)
+        elif step == "write_text":
+            self.write_bytes(b'{"version": 1, "uid"')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, step, die)
+        evaluated(asked, accuracy=0.95)
+    found = record(tmp_path)
+    assert found is not None
+    assert found["uid"] == left
+    compared = evaluated(asked, accuracy=0.95)
+    assert compared is not None
+    assert compared.metrics == {"accuracy": 0.9}
+    assert record(tmp_path)["uid"] == "2"
+    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["metrics.json"]
+
+
+GOOD = {
+    "version": 1,
+    "uid": "1",
+    "metrics": {"accuracy": 0.9},
+    "datasetDigest": "sha256:d",
+    "modelDigest": "sha256:m",
+}
+DAMAGED = {
+    "empty": "",
+    "cut": json.dumps(GOOD)[:40],
+    "no object": "[]",
+    "not UTF-8": b"\xff\xfe",
+    "of a later version": json.dumps(GOOD | {"version": 2}),
+    "without a digest": json.dumps({key: GOOD[key] for key in GOOD if key != "datasetDigest"}),
+    "a metric that is text": json.dumps(GOOD | {"metrics": {"accuracy": "0.9"}}),
+    "a metric that is NaN": json.dumps(GOOD | {"metrics": {"accuracy": float("nan")}}),
+    "a baseline that is a number": json.dumps(GOOD | {"baseline": 0.9}),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_record_fails_the_job_and_stays(tmp_path: Path, case: str) -> None:
+    text = DAMAGED[case]
+    path = tmp_path / "accepted" / "metrics.json"
+    path.parent.mkdir()
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = path.read_bytes()
+    with pytest.raises(StageFailure) as caught:
+        evaluated(payload(tmp_path, "2", PAST), accuracy=0.95)
+    assert caught.value.reason == "BaselineInvalid"
+    assert caught.value.message == (
+        f"file://{path}, the record of the last accepted model, is damaged or of another version"
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_record_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "accepted" / "metrics.json").mkdir(parents=True)
+    with pytest.raises(StageFailure) as caught:
+        baseline_of(payload(tmp_path, "2", PAST))
+    assert caught.value.reason == "StorageFailed"
+    assert caught.value.message.startswith("cannot read the record of the last accepted model: ")
+
+
+def test_the_result_with_every_baseline_fits_into_a_termination_message() -> None:
+    value = -0.12345678901234568e-300
+    digest = "sha256:" + "0" * 64
+    result = StageResult(
+        outputs=Outputs(uri="s3://" + "x" * 1275, digest=digest),
+        metrics=[MetricValue(name=name, value=value) for name in METRICS],
+        samples=10**15,
+        dataset_digest=digest,
+        model_digest=digest,
+        baseline=Baseline(metrics=dict.fromkeys(METRICS, value), dataset_digest=digest),
+    )
+    text = json.dumps(Report(result=result).to_dict(), separators=(",", ":"))
+    assert len(text.encode()) <= RESULT_LIMIT

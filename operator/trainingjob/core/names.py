@@ -15,6 +15,9 @@ LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
 
+# Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
+ANNOTATION_RERUN = f"{GROUP}/rerun"
+
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
     """Attempt-stamped, so that pods of two attempts can never be mistaken for each other."""

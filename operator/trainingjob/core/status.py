@@ -20,7 +20,7 @@ from ..api.v1alpha1.status import Attempt
 from . import children, conditions, history, names, usage
 from .diagnose import with_remedy
 from .observation import Observation
-from .policy import deadlines, gates
+from .policy import deadlines, gates, rerun
 from .stage import Verdict, first_status, judge
 
 _PHASES: dict[StageName, Phase] = {
@@ -39,7 +39,7 @@ class Judgement:
 
 
 def status(obs: Observation, now: datetime) -> Status:
-    """The job's status. It never leaves a terminal phase, and given twice is the same."""
+    """The job's status. Nothing but a rerun leaves a terminal phase; given twice it is the same."""
     return judgement(obs, now).status
 
 
@@ -73,6 +73,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
     prior = obs.job.status
     if not obs.job.ours:
         return Judgement(prior)
+    obs = rerun.applied(obs, now)
+    prior = obs.job.status
     if is_over(prior):
         return Judgement(_seen(prior, obs.job.metadata.generation))
     # The first pods are made before the first status is written.
@@ -102,7 +104,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         since = stage.completion_time or since
         if stage.phase != "Succeeded":
             current = stage
-    # A resumed job has all of its time again, as a Job of batch/v1 has.
+    # Resumed or run again, a job has all of its time again, as a Job of batch/v1 has.
     resumed = conditions.resumed(prior, now)
     active = max(started, resumed) if started and resumed else started
     deadline = deadlines.active_until(obs.job.spec.policy, active)
@@ -141,6 +143,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         evaluation=evaluation,
         last_failure=failure,
         history=past,
+        rerun=prior.rerun,
+        rerun_time=prior.rerun_time,
     )
     return Judgement(new, None if over else min(wakes, default=None))
 

@@ -9,7 +9,7 @@ from trainingjob.api.v1alpha1 import REASONS
 
 ROOT = Path(__file__).parents[2]
 # What status says while nothing is wrong.
-STATES = {"Starting", "Running", "Restarting", "Suspended", "Completed"}
+STATES = {"Starting", "Running", "Restarting", "Suspended", "Rerun", "Completed"}
 ROW = re.compile(r"^\|.*?\| `(\w+)` \|", re.M)
 
 

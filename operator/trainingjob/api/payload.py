@@ -44,7 +44,7 @@ RESULT_LIMIT = 4096
 
 
 class JobRef(Model):
-    """Which run this is. Artefacts of another uid are not ours."""
+    """Which run this is; a rerun has another uid. Artefacts of another uid are not ours."""
 
     namespace: str
     name: str

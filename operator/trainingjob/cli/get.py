@@ -47,7 +47,9 @@ def find(workspace: Workspace, name: str, namespace: str | None) -> Home:
         if home.name == name and namespace in (None, home.namespace)
     ]
     if not found:
-        raise UsageError(f"no job {name} in {workspace.root}")
+        raise UsageError(
+            f"no job {name} in {workspace.root}; `trainingjob get` lists those that there are"
+        )
     if len(found) > 1:
         spaces = ", ".join(home.namespace for home in found)
         raise UsageError(f"job {name} is in several namespaces ({spaces}): add --namespace")

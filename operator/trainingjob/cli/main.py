@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 WORK_DIR = "TRAININGJOB_WORK_DIR"
+_STAGES = ("preprocess", "train", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +57,10 @@ def _command(args: argparse.Namespace) -> int:
         from .run import run
 
         return run(args)
+    if args.command == "rerun":
+        from .rerun import rerun
+
+        return rerun(args)
     if args.command == "validate":
         from .validate import validate
 
@@ -124,6 +129,12 @@ def parser() -> argparse.ArgumentParser:
     def output(of: argparse.ArgumentParser) -> None:
         of.add_argument("-o", "--output", choices=("json", "yaml"), help="print the object")
 
+    def driving(of: argparse.ArgumentParser) -> None:
+        of.add_argument("--no-color", action="store_true", help="no colours (also: $NO_COLOR)")
+        work_dir(of)
+        namespace(of)
+        output(of)
+
     run = command("run", "run a job on this machine")
     run.add_argument("file", metavar="FILE", help="manifest with one TrainingJob; - for stdin")
     run.add_argument(
@@ -135,10 +146,17 @@ def parser() -> argparse.ArgumentParser:
         "the work folder; may be repeated",
     )
     run.add_argument("--fresh", action="store_true", help="forget an interrupted run")
-    run.add_argument("--no-color", action="store_true", help="no colours (also: $NO_COLOR)")
-    work_dir(run)
-    namespace(run)
-    output(run)
+    driving(run)
+
+    rerun = command("rerun", "run a job of this folder again, from one of its stages")
+    rerun.add_argument("name", metavar="NAME", help="a job that is not running")
+    rerun.add_argument(
+        "--from",
+        dest="stage",
+        choices=_STAGES,
+        help="the stage to begin with, those before it stay as they are (default: the first one)",
+    )
+    driving(rerun)
 
     validate = command("validate", "check manifests as the API server would")
     validate.add_argument("files", metavar="FILE", nargs="+", help="manifests; - for stdin")
@@ -165,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
     logs = command("logs", "print the logs of a job's pods")
     logs.add_argument("name", metavar="NAME", help="a job")
-    logs.add_argument("--stage", choices=("preprocess", "train", "evaluate"), help="of one stage")
+    logs.add_argument("--stage", choices=_STAGES, help="of one stage")
     logs.add_argument(
         "--rank", "--index", dest="index", type=int, metavar="N", help="of one pod of the gang"
     )

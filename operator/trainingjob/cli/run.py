@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +13,8 @@ from ..api.v1alpha1 import TrainingJob
 from ..core import children
 from ..local import lock
 from ..local.runner import Runner
-from ..local.session import Request, open_session
-from ..local.store import Workspace
+from ..local.session import Request, Session, open_session
+from ..local.store import Home, Workspace
 from .errors import UsageError
 from .exits import outcome
 from .job import one_job
@@ -31,15 +31,23 @@ def run(args: argparse.Namespace) -> int:
     meta = request.job.metadata
     workspace = Workspace(Path(args.work_dir))
     home = workspace.home(meta.namespace, meta.name)
+    return drive(args, home, lambda: open_session(workspace, home, request))
+
+
+def drive(args: argparse.Namespace, home: Home, opened: Callable[[], Session]) -> int:
+    """Run what ``opened`` gives under the job's lock, and show it; the exit code.
+
+    Raises Refused when somebody else runs the job.
+    """
     stream = sys.stderr if args.output else sys.stdout
     console = Console(file=stream, no_color=args.no_color or None, highlight=False)
-    with lock.held(home.lock, f"{meta.namespace}/{meta.name}"):
-        session = open_session(workspace, home, request)
+    with lock.held(home.lock, f"{home.namespace}/{home.name}"):
+        session = opened()
         view = LiveView(console) if console.is_terminal else PlainView(stream)
         with view:
-            if session.resumed:
-                view.note(f"going on with {meta.name}, which was interrupted")
-            ignored = list(without_effect(request.job))
+            if session.note:
+                view.note(session.note)
+            ignored = list(without_effect(TrainingJob.from_dict(session.job)))
             if ignored:
                 view.note(f"on one machine these have no effect: {', '.join(ignored)}")
             job = Runner(session, view).run()

@@ -29,8 +29,9 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
     console.print()
     if outcome == Exit.SUCCEEDED:
         took = ""
-        if status.start_time and status.completion_time:
-            took = f" in {duration((status.completion_time - status.start_time).total_seconds())}"
+        began = status.rerun_time or status.start_time
+        if began and status.completion_time:
+            took = f" in {duration((status.completion_time - began).total_seconds())}"
         _line(console, Text.assemble(("✔ ", "green"), (name, "bold"), f" succeeded{took}"))
         model = _model(session, job)
         if model is not None:

@@ -62,11 +62,12 @@ def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -
 
 
 def resumed(prior: Status, now: datetime) -> datetime | None:
-    """When a job that is not suspended was last resumed; None when it never was."""
-    before = _find(prior, "Suspended")
+    """When a job that is not suspended was last resumed or run again; None when it never was."""
+    rerun, before = prior.rerun_time, _find(prior, "Suspended")
     if before is None or before.reason == "NotSuspended":
-        return None
-    return before.last_transition_time if before.status == "False" else now
+        return rerun
+    since = before.last_transition_time if before.status == "False" else now
+    return max(since, rerun) if rerun else since
 
 
 def _text(value: bool) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 from ..api.v1alpha1 import API_VERSION, KIND, REASONS, Status, TrainingJob
 from ..api.v1alpha1.status import format_time
 from .names import FIELD_MANAGER
+from .policy import rerun
 
 # The API server's limit for a note.
 _MESSAGE_CHARS = 1024
@@ -17,25 +18,39 @@ _MESSAGE_CHARS = 1024
 def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> list[dict[str, Any]]:
     """The Events of the step from one status to the next.
 
-    The verdict, every failure, suspension, and what keeps a stage from starting. Stages that go as
-    they should have no Event of their own: status has their times. A step told twice gives the
-    same names, so that the second one exists already.
+    The verdict, every failure, suspension, a rerun, and what keeps a stage from starting. Stages
+    that go as they should have no Event of their own: status has their times. A step told twice
+    gives the same names, so that the second one exists already.
     """
     found: list[tuple[str, str, str, str]] = []
+    attempts = "/".join(str(stage.attempt) for stage in after.stages)
+    if after.rerun is not None and after.rerun != before.rerun:
+        found += _rerun(job, before, after.rerun, attempts)
     failure = after.last_failure
     if failure is not None and failure != before.last_failure and after.phase != "Failed":
         what = f"{failure.stage}/{failure.attempt}/{failure.reason}"
         found.append((what, "Warning", failure.reason, failure.message))
     elif after.reason in REASONS and after.phase != "Failed" and after.reason != before.reason:
-        attempts = "/".join(str(stage.attempt) for stage in after.stages)
         found.append((f"{attempts}/{after.reason}", "Warning", after.reason, after.message))
     if after.phase == "Suspended" != before.phase:
         what = f"Suspended/{after.observed_generation}"
         found.append((what, "Normal", after.reason, after.message))
     if after.phase != before.phase and after.phase in ("Succeeded", "Failed"):
         kind = "Normal" if after.phase == "Succeeded" else "Warning"
-        found.append((after.phase, kind, after.reason, after.message))
+        what = after.phase if after.rerun is None else f"{after.phase}/{attempts}"
+        found.append((what, kind, after.reason, after.message))
     return [_event(job, what, kind, reason, message, now) for what, kind, reason, message in found]
+
+
+def _rerun(
+    job: TrainingJob, before: Status, value: str, attempts: str
+) -> list[tuple[str, str, str, str]]:
+    stage = rerun.stage_of(job, value)
+    if stage is None:
+        return [(f"RerunInvalid/{value}", "Warning", "RerunInvalid", rerun.fault(job, value))]
+    if not before.observed_generation:
+        return []  # nothing had run yet
+    return [(f"Rerun/{value}/{attempts}", "Normal", "Rerun", f"the job runs again from {stage}")]
 
 
 def _event(

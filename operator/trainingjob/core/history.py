@@ -12,6 +12,8 @@ from .pods import PodView
 # As the CRD has it: enough for a story, and status stays small.
 _KEPT = 20
 _MESSAGE_CHARS = 512
+# Attempts that were ended without having failed.
+_INTERRUPTED = ("Suspended", "Rerun")
 
 
 def after(
@@ -24,7 +26,7 @@ def after(
 ) -> list[Attempt]:
     """With attempt ``number``, whose ``pods`` are these and after which ``stage`` stands so; one
     that went well is not kept."""
-    if failure is None and stage.reason != "Suspended":
+    if failure is None and stage.reason not in _INTERRUPTED:
         return list(history)
     started = (pod.started for pod in pods if pod.started)
     ended = Attempt(

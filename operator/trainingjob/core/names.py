@@ -19,6 +19,8 @@ ROLE_EXECUTOR = "executor"
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
 # What the tokens are for by which pods show who they are when they report: for nothing else.
 STATUS_AUDIENCE = GROUP
+# Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
+ANNOTATION_RERUN = f"{GROUP}/rerun"
 
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:

@@ -11,7 +11,7 @@ from ..api.v1alpha1 import StageStatus
 from . import children
 from .observation import Observation
 from .pods import PodView
-from .policy import retention, retries
+from .policy import rerun, retention, retries
 from .status import is_over, judgement
 
 # Ranks end one after the other; one that is still there so long after the result hangs on its way
@@ -49,6 +49,8 @@ def plan(obs: Observation, now: datetime) -> Plan:
         return Plan()
     delete: list[PodView] = []
     wakes: list[datetime] = []
+    if rerun.requested(obs.job) is not None:
+        return Plan()  # nothing is made or deleted until status has it
     if is_over(stored):
         return _after(obs, now)
     found = judgement(obs, now)
@@ -56,6 +58,9 @@ def plan(obs: Observation, now: datetime) -> Plan:
         wakes.append(found.wake)
     create: list[dict[str, Any]] = []
     persisted = {stage.name: stage for stage in stored.stages}
+    if not is_over(found.status):
+        # Also of stages whose turn comes again later.
+        delete += _outdated(obs)
     for stage in found.status.stages:
         before = persisted.get(stage.name)
         pods = obs.pods_of(stage.name)
@@ -65,8 +70,6 @@ def plan(obs: Observation, now: datetime) -> Plan:
             continue
         if stage.phase != "Failed" and not is_over(found.status):
             stored_attempt = before.attempt if before is not None else 1
-            old = [pod for pod in pods if pod.attempt < min(stage.attempt, stored_attempt)]
-            delete += [pod for pod in old if not pod.deleting]
             if (
                 stage.phase == "Pending"
                 and not obs.job.spec.suspend
@@ -105,6 +108,16 @@ def _plan(
     wake = min(wakes, default=None)
     after = None if wake is None else max(0.0, (wake - now).total_seconds())
     return Plan(tuple(create), tuple(delete), requeue_after=after)
+
+
+def _outdated(obs: Observation) -> list[PodView]:
+    """Pods of attempts before those that are stored."""
+    return [
+        pod
+        for stage in obs.job.status.stages
+        for pod in obs.pods_of(stage.name)
+        if pod.attempt < stage.attempt and not pod.deleting
+    ]
 
 
 def _stop(

@@ -162,8 +162,9 @@ def _failed(
     if budget is not None:
         counts = retries.charge(counts, budget)
     words = failure.in_words()
-    if final and budget is not None and stage.attempt > 1:
-        words = f"{words} (after {stage.attempt} attempts)"
+    attempts = stage.attempt - (stage.first_attempt or 1) + 1
+    if final and budget is not None and attempts > 1:
+        words = f"{words} (after {attempts} attempts)"
     last = LastFailure(
         stage=stage.name,
         attempt=stage.attempt,

@@ -21,7 +21,7 @@ from ..api.v1alpha1.status import Attempt, CheckpointStatus
 from . import children, conditions, history, names, usage
 from .diagnose import with_remedy
 from .observation import Observation
-from .policy import deadlines, stall
+from .policy import deadlines, rerun, stall
 from .stage import Verdict, first_status, judge
 
 _PHASES: dict[StageName, Phase] = {
@@ -40,7 +40,7 @@ class Judgement:
 
 
 def status(obs: Observation, now: datetime) -> Status:
-    """The job's status. It never leaves a terminal phase, and given twice is the same."""
+    """The job's status. Nothing but a rerun leaves a terminal phase; given twice it is the same."""
     return judgement(obs, now).status
 
 
@@ -74,6 +74,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
     prior = obs.job.status
     if not obs.job.ours:
         return Judgement(prior)
+    obs = rerun.applied(obs, now)
+    prior = obs.job.status
     if is_over(prior):
         return Judgement(_seen(prior, obs.job.metadata.generation))
     # The first pods are made before the first status is written.
@@ -103,7 +105,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         since = stage.completion_time or since
         if stage.phase != "Succeeded":
             current = stage
-    # A resumed job has all of its time again, as a Job of batch/v1 has.
+    # Resumed or run again, a job has all of its time again, as a Job of batch/v1 has.
     resumed = conditions.resumed(prior, now)
     active = max(started, resumed) if started and resumed else started
     deadline = deadlines.active_until(obs.job.spec.policy, active)
@@ -144,6 +146,8 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         evaluation=evaluation,
         last_failure=failure,
         history=past,
+        rerun=prior.rerun,
+        rerun_time=prior.rerun_time,
     )
     return Judgement(new, None if over else min(wakes, default=None))
 
@@ -230,6 +234,9 @@ def _checkpoint(obs: Observation) -> CheckpointStatus | None:
     before, told = obs.job.status.checkpoint, obs.reported
     if told is None or told.checkpoint_step is None or told.progress.updated_time is None:
         return before
+    train = next((stage for stage in obs.job.status.stages if stage.name == "train"), None)
+    if train is not None and told.attempt < (train.first_attempt or 1):
+        return before  # of the run before this one, which starts over
     if before is not None and before.step == told.checkpoint_step:
         return before  # the operator before us was told first
     return CheckpointStatus(

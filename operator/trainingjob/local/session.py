@@ -1,4 +1,4 @@
-"""What a run starts from: a new job, or one that was interrupted."""
+"""What a run starts from: a new job, one that was interrupted, or one that is run again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..api.v1alpha1 import TrainingJob
+from ..api.stored import Unreadable, read_stored
+from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.status import format_time
+from ..core import children
+from ..core.names import ANNOTATION_RERUN
+from ..core.policy import rerun
 from . import claims
 from .errors import Refused
 from .store import Home, Workspace
@@ -40,7 +44,8 @@ class Session:
     home: Home
     job: dict[str, Any]
     run: dict[str, Any]
-    resumed: bool
+    # How it came about, for people; "" for a new job.
+    note: str = ""
 
     def save_run(self) -> None:
         """Store what this machine adds."""
@@ -57,6 +62,34 @@ def open_session(workspace: Workspace, home: Home, request: Request) -> Session:
         if stored is not None and not is_over(stored):
             return _resumed(home, stored, request)
     return _begun(workspace, home, request)
+
+
+def reopen_session(home: Home, stage: StageName | None) -> Session:
+    """Run a job again from ``stage``, or from its first one; the caller holds the job's lock.
+
+    Raises Refused when the job is gone, cannot be read or has no such stage.
+    """
+    stored = home.load()
+    if stored is None:
+        raise Refused(f"job {home.name} is gone; run its manifest with `trainingjob run FILE`")
+    job = read_stored(json.dumps(stored).encode())
+    if isinstance(job, Unreadable):
+        raise Refused(f"job {home.name} cannot be run again: {job.message}")
+    stages = children.stages(job)
+    stage = stage or stages[0]
+    if stage not in stages:
+        raise Refused(
+            f"job {home.name} has no stage {stage}; use --from with one of {', '.join(stages)}"
+        )
+    annotations = stored["metadata"].get("annotations", {})
+    asked = {ANNOTATION_RERUN: rerun.following(job, stage)}
+    stored["metadata"]["annotations"] = annotations | asked
+    done = {found.name for found in job.status.stages if found.phase == "Succeeded"}
+    first = next((name for name in stages if name == stage or name not in done), stage)
+    note = f"running {home.name} again from {stage}"
+    if first != stage:
+        note += f", once {first} has succeeded"
+    return Session(home, stored, home.load_run(), note)
 
 
 def is_over(job: Mapping[str, Any]) -> bool:
@@ -93,7 +126,7 @@ def _begun(workspace: Workspace, home: Home, request: Request) -> Session:
     }
     home.save_run(run)
     home.save(job)
-    return Session(home, job, run, resumed=False)
+    return Session(home, job, run)
 
 
 def _resumed(home: Home, stored: dict[str, Any], request: Request) -> Session:
@@ -113,7 +146,7 @@ def _resumed(home: Home, stored: dict[str, Any], request: Request) -> Session:
             f"job {home.name} was interrupted, and has changed since: {words}. "
             "Undo the change to go on, or start over with --fresh"
         )
-    return Session(home, stored, run, resumed=True)
+    return Session(home, stored, run, f"going on with {home.name}, which was interrupted")
 
 
 def changes(old: object, new: object, where: str) -> Iterator[str]:

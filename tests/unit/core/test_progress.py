@@ -98,6 +98,24 @@ def test_progress_is_shown_while_its_stage_and_attempt_run():
     assert w.status["phase"] == "Succeeded"
 
 
+def test_a_rerun_of_training_starts_over():
+    w = world()
+    w.finish("preprocess")
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.report("train", step=5, checkpoint_step=5)
+    w.settle()
+    w.finish("train")
+    w.finish("evaluate")
+    w.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "train:1"}
+    w.settle()
+    assert w.status["phase"] == "Training"
+    assert not {"checkpoint", "progress"} & set(w.status)
+    w.report("train", attempt=2, step=1, checkpoint_step=1)
+    w.settle()
+    assert w.status["checkpoint"]["step"] == 1
+
+
 def test_the_checkpoint_stays_when_the_attempt_has_ended():
     w = world()
     w.finish("preprocess")

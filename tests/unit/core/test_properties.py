@@ -115,9 +115,13 @@ def test_an_applied_plan_leaves_nothing_to_plan(fate, order):
     fate=fates,
     order=moments,
     after=st.lists(st.sampled_from(["delete", "fail", "run"]), max_size=6),
+    asked=st.booleans(),
 )
-def test_a_status_never_leaves_a_terminal_phase(fate, order, after):
+def test_a_status_never_leaves_a_terminal_phase_unasked(fate, order, after, asked):
     world = live(fate, order)
+    if asked:  # for what was done already
+        world.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "preprocess:1"}
+        world.status["rerun"] = "preprocess:1"
     final = copy.deepcopy(world.status)
     assert final["phase"] in ("Succeeded", "Failed")
     for what in after:

@@ -125,6 +125,9 @@ class StageStatus(StatusModel):
     name: StageName = Field(description="Which stage.")
     phase: StagePhase = Field("Pending", description="Where it stands.")
     attempt: int = Field(1, description="Present attempt, from 1. Also an input: never decreases.")
+    first_attempt: int | None = Field(
+        None, description="The attempt that its last rerun began with; unset without one."
+    )
     start_time: Time | None = Field(None, description="When its first pod was created.")
     completion_time: Time | None = Field(None, description="When it ended.")
     reason: Word = Field("", description="Why it stands there, in one word.")
@@ -270,3 +273,8 @@ class Status(StatusModel):
         default_factory=list,
         description="Attempts that failed or were suspended, the oldest first: the last 20.",
     )
+    rerun: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None,
+        description="The value of the annotation `trainingjob.dev/rerun` that was last dealt with.",
+    )
+    rerun_time: Time | None = Field(None, description="When the job was last run again.")

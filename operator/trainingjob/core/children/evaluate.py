@@ -26,7 +26,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
     """The pod that judges."""
     spec = _spec(job)
     payload = contract.EvaluatePayload(
-        job=job_ref(job),
+        job=job_ref(job, "evaluate"),
         attempt=attempt,
         task=job.spec.task,
         metrics=metrics(job),

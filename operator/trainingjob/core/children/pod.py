@@ -227,10 +227,13 @@ def container_security() -> dict[str, Any]:
     }
 
 
-def job_ref(job: TrainingJob) -> contract.JobRef:
-    """Which run this is."""
+def job_ref(job: TrainingJob, stage: StageName) -> contract.JobRef:
+    """Which run this is. A stage that is run again has another uid than before: it starts over,
+    and does not go on from the checkpoints that are there."""
     meta = job.metadata
-    return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    first = next((s.first_attempt for s in job.status.stages if s.name == stage), None)
+    uid = meta.uid if first is None else f"{meta.uid}-{first}"
+    return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=uid)
 
 
 def script_ref(script: Script | None) -> contract.ScriptRef | None:

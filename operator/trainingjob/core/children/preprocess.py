@@ -33,7 +33,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
     image = spec.image or settings.images["preprocess"]
     output = names.dataset_uri(job)
     payload = contract.PreprocessPayload(
-        job=job_ref(job),
+        job=job_ref(job, "preprocess"),
         attempt=attempt,
         task=job.spec.task,
         engine=spec.engine,

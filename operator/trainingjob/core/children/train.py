@@ -32,7 +32,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
     """One node of the gang."""
     spec = job.spec.train
     payload = contract.TrainPayload(
-        job=job_ref(job),
+        job=job_ref(job, "train"),
         attempt=attempt,
         task=job.spec.task,
         nodes=spec.nodes,

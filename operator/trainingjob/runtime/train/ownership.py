@@ -26,7 +26,7 @@ def claim(folder: Path, uid: str) -> None:
     """Make it this job's; what is another job's is removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     if not is_ours(folder, uid):
-        log(f"removing the checkpoints of an earlier job of this name in {folder}")
+        log(f"removing the checkpoints of an earlier run of this name in {folder}")
         for entry in folder.iterdir():
             if entry.name == MARKER:
                 continue  # last: until all is gone it is not ours

@@ -1,0 +1,123 @@
+"""Running a job again from one of its stages, as its annotation asks.
+
+The annotation holds an absolute value, and status the one that was dealt with last: a request is
+acted on once, whatever crashes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from ...api.v1alpha1 import StageName, StageStatus, TrainingJob
+from ...api.v1alpha1.status import Attempt
+from .. import children, history, usage
+from ..names import ANNOTATION_RERUN
+from ..observation import Observation
+
+_VALUE = re.compile(r"([a-z]+):([1-9][0-9]{0,3})")
+_LAST_NUMBER = 9999
+# As the CRD has it; a value that is longer is none of ours anyway.
+_CHARS = 64
+
+
+def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
+    """The stage that a value of the annotation names; None when the value is no request."""
+    match = _VALUE.fullmatch(value or "")
+    return next((name for name in children.stages(job) if match and name == match[1]), None)
+
+
+def requested(job: TrainingJob) -> StageName | None:
+    """The stage to run again from; None when nobody asks, or status has it already."""
+    return stage_of(job, _unseen(job)) if job.status.observed_generation else None
+
+
+def fault(job: TrainingJob, value: str) -> str:
+    """What is wrong with a value that is no request."""
+    stages = ", ".join(children.stages(job))
+    return (
+        f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({stages}) and a "
+        f"number from 1 to {_LAST_NUMBER}, as in {children.stages(job)[0]}:1; it has no effect"
+    )
+
+
+def following(job: TrainingJob, stage: StageName) -> str:
+    """A value that the annotation does not have yet."""
+    known = (job.metadata.annotations.get(ANNOTATION_RERUN), job.status.rerun)
+    numbers = [int(match[2]) for value in known if (match := _VALUE.fullmatch(value or ""))]
+    return f"{stage}:{max(numbers, default=0) % _LAST_NUMBER + 1}"
+
+
+def applied(obs: Observation, now: datetime) -> Observation:
+    """The observation of a job that was reset as is asked for; as it is when nothing is."""
+    job = obs.job
+    value = _unseen(job)
+    if value is None:
+        return obs
+    stage = requested(job)
+    update: dict[str, object] = {"rerun": value}
+    if stage is not None:
+        update |= _reset(obs, stage, now)
+    status = job.status.model_copy(update=update)
+    return replace(obs, job=job.model_copy(update={"status": status}))
+
+
+def _unseen(job: TrainingJob) -> str | None:
+    value = job.metadata.annotations.get(ANNOTATION_RERUN, "")[:_CHARS]
+    return value if value and value != job.status.rerun else None
+
+
+def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:
+    """The stage and all after it have not begun; nor has one before it that failed, without which
+    it would never be its turn."""
+    prior = obs.job.status
+    before = {found.name: found for found in prior.stages}
+    stages: list[StageStatus] = []
+    again: set[StageName] = set()
+    past: Sequence[Attempt] = prior.history
+    for name in children.stages(obs.job):
+        found = before.get(name) or StageStatus(name=name)
+        if again or name == stage or found.phase == "Failed":
+            again.add(name)
+            found, past = _anew(obs, found, past, now)
+        stages.append(found)
+    failure, progress = prior.last_failure, prior.progress
+    return {
+        "phase": "Pending",
+        "stages": stages,
+        "history": past,
+        "rerun_time": now,
+        "completion_time": None,
+        "evaluation": None,
+        "last_failure": None if failure and failure.stage in again else failure,
+        "checkpoint": None if "train" in again else prior.checkpoint,
+        "progress": None if progress and progress.stage in again else progress,
+    }
+
+
+def _anew(
+    obs: Observation, stage: StageStatus, past: Sequence[Attempt], now: datetime
+) -> tuple[StageStatus, Sequence[Attempt]]:
+    """The stage before its next attempt; an attempt that this interrupts is in the history."""
+    attempt = max([stage.attempt, *(pod.attempt for pod in obs.pods_of(stage.name))])
+    every = (*obs.pods_of(stage.name), *obs.executors)
+    pods = [pod for pod in every if (pod.stage, pod.attempt) == (stage.name, attempt)]
+    if stage.phase == "Pending" and stage.start_time is None and not pods:
+        return StageStatus(
+            name=stage.name,
+            attempt=attempt,
+            first_attempt=stage.first_attempt,
+            usage=stage.usage,
+        ), past
+    spent = stage.usage
+    if pods and stage.phase not in ("Succeeded", "Failed"):
+        stopped = stage.model_copy(update={"reason": "Rerun"})
+        past = history.after(past, stopped, attempt, None, pods, now)
+        spent = usage.after(spent, pods, now, well=False)
+    # Names of pods never come again, and checkpoints of the attempts before are not gone on from.
+    following = attempt + 1
+    return StageStatus(
+        name=stage.name, attempt=following, first_attempt=following, usage=spent
+    ), past

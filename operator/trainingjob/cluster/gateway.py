@@ -72,7 +72,8 @@ class Gateway:
 
     async def keys(self) -> dict[str, Any]:
         """The JSON Web Key Set by which the API server signs tokens of service accounts."""
-        answer: dict[str, Any] = await self._api.call("GET", KEYS, resource="keys")
+        kind = "application/jwk-set+json"
+        answer: dict[str, Any] = await self._api.call("GET", KEYS, resource="keys", accept=kind)
         return answer
 
     async def pages(

@@ -97,12 +97,13 @@ class Api:
         resource: str = "",
         body: Any = None,
         params: Mapping[str, str] | None = None,
+        accept: str = _JSON,
     ) -> Any:
-        """The parsed answer. Raises ClusterError; after Unavailable the call may yet have taken
+        """The parsed answer, which is JSON of the type ``accept``. Raises ClusterError; after Unavailable the call may yet have taken
         effect."""
         begun, code = time.perf_counter(), 0
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = None if data is None else {"Content-Type": _JSON}
+        headers = {"Accept": accept} | ({} if data is None else {"Content-Type": _JSON})
         try:
             async with self._session.request(
                 verb, self._server + path, data=data, params=params, headers=headers

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,10 @@ def fetch(uri: str) -> Path:
     return s3.download(uri) if uri.startswith(s3.SCHEME) else resolve(uri)
 
 
-def store(folder: Path) -> None:
-    """A folder was written in its place: where that is a copy, bring it to S3."""
-    if s3.is_copy(folder):
-        s3.upload(folder)
+def store(path: Path) -> None:
+    """A folder or file was written in its place: where that is a copy, bring it to S3."""
+    if s3.is_copy(path):
+        s3.upload(path)
 
 
 def remove(path: Path) -> None:
@@ -79,6 +80,22 @@ def write_aside(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_file(target: Path, text: str) -> None:
+    """A file that replaces ``target``, whoever else writes it at the same time.
+
+    Raises OSError, StageFailure."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        aside.write_text(text, encoding="utf-8")
+        sync_file(aside)
+        aside.replace(target)
+        sync_file(target.parent)
+        store(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:

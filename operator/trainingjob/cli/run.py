@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
             ignored = list(without_effect(request.job))
             if ignored:
                 view.note(f"on one machine these have no effect: {', '.join(ignored)}")
+            for name in children.stages(request.job):
+                if (why := children.not_cached(request.job, name)) is not None:
+                    view.note(f"{name} is not cached: {why}")
             job = Runner(session, view).run()
         code = outcome(job)
         print_summary(console, session, job, code)

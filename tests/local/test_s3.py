@@ -137,6 +137,25 @@ def test_own_code_sees_folders_and_its_model_is_kept(
     assert server.get(f"{bucket}/runs/default/small/model/notes.txt") == b"mine"
 
 
+def test_another_job_is_restored_from_the_cache(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    manifest = job(bucket)
+    manifest["spec"]["policy"]["cache"] = True
+    for name, cached in (("one", None), ("two", True), ("one", True)):
+        manifest["metadata"]["name"] = name
+        outcome = run(tmp_path, server, manifest)
+        assert outcome.code == 0, outcome.stderr
+        assert [stage.get("cached") for stage in outcome.status["stages"]] == [cached, cached, None]
+    keys = server.keys(bucket)
+    assert len([key for key in keys if key.startswith("runs/default/.cache/")]) == 2
+    below = [
+        {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+        for prefix in ("runs/default/one/", "runs/default/two/")
+    ]
+    assert below[0] >= below[1] >= {"dataset/manifest.json", "model/model.safetensors"}
+
+
 def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
     tmp_path: Path, server: S3Server, bucket: str
 ) -> None:

@@ -65,6 +65,16 @@ class SparkOnKubernetes(Model):
     executor_template: dict[str, Any] = Field(description="Pod template for the executors.")
 
 
+class CacheRef(Model):
+    """Where results of stages are kept, and what a stage's key counts that its payload lacks."""
+
+    records: str = Field(description="URI of the folder of the records.")
+    conditions: str = Field(description="Digest of image, variables and devices.")
+    decision: str | None = Field(
+        None, description="URI of the file by which node 0 of a gang tells whether it restored."
+    )
+
+
 class PreprocessPayload(Model):
     """Input of the preprocess stage."""
 
@@ -83,6 +93,7 @@ class PreprocessPayload(Model):
         description="A built-in model follows: features must be numbers without nulls."
     )
     output: str = Field(description="URI of the dataset folder to write.")
+    cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
 
 class TrainPayload(Model):
@@ -110,6 +121,7 @@ class TrainPayload(Model):
     dataset: str = Field(description="URI of the dataset folder.")
     checkpoints: str = Field(description="URI of the checkpoints folder.")
     model_uri: str = Field(description="URI of the model folder to write.")
+    cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
 
 class EvaluatePayload(Model):
@@ -161,6 +173,7 @@ class StageResult(StatusModel):
     dataset_digest: str | None = None
     model_digest: str | None = None
     baseline: Baseline | None = None
+    cached: bool | None = Field(None, description="Restored, not computed.")
 
 
 class Report(StatusModel):

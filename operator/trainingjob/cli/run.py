@@ -47,9 +47,13 @@ def drive(args: argparse.Namespace, home: Home, opened: Callable[[], Session]) -
         with view:
             if session.note:
                 view.note(session.note)
-            ignored = list(without_effect(TrainingJob.from_dict(session.job)))
+            asked = TrainingJob.from_dict(session.job)
+            ignored = list(without_effect(asked))
             if ignored:
                 view.note(f"on one machine these have no effect: {', '.join(ignored)}")
+            for name in children.stages(asked):
+                if (why := children.not_cached(asked, name)) is not None:
+                    view.note(f"{name} is not cached: {why}")
             job = Runner(session, view).run()
         code = outcome(job)
         print_summary(console, session, job, code)

@@ -71,7 +71,7 @@ def done_words(stage: StageStatus) -> str:
     out = stage.outputs
     if out is None:
         return ""
-    words = []
+    words = ["restored from the cache"] if stage.cached else []
     if out.rows:
         words.append(f"{sum(out.rows.values())} rows")
     if out.features is not None:

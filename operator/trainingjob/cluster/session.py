@@ -99,8 +99,8 @@ class Api:
         params: Mapping[str, str] | None = None,
         accept: str = _JSON,
     ) -> Any:
-        """The parsed answer, which is JSON of the type ``accept``. Raises ClusterError; after Unavailable the call may yet have taken
-        effect."""
+        """The parsed answer, which is JSON of the type ``accept``. Raises ClusterError; after
+        Unavailable the call may yet have taken effect."""
         begun, code = time.perf_counter(), 0
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept} | ({} if data is None else {"Content-Type": _JSON})

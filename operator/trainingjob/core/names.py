@@ -87,6 +87,18 @@ def checkpoints_uri(job: TrainingJob) -> str:
     return artefact_uri(job, "checkpoints")
 
 
+def cache_uri(job: TrainingJob, stage: StageName) -> str:
+    """The folder of the cache's records, the same for all jobs of namespace and storage. No job
+    can have the name ``.cache``: theirs are DNS labels."""
+    base = job.spec.storage.uri.rstrip("/")
+    return "/".join((base, job.metadata.namespace, ".cache", stage))
+
+
+def cache_decision_uri(job: TrainingJob) -> str:
+    """The file by which node 0 of a gang tells the others whether it restored the model."""
+    return artefact_uri(job, ".cache.json")
+
+
 def evaluation_uri(job: TrainingJob) -> str:
     """The folder of the evaluation."""
     return artefact_uri(job, "evaluation")

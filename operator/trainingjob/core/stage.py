@@ -98,6 +98,7 @@ def _completed(
             "waiting_since": None,
             "completion_time": max((pod.finished for pod in pods if pod.finished), default=None),
             "outputs": result.outputs,
+            "cached": result.cached,
         }
     )
     return Verdict(done, result=result)

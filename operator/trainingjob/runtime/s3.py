@@ -66,21 +66,17 @@ def download(uri: str) -> Path:
     return place(uri)
 
 
-def upload(folder: Path) -> None:
-    """Make the bucket have what the copy ``folder`` has, and nothing else. Raises StageFailure."""
-    key = folder.relative_to(_root()).as_posix()
-    files = [path for path in folder.rglob("*") if path.is_file()]
+def upload(copy: Path) -> None:
+    """Make the bucket have what the copy, a folder or a file, has, and nothing else below it.
+    Raises StageFailure."""
+    key = copy.relative_to(_root()).as_posix()
+    alone = copy.is_file()  # an object is replaced as a whole
+    files = [copy] if alone else [path for path in copy.rglob("*") if path.is_file()]
     with _failures(SCHEME + key):
-        _clear(key)
+        if not alone:
+            _clear(key)
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
             _put(path)
-
-
-def upload_file(path: Path) -> None:
-    """Bring one file of a copy to the bucket, where S3 replaces an object at once. Raises
-    StageFailure."""
-    with _failures(SCHEME + path.relative_to(_root()).as_posix()):
-        _put(path)
 
 
 def remove(path: Path) -> None:

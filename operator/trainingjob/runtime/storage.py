@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,10 @@ def fetch(uri: str) -> Path:
     return s3.download(uri) if uri.startswith(s3.SCHEME) else resolve(uri)
 
 
-def store(folder: Path) -> None:
-    """A folder was written in its place: where that is a copy, bring it to S3."""
-    if s3.is_copy(folder):
-        s3.upload(folder)
+def store(path: Path) -> None:
+    """A folder or file was written in its place: where that is a copy, bring it to S3."""
+    if s3.is_copy(path):
+        s3.upload(path)
 
 
 def remove(path: Path) -> None:
@@ -81,17 +82,20 @@ def write_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file that is complete by itself, in one step: whoever reads it finds the old text or
-    the new one, also when its writer has died. Raises OSError, StageFailure."""
-    aside = path.with_name(f".{path.name}.writing")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(text, encoding="utf-8")
-    sync_file(aside)
-    aside.rename(path)
-    sync_file(path.parent)
-    if s3.is_copy(path):
-        s3.upload_file(path)
+def write_file(target: Path, text: str) -> None:
+    """A file that replaces ``target``, whoever else writes it at the same time.
+
+    Raises OSError, StageFailure."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        aside.write_text(text, encoding="utf-8")
+        sync_file(aside)
+        aside.replace(target)
+        sync_file(target.parent)
+        store(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:

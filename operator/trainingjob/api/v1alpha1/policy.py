@@ -73,6 +73,12 @@ class Policy(Model):
         description="So long after its end the job is deleted, with its pods; artefacts stay. "
         "Unset: never.",
     )
+    cache: bool | None = Field(
+        None,
+        description="Whether preprocess and train restore what they have made of the same input "
+        "before, in this job or in another of its namespace and storage, and do not make it anew. "
+        "Unset: no.",
+    )
     retries: Retries = Field(default_factory=Retries, description="Retry budgets.")
     exit_codes: Annotated[list[ExitCodeRule], Field(max_length=16)] | None = Field(
         None,

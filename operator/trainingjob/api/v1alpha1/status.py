@@ -143,6 +143,9 @@ class StageStatus(StatusModel):
     failures: FailureCounts = Field(default_factory=FailureCounts, description="Failures so far.")
     usage: Usage | None = Field(None, description="What it took.")
     outputs: Outputs | None = Field(None, description="What it left behind.")
+    cached: bool | None = Field(
+        None, description="Whether that was restored from the cache, and not computed. Unset: no."
+    )
 
 
 class MetricValue(StatusModel):

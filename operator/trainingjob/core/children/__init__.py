@@ -10,7 +10,7 @@ from typing import Any
 
 from ...api.v1alpha1 import StageName, TrainingJob
 from ..observation import Settings
-from . import evaluate, preprocess, train
+from . import cache, evaluate, preprocess, train
 
 _MODULES: dict[StageName, ModuleType] = {
     "preprocess": preprocess,
@@ -61,3 +61,10 @@ def image(job: TrainingJob, stage: StageName, settings: Settings) -> str:
 def reports(job: TrainingJob, stage: StageName) -> bool:
     """Whether the stage's pods run our runtime, which reports a result."""
     return stage != "train" or not train.runs_as_it_stands(job)
+
+
+def not_cached(job: TrainingJob, stage: StageName) -> str | None:
+    """Why the stage is computed although the policy has a cache; None when it may be restored."""
+    if not job.spec.policy.cache or stage == "evaluate":
+        return None
+    return cache.hindrance(job, stage) if reports(job, stage) else "its image runs as it stands"

@@ -8,7 +8,7 @@ from ...api import payload as contract
 from ...api.v1alpha1 import Preprocess, TrainingJob
 from .. import names
 from ..observation import Settings
-from . import spark
+from . import cache, spark
 from .pod import claims_of, job_ref, script_ref
 from .pod import pod as make_pod
 
@@ -45,6 +45,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None,
         output=output,
+        cache=cache.ref(job, "preprocess", image),
     )
     return make_pod(
         job,

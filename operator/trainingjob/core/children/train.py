@@ -10,6 +10,7 @@ from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import Resources, amount
 from .. import names
 from ..observation import Settings
+from . import cache
 from .pod import RUNTIME, escape, in_s3, job_ref, mounted, script_ref
 from .pod import pod as make_pod
 
@@ -31,6 +32,8 @@ def runs_as_it_stands(job: TrainingJob) -> bool:
 def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
     """One node of the gang."""
     spec = job.spec.train
+    image = spec.image or settings.images["train"]
+    plain = runs_as_it_stands(job)
     payload = contract.TrainPayload(
         job=job_ref(job, "train"),
         attempt=attempt,
@@ -53,15 +56,15 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         dataset=names.dataset_uri(job),
         checkpoints=names.checkpoints_uri(job),
         model_uri=names.model_uri(job),
+        cache=None if plain else cache.ref(job, "train", image),
     )
-    plain = runs_as_it_stands(job)
     return make_pod(
         job,
         "train",
         attempt,
         index,
         settings,
-        image=spec.image or settings.images["train"],
+        image=image,
         payload=payload,
         env=_env(job, payload, index),
         user_env=spec.env,

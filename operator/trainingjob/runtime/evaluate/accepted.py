@@ -15,7 +15,7 @@ from trainingjob.api.base import Model
 from trainingjob.api.payload import Baseline, EvaluatePayload
 
 from ..errors import StageFailure, storage_errors
-from ..storage import fetch, replace_file, resolve
+from ..storage import fetch, resolve, write_file
 from .report import METRICS, MetricsFile
 
 
@@ -66,7 +66,7 @@ def keep_if_accepted(
     )
     text = json.dumps(record.to_dict(), indent=1, ensure_ascii=False)
     with storage_errors("write the record of the accepted model"):
-        replace_file(resolve(payload.accepted) / METRICS, text + "\n")
+        write_file(resolve(payload.accepted) / METRICS, text + "\n")
 
 
 def _read(uri: str) -> AcceptedModel | None:

@@ -10,17 +10,32 @@ from ..progress import Reporter
 
 if TYPE_CHECKING:
     from .frame import Engine
+    from .source import Source
 
 
 def run(payload: PreprocessPayload) -> StageResult:
-    """Run the stage; raises StageFailure."""
+    """Run the stage, or restore what it has made before; raises StageFailure."""
+    if payload.cache is None:
+        return _make(payload)
+    from .. import cache
+    from . import source
+
+    found = source.find(payload.input)
+    return cache.through(
+        payload,
+        lambda: cache.inputs_of_preprocess(payload, found.files),
+        lambda: _make(payload, found),
+    )
+
+
+def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResult:
     reporter = Reporter()
     try:
         with open_engine(payload) as engine:
             # Its libraries load while Spark's Java process starts.
             from .stage import run_stage
 
-            return run_stage(engine, payload, reporter)
+            return run_stage(engine, payload, reporter, found)
     finally:
         reporter.close()
 

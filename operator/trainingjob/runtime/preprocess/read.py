@@ -31,9 +31,10 @@ _SMALL_BYTES = 256 * 2**20
 _NOT_FINITE_TEXTS = "('nan', 'inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
 
 
-def read_input(engine: Engine, source: Input) -> Frame:
-    """The input as a frame; raises StageFailure(Input…, DuplicateColumns)."""
-    found = sources.find(source)
+def read_input(engine: Engine, source: Input, found: Source | None = None) -> Frame:
+    """The input as a frame, of the files that were ``found`` already, if they were; raises
+    StageFailure(Input…, DuplicateColumns)."""
+    found = found or sources.find(source)
     if source.format == "csv":
         return _read_csv(engine, found, source.options or CsvOptions())
     if source.format == "json":

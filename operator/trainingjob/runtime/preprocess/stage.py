@@ -15,16 +15,20 @@ from .checks import check, choose_columns
 from .frame import Engine
 from .read import read_input
 from .script import run_script
+from .source import Source
 from .split import split_rows
 from .steps import run_steps
 from .write import write_dataset
 
 
-def run_stage(engine: Engine, payload: PreprocessPayload, reporter: Reporter) -> StageResult:
-    """Make the dataset; raises StageFailure."""
+def run_stage(
+    engine: Engine, payload: PreprocessPayload, reporter: Reporter, found: Source | None = None
+) -> StageResult:
+    """Make the dataset, of the input's files that were ``found`` already, if they were; raises
+    StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
-    frame = read_input(engine, payload.input)
+    frame = read_input(engine, payload.input, found)
     reporter.report(0.3)
     if payload.script is not None:
         frame = run_script(engine, frame, payload)

@@ -32,6 +32,15 @@ def run(payload: TrainPayload) -> StageResult | None:
     # Once a node, and not by each of its ranks.
     for uri in (payload.dataset, payload.checkpoints):
         fetch(uri)
+    if payload.cache is None:
+        return _train(payload, node)
+    # Not above: the cache itself uses parts of this package.
+    from . import restored
+
+    return restored.through(payload, payload.cache, node.index, lambda: _train(payload, node))
+
+
+def _train(payload: TrainPayload, node: Node) -> StageResult | None:
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         if payload.model is not None:
             return _run_built_in(node, Path(folder))

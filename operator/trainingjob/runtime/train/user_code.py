@@ -47,6 +47,11 @@ def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Seque
     return name, [Command([*payload.command, *arguments], node.env, cwd)]
 
 
+def begins_anew(payload: TrainPayload) -> bool:
+    """Whether there is no checkpoint from which the code could go on."""
+    return _newest(resolve(payload.checkpoints), payload.job.uid) is None
+
+
 def result(payload: TrainPayload) -> StageResult:
     """Of code that ended well; raises ModelMissing or ModelCorrupt when an evaluation follows."""
     output = resolve(payload.model_uri)

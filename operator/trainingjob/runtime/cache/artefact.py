@@ -1,0 +1,97 @@
+"""Bringing back an artefact: looked at before it is trusted."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from trainingjob.api.payload import PreprocessPayload, StageResult
+
+from ..artefacts import MANIFEST, DataFile, DatasetManifest, data_digest
+from ..errors import StageFailure
+from ..storage import fetch, resolve, write_aside
+from ..train.output import digest_of_folder
+from .key import Cacheable
+
+
+def restore(payload: Cacheable, result: StageResult) -> StageResult:
+    """Have the artefact of ``result`` in the payload's own place; the result as this stage's.
+
+    Raises StageFailure or OSError when it is gone, not as recorded or cannot be written, ValueError
+    for one that lies elsewhere than jobs of this namespace and storage have theirs.
+    """
+    is_dataset = isinstance(payload, PreprocessPayload)
+    own = payload.output if isinstance(payload, PreprocessPayload) else payload.model_uri
+    uri, digest = result.outputs.uri, result.outputs.digest
+    _check_place(payload, uri)
+    folder = fetch(uri)
+    verify = _verify_dataset if is_dataset else _verify_model
+    if uri == own:
+        verify(folder, digest)
+    else:
+        with write_aside(resolve(own)) as aside:
+            (_copy_dataset if is_dataset else _copy_model)(folder, aside)
+            # Not the original, which may be replaced while it is copied.
+            verify(aside, digest)
+    outputs = result.outputs.model_copy(update={"uri": own})
+    return result.model_copy(update={"outputs": outputs, "cached": True})
+
+
+def _check_place(payload: Cacheable, uri: str) -> None:
+    records = payload.cache.records if payload.cache else ""
+    shared = records.rpartition("/.cache/")[0] + "/"
+    if not uri.startswith(shared) or ".." in uri.split("/"):
+        raise ValueError(f"{uri} is not below {shared}")
+
+
+def _verify_dataset(folder: Path, digest: str) -> None:
+    manifest = DatasetManifest.read(folder)
+    if manifest.digest != digest:
+        raise StageFailure("DatasetInvalid", f"the dataset in {folder} is another one by now")
+    files = _files(manifest)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: _verify_file(folder / name, files[name]), files))
+
+
+def _verify_file(path: Path, file: DataFile) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # The digest is of what comes before the footer.
+        whole = data_digest(path) == file.sha256 and pq.read_metadata(path).num_rows == file.rows
+    except (pa.ArrowException, OSError):  # damage, or what reading again will tell
+        whole = False
+    if not whole:
+        raise StageFailure("DatasetInvalid", f"{path} is not as its manifest says")
+
+
+def _copy_dataset(source: Path, target: Path) -> None:
+    manifest = DatasetManifest.read(source)
+    for split in manifest.splits:
+        (target / split).mkdir()
+    for name in _files(manifest):
+        shutil.copyfile(source / name, target / name)
+    shutil.copyfile(source / MANIFEST, target / MANIFEST)
+
+
+def _files(manifest: DatasetManifest) -> dict[str, DataFile]:
+    return {
+        f"{split}/{file.name}": file
+        for split, info in manifest.splits.items()
+        for file in info.files
+    }
+
+
+def _verify_model(folder: Path, digest: str) -> None:
+    if not folder.is_dir():
+        raise StageFailure("ModelMissing", f"there is no model in {folder}")
+    if digest_of_folder(folder) != digest:
+        raise StageFailure("ModelCorrupt", f"the model in {folder} is not as it was recorded")
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise StageFailure("ModelMissing", f"there is no model in {source}")
+    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)

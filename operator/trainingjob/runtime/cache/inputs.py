@@ -1,0 +1,85 @@
+"""What a stage reads besides its payload."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
+
+from ..artefacts import MANIFEST, DatasetManifest
+from ..storage import resolve, sha256
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """``digests`` by name, which count; ``stamps`` of the files, taken before they were read."""
+
+    digests: Mapping[str, str]
+    stamps: Mapping[Path, Stamp]
+
+    def unchanged(self) -> bool:
+        """Whether no file was written or replaced since."""
+        with suppress(OSError):
+            return all(_stamp(path) == stamp for path, stamp in self.stamps.items())
+        return False
+
+
+def inputs_of_preprocess(payload: PreprocessPayload, files: Iterable[Path]) -> Inputs:
+    """The input's ``files``, by their names relative to it, and the script. Raises OSError."""
+    base = _base(resolve(payload.input.uri))
+    named = {f"input {file.relative_to(base).as_posix()}": file for file in files}
+    return _read(named, payload.script)
+
+
+def inputs_of_train(payload: TrainPayload) -> Inputs:
+    """The dataset, by its manifest; of own code also the script, and files that its command names.
+
+    Raises OSError, StageFailure(DatasetInvalid, StorageUnavailable)."""
+    folder = resolve(payload.dataset)
+    # os.path, to which a word that is too long for a name is none.
+    words = [word.split("=")[-1] for word in [*(payload.command or ()), *(payload.args or ())]]
+    named = {f"argument {word}": Path(word) for word in words if os.path.isfile(word)}  # noqa: PTH113
+    own = _read(named, payload.script)
+    stamps = {folder / MANIFEST: _stamp(folder / MANIFEST)}
+    manifest = DatasetManifest.read(folder)
+    for split, info in manifest.splits.items():
+        paths = [folder / split / file.name for file in info.files]
+        stamps |= {path: _stamp(path) for path in paths}
+    return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})
+
+
+def _read(files: Mapping[str, Path], script: ScriptRef | None) -> Inputs:
+    files = dict(files)
+    digests = {}
+    if script is not None and script.path is not None:
+        files["script"] = Path(script.path)
+    elif script is not None:
+        text = script.inline or ""
+        digests["script"] = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    stamps = {path: _stamp(path) for path in files.values()}
+    with ThreadPoolExecutor() as pool:
+        digests |= dict(zip(files, pool.map(sha256, files.values()), strict=True))
+    return Inputs(digests, stamps)
+
+
+def _base(path: Path) -> Path:
+    """The folder that the names of the input's files are relative to: of a glob its plain part."""
+    if path.exists():
+        return path if path.is_dir() else path.parent
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
+    return Path(*plain)
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,48 @@
+"""What the cache remembers of a stage: a small JSON file, written aside and renamed."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from trainingjob.api.base import Model
+from trainingjob.api.payload import StageResult
+
+from ..storage import digest_of, fetch, resolve, write_file
+
+
+class Record(Model):
+    """``<key>.json``. The result tells where the artefact lies, and its digest."""
+
+    version: Literal[1] = 1
+    key: str
+    result: StageResult
+    digest: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Digest of the rest."""
+        return digest_of(self.model_copy(update={"digest": ""}).to_dict())
+
+
+def read(uri: str, key: str) -> StageResult | None:
+    """The result that is recorded; None when there is none. Raises OSError, StageFailure, and
+    ValueError for what is not such a record."""
+    try:
+        data = fetch(uri).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        found = Record.model_validate_json(data)
+    except ValueError as error:
+        raise ValueError(f"{uri} is no record") from error
+    if found.digest != found.whole or found.key != key:
+        raise ValueError(f"{uri} is not as it was written")
+    return found.result
+
+
+def write(uri: str, key: str, result: StageResult) -> None:
+    """Record it. Raises OSError, StageFailure."""
+    new = Record(key=key, result=result)
+    new = new.model_copy(update={"digest": new.whole})
+    write_file(resolve(uri), json.dumps(new.to_dict(), indent=1) + "\n")

@@ -1,0 +1,252 @@
+"""The key of the cache: another outcome, another key; and another run, the same one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trainingjob
+from trainingjob.api.payload import (
+    CacheRef,
+    JobRef,
+    PreprocessPayload,
+    ScriptRef,
+    SparkOnKubernetes,
+    TrainPayload,
+)
+from trainingjob.api.v1alpha1 import train as spec
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.preprocess import Input, Split, Step
+from trainingjob.runtime.artefacts import DatasetManifest, SplitInfo
+from trainingjob.runtime.cache import inputs_of_preprocess, inputs_of_train, key
+from trainingjob.runtime.cache.key import UNCOUNTED, Cacheable, key_of
+
+REF = CacheRef(records="file:///runs/team/.cache/x", conditions="sha256:1")
+
+
+def preprocess(**more: Any) -> PreprocessPayload:
+    return PreprocessPayload(
+        **{
+            "job": JobRef(namespace="team", name="a", uid="1"),
+            "attempt": 1,
+            "task": Task(type="classification", label="label"),
+            "engine": "pandas",
+            "input": Input(uri="file:///data/in.csv", format="csv"),
+            "split": Split(),
+            "numeric_features": True,
+            "output": "file:///runs/team/a/dataset",
+            "cache": REF,
+            **more,
+        }
+    )
+
+
+def train(**more: Any) -> TrainPayload:
+    return TrainPayload(
+        **{
+            "job": JobRef(namespace="team", name="a", uid="1"),
+            "attempt": 1,
+            "task": Task(type="classification", label="label"),
+            "nodes": 1,
+            "procs_per_node": 1,
+            "seed": 0,
+            "needs_model": True,
+            "dataset": "file:///runs/team/a/dataset",
+            "checkpoints": "file:///runs/team/a/checkpoints",
+            "model_uri": "file:///runs/team/a/model",
+            "cache": REF,
+            **more,
+        }
+    )
+
+
+# A second value of every field: whoever adds a field decides here whether it counts.
+SHARED: dict[str, Any] = {
+    "job": JobRef(namespace="team", name="b", uid="2"),
+    "attempt": 2,
+    "task": Task(type="regression", label="label"),
+    "script": ScriptRef(path="/elsewhere/script.py"),
+    "cache": CacheRef(records="s3://other/.cache/x", conditions="sha256:1", decision="s3://d"),
+}
+PREPROCESS = SHARED | {
+    "engine": "spark",
+    "input": Input(uri="file:///data/other.csv", format="csv"),
+    "steps": [Step.model_validate({"dropna": {}})],
+    "split": Split(seed=8),
+    "spark_conf": {"spark.sql.ansi.enabled": "true"},
+    "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
+    "numeric_features": False,
+    "output": "file:///runs/team/b/dataset",
+}
+TRAIN = SHARED | {
+    "nodes": 2,
+    "procs_per_node": 2,
+    "model": spec.BuiltInModel(mlp=spec.Mlp(hidden=[8])),
+    "optimizer": spec.Optimizer(adam=spec.Adam(learning_rate=0.5)),
+    "schedule": spec.Schedule(step=spec.StepSchedule(every_epochs=3)),
+    "early_stopping": spec.EarlyStopping(),
+    "epochs": 3,
+    "batch_size": 7,
+    "precision": "fp32",
+    "checkpoint": spec.Checkpoint(keep=7),
+    "seed": 9,
+    "command": ["torchrun"],
+    "args": ["--fast"],
+    "needs_model": False,
+    "dataset": "file:///runs/team/b/dataset",
+    "checkpoints": "file:///runs/team/b/checkpoints",
+    "model_uri": "file:///runs/team/b/model",
+}
+FIELDS = [
+    *((preprocess(), name, value) for name, value in PREPROCESS.items()),
+    *((train(), name, value) for name, value in TRAIN.items()),
+]
+
+
+def plain_key(payload: Cacheable, **more: Any) -> str:
+    return key_of(payload, **{"inputs": {"input in.csv": "1"}, "packages": ["3.11"]} | more)
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "value"), FIELDS, ids=[f"{p.stage}.{name}" for p, name, _ in FIELDS]
+)
+def test_each_field_of_a_payload_counts_or_is_said_not_to(
+    payload: Cacheable, field: str, value: Any
+) -> None:
+    other = payload.model_copy(update={field: value})
+    assert (plain_key(other) == plain_key(payload)) == (field in UNCOUNTED)
+
+
+@pytest.mark.parametrize(
+    ("model", "table"), [(PreprocessPayload, PREPROCESS), (TrainPayload, TRAIN)]
+)
+def test_the_tables_above_have_every_field(model: Any, table: dict[str, Any]) -> None:
+    assert {*table, "stage"} == {*model.model_fields}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": {"input in.csv": "2"}},
+        {"inputs": {"input other.csv": "1"}},
+        {"inputs": {}},
+        {"packages": ["3.12"]},
+    ],
+    ids=str,
+)
+def test_what_lies_outside_of_the_payload_counts(change: dict[str, Any]) -> None:
+    assert plain_key(preprocess(), **change) != plain_key(preprocess())
+
+
+def test_image_and_variables_count_by_their_digest() -> None:
+    other = REF.model_copy(update={"conditions": "sha256:2"})
+    assert plain_key(train(cache=other)) != plain_key(train())
+
+
+def test_another_version_of_us_or_of_the_format_has_other_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = {plain_key(train())}
+    monkeypatch.setattr(trainingjob, "__version__", "99")
+    keys.add(plain_key(train()))
+    monkeypatch.setattr(key, "FORMAT", 99)
+    keys.add(plain_key(train()))
+    assert len(keys) == 3
+
+
+def test_a_stage_never_has_the_key_of_another() -> None:
+    assert plain_key(train()) != plain_key(preprocess())
+
+
+def test_what_is_installed_is_found() -> None:
+    assert any(name.startswith("pydantic-2") for name in key.packages())
+
+
+# --- what the stages read -------------------------------------------------------------------------
+
+
+def write(folder: Path, **files: str) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name.replace("_", ".") for name in files]
+    for path, text in zip(paths, files.values(), strict=True):
+        path.write_text(text)
+    return paths
+
+
+def read(folder: Path, pattern: str = "", **more: Any) -> dict[str, str]:
+    uri = f"file://{folder}{pattern}"
+    payload = preprocess(input=Input(uri=uri, format="csv"), **more)
+    return dict(inputs_of_preprocess(payload, sorted(folder.rglob("*.csv"))).digests)
+
+
+def test_input_counts_by_name_and_bytes_and_not_by_its_place(tmp_path: Path) -> None:
+    write(tmp_path / "one", a_csv="1", b_csv="2")
+    write(tmp_path / "two", a_csv="1", b_csv="2")
+    write(tmp_path / "bytes", a_csv="1", b_csv="3")
+    write(tmp_path / "name", a_csv="1", c_csv="2")
+    write(tmp_path / "fewer", a_csv="1")
+    found = {name: read(tmp_path / name) for name in ("one", "two", "bytes", "name", "fewer")}
+    assert found["one"] == found["two"]
+    assert sorted(found["one"]) == ["input a.csv", "input b.csv"]
+    assert len({str(value) for value in found.values()}) == 4
+
+
+def test_a_file_of_a_glob_is_named_from_where_the_glob_begins(tmp_path: Path) -> None:
+    write(tmp_path / "data/2026", a_csv="1")
+    assert [*read(tmp_path / "data", "/*/a.csv")] == ["input 2026/a.csv"]
+    assert [*read(tmp_path / "data", "/2026/a.csv")] == ["input a.csv"]
+
+
+def test_a_script_counts_by_its_text_wherever_it_comes_from(tmp_path: Path) -> None:
+    write(tmp_path, a_csv="1")
+    (mounted,) = write(tmp_path / "map", script_py="print()")
+    inline = read(tmp_path, script=ScriptRef(inline="print()"))
+    assert read(tmp_path, script=ScriptRef(path=str(mounted))) == inline
+    mounted.write_text("print(1)")
+    assert read(tmp_path, script=ScriptRef(path=str(mounted))) != inline
+    assert read(tmp_path) != inline
+
+
+def dataset(folder: Path, label: str = "label") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    DatasetManifest(
+        label=label,
+        task="regression",
+        features=["x"],
+        columns={"x": "double", label: "double"},
+        splits={"train": SplitInfo(rows=0, files=[])},
+    ).write(folder)
+    return f"file://{folder}"
+
+
+def test_training_counts_its_dataset_script_and_the_files_of_its_command(tmp_path: Path) -> None:
+    (code,) = write(tmp_path, code_py="print()")
+    uri = dataset(tmp_path / "dataset")
+
+    def seen(**more: Any) -> str:
+        return str(inputs_of_train(train(dataset=uri, **more)).digests)
+
+    command = {"command": ["python", str(code)], "args": ["x" * 4000]}
+    assert seen() == str(inputs_of_train(train(dataset=dataset(tmp_path / "again"))).digests)
+    found = {seen(), seen(script=ScriptRef(inline="print()")), seen(**command)}
+    code.write_text("print(1)")
+    found |= {seen(**command), seen(args=[f"--config={code}"])}
+    dataset(tmp_path / "dataset", label="other")
+    assert len(found | {seen()}) == 5
+
+
+@pytest.mark.parametrize("change", ["written", "replaced", "removed"])
+def test_a_change_after_reading_is_noticed(tmp_path: Path, change: str) -> None:
+    (path,) = write(tmp_path, a_csv="1")
+    payload = preprocess(input=Input(uri=f"file://{tmp_path}", format="csv"))
+    found = inputs_of_preprocess(payload, [path])
+    assert found.unchanged()
+    path.rename(tmp_path / "old")
+    if change == "written":
+        (tmp_path / "old").rename(path)
+        path.write_text("12")
+    elif change == "replaced":
+        path.write_text("2")
+    assert not found.unchanged()

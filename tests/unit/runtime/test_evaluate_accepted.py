@@ -152,8 +152,8 @@ def test_a_repeat_after_the_record_was_written_compares_with_the_same(
 # Where a pod dies, and whose record it leaves.
 DEATHS = {
     "while it writes": ("write_text", False, "1"),
-    "before it renames": ("rename", False, "1"),
-    "after it renamed": ("rename", True, "2"),
+    "before it renames": ("replace", False, "1"),
+    "after it renamed": ("replace", True, "2"),
 }
 
 

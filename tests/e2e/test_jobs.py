@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.node.node import Node
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
 
-from .jobs import GPU, JOB_SECONDS, Installation, Space
+from .jobs import EXAMPLES, GPU, JOB_SECONDS, Installation, Space
 
 # The issue's own limits.
 GONE_SECONDS = 10
@@ -84,6 +85,24 @@ def test_digits_spark_driver_two_executors_and_a_gang_with_gpus(space: Space) ->
     assert status["stages"][0]["executors"]["desired"] == 2
     assert space.gpus_in_use() == 0
     assert (space.artefacts("digits") / "model").is_dir()
+
+
+def test_spark_takes_executors_as_it_needs_them(space: Space) -> None:
+    job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
+    preprocess = job["spec"]["preprocess"]
+    preprocess["executor"] |= {"instances": 1, "maxInstances": 3}
+    name = space.example("digits/job.yaml", preprocess=preprocess)
+    seen: set[str] = set()
+
+    def watch() -> bool:
+        seen.update(pod for pod in space.pods() if "-exec-" in pod)
+        return space.stage(name, "preprocess").get("phase") == "Succeeded"
+
+    wait_for("the preprocess stage", watch, JOB_SECONDS)
+    status = space.succeeds(name)
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    assert 1 <= len(seen) <= 3
+    assert not any("-exec-" in pod for pod in space.pods()), "they go with their driver"
 
 
 def test_one_node_of_two_processes(space: Space) -> None:
@@ -163,6 +182,24 @@ def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space)
     assert metric(status, "accuracy") >= 0.9
 
 
+def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space) -> None:
+    stall = {"afterSeconds": 20, "action": "restart"}
+    train = training(epochs=400)
+    space.example("digits/job.yaml", preprocess=PANDAS, train=train, policy={"stall": stall})
+    space.runs("digits", "train")
+    wait_for("a checkpoint", lambda: space.status("digits").get("checkpoint"), JOB_SECONDS)
+    space.kill_process("digits-train-1-1", "trainingjob.runtime", "STOP")
+    stopped = time.monotonic()
+    wait_for("the stall", lambda: space.status("digits").get("lastFailure"), JOB_SECONDS)
+    print(f"stopped → told: {time.monotonic() - stopped:.1f} s (asked for: 20)")
+    status = space.succeeds("digits")
+
+    assert status["lastFailure"]["reason"] == "NoProgress"
+    assert status["stages"][1]["attempt"] == 2
+    log = space.control_plane.kubectl("logs", "-n", space.name, "digits-train-2-0").stdout
+    assert "resuming from checkpoint" in log, log
+
+
 def test_a_training_pod_that_is_deleted(space: Space) -> None:
     space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     space.runs("digits", "train")
@@ -209,6 +246,24 @@ def test_the_operator_killed_in_every_stage(space: Space, installed: Installatio
     status = space.succeeds("digits")
 
     assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+def test_progress_is_live_and_the_next_operator_hears_it_too(
+    space: Space, installed: Installation
+) -> None:
+    space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=5000))
+
+    def step() -> int:
+        progress: dict[str, int] = space.status("digits").get("progress") or {}
+        return progress.get("step", 0)
+
+    wait_for("progress", step, JOB_SECONDS)
+    wait_for("a checkpoint", lambda: space.status("digits").get("checkpoint"), 60)
+    installed.kill()
+    installed.wait()
+    before = step()
+    wait_for("more of it", lambda: step() > before, 60)
+    assert space.stage("digits", "train")["attempt"] == 1
 
 
 def test_the_operator_upgraded_in_mid_run(space: Space, installed: Installation) -> None:

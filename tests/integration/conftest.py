@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.cluster import behaviour
+from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.fakekubelet import FakeKubelet
+
+Fates = dict[str, Behaviour]
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +28,18 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     name = control_plane.namespace()
     yield name
     control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def fates() -> Fates:
+    """Pod name -> what happens to it; others succeed at once."""
+    return {}
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, namespace: str, fates: Fates) -> Iterator[FakeKubelet]:
+    def script(pod: dict[str, Any]) -> Behaviour:
+        return fates.get(pod["metadata"]["name"], behaviour.succeed())
+
+    with FakeKubelet(control_plane, [namespace], 0.05, script) as running:
+        yield running

@@ -15,9 +15,8 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 
+from .conftest import Fates
 from .harness import Namespace, Operator, gang, manifest, operator
-
-Fates = dict[str, Behaviour]
 
 CHILDREN = ("pods", "services", "networkpolicies")
 
@@ -31,21 +30,6 @@ def served(control_plane: ControlPlane) -> Iterator[Operator]:
 @pytest.fixture
 def space(control_plane: ControlPlane, served: Operator, namespace: str) -> Namespace:
     return Namespace(control_plane, namespace)
-
-
-@pytest.fixture
-def fates() -> Fates:
-    """Pod name -> what happens to it; others succeed at once."""
-    return {}
-
-
-@pytest.fixture
-def kubelet(control_plane: ControlPlane, namespace: str, fates: Fates) -> Iterator[FakeKubelet]:
-    def script(pod: dict[str, Any]) -> Behaviour:
-        return fates.get(pod["metadata"]["name"], behaviour.succeed())
-
-    with FakeKubelet(control_plane, [namespace], 0.05, script) as running:
-        yield running
 
 
 def test_a_job_goes_through_its_stages_to_the_verdict(

@@ -9,36 +9,20 @@ from typing import Any
 import pytest
 
 from tests.cluster import behaviour
-from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 
+from .conftest import Fates
 from .harness import Namespace, manifest, operator
 
 ANNOTATION = "trainingjob.dev/rerun"
-Fates = dict[str, Behaviour]
 
 
 @pytest.fixture
 def space(control_plane: ControlPlane, namespace: str) -> Iterator[Namespace]:
     with operator(control_plane, namespace):
         yield Namespace(control_plane, namespace)
-
-
-@pytest.fixture
-def fates() -> Fates:
-    """Pod name -> what happens to it; others succeed at once."""
-    return {}
-
-
-@pytest.fixture
-def kubelet(control_plane: ControlPlane, namespace: str, fates: Fates) -> Iterator[FakeKubelet]:
-    def script(pod: dict[str, Any]) -> Behaviour:
-        return fates.get(pod["metadata"]["name"], behaviour.succeed())
-
-    with FakeKubelet(control_plane, [namespace], 0.05, script) as running:
-        yield running
 
 
 def ask(space: Namespace, value: str) -> None:

@@ -1,0 +1,84 @@
+"""The authority of the certificate that pods report to."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from trainingjob.controller.certificate import Authority
+
+NOW = datetime.now(UTC)
+ONE, OTHER = Authority.make(NOW), Authority.make(NOW)
+
+
+def test_what_a_secret_holds_is_the_same_authority() -> None:
+    found = Authority.of(ONE.data)
+    assert found is not None
+    assert found.pem == ONE.pem
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"ca.crt": ONE.data["ca.crt"]}, id="no key"),
+        pytest.param(ONE.data | {"ca.key": OTHER.data["ca.key"]}, id="the key of another"),
+        pytest.param(ONE.data | {"ca.key": "e30="}, id="a key that is none"),
+        pytest.param(ONE.data | {"ca.crt": "%"}, id="no base64"),
+        pytest.param(
+            ONE.data | {"ca.crt": base64.b64encode(b"-----BEGIN").decode()}, id="cut short"
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_no_authority(data: dict[str, str]) -> None:
+    assert Authority.of(data) is None
+
+
+@pytest.mark.parametrize(("days", "valid"), [(0, True), (3284, True), (3286, False), (4000, False)])
+def test_it_is_replaced_a_year_before_its_end(days: int, valid: bool) -> None:
+    assert ONE.valid(NOW + timedelta(days=days)) is valid
+
+
+@pytest.mark.parametrize("host", ["op.team.svc", "127.0.0.1"])
+@pytest.mark.parametrize(
+    ("trusted", "asked", "fault"),
+    [
+        pytest.param(ONE, None, None, id="whoever trusts it"),
+        pytest.param(OTHER, None, "certificate verify failed", id="whoever trusts another"),
+        pytest.param(ONE, "elsewhere.svc", "mismatch", id="under another name"),
+    ],
+)
+def test_a_client_is_served(
+    host: str, trusted: Authority, asked: str | None, fault: str | None
+) -> None:
+    client = ssl.create_default_context(cadata=trusted.pem)
+    # Also what Python asks of a certificate from 3.13 on.
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        shake_hands(ONE.server(host, NOW), client, asked or host)
+        told = None
+    except ssl.SSLCertVerificationError as error:
+        told = str(error)
+    assert (told is None) is (fault is None)
+    assert fault is None or fault in str(told)
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
+    """In memory."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname=host),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    left = set(sides)
+    for _ in range(10):
+        for side in sides:
+            try:
+                side.do_handshake()
+                left.discard(side)
+            except ssl.SSLWantReadError:
+                pass
+    assert not left

@@ -1,0 +1,104 @@
+"""Tokens of pods, signed by keys that come and go."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, cast
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from trainingjob.cluster import Gateway
+from trainingjob.cluster.errors import Unavailable
+from trainingjob.controller import tokens
+from trainingjob.controller.tokens import Bearer, Tokens, Untrusted, Unverified
+
+KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("old", "new")}
+BOUND = {"namespace": "team", "pod": {"name": "gang-train-1-0", "uid": "7"}}
+
+
+class Server:
+    """What the API server answers, and how often it was asked."""
+
+    def __init__(self, *names: str, down: bool = False) -> None:
+        self.names, self.down, self.asked = names, down, 0
+
+    async def keys(self) -> dict[str, Any]:
+        self.asked += 1
+        if self.down:
+            raise Unavailable("no answer")
+        found = [
+            json.loads(RSAAlgorithm.to_jwk(KEYS[name].public_key()))
+            | {"kid": name, "use": "sig", "alg": "RS256"}
+            for name in self.names
+        ]
+        return {"keys": found}
+
+
+def token(key: str = "old", seconds: float = 600, **claims: Any) -> str:
+    told = {
+        "aud": ["trainingjob.dev"],
+        "exp": time.time() + seconds,
+        "kubernetes.io": BOUND,
+        **claims,
+    }
+    return jwt.encode(told, KEYS[key], algorithm="RS256", headers={"kid": key})
+
+
+def reader(server: Server) -> Tokens:
+    return Tokens(cast("Gateway", server))
+
+
+async def test_the_pod_that_a_token_is_bound_to() -> None:
+    server = Server("old")
+    read = reader(server)
+    for _ in range(3):
+        assert await read.pod(token()) == Bearer("team", "gang-train-1-0", "7")
+    assert server.asked == 1
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(token(seconds=-60), id="expired"),
+        pytest.param(token(aud=["https://kubernetes.default.svc"]), id="for the API server"),
+        pytest.param(token(aud=None), id="for nobody"),
+        pytest.param(token(**{"kubernetes.io": {"namespace": "team"}}), id="of no pod"),
+        pytest.param(token(**{"kubernetes.io": "x"}), id="not of Kubernetes"),
+        pytest.param(token("new"), id="of a key that is not the cluster's"),
+        pytest.param(
+            jwt.encode({"aud": "trainingjob.dev"}, "x" * 64, "HS256", {"kid": "old"}),
+            id="signed with a secret",
+        ),
+        pytest.param(jwt.encode({"aud": "trainingjob.dev"}, None, "none"), id="not signed"),
+        pytest.param("nonsense", id="none at all"),
+        pytest.param("", id="empty"),
+    ],
+)
+async def test_others_are_refused(made: str) -> None:
+    with pytest.raises(Untrusted):
+        await reader(Server("old")).pod(made)
+
+
+async def test_a_new_key_is_asked_for_and_made_up_ones_cost_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server("old")
+    read = reader(server)
+    await read.pod(token())
+    server.names = ("old", "new")
+    for _ in range(20):
+        with pytest.raises(Untrusted):
+            await read.pod(token("new"))
+    assert server.asked == 1, "not again within seconds"
+    monkeypatch.setattr(tokens, "_AGAIN_SECONDS", 0.0)
+    assert (await read.pod(token("new"))).uid == "7"
+    assert server.asked == 2
+
+
+async def test_while_keys_cannot_be_read_nothing_is_said_of_the_token() -> None:
+    with pytest.raises(Unverified):
+        await reader(Server(down=True)).pod(token())

@@ -81,6 +81,7 @@ def test_a_gang_with_a_rank_that_stands_still_is_restarted_from_its_checkpoint(
     manifest["spec"]["policy"] = {"stall": {"afterSeconds": 10, "action": "restart"}}
     runner = start(tmp_path, "run", str(write_job(tmp_path, manifest)), "-o", "json")
     until(runner, "a checkpoint", lambda: status(tmp_path).get("checkpoint"))
+    watcher = start(tmp_path, "get", "-w")
     *_, last = processes(tmp_path, "train")
     os.kill(last, signal.SIGSTOP)
     begun = time.monotonic()
@@ -90,6 +91,12 @@ def test_a_gang_with_a_rank_that_stands_still_is_restarted_from_its_checkpoint(
     assert "nothing new for 10 s; the last report was of step" in failure["message"]
     stdout, stderr = runner.communicate(timeout=180)
     assert runner.returncode == 0, stderr
+    header, *lines = [line.split() for line in watcher.communicate(timeout=30)[0].splitlines()]
+    assert header == ["NAMESPACE", "NAME", "PHASE", "STAGE", "PROGRESS", "SCORE", "AGE"]
+    assert all(line[:2] == ["default", "small"] for line in lines)
+    assert len({tuple(line[:-1]) for line in lines}) > 3, "a line at each change"
+    assert lines[0][2:4] == ["Training", "train"] and lines[0][4].endswith("%")
+    assert lines[-1][2] == "Succeeded"
     train = json.loads(stdout)["status"]["stages"][1]
     assert (train["attempt"], train["failures"]["infrastructure"]) == (2, 1)
     logs = (tmp_path / ".trainingjob/default/small").glob("**/*train-2-0*/log")

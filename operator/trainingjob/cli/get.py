@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,32 +12,57 @@ from typing import Any
 from ..local.store import Home, Workspace
 from .errors import UsageError
 from .exits import Exit
-from .text import dump, duration, now, number, table
+from .text import dump, duration, now, number, row, table
+
+_HEADER = ["NAMESPACE", "NAME", "PHASE", "STAGE", "PROGRESS", "SCORE", "AGE"]
+# Lines that come one by one cannot know those that follow: room for names as people give them.
+_WIDTHS = [12, 20, 13, 10, 8, 16, 5]
+_LOOK_SECONDS = 0.5
 
 
 def get(args: argparse.Namespace) -> int:
     """A table, or objects."""
-    workspace = Workspace(Path(args.work_dir))
-    if args.name is not None:
-        homes = [find(workspace, args.name, args.namespace)]
-    else:
-        homes = [h for h in workspace.homes() if args.namespace in (None, h.namespace)]
-    loaded = [(home, job) for home in homes if (job := home.load()) is not None]
-    if args.output:
+    loaded = _load(args)
+    if args.watch and loaded:
+        _watch(args)
+    elif args.output:
         value: Any = loaded[0][1] if args.name is not None else _list([job for _, job in loaded])
         sys.stdout.write(dump(value, args.output))
     elif not loaded:
         sys.stderr.write(f"no jobs in {args.work_dir}\n")
     else:
         several = len({home.namespace for home, _ in loaded}) > 1
-        header = ["NAME", "PHASE", "STAGE", "PROGRESS", "SCORE", "AGE"]
         rows = [_row(home, job) for home, job in loaded]
-        if several:
-            header.insert(0, "NAMESPACE")
-            for row, (home, _) in zip(rows, loaded, strict=True):
-                row.insert(0, home.namespace)
-        sys.stdout.write(table(header, rows))
+        if not several:
+            rows = [cells[1:] for cells in rows]
+        sys.stdout.write(table(_HEADER if several else _HEADER[1:], rows))
     return Exit.SUCCEEDED
+
+
+def _load(args: argparse.Namespace) -> list[tuple[Home, dict[str, Any]]]:
+    workspace = Workspace(Path(args.work_dir))
+    if args.name is not None:
+        homes = [find(workspace, args.name, args.namespace)]
+    else:
+        homes = [h for h in workspace.homes() if args.namespace in (None, h.namespace)]
+    return [(home, job) for home in homes if (job := home.load()) is not None]
+
+
+def _watch(args: argparse.Namespace) -> None:
+    """A line for each job, and one at each change of it, until nobody works on any of them."""
+    seen: dict[Path, list[str]] = {}
+    sys.stdout.write(row(_HEADER, _WIDTHS))
+    running = True
+    while running:
+        # In this order: what changed before the last one ended is told.
+        running = any(home.busy for home, _ in _load(args))
+        for home, job in _load(args):
+            cells = _row(home, job)
+            if seen.get(home.path) != cells[:-1]:  # all but the age
+                seen[home.path] = cells[:-1]
+                sys.stdout.write(row(cells, _WIDTHS))
+                sys.stdout.flush()
+        time.sleep(_LOOK_SECONDS if running else 0)
 
 
 def find(workspace: Workspace, name: str, namespace: str | None) -> Home:
@@ -71,6 +97,7 @@ def _row(home: Home, job: dict[str, Any]) -> list[str]:
     created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
     metrics = (status.get("evaluation") or {}).get("metrics") or []
     return [
+        home.namespace,
         home.name,
         phase,
         stage,

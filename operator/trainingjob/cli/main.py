@@ -171,7 +171,11 @@ def parser() -> argparse.ArgumentParser:
     get.add_argument("name", metavar="NAME", nargs="?", help="a job")
     work_dir(get)
     namespace(get)
-    output(get)
+    shown = get.add_mutually_exclusive_group()
+    shown.add_argument("-o", "--output", choices=("json", "yaml"), help="print the object")
+    shown.add_argument(
+        "-w", "--watch", action="store_true", help="a line at each change, until none of them runs"
+    )
 
     explain = command("explain", "tell how a job came to stand where it stands")
     explain.add_argument("name", metavar="NAME", nargs="?", help="a job of this folder")

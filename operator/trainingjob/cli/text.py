@@ -100,11 +100,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as kubectl prints them."""
     lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "".join(
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        + "\n"
-        for line in lines
-    )
+    return "".join(row(line, widths) for line in lines)
+
+
+def row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """A line of a table."""
+    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return "   ".join(padded).rstrip() + "\n"
 
 
 def short(path: Path) -> str:

@@ -89,6 +89,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("two columns of one name", data("x,x,label\n" + GOOD), "DuplicateColumns", "x"),
     ("the label is no column", spec("task.label", "target"), "LabelMissing", "target"),
     ("the label is constant", data(HEADER + GOOD.replace("b", "a")), "LabelConstant", "label"),
+    ("the label is no class", all_of(spec("task.label", "x"), steps({"drop": {"columns": ["label"]}})), "LabelInvalid", "x"),
     ("the label has nulls", data(HEADER + GOOD + "1,2,\n"), "LabelHasNulls", "label"),
     ("a step names no column", steps({"dropna": {"subset": ["z"]}}), "ColumnNotFound", "z"),
     ("SQL with a syntax error", steps({"filter": {"where": "x >"}}), "ExpressionInvalid", "step 1"),
@@ -154,6 +155,8 @@ def test_disk_full_is_infrastructure_and_says_so(tmp_path):
     mount = 'mount -t tmpfs -o size=512k tmpfs runs && exec "$@"'
     outcome = run(tmp_path, job, prefix=["unshare", "-rm", "sh", "-c", mount, "sh"])
     assert outcome.status["reason"] == "DiskFull", outcome.stderr
+    assert "No space left on device" in outcome.status["message"]
+    assert "{" not in outcome.status["message"], "as DuckDB tells it"
     assert outcome.status["lastFailure"]["class"] == "infrastructure"
     assert outcome.code == 1
 

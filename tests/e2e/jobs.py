@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import claim
 from tests.cluster.wait import wait_for
 from tests.integration.harness import Namespace
+from tests.tables import tell
 
 CHART = ROOT / "charts/trainingjob-operator"
 EXAMPLES = ROOT / "examples"
@@ -117,6 +119,23 @@ class Space(Namespace):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story(name)}") from None
         return self.status(name)
+
+    def tells_end(self, what: str, status: Mapping[str, Any]) -> None:
+        """For the table: how long after the end of its pods a job was told to be over."""
+        end = datetime.fromisoformat(status["completionTime"])
+        tell(what, (datetime.now(UTC) - end).total_seconds(), status)
+
+    def tells_failure(self, what: str, name: str, begun: float) -> None:
+        """For the table: wait until a failure is told, of a job that has had none."""
+        status: dict[str, Any] = {}
+
+        def told() -> bool:
+            nonlocal status
+            status = self.status(name)
+            return "lastFailure" in status
+
+        wait_for("the failure to be told", told, JOB_SECONDS)
+        tell(what, time.monotonic() - begun, status)
 
     def runs(self, name: str, stage: str, seconds: float = JOB_SECONDS) -> None:
         """Wait until all pods of the stage run."""

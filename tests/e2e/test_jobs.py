@@ -13,6 +13,7 @@ import yaml
 from tests.cluster.node.node import Node
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
+from tests.tables import tell
 
 from .jobs import EXAMPLES, GPU, JOB_SECONDS, Installation, Space
 
@@ -77,6 +78,7 @@ def test_digits_spark_driver_two_executors_and_a_gang_with_gpus(space: Space) ->
     space.runs("digits", "train")
     assert space.gpus_in_use() == 2
     status = space.succeeds("digits")
+    space.tells_end("it goes well", status)
 
     assert metric(status, "accuracy") >= 0.95
     assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
@@ -165,6 +167,7 @@ def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space)
     wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
     killed = time.monotonic()
     space.kill_process("digits-train-1-1", "trainingjob.runtime")
+    space.tells_failure("a rank is killed", "digits", killed)
     space.wait_for_pod("digits-train-2-1")
     space.runs("digits", "train")
     newest = max(path.stat().st_mtime for path in checkpoints.glob("step-*"))
@@ -203,7 +206,9 @@ def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space
 def test_a_training_pod_that_is_deleted(space: Space) -> None:
     space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     space.runs("digits", "train")
+    begun = time.monotonic()
     space.delete("pods", "digits-train-1-0")
+    space.tells_failure("a training pod is deleted", "digits", begun)
     status = space.succeeds("digits")
 
     assert status["stages"][1]["attempt"] == 2
@@ -222,7 +227,9 @@ def test_a_spark_executor_that_is_killed_costs_no_attempt(space: Space) -> None:
 def test_a_spark_driver_that_is_killed_is_a_new_attempt(space: Space) -> None:
     name = space.example("digits/job.yaml")
     wait_for("an executor to run", lambda: _running(space, "-exec-"), JOB_SECONDS)
+    begun = time.monotonic()
     space.kill_process("digits-preprocess-1-0", "trainingjob.runtime")
+    space.tells_failure("a Spark driver is killed", name, begun)
     status = space.succeeds(name)
 
     assert status["stages"][0]["attempt"] == 2
@@ -295,6 +302,7 @@ def test_the_node_restarted_during_training(space: Space, node: Node) -> None:
     space.runs("digits", "train")
     node.restart("kubelet", "containerd")
     status = space.succeeds("digits")
+    space.tells_end("the node is restarted in training", status)
 
     assert status["stages"][1]["attempt"] <= 2
 
@@ -317,8 +325,10 @@ def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: 
     space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     checkpoints = space.artefacts("digits") / "checkpoints"
     wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    begun = time.monotonic()
     space.patch("trainingjobs", "digits", {"spec": {"suspend": True}})
-    space.wait("digits", phase="Suspended")
+    status = space.wait("digits", phase="Suspended")
+    tell("it is suspended in training", time.monotonic() - begun, status)
     wait_for("the GPUs to be free", lambda: space.gpus_in_use() == 0, 30)
     space.patch("trainingjobs", "digits", {"spec": {"suspend": False}})
     space.wait_for_pod("digits-train-2-0")
@@ -371,9 +381,12 @@ def test_what_keeps_a_gang_from_starting_is_told_and_the_rest_is_released(
     )
     wait_for("train", lambda: space.stage(name, "train").get("startTime"), JOB_SECONDS)
     begun = time.monotonic()
-    wait_for(reason, lambda: space.status(name).get("reason") == reason, 40)
-    print(f"{what} → told: {time.monotonic() - begun:.1f} s (goal {TOLD_SECONDS})")
+    status = space.wait(name, seconds=40, reason=reason)
+    seconds = time.monotonic() - begun
+    print(f"{what} → told: {seconds:.1f} s (goal {TOLD_SECONDS})")
+    tell(what, seconds, status)
     status = space.ends(name)
+    space.tells_end(f"{what}, for 40 s", status)
 
     assert (status["phase"], status["reason"]) == ("Failed", "StartupDeadlineExceeded")
     wait_for("the gang to be released", lambda: space.gpus_in_use() == 0, 60)
@@ -408,6 +421,7 @@ def test_a_failure_in_a_pod_is_told_with_its_class(
             del train[built_in]
     name = space.example("digits/job.yaml", preprocess=PANDAS, train=train | change)
     status = space.ends(name)
+    space.tells_end(what, status)
 
     assert status["phase"] == "Failed", space.story(name)
     last = status["lastFailure"]
@@ -420,5 +434,6 @@ def test_a_gate_that_fails(space: Space) -> None:
         "digits/job.yaml", preprocess=PANDAS, train=training(nodes=1, epochs=1), evaluate=gates
     )
     status = space.ends(name)
+    space.tells_end("a gate fails", status)
 
     assert (status["phase"], status["reason"]) == ("Failed", "GateFailed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
+from tests.tables import tell
 
 from .harness import JOBS, Namespace, Operator, gang, manifest, operator
 
@@ -96,7 +98,7 @@ def admission_policy() -> tuple[Act, Act]:
                 "POST", path, {"metadata": meta, "spec": body}
             )
             assert status == 201, answer
-        wait_for("the policy to hold", lambda: _refused(space))
+        wait_for("the policy to hold", lambda: _dry_run(space) in (403, 422))
 
     def remove(space: Namespace) -> None:
         for kind in ("policies", "policybindings"):
@@ -106,10 +108,40 @@ def admission_policy() -> tuple[Act, Act]:
     return make, remove
 
 
-def _refused(space: Namespace) -> bool:
+def _dry_run(space: Namespace) -> int:
     probe = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     path = space.path("pods") + "?dryRun=All"
-    return space.control_plane.request("POST", path, probe)[0] in (403, 422)
+    return space.control_plane.request("POST", path, probe)[0]
+
+
+def broken_webhook() -> tuple[Act, Act]:
+    path = f"{POLICIES}/validatingwebhookconfigurations"
+
+    def make(space: Namespace) -> None:
+        webhook = {
+            "name": "nobody.listens.test",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE"],
+                    "resources": ["pods"],
+                }
+            ],
+        }
+        body = {"metadata": {"name": space.name}, "webhooks": [webhook]}
+        status, answer = space.control_plane.request("POST", path, body)
+        assert status == 201, answer
+        wait_for("the webhook to be asked", lambda: _dry_run(space) == 500)
+
+    def remove(space: Namespace) -> None:
+        space.control_plane.request("DELETE", f"{path}/{space.name}")
+
+    return make, remove
 
 
 def no_account() -> tuple[Act, Act]:
@@ -152,6 +184,13 @@ SPARK = manifest()["spec"]["preprocess"] | {"engine": "spark"}
         ),
         ("an admission policy", admission_policy(), manifest(), "PodRefused", "on a Wednesday"),
         (
+            "a webhook that nobody answers",
+            broken_webhook(),
+            manifest(),
+            "ApiUnavailable",
+            "failed calling webhook",
+        ),
+        (
             "the missing account of Spark drivers",
             no_account(),
             manifest(preprocess=SPARK),
@@ -171,8 +210,10 @@ def test_a_refusal_is_told_and_the_job_goes_on_once_it_is_put_right(
 ) -> None:
     hinder, put_right = acts
     hinder(space)
+    begun = time.monotonic()
     space.run(job)
     status = space.wait("digits", reason=reason)
+    tell(what, time.monotonic() - begun, status)
     assert words in status["message"]
     events = wait_for("the Event", lambda: space.events("digits"))
     assert [(event["type"], event["reason"]) for event in events] == [("Warning", reason)]

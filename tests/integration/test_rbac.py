@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
+from tests.tables import tell
 
 from .harness import Namespace, gang, manifest, operator
 
@@ -34,18 +37,8 @@ def audited() -> Iterator[ControlPlane]:
 def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: str) -> None:
     home, space = audited.namespace(), Namespace(audited, audited.namespace())
     values = f"namespaces={{{space.name}}}" if scope == "one namespace" else "namespaces=null"
-    rendered = audited.helm("template", RELEASE, CHART, "--namespace", home, "--set", values)
-    objects = [
-        obj
-        for obj in yaml.safe_load_all(rendered.stdout)
-        if obj and obj["kind"] in RBAC and "spark" not in obj["metadata"]["name"]
-    ]
-    for obj in objects:
-        if not obj["kind"].startswith("Cluster"):
-            obj["metadata"].setdefault("namespace", home)
-    audited.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
-    audited.service_account_kubeconfig(home, RELEASE)
-    user = f"system:serviceaccount:{home}:{RELEASE}"
+    objects = rendered(audited, home, values)
+    user = applied(audited, home, objects)
 
     arguments = [
         "--status-url=https://127.0.0.1:1",
@@ -59,6 +52,27 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
     assert refused == []
     assert used == granted(objects)
     audited.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+def rendered(control_plane: ControlPlane, home: str, values: str) -> list[dict[str, Any]]:
+    """The chart's rights, and who has them."""
+    told = control_plane.helm("template", RELEASE, CHART, "--namespace", home, "--set", values)
+    objects = [
+        obj
+        for obj in yaml.safe_load_all(told.stdout)
+        if obj and obj["kind"] in RBAC and "spark" not in obj["metadata"]["name"]
+    ]
+    for obj in objects:
+        if not obj["kind"].startswith("Cluster"):
+            obj["metadata"].setdefault("namespace", home)
+    return objects
+
+
+def applied(control_plane: ControlPlane, home: str, objects: list[dict[str, Any]]) -> str:
+    """The name of the user that has them."""
+    control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+    control_plane.service_account_kubeconfig(home, RELEASE)
+    return f"system:serviceaccount:{home}:{RELEASE}"
 
 
 def act(
@@ -145,9 +159,34 @@ def secrets_in(rule: dict[str, Any]) -> bool:
     return "secrets" in rule["resources"]
 
 
+def test_a_right_that_is_missing_is_told_and_the_job_goes_on_once_it_is_given(
+    audited: ControlPlane,
+) -> None:
+    home, space = audited.namespace(), Namespace(audited, audited.namespace())
+    objects = rendered(audited, home, f"namespaces={{{space.name}}}")
+    less = copy.deepcopy(objects)
+    for obj in less:
+        for rule in obj.get("rules") or ():
+            if "pods" in rule["resources"] and obj["metadata"]["name"] in OURS:
+                rule["verbs"].remove("create")
+    user = applied(audited, home, less)
+    with (
+        FakeKubelet(audited, [space.name], 0.1),
+        operator(audited, space.name, user=user),
+    ):
+        begun = time.monotonic()
+        space.run(gang(1))
+        status = space.wait("gang", reason="OperatorForbidden")
+        tell("the operator may make no pods", time.monotonic() - begun, status)
+        assert 'cannot create resource "pods"' in status["message"]
+        applied(audited, home, objects)
+        space.wait("gang", phase="Succeeded", seconds=90)
+    audited.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
 def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
-    rendered = audited.helm("template", RELEASE, CHART).stdout
-    objects = [obj for obj in yaml.safe_load_all(rendered) if obj]
+    told = audited.helm("template", RELEASE, CHART).stdout
+    objects = [obj for obj in yaml.safe_load_all(told) if obj]
     rights = granted(objects)
     # Of Secrets, one: by its name, and in the operator's own namespace.
     (secret,) = [rule for obj in objects for rule in obj.get("rules") or () if secrets_in(rule)]

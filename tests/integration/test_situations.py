@@ -1,7 +1,6 @@
 """Fifty situations side by side: how soon status tells each, and in which words.
 
-Every reason of docs/status.md but those that need a namespace of their own (quotas, policies,
-missing rights: test_operator_refusals) or an API server that fails.
+Every reason of docs/status.md but those that need more than one pod's fate; ELSEWHERE names them.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from tests.cluster import behaviour
 from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.tables import tell
 from trainingjob.api.v1alpha1 import REASONS
 
 from .harness import Namespace, gang, manifest, operator
@@ -24,7 +24,20 @@ FOUND = {
     *("InvalidSpec", "NameConflict", "ClaimMissing", "Unschedulable", "ImagePullFailed"),
     *("ContainerConfigError", "PodStuck", "PodRefused", "QuotaExceeded", "ServiceAccountMissing"),
     *("OperatorForbidden", "ApiUnavailable", "ResultInvalid", "GateFailed", "DeadlineExceeded"),
-    *("StartupDeadlineExceeded", "PodLost", "NodeLost"),
+    *("StartupDeadlineExceeded", "PodLost", "NodeLost", "NoProgress", "Disrupted"),
+}
+# Who reaches what needs more than one pod's fate.
+ELSEWHERE = {
+    "ApiUnavailable": "test_operator_refusals",
+    "Disrupted": "test_operator_jobs",
+    "InvalidSpec": "test_operator_refusals",
+    "NameConflict": "test_operator_jobs",
+    "NoProgress": "test_progress",
+    "OperatorForbidden": "test_rbac",
+    "PodRefused": "test_operator_refusals",
+    "PodStuck": "tests/unit/core/test_waiting, as a pod has half a minute to go",
+    "QuotaExceeded": "test_operator_refusals",
+    "ServiceAccountMissing": "test_operator_refusals",
 }
 NO_RETRIES = {"retries": {"infrastructure": 0, "application": 0}}
 # Of one operator, one control plane and all these jobs on two cores.
@@ -54,8 +67,10 @@ def waits(what: str, fate: Behaviour, reason: str) -> Situation:
     return Situation(what, fate, "Training", reason, ends=False)
 
 
+LOST = Behaviour(seconds=0.2, deleted=True, grace=0.5)
+
 SITUATIONS = [
-    *(reported(reason) for reason in REASONS if reason not in FOUND and reason != "Disrupted"),
+    *(reported(reason) for reason in REASONS if reason not in FOUND),
     Situation("it goes well", behaviour.succeed(), "Succeeded", "Completed"),
     Situation("it runs", behaviour.run(), "Training", "Running", ends=False),
     waits("nobody touches the pod", behaviour.never(), "Starting"),
@@ -71,6 +86,10 @@ SITUATIONS = [
     Situation("no such command", behaviour.fail(127), "Failed", "CommandNotFound"),
     Situation("SIGKILL", behaviour.die(), "Failed", "ProcessKilled"),
     Situation("SIGSEGV", behaviour.die(11), "Failed", "ScriptFailed"),
+    Situation(
+        "the node is gone", Behaviour(exit_code=1, pod_reason="NodeLost"), "Failed", "NodeLost"
+    ),
+    Situation("somebody deletes the pod", LOST, "Failed", "PodLost"),
     Situation("out of memory", behaviour.out_of_memory(), "Failed", "OutOfMemory"),
     Situation("a report that is none", behaviour.succeed(message="{"), "Failed", "ResultInvalid"),
     Situation(
@@ -105,8 +124,13 @@ SITUATIONS = [
 ]
 
 
+def test_every_reason_has_its_situation_here_or_elsewhere() -> None:
+    seen = {situation.reason for situation in SITUATIONS}
+    assert set(REASONS) - seen == ELSEWHERE.keys()
+
+
 def test_every_situation_has_its_reason_in_words_and_soon(
-    control_plane: ControlPlane, namespace: str, capsys: Any
+    control_plane: ControlPlane, namespace: str
 ) -> None:
     space = Namespace(control_plane, namespace)
     situations = {f"s-{number}": situation for number, situation in enumerate(SITUATIONS)}
@@ -137,11 +161,8 @@ def test_every_situation_has_its_reason_in_words_and_soon(
             for name, situation in situations.items()
             if name not in told
         }
-    with capsys.disabled():
-        print(f"\n{'situation':42} {'s':>5}  phase/reason: message")
-        for name, (seconds, status) in told.items():
-            words = f"{status['phase']}/{status['reason']}: {status['message']}"
-            print(f"{situations[name].what:42} {seconds:5.1f}  {words[:150]}")
+    for name, (seconds, status) in told.items():
+        tell(situations[name].what, seconds, status)
     assert not missing
     assert len(told) >= 50
     for name, (_, status) in told.items():

@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Outcome:
     code: int
     stdout: str
     stderr: str
+    seconds: float = 0.0
 
     @property
     def object(self) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def start(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> subproce
 
 def cli(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
     """Run it to its end."""
+    begun = time.monotonic()
     process = start(folder, *arguments, prefix=prefix)
     try:
         stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
@@ -122,7 +125,7 @@ def cli(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
         process.terminate()
         stdout, stderr = process.communicate(timeout=60)
         raise AssertionError(f"too slow\n{stdout}\n{stderr}") from None
-    return Outcome(process.returncode, stdout, stderr)
+    return Outcome(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
 def run(folder: Path, path: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:

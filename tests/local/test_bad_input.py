@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.tables import tell
 from trainingjob.api.v1alpha1 import REASONS
 
 from .harness import base, ours, rows, run, start, write_csv, write_job
@@ -54,6 +55,10 @@ def own_training(source: str) -> Change:
     return spec("train", {"script": {"inline": source}})
 
 
+def gang_of_two(source: str) -> Change:
+    return spec("train", {"nodes": 2, "script": {"inline": source}})
+
+
 def all_of(*changes: Change) -> Change:
     def change(manifest: dict[str, Any], folder: Path) -> None:
         for one in changes:
@@ -62,10 +67,32 @@ def all_of(*changes: Change) -> Change:
     return change
 
 
+def blocked(manifest: dict[str, Any], folder: Path) -> None:
+    """A file where the job's folder belongs."""
+    (folder / "runs").mkdir()
+    (folder / "runs/default").touch()
+
+
 HEADER = "x,y,label\n"
 GOOD = "".join(f"{i % 2}.5,{i},{'ab'[i % 2]}\n" for i in range(60))
 CORRUPT_GZIP = gzip.compress((HEADER + GOOD).encode())[:-30]
 OUT = "import os, pathlib\nout = pathlib.Path(os.environ['TRAININGJOB_OUTPUT_DIR'])\n"
+
+# Two ranks, of which one leaves the other alone.
+LEAVES = """
+import sys
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+dist.all_reduce(torch.ones(1))
+if dist.get_rank() == 1:
+    sys.exit(0)
+while True:
+    dist.all_reduce(torch.ones(1))
+"""
+ALONE = """
+import datetime, torch.distributed as dist
+dist.init_process_group("gloo", init_method="tcp://127.0.0.1:1", rank=1, world_size=2, timeout=datetime.timedelta(seconds=1))
+"""
 
 # Code that ends the pod with exit code 0 and a termination message of its own.
 RESULT = """
@@ -75,8 +102,12 @@ def preprocess(frame, context):
     os._exit(0)
 """
 
+# More than Linux takes as one variable of a process.
+TOO_LONG = [{"name": "A", "value": "x" * 32_000}, {"name": "B", "value": "$(A)" * 5}]
+
 # sentence, change, reason, words of the message
 CASES: list[tuple[str, Change, str, str]] = [
+    ("the storage is no folder", blocked, "StorageUnavailable", "small"),
     ("the input is missing", spec("preprocess.input.uri", "pvc://data/no.csv"), "InputNotFound", "no.csv"),
     ("a glob matches nothing", spec("preprocess.input.uri", "pvc://data/*.tsv"), "InputNotFound", "*.tsv"),
     ("the input cannot be unpacked", data(CORRUPT_GZIP, "in.csv.gz"), "InputUnreadable", "in.csv.gz"),
@@ -89,8 +120,10 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("two columns of one name", data("x,x,label\n" + GOOD), "DuplicateColumns", "x"),
     ("the label is no column", spec("task.label", "target"), "LabelMissing", "target"),
     ("the label is constant", data(HEADER + GOOD.replace("b", "a")), "LabelConstant", "label"),
+    ("the label is no class", all_of(spec("task.label", "x"), steps({"drop": {"columns": ["label"]}})), "LabelInvalid", "x"),
     ("the label has nulls", data(HEADER + GOOD + "1,2,\n"), "LabelHasNulls", "label"),
     ("a step names no column", steps({"dropna": {"subset": ["z"]}}), "ColumnNotFound", "z"),
+    ("a step fails on a value", steps({"scale": {"method": "standard", "columns": ["label"]}}), "StepFailed", "label"),
     ("SQL with a syntax error", steps({"filter": {"where": "x >"}}), "ExpressionInvalid", "step 1"),
     ("SQL names no column", steps({"withColumn": {"name": "q", "expr": "z + 1"}}), "ColumnNotFound", "z"),
     ("a class is too rare for the splits", all_of(data(HEADER + GOOD + "1,2,c\n"), spec("preprocess.split.stratify", False)), "ClassMissing", "c"),
@@ -110,25 +143,34 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own training writes no model", own_training("pass\n"), "ModelMissing", "model.pt2"),
     ("own training writes a broken model", own_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
     ("own predictions are none", own_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
+    ("own training takes too much memory", own_training("bytearray(1 << 60)\n"), "OutOfMemory", "MemoryError"),
+    ("own training loses its peer", gang_of_two(LEAVES), "PeerLost", "rank 0"),
+    ("own training finds no peer", own_training(ALONE), "RendezvousFailed", "DistNetworkError"),
+    ("own training reports nothing", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.stall", {"afterSeconds": 10, "action": "fail"})), "NoProgress", "10 s"),
+    ("no process can be started", all_of(spec("train.env", TOO_LONG), spec("policy.startupDeadlineSeconds", 1)), "StartupDeadlineExceeded", "Argument list too long"),
     ("there is no such command", spec("train", {"command": ["no-such-command"]}), "CommandNotFound", "no-such-command"),
     ("the dataset is none", all_of(spec("train.dataset", {"uri": "pvc://data"}), lambda m, f: m["spec"].pop("preprocess")), "DatasetInvalid", "data"),
     ("a result that is not JSON", clean(RESULT % "'{\"result\": '"), "ResultInvalid", "small-preprocess-1-0"),
     ("a result that is NaN", clean(RESULT % "'{\"result\": {\"outputs\": {\"uri\": \"u\", \"loss\": NaN}}}'"), "ResultInvalid", "small-preprocess-1-0"),
     ("a result that is too long", clean(RESULT % "'{\"result\": {\"outputs\": {\"uri\": \"%s\"}}}' % ('u' * 5000)"), "ResultInvalid", "small-preprocess-1-0"),
     ("no result at all", clean(RESULT % "''"), "ResultInvalid", "small-preprocess-1-0"),
+    ("a metric has no value", all_of(data(HEADER + GOOD.replace("a", "0").replace("b", "1")), spec("task.type", "regression"), spec("preprocess.split", {"seed": 1}), spec("evaluate.metrics", ["mape"])), "MetricUndefined", "mape"),
     ("the gate is missed", spec("evaluate.gates", [{"metric": "accuracy", "min": 1.0}, {"metric": "log_loss", "max": 0.0001}]), "GateFailed", "log_loss"),
     ("a deadline passes", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.activeDeadlineSeconds", 4)), "DeadlineExceeded", "4 s"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "reason", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])  # fmt: skip
-def test_bad_input(tmp_path, change, reason, words):
+@pytest.mark.parametrize(
+    ("what", "change", "reason", "words"), CASES, ids=[case[0] for case in CASES]
+)
+def test_bad_input(tmp_path, what, change, reason, words):
     manifest = base()
     manifest["spec"]["policy"] = {"retries": {"infrastructure": 0, "application": 0}}
     write_csv(tmp_path / "data" / "in.csv", rows())
     change(manifest, tmp_path)
     outcome = run(tmp_path, write_job(tmp_path, manifest))
     status = outcome.status
+    tell(what, outcome.seconds, status)
     assert (status["phase"], status["reason"]) == ("Failed", reason), outcome.stderr
     assert outcome.code == (3 if reason == "GateFailed" else 1)
     message = status["message"]
@@ -153,7 +195,10 @@ def test_disk_full_is_infrastructure_and_says_so(tmp_path):
     job = write_job(tmp_path, manifest)
     mount = 'mount -t tmpfs -o size=512k tmpfs runs && exec "$@"'
     outcome = run(tmp_path, job, prefix=["unshare", "-rm", "sh", "-c", mount, "sh"])
+    tell("the disk is full", outcome.seconds, outcome.status)
     assert outcome.status["reason"] == "DiskFull", outcome.stderr
+    assert "No space left on device" in outcome.status["message"]
+    assert "{" not in outcome.status["message"], "as DuckDB tells it"
     assert outcome.status["lastFailure"]["class"] == "infrastructure"
     assert outcome.code == 1
 

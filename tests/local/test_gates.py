@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.tables import tell
+
 from .harness import base, cli, rows, run, write_csv, write_job
 
 
@@ -66,6 +68,7 @@ def test_a_damaged_record_fails_the_job_before_the_model_is_judged(tmp_path: Pat
     record.write_text("{")
     outcome = run(tmp_path, write_job(tmp_path, job()))
     assert outcome.code == 1
+    tell("the last accepted record is damaged", outcome.seconds, outcome.status)
     assert outcome.status["reason"] == "BaselineInvalid"
     assert "pvc://runs/default/small/accepted/metrics.json" in outcome.status["message"]
     assert outcome.status["message"].endswith(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.s3 import S3Server
+from tests.tables import tell
 
 from .harness import Outcome, base, cli, rows, start, write_job
 from .test_chaos import processes
@@ -207,5 +208,6 @@ def test_what_is_wrong_is_told(
     manifest["spec"]["preprocess"]["env"] = env
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 1, what
+    tell(what, outcome.seconds, outcome.status)
     assert outcome.status["reason"] == reason, outcome.status
     assert words in outcome.status["message"]

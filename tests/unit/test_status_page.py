@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.tables import STATES
 from trainingjob.api.v1alpha1 import REASONS
 
 ROOT = Path(__file__).parents[2]
-# What status says while nothing is wrong.
-STATES = {"Starting", "Running", "Restarting", "Suspended", "Rerun", "Completed"}
 ROW = re.compile(r"^\|.*?\| `(\w+)` \|", re.M)
 
 

@@ -72,6 +72,9 @@ def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool)
     groups = engine.rows(query)
     rows = {name: _total(groups, number, 3) for name, number in SPLIT_NUMBER.items()}
     summary = {name: rows[name] for name in ("train", "validation", "test")}
+    if by_class:
+        # Before the splits: stratified by a quantity, they have no rows.
+        _check_label_values(groups, task)
     _check_splits(summary, split)  # type: ignore[arg-type]
     total = sum(rows.values())
     nulls = (
@@ -133,6 +136,20 @@ def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
             )
 
 
+def _check_label_values(groups: list[tuple[Any, ...]], task: Task) -> None:
+    values = {label for _, label, *_ in groups if label is not None}
+    for value in sorted(v for v in values if isinstance(v, float)):
+        if not value.is_integer():
+            raise StageFailure(
+                "LabelInvalid", f"the label {task.label} has the value {value}, which is no class"
+            )
+    if len(values) > MAX_CLASSES:
+        raise StageFailure(
+            "LabelInvalid",
+            f"the label {task.label} has more than {MAX_CLASSES} different values: it is no class",
+        )
+
+
 def _check_classes(
     groups: list[tuple[Any, ...]], task: Task, rows: dict[SplitName, int]
 ) -> list[bool | int | str]:
@@ -140,16 +157,6 @@ def _check_classes(
     for number, label, *_ in groups:
         members.setdefault(number, set()).add(label)
     classes: list[Any] = sorted(set().union(*members.values()))
-    for value in classes:
-        if isinstance(value, float) and not value.is_integer():
-            raise StageFailure(
-                "LabelInvalid", f"the label {task.label} has the value {value}, which is no class"
-            )
-    if len(classes) > MAX_CLASSES:
-        raise StageFailure(
-            "LabelInvalid",
-            f"the label {task.label} has more than {MAX_CLASSES} different values: it is no class",
-        )
     if len(classes) == 1:
         raise StageFailure("LabelConstant", f"the label {task.label} is {classes[0]} in every row")
     for name, number in SPLIT_NUMBER.items():

@@ -6,7 +6,9 @@ pandas through Arrow.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -330,6 +332,10 @@ def _stored(name: str, kind: ColumnType) -> str:
     return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {value} END AS {quoted}"
 
 
+# An error of a thread that writes, in which DuckDB tells it.
+_WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
+
+
 @contextmanager
 def _failures() -> Iterator[None]:
     """Turn DuckDB's errors into StageFailures."""
@@ -341,7 +347,9 @@ def _failures() -> Iterator[None]:
         ) from error
     except duckdb.IOException as error:
         reason = "DiskFull" if "No space left" in str(error) else "StorageFailed"
-        raise StageFailure(reason, one_line(error)) from error
+        wrapped = _WRAPPED.search(str(error))
+        words = json.loads(wrapped[1], strict=False) if wrapped else error
+        raise StageFailure(reason, one_line(words)) from error
     except (duckdb.BinderException, duckdb.CatalogException) as error:
         raise StageFailure("ExpressionInvalid", one_line(error)) from error
     except duckdb.Error as error:

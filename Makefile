@@ -73,6 +73,7 @@ chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 
 # --- real pods --------------------------------------------------------------------
 e2e: $(CLUSTER) $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
+	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m tests.cluster.node.images
 	$(BIN)/python -m pytest tests/e2e --timeout=900
 

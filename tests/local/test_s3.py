@@ -184,8 +184,8 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
 @pytest.mark.parametrize(
     ("what", "change", "reason", "words"),
     [
-        ("no such object", {"input": "s3://{bucket}/nothing.csv"}, "InputNotFound", "nothing.csv"),
-        ("no such bucket", {"input": "s3://no-such-bucket/x"}, "InputNotFound", "no-such-bucket"),
+        ("no such object", {"input": "s3://{bucket}/nothing.csv"}, "InputNotFound", "no such obj"),
+        ("no such bucket", {"input": "s3://no-such-bucket/x"}, "StorageUnavailable", "no such buc"),
         ("no bucket to write to", {"storage": "s3://no-such-bucket/x"}, "StorageUnavailable", "no"),
         ("no server", {"endpoint": "http://127.0.0.1:1"}, "StorageFailed", "s3://"),
     ],

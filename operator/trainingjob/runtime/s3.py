@@ -87,7 +87,8 @@ def remove(path: Path) -> None:
 
 
 def _found(key: str) -> Iterator[str]:
-    """The objects that a key, a folder's key or a pattern names."""
+    """The objects that a key, a folder's key or a pattern names. Raises StageFailure when there is
+    no such bucket."""
     from pyarrow import fs
 
     parts = key.split("/")
@@ -100,6 +101,8 @@ def _found(key: str) -> Iterator[str]:
         for entry in _connect().get_file_info(fs.FileSelector(base, recursive=True)):
             if entry.type == fs.FileType.File and _fits(entry.path.split("/"), parts):
                 yield entry.path
+    elif _connect().get_file_info(parts[0]).type == fs.FileType.NotFound:
+        raise StageFailure("StorageUnavailable", f"{SCHEME}{key}: there is no such bucket")
 
 
 def _fits(path: list[str], pattern: list[str]) -> bool:

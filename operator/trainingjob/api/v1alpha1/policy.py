@@ -38,8 +38,8 @@ class Stall(Model):
     """What happens when training makes no progress: its ranks wait for each other for ever."""
 
     after_seconds: Annotated[int, Field(ge=10, le=604800)] = Field(
-        description="So long nothing new was reported, by pods that all run. Longer than a "
-        "checkpoint, a validation and the first step take together."
+        description="So long nothing new was reported, by pods that all run. Longer than the "
+        "first step, a validation, a checkpoint or saving the model takes."
     )
     action: Literal["alert", "restart", "fail"] = Field(
         "alert",

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from trainingjob.api.v1alpha1.preprocess import CsvOptions, Input
 
-from .. import storage
+from .. import s3, storage
 from ..errors import StageFailure
 from .names import one_line
 
@@ -68,6 +68,8 @@ def find(source: Input) -> Source:
         ]
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
+        if s3.is_copy(path):
+            what = "there is no such object"
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
     for file in found:
         if file.suffix.lower() in _UNKNOWN_PACKING:

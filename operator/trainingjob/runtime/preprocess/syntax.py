@@ -48,7 +48,11 @@ def _syntax_error(error: SqlglotError) -> str:
     found = error.errors[0] if isinstance(error, ParseError) and error.errors else None
     if not found:
         return one_line(error)
-    return f"{found['description']} (line {found['line']}, column {found['col']})"
+    what = found["description"]
+    # It names the class of the node that has no operand.
+    if what.startswith("Required keyword"):
+        what = "something is missing"
+    return f"{what} (line {found['line']}, column {found['col']})"
 
 
 def text_of(node: exp.Expr) -> str:

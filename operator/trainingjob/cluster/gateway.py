@@ -35,13 +35,16 @@ class Gateway:
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, uid: str
+        self, resource: Resource, namespace: str, name: str, uid: str, *, force: bool = False
     ) -> dict[str, Any] | None:
-        """Delete this very object, a pod with its own grace period; None when it is gone already.
+        """Delete this very object, a pod with its own grace period or, by ``force``, none; None
+        when it is gone already.
 
         Raises Conflict when another one has its name by now.
         """
-        body = {"preconditions": {"uid": uid}}
+        body: dict[str, Any] = {"preconditions": {"uid": uid}}
+        if force:
+            body["gracePeriodSeconds"] = 0
         try:
             return await self._call("DELETE", resource, resource.path(namespace, name), body=body)
         except NotFound:

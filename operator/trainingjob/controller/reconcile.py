@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +38,7 @@ from ..core import (
     Settings,
     diagnose,
     events,
+    forced,
     plan,
     status,
     status_of_unreadable,
@@ -102,12 +103,13 @@ class Reconciler:
             await self._delete_job(key, stored)
             return Outcome()
         await self._apply(key, obs.job, todo)
+        refused = await self._force(obs.job, todo.force)
         wrote, after = await self._record(key)
         memory = self._memory[key]
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
         return Outcome(
             again=wrote or not todo.empty,
-            retry=bool(memory.obstacles),
+            retry=refused or bool(memory.obstacles),
             after=min(waits, default=None),
         )
 
@@ -182,16 +184,33 @@ class Reconciler:
             self._cache.apply(resource, made)
         return None
 
-    async def _delete(self, namespace: str, pod: PodView) -> None:
+    async def _force(self, job: TrainingJob, pods: Iterable[PodView]) -> bool:
+        """Delete these by force. Whether any was refused: the job's deadlines hold all the same."""
+        refused = False
+        for pod in pods:
+            try:
+                ours = await self._delete(job.metadata.namespace, pod, force=True)
+            except ClusterError as error:
+                logger.warning("pod %s cannot be deleted by force: %s", pod.words, error)
+                refused = True
+                continue
+            if ours:
+                logger.warning("pod %s was deleted by force", pod.words)
+                await self._announce(forced(job, pod, datetime.now(UTC)))
+        return refused
+
+    async def _delete(self, namespace: str, pod: PodView, *, force: bool = False) -> bool:
+        """Whether it was there to be deleted."""
         try:
-            left = await self._gateway.delete(PODS, namespace, pod.name, pod.uid)
+            left = await self._gateway.delete(PODS, namespace, pod.name, pod.uid, force=force)
         except Conflict:
             left = None
-        if left is not None and left["metadata"].get("resourceVersion"):
+        if left is not None and _stays(left["metadata"]):
             self._cache.apply(PODS, left)
         else:
             # Another pod, or one that was removed with this very call.
             self._cache.forget(PODS, (namespace, pod.name), pod.uid)
+        return left is not None
 
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
@@ -257,6 +276,13 @@ class Reconciler:
         except ClusterError as error:
             name = event["involvedObject"]["name"]
             logger.warning("%s: no Event %s: %s", name, event["reason"], error)
+
+
+def _stays(meta: Mapping[str, Any]) -> bool:
+    """Whether an object is there yet, by the metadata that its deletion was answered with: without
+    grace nothing but a finalizer keeps it."""
+    grace = meta.get("deletionGracePeriodSeconds") != 0
+    return bool(meta.get("resourceVersion") and (grace or meta.get("finalizers")))
 
 
 def _controller(obj: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ gather an Observation, apply the Plan, write the Status if it changed, and come 
 something changes or ``Plan.requeue_after`` has passed.
 """
 
-from .events import events
+from .events import events, forced
 from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
 from .pods import PodView
@@ -19,6 +19,7 @@ __all__ = [
     "PodView",
     "Settings",
     "events",
+    "forced",
     "plan",
     "status",
     "status_of_unreadable",

@@ -9,6 +9,7 @@ from typing import Any
 from ..api.v1alpha1 import API_VERSION, KIND, REASONS, Status, TrainingJob
 from ..api.v1alpha1.status import format_time
 from .names import FIELD_MANAGER
+from .pods import PodView
 from .policy import rerun
 
 # The API server's limit for a note.
@@ -40,6 +41,15 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
         what = after.phase if after.rerun is None else f"{after.phase}/{attempts}"
         found.append((what, kind, after.reason, after.message))
     return [_event(job, what, kind, reason, message, now) for what, kind, reason, message in found]
+
+
+def forced(job: TrainingJob, pod: PodView, now: datetime) -> dict[str, Any]:
+    """The Event of a pod that was deleted by force: one for each pod."""
+    words = (
+        f"pod {pod.words} was deleted by force, as policy.forceDeleteAfterSeconds says; where "
+        "its node is only cut off it may still run"
+    )
+    return _event(job, f"PodForced/{pod.uid}", "Warning", "PodForced", words, now)
 
 
 def _rerun(

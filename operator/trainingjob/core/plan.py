@@ -11,7 +11,7 @@ from ..api.v1alpha1 import StageStatus
 from . import children
 from .observation import Observation
 from .pods import PodView
-from .policy import rerun, retention, retries
+from .policy import rerun, retention, retries, stuck
 from .status import is_over, judgement
 
 # Ranks end one after the other; one that is still there so long after the result hangs on its way
@@ -21,18 +21,20 @@ _LEAVE = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Plan:
-    """``create`` in order, ``delete`` by pod; both empty when all is as it should be.
-    ``delete_job``: its time is over, and what is its own goes with it."""
+    """``create`` in order, ``delete`` by pod, ``force`` those that were deleted and do not go; all
+    empty when all is as it should be. ``delete_job``: its time is over, and what is its own goes
+    with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
+    force: tuple[PodView, ...] = ()
     delete_job: bool = False
     requeue_after: float | None = None
 
     @property
     def empty(self) -> bool:
         """No child to make or to delete now."""
-        return not self.create and not self.delete
+        return not self.create and not self.delete and not self.force
 
 
 def plan(obs: Observation, now: datetime) -> Plan:
@@ -81,7 +83,7 @@ def plan(obs: Observation, now: datetime) -> Plan:
                 elif not any(pod.attempt < stage.attempt for pod in pods):
                     create += _missing(obs, stage)
         break
-    return _plan(create, delete, wakes, now)
+    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
 
 
 def _after(obs: Observation, now: datetime) -> Plan:
@@ -99,15 +101,19 @@ def _after(obs: Observation, now: datetime) -> Plan:
     _stop(obs.pods, since, now, delete, wakes)
     if not retention.keeps_pods(policy, stored):
         delete += [pod for pod in obs.pods if pod.over and not pod.deleting]
-    return _plan([], delete, wakes, now)
+    return _plan([], delete, _stuck(obs, now, wakes), wakes, now)
 
 
 def _plan(
-    create: list[dict[str, Any]], delete: list[PodView], wakes: list[datetime], now: datetime
+    create: list[dict[str, Any]],
+    delete: list[PodView],
+    force: list[PodView],
+    wakes: list[datetime],
+    now: datetime,
 ) -> Plan:
     wake = min(wakes, default=None)
     after = None if wake is None else max(0.0, (wake - now).total_seconds())
-    return Plan(tuple(create), tuple(delete), requeue_after=after)
+    return Plan(tuple(create), tuple(delete), tuple(force), requeue_after=after)
 
 
 def _outdated(obs: Observation) -> list[PodView]:
@@ -118,6 +124,28 @@ def _outdated(obs: Observation) -> list[PodView]:
         for pod in obs.pods_of(stage.name)
         if pod.attempt < stage.attempt and not pod.deleting
     ]
+
+
+def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodView]:
+    """Pods that are of no use any more and do not go, where the policy lets them go by force.
+
+    What an attempt waits for is told first: by that the status knows when the wait is over.
+    """
+    stored, policy = obs.job.status, obs.job.spec.policy
+    current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)
+    force: list[PodView] = []
+    for stage in stored.stages:
+        useless = is_over(stored) or stage.phase == "Succeeded"
+        waits = stage is current and stage.phase == "Pending" and not obs.job.spec.suspend
+        for pod in obs.pods_of(stage.name):
+            due = stuck.forced_from(policy, pod)
+            if due is None or not (useless or pod.attempt < stage.attempt):
+                continue
+            if now < due:
+                wakes.append(due)
+            elif not waits or stage.reason == "PodStuck":
+                force.append(pod)
+    return force
 
 
 def _stop(

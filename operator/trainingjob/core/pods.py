@@ -42,6 +42,7 @@ class PodView:
     finished: datetime | None = None
     deleting: bool = False
     delete_by: datetime | None = None  # when its grace period is over
+    held: bool = False  # deleted without grace: nothing but a finalizer keeps it
     node: str = ""
     exit_code: int | None = None
     signal: int | None = None
@@ -58,6 +59,11 @@ class PodView:
     gpus: float = 0.0
     cpus: float = 0.0
     memory: float = 0.0  # bytes
+
+    @property
+    def words(self) -> str:
+        """Its name, and the node that it is on."""
+        return f"{self.name} on node {self.node}" if self.node else self.name
 
     @property
     def over(self) -> bool:
@@ -94,6 +100,7 @@ class PodView:
             finished=_time(terminated.get("finishedAt")),
             deleting="deletionTimestamp" in meta,
             delete_by=_time(meta.get("deletionTimestamp")),
+            held=meta.get("deletionGracePeriodSeconds") == 0,
             node=(pod.get("spec") or {}).get("nodeName", ""),
             exit_code=exit_code,
             signal=signal or None,

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..api.payload import StageResult
-from ..api.v1alpha1 import LastFailure, StageName, StageStatus
-from ..api.v1alpha1.status import Outputs, PodCounts
+from ..api.v1alpha1 import LastFailure, Policy, StageName, StageStatus
+from ..api.v1alpha1.status import Outputs, PodCounts, format_time
 from . import children, conditions, diagnose, names
 from .diagnose import Failure
 from .observation import Observation
 from .pods import PodView
-from .policy import deadlines, retries, stall
+from .policy import deadlines, retries, stall, stuck
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
 _LOG_TAIL_CHARS = 2000
-# A kubelet that lives has cleared a pod away so long after its grace period.
-_STUCK = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ def _failed(
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=stage.pods.desired),
         }
-    update |= {"failures": counts, "waiting_since": None}
+    update |= {"failures": counts, "waiting_since": None, "cleared_time": None}
     return Verdict(stage.model_copy(update=update), failure=last)
 
 
@@ -217,10 +215,14 @@ def _under_way(
     """Pending or running; too long Pending is a failure, what does not pass by itself sooner."""
     if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
         return _watched(obs, _short_of_executors(obs, _running(stage)), pods, now)
-    until = deadlines.started_until(
-        obs.job.spec.policy, _attempt_since(obs, stage, pods, since, now)
-    )
-    hindrance = _hindrance(obs, stage, pods) or _stuck(obs, stage, now)
+    policy, leaving = obs.job.spec.policy, _leaving(obs, stage)
+    was_stuck = stage.reason == "PodStuck"
+    if was_stuck and not leaving:
+        stage = stage.model_copy(update={"cleared_time": now})
+    until = deadlines.started_until(policy, _attempt_since(obs, stage, pods, since, now))
+    put_off = stuck.tried_until(policy, leaving, stage.waiting_since if was_stuck else now)
+    until = max(until, put_off or until)
+    hindrance = _hindrance(obs, stage, pods) or _stuck(policy, leaving, was_stuck, now)
     if now >= until:
         why = hindrance.message if hindrance else "the pods did not start"
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
@@ -241,8 +243,8 @@ def _under_way(
         stage = stage.model_copy(update={"reason": hindrance.reason, "message": text})
     elif stage.reason != "Restarting":
         stage = stage.model_copy(update={"reason": "Starting", "message": ""})
-    stuck = (by + _STUCK for pod in _leaving(obs, stage) if (by := pod.delete_by) is not None)
-    return Verdict(stage, wake=min((until, *(at for at in stuck if at > now))))
+    told = (at for pod in leaving if (at := stuck.told_from(pod)) is not None and at > now)
+    return Verdict(stage, wake=min((until, *told)))
 
 
 def _watched(
@@ -274,6 +276,7 @@ def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:
             "attempt": stage.attempt + 1,
             "pods": PodCounts(desired=stage.pods.desired),
             "executors": None,
+            "cleared_time": None,
         }
     return stage.model_copy(update=update)
 
@@ -322,13 +325,25 @@ def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) ->
     return next((failure for failure in waiting if failure is not None), None)
 
 
-def _stuck(obs: Observation, stage: StageStatus, now: datetime) -> Failure | None:
+def _stuck(
+    policy: Policy, leaving: Sequence[PodView], before: bool, now: datetime
+) -> Failure | None:
     """A pod of an earlier attempt that does not go, as on a node that is dead: until somebody
-    knows that it is, the pod may yet write where the next one does."""
-    for pod in _leaving(obs, stage):
-        if pod.delete_by is not None and now >= pod.delete_by + _STUCK:
-            where = f" on node {pod.node}" if pod.node else ""
-            return Failure("PodStuck", f"pod {pod.name}{where} was deleted and does not go", pod)
+    knows that it is, the pod may yet write where the next one does. ``before``: one was stuck."""
+    for pod in leaving:
+        told, forced = stuck.told_from(pod), stuck.forced_from(policy, pod)
+        # With the grace period force cuts short the time by which the pod was to be gone, too.
+        if told is None or (now < told and not (before and pod.held)):
+            continue
+        words = f"pod {pod.words} was deleted and does not go"
+        if pod.held:
+            words += ": a finalizer keeps it"
+        elif forced is not None:
+            words += (
+                f"; it is deleted by force at {format_time(forced)}, "
+                "as policy.forceDeleteAfterSeconds says"
+            )
+        return Failure("PodStuck", words, pod)
     return None
 
 
@@ -350,6 +365,8 @@ def _attempt_since(
     failed = obs.job.status.last_failure
     if stage.attempt > 1 and failed is not None and failed.stage == stage.name:
         since = failed.time
+    # Before that none of its pods could be made.
+    since = max(since, stage.cleared_time or since)
     return max(since, conditions.resumed(obs.job.status, now) or since)
 
 

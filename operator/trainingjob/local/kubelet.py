@@ -71,14 +71,15 @@ class Kubelet:
         else:
             record.mark_running()
 
-    def delete(self, name: str) -> None:
-        """Delete a pod: SIGTERM, its grace period, SIGKILL; then its record goes."""
+    def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a pod: SIGTERM, its grace period and then, or by ``force`` at once, SIGKILL; then
+        its record goes."""
         record = self._records[name]
-        if record.deleting:
+        if record.deleting and not force:
             return
-        record.mark_deleted()
+        record.mark_deleted(0 if force else record.grace)
         if name in self._shims:
-            self._shims[name].send_signal(signal.SIGTERM)
+            self._shims[name].send_signal(signal.SIGHUP if force else signal.SIGTERM)
         else:
             self._remove(record)
 

@@ -6,7 +6,7 @@ import copy
 import shutil
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,13 @@ class Record:
         failed = self.pod["status"]["phase"] == "Failed"
         return PodView.from_dict(self.pod, tail(self.log, _LOG_LIMIT) if failed else "")
 
-    def mark_deleted(self) -> None:
-        """It is to go, as soon as its process has ended."""
-        self.pod["metadata"]["deletionTimestamp"] = timestamp()
+    def mark_deleted(self, grace: int) -> None:
+        """It is to go, as soon as its process has ended; that has ``grace`` seconds."""
+        by = datetime.now(UTC) + timedelta(seconds=grace)
+        self.pod["metadata"] |= {
+            "deletionTimestamp": timestamp(by),
+            "deletionGracePeriodSeconds": grace,
+        }
         self._write()
 
     def mark_waiting(self, reason: str, message: str) -> None:

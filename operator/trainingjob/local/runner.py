@@ -118,6 +118,8 @@ class Runner:
                 self._services.add(child["metadata"]["name"])
         for pod in todo.delete:
             self._kubelet.delete(pod.name)
+        for pod in todo.force:
+            self._kubelet.delete(pod.name, force=True)
 
     def _record(self) -> bool:
         """Write the status if it changed; whether there may be something new to do."""

@@ -140,7 +140,7 @@ class World:
         todo = plan(self.observe(), at(self.seconds))
         for child in todo.create:
             self.create(child)
-        for pod in todo.delete:
+        for pod in (*todo.delete, *todo.force):
             self.pods.pop(pod.name, None)
 
     def create(self, child: dict[str, Any]) -> None:

@@ -58,6 +58,14 @@ class Policy(Model):
     startup_deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         600, description="All pods of a stage must run within this time."
     )
+    force_delete_after_seconds: Annotated[int, Field(ge=30, le=86400)] | None = Field(
+        None,
+        description="So long after the end of its grace period a pod that was deleted and does "
+        "not go, as on a node that is dead, is deleted by force: then the next attempt begins. "
+        "Where the node is only cut off the pod may still run, and write beside the next attempt: "
+        "set it where nodes that do not answer are fenced, or where that can be borne. Unset: "
+        "never.",
+    )
     stall: Stall | None = Field(
         None,
         description="Watches over the progress that training reports; your own code must report "

@@ -135,6 +135,11 @@ class StageStatus(StatusModel):
     waiting_since: Time | None = Field(
         None, description="Since when that reason keeps pods from starting."
     )
+    cleared_time: Time | None = Field(
+        None,
+        description="When pods of the attempt before that were stuck were gone: the startup "
+        "deadline counts from then.",
+    )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."
     )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster import behaviour
+from tests.cluster.behaviour import Behaviour
 from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
@@ -68,7 +70,7 @@ def limit_range() -> tuple[Act, Act]:
     return make, lambda space: space.delete("limitranges", "l")
 
 
-def admission_policy() -> tuple[Act, Act]:
+def admission_policy(operation: str = "CREATE") -> tuple[Act, Act]:
     def make(space: Namespace) -> None:
         name = f"no-pods-{space.name}"
         spec = {
@@ -78,7 +80,7 @@ def admission_policy() -> tuple[Act, Act]:
                     {
                         "apiGroups": [""],
                         "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
+                        "operations": [operation],
                         "resources": ["pods"],
                     }
                 ]
@@ -98,7 +100,8 @@ def admission_policy() -> tuple[Act, Act]:
                 "POST", path, {"metadata": meta, "spec": body}
             )
             assert status == 201, answer
-        wait_for("the policy to hold", lambda: _dry_run(space) in (403, 422))
+        probe = _dry_run if operation == "CREATE" else _dry_deletion
+        wait_for("the policy to hold", lambda: probe(space) in (403, 422))
 
     def remove(space: Namespace) -> None:
         for kind in ("policies", "policybindings"):
@@ -112,6 +115,11 @@ def _dry_run(space: Namespace) -> int:
     probe = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     path = space.path("pods") + "?dryRun=All"
     return space.control_plane.request("POST", path, probe)[0]
+
+
+def _dry_deletion(space: Namespace) -> int:
+    (name,) = space.pods()
+    return space.control_plane.request("DELETE", space.path("pods", name) + "?dryRun=All")[0]
 
 
 def broken_webhook() -> tuple[Act, Act]:
@@ -294,3 +302,27 @@ def _accepted(space: Namespace, job: dict[str, Any]) -> bool:
     if status == 201 and job["metadata"]["name"] == "worse":
         space.delete("trainingjobs", "worse")
     return status == 201
+
+
+def test_a_pod_that_may_not_be_deleted_is_told_and_the_next_attempt_waits_for_it(
+    control_plane: ControlPlane, served: Operator, namespace: str
+) -> None:
+    space = Namespace(control_plane, namespace)
+    hinder, put_right = admission_policy("DELETE")
+    fates = {"gang-train-1-0": behaviour.fail(3)}
+
+    def script(pod: dict[str, Any]) -> Behaviour:
+        return fates.get(pod["metadata"]["name"], behaviour.succeed())
+
+    with FakeKubelet(control_plane, [namespace], 2.0, script):
+        space.run(gang(1))
+        space.wait_for_pod("gang-train-1-0")
+        hinder(space)
+        begun = time.monotonic()
+        status = space.wait("gang", reason="PodRefused")
+        tell("a policy against deleting pods", time.monotonic() - begun, status)
+        assert "gang-train-1-0 could not be deleted: " in status["message"]
+        assert space.pods() == ["gang-train-1-0"]
+        put_right(space)
+        space.wait("gang", phase="Succeeded")
+    assert "Traceback" not in served.log()

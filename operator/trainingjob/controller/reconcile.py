@@ -158,8 +158,9 @@ class Reconciler:
             obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
             if obstacles:
                 break
+        told = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
+        obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
         self._memory[key].obstacles = obstacles
-        await asyncio.gather(*(self._delete(key[0], pod) for pod in todo.delete))
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Obstacle | None:
         name, resource = child["metadata"]["name"], BY_KIND[child["kind"]]
@@ -198,6 +199,16 @@ class Reconciler:
                 logger.warning("pod %s was deleted by force", pod.words)
                 await self._announce(forced(job, pod, datetime.now(UTC)))
         return refused
+
+    async def _remove(self, namespace: str, pod: PodView) -> Obstacle | None:
+        """Delete it; what stands in the way keeps no status from being written."""
+        try:
+            await self._delete(namespace, pod)
+        except ClusterError as error:
+            logger.warning("pod %s cannot be deleted: %s", pod.name, error)
+            answered = not isinstance(error, Unavailable)
+            return diagnose.not_deleted(pod.name, str(error), answered=answered)
+        return None
 
     async def _delete(self, namespace: str, pod: PodView, *, force: bool = False) -> bool:
         """Whether it was there to be deleted."""

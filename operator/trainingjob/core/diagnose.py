@@ -149,8 +149,13 @@ def waiting_of(pod: PodView) -> Failure | None:
 
 def refusal_of(name: str, message: str) -> Obstacle:
     """Why the API server did not let the child ``name`` pass."""
-    reason = next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
-    return Obstacle(name, reason, f"{name} was refused: {message}")
+    return Obstacle(name, _refused(message), f"{name} was refused: {message}")
+
+
+def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
+    """Why the pod ``name`` is still there; ``answered``: the API server said so."""
+    reason = _refused(message) if answered else "ApiUnavailable"
+    return Obstacle(name, reason, f"{name} could not be deleted: {message}")
 
 
 def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
@@ -164,6 +169,10 @@ def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
 def no_answer(name: str, message: str) -> Obstacle:
     """The API server did not say whether the child ``name`` was made."""
     return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {message}")
+
+
+def _refused(message: str) -> str:
+    return next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
 
 
 def _failure(pod: PodView, reason: str, message: str) -> Failure:

@@ -317,6 +317,8 @@ def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) ->
             names.pod_name(obs.job, stage.name, stage.attempt, index)
             for index in range(stage.pods.desired)
         ),
+        # Those of attempts before that could not be deleted.
+        *(pod.name for pod in obs.pods_of(stage.name)),
     }
     for obstacle in obs.obstacles:
         if obstacle.name in ours:

@@ -250,3 +250,16 @@ def test_two_calls_share_nothing():
     again = children.pods(made, "train", 1, Settings())
     assert again[0]["spec"]["containers"][0]["env"]
     assert again[0]["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_child_shares_nothing_with_another(name):
+    def parts(value):
+        if isinstance(value, dict | list):
+            yield id(value)
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from parts(part)
+
+    everything = all_children(name)
+    seen = [part for child in everything for part in parts(child)]
+    assert len(seen) == len(set(seen))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from typing import Any
 
 from ...api import payload as contract
@@ -105,17 +105,18 @@ def network(job: TrainingJob) -> list[dict[str, Any]]:
         "selector": gang | {names.LABEL_INDEX: "0"},
         "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
     }
-    return copy.deepcopy(
-        [
-            {
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "NetworkPolicy",
-                "metadata": metadata,
-                "spec": policy,
-            },
-            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-        ]
-    )
+    made: list[dict[str, Any]] = [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": metadata,
+            "spec": policy,
+        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+    ]
+    # deepcopy would keep what they share.
+    copied: list[dict[str, Any]] = json.loads(json.dumps(made))
+    return copied
 
 
 def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart.test_docs import commands
+from tests.cluster.build import ROOT
 from tests.cluster.node.node import Node
+from tests.cluster.node.volumes import volume
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
 from tests.tables import tell
@@ -155,6 +158,24 @@ def test_a_job_in_s3_with_credentials_from_a_secret(space: Space, node: Node) ->
         assert metric(space.succeeds(name), "accuracy") >= 0.9
         found = server.get(f"models/runs/{space.name}/digits/evaluation/metrics.json")
     assert json.loads(found)["samples"] > 300
+
+
+def test_the_first_job_of_the_page_for_installation(
+    node: Node, installed: Installation, namespace: str
+) -> None:
+    for name in ("datasets", "training"):
+        volume(node, namespace, name)  # in place of a storage class
+    busybox = node.images.busybox()
+    for _, *arguments in commands("The first job"):
+        words = [word.replace("team-a", namespace) for word in arguments]
+        if "examples/first-job.yaml" in words:
+            text = (ROOT / words[-1]).read_text(encoding="utf-8")
+            text = text.replace("busybox:1.37", busybox)
+            node.control_plane.kubectl(*words[:-1], "-", input=text)
+        else:
+            paths = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
+            told = node.control_plane.kubectl(*paths).stdout
+    assert "diabetes" in told and "Succeeded" in told
 
 
 # --- jobs that are disturbed ------------------------------------------------------------------

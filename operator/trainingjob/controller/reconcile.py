@@ -39,6 +39,7 @@ from ..core import (
     diagnose,
     events,
     forced,
+    is_over,
     plan,
     status,
     status_of_unreadable,
@@ -98,6 +99,8 @@ class Reconciler:
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
+        if is_over(obs.job.status):
+            self._reports.forget(stored.uid)
         todo = plan(obs, datetime.now(UTC))
         if todo.delete_job:
             await self._delete_job(key, stored)

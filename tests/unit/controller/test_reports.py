@@ -1,0 +1,53 @@
+"""What is kept of reports, and for how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from tests.unit.core.test_progress import told
+from tests.unit.core.world import World, world
+from trainingjob.cluster import JOBS, Cache, Gateway
+from trainingjob.controller.metrics import Metrics
+from trainingjob.controller.progress import Reports
+from trainingjob.controller.reconcile import Reconciler
+from trainingjob.core import Settings
+
+KEY = ("team", "digits")
+
+
+class Server:
+    """An API server that takes every write as it stands; ``drops`` are the fields of status that
+    its CRD does not know."""
+
+    def __init__(self, *drops: str) -> None:
+        self.version, self.writes, self.drops = 1, 0, drops
+
+    async def write_status(self, job: dict[str, Any]) -> dict[str, Any]:
+        self.writes += 1
+        self.version += 1
+        status = {key: job["status"][key] for key in job["status"] if key not in self.drops}
+        meta = job["metadata"] | {"resourceVersion": str(self.version)}
+        return job | {"status": status, "metadata": meta}
+
+    async def record(self, event: dict[str, Any]) -> None:
+        """Take an Event."""
+
+
+def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
+    cache, reports = Cache(), Reports()
+    w.manifest["metadata"]["resourceVersion"] = "1"
+    cache.apply(JOBS, w.manifest)
+    reports.since = datetime.now(UTC)
+    made = Reconciler(cache, cast("Gateway", server), Settings(), Metrics(), reports)
+    return made, reports
+
+
+async def test_a_report_is_forgotten_when_its_job_is_over() -> None:
+    w = world()
+    for stage in ("preprocess", "train", "evaluate"):
+        w.finish(stage)
+    made, reports = reconciler(w, Server())
+    reports.take("uid-1", told("evaluate", percent=100))
+    await made.reconcile(KEY)
+    assert reports.of("uid-1") is None

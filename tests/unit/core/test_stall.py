@@ -170,3 +170,17 @@ def test_a_failure_is_told_as_what_it_is():
         pod["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = stamp(100)
     after(w, 900)
     assert w.status["lastFailure"]["reason"] == "ProcessKilled"
+
+
+def test_what_another_operator_heard_since_is_progress():
+    w = training("restart")
+    w.report("train", step=5)
+    earlier = w.reported
+    after(w, 500)
+    w.report("train", step=9)
+    w.settle()
+    w.reported = earlier  # two operators at once: this one heard only that
+    after(w, 1099)
+    assert (w.stage("train")["attempt"], w.status["reason"]) == (1, "Running")
+    after(w, 1100)
+    assert w.stage("train")["attempt"] == 2

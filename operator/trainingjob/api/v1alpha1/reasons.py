@@ -52,9 +52,7 @@ REASONS: dict[str, Reason] = {
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),
-    "StorageUnavailable": Reason(
-        "configuration", "check the URI that it names, and its rights"
-    ),
+    "StorageUnavailable": Reason("configuration", "check the URI that it names, and its rights"),
     # --- input data --------------------------------------------------------------------
     "InputNotFound": Reason("data", "check preprocess.input.uri"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),

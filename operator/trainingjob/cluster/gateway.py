@@ -50,12 +50,16 @@ class Gateway:
         except NotFound:
             return None
 
-    async def write_status(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Store the job's status. Raises Conflict unless ``job`` has the newest version."""
+    async def write_status(
+        self, job: Mapping[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Store the job's status, or only see what would be stored. Raises Conflict unless ``job``
+        has the newest version."""
         meta = job["metadata"]
         path = JOBS.path(meta["namespace"], meta["name"], "status")
+        params = _MANAGER | ({"dryRun": "All"} if dry_run else {})
         return await self._call(
-            "PUT", JOBS, path, body=job, params=_MANAGER, name=f"{JOBS.plural}/status"
+            "PUT", JOBS, path, body=job, params=params, name=f"{JOBS.plural}/status"
         )
 
     async def record(self, event: Mapping[str, Any]) -> None:

@@ -45,7 +45,8 @@ from ..core import (
     status_of_unreadable,
     vanished,
 )
-from ..core.names import LABEL_JOB
+from ..core.names import ANNOTATION_RERUN, LABEL_JOB
+from ..core.policy import rerun
 from .metrics import Metrics
 from .pace import Pace
 from .progress import Reports
@@ -89,6 +90,9 @@ class Reconciler:
         self._metrics = metrics
         self._reports = reports
         self._memory: dict[Key, _Memory] = {}
+        # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
+        # and a request that nobody remembers would be acted on without end.
+        self._keeps_reruns = False
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
@@ -101,6 +105,8 @@ class Reconciler:
             return await self._tell_unreadable(stored, obs)
         if is_over(obs.job.status):
             self._reports.forget(stored.uid)
+        if not self._keeps_reruns and await self._learn(stored):
+            return Outcome(again=True)
         todo = plan(obs, datetime.now(UTC))
         if todo.delete_job:
             await self._delete_job(key, stored)
@@ -137,7 +143,7 @@ class Reconciler:
         if isinstance(job, Unreadable):
             return stored, job
         return stored, Observation(
-            job=job,
+            job=job if self._keeps_reruns else rerun.ignored(job),
             pods=self._cache.pods(stored.uid),
             executors=self._cache.executors(stored.uid),
             services=self._cache.services(stored.uid),
@@ -146,6 +152,27 @@ class Reconciler:
             listening_since=self._reports.since,
             settings=self._settings,
         )
+
+    async def _learn(self, stored: StoredJob) -> bool:
+        """Whether the CRD keeps which rerun was dealt with, where a job asks for one."""
+        if ANNOTATION_RERUN.encode() not in stored.data:
+            return False
+        job = read_stored(stored.data)
+        value = None if isinstance(job, Unreadable) else rerun.unseen(job)
+        if value is None:
+            return False
+        asked = json.loads(stored.data)
+        asked["status"] = (asked.get("status") or {}) | {"rerun": value}
+        would = await self._gateway.write_status(asked, dry_run=True)
+        self._keeps_reruns = (would.get("status") or {}).get("rerun") == value
+        if not self._keeps_reruns:
+            meta = asked["metadata"]
+            logger.warning(
+                "%s/%s: is not run again: the CRD is older than this operator; bring it up to date",
+                meta["namespace"],
+                meta["name"],
+            )
+        return self._keeps_reruns
 
     def _forget(self, key: Key) -> None:
         memory = self._memory.pop(key, None)

@@ -1,9 +1,11 @@
-"""What is kept of reports, and for how long."""
+"""What the operator keeps of reports, and does where the CRD is older than it is."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any, cast
+
+import pytest
 
 from tests.unit.core.test_progress import told
 from tests.unit.core.world import World, world
@@ -23,9 +25,10 @@ class Server:
     def __init__(self, *drops: str) -> None:
         self.version, self.writes, self.drops = 1, 0, drops
 
-    async def write_status(self, job: dict[str, Any]) -> dict[str, Any]:
-        self.writes += 1
-        self.version += 1
+    async def write_status(self, job: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        if not dry_run:
+            self.writes += 1
+            self.version += 1
         status = {key: job["status"][key] for key in job["status"] if key not in self.drops}
         meta = job["metadata"] | {"resourceVersion": str(self.version)}
         return job | {"status": status, "metadata": meta}
@@ -51,3 +54,22 @@ async def test_a_report_is_forgotten_when_its_job_is_over() -> None:
     reports.take("uid-1", told("evaluate", percent=100))
     await made.reconcile(KEY)
     assert reports.of("uid-1") is None
+
+
+async def test_a_crd_that_is_older_than_we_are_makes_no_rerun_without_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    w = world()
+    for stage in ("preprocess", "train", "evaluate"):
+        w.finish(stage)
+    w.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "train:1"}
+    server = Server("rerun", "rerunTime")
+    made, _ = reconciler(w, server)
+    for _ in range(5):
+        outcome = await made.reconcile(KEY)
+    assert (server.writes, outcome.again) == (0, False)
+    assert "the CRD is older than this operator" in caplog.text
+    server.drops = ()  # it is brought up to date
+    assert (await made.reconcile(KEY)).again
+    await made.reconcile(KEY)
+    assert server.writes == 1

@@ -254,12 +254,13 @@ class Reconciler:
         return left is not None
 
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
-        logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         try:
-            await self._gateway.delete(JOBS, *key, stored.uid)
+            # This very version: somebody may have asked for a rerun.
+            await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         except Conflict:
-            # Another job has its name by now; the watch tells.
+            # It has changed, or another job has its name by now; the watch tells.
             return
+        logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.core.test_progress import told
 from tests.unit.core.world import World, world
-from trainingjob.cluster import JOBS, Cache, Gateway
+from trainingjob.cluster import JOBS, Cache, Conflict, Gateway
 from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.progress import Reports
 from trainingjob.controller.reconcile import Reconciler
@@ -24,6 +24,7 @@ class Server:
 
     def __init__(self, *drops: str) -> None:
         self.version, self.writes, self.drops = 1, 0, drops
+        self.deleted: list[tuple[str, str]] = []
 
     async def write_status(self, job: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         if not dry_run:
@@ -32,6 +33,13 @@ class Server:
         status = {key: job["status"][key] for key in job["status"] if key not in self.drops}
         meta = job["metadata"] | {"resourceVersion": str(self.version)}
         return job | {"status": status, "metadata": meta}
+
+    async def delete(
+        self, _resource: object, namespace: str, name: str, uid: str, *, version: int | None = None
+    ) -> None:
+        if version not in (None, self.version):
+            raise Conflict("it has changed")
+        self.deleted.append((namespace, name))
 
     async def record(self, event: dict[str, Any]) -> None:
         """Take an Event."""
@@ -73,3 +81,17 @@ async def test_a_crd_that_is_older_than_we_are_makes_no_rerun_without_end(
     assert (await made.reconcile(KEY)).again
     await made.reconcile(KEY)
     assert server.writes == 1
+
+
+async def test_a_job_that_was_changed_meanwhile_is_not_deleted_at_its_end() -> None:
+    w = world(policy={"ttlSecondsAfterFinished": 0})
+    for stage in ("preprocess", "train", "evaluate"):
+        w.finish(stage)
+    server = Server()
+    made, _ = reconciler(w, server)
+    server.version = 2  # somebody asks for a rerun, and we have not heard of it
+    await made.reconcile(KEY)
+    assert server.deleted == []
+    server.version = 1
+    await made.reconcile(KEY)
+    assert server.deleted == [KEY]

@@ -184,3 +184,30 @@ def test_what_another_operator_heard_since_is_progress():
     assert (w.stage("train")["attempt"], w.status["reason"]) == (1, "Running")
     after(w, 1100)
     assert w.stage("train")["attempt"] == 2
+
+
+def test_time_without_progress_forgives_no_stall_before():
+    retries = {"infrastructure": 1}
+    w = training("restart", stall={"afterSeconds": 7200, "action": "restart"}, retries=retries)
+    after(w, 7300)
+    assert w.stage("train")["attempt"] == 2
+    for pod in w.of("train"):
+        running(pod, 7300)
+    w.settle()
+    after(w, 7300 + 7200)
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", "NoProgress")
+
+
+def test_an_hour_of_progress_does():
+    retries = {"infrastructure": 1}
+    w = training("restart", retries=retries)
+    after(w, 700)
+    for pod in w.of("train"):
+        running(pod, 700)
+    after(w, 1000)
+    for seconds in range(1000, 5000, 500):
+        w.seconds = seconds
+        w.report("train", attempt=2, step=seconds)
+        w.settle()
+    after(w, 6000)
+    assert (w.status["phase"], w.stage("train")["attempt"]) == ("Training", 3)

@@ -13,8 +13,10 @@ from ..pods import PodView
 
 @dataclass(frozen=True)
 class Watch:
-    """Over a training: if nothing new is heard until then it has stalled; ``last`` was heard."""
+    """Over a training: if nothing new is heard from ``since`` to ``until`` it has stalled; ``last``
+    was heard."""
 
+    since: datetime
     until: datetime
     last: Progress | None
 
@@ -42,7 +44,7 @@ def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watc
         since = max(since, last.updated_time)
     else:  # of an earlier attempt
         last = None
-    return Watch(since + timedelta(seconds=stall.after_seconds), last)
+    return Watch(since, since + timedelta(seconds=stall.after_seconds), last)
 
 
 def heard(obs: Observation) -> bool:

@@ -71,6 +71,8 @@ class _Memory:
     uid: str
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    # What was written last and not kept as it was, as by an older CRD, and the version that it is.
+    lost: tuple[int, Status] | None = None
 
 
 class Reconciler:
@@ -275,6 +277,8 @@ class Reconciler:
             return False, None
         now = datetime.now(UTC)
         before, after = obs.job.status, status(obs, now)
+        if self._memory[key].lost == (stored.version, after):
+            return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())
         if wait is None:
             return False, None
@@ -302,11 +306,15 @@ class Reconciler:
     async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
         try:
             job = json.loads(stored.data) | {"status": after.to_dict()}
-            self._cache.apply(JOBS, await self._gateway.write_status(job))
+            kept = await self._gateway.write_status(job)
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)
             return False
-        self._memory[key].pace.written(time.monotonic())
+        self._cache.apply(JOBS, kept)
+        memory = self._memory[key]
+        memory.pace.written(time.monotonic())
+        whole = kept.get("status") == job["status"]
+        memory.lost = None if whole else (int(kept["metadata"]["resourceVersion"]), after)
         return True
 
     async def _announce(self, event: Mapping[str, Any]) -> None:

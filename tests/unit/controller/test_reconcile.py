@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.core.test_progress import told
-from tests.unit.core.world import World, world
-from trainingjob.cluster import JOBS, Cache, Conflict, Gateway
+from tests.unit.core.world import World, running, world
+from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway
 from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.progress import Reports
-from trainingjob.controller.reconcile import Reconciler
+from trainingjob.controller.reconcile import Outcome, Reconciler
 from trainingjob.core import Settings
 
 KEY = ("team", "digits")
@@ -49,6 +49,9 @@ def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
     cache, reports = Cache(), Reports()
     w.manifest["metadata"]["resourceVersion"] = "1"
     cache.apply(JOBS, w.manifest)
+    for pod in w.pods.values():
+        pod["metadata"]["resourceVersion"] = "1"
+        cache.apply(PODS, pod)
     reports.since = datetime.now(UTC)
     made = Reconciler(cache, cast("Gateway", server), Settings(), Metrics(), reports)
     return made, reports
@@ -95,3 +98,20 @@ async def test_a_job_that_was_changed_meanwhile_is_not_deleted_at_its_end() -> N
     server.version = 1
     await made.reconcile(KEY)
     assert server.deleted == [KEY]
+
+
+async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
+    w = world()
+    w.finish("preprocess")
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.settle()
+    server = Server("checkpoint")
+    made, reports = reconciler(w, server)
+    reports.take("uid-1", told(step=5, checkpoint_step=5))
+    assert (await made.reconcile(KEY)).again
+    assert await made.reconcile(KEY) == Outcome()
+    assert server.writes == 1
+    reports.take("uid-1", told(step=6, checkpoint_step=5, seconds=9))
+    outcome = await made.reconcile(KEY)
+    assert outcome.after is not None, "what is new is"

@@ -81,10 +81,13 @@ class Cache:
         return tuple(child.view for child in children if child.view is not None)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
-        """The pod of that key, if its uid is that and it is a job's own: the job's key and uid, and
-        the pod."""
+        """The pod of that key, if its uid is that and it is a job's own that is there: the job's
+        key and uid, and the pod."""
         child = self._children.get(PODS, {}).get(key)
         if child is None or child.uid != uid or child.view is None or child.view.index < 0:
+            return None
+        job = self._jobs.get(child.job)
+        if job is None or job.uid != child.owner:
             return None
         return child.job, child.owner, child.view
 

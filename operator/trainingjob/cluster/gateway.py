@@ -35,14 +35,24 @@ class Gateway:
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, uid: str, *, force: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        version: int | None = None,
+        force: bool = False,
     ) -> dict[str, Any] | None:
         """Delete this very object, a pod with its own grace period or, by ``force``, none; None
         when it is gone already.
 
-        Raises Conflict when another one has its name by now.
+        Raises Conflict when another one has its name by now, or it is not of that ``version``.
         """
-        body: dict[str, Any] = {"preconditions": {"uid": uid}}
+        preconditions = {"uid": uid}
+        if version is not None:
+            preconditions["resourceVersion"] = str(version)
+        body: dict[str, Any] = {"preconditions": preconditions}
         if force:
             body["gracePeriodSeconds"] = 0
         try:
@@ -50,12 +60,16 @@ class Gateway:
         except NotFound:
             return None
 
-    async def write_status(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Store the job's status. Raises Conflict unless ``job`` has the newest version."""
+    async def write_status(
+        self, job: Mapping[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Store the job's status, or only see what would be stored. Raises Conflict unless ``job``
+        has the newest version."""
         meta = job["metadata"]
         path = JOBS.path(meta["namespace"], meta["name"], "status")
+        params = _MANAGER | ({"dryRun": "All"} if dry_run else {})
         return await self._call(
-            "PUT", JOBS, path, body=job, params=_MANAGER, name=f"{JOBS.plural}/status"
+            "PUT", JOBS, path, body=job, params=params, name=f"{JOBS.plural}/status"
         )
 
     async def record(self, event: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ signs is made at each start and lives in memory.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import logging
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.x509.oid import NameOID
 
-from ..cluster import ClusterError, Conflict, Gateway
+from ..cluster import ClusterError, Conflict, Gateway, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ _LIFE = timedelta(days=3650)
 _LEAST = timedelta(days=365)
 # Clocks of nodes differ.
 _SKEW = timedelta(hours=1)
+# A moment without an answer is not to cost the reports of pods that run; nor are jobs to wait
+# for long where Secrets cannot be read.
+_TRIES, _PAUSE_SECONDS = 5, 2.0
 
 
 @dataclass(frozen=True)
@@ -102,20 +106,28 @@ class Authority:
         return context
 
 
-async def authority(gateway: Gateway, namespace: str, name: str, now: datetime) -> Authority:
+async def authority(
+    gateway: Gateway, namespace: str, name: str, now: datetime, pause: float = _PAUSE_SECONDS
+) -> Authority:
     """The one in the Secret, put there if need be.
 
-    Where the Secret cannot be used it is one that nobody keeps: then pods report until we end.
+    Where the Secret cannot be used it is one that nobody keeps: then pods report until we end, and
+    those that run already do not.
     """
-    try:
-        return await _stored(gateway, namespace, name, now)
-    except Conflict:  # another operator was faster
-        return await authority(gateway, namespace, name, now)
-    except ClusterError as error:
-        logger.warning(
-            "Secret %s/%s: %s; pods will not report to the next operator", namespace, name, error
-        )
-        return Authority.make(now)
+    fault: ClusterError | None = None
+    for _ in range(_TRIES):
+        try:
+            return await _stored(gateway, namespace, name, now)
+        except (Conflict, Unavailable) as error:  # another operator was faster, or no answer
+            fault = error
+            await asyncio.sleep(pause)
+        except ClusterError as error:
+            fault = error
+            break
+    logger.warning(
+        "Secret %s/%s: %s; pods will not report to the next operator", namespace, name, fault
+    )
+    return Authority.make(now)
 
 
 async def _stored(gateway: Gateway, namespace: str, name: str, now: datetime) -> Authority:

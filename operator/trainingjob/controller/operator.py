@@ -147,7 +147,7 @@ class Operator:
         tls = ours.server(urlsplit(url).hostname or "", now)
         runner = await progress.serve(receiver.application(), self._options.status_port, tls)
         self._stack.push_async_callback(runner.cleanup)
-        self._reports.since = now
+        self._reports.since = datetime.now(UTC)
         return self._options.core(ours.pem)
 
     async def _end(self) -> None:

@@ -39,12 +39,14 @@ from ..core import (
     diagnose,
     events,
     forced,
+    is_over,
     plan,
     status,
     status_of_unreadable,
     vanished,
 )
-from ..core.names import LABEL_JOB
+from ..core.names import ANNOTATION_RERUN, LABEL_JOB
+from ..core.policy import rerun
 from .metrics import Metrics
 from .pace import Pace
 from .progress import Reports
@@ -69,6 +71,8 @@ class _Memory:
     uid: str
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    # What was written last and not kept as it was, as by an older CRD, and the version that it is.
+    lost: tuple[int, Status] | None = None
 
 
 class Reconciler:
@@ -88,6 +92,9 @@ class Reconciler:
         self._metrics = metrics
         self._reports = reports
         self._memory: dict[Key, _Memory] = {}
+        # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
+        # and a request that nobody remembers would be acted on without end.
+        self._keeps_reruns = False
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
@@ -98,6 +105,10 @@ class Reconciler:
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
+        if is_over(obs.job.status):
+            self._reports.forget(stored.uid)
+        if not self._keeps_reruns and await self._learn(stored):
+            return Outcome(again=True)
         todo = plan(obs, datetime.now(UTC))
         if todo.delete_job:
             await self._delete_job(key, stored)
@@ -134,7 +145,7 @@ class Reconciler:
         if isinstance(job, Unreadable):
             return stored, job
         return stored, Observation(
-            job=job,
+            job=job if self._keeps_reruns else rerun.ignored(job),
             pods=self._cache.pods(stored.uid),
             executors=self._cache.executors(stored.uid),
             services=self._cache.services(stored.uid),
@@ -143,6 +154,27 @@ class Reconciler:
             listening_since=self._reports.since,
             settings=self._settings,
         )
+
+    async def _learn(self, stored: StoredJob) -> bool:
+        """Whether the CRD keeps which rerun was dealt with, where a job asks for one."""
+        if ANNOTATION_RERUN.encode() not in stored.data:
+            return False
+        job = read_stored(stored.data)
+        value = None if isinstance(job, Unreadable) else rerun.unseen(job)
+        if value is None:
+            return False
+        asked = json.loads(stored.data)
+        asked["status"] = (asked.get("status") or {}) | {"rerun": value}
+        would = await self._gateway.write_status(asked, dry_run=True)
+        self._keeps_reruns = (would.get("status") or {}).get("rerun") == value
+        if not self._keeps_reruns:
+            meta = asked["metadata"]
+            logger.warning(
+                "%s/%s: is not run again: the CRD is older than this operator; bring it up to date",
+                meta["namespace"],
+                meta["name"],
+            )
+        return self._keeps_reruns
 
     def _forget(self, key: Key) -> None:
         memory = self._memory.pop(key, None)
@@ -224,12 +256,13 @@ class Reconciler:
         return left is not None
 
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
-        logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         try:
-            await self._gateway.delete(JOBS, *key, stored.uid)
+            # This very version: somebody may have asked for a rerun.
+            await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         except Conflict:
-            # Another job has its name by now; the watch tells.
+            # It has changed, or another job has its name by now; the watch tells.
             return
+        logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
 
@@ -244,6 +277,8 @@ class Reconciler:
             return False, None
         now = datetime.now(UTC)
         before, after = obs.job.status, status(obs, now)
+        if self._memory[key].lost == (stored.version, after):
+            return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())
         if wait is None:
             return False, None
@@ -271,11 +306,15 @@ class Reconciler:
     async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
         try:
             job = json.loads(stored.data) | {"status": after.to_dict()}
-            self._cache.apply(JOBS, await self._gateway.write_status(job))
+            kept = await self._gateway.write_status(job)
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)
             return False
-        self._memory[key].pace.written(time.monotonic())
+        self._cache.apply(JOBS, kept)
+        memory = self._memory[key]
+        memory.pace.written(time.monotonic())
+        whole = kept.get("status") == job["status"]
+        memory.lost = None if whole else (int(kept["metadata"]["resourceVersion"]), after)
         return True
 
     async def _announce(self, event: Mapping[str, Any]) -> None:

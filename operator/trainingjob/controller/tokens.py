@@ -7,6 +7,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class Tokens:
         self._gateway = gateway
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked = float("-inf")
+        self._reading = asyncio.Lock()
+        # Why they could not be read when they were asked for last.
+        self._fault = ""
 
     async def pod(self, token: str) -> Bearer:
         """The pod. Raises Untrusted, Unverified."""
@@ -59,20 +63,28 @@ class Tokens:
             return _bearer(claims)
         except jwt.PyJWTError as error:
             raise Untrusted(str(error)) from None
+        except UnicodeError:
+            raise Untrusted("it is no text") from None
 
     async def _key(self, name: str) -> jwt.PyJWK:
-        now = time.monotonic()
-        if now - self._asked >= _AGAIN_SECONDS:
-            self._asked = now
-            try:
-                found = jwt.PyJWKSet.from_dict(await self._gateway.keys())
-            except (ClusterError, jwt.PyJWTError, KeyError, TypeError) as error:
-                logger.warning("no report of progress can be taken: %s", error)
-                raise Unverified(str(error)) from None
-            self._keys = {str(key.key_id): key for key in found.keys}
-        if name not in self._keys:
-            raise Untrusted("it was not signed by this cluster's API server")
-        return self._keys[name]
+        async with self._reading:
+            if name not in self._keys and time.monotonic() - self._asked >= _AGAIN_SECONDS:
+                await self._read()
+        if name in self._keys:
+            return self._keys[name]
+        if self._fault:
+            raise Unverified(self._fault)
+        raise Untrusted("it was not signed by this cluster's API server")
+
+    async def _read(self) -> None:
+        self._asked, self._fault = time.monotonic(), ""
+        try:
+            found = jwt.PyJWKSet.from_dict(await self._gateway.keys())
+        except (ClusterError, jwt.PyJWTError, KeyError, TypeError) as error:
+            logger.warning("no report of progress can be taken: %s", error)
+            self._fault = str(error) or type(error).__name__
+            return
+        self._keys = {str(key.key_id): key for key in found.keys}
 
 
 def _bearer(claims: dict[str, Any]) -> Bearer:

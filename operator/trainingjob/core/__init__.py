@@ -10,7 +10,7 @@ from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
 from .pods import PodView
 from .stage import vanished
-from .status import status, status_of_unreadable
+from .status import is_over, status, status_of_unreadable
 
 __all__ = [
     "Observation",
@@ -20,6 +20,7 @@ __all__ = [
     "Settings",
     "events",
     "forced",
+    "is_over",
     "plan",
     "status",
     "status_of_unreadable",

@@ -47,6 +47,7 @@ _REFUSALS = {
     "error looking up service account": "ServiceAccountMissing",
     "violates PodSecurity": "PodRefused",
     " cannot create resource ": "OperatorForbidden",
+    " cannot delete resource ": "OperatorForbidden",
 }
 
 _SIGKILL = 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..api.v1alpha1 import StageName, TrainingJob
+from ..api.v1alpha1 import Progress, StageName, StageStatus, TrainingJob
 from .pods import PodView
 from .progress import Reported
 
@@ -56,3 +56,16 @@ class Observation:
         """Pods of a stage, all attempts, in order."""
         pods = (pod for pod in self.pods if pod.stage == stage)
         return sorted(pods, key=lambda pod: (pod.attempt, pod.index))
+
+    def progress_of(self, stage: StageStatus) -> Progress | None:
+        """The newest report of the stage's present attempt: told to us, or to an operator before or
+        beside us, which has put it into status."""
+        stored, heard = self.job.status.progress, self.reported
+        if stored is not None and stored.stage != stage.name:
+            stored = None
+        if heard is None or (heard.progress.stage, heard.attempt) != (stage.name, stage.attempt):
+            return stored
+        ours = heard.progress
+        if stored is None or stored.updated_time is None or ours.updated_time is None:
+            return ours
+        return stored if stored.updated_time > ours.updated_time else ours

@@ -148,15 +148,23 @@ def _vanished(obs: Observation, prior: StageStatus) -> str | None:
 
 
 def _failed(
-    obs: Observation, stage: StageStatus, failure: Failure, now: datetime, final: bool = False
+    obs: Observation,
+    stage: StageStatus,
+    failure: Failure,
+    now: datetime,
+    *,
+    final: bool = False,
+    well_until: datetime | None = None,
 ) -> Verdict:
-    """Another attempt, or the end; for sure when it is ``final``."""
+    """Another attempt, or the end; for sure when it is ``final``. ``well_until``: when all was well
+    for the last time, if that was before the failure."""
     pod = failure.pod
     policy = obs.job.spec.policy
     budget = retries.budget_of(failure.failure_class, failure.exit_code, policy.exit_codes or ())
     if final:
         budget = None
-    counts = retries.forgiven(stage.failures, _ran_seconds(obs, stage, failure.time or now))
+    well = _ran_seconds(obs, stage, well_until or failure.time or now)
+    counts = retries.forgiven(stage.failures, well)
     final = budget is None or retries.exhausted(counts, budget, policy.retries)
     if budget is not None:
         counts = retries.charge(counts, budget)
@@ -260,7 +268,8 @@ def _watched(
     if rule.action == "alert":
         told = {"reason": failure.reason, "message": failure.in_words()[:2048]}
         return Verdict(stage.model_copy(update=told))
-    return _failed(obs, stage, failure, now, final=rule.action == "fail")
+    final = rule.action == "fail"
+    return _failed(obs, stage, failure, now, final=final, well_until=watch.since)
 
 
 def _suspended(stage: StageStatus, pods: Sequence[PodView]) -> StageStatus:

@@ -12,7 +12,6 @@ from ..api.v1alpha1 import (
     Evaluation,
     LastFailure,
     Phase,
-    Progress,
     StageName,
     StageStatus,
     Status,
@@ -141,7 +140,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         start_time=started,
         completion_time=(_ended(stages) or now) if over else None,
         stages=stages,
-        progress=_progress(obs, current) if not over else None,
+        progress=obs.progress_of(current) if current and not over else None,
         checkpoint=_checkpoint(obs),
         evaluation=evaluation,
         last_failure=failure,
@@ -221,24 +220,19 @@ def _ended(stages: list[StageStatus]) -> datetime | None:
     return max((stage.completion_time for stage in stages if stage.completion_time), default=None)
 
 
-def _progress(obs: Observation, current: StageStatus | None) -> Progress | None:
-    if current is None:
-        return None
-    told = obs.job.status.progress
-    if obs.reported is not None and obs.reported.attempt == current.attempt:
-        told = obs.reported.progress
-    return told if told is not None and told.stage == current.name else None
-
-
 def _checkpoint(obs: Observation) -> CheckpointStatus | None:
     before, told = obs.job.status.checkpoint, obs.reported
     if told is None or told.checkpoint_step is None or told.progress.updated_time is None:
+        return before
+    if told.progress.stage != "train":
         return before
     train = next((stage for stage in obs.job.status.stages if stage.name == "train"), None)
     if train is not None and told.attempt < (train.first_attempt or 1):
         return before  # of the run before this one, which starts over
     if before is not None and before.step == told.checkpoint_step:
         return before  # the operator before us was told first
+    if before is not None and before.time > told.progress.updated_time:
+        return before  # an operator beside us was told later
     return CheckpointStatus(
         step=told.checkpoint_step,
         uri=names.checkpoints_uri(obs.job),

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 
 from trainingjob.api.payload import (
@@ -96,11 +97,12 @@ class Reporter:
 
     def _send_all(self) -> None:
         while (report := self._queue.get()) is not None:
-            with suppress(OSError, ValueError):  # nobody listens: the work goes on
+            # Nobody listens, or somebody else: the work goes on, and so do reports.
+            with suppress(OSError, ValueError, HTTPException):
                 self._send(report)
 
     def _send(self, report: ProgressReport) -> None:
-        """Raises OSError and ValueError."""
+        """Raises OSError, ValueError and HTTPException."""
         headers = {"Content-Type": "application/json"}
         if token := os.environ.get(STATUS_TOKEN):
             headers["Authorization"] = f"Bearer {Path(token).read_text(encoding='ascii').strip()}"

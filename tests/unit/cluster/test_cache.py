@@ -234,3 +234,19 @@ def test_nothing_is_left_of_what_is_gone() -> None:
 
     assert cache._by_owner == {}
     assert cache._children == {PODS: {}}
+
+
+def test_a_pod_reports_for_a_job_that_is_there_and_its_own() -> None:
+    cache = Cache()
+    cache.apply(PODS, pod(1))
+    name = ("team", "digits-train-1-0")
+    assert cache.reporter(name, "uid-digits-train-1-0") is None, "its job is not known"
+    cache.apply(JOBS, job(2))
+    found = cache.reporter(name, "uid-digits-train-1-0")
+    assert found is not None
+    assert found[:2] == (KEY, "uid-1")
+    assert cache.reporter(name, "uid-of-another-pod") is None
+    cache.forget(JOBS, KEY, "uid-1")
+    assert cache.reporter(name, "uid-digits-train-1-0") is None, "its job is gone, and it goes"
+    cache.apply(JOBS, job(3, uid="uid-2"))
+    assert cache.reporter(name, "uid-digits-train-1-0") is None, "another job has the name"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import ssl
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
-from trainingjob.controller.certificate import Authority
+from trainingjob.cluster import ClusterError, Conflict, Gateway, Refused, Unavailable
+from trainingjob.controller.certificate import Authority, authority
 
 NOW = datetime.now(UTC)
 ONE, OTHER = Authority.make(NOW), Authority.make(NOW)
@@ -82,3 +84,33 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> No
             except ssl.SSLWantReadError:
                 pass
     assert not left
+
+
+class Server:
+    """Holds one Secret; its first answers are these errors."""
+
+    def __init__(self, *errors: ClusterError) -> None:
+        self.errors, self.stored = list(errors), {"metadata": {}, "data": ONE.data}
+
+    async def secret(self, _namespace: str, _name: str) -> dict[str, Any]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.stored
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [
+        pytest.param([], True, id="at once"),
+        pytest.param([Unavailable("busy", 429)], True, id="not at once"),
+        pytest.param([Conflict("changed")] * 2, True, id="another operator was faster"),
+        pytest.param([Refused("forbidden", 403)], False, id="no rights"),
+        pytest.param([Unavailable("broken", 500)] * 99, False, id="never"),
+    ],
+)
+async def test_the_secret_is_asked_for_until_it_is_clear_that_it_cannot_be_had(
+    errors: list[ClusterError], kept: bool
+) -> None:
+    gateway = cast("Gateway", Server(*errors))
+    found = await authority(gateway, "team", "status", NOW, pause=0.0)
+    assert (found.pem == ONE.pem) is kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any, cast
@@ -35,6 +36,7 @@ class Server:
             | {"kid": name, "use": "sig", "alg": "RS256"}
             for name in self.names
         ]
+        await asyncio.sleep(0)
         return {"keys": found}
 
 
@@ -76,6 +78,7 @@ async def test_the_pod_that_a_token_is_bound_to() -> None:
         pytest.param(jwt.encode({"aud": "trainingjob.dev"}, None, "none"), id="not signed"),
         pytest.param("nonsense", id="none at all"),
         pytest.param("", id="empty"),
+        pytest.param("\udcff", id="no text, as aiohttp gives it"),
     ],
 )
 async def test_others_are_refused(made: str) -> None:
@@ -102,3 +105,20 @@ async def test_a_new_key_is_asked_for_and_made_up_ones_cost_little(
 async def test_while_keys_cannot_be_read_nothing_is_said_of_the_token() -> None:
     with pytest.raises(Unverified):
         await reader(Server(down=True)).pod(token())
+
+
+async def test_what_comes_while_the_keys_are_read_waits_for_them() -> None:
+    server = Server("old")
+    read = reader(server)
+    found = await asyncio.gather(*(read.pod(token()) for _ in range(5)))
+    assert [bearer.uid for bearer in found] == ["7"] * 5
+    assert server.asked == 1
+
+
+async def test_nor_within_the_seconds_in_which_they_are_not_asked_for_again() -> None:
+    server = Server(down=True)
+    read = reader(server)
+    for _ in range(5):
+        with pytest.raises(Unverified):
+            await read.pod(token())
+    assert server.asked == 1

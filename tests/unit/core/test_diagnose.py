@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trainingjob.api.v1alpha1 import REASONS
-from trainingjob.core import PodView
+from trainingjob.core import PodView, diagnose
 from trainingjob.core.diagnose import _POD_REASONS, _WAITING, failure_of, result_of, waiting_of
 from trainingjob.core.policy.retries import budget_of
 
@@ -102,3 +102,13 @@ def test_every_reason_has_a_class_with_a_rule_and_a_remedy(name):
 
 def test_tables_name_known_reasons_only():
     assert {*_WAITING.values(), *_POD_REASONS.values()} <= set(REASONS)
+
+
+def test_rights_that_the_operator_lacks_are_told_for_deletions_as_for_creations():
+    words = (
+        'pods "digits-train-1-0" is forbidden: User "system:serviceaccount:ops:operator" cannot '
+        '{} resource "pods" in API group "" in the namespace "team"'
+    )
+    made = diagnose.refusal_of("digits-train-1-0", words.format("create"))
+    left = diagnose.not_deleted("digits-train-1-0", words.format("delete"), answered=True)
+    assert (made.reason, left.reason) == ("OperatorForbidden", "OperatorForbidden")

@@ -138,3 +138,43 @@ def test_the_checkpoint_stays_when_the_attempt_has_ended():
     w.report("evaluate", percent=10)
     w.finish("evaluate")
     assert w.status["checkpoint"] == expected
+
+
+def training(w):
+    w.finish("preprocess")
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.settle()
+
+
+def test_of_two_operators_at_once_the_one_that_heard_last_is_right():
+    w = world()
+    training(w)
+    w.report("train", step=4, checkpoint_step=4)
+    earlier = w.reported
+    w.settle()
+    w.seconds += 10
+    w.report("train", step=8, checkpoint_step=8)
+    w.settle()
+    w.reported = earlier  # the other operator
+    w.settle()
+    assert (w.status["progress"]["step"], w.status["checkpoint"]["step"]) == (8, 8)
+
+
+def test_a_report_of_another_stage_does_not_take_away_that_of_the_present_one():
+    w = world()
+    training(w)
+    w.report("train", step=4)
+    w.settle()
+    w.report("preprocess", percent=100)  # by a pod that is on its way out
+    w.settle()
+    assert w.status["progress"]["step"] == 4
+
+
+def test_only_training_has_checkpoints():
+    w = world()
+    for pod in w.of("preprocess"):
+        running(pod, w.seconds)
+    w.report("preprocess", percent=10, checkpoint_step=7)
+    w.settle()
+    assert "checkpoint" not in w.status

@@ -170,3 +170,44 @@ def test_a_failure_is_told_as_what_it_is():
         pod["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = stamp(100)
     after(w, 900)
     assert w.status["lastFailure"]["reason"] == "ProcessKilled"
+
+
+def test_what_another_operator_heard_since_is_progress():
+    w = training("restart")
+    w.report("train", step=5)
+    earlier = w.reported
+    after(w, 500)
+    w.report("train", step=9)
+    w.settle()
+    w.reported = earlier  # two operators at once: this one heard only that
+    after(w, 1099)
+    assert (w.stage("train")["attempt"], w.status["reason"]) == (1, "Running")
+    after(w, 1100)
+    assert w.stage("train")["attempt"] == 2
+
+
+def test_time_without_progress_forgives_no_stall_before():
+    retries = {"infrastructure": 1}
+    w = training("restart", stall={"afterSeconds": 7200, "action": "restart"}, retries=retries)
+    after(w, 7300)
+    assert w.stage("train")["attempt"] == 2
+    for pod in w.of("train"):
+        running(pod, 7300)
+    w.settle()
+    after(w, 7300 + 7200)
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", "NoProgress")
+
+
+def test_an_hour_of_progress_does():
+    retries = {"infrastructure": 1}
+    w = training("restart", retries=retries)
+    after(w, 700)
+    for pod in w.of("train"):
+        running(pod, 700)
+    after(w, 1000)
+    for seconds in range(1000, 5000, 500):
+        w.seconds = seconds
+        w.report("train", attempt=2, step=seconds)
+        w.settle()
+    after(w, 6000)
+    assert (w.status["phase"], w.stage("train")["attempt"]) == ("Training", 3)

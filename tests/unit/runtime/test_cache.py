@@ -257,3 +257,20 @@ def test_a_failure_is_not_kept(runs: Runs) -> None:
     with pytest.raises(StageFailure):
         cache.through(payload, lambda: inputs_of_train(payload), make)
     assert not runs.entry(payload).known()
+
+
+@pytest.mark.parametrize("name", ["../../../a/outside", "../train/../../outside"])
+def test_a_manifest_cannot_have_files_written_beside_the_dataset(runs: Runs, name: str) -> None:
+    source = runs.root / "a/dataset"
+    manifest = DatasetManifest.read(source)
+    (file,) = manifest.splits["train"].files
+    outside = source / "train" / name
+    outside.resolve().write_bytes((source / "train" / file.name).read_bytes())
+    moved = SplitInfo(rows=1, files=[file.model_copy(update={"name": name})])
+    told = manifest.model_copy(update={"splits": manifest.splits | {"train": moved}})
+    told.write(source)
+    outputs = Outputs(uri=runs.uri("a", "dataset"), digest=told.digest)
+    runs.entry(runs.preprocess()).keep(StageResult(outputs=outputs))
+    (runs.root / "b").mkdir()
+    assert runs.entry(runs.preprocess("b")).restore() is None
+    assert [*(runs.root / "b").rglob("*")] == []

@@ -31,7 +31,22 @@ def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
 
 def requested(job: TrainingJob) -> StageName | None:
     """The stage to run again from; None when nobody asks, or status has it already."""
-    return stage_of(job, _unseen(job)) if job.status.observed_generation else None
+    return stage_of(job, unseen(job)) if job.status.observed_generation else None
+
+
+def unseen(job: TrainingJob) -> str | None:
+    """The annotation's value, be it a request or not; None when status has it, or there is none."""
+    value = job.metadata.annotations.get(ANNOTATION_RERUN, "")[:_CHARS]
+    return value if value and value != job.status.rerun else None
+
+
+def ignored(job: TrainingJob) -> TrainingJob:
+    """The job as if nobody asked."""
+    if ANNOTATION_RERUN not in job.metadata.annotations:
+        return job
+    kept = {k: v for k, v in job.metadata.annotations.items() if k != ANNOTATION_RERUN}
+    meta = job.metadata.model_copy(update={"annotations": kept})
+    return job.model_copy(update={"metadata": meta})
 
 
 def fault(job: TrainingJob, value: str) -> str:
@@ -53,7 +68,7 @@ def following(job: TrainingJob, stage: StageName) -> str:
 def applied(obs: Observation, now: datetime) -> Observation:
     """The observation of a job that was reset as is asked for; as it is when nothing is."""
     job = obs.job
-    value = _unseen(job)
+    value = unseen(job)
     if value is None:
         return obs
     stage = requested(job)
@@ -62,11 +77,6 @@ def applied(obs: Observation, now: datetime) -> Observation:
         update |= _reset(obs, stage, now)
     status = job.status.model_copy(update=update)
     return replace(obs, job=job.model_copy(update={"status": status}))
-
-
-def _unseen(job: TrainingJob) -> str | None:
-    value = job.metadata.annotations.get(ANNOTATION_RERUN, "")[:_CHARS]
-    return value if value and value != job.status.rerun else None
 
 
 def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:

@@ -13,8 +13,10 @@ from ..pods import PodView
 
 @dataclass(frozen=True)
 class Watch:
-    """Over a training: if nothing new is heard until then it has stalled; ``last`` was heard."""
+    """Over a training: if nothing new is heard from ``since`` to ``until`` it has stalled; ``last``
+    was heard."""
 
+    since: datetime
     until: datetime
     last: Progress | None
 
@@ -37,12 +39,12 @@ def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watc
     if stall is None or stage.name != "train" or obs.listening_since is None or not heard(obs):
         return None
     began = max(pod.started or obs.listening_since for pod in pods)
-    since, last = max(began, obs.listening_since), _progress(obs, stage)
+    since, last = max(began, obs.listening_since), obs.progress_of(stage)
     if last is not None and last.updated_time is not None and last.updated_time >= began:
         since = max(since, last.updated_time)
     else:  # of an earlier attempt
         last = None
-    return Watch(since + timedelta(seconds=stall.after_seconds), last)
+    return Watch(since, since + timedelta(seconds=stall.after_seconds), last)
 
 
 def heard(obs: Observation) -> bool:
@@ -51,11 +53,3 @@ def heard(obs: Observation) -> bool:
     return obs.listening_since is not None and all(
         pod.status_ca == obs.settings.status_ca for pod in obs.pods_of("train") if not pod.over
     )
-
-
-def _progress(obs: Observation, stage: StageStatus) -> Progress | None:
-    """The newest report: to us, or to the operator before us."""
-    told = obs.job.status.progress
-    if obs.reported is not None and obs.reported.attempt == stage.attempt:
-        told = obs.reported.progress
-    return told if told is not None and told.stage == stage.name else None

@@ -77,6 +77,11 @@ def _copy_dataset(source: Path, target: Path) -> None:
 
 
 def _files(manifest: DatasetManifest) -> dict[str, DataFile]:
+    """By path. Raises ValueError for one that leads out of its split's folder."""
+    for info in manifest.splits.values():
+        for file in info.files:
+            if Path(file.name).is_absolute() or ".." in Path(file.name).parts:
+                raise ValueError(f"{file.name} is no name of a dataset's file")
     return {
         f"{split}/{file.name}": file
         for split, info in manifest.splits.items()

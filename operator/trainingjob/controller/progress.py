@@ -19,6 +19,7 @@ from .tokens import Tokens, Untrusted, Unverified
 _MOST_BYTES = 64 * 1024
 # A pod that reports without a pause is heard, but not acted upon more often.
 _PAUSE_SECONDS = 1.0
+_END_SECONDS = 1.0
 
 
 class Reports:
@@ -99,7 +100,8 @@ class Receiver:
 
 async def serve(app: web.Application, port: int, tls: ssl.SSLContext) -> web.AppRunner:
     """Serve it; whoever calls ends it. Raises OSError when the port is taken."""
-    runner = web.AppRunner(app, access_log=None)
+    # A client that is slow to send does not hold up our end.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_END_SECONDS)
     await runner.setup()
     await web.TCPSite(runner, port=port, ssl_context=tls).start()
     return runner

@@ -51,6 +51,8 @@ def exported() -> dict[str, set[str]]:
     metrics._finished.labels("Failed", "OutOfMemory").inc()
     metrics._stage_seconds.labels("train", "Failed").observe(1)
     metrics._gpu_seconds.labels("train", "failed").inc()
+    for counter in metrics._usage.values():
+        counter.labels("train").inc()
     metrics.reported(200)
     found: dict[str, set[str]] = {}
     for line in generate_latest(metrics.registry).decode().splitlines():

@@ -25,6 +25,15 @@ _STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 36
 _RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
+# Fields of status.stages[].usage that are counters as they stand, of attempts that ended.
+_USAGE = {
+    "lost_gpu_seconds": "GPU-seconds after the last checkpoint of attempts that failed, by stage.",
+    "cpu_seconds": "CPU-seconds that pods asked for, by stage.",
+    "memory_gib_seconds": "GiB-seconds of memory that pods asked for, by stage.",
+    "waiting_seconds": "From the making of pods until the last of them ran, by stage.",
+}
+
+
 class Queue(Protocol):
     """What is shown of the work queue."""
 
@@ -73,6 +82,10 @@ class Metrics:
             ["stage", "outcome"],
             registry=self.registry,
         )
+        self._usage = {
+            field: Counter(f"trainingjob_{field}", words, ["stage"], registry=self.registry)
+            for field, words in _USAGE.items()
+        }
         self._stalls = Counter(
             "trainingjob_stalls",
             "Trainings that made no progress for as long as policy.stall says.",
@@ -142,6 +155,9 @@ class Metrics:
                 whole = stage.usage.gpu_seconds - was.gpu_seconds
                 self._gpu_seconds.labels(stage.name, "failed").inc(max(0, failed))
                 self._gpu_seconds.labels(stage.name, "succeeded").inc(max(0, whole - failed))
+                for field, counter in self._usage.items():
+                    more = getattr(stage.usage, field) - getattr(was, field)
+                    counter.labels(stage.name).inc(max(0, more))
         if _stalled(after) not in (None, _stalled(before)):
             self._stalls.inc()
         if after.completion_time and not before.completion_time:

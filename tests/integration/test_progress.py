@@ -110,19 +110,24 @@ class Pod:
             return error.code
 
 
+def to_listen(host: str, namespace: str, secret: str) -> list[str]:
+    """Arguments of an operator that takes reports."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [
+        f"--status-url=https://{host}:{port}",
+        f"--status-port={port}",
+        f"--status-secret={namespace}/{secret}",
+    ]
+
+
 @pytest.fixture
 def listening(control_plane: ControlPlane, namespace: str) -> Iterator[Operator]:
     """An operator of the namespace that takes reports."""
     secret = {"metadata": {"name": SECRET}, "type": "Opaque"}
     Namespace(control_plane, namespace).create("secrets", secret)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = [
-        f"--status-url=https://127.0.0.1:{port}",
-        f"--status-port={port}",
-        f"--status-secret={namespace}/{SECRET}",
-    ]
+    arguments = to_listen("127.0.0.1", namespace, SECRET)
     with operator(control_plane, namespace, arguments=arguments) as made:
         yield made
 
@@ -296,14 +301,7 @@ def test_without_a_secret_pods_report_all_the_same(
     control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     space = Namespace(control_plane, namespace)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = [
-        f"--status-url=https://localhost:{port}",
-        f"--status-port={port}",
-        f"--status-secret={namespace}/nothing",
-    ]
+    arguments = to_listen("localhost", namespace, "nothing")
     with (
         FakeKubelet(control_plane, [namespace], script=lambda _: behaviour.run()),
         operator(control_plane, namespace, arguments=arguments) as made,

@@ -12,10 +12,12 @@ import os
 import ssl
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,6 +26,7 @@ from tests.cluster.behaviour import Behaviour, run, succeed
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.integration.harness import JOBS, Namespace, Operator, gang, manifest
+from tests.integration.test_progress import Pod, to_listen
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster.resources import BY_KIND, PODS
 from trainingjob.core import Settings, children
@@ -34,6 +37,7 @@ ROUNDS = 3
 ALONE = 60
 IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "300"))
 PRESENT = 1000
+REPORTS = 1000
 
 # As many at a time as the operator has workers.
 PARALLEL = 8
@@ -383,19 +387,44 @@ def at_rest(control_plane: ControlPlane) -> None:
             operator.kill()
 
 
+def reports(control_plane: ControlPlane) -> None:
+    """What a report of progress costs: each over a connection of its own, as pods send them."""
+    space = Namespace(control_plane, control_plane.namespace())
+    arguments = to_listen("127.0.0.1", space.name, "nothing")
+    operator = Operator(control_plane.kubeconfig(), [space.name], arguments)
+    with (
+        FakeKubelet(control_plane, [space.name], script=lambda _: run()),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        try:
+            operator.start()
+            space.run(gang(1))
+            space.wait("gang", phase="Training", reason="Running")
+            pod = Pod(space, "gang-train-1-0", Path(folder))
+            before = operator.metric("process_cpu_seconds_total")
+            for step in range(REPORTS):
+                metrics = [{"name": "step", "value": str(step)}]
+                assert pod.post(json.dumps({"trainerStatus": {"metrics": metrics}}).encode()) == 200
+            used = operator.metric("process_cpu_seconds_total") - before
+        finally:
+            operator.kill()
+    clear(control_plane, space.name)
+    print(f"a report of progress: {1000 * used / REPORTS:.1f} ms of the operator's CPU")
+
+
 def quantile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-PARTS = {"alone": alone, "bursts": bursts, "writes": writes, "rest": at_rest}
+PARTS = {"alone": alone, "bursts": bursts, "reports": reports, "writes": writes, "rest": at_rest}
 
 
 def main() -> None:
     wanted = os.environ.get("BENCH_OPERATOR", ",".join(PARTS)).split(",")
     users = {"operator": ("system:masters",)}
     with ControlPlane(crd=True, fast=True) as control_plane:
-        for part in ("alone", "bursts"):
+        for part in ("alone", "bursts", "reports"):
             if part in wanted:
                 PARTS[part](control_plane)
     with ControlPlane(crd=True, fast=True, audit=True, users=users) as control_plane:

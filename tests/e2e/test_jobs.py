@@ -168,12 +168,12 @@ def test_the_first_job_of_the_page_for_installation(
     busybox = node.images.busybox()
     for _, *arguments in commands("The first job"):
         words = [word.replace("team-a", namespace) for word in arguments]
-        if "examples/first-job.yaml" in words:
+        if "deploy/first-job.yaml" in words:
             text = (ROOT / words[-1]).read_text(encoding="utf-8")
             text = text.replace("busybox:1.37", busybox)
             node.control_plane.kubectl(*words[:-1], "-", input=text)
         else:
-            paths = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
+            paths = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
             told = node.control_plane.kubectl(*paths).stdout
     assert "diabetes" in told and "Succeeded" in told
 

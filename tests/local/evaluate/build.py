@@ -29,7 +29,7 @@ class World:
         self.folder = folder
         self.dataset = folder / "dataset"
         self.model = folder / "model"
-        self.model.mkdir()
+        self.model.mkdir(exist_ok=True)
         self.label = "label"
         self.task = "classification"
         self.uid = "1"

@@ -27,10 +27,7 @@ import re, sys
 from pathlib import Path
 from tests.local.evaluate.build import World
 
-world = World.__new__(World)
-world.folder = Path(sys.argv[1])
-world.model = world.folder / "model"
-world.label, world.task = "label", "classification"
+world = World(Path(sys.argv[1]))
 for dataset, model in (("small", "small-model"), ("large", "large-model")):
     world.dataset, world.model = world.folder / dataset, world.folder / model
     result = world.run("accuracy", "roc_auc")

@@ -19,7 +19,7 @@ from .harness import base, rows, start, write_csv, write_job
 from .test_chaos import processes
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/datasets/digits.csv"
-STEPS = 600
+STEPS = 1500
 SCRIPT = Path(__file__).parent / "train/hugging_face.py"
 
 

@@ -7,6 +7,11 @@ import signal
 import sys
 import traceback
 
+# The first process of a container does not die of a signal that it has no handler for, and what
+# follows takes a moment to import.
+signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+# ruff: noqa: E402
 from pydantic import TypeAdapter, ValidationError
 
 from trainingjob.api.payload import STAGE_PAYLOAD, Payload, StageResult
@@ -17,8 +22,7 @@ from .result import publish_failure, publish_result
 
 def main() -> int:
     """Run the stage of $TRAININGJOB_STAGE; 0 when it succeeded, 1 when it failed."""
-    # The first process of a container does not die of a signal that it has no handler for. Training
-    # has its own: there is a checkpoint to write.
+    # Training has a handler of its own: there is a checkpoint to write.
     signal.signal(signal.SIGTERM, _stopped)
     try:
         result = run_stage()

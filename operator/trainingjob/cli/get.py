@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.5
 
 def get(args: argparse.Namespace) -> int:
     """A table, or objects."""
-    loaded = _load(args)
+    loaded = [(home, job) for home in _homes(args) if (job := home.load()) is not None]
     if args.watch and loaded:
         _watch(args)
     elif args.output:
@@ -39,13 +39,11 @@ def get(args: argparse.Namespace) -> int:
     return Exit.SUCCEEDED
 
 
-def _load(args: argparse.Namespace) -> list[tuple[Home, dict[str, Any]]]:
+def _homes(args: argparse.Namespace) -> list[Home]:
     workspace = Workspace(Path(args.work_dir))
     if args.name is not None:
-        homes = [find(workspace, args.name, args.namespace)]
-    else:
-        homes = [h for h in workspace.homes() if args.namespace in (None, h.namespace)]
-    return [(home, job) for home in homes if (job := home.load()) is not None]
+        return [find(workspace, args.name, args.namespace)]
+    return [h for h in workspace.homes() if args.namespace in (None, h.namespace)]
 
 
 def _watch(args: argparse.Namespace) -> None:
@@ -55,8 +53,12 @@ def _watch(args: argparse.Namespace) -> None:
     running = True
     while running:
         # In this order: what changed before the last one ended is told.
-        running = any(home.busy for home, _ in _load(args))
-        for home, job in _load(args):
+        homes = _homes(args)
+        running = any(home.busy for home in homes)
+        for home in homes:
+            job = home.load()
+            if job is None:
+                continue
             cells = _row(home, job)
             if seen.get(home.path) != cells[:-1]:  # all but the age
                 seen[home.path] = cells[:-1]

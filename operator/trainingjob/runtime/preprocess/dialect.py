@@ -16,6 +16,7 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 # What text must look like to be read as a value of another type, after blanks around it are cut.
 # Days and months are checked by the cast itself.
 _INTEGER = r"[+-]?[0-9]+"
+_ZEROS = r"[+-]?0[0-9]+"
 _DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
@@ -96,6 +97,10 @@ class Dialect(ABC):
         """A timestamp of nanoseconds, as the engine reads it from parquet, cut to microseconds."""
 
     @abstractmethod
+    def has_nanoseconds(self, expr: str) -> str:
+        """Whether that cuts anything off."""
+
+    @abstractmethod
     def suspicious(self, expr: str, quote: str) -> str:
         """Whether a field has a line break, or may be the first half of one that has, or was not
         UTF-8, where the engine does not fail then."""
@@ -139,14 +144,8 @@ class Dialect(ABC):
         if kind == "boolean":
             return f"lower({expr}) IN ('true', 'false')"
         if kind == "bigint":
-            # Formatting the number again is faster than a regular expression, and is enough
-            # for nearly all numbers; the rest is like 007 or +1.
-            number = f"try_cast({expr} AS BIGINT)"
-            again = f"CAST({number} AS {self.type_name('string')})"
-            return (
-                f"{number} IS NOT NULL AND ({again} = {expr} "
-                f"OR (NOT contains({expr}, '.') AND {self.matches(expr, _INTEGER)}))"
-            )
+            number = f"try_cast({expr} AS BIGINT) IS NOT NULL"
+            return f"{number} AND ({self.is_plain_bigint(expr)} OR {self.is_digits(expr)})"
         if kind == "double":
             return f"try_cast({expr} AS DOUBLE) IS NOT NULL AND {self.looks_double(expr)}"
         if kind == "date":
@@ -160,6 +159,19 @@ class Dialect(ABC):
                 f"AND try_cast(substring({expr}, 1, 10) AS DATE) IS NOT NULL"
             )
         return "TRUE"
+
+    def is_plain_bigint(self, expr: str) -> str:
+        """Whether a text is a bigint as it would be written again: faster to test than a regular
+        expression, and true of nearly all numbers; the rest is like 007 or +1."""
+        return f"CAST(try_cast({expr} AS BIGINT) AS {self.type_name('string')}) = {expr}"
+
+    def is_digits(self, expr: str) -> str:
+        """Whether a text is a whole number of any length."""
+        return f"(NOT contains({expr}, '.') AND {self.matches(expr, _INTEGER)})"
+
+    def has_leading_zero(self, expr: str) -> str:
+        """Whether a whole number begins with a zero that does not count."""
+        return self.matches(expr, _ZEROS)
 
     def parse(self, kind: ColumnType, expr: str, *, checked: bool = False) -> str:
         """A text to a type, blanks around it cut; null when it is not written as one.
@@ -286,6 +298,9 @@ class DuckDbDialect(Dialect):
         nanos = f"epoch_ns({expr})"
         return f"make_timestamp(({nanos} - ({nanos} % 1000 + 1000) % 1000) // 1000)"
 
+    def has_nanoseconds(self, expr: str) -> str:
+        return f"epoch_ns({expr}) % 1000 <> 0"
+
     def suspicious(self, expr: str, quote: str) -> str:
         return f"(contains({expr}, chr(10)) OR contains({expr}, chr(13)))"
 
@@ -356,6 +371,9 @@ class SparkDialect(Dialect):
 
     def from_nanoseconds(self, expr: str) -> str:
         return f"timestamp_micros(({expr} - pmod({expr}, 1000L)) div 1000L)"
+
+    def has_nanoseconds(self, expr: str) -> str:
+        return f"{expr} % 1000L <> 0"
 
     def suspicious(self, expr: str, quote: str) -> str:
         return f"(startswith({expr}, {self.text(quote)}) OR contains({expr}, '\ufffd'))"

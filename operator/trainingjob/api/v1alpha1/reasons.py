@@ -157,7 +157,6 @@ WARNINGS: dict[str, str] = {
     "ValuesBecameNull": "a step made null of values that it could not convert",
     "ValuesRounded": "numbers have more digits than a double holds",
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
-    "RowsDropped": "a dropna dropped most of the rows",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",

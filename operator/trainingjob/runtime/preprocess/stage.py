@@ -36,7 +36,7 @@ def run_stage(
     frame = read_input(engine, payload.input, found, notes)
     reporter.report(0.3)
     if payload.script is not None:
-        frame = run_script(engine, frame, payload)
+        frame = run_script(engine, frame, payload, notes)
     account = Account(engine, frame, None if payload.script else notes.rows, notes)
     frame, pipeline = run_steps(
         engine,

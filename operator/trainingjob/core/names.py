@@ -14,6 +14,8 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
+# Spark looks for its own container under this name, and so do we.
+EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"

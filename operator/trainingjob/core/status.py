@@ -134,7 +134,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             message,
             obs.job.metadata.generation,
             now,
-            settled=all(pod.over for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods),
             progressing=_progressing(obs, current),
         ),
         start_time=started,

@@ -60,29 +60,29 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def own_status(pod: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """The status of the stage's own container, which has the stage's name."""
+    return {"name": pod["metadata"]["labels"]["trainingjob.dev/stage"], "state": state}
+
+
 def running(pod: dict[str, Any], seconds: float) -> None:
     state = {"running": {"startedAt": stamp(seconds)}}
-    pod["status"] = {"phase": "Running", "containerStatuses": [{"state": state}]}
+    pod["status"] = {"phase": "Running", "containerStatuses": [own_status(pod, state)]}
 
 
 def ended(
     pod: dict[str, Any], seconds: float, *, code: int = 0, message: str = "", reason: str = ""
 ) -> None:
+    terminated = {
+        "exitCode": code,
+        "reason": reason or ("Error" if code else "Completed"),
+        "message": message,
+        "startedAt": stamp(0),
+        "finishedAt": stamp(seconds),
+    }
     pod["status"] = {
         "phase": "Failed" if code else "Succeeded",
-        "containerStatuses": [
-            {
-                "state": {
-                    "terminated": {
-                        "exitCode": code,
-                        "reason": reason or ("Error" if code else "Completed"),
-                        "message": message,
-                        "startedAt": stamp(0),
-                        "finishedAt": stamp(seconds),
-                    }
-                }
-            }
-        ],
+        "containerStatuses": [own_status(pod, {"terminated": terminated})],
     }
 
 

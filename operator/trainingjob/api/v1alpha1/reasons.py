@@ -116,13 +116,22 @@ REASONS: dict[str, Reason] = {
         "see the logs of all ranks, or raise policy.stall.afterSeconds",
     ),
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
+    "StorageLimitExceeded": Reason(
+        "application",
+        "write less to /tmp and to emptyDir volumes, or raise their limits and ephemeral-storage",
+    ),
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
+    "NodeRefused": Reason("disruption", "nothing: it goes on by itself, on other nodes if it can"),
+    "StartFailed": Reason("infrastructure", "check the runtime, devices and mounts of its node"),
     "InternalError": Reason("application", "see the log, and report it as a bug"),
     # --- pods that do not start ----------------------------------------------------------
     "ImagePullFailed": Reason(
         "configuration", "check the image's name and imagePullSecrets", _PULLS
     ),
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
+    "InitContainerFailed": Reason(
+        "infrastructure", "see the log of that container, and who puts it into the pod", _PULLS
+    ),
     "ClaimMissing": Reason(
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),

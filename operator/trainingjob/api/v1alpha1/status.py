@@ -68,6 +68,10 @@ class PodCounts(StatusModel):
     desired: int = Field(0, description="Pods that the stage wants.")
     ready: int = Field(0, description="Running or succeeded.")
     failed: int = Field(0, description="Failed.")
+    completed_indexes: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+        None,
+        description="Of a gang that still works: which of its pods are done, as in `0,2-5`.",
+    )
 
 
 class FailureCounts(StatusModel):

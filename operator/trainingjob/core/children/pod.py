@@ -21,7 +21,7 @@ STATUS_DIR = "/etc/trainingjob/status"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
 # Failures whose cause may well be the node.
-_OF_NODES = ("NodeLost", "ProcessKilled", "DiskFull")
+_OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.

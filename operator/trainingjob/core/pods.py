@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..api.v1alpha1.common import amount
 from ..api.v1alpha1.status import parse_time
 from .names import (
+    ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
     LABEL_ATTEMPT,
     LABEL_INDEX,
@@ -55,6 +56,7 @@ class PodView:
     pod_reason: str = ""
     log_tail: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
+    signature: str = ""  # ours, see `ownership`
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -120,6 +122,7 @@ class PodView:
             log_tail=log_tail,
             # The same text in all pods, and so held once.
             status_ca=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_STATUS_CA, "")),
+            signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(pod.get("spec") or {}),
         )
 

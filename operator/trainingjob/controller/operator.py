@@ -133,7 +133,7 @@ class Operator:
         if url is None:
             return self._options.core()
         if self._options.status_secret is None:
-            ours = Authority.make(now)
+            ours = Authority.make(now, kept=False)
         else:
             namespace, _, name = self._options.status_secret.partition("/")
             ours = await authority(gateway, namespace, name, now)
@@ -148,7 +148,7 @@ class Operator:
         runner = await progress.serve(receiver.application(), self._options.status_port, tls)
         self._stack.push_async_callback(runner.cleanup)
         self._reports.since = datetime.now(UTC)
-        return self._options.core(ours.pem)
+        return self._options.core(ours.pem, ours.signing_key)
 
     async def _end(self) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""

@@ -47,11 +47,14 @@ def job(**spec: Any) -> TrainingJob:
     return TrainingJob.from_dict(manifest(**spec))
 
 
+RUN = "pvc://training/runs/team/digits"
 RESULTS: dict[str, dict[str, Any]] = {
-    "preprocess": {"outputs": {"uri": "pvc://x", "digest": "sha256:1", "rows": {"train": 7}}},
-    "train": {"outputs": {"uri": "pvc://y", "digest": "sha256:2", "steps": 10}},
+    "preprocess": {
+        "outputs": {"uri": f"{RUN}/dataset", "digest": "sha256:1", "rows": {"train": 7}}
+    },
+    "train": {"outputs": {"uri": f"{RUN}/model", "digest": "sha256:2", "steps": 10}},
     "evaluate": {
-        "outputs": {"uri": "pvc://z", "digest": "sha256:3"},
+        "outputs": {"uri": f"{RUN}/evaluation", "digest": "sha256:3"},
         "metrics": [{"name": "accuracy", "value": 0.95}, {"name": "f1_macro", "value": 0.94}],
         "samples": 100,
         "modelDigest": "sha256:2",

@@ -141,6 +141,11 @@ REASONS: dict[str, Reason] = {
         "check its node; when that is gone for good, delete the pod with --force --grace-period=0",
     ),
     "PodRefused": Reason("configuration", "correct what the API server refused", _SOON),
+    "PodAltered": Reason(
+        "configuration",
+        "have the policy or webhook leave alone labels, annotations and owners of trainingjob.dev",
+        _SOON,
+    ),
     "QuotaExceeded": Reason(
         "infrastructure", "wait for other pods to end, ask for less, or raise the quota"
     ),

@@ -145,8 +145,9 @@ class Operator:
             self._metrics.reported,
         )
         tls = ours.server(urlsplit(url).hostname or "", now)
-        runner = await progress.serve(receiver.application(), self._options.status_port, tls)
-        self._stack.push_async_callback(runner.cleanup)
+        refused = self._metrics.refused
+        listener = await progress.serve(receiver, self._options.status_port, tls, refused)
+        self._stack.push_async_callback(listener.close)
         self._reports.since = datetime.now(UTC)
         return self._options.core(ours.pem)
 

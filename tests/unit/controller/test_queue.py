@@ -48,9 +48,7 @@ async def test_what_has_begun_comes_first() -> None:
     assert await take(queue, 4) == ["begun 1", "begun 2", "new 1", "new 2"]
 
 
-async def test_a_job_that_has_not_begun_is_served_while_others_that_have_come_as_fast_as_they_go() -> (
-    None
-):
+async def test_a_new_job_is_served_while_begun_ones_come_as_fast_as_they_are_served() -> None:
     queue: WorkQueue[str] = WorkQueue(begun=lambda key: key.startswith("begun"))
     for number in range(8):
         queue.add(f"begun {number}")

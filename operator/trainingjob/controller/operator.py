@@ -23,7 +23,7 @@ from ..cluster.session import connect
 from ..core import Settings
 from . import health, progress
 from .certificate import Authority, authority
-from .feed import Listings, watch
+from .feed import Glance, Listings, watch
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
@@ -63,7 +63,7 @@ class Operator:
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             # kopf closes its session when it is told 401: it gets one of its own each time.
-            session = credentials.session(self._listings)
+            session = credentials.session(self._listings, response_class=Glance)
             return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
 
         @kopf.on.startup(registry=registry)

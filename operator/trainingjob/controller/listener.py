@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,13 @@ from .buckets import Buckets
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
 # With TLS that is 35 MiB. Pods report for milliseconds every five seconds: a thousand of them are
 # two or three connections at a time.
 _MOST = 128
 # A peer may be a node that hides its pods' addresses.
-_MOST_OF_PEER = 32
-# New connections of a peer a second; a handshake takes a millisecond of the one thread.
-_RATE, _BURST = 50.0, 100
+_MOST_OF_PEER = 64
+# New connections of a peer a second, with TLS: a handshake takes a millisecond of the one thread.
+_RATE, _BURST = 200.0, 200
 # Whoever comes while all places are taken has the oldest one, when it had its chance for so long.
 _CHANCE_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 5.0
@@ -61,17 +59,17 @@ class _Connection:
 
 
 class Listener:
-    """Serves ``handler`` at a port; ``malformed`` is told of each request that is no HTTP or
-    breaks off, ``refused`` of each connection that was one too many."""
+    """Has ``server`` at a port; ``malformed`` is told of each request that is no HTTP or breaks
+    off, ``refused`` of each connection that was one too many."""
 
     def __init__(
         self,
-        handler: Handler,
+        server: web.Server,
         *,
         malformed: Callable[[], None] = lambda: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._handler = handler
+        self._server = server
         self._malformed = malformed
         self._refused = refused
         # The oldest first.
@@ -93,7 +91,6 @@ class Listener:
         )
         self._socket.setblocking(False)
         self._tls = tls
-        self._server = web.Server(self._answer, **_LIMITS)
         self._accepting = asyncio.create_task(self._accept(self._socket), name="listener")
         return int(self._socket.getsockname()[1])
 
@@ -125,7 +122,8 @@ class Listener:
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         now = time.monotonic()
-        if self._rates.wait(peer, now) or not self._place(peer, now):
+        often = self._tls is not None and self._rates.wait(peer, now) > 0
+        if often or not self._place(peer, now):
             self._refused()
             accepted.close()
             return
@@ -168,16 +166,6 @@ class Listener:
             protocol.abort()
             accepted.close()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            answer = await self._handler(request)
-        except (OSError, web.RequestPayloadError):
-            # The body broke off: there is nobody, or nobody who speaks HTTP.
-            self._malformed()
-            answer = web.Response(status=400)
-        answer.force_close()
-        return answer
-
 
 class _Protocol(web.RequestHandler):
     """aiohttp's, that tells when it is over and makes no noise."""
@@ -213,10 +201,18 @@ class _Protocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """aiohttp logs a traceback for whatever is sent to it."""
+        # Of the connection, when the body is read: there is nobody, or nobody who speaks HTTP.
+        if isinstance(exc, OSError | web.RequestPayloadError):
+            status = 400
         if status >= 500:
-            logger.error("a bug of the operator at the port for pods", exc_info=exc)
+            logger.error("a bug of the operator at a port of its own", exc_info=exc)
         else:
             self._malformed()
-        answer = web.Response(status=status, text="this is no request\n" if status < 500 else "")
-        answer.force_close()
-        return answer
+        return web.Response(status=status, text="this is no request\n" if status < 500 else "")
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """The last one of the connection."""
+        resp.force_close()
+        return await super().finish_response(request, resp, start_time)

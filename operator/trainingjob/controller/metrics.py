@@ -99,7 +99,7 @@ class Metrics:
         )
         self._refused = Counter(
             "trainingjob_refused_connections",
-            "Connections to the port for reports that were one too many, or too slow for others.",
+            "Connections to the operator's ports that were one too many, or too slow for others.",
             registry=self.registry,
         )
         self._calls = Counter(
@@ -146,7 +146,7 @@ class Metrics:
         self._reports.labels(str(code)).inc()
 
     def refused(self) -> None:
-        """A connection of a pod was closed before it was heard."""
+        """A connection was closed before it was heard."""
         self._refused.inc()
 
     def progressed(self, before: Status, after: Status) -> None:

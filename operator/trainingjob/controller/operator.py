@@ -24,6 +24,7 @@ from ..core import Settings
 from . import health, progress
 from .certificate import Authority, authority
 from .feed import Glance, Listings, watch
+from .listener import Listener
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
@@ -255,8 +256,9 @@ class Operator:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, port=self._options.http_port)
-        await site.start()
-        for address in runner.addresses:
-            logger.info("health and metrics at port %s", address[1])
-            break
+        if runner.server is None:
+            raise AssertionError("it was set up")
+        listener = Listener(runner.server, refused=self._metrics.refused)
+        port = await listener.start(self._options.http_port)
+        self._stack.push_async_callback(listener.close)
+        logger.info("health and metrics at port %s", port)

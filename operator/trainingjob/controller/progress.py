@@ -132,7 +132,7 @@ async def serve(
     receiver: Receiver, port: int, tls: ssl.SSLContext, refused: Callable[[], None]
 ) -> Listener:
     """Serve it; whoever calls closes it. Raises OSError when the port is taken."""
-    listener = Listener(receiver.receive, malformed=receiver.malformed, refused=refused)
+    listener = Listener(web.Server(receiver.receive), malformed=receiver.malformed, refused=refused)
     await listener.start(port, tls)
     return listener
 

@@ -33,7 +33,7 @@ class Port:
         self._tls = authority.server("localhost", datetime.now(UTC))
         self._client = ssl.create_default_context(cadata=authority.pem)
         self.listener = Listener(
-            self._echo, malformed=lambda: self._count("malformed"), refused=self._refuse
+            web.Server(self._echo), malformed=lambda: self._count("malformed"), refused=self._refuse
         )
         self.number = 0
 
@@ -186,7 +186,7 @@ async def test_silent_connections_keep_nobody_from_being_heard(
             if number % 250 == 249:
                 await asyncio.sleep(0.3)
                 assert (await made.ask()).endswith(b"{}")
-        assert len(made.listener._open) <= 32
+        assert len(made.listener._open) <= 64
         for _, writer in silent:
             writer.close()
 
@@ -250,11 +250,11 @@ async def test_what_is_no_tls_makes_no_noise(caplog: pytest.LogCaptureFixture) -
 
 async def test_the_port_is_free_again_and_one_that_is_taken_is_told() -> None:
     async with port() as made:
-        other = Listener(made._echo)
+        other = Listener(web.Server(made._echo))
         with pytest.raises(OSError, match="in use"):
             await other.start(made.number)
         number = made.number
-    again = Listener(made._echo)
+    again = Listener(web.Server(made._echo))
     await again.start(number)
     await again.close()
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.unit.cluster.test_cache import job, pod
 from trainingjob.cluster import JOBS, PODS, Cache, Key
@@ -46,7 +47,9 @@ class Port:
             lambda key, _: self.notified.append(key),
             self.answered.append,
         )
-        self.listener = Listener(self.receiver.receive, malformed=self.receiver.malformed)
+        self.listener = Listener(
+            web.Server(self.receiver.receive), malformed=self.receiver.malformed
+        )
         self.url = ""
 
     async def post(

@@ -35,6 +35,7 @@ from ..core import (
     Obstacle,
     Plan,
     PodView,
+    Rest,
     Settings,
     diagnose,
     events,
@@ -99,9 +100,41 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
+        stored = self._cache.job(key)
+        if stored is not None and stored.rest is not None and stored.looked_at:
+            outcome = await self._at_rest(key, stored, stored.rest)
+            if outcome is not None:
+                return outcome
+        try:
+            if stored is not None and stored.data is None:
+                await self._read(key, stored)
+            return await self._step(key)
+        finally:
+            self._cache.let_go(key)
+
+    async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
+        """For a job that needs nothing; None when it is to be looked at all the same."""
+        now = datetime.now(UTC)
+        if rest.over(now):
+            await self._delete_job(key, stored)
+        elif not rest.lasts(self._cache.pods(stored.uid)):
+            return None
+        self._reports.forget(stored.uid)
+        self._forget(key)
+        return Outcome(after=rest.seconds(now))
+
+    async def _read(self, key: Key, stored: StoredJob) -> None:
+        found = await self._gateway.job(*key)
+        if found is None:
+            self._cache.forget(JOBS, key, stored.uid)
+        else:
+            self._cache.hold(found)
+
+    async def _step(self, key: Key) -> Outcome:
         observed = await self._observe(key)
         if observed is None:
-            self._forget(key)
+            if self._cache.job(key) is None:
+                self._forget(key)
             return Outcome()
         stored, obs = observed
         if isinstance(obs, Unreadable):
@@ -137,8 +170,8 @@ class Reconciler:
 
     def _cached(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
         stored = self._cache.job(key)
-        if stored is None:
-            return None
+        if stored is None or stored.data is None:
+            return None  # gone, or changed this moment: its turn comes again
         if key in self._memory and self._memory[key].uid != stored.uid:
             self._forget(key)  # another job has its name now
         memory = self._memory.setdefault(key, _Memory(stored.uid))
@@ -160,7 +193,7 @@ class Reconciler:
 
     async def _learn(self, stored: StoredJob) -> bool:
         """Whether the CRD keeps which rerun was dealt with, where a job asks for one."""
-        if ANNOTATION_RERUN.encode() not in stored.data:
+        if stored.data is None or ANNOTATION_RERUN.encode() not in stored.data:
             return False
         job = read_stored(stored.data)
         value = None if isinstance(job, Unreadable) else rerun.unseen(job)
@@ -305,6 +338,8 @@ class Reconciler:
             return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())
         if wait is None:
+            if stored.rest is not None and stored.rest.lasts(obs.pods):
+                self._cache.let_go(key, stored.version)
             return False, None
         if wait > 0:
             return False, wait
@@ -325,11 +360,13 @@ class Reconciler:
         after = status_of_unreadable(found.status, meta.generation, found.message, now)
         if after != found.status:
             await self._write(key, stored, after)
+        elif stored.rest is not None:
+            self._cache.let_go(key, stored.version)
         return Outcome()
 
     async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
         try:
-            job = json.loads(stored.data) | {"status": after.to_dict()}
+            job = json.loads(stored.data or b"{}") | {"status": after.to_dict()}
             kept = await self._gateway.write_status(job)
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import kopf
 
 from .. import __version__
-from ..cluster import PAGE, WATCHED
+from ..cluster import WATCHED
 from ..core import Settings
 
 
@@ -196,10 +196,9 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    # As in our own lists.
-    settings.watching.chunk_size = PAGE
-    # kopf holds an object, 30 KB as Python has it, until nothing was heard of it for so long. At a
-    # start among 1000 jobs that is all of them: 5 s, its default, take 250 MiB instead of 100.
+    # It lists a single object, for the version to watch from: see Glance.
+    settings.watching.chunk_size = 1
+    # kopf holds an object, 30 KB as Python has it, until nothing was heard of it for so long.
     settings.queueing.idle_timeout = 0.1
     settings.persistence.diffbase_storage = _NoDiff()
     # Our handler takes microseconds: no need to limit how many objects are handled at a time.

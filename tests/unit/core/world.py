@@ -11,7 +11,7 @@ from typing import Any
 
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Observation, Obstacle, PodView, Settings, plan, status
+from trainingjob.core import Observation, Obstacle, PodView, Settings, at_rest, plan, status
 from trainingjob.core.progress import Reported, newest, reported
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,8 +160,28 @@ class World:
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child
 
+    def rests(self) -> bool:
+        """Whether nobody has to look at the job."""
+        rest, now = at_rest(self.manifest), at(self.seconds)
+        obs = self.observe()
+        if rest is None:
+            return False
+        # What the operator takes for granted then.
+        todo = plan(obs, now)
+        if rest.over(now):
+            assert todo.delete_job
+            return False
+        if not rest.lasts(obs.pods):
+            return False
+        assert todo.empty
+        assert not todo.delete_job
+        assert todo.requeue_after == rest.seconds(now)
+        assert status(obs, now) == obs.job.status
+        return True
+
     def record(self) -> None:
         """Write the status if it changed."""
+        self.rests()
         new = status(self.observe(), at(self.seconds)).to_dict()
         if new != self.manifest.get("status"):
             self.manifest["status"] = new

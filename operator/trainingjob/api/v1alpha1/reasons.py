@@ -49,6 +49,9 @@ REASONS: dict[str, Reason] = {
     "InvalidSpec": Reason(
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
+    "SpecTooLarge": Reason(
+        "configuration", "shorten the manifest, delete the job and apply it again"
+    ),
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),

@@ -85,6 +85,15 @@ class FailureCounts(StatusModel):
     disruption: int = Field(0, description="Evictions and interruptions, charged to nobody.")
 
 
+class StageWarning(StatusModel):
+    """What a stage that went well found all the same."""
+
+    reason: Word = Field(description="What it is, in one word.")
+    message: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="The same for people, and what to do."
+    )
+
+
 class Outputs(StatusModel):
     """What a stage left behind."""
 
@@ -103,6 +112,17 @@ class Outputs(StatusModel):
     validation_loss: float | None = Field(None, description="Validation loss of the kept weights.")
     device: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="What it was trained on."
+    )
+    warnings: Annotated[list[StageWarning], Field(max_length=16)] | None = Field(
+        None, description="What looks wrong with the result; the log has all of them."
+    )
+    account: (
+        Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=32)]
+        | None
+    ) = Field(
+        None,
+        description="What each step did to rows, columns and values, a line a step; the log and "
+        "the dataset's manifest have all of it.",
     )
 
 

@@ -83,14 +83,18 @@ REASONS: dict[str, Reason] = {
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
     # --- artefacts ---------------------------------------------------------------------
-    "DatasetInvalid": Reason("data", "run the preprocess stage again, or check train.dataset.uri"),
-    "ModelMissing": Reason(
-        "application",
-        "write model.pt2 or predictions.parquet to $TRAININGJOB_OUTPUT_DIR before exiting",
+    "DatasetInvalid": Reason(
+        "data", "check train.dataset.uri, or let a preprocess stage write the dataset"
     ),
-    "ModelCorrupt": Reason("application", "check how the training code saves its model"),
+    # What code left that ended with exit code 0: it would leave the same again.
+    "ModelMissing": Reason(
+        "configuration",
+        "save the model to $TRAININGJOB_OUTPUT_DIR; "
+        "for evaluate, leave model.pt2 or predictions.parquet there",
+    ),
+    "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(
-        "application",
+        "configuration",
         "write predictions.parquet with y_true, y_pred and optionally y_score_<class>",
     ),
     "CheckpointMismatch": Reason(
@@ -103,6 +107,10 @@ REASONS: dict[str, Reason] = {
     "ScriptInvalid": Reason("configuration", "correct the script"),
     "ScriptFailed": Reason("application", "see the log for where the code failed"),
     "CommandNotFound": Reason("configuration", "check train.command and the image"),
+    "ModuleMissing": Reason(
+        "configuration", "use an image that has it, or install it before Python imports it"
+    ),
+    "ArgumentsInvalid": Reason("configuration", "correct train.args, or train.command"),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"
     ),

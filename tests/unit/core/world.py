@@ -11,7 +11,16 @@ from typing import Any
 
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Observation, Obstacle, PodView, Settings, at_rest, plan, status
+from trainingjob.core import (
+    Observation,
+    Obstacle,
+    PodView,
+    Settings,
+    at_rest,
+    ownership,
+    plan,
+    status,
+)
 from trainingjob.core.progress import Reported, newest, reported
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -156,6 +165,7 @@ class World:
         if child["kind"] == "Service":
             self.services.add(name)
             return
+        child = ownership.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child

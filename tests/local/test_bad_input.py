@@ -139,6 +139,8 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("the loss is not a number", data(HEADER + GOOD.replace(".5,", ".5e300,")), "LossNotFinite", "epoch"),
     ("own training raises", own_training("raise RuntimeError('bad luck')\n"), "ScriptFailed", "bad luck"),
     ("own training exits with 3", own_training("import sys\nsys.exit(3)\n"), "ScriptFailed", "3"),
+    ("own training lacks a module", own_training("import no_such_module\n"), "ModuleMissing", "'no_such_module' (train.py, line 1)"),
+    ("own training refuses its arguments", own_training("import argparse\np = argparse.ArgumentParser()\np.add_argument('--local-rank', required=True)\np.parse_args()\n"), "ArgumentsInvalid", "--local-rank"),
     ("own training is killed", own_training("import os\nos.kill(os.getpid(), 9)\n"), "ProcessKilled", "SIGKILL"),
     ("own training writes no model", own_training("pass\n"), "ModelMissing", "model.pt2"),
     ("own training writes a broken model", own_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),

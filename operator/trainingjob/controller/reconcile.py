@@ -117,7 +117,7 @@ class Reconciler:
         now = datetime.now(UTC)
         if rest.over(now):
             await self._delete_job(key, stored)
-        elif not rest.lasts(self._cache.pods(stored.uid)):
+        elif not rest.lasts(self._cache.pods(key, stored.uid)):
             return None
         self._reports.forget(stored.uid)
         self._forget(key)

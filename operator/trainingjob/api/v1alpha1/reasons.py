@@ -74,7 +74,8 @@ REASONS: dict[str, Reason] = {
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
     "LabelInvalid": Reason("data", "check task.type, or cast the label"),
     "ClassMissing": Reason(
-        "data", "set preprocess.split.stratify, enlarge the split, or drop the rare class"
+        "data",
+        "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
     "FeatureNotNumeric": Reason(
         "configuration", "use encodeLabels, oneHot, cast or drop on the column"

@@ -94,6 +94,41 @@ class StageWarning(StatusModel):
     )
 
 
+class ClassShare(StatusModel):
+    """How much of each split's rows a class is; unset for a split without rows."""
+
+    label: Annotated[str, StringConstraints(max_length=32)] = Field(
+        description="The class, cut when it is long."
+    )
+    train: float | None = Field(None, description="Of the training split.")
+    validation: float | None = Field(None, description="Of the validation split.")
+    test: float | None = Field(None, description="Of the test split.")
+
+
+class LabelMoments(StatusModel):
+    """The label in a split, for regression."""
+
+    split: Word = Field(description="Which split.")
+    mean: float = Field(description="Mean.")
+    deviation: float = Field(description="Standard deviation.")
+
+
+class SplitReport(StatusModel):
+    """How alike the splits are, when all steps are done."""
+
+    duplicated_test_rows: Count = Field(
+        0,
+        description="Rows of the test split that the training split has, too, features and label. "
+        "Many of them are natural for few columns of categories; else the test says too much.",
+    )
+    classes: Annotated[list[ClassShare], Field(max_length=8)] | None = Field(
+        None, description="The largest classes."
+    )
+    label: Annotated[list[LabelMoments], Field(max_length=3)] | None = Field(
+        None, description="The label, for regression."
+    )
+
+
 class Outputs(StatusModel):
     """What a stage left behind."""
 
@@ -104,6 +139,7 @@ class Outputs(StatusModel):
     rows: Annotated[dict[str, Count], Field(max_length=8)] | None = Field(
         None, description="Rows by split."
     )
+    splits: SplitReport | None = Field(None, description="How alike the splits are.")
     features: Count | None = Field(None, description="Number of feature columns.")
     classes: Count | None = Field(None, description="Number of classes.")
     steps: Count | None = Field(None, description="Optimizer steps done.")

@@ -230,13 +230,13 @@ def waiting_of(pod: PodView) -> Failure | None:
 
 def refusal_of(name: str, message: str) -> Obstacle:
     """Why the API server did not let the child ``name`` pass."""
-    return Obstacle(name, _refused(message), f"{name} was refused: {message}")
+    return Obstacle(name, _refused(message), f"{name} was refused: {text.line(message)}")
 
 
 def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
     """Why the pod ``name`` is still there; ``answered``: the API server said so."""
     reason = _refused(message) if answered else "ApiUnavailable"
-    return Obstacle(name, reason, f"{name} could not be deleted: {message}")
+    return Obstacle(name, reason, f"{name} could not be deleted: {text.line(message)}")
 
 
 def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
@@ -249,7 +249,7 @@ def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
 
 def no_answer(name: str, message: str) -> Obstacle:
     """The API server did not say whether the child ``name`` was made."""
-    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {message}")
+    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
 
 
 def _refused(message: str) -> str:

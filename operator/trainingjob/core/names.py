@@ -19,6 +19,8 @@ EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
+# Which container `kubectl logs` reads when others stand beside ours.
+ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 # What the tokens are for by which pods show who they are when they report: for nothing else.
 STATUS_AUDIENCE = GROUP
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.

@@ -42,8 +42,9 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
     attempt = max([prior.attempt, *(pod.attempt for pod in every)])
     pods = [pod for pod in every if pod.attempt == attempt]
     wanted = children.replicas(obs.job, prior.name)
+    # A rank that was done is done, whatever becomes of its pod while others work.
     before = prior.pods.completed_indexes if attempt == prior.attempt else None
-    # A rank that is done is done, whoever deletes its pod while others work.
+    working = [pod for pod in pods if pod.index not in indexes.read(before)]
     done = indexes.read(before) | {pod.index for pod in pods if pod.phase == "Succeeded"}
     done &= {*range(wanted)}
     stage = prior.model_copy(
@@ -53,8 +54,8 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
             "image": children.image(obs.job, prior.name, obs.settings),
             "pods": PodCounts(
                 desired=wanted,
-                ready=sum(pod.phase == "Running" for pod in pods) + len(done),
-                failed=sum(pod.phase == "Failed" for pod in pods),
+                ready=sum(pod.phase == "Running" for pod in working) + len(done),
+                failed=sum(pod.phase == "Failed" for pod in working),
                 completed_indexes=indexes.write(done) if len(done) < wanted else None,
             ),
             "executors": _executors(obs, prior.name, attempt) or prior.executors,
@@ -63,7 +64,7 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
     complete = _completed(obs, stage, pods, len(done) == wanted, now)
     if isinstance(complete, Verdict):
         return complete
-    failure = complete or _first_failure(pods) or _lost(obs, prior, attempt, pods)
+    failure = complete or _first_failure(working) or _lost(obs, prior, attempt, working)
     if failure is not None:
         settled = (failure.time or now) + _SETTLE
         if failure.secondary and now < settled and not all(pod.over for pod in pods):

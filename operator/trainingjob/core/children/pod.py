@@ -65,7 +65,7 @@ def pod(
         environment.append({"name": contract.S3_DIR, "value": S3_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    annotations: dict[str, str] = {}
+    annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
         environment += _status_env(f"{settings.status_url}/{path}", settings)
@@ -109,8 +109,8 @@ def pod(
         "metadata": {
             "name": names.pod_name(job, stage, attempt, index),
             "namespace": job.metadata.namespace,
-            "labels": names.labels(job, stage, attempt, index),
-            **({"annotations": annotations} if annotations else {}),
+            "labels": {**(template.labels or {}), **names.labels(job, stage, attempt, index)},
+            "annotations": annotations,
             "ownerReferences": [names.owner_reference(job)],
         },
         "spec": spec,
@@ -174,8 +174,14 @@ def storage(
 
 
 def scheduling(template: PodTemplate) -> dict[str, Any]:
-    """What of the template is the pod's own, and neither a volume nor its end."""
-    elsewhere = ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
+    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata."""
+    elsewhere = (
+        "volumes",
+        "volumeMounts",
+        "terminationGracePeriodSeconds",
+        "labels",
+        "annotations",
+    )
     return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
 
 

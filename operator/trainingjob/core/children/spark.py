@@ -103,6 +103,14 @@ def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
+        # Spark adds its own and ours, which are in its settings.
+        "metadata": {
+            "labels": fragments.labels or {},
+            "annotations": {
+                **(fragments.annotations or {}),
+                names.ANNOTATION_CONTAINER: names.EXECUTOR_CONTAINER,
+            },
+        },
         "spec": scheduling(fragments)
         | {
             "automountServiceAccountToken": False,

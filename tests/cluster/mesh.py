@@ -22,7 +22,7 @@ JSONPatch{{op: "add", path: "/spec/initContainers", value: [{init}]}}]"""
 
 
 class Mesh:
-    """A context manager, for one namespace: a container ``agent`` beside ours, and before it an init
+    """A context manager, for one namespace: a container ``agent`` beside ours, before it an init
     container ``setup``, which is a native sidecar where ``native`` says so."""
 
     def __init__(

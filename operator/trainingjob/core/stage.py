@@ -249,7 +249,7 @@ def _under_way(
     until = max(until, put_off or until)
     hindrance = _hindrance(obs, stage, pods) or _stuck(policy, leaving, was_stuck, now)
     if now >= until:
-        why = hindrance.message if hindrance else "the pods did not start"
+        why = hindrance.message if hindrance else diagnose.slowest(pods)
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
         return _failed(obs, stage, late, now)
     waiting_since = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -246,6 +248,41 @@ async def test_what_is_no_tls_makes_no_noise(caplog: pytest.LogCaptureFixture) -
         streams[1].write(REQUEST)
         assert await seconds_until_closed(streams) < 1
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+@pytest.mark.parametrize("what", ["evicted", "no TLS", "gone", "slow", "served"])
+async def test_what_a_connection_took_is_free_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """And not when the garbage collector finds it: 270 KiB each."""
+    monkeypatch.setattr(under_test, "_REQUEST_SECONDS", 0.3)
+    if what == "evicted":
+        monkeypatch.setattr(under_test, "_MOST_OF_PEER", 1)
+        monkeypatch.setattr(under_test, "_CHANCE_SECONDS", 0.0)
+
+    def there() -> set[int]:
+        found = (found for found in gc.get_objects() if isinstance(found, SSLProtocol))
+        return {id(protocol) for protocol in found if protocol._server_side}
+
+    async with port() as made:
+        gc.collect()
+        before = there()
+        gc.disable()
+        try:
+            for _ in range(10):
+                if what == "served":
+                    await made.ask()
+                    continue
+                _, writer = await made.tcp()
+                if what == "no TLS":
+                    writer.write(REQUEST)
+                if what == "gone":
+                    writer.close()
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
+            assert there() <= before
+        finally:
+            gc.enable()
 
 
 async def test_the_port_is_free_again_and_one_that_is_taken_is_told() -> None:

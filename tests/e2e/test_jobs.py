@@ -13,6 +13,7 @@ import yaml
 
 from tests.chart.test_docs import commands
 from tests.cluster.build import ROOT
+from tests.cluster.mesh import Mesh
 from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import volume
 from tests.cluster.s3 import S3Server
@@ -360,6 +361,29 @@ def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: 
     assert "lastFailure" not in status
     log = space.control_plane.kubectl("logs", "-n", space.name, "digits-train-2-0").stdout
     assert "resuming from checkpoint" in log, log
+
+
+def test_sidecars_that_never_end_hold_up_nothing_and_hide_nothing(
+    node: Node, space: Space, images: dict[str, str]
+) -> None:
+    with Mesh(space.control_plane, space.name, node.images.busybox(), native=True):
+        good = space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=5))
+        fails = {"image": images["torch"], "command": ["python", "-c", "print('begun'); 1 / 0"]}
+        bad = space.example(
+            "digits/job.yaml",
+            "fails",
+            preprocess=PANDAS,
+            train={"nodes": 1} | fails,
+            policy={"retries": {"application": 0}},
+        )
+        status = space.succeeds(good)
+        failure = space.ends(bad)["lastFailure"]
+    space.tells_end("it goes well beside sidecars that never end", status)
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    assert (failure["reason"], failure["exitCode"]) == ("ScriptFailed", 1), space.story(bad)
+    assert "begun" in failure["logTail"] and "ZeroDivisionError" in failure["logTail"]
+    space.gone(60)
+    assert space.gpus_in_use() == 0
 
 
 # --- jobs that cannot go well -----------------------------------------------------------------

@@ -134,7 +134,7 @@ class Operator:
         if url is None:
             return self._options.core()
         if self._options.status_secret is None:
-            ours = Authority.make(now)
+            ours = Authority.make(now, kept=False)
         else:
             namespace, _, name = self._options.status_secret.partition("/")
             ours = await authority(gateway, namespace, name, now)
@@ -150,7 +150,7 @@ class Operator:
         listener = await progress.serve(receiver, self._options.status_port, tls, refused)
         self._stack.push_async_callback(listener.close)
         self._reports.since = datetime.now(UTC)
-        return self._options.core(ours.pem)
+        return self._options.core(ours.pem, ours.signing_key)
 
     async def _end(self) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""

@@ -42,6 +42,7 @@ from ..core import (
     events,
     forced,
     is_over,
+    ownership,
     plan,
     status,
     status_of_unreadable,
@@ -129,7 +130,7 @@ class Reconciler:
         now = datetime.now(UTC)
         if rest.over(now):
             await self._delete_job(key, stored)
-        elif not rest.lasts(self._cache.pods(stored.uid)):
+        elif not rest.lasts(self._cache.pods(key, stored.uid)):
             return None
         self._reports.forget(stored.uid)
         self._forget(key)
@@ -190,11 +191,13 @@ class Reconciler:
         job = read_stored(stored.data)
         if isinstance(job, Unreadable):
             return stored, job
+        pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
+        self._cache.trust(stored.uid, pods)
         return stored, Observation(
             job=job if self._keeps_reruns else rerun.ignored(job),
-            pods=self._cache.pods(stored.uid),
-            executors=self._cache.executors(stored.uid),
-            services=self._cache.services(stored.uid),
+            pods=pods,
+            executors=self._cache.executors(key, pods),
+            services=self._cache.services(key, stored.uid),
             obstacles=tuple(memory.obstacles.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -241,27 +244,48 @@ class Reconciler:
         self._memory[key].obstacles = obstacles
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Obstacle | None:
-        name, resource = child["metadata"]["name"], BY_KIND[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
+        if resource == PODS:
+            child = ownership.signed(job, child, self._settings.signing_key)
+        new = True
         try:
             try:
                 made = await self._gateway.create(child)
             except AlreadyExists:
-                made = await self._gateway.get(child)
+                made, new = await self._gateway.get(child), False
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will tell.
             return diagnose.no_answer(name, str(error))
         except Unavailable as error:
-            logger.warning("%s %s: %s", child["kind"], name, error)
+            logger.warning("%s %s: %s", kind, name, error)
             return diagnose.no_answer(name, str(error))
         except (Refused, Conflict) as error:
             return diagnose.refusal_of(name, str(error))
-        owner = _controller(made)
-        if owner is None or owner["uid"] != job.metadata.uid:
-            whose = f"{owner['kind']} {owner['name']}" if owner else None
-            return diagnose.conflict_of(name, child["kind"], whose)
+        if resource == PODS and new and (changes := ownership.changes(child, made)):
+            # We would not know it again: it is not to run unseen.
+            await self._discard(made)
+            return diagnose.altered(name, changes)
+        owner = ownership.owner_of(made)
+        if owner is None or owner != ownership.owner_of(child):
+            whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
+            return diagnose.conflict_of(name, kind, whose)
+        if resource == PODS and not self._counts(job, made, owner):
+            return diagnose.conflict_of(name, kind, "this operator has not made")
         if resource in WATCHED:
             self._cache.apply(resource, made)
         return None
+
+    def _counts(self, job: TrainingJob, pod: Mapping[str, Any], owner: ownership.Owner) -> bool:
+        found = ownership.pod_of(pod, owner)
+        key = self._settings.signing_key
+        return found is not None and ownership.counts(job, found[1], key)
+
+    async def _discard(self, pod: Mapping[str, Any]) -> None:
+        meta = pod["metadata"]
+        try:
+            await self._gateway.delete(PODS, meta["namespace"], meta["name"], meta["uid"])
+        except ClusterError as error:
+            logger.warning("pod %s cannot be deleted: %s", meta["name"], error)
 
     async def _force(self, job: TrainingJob, pods: Iterable[PodView]) -> bool:
         """Delete these by force. Whether any was refused: the job's deadlines hold all the same."""
@@ -383,8 +407,3 @@ def _stays(meta: Mapping[str, Any]) -> bool:
     grace nothing but a finalizer keeps it."""
     grace = meta.get("deletionGracePeriodSeconds") != 0
     return bool(meta.get("resourceVersion") and (grace or meta.get("finalizers")))
-
-
-def _controller(obj: Mapping[str, Any]) -> dict[str, Any] | None:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("controller")), None)

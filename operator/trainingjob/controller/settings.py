@@ -48,14 +48,20 @@ class Options:
     # Time for the calls in flight when the operator is to end; a pod has 30 s in all.
     drain_seconds: float = 10.0
 
-    def core(self, status_ca: str = "") -> Settings:
-        """What the core needs of it, and of the certificate that pods report to."""
+    def core(self, status_ca: str = "", signing_key: bytes = b"") -> Settings:
+        """What the core needs of it, of the certificate that pods report to, and the key by which
+        they are signed."""
         images = {
             "preprocess": self.spark_image,
             "train": self.torch_image,
             "evaluate": self.torch_image,
         }
-        return Settings(images=images, status_url=self.status_url or "", status_ca=status_ca)
+        return Settings(
+            images=images,
+            status_url=self.status_url or "",
+            status_ca=status_ca,
+            signing_key=signing_key,
+        )
 
     @property
     def scopes(self) -> tuple[str | None, ...]:

@@ -15,8 +15,8 @@ from .pods import PodView
 from .policy import rerun, retention, retries, stuck
 from .status import is_over, judgement
 
-# Ranks end one after the other; one that is still there so long after the result hangs on its way
-# out, and holds its GPU.
+# Ranks end one after the other, and sidecars with them; one that is still there so long after the
+# result hangs on its way out, and holds its GPU.
 _LEAVE = timedelta(seconds=10)
 # Pods made in one go. At most, as many as there are connections to the API server.
 _FIRST_BATCH = 8
@@ -100,11 +100,13 @@ def _after(obs: Observation, now: datetime) -> Plan:
         return Plan(delete_job=True)
     if until is not None:
         wakes.append(until)
-    # What failed is stopped at once.
-    since = stored.completion_time if stored.phase == "Succeeded" else None
-    _stop(obs.pods, since, now, delete, wakes)
+    ended = stored.completion_time
+    # What failed is stopped at once; a sidecar may end by itself, so that the log stays.
+    working = [pod for pod in obs.pods if not pod.over]
+    _stop(working, ended if stored.phase == "Succeeded" else None, now, delete, wakes)
+    _stop((pod for pod in obs.pods if pod.over), ended, now, delete, wakes)
     if not retention.keeps_pods(policy, stored):
-        delete += [pod for pod in obs.pods if pod.over and not pod.deleting]
+        delete += [pod for pod in obs.pods if pod.at_rest and not pod.deleting]
     return _plan([], delete, _stuck(obs, now, wakes), wakes, now)
 
 
@@ -160,7 +162,7 @@ def _stop(
     wakes: list[datetime],
 ) -> None:
     """Pods that are of no use any more ``since`` then, if they do not end by themselves."""
-    left = [pod for pod in pods if not pod.over and not pod.deleting]
+    left = [pod for pod in pods if not pod.at_rest and not pod.deleting]
     if not left:
         return
     if since is not None and now < since + _LEAVE:

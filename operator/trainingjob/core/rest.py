@@ -37,7 +37,7 @@ class Rest:
             case "any":
                 return True
             case "ended":
-                return all(pod.over and not pod.deleting for pod in pods)
+                return all(pod.at_rest and not pod.deleting for pod in pods)
             case "none":
                 return not [*pods]
 

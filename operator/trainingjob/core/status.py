@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -95,7 +96,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             continue
         verdict = _too_large(obs, stage, now) or judge(obs, stage, since, now)
         if name == "evaluate" and verdict.result is not None:
-            verdict, evaluation = _gated(obs, verdict, verdict.result, now)
+            verdict, evaluation = _gated(obs, verdict, verdict.result, stages, now)
         verdict, past = _accounted(obs, past, stage, verdict, now)
         stage, failure = verdict.stage, verdict.failure or failure
         if verdict.wake is not None:
@@ -134,7 +135,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             message,
             obs.job.metadata.generation,
             now,
-            settled=all(pod.over for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods),
             progressing=_progressing(obs, current),
         ),
         start_time=started,
@@ -266,9 +267,18 @@ def _too_large(obs: Observation, stage: StageStatus, now: datetime) -> Verdict |
 
 
 def _gated(
-    obs: Observation, verdict: Verdict, result: StageResult, now: datetime
+    obs: Observation,
+    verdict: Verdict,
+    result: StageResult,
+    before: Sequence[StageStatus],
+    now: datetime,
 ) -> tuple[Verdict, Evaluation | None]:
-    """The verdict of the evaluate stage after its gates."""
+    """The verdict of the evaluate stage after its gates and the stages ``before`` it."""
+    made = next((s.outputs.digest for s in before if s.name == "preprocess" and s.outputs), "")
+    read = result.dataset_digest or ""
+    if made and read and made != read:
+        words = f"it was judged on a dataset of digest {read}; preprocess left one of {made}"
+        return _stage_failed(verdict, "DatasetInvalid", words, now), None
     limits = gates.of(obs.job)
     values = {metric.name: metric.value for metric in result.metrics or ()}
     missing = [gate.metric for gate in limits if gate.metric not in values]

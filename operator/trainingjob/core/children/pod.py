@@ -24,7 +24,7 @@ STATUS_DIR = "/etc/trainingjob/status"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
 # Failures whose cause may well be the node.
-_OF_NODES = ("NodeLost", "ProcessKilled", "DiskFull")
+_OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.
@@ -69,7 +69,7 @@ def pod(
         environment.append({"name": contract.S3_DIR, "value": S3_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    annotations: dict[str, str] = {}
+    annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
         environment += _status_env(f"{settings.status_url}/{path}", settings)
@@ -113,8 +113,8 @@ def pod(
         "metadata": {
             "name": names.pod_name(job, stage, attempt, index),
             "namespace": job.metadata.namespace,
-            "labels": names.labels(job, stage, attempt, index),
-            **({"annotations": annotations} if annotations else {}),
+            "labels": {**(template.labels or {}), **names.labels(job, stage, attempt, index)},
+            "annotations": annotations,
             "ownerReferences": [names.owner_reference(job)],
         },
         "spec": spec,
@@ -178,8 +178,14 @@ def storage(
 
 
 def scheduling(template: PodTemplate) -> dict[str, Any]:
-    """What of the template is the pod's own, and neither a volume nor its end."""
-    elsewhere = ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
+    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata."""
+    elsewhere = (
+        "volumes",
+        "volumeMounts",
+        "terminationGracePeriodSeconds",
+        "labels",
+        "annotations",
+    )
     return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
 
 

@@ -29,7 +29,7 @@ _REMEMBERED = 10_000
 
 
 # Bytes of jobs that are kept as JSON: those of some thousand that are under way.
-_KEPT_BYTES = 32 * 2**20
+_KEPT_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("a step fails on a value", steps({"scale": {"method": "standard", "columns": ["label"]}}), "StepFailed", "label"),
     ("SQL with a syntax error", steps({"filter": {"where": "x >"}}), "ExpressionInvalid", "step 1"),
     ("SQL names no column", steps({"withColumn": {"name": "q", "expr": "z + 1"}}), "ColumnNotFound", "z"),
-    ("a class is too rare for the splits", all_of(data(HEADER + GOOD + "1,2,c\n"), spec("preprocess.split.stratify", False)), "ClassMissing", "c"),
+    ("a class is too rare for the splits", all_of(data(HEADER + GOOD + "1,2,c\n"), spec("preprocess.split.rare", "fail")), "ClassMissing", "no row of class c"),
     ("a text column is left", data("x,y,label\n" + GOOD.replace("0.5", "zero")), "FeatureNotNumeric", "x"),
     ("a null is left", data(HEADER + GOOD + ",2,a\n"), "FeatureHasNulls", "x"),
     ("no feature is left", steps({"drop": {"columns": ["x", "y"]}}), "NoFeatures", ""),

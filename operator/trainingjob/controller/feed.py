@@ -32,6 +32,22 @@ def _watch_one(
             add(job)
 
 
+class Glance(aiohttp.ClientResponse):
+    """An answer to kopf: of a list, no more than from which version on it can watch.
+
+    What is there we list ourselves, once it watches, in pages of bounded size; and what was listed
+    twice took twice as long.
+    """
+
+    async def json(self, **options: Any) -> Any:
+        """As the API server has sent it, without items and further pages."""
+        told = await super().json(**options)
+        if isinstance(told, dict) and "items" in told:
+            told["items"] = []
+            told["metadata"].pop("continue", None)
+        return told
+
+
 class Listings:
     """Sees from kopf's requests when it has listed something and watches on from there.
 

@@ -97,6 +97,11 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self._refused = Counter(
+            "trainingjob_refused_connections",
+            "Connections to the operator's ports that were one too many, or too slow for others.",
+            registry=self.registry,
+        )
         self._calls = Counter(
             "trainingjob_api_calls",
             "Calls to the Kubernetes API other than watches; code 0: no answer.",
@@ -139,6 +144,10 @@ class Metrics:
     def reported(self, code: int) -> None:
         """A pod's report of progress was answered."""
         self._reports.labels(str(code)).inc()
+
+    def refused(self) -> None:
+        """A connection was closed before it was heard."""
+        self._refused.inc()
 
     def progressed(self, before: Status, after: Status) -> None:
         """A status was written."""

@@ -23,7 +23,8 @@ from ..cluster.session import connect
 from ..core import Settings
 from . import health, progress
 from .certificate import Authority, authority
-from .feed import Listings, watch
+from .feed import Glance, Listings, watch
+from .listener import Listener
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
@@ -63,7 +64,7 @@ class Operator:
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             # kopf closes its session when it is told 401: it gets one of its own each time.
-            session = credentials.session(self._listings)
+            session = credentials.session(self._listings, response_class=Glance)
             return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
 
         @kopf.on.startup(registry=registry)
@@ -133,7 +134,7 @@ class Operator:
         if url is None:
             return self._options.core()
         if self._options.status_secret is None:
-            ours = Authority.make(now)
+            ours = Authority.make(now, kept=False)
         else:
             namespace, _, name = self._options.status_secret.partition("/")
             ours = await authority(gateway, namespace, name, now)
@@ -145,10 +146,11 @@ class Operator:
             self._metrics.reported,
         )
         tls = ours.server(urlsplit(url).hostname or "", now)
-        runner = await progress.serve(receiver.application(), self._options.status_port, tls)
-        self._stack.push_async_callback(runner.cleanup)
+        refused = self._metrics.refused
+        listener = await progress.serve(receiver, self._options.status_port, tls, refused)
+        self._stack.push_async_callback(listener.close)
         self._reports.since = datetime.now(UTC)
-        return self._options.core(ours.pem)
+        return self._options.core(ours.pem, ours.signing_key)
 
     async def _end(self) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""
@@ -254,8 +256,9 @@ class Operator:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, port=self._options.http_port)
-        await site.start()
-        for address in runner.addresses:
-            logger.info("health and metrics at port %s", address[1])
-            break
+        if runner.server is None:
+            raise AssertionError("it was set up")
+        listener = Listener(runner.server, refused=self._metrics.refused)
+        port = await listener.start(self._options.http_port)
+        self._stack.push_async_callback(listener.close)
+        logger.info("health and metrics at port %s", port)

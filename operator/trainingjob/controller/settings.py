@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import kopf
 
 from .. import __version__
-from ..cluster import PAGE, WATCHED
+from ..cluster import WATCHED
 from ..core import Settings
 
 
@@ -48,14 +48,20 @@ class Options:
     # Time for the calls in flight when the operator is to end; a pod has 30 s in all.
     drain_seconds: float = 10.0
 
-    def core(self, status_ca: str = "") -> Settings:
-        """What the core needs of it, and of the certificate that pods report to."""
+    def core(self, status_ca: str = "", signing_key: bytes = b"") -> Settings:
+        """What the core needs of it, of the certificate that pods report to, and the key by which
+        they are signed."""
         images = {
             "preprocess": self.spark_image,
             "train": self.torch_image,
             "evaluate": self.torch_image,
         }
-        return Settings(images=images, status_url=self.status_url or "", status_ca=status_ca)
+        return Settings(
+            images=images,
+            status_url=self.status_url or "",
+            status_ca=status_ca,
+            signing_key=signing_key,
+        )
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
@@ -190,10 +196,9 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    # As in our own lists.
-    settings.watching.chunk_size = PAGE
-    # kopf holds an object, 30 KB as Python has it, until nothing was heard of it for so long. At a
-    # start among 1000 jobs that is all of them: 5 s, its default, take 250 MiB instead of 100.
+    # It lists a single object, for the version to watch from: see Glance.
+    settings.watching.chunk_size = 1
+    # kopf holds an object, 30 KB as Python has it, until nothing was heard of it for so long.
     settings.queueing.idle_timeout = 0.1
     settings.persistence.diffbase_storage = _NoDiff()
     # Our handler takes microseconds: no need to limit how many objects are handled at a time.

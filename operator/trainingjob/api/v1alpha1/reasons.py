@@ -49,6 +49,9 @@ REASONS: dict[str, Reason] = {
     "InvalidSpec": Reason(
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
+    "SpecTooLarge": Reason(
+        "configuration", "shorten the manifest, delete the job and apply it again"
+    ),
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),
@@ -71,7 +74,8 @@ REASONS: dict[str, Reason] = {
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
     "LabelInvalid": Reason("data", "check task.type, or cast the label"),
     "ClassMissing": Reason(
-        "data", "set preprocess.split.stratify, enlarge the split, or drop the rare class"
+        "data",
+        "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
     "FeatureNotNumeric": Reason(
         "configuration", "use encodeLabels, oneHot, cast or drop on the column"
@@ -124,13 +128,22 @@ REASONS: dict[str, Reason] = {
         "see the logs of all ranks, or raise policy.stall.afterSeconds",
     ),
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
+    "StorageLimitExceeded": Reason(
+        "application",
+        "write less to /tmp and to emptyDir volumes, or raise their limits and ephemeral-storage",
+    ),
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
+    "NodeRefused": Reason("disruption", "nothing: it goes on by itself, on other nodes if it can"),
+    "StartFailed": Reason("infrastructure", "check the runtime, devices and mounts of its node"),
     "InternalError": Reason("application", "see the log, and report it as a bug"),
     # --- pods that do not start ----------------------------------------------------------
     "ImagePullFailed": Reason(
         "configuration", "check the image's name and imagePullSecrets", _PULLS
     ),
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
+    "InitContainerFailed": Reason(
+        "infrastructure", "see the log of that container, and who puts it into the pod", _PULLS
+    ),
     "ClaimMissing": Reason(
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),
@@ -140,6 +153,11 @@ REASONS: dict[str, Reason] = {
         "check its node; when that is gone for good, delete the pod with --force --grace-period=0",
     ),
     "PodRefused": Reason("configuration", "correct what the API server refused", _SOON),
+    "PodAltered": Reason(
+        "configuration",
+        "have the policy or webhook leave alone labels, annotations and owners of trainingjob.dev",
+        _SOON,
+    ),
     "QuotaExceeded": Reason(
         "infrastructure", "wait for other pods to end, ask for less, or raise the quota"
     ),

@@ -62,10 +62,13 @@ class Credentials:
             raise ClusterError(f"cannot use {where}: {error}") from None
         return cls(configuration)
 
-    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
-        """A new session; whoever asks for it closes it."""
+    def session(
+        self, *middlewares: aiohttp.ClientMiddlewareType, connections: int = _CONNECTIONS
+    ) -> aiohttp.ClientSession:
+        """A new session, of so many connections at a time (0: any number); whoever asks for it
+        closes it."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl),
+            connector=aiohttp.TCPConnector(limit=connections, ssl=self._ssl),
             headers={"User-Agent": "trainingjob-operator", "Accept": _JSON},
             timeout=_TIMEOUT,
             middlewares=(*middlewares, self._authorize),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.world import World, at, disrupted, ended, failed, succeeded, world
+from tests.unit.core.world import RESULTS, World, at, disrupted, ended, failed, succeeded, world
 from trainingjob.api.v1alpha1 import Status
 from trainingjob.core import Obstacle, events
 
@@ -96,7 +96,10 @@ def test_an_event_is_about_the_job_and_within_its_bounds() -> None:
 
 def test_what_a_stage_warns_of_is_told_once() -> None:
     made = world()
-    outputs = {"uri": "pvc://x", "warnings": [{"reason": "LabelLeaked", "message": "x tells y"}]}
+    outputs = {
+        **RESULTS["preprocess"]["outputs"],
+        "warnings": [{"reason": "LabelLeaked", "message": "x tells y"}],
+    }
 
     def warned(pod: dict[str, Any], seconds: float) -> None:
         ended(pod, seconds, message=json.dumps({"result": {"outputs": outputs}}))

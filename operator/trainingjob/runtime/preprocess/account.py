@@ -103,7 +103,17 @@ class Account:
 
     _alive: str
 
-    def __init__(self, engine: Engine, frame: Frame, rows: int | None, notes: Notes) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        frame: Frame,
+        rows: int | None,
+        notes: Notes,
+        split_drops: bool = False,
+    ) -> None:
+        """``rows`` of the frame, if they were counted; ``split_drops``: rows may be left out where
+        they are divided."""
+        self._split_drops = split_drops
         self._engine = engine
         self._notes = notes
         self._rows = Rows(rows)
@@ -124,9 +134,10 @@ class Account:
 
     # --- what the steps tell ----------------------------------------------------------------
 
-    def begin(self, step: str) -> None:
+    def begin(self, step: str) -> Entry:
         """A step begins."""
         self.entries.append(Entry(step, self._rows, self._rows))
+        return self.entries[-1]
 
     def end(self, before: Frame, after: Frame) -> None:
         """It is done: which columns are new, and which are gone."""
@@ -193,6 +204,9 @@ class Account:
         if not self._tallies:
             self._rows.count = after.layout.rows
         self._count()
+        if self._split_drops:
+            entry = self.begin("split")
+            self._rows = entry.after = Rows()
         self._restart(after)
 
     # --- counting ------------------------------------------------------------------------------

@@ -24,11 +24,14 @@ class Notes:
 
     def warn(self, reason: str, message: str) -> None:
         """Warn; ``reason`` is one of ``WARNINGS``."""
-        if reason not in WARNINGS:
-            raise KeyError(f"{reason} is not in WARNINGS")
-        self.log(f"warning: {message}")
-        words = cut(printable(message), _MESSAGE_CHARS)
-        self.warnings.append(StageWarning(reason=reason, message=words))
+        self.add(StageWarning(reason=reason, message=cut(printable(message), _MESSAGE_CHARS)))
+
+    def add(self, warning: StageWarning) -> None:
+        """The same of a warning that is made."""
+        if warning.reason not in WARNINGS:
+            raise KeyError(f"{warning.reason} is not in WARNINGS")
+        self.log(f"warning: {warning.message}")
+        self.warnings.append(warning)
 
     def log(self, line: str) -> None:
         """Write a line to the pod's log."""

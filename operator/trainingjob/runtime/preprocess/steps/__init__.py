@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from trainingjob.api.v1alpha1.preprocess import FillNa, Step
 
-from ..account import Account
+from ..account import Account, Entry
 from ..frame import Engine, Frame
 from . import categories, columns, missing, rows, scale, sql
 from .step import Fitted, Where
@@ -74,6 +74,7 @@ def run_steps(
         return divided
 
     pipeline: list[dict[str, Any]] = []
+    entries: list[Entry] = []
     for number, step in enumerate(steps, 1):
         kind = kind_of(step)
         where = Where(engine, label, f"step {number} ({to_camel(kind)})", account)
@@ -81,7 +82,7 @@ def run_steps(
             frame = divide(frame, where.text)
         if kind in _NO_LONGER_RAW and account.raw is None:
             account.raw = frame
-        account.begin(where.text)
+        entries.append(account.begin(where.text))
         with where.errors():
             made, fitted = RUN[kind](getattr(step, kind), frame, where)
         if kind in _NEW_ROWS:
@@ -93,6 +94,6 @@ def run_steps(
     if not frame.is_split:
         frame = divide(frame, "after the last step" if steps else "the input")
     account.settle()
-    for entry, of_step in zip(pipeline, account.lines[1:], strict=True):
-        entry["account"] = of_step
+    for step_made, entry in zip(pipeline, entries, strict=True):
+        step_made["account"] = entry.line()
     return frame, pipeline

@@ -70,7 +70,7 @@ class Where:
         if where:
             query += f" WHERE {where}"
         kinds = {name: kind for name, (_, kind) in columns.items()}
-        made = Frame(self.engine.view(query), kinds, frame.layout)
+        made = frame.over(self.engine.view(query), kinds)
         if source is None:
             self.account.projected(made, columns, where)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
 from tests.tables import tell
 
+from .conftest import RESTRICTED
 from .jobs import EXAMPLES, GPU, JOB_SECONDS, Installation, Space
 
 # The issue's own limits.
@@ -387,37 +389,48 @@ def test_sidecars_that_never_end_hold_up_nothing_and_hide_nothing(
 # --- jobs that cannot go well -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("what", "change", "reason"),
-    [
-        (
-            "an image that does not exist",
-            {"image": "registry.test/nothing:1"},
-            "ImagePullFailed",
-        ),
-        (
-            "a claim that does not exist",
-            {
-                "template": {
-                    "volumes": [
-                        {"name": "more", "persistentVolumeClaim": {"claimName": "nothing"}}
-                    ],
-                    "volumeMounts": [{"name": "more", "mountPath": "/more"}],
-                }
-            },
-            "ClaimMissing",
-        ),
-        (
-            "a Secret that does not exist",
-            {"envFrom": [{"secretRef": {"name": "nothing"}}]},
-            "ContainerConfigError",
-        ),
-        ("more GPUs than the node has", {"resources": {"limits": {GPU: 9}}}, "Unschedulable"),
-    ],
-)
+BLOCKED: dict[str, tuple[dict[str, Any], str]] = {
+    "an image that does not exist": ({"image": "registry.test/nothing:1"}, "ImagePullFailed"),
+    "a claim that does not exist": (
+        {
+            "template": {
+                "volumes": [{"name": "more", "persistentVolumeClaim": {"claimName": "nothing"}}],
+                "volumeMounts": [{"name": "more", "mountPath": "/more"}],
+            }
+        },
+        "ClaimMissing",
+    ),
+    "a Secret that does not exist": (
+        {"envFrom": [{"secretRef": {"name": "nothing"}}]},
+        "ContainerConfigError",
+    ),
+    "more GPUs than the node has": ({"resources": {"limits": {GPU: 9}}}, "Unschedulable"),
+}
+
+
+@pytest.fixture(scope="module")
+def blocked(node: Node, installed: Installation) -> Iterator[dict[str, Future[None]]]:
+    """All of them side by side, since each only waits for its deadline."""
+    with ThreadPoolExecutor(len(BLOCKED)) as pool:
+        yield {
+            what: pool.submit(
+                _is_told_and_released,
+                Space(node, node.control_plane.namespace(RESTRICTED)),
+                what,
+                *BLOCKED[what],
+            )
+            for what in BLOCKED
+        }
+
+
+@pytest.mark.parametrize("what", BLOCKED)
 def test_what_keeps_a_gang_from_starting_is_told_and_the_rest_is_released(
-    space: Space, what: str, change: dict[str, Any], reason: str
+    blocked: dict[str, Future[None]], what: str
 ) -> None:
+    blocked[what].result()
+
+
+def _is_told_and_released(space: Space, what: str, change: dict[str, Any], reason: str) -> None:
     name = space.example(
         "digits/job.yaml",
         preprocess=PANDAS,

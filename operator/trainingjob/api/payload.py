@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import Model
 from .v1alpha1.common import Arguments
 from .v1alpha1.evaluate import Gate
 from .v1alpha1.job import Task
 from .v1alpha1.preprocess import Input, Split, Step
-from .v1alpha1.status import MetricValue, Outputs, StatusModel
+from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
 from .v1alpha1.train import BuiltInModel, Checkpoint, EarlyStopping, Optimizer, Schedule
 
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
@@ -41,6 +41,8 @@ SEED = "TRAININGJOB_SEED"
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 RESULT_LIMIT = 4096
+# In one report of progress; status shows some of them.
+MOST_METRICS = 128
 
 
 class JobRef(Model):
@@ -147,31 +149,39 @@ Payload = Annotated[
 ]
 
 
+def _small(value: object) -> object:
+    return value if isinstance(value, int) and abs(value) < 2**31 else None
+
+
+# A number that Kubernetes has as an int32; what is none is not worth the error that it comes with.
+Small = Annotated[int | None, BeforeValidator(_small)]
+
+
 class StageError(StatusModel):
     """How a stage failed; ``reason`` is a key of REASONS."""
 
     reason: str
     message: str
-    rank: int | None = None
-    exit_code: int | None = None
-    signal: int | None = None
+    rank: Small = None
+    exit_code: Small = None
+    signal: Small = None
 
 
 class Baseline(StatusModel):
     """The last accepted model, as far as gates compare with it."""
 
     metrics: dict[str, float] = Field(description="By name, those of gates with noWorseThan.")
-    dataset_digest: str = Field(description="The dataset that it was judged on.")
+    dataset_digest: Digest = Field(description="The dataset that it was judged on.")
 
 
 class StageResult(StatusModel):
     """What a stage achieved."""
 
     outputs: Outputs
-    metrics: list[MetricValue] | None = None
-    samples: int | None = None
-    dataset_digest: str | None = None
-    model_digest: str | None = None
+    metrics: Annotated[list[MetricValue], Field(max_length=64)] | None = None
+    samples: Count | None = None
+    dataset_digest: Digest | None = None
+    model_digest: Digest | None = None
     baseline: Baseline | None = None
     cached: bool | None = Field(None, description="Restored, not computed.")
 
@@ -196,7 +206,10 @@ class TrainerStatus(StatusModel):
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None
-    metrics: list[TrainerMetric] = Field(default_factory=list)
+    # Checked no further than the first fault: whoever sends it may send a thousand.
+    metrics: list[TrainerMetric] = Field(
+        default_factory=list, max_length=MOST_METRICS, fail_fast=True
+    )
     last_updated_time: str | None = None
 
 

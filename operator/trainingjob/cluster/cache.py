@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from sys import intern
 from typing import Any
 
-from ..api.v1alpha1 import API_VERSION, KIND
-from ..core import PodView
-from ..core.names import LABEL_JOB
-from ..core.pods import is_executor
+from ..api.v1alpha1 import API_VERSION, GROUP, KIND
+from ..core import PodView, Rest, at_rest, ownership
+from ..core.names import service_of
+from ..core.ownership import Owner
 from .resources import JOBS, PODS, Resource
 
 Key = tuple[str, str]  # namespace, name
@@ -27,25 +28,35 @@ Key = tuple[str, str]  # namespace, name
 _REMEMBERED = 10_000
 
 
+# Bytes of jobs that are kept as JSON: those of some thousand that are under way.
+_KEPT_BYTES = 16 * 2**20
+
+
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """A job as JSON, which takes a tenth of the memory of parsed objects."""
+    """A job as JSON, which takes a tenth of the memory of parsed objects; ``data`` is None where
+    it is to be read again when it is needed.
+
+    ``rest``: that it needs nothing as it stands. ``looked_at``: that nobody has to see for himself.
+    """
 
     uid: str
     version: int
-    data: bytes
+    data: bytes | None
     phase: str
     begun: bool
+    rest: Rest | None = None
+    looked_at: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChild:
-    """A pod or Service that belongs to a job: the one of that key whose uid is ``owner``."""
+    """A pod or Service that is named and owned as one of the job's, or as its Spark driver's."""
 
     uid: str
     version: int
     job: Key
-    owner: str
+    owner: Owner
     view: PodView | None = None
 
 
@@ -54,8 +65,11 @@ class Cache:
 
     def __init__(self) -> None:
         self._jobs: dict[Key, StoredJob] = {}
+        self._kept = 0
         self._children: dict[Resource, dict[Key, StoredChild]] = {}
-        self._by_owner: dict[str, set[tuple[Resource, Key]]] = {}
+        self._by_owner: dict[Owner, set[tuple[Resource, Key]]] = {}
+        # The uids of the pods that count, by the uid of their job.
+        self._trusted: dict[str, frozenset[str]] = {}
         self._gone: dict[str, None] = {}
 
     def job(self, key: Key) -> StoredJob | None:
@@ -73,31 +87,38 @@ class Cache:
     def begun(self, key: Key) -> bool:
         """Whether the job has been acted on: it has a status or a child."""
         job = self._jobs.get(key)
-        return job is not None and (job.begun or job.uid in self._by_owner)
+        owned = job is not None and ownership.job_owner(*key, job.uid) in self._by_owner
+        return job is not None and (job.begun or owned)
 
-    def pods(self, uid: str) -> tuple[PodView, ...]:
-        """Pods of the job with this uid."""
-        children = (self._children[r][key] for r, key in self._by_owner.get(uid, ()) if r == PODS)
-        return tuple(child.view for child in children if child.view is not None)
+    def pods(self, key: Key, uid: str) -> tuple[PodView, ...]:
+        """Pods that are named and owned as those of the job with this uid. Whether we have made
+        them is for `ownership.counts` to say."""
+        return self._pods(ownership.job_owner(*key, uid))
+
+    def executors(self, key: Key, pods: Iterable[PodView]) -> tuple[PodView, ...]:
+        """Spark's executors: pods that one of the job's ``pods`` owns."""
+        owners = (ownership.driver_owner(key[0], pod) for pod in pods if pod.stage == "preprocess")
+        return tuple(view for owner in owners for view in self._pods(owner))
+
+    def services(self, key: Key, uid: str) -> frozenset[str]:
+        """Names of the Services of the job with this uid."""
+        owner = ownership.job_owner(*key, uid)
+        return frozenset(name for r, (_, name) in self._by_owner.get(owner, ()) if r != PODS)
+
+    def trust(self, uid: str, pods: Iterable[PodView]) -> None:
+        """Of the job with this uid, these pods count."""
+        self._trusted[uid] = frozenset(pod.uid for pod in pods)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
-        """The pod of that key, if its uid is that and it is a job's own that is there: the job's
+        """The pod of that key, if its uid is that and it counts, of a job that is there: the job's
         key and uid, and the pod."""
         child = self._children.get(PODS, {}).get(key)
         if child is None or child.uid != uid or child.view is None or child.view.index < 0:
             return None
         job = self._jobs.get(child.job)
-        if job is None or job.uid != child.owner:
+        if job is None or ownership.job_owner(*child.job, job.uid) != child.owner:
             return None
-        return child.job, child.owner, child.view
-
-    def executors(self, uid: str) -> tuple[PodView, ...]:
-        """Spark's executors: pods that a pod of the job owns."""
-        return tuple(view for pod in self.pods(uid) for view in self.pods(pod.uid))
-
-    def services(self, uid: str) -> frozenset[str]:
-        """Names of the Services of the job with this uid."""
-        return frozenset(key[1] for r, key in self._by_owner.get(uid, ()) if r != PODS)
+        return (child.job, job.uid, child.view) if uid in self._trusted.get(job.uid, ()) else None
 
     def apply(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
         """Take the object in; the key of the job that this changes something for."""
@@ -108,15 +129,40 @@ class Cache:
         if meta["uid"] in self._gone or (known is not None and known.version >= version):
             return None
         if resource == JOBS:
-            self._jobs[key] = _stored_job(obj, version)
+            if known is not None and known.uid != meta["uid"]:
+                self._trusted.pop(known.uid, None)
+            self._put(key, self._stored_job(obj, version, first=known is None))
             return key
-        child = _stored_child(resource, obj, version)
+        # Labels say whose it is when it is made; who changes them later does not take it from us.
+        known_already = known is not None and known.uid == meta["uid"]
+        child = _stored_child(resource, obj, version, known_already)
+        before = self._drop_child(resource, key)
         if child is None:
-            return None
-        self._drop_child(resource, key)
+            return before.job if before else None
         self._children.setdefault(resource, {})[key] = child
         self._by_owner.setdefault(child.owner, set()).add((resource, key))
         return child.job
+
+    def hold(self, job: Mapping[str, Any]) -> None:
+        """Have the data of a job that was read for it, until ``let_go``."""
+        meta = job["metadata"]
+        key: Key = (meta["namespace"], meta["name"])
+        known, version = self._jobs.get(key), int(meta["resourceVersion"])
+        if meta["uid"] in self._gone or (known is not None and known.version > version):
+            return
+        rest, looked_at = at_rest(job), known is not None and known.looked_at
+        self._put(key, _stored(job, version, _json(job), rest, looked_at))
+
+    def let_go(self, key: Key, version: int | None = None) -> None:
+        """The data of the job is not needed now. With ``version``: this one was looked at, and
+        nothing has to be done; else that is not known."""
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        if job.version == version:
+            self._put(key, replace(job, looked_at=True, data=None if job.rest else job.data))
+        elif self._kept > _KEPT_BYTES:
+            self._put(key, replace(job, data=None))
 
     def remove(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
         """The object is gone; the key of the job that this changes something for."""
@@ -132,7 +178,8 @@ class Cache:
         if known is None or known.uid != uid:
             return None
         if resource == JOBS:
-            del self._jobs[key]
+            self._put(key, None)
+            self._trusted.pop(uid, None)
             return key
         child = self._drop_child(resource, key)
         return child.job if child else None
@@ -166,6 +213,26 @@ class Cache:
                     changed.add(job)
         return changed
 
+    def _pods(self, owner: Owner) -> tuple[PodView, ...]:
+        children = (self._children[r][key] for r, key in self._by_owner.get(owner, ()) if r == PODS)
+        return tuple(child.view for child in children if child.view is not None)
+
+    def _stored_job(self, obj: Mapping[str, Any], version: int, *, first: bool) -> StoredJob:
+        """What is at rest as it is seen first was left so by an operator before us. Later on, we
+        look at each version."""
+        rest = at_rest(obj)
+        looked_at = rest is not None and (first or rest.pods == "any")
+        room = self._kept < _KEPT_BYTES and not looked_at
+        return _stored(obj, version, _json(obj) if room else None, rest, looked_at)
+
+    def _put(self, key: Key, job: StoredJob | None) -> None:
+        before = self._jobs.pop(key, None) if job is None else self._jobs.get(key)
+        for stored, sign in ((before, -1), (job, 1)):
+            if stored is not None and stored.data is not None:
+                self._kept += sign * len(stored.data)
+        if job is not None:
+            self._jobs[key] = job
+
     def _known(self, resource: Resource, key: Key) -> StoredJob | StoredChild | None:
         if resource == JOBS:
             return self._jobs.get(key)
@@ -181,45 +248,58 @@ class Cache:
         return child
 
 
-def _stored_job(obj: Mapping[str, Any], version: int) -> StoredJob:
-    # Who set which field is of no use to us, and is often the larger part.
-    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    # The items of a list do not say what they are.
-    whole = {**obj, "apiVersion": API_VERSION, "kind": KIND, "metadata": meta}
-    data = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+def _stored(
+    obj: Mapping[str, Any],
+    version: int,
+    data: bytes | None,
+    rest: Rest | None,
+    looked_at: bool,
+) -> StoredJob:
     status = obj.get("status") or {}
     return StoredJob(
-        uid=meta["uid"],
+        uid=obj["metadata"]["uid"],
         version=version,
-        data=data.encode(),
-        phase=status.get("phase") or "Pending",
+        data=data,
+        phase=intern(status.get("phase") or "Pending"),
         # The CRD's defaults give every job a status; only we say which generation it is about.
         begun=bool(status.get("observedGeneration")),
+        rest=rest,
+        looked_at=looked_at,
     )
 
 
-def _stored_child(resource: Resource, obj: Mapping[str, Any], version: int) -> StoredChild | None:
+def _json(obj: Mapping[str, Any]) -> bytes:
+    # Who set which field is of no use to us, nor are annotations of others: kubectl's has all of
+    # the spec once more. They are often the larger part.
+    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    meta["annotations"] = {
+        name: value
+        for name, value in (meta.get("annotations") or {}).items()
+        if name.startswith(f"{GROUP}/")
+    }
+    # The items of a list do not say what they are.
+    whole = {**obj, "apiVersion": API_VERSION, "kind": KIND, "metadata": meta}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _stored_child(
+    resource: Resource, obj: Mapping[str, Any], version: int, known: bool
+) -> StoredChild | None:
     """None for what is not a job's: other people's objects may carry our labels."""
     meta = obj["metadata"]
-    owner = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
+    owner = ownership.owner_of(obj)
     if owner is None:
-        return None
-    if resource == PODS and is_executor(obj) and owner["kind"] == "Pod":
-        name = meta["labels"].get(LABEL_JOB, "")
-    elif owner["kind"] == KIND:
-        name = owner["name"]
-    else:
         return None
     view = None
     if resource == PODS:
-        try:
-            view = PodView.from_dict(obj)
-        except (KeyError, ValueError):
+        found = ownership.pod_of(obj, owner, relabelled=known)
+        if found is None:
             return None
+        job, view = found
+    elif owner.of_job and meta["name"] == service_of(owner.name):
+        job = owner.name
+    else:
+        return None
     return StoredChild(
-        uid=meta["uid"],
-        version=version,
-        job=(meta["namespace"], name),
-        owner=owner["uid"],
-        view=view,
+        uid=meta["uid"], version=version, job=(owner.namespace, job), owner=owner, view=view
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import ipaddress
 import logging
 import os
@@ -40,19 +41,20 @@ _TRIES, _PAUSE_SECONDS = 5, 2.0
 
 @dataclass(frozen=True)
 class Authority:
-    """Signs our certificate."""
+    """Signs our certificate. ``kept``: in the Secret, so that the next operator has it, too."""
 
     certificate: x509.Certificate
     key: EllipticCurvePrivateKey
+    kept: bool = True
 
     @classmethod
-    def make(cls, now: datetime) -> Authority:
+    def make(cls, now: datetime, *, kept: bool = True) -> Authority:
         """A new one."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("trainingjob-operator authority")
         builder = _builder(name, name, key, now, now + _LIFE, signs=True)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        return cls(builder.sign(key, hashes.SHA256()), key)
+        return cls(builder.sign(key, hashes.SHA256()), key, kept)
 
     @classmethod
     def of(cls, data: Mapping[str, str]) -> Authority | None:
@@ -79,6 +81,12 @@ class Authority:
     def pem(self) -> str:
         """The certificate, which is no secret."""
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def signing_key(self) -> bytes:
+        """By which the operator signs its pods: derived, so that the Secret holds nothing else.
+        Empty where the next operator would not know them by it."""
+        return hmac.digest(_private_pem(self.key), b"pods", "sha256") if self.kept else b""
 
     def valid(self, now: datetime) -> bool:
         """Whether it is, and for long enough."""
@@ -127,7 +135,7 @@ async def authority(
     logger.warning(
         "Secret %s/%s: %s; pods will not report to the next operator", namespace, name, fault
     )
-    return Authority.make(now)
+    return Authority.make(now, kept=False)
 
 
 async def _stored(gateway: Gateway, namespace: str, name: str, now: datetime) -> Authority:

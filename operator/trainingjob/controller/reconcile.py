@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,11 +36,13 @@ from ..core import (
     Obstacle,
     Plan,
     PodView,
+    Rest,
     Settings,
     diagnose,
     events,
     forced,
     is_over,
+    ownership,
     plan,
     status,
     status_of_unreadable,
@@ -52,6 +55,12 @@ from .pace import Pace
 from .progress import Reports
 
 logger = logging.getLogger(__name__)
+
+# A job that is larger, or was not kept, takes ten times its size while it is looked at: one of them
+# at a time, so that the others are served meanwhile; who finds another there comes again after so
+# long, more or less.
+_LARGE_BYTES = 256 * 1024
+_LARGE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,15 +101,53 @@ class Reconciler:
         self._metrics = metrics
         self._reports = reports
         self._memory: dict[Key, _Memory] = {}
+        self._large = asyncio.Lock()
         # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
         # and a request that nobody remembers would be acted on without end.
         self._keeps_reruns = False
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
+        stored = self._cache.job(key)
+        if stored is not None and stored.rest is not None and stored.looked_at:
+            outcome = await self._at_rest(key, stored, stored.rest)
+            if outcome is not None:
+                return outcome
+        if stored is None or (stored.data is not None and len(stored.data) < _LARGE_BYTES):
+            return await self._step(key)
+        if self._large.locked():
+            return Outcome(after=random.uniform(0.5, 1.5) * _LARGE_SECONDS)  # noqa: S311
+        async with self._large:
+            try:
+                if stored.data is None:
+                    await self._read(key, stored)
+                return await self._step(key)
+            finally:
+                self._cache.let_go(key)
+
+    async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
+        """For a job that needs nothing; None when it is to be looked at all the same."""
+        now = datetime.now(UTC)
+        if rest.over(now):
+            await self._delete_job(key, stored)
+        elif not rest.lasts(self._cache.pods(key, stored.uid)):
+            return None
+        self._reports.forget(stored.uid)
+        self._forget(key)
+        return Outcome(after=rest.seconds(now))
+
+    async def _read(self, key: Key, stored: StoredJob) -> None:
+        found = await self._gateway.job(*key)
+        if found is None:
+            self._cache.forget(JOBS, key, stored.uid)
+        else:
+            self._cache.hold(found)
+
+    async def _step(self, key: Key) -> Outcome:
         observed = await self._observe(key)
         if observed is None:
-            self._forget(key)
+            if self._cache.job(key) is None:
+                self._forget(key)
             return Outcome()
         stored, obs = observed
         if isinstance(obs, Unreadable):
@@ -136,19 +183,21 @@ class Reconciler:
 
     def _cached(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
         stored = self._cache.job(key)
-        if stored is None:
-            return None
+        if stored is None or stored.data is None:
+            return None  # gone, or changed this moment: its turn comes again
         if key in self._memory and self._memory[key].uid != stored.uid:
             self._forget(key)  # another job has its name now
         memory = self._memory.setdefault(key, _Memory(stored.uid))
         job = read_stored(stored.data)
         if isinstance(job, Unreadable):
             return stored, job
+        pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
+        self._cache.trust(stored.uid, pods)
         return stored, Observation(
             job=job if self._keeps_reruns else rerun.ignored(job),
-            pods=self._cache.pods(stored.uid),
-            executors=self._cache.executors(stored.uid),
-            services=self._cache.services(stored.uid),
+            pods=pods,
+            executors=self._cache.executors(key, pods),
+            services=self._cache.services(key, stored.uid),
             obstacles=tuple(memory.obstacles.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -157,7 +206,7 @@ class Reconciler:
 
     async def _learn(self, stored: StoredJob) -> bool:
         """Whether the CRD keeps which rerun was dealt with, where a job asks for one."""
-        if ANNOTATION_RERUN.encode() not in stored.data:
+        if stored.data is None or ANNOTATION_RERUN.encode() not in stored.data:
             return False
         job = read_stored(stored.data)
         value = None if isinstance(job, Unreadable) else rerun.unseen(job)
@@ -195,27 +244,48 @@ class Reconciler:
         self._memory[key].obstacles = obstacles
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Obstacle | None:
-        name, resource = child["metadata"]["name"], BY_KIND[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
+        if resource == PODS:
+            child = ownership.signed(job, child, self._settings.signing_key)
+        new = True
         try:
             try:
                 made = await self._gateway.create(child)
             except AlreadyExists:
-                made = await self._gateway.get(child)
+                made, new = await self._gateway.get(child), False
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will tell.
             return diagnose.no_answer(name, str(error))
         except Unavailable as error:
-            logger.warning("%s %s: %s", child["kind"], name, error)
+            logger.warning("%s %s: %s", kind, name, error)
             return diagnose.no_answer(name, str(error))
         except (Refused, Conflict) as error:
             return diagnose.refusal_of(name, str(error))
-        owner = _controller(made)
-        if owner is None or owner["uid"] != job.metadata.uid:
-            whose = f"{owner['kind']} {owner['name']}" if owner else None
-            return diagnose.conflict_of(name, child["kind"], whose)
+        if resource == PODS and new and (changes := ownership.changes(child, made)):
+            # We would not know it again: it is not to run unseen.
+            await self._discard(made)
+            return diagnose.altered(name, changes)
+        owner = ownership.owner_of(made)
+        if owner is None or owner != ownership.owner_of(child):
+            whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
+            return diagnose.conflict_of(name, kind, whose)
+        if resource == PODS and not self._counts(job, made, owner):
+            return diagnose.conflict_of(name, kind, "this operator has not made")
         if resource in WATCHED:
             self._cache.apply(resource, made)
         return None
+
+    def _counts(self, job: TrainingJob, pod: Mapping[str, Any], owner: ownership.Owner) -> bool:
+        found = ownership.pod_of(pod, owner)
+        key = self._settings.signing_key
+        return found is not None and ownership.counts(job, found[1], key)
+
+    async def _discard(self, pod: Mapping[str, Any]) -> None:
+        meta = pod["metadata"]
+        try:
+            await self._gateway.delete(PODS, meta["namespace"], meta["name"], meta["uid"])
+        except ClusterError as error:
+            logger.warning("pod %s cannot be deleted: %s", meta["name"], error)
 
     async def _force(self, job: TrainingJob, pods: Iterable[PodView]) -> bool:
         """Delete these by force. Whether any was refused: the job's deadlines hold all the same."""
@@ -281,6 +351,8 @@ class Reconciler:
             return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())
         if wait is None:
+            if stored.rest is not None and stored.rest.lasts(obs.pods):
+                self._cache.let_go(key, stored.version)
             return False, None
         if wait > 0:
             return False, wait
@@ -301,11 +373,13 @@ class Reconciler:
         after = status_of_unreadable(found.status, meta.generation, found.message, now)
         if after != found.status:
             await self._write(key, stored, after)
+        elif stored.rest is not None:
+            self._cache.let_go(key, stored.version)
         return Outcome()
 
     async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
         try:
-            job = json.loads(stored.data) | {"status": after.to_dict()}
+            job = json.loads(stored.data or b"{}") | {"status": after.to_dict()}
             kept = await self._gateway.write_status(job)
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)
@@ -333,8 +407,3 @@ def _stays(meta: Mapping[str, Any]) -> bool:
     grace nothing but a finalizer keeps it."""
     grace = meta.get("deletionGracePeriodSeconds") != 0
     return bool(meta.get("resourceVersion") and (grace or meta.get("finalizers")))
-
-
-def _controller(obj: Mapping[str, Any]) -> dict[str, Any] | None:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("controller")), None)

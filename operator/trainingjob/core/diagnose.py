@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -251,10 +251,15 @@ def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
     return Obstacle(name, reason, f"{name} could not be deleted: {text.line(message)}")
 
 
-def conflict_of(name: str, kind: str, owner: str | None) -> Obstacle:
-    """What stands where the child ``name`` should be; ``owner`` is its controller's kind and
-    name, or None."""
-    whose = f"belongs to {owner}" if owner else "is not of this job"
+def altered(name: str, changes: Sequence[str]) -> Obstacle:
+    """How the pod ``name`` was altered as it was made, so that it was of no use."""
+    what = ", ".join(changes)
+    message = f"an admission policy or webhook alters pod {name}: {what}; it was deleted"
+    return Obstacle(name, "PodAltered", message)
+
+
+def conflict_of(name: str, kind: str, whose: str) -> Obstacle:
+    """What stands where the child ``name`` should be; ``whose`` in words."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
     return Obstacle(name, "NameConflict", message)
 

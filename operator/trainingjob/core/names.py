@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Any, cast
 
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
 
@@ -23,8 +25,23 @@ ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
 ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 # What the tokens are for by which pods show who they are when they report: for nothing else.
 STATUS_AUDIENCE = GROUP
+# By which the operator knows its own pods again, see `ownership`.
+ANNOTATION_SIGNATURE = f"{GROUP}/signature"
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
 ANNOTATION_RERUN = f"{GROUP}/rerun"
+
+
+# Attempts 1 to 999,999, and indices to 9,999: beyond what any job comes to.
+_PLACE = re.compile(r"(preprocess|train|evaluate)-([1-9][0-9]{0,5})-(0|[1-9][0-9]{0,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which pod of a job a pod is."""
+
+    stage: StageName
+    attempt: int
+    index: int
 
 
 def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
@@ -32,9 +49,22 @@ def pod_name(job: TrainingJob, stage: StageName, attempt: int, index: int) -> st
     return f"{job.metadata.name}-{stage}-{attempt}-{index}"
 
 
+def place_of(job: str, pod: str) -> Place | None:
+    """Which pod of the job of that name has the name ``pod``; None: none of them."""
+    match = _PLACE.fullmatch(pod.removeprefix(f"{job}-")) if pod.startswith(f"{job}-") else None
+    if match is None:
+        return None
+    return Place(cast("StageName", match[1]), int(match[2]), int(match[3]))
+
+
 def service_name(job: TrainingJob) -> str:
     """The headless Service by which a gang finds its rank 0."""
-    return f"{job.metadata.name}-train"
+    return service_of(job.metadata.name)
+
+
+def service_of(job: str) -> str:
+    """As ``service_name``, by the job's name."""
+    return f"{job}-train"
 
 
 def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:
@@ -44,16 +74,29 @@ def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict
         "app.kubernetes.io/instance": job.metadata.name,
         "app.kubernetes.io/component": stage,
         "app.kubernetes.io/managed-by": FIELD_MANAGER,
-        LABEL_JOB: job.metadata.name,
-        LABEL_STAGE: stage,
-        LABEL_ATTEMPT: str(attempt),
-        LABEL_INDEX: str(index),
+        **marks(job.metadata.name, Place(stage, attempt, index)),
+    }
+
+
+def marks(job: str, place: Place) -> dict[str, str]:
+    """The labels by which pods are found and told apart."""
+    return {
+        LABEL_JOB: job,
+        LABEL_STAGE: place.stage,
+        LABEL_ATTEMPT: str(place.attempt),
+        LABEL_INDEX: str(place.index),
     }
 
 
 def executor_labels(job: TrainingJob, attempt: int) -> dict[str, str]:
     """Labels of a Spark executor, which has no index: Spark makes as many as it wants."""
-    told = labels(job, "preprocess", attempt, 0) | {LABEL_ROLE: ROLE_EXECUTOR}
+    told = labels(job, "preprocess", attempt, 0) | executor_marks(job.metadata.name, attempt)
+    return {key: value for key, value in told.items() if key != LABEL_INDEX}
+
+
+def executor_marks(job: str, attempt: int) -> dict[str, str]:
+    """As ``marks``, of an executor."""
+    told = marks(job, Place("preprocess", attempt, 0)) | {LABEL_ROLE: ROLE_EXECUTOR}
     return {key: value for key, value in told.items() if key != LABEL_INDEX}
 
 
@@ -106,6 +149,12 @@ def cache_decision_uri(job: TrainingJob) -> str:
 def evaluation_uri(job: TrainingJob) -> str:
     """The folder of the evaluation."""
     return artefact_uri(job, "evaluation")
+
+
+def output_uri(job: TrainingJob, stage: StageName) -> str:
+    """What a stage leaves behind."""
+    places = {"preprocess": dataset_uri, "train": model_uri, "evaluate": evaluation_uri}
+    return places[stage](job)
 
 
 def accepted_uri(job: TrainingJob) -> str:

@@ -26,6 +26,8 @@ class Settings:
     status_url: str = ""
     # The certificate, in PEM, by which they know that it is us; "" where none is needed.
     status_ca: str = ""
+    # By which the operator signs its pods, see `ownership`; empty: it does not.
+    signing_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Observation:
-    """One moment. ``pods`` and ``services`` are those that carry the job's ownerRef UID,
-    ``executors`` those that a pod of the job owns; ``reported`` is the newest of what pods report,
-    and ``listening_since`` when we began to hear it, None when nobody listens."""
+    """One moment. ``pods``, ``services`` and ``executors`` are the job's own alone, as `ownership`
+    has it; ``reported`` is the newest of what they report, and ``listening_since`` when we began to
+    hear it, None when nobody listens."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus
@@ -17,13 +18,16 @@ from .status import is_over, judgement
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
 _LEAVE = timedelta(seconds=10)
+# Pods made in one go. At most, as many as there are connections to the API server.
+_FIRST_BATCH = 8
+_LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``create`` in order, ``delete`` by pod, ``force`` those that were deleted and do not go; all
-    empty when all is as it should be. ``delete_job``: its time is over, and what is its own goes
-    with it."""
+    """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
+    ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
@@ -168,12 +172,23 @@ def _stop(
 
 
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
-    present = {pod.name for pod in obs.pods} | obs.services
-    wanted = [
-        *children.network(obs.job, stage.name),
-        *children.pods(obs.job, stage.name, stage.attempt, obs.settings),
+    """What is to be made next: the network, and some of the pods.
+
+    As many as there are already, as the Jobs of batch/v1 do it, but that one begins with a
+    single pod: a refusal of all costs eight calls and not a thousand, and a gang of eight is made
+    at once. Whoever plans has others' turns between one batch and the next.
+    """
+    name, attempt = stage.name, stage.attempt
+    network = [
+        child
+        for child in children.network(obs.job, name)
+        if child["metadata"]["name"] not in obs.services
     ]
-    return [child for child in wanted if child["metadata"]["name"] not in present]
+    present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
+    missing = (i for i in range(children.replicas(obs.job, name)) if i not in present)
+    wanted = [*islice(missing, batch)]
+    return network + children.pods(obs.job, name, attempt, obs.settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -14,6 +14,7 @@ from ..api.v1alpha1.status import parse_time
 from . import containers, text
 from .containers import Wait
 from .names import (
+    ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
     LABEL_ATTEMPT,
     LABEL_INDEX,
@@ -67,6 +68,7 @@ class PodView:
     pod_reason: str = ""
     pod_message: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
+    signature: str = ""  # ours, see `ownership`
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -134,6 +136,7 @@ class PodView:
             pod_message=text.line(status.get("message", "")),
             # The same text in all pods, and so held once.
             status_ca=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_STATUS_CA, "")),
+            signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..api.payload import StageResult
 from ..api.v1alpha1 import LastFailure, Policy, StageName, StageStatus
 from ..api.v1alpha1.status import Outputs, PodCounts, format_time
-from . import children, conditions, diagnose, indexes, names
+from . import children, conditions, diagnose, indexes, names, ownership
 from .diagnose import Failure
 from .observation import Observation
 from .pods import PodView
@@ -50,6 +50,7 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
     stage = prior.model_copy(
         update={
             "attempt": attempt,
+            "signer": ownership.signer(obs.job, every, obs.settings.signing_key),
             "start_time": prior.start_time or min(_created(pods), default=None),
             "image": children.image(obs.job, prior.name, obs.settings),
             "pods": PodCounts(
@@ -89,6 +90,9 @@ def _completed(
         if reports or not all_done:
             return None
         result = StageResult(outputs=Outputs(uri=names.model_uri(obs.job)))
+    elif first and result.outputs.uri != (place := names.output_uri(obs.job, stage.name)):
+        what = f"tells of an output at {result.outputs.uri}, which is not the job's place {place}"
+        return Failure("ResultInvalid", f"pod {first.name} {what}", first)
     ended = max((pod.finished for pod in pods if pod.finished), default=now)
     done = stage.model_copy(
         update={

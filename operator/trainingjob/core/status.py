@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..api import gates
+from ..api import gates, size
 from ..api.payload import StageResult
 from ..api.v1alpha1 import (
     REASONS,
@@ -93,9 +94,9 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         if current is not None:
             stages.append(stage)
             continue
-        verdict = judge(obs, stage, since, now)
+        verdict = _too_large(obs, stage, now) or judge(obs, stage, since, now)
         if name == "evaluate" and verdict.result is not None:
-            verdict, evaluation = _gated(obs, verdict, verdict.result, now)
+            verdict, evaluation = _gated(obs, verdict, verdict.result, stages, now)
         verdict, past = _accounted(obs, past, stage, verdict, now)
         stage, failure = verdict.stage, verdict.failure or failure
         if verdict.wake is not None:
@@ -255,10 +256,29 @@ def _progressing(
     return "True", "Progressing", ""
 
 
+def _too_large(obs: Observation, stage: StageStatus, now: datetime) -> Verdict | None:
+    """The job's end, before its next pods are made, if they cannot be given what is in the spec."""
+    if stage.phase != "Pending" or obs.pods_of(stage.name):
+        return None
+    found = size.excess(obs.job.spec)
+    if found is None:
+        return None
+    return _stage_failed(Verdict(stage), "SpecTooLarge", found.message, now)
+
+
 def _gated(
-    obs: Observation, verdict: Verdict, result: StageResult, now: datetime
+    obs: Observation,
+    verdict: Verdict,
+    result: StageResult,
+    before: Sequence[StageStatus],
+    now: datetime,
 ) -> tuple[Verdict, Evaluation | None]:
-    """The verdict of the evaluate stage after its gates."""
+    """The verdict of the evaluate stage after its gates and the stages ``before`` it."""
+    made = next((s.outputs.digest for s in before if s.name == "preprocess" and s.outputs), "")
+    read = result.dataset_digest or ""
+    if made and read and made != read:
+        words = f"it was judged on a dataset of digest {read}; preprocess left one of {made}"
+        return _stage_failed(verdict, "DatasetInvalid", words, now), None
     limits = gates.of(obs.job)
     values = {metric.name: metric.value for metric in result.metrics or ()}
     missing = [gate.metric for gate in limits if gate.metric not in values]

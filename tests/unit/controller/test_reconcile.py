@@ -13,7 +13,6 @@ from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway
 from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.progress import Reports
 from trainingjob.controller.reconcile import Outcome, Reconciler
-from trainingjob.core import Settings
 
 KEY = ("team", "digits")
 
@@ -53,7 +52,7 @@ def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
         pod["metadata"]["resourceVersion"] = "1"
         cache.apply(PODS, pod)
     reports.since = datetime.now(UTC)
-    made = Reconciler(cache, cast("Gateway", server), Settings(), Metrics(), reports)
+    made = Reconciler(cache, cast("Gateway", server), w.settings, Metrics(), reports)
     return made, reports
 
 

@@ -37,7 +37,14 @@ def waits_for_its_peers(pod: dict, fate: dict[str, str]) -> bool:
 def live(fate: dict[str, str], order: list[int]) -> World:
     """Run a job to its end, its events in the given order; afterwards in a plain one."""
     world = World(manifest(evaluate={"gates": [{"metric": "accuracy", "min": 0.9}]}))
-    for moment in [*order, *range(10), *([0, 1, 2, 3, 4, 5, 1] * 12)]:
+    go_on(world, fate, [*order, *range(10), *([0, 1, 2, 3, 4, 5, 1] * 12)])
+    world.settle()
+    return world
+
+
+def go_on(world: World, fate: dict[str, str], order: list[int]) -> None:
+    """What happens to a job at these moments."""
+    for moment in order:
         world.seconds += 1
         waiting = [p for p in world.pods.values() if p["status"]["phase"] == "Pending"]
         active = [p for p in world.pods.values() if p["status"]["phase"] == "Running"]
@@ -62,8 +69,6 @@ def live(fate: dict[str, str], order: list[int]) -> World:
                 world.pods.pop(pod.name, None)
         elif moment == 9:  # a stale moment: the status is computed and not stored
             status(world.observe(), at(world.seconds))
-    world.settle()
-    return world
 
 
 def outcome(world: World) -> dict[str, object]:

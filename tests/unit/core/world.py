@@ -11,7 +11,16 @@ from typing import Any
 
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Observation, Obstacle, PodView, Settings, plan, status
+from trainingjob.core import (
+    Observation,
+    Obstacle,
+    PodView,
+    Settings,
+    at_rest,
+    ownership,
+    plan,
+    status,
+)
 from trainingjob.core.progress import Reported, newest, reported
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,11 +56,14 @@ def job(**spec: Any) -> TrainingJob:
     return TrainingJob.from_dict(manifest(**spec))
 
 
+RUN = "pvc://training/runs/team/digits"
 RESULTS: dict[str, dict[str, Any]] = {
-    "preprocess": {"outputs": {"uri": "pvc://x", "digest": "sha256:1", "rows": {"train": 7}}},
-    "train": {"outputs": {"uri": "pvc://y", "digest": "sha256:2", "steps": 10}},
+    "preprocess": {
+        "outputs": {"uri": f"{RUN}/dataset", "digest": "sha256:1", "rows": {"train": 7}}
+    },
+    "train": {"outputs": {"uri": f"{RUN}/model", "digest": "sha256:2", "steps": 10}},
     "evaluate": {
-        "outputs": {"uri": "pvc://z", "digest": "sha256:3"},
+        "outputs": {"uri": f"{RUN}/evaluation", "digest": "sha256:3"},
         "metrics": [{"name": "accuracy", "value": 0.95}, {"name": "f1_macro", "value": 0.94}],
         "samples": 100,
         "modelDigest": "sha256:2",
@@ -153,12 +165,33 @@ class World:
         if child["kind"] == "Service":
             self.services.add(name)
             return
+        child = ownership.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child
 
+    def rests(self) -> bool:
+        """Whether nobody has to look at the job."""
+        rest, now = at_rest(self.manifest), at(self.seconds)
+        obs = self.observe()
+        if rest is None:
+            return False
+        # What the operator takes for granted then.
+        todo = plan(obs, now)
+        if rest.over(now):
+            assert todo.delete_job
+            return False
+        if not rest.lasts(obs.pods):
+            return False
+        assert todo.empty
+        assert not todo.delete_job
+        assert todo.requeue_after == rest.seconds(now)
+        assert status(obs, now) == obs.job.status
+        return True
+
     def record(self) -> None:
         """Write the status if it changed."""
+        self.rests()
         new = status(self.observe(), at(self.seconds)).to_dict()
         if new != self.manifest.get("status"):
             self.manifest["status"] = new

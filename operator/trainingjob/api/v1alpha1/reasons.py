@@ -49,6 +49,9 @@ REASONS: dict[str, Reason] = {
     "InvalidSpec": Reason(
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
+    "SpecTooLarge": Reason(
+        "configuration", "shorten the manifest, delete the job and apply it again"
+    ),
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),
@@ -71,7 +74,8 @@ REASONS: dict[str, Reason] = {
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
     "LabelInvalid": Reason("data", "check task.type, or cast the label"),
     "ClassMissing": Reason(
-        "data", "set preprocess.split.stratify, enlarge the split, or drop the rare class"
+        "data",
+        "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
     "FeatureNotNumeric": Reason(
         "configuration", "use encodeLabels, oneHot, cast or drop on the column"
@@ -80,14 +84,18 @@ REASONS: dict[str, Reason] = {
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
     # --- artefacts ---------------------------------------------------------------------
-    "DatasetInvalid": Reason("data", "run the preprocess stage again, or check train.dataset.uri"),
-    "ModelMissing": Reason(
-        "application",
-        "write model.pt2 or predictions.parquet to $TRAININGJOB_OUTPUT_DIR before exiting",
+    "DatasetInvalid": Reason(
+        "data", "check train.dataset.uri, or let a preprocess stage write the dataset"
     ),
-    "ModelCorrupt": Reason("application", "check how the training code saves its model"),
+    # What code left that ended with exit code 0: it would leave the same again.
+    "ModelMissing": Reason(
+        "configuration",
+        "save the model to $TRAININGJOB_OUTPUT_DIR; "
+        "for evaluate, leave model.pt2 or predictions.parquet there",
+    ),
+    "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(
-        "application",
+        "configuration",
         "write predictions.parquet with y_true, y_pred and optionally y_score_<class>",
     ),
     "CheckpointMismatch": Reason(
@@ -100,6 +108,10 @@ REASONS: dict[str, Reason] = {
     "ScriptInvalid": Reason("configuration", "correct the script"),
     "ScriptFailed": Reason("application", "see the log for where the code failed"),
     "CommandNotFound": Reason("configuration", "check train.command and the image"),
+    "ModuleMissing": Reason(
+        "configuration", "use an image that has it, or install it before Python imports it"
+    ),
+    "ArgumentsInvalid": Reason("configuration", "correct train.args, or train.command"),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"
     ),
@@ -141,6 +153,11 @@ REASONS: dict[str, Reason] = {
         "check its node; when that is gone for good, delete the pod with --force --grace-period=0",
     ),
     "PodRefused": Reason("configuration", "correct what the API server refused", _SOON),
+    "PodAltered": Reason(
+        "configuration",
+        "have the policy or webhook leave alone labels, annotations and owners of trainingjob.dev",
+        _SOON,
+    ),
     "QuotaExceeded": Reason(
         "infrastructure", "wait for other pods to end, ask for less, or raise the quota"
     ),

@@ -36,6 +36,9 @@ Time = Annotated[
     PlainSerializer(format_time, return_type=str, when_used="json"),
 ]
 Word = Annotated[str, StringConstraints(max_length=128)]
+Digest = Annotated[str, StringConstraints(max_length=128)]
+# What pods count: a number that every reader of JSON keeps as it is.
+Count = Annotated[int, Field(ge=0, le=2**53)]
 Message = Annotated[str, StringConstraints(max_length=2048)]
 
 
@@ -82,24 +85,80 @@ class FailureCounts(StatusModel):
     disruption: int = Field(0, description="Evictions and interruptions, charged to nobody.")
 
 
+class StageWarning(StatusModel):
+    """What a stage that went well found all the same."""
+
+    reason: Word = Field(description="What it is, in one word.")
+    message: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="The same for people, and what to do."
+    )
+
+
+class ClassShare(StatusModel):
+    """How much of each split's rows a class is; unset for a split without rows."""
+
+    label: Annotated[str, StringConstraints(max_length=32)] = Field(
+        description="The class, cut when it is long."
+    )
+    train: float | None = Field(None, description="Of the training split.")
+    validation: float | None = Field(None, description="Of the validation split.")
+    test: float | None = Field(None, description="Of the test split.")
+
+
+class LabelMoments(StatusModel):
+    """The label in a split, for regression."""
+
+    split: Word = Field(description="Which split.")
+    mean: float = Field(description="Mean.")
+    deviation: float = Field(description="Standard deviation.")
+
+
+class SplitReport(StatusModel):
+    """How alike the splits are, when all steps are done."""
+
+    duplicated_test_rows: Count = Field(
+        0,
+        description="Rows of the test split that the training split has, too, features and label. "
+        "Many of them are natural for few columns of categories; else the test says too much.",
+    )
+    classes: Annotated[list[ClassShare], Field(max_length=8)] | None = Field(
+        None, description="The largest classes."
+    )
+    label: Annotated[list[LabelMoments], Field(max_length=3)] | None = Field(
+        None, description="The label, for regression."
+    )
+
+
 class Outputs(StatusModel):
     """What a stage left behind."""
 
     uri: Annotated[str, StringConstraints(max_length=1280)] = Field(description="Where it lies.")
-    digest: Annotated[str, StringConstraints(max_length=128)] = Field(
+    digest: Digest = Field(
         "", description="sha256 of the artefact's manifest, which holds the digests of its files."
     )
-    rows: Annotated[dict[str, int], Field(max_length=8)] | None = Field(
+    rows: Annotated[dict[str, Count], Field(max_length=8)] | None = Field(
         None, description="Rows by split."
     )
-    features: int | None = Field(None, description="Number of feature columns.")
-    classes: int | None = Field(None, description="Number of classes.")
-    steps: int | None = Field(None, description="Optimizer steps done.")
-    epochs: int | None = Field(None, description="Epochs done.")
+    splits: SplitReport | None = Field(None, description="How alike the splits are.")
+    features: Count | None = Field(None, description="Number of feature columns.")
+    classes: Count | None = Field(None, description="Number of classes.")
+    steps: Count | None = Field(None, description="Optimizer steps done.")
+    epochs: Count | None = Field(None, description="Epochs done.")
     loss: float | None = Field(None, description="Last training loss.")
     validation_loss: float | None = Field(None, description="Validation loss of the kept weights.")
     device: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="What it was trained on."
+    )
+    warnings: Annotated[list[StageWarning], Field(max_length=16)] | None = Field(
+        None, description="What looks wrong with the result; the log has all of them."
+    )
+    account: (
+        Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=32)]
+        | None
+    ) = Field(
+        None,
+        description="What each step did to rows, columns and values, a line a step; the log and "
+        "the dataset's manifest have all of it.",
     )
 
 
@@ -129,6 +188,11 @@ class StageStatus(StatusModel):
     name: StageName = Field(description="Which stage.")
     phase: StagePhase = Field("Pending", description="Where it stands.")
     attempt: int = Field(1, description="Present attempt, from 1. Also an input: never decreases.")
+    signer: Annotated[str, StringConstraints(max_length=16)] | None = Field(
+        None,
+        description="Which of the operator's keys all its pods are signed with: others do not "
+        "count. Unset: some are of an operator before, or there is no key.",
+    )
     first_attempt: int | None = Field(
         None, description="The attempt that its last rerun began with; unset without one."
     )
@@ -210,7 +274,7 @@ class Evaluation(StatusModel):
     metrics: Annotated[list[JudgedMetric], Field(max_length=64)] = Field(
         default_factory=list, description="Metrics, those asked for and those with gates."
     )
-    samples: int = Field(0, description="Rows of the test split.")
+    samples: Count = Field(0, description="Rows of the test split.")
     passed: bool = Field(description="Whether all gates passed.")
     model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
         "", description="The model that was judged."

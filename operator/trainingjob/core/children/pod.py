@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...api import payload as contract
@@ -12,6 +12,9 @@ from ...api.v1alpha1 import StageName, TrainingJob
 from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
 from .. import names
 from ..observation import Settings
+
+# A pod of an attempt, by its index.
+Maker = Callable[[int], dict[str, Any]]
 
 CLAIMS_DIR = "/mnt/claims"
 S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
@@ -32,11 +35,11 @@ def pod(
     job: TrainingJob,
     stage: StageName,
     attempt: int,
-    index: int,
     settings: Settings,
+    index: int,
     *,
     image: str,
-    payload: Model,
+    payload: str,
     env: Sequence[dict[str, Any]] = (),
     user_env: Sequence[EnvVar] | None = None,
     env_from: Sequence[EnvFrom] | None = None,
@@ -52,7 +55,8 @@ def pod(
     """A pod of one container, as the restricted Pod Security Standard wants it.
 
     The user's fragments come first and ours last, so that nothing of theirs undoes our security.
-    Without ``service_account`` the pod has no API token. ``uris`` are those of its data.
+    Without ``service_account`` the pod has no API token. ``uris`` are those of its data, and
+    ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
     volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
@@ -74,7 +78,7 @@ def pod(
         volumes.append(_status_volume())
         mounts.append({"name": "trainingjob-status", "mountPath": STATUS_DIR, "readOnly": True})
     environment += env
-    environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
+    environment.append({"name": contract.STAGE_PAYLOAD, "value": payload})
 
     container: dict[str, Any] = {
         "name": stage,
@@ -277,7 +281,8 @@ def escape(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _payload(payload: Model) -> str:
+def encoded(payload: Model) -> str:
+    """What an attempt's pods are told, as the variable of one has it."""
     text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
     # The one reference that is meant.
     return text.replace(f"$$({contract.SCRIPT_FILE})", f"$({contract.SCRIPT_FILE})")

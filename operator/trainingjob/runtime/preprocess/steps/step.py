@@ -68,7 +68,7 @@ class Where:
         if where:
             query += f" WHERE {where}"
         kinds = {name: kind for name, (_, kind) in columns.items()}
-        return Frame(self.engine.view(query), kinds, frame.layout)
+        return frame.over(self.engine.view(query), kinds)
 
     def replace(self, frame: Frame, changed: Mapping[str, tuple[str, ColumnType]]) -> Frame:
         """The frame with some columns computed anew, in their places, or added at the end."""

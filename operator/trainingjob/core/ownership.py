@@ -1,0 +1,159 @@
+"""Which objects of the cluster are a job's own.
+
+Whoever may create pods in a namespace can give them any labels and owners. So a pod counts when its
+controller is the job (or, for an executor, the job's Spark driver) in every respect: namespace, API
+group, kind, name and uid, as Kubernetes' own controllers index (kubernetes/kubernetes#134654); when
+its name is one that we would give it, which says what it is; and when we have made it: each of our
+pods bears a signature of its name and its job's uid, by a key that only the operator has.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
+from . import children, names
+from .pods import PodView, is_executor
+
+_KEY_ID_CHARS = 8
+
+
+class Owner(NamedTuple):
+    """The controller of an object, which is in its namespace."""
+
+    namespace: str
+    group: str
+    kind: str
+    name: str
+    uid: str
+
+    @property
+    def of_job(self) -> bool:
+        """Whether it is a job."""
+        return (self.group, self.kind) == (GROUP, KIND)
+
+    @property
+    def of_driver(self) -> bool:
+        """Whether it is a pod, as a Spark driver is."""
+        return (self.group, self.kind) == ("", "Pod")
+
+
+def owner_of(obj: Mapping[str, Any]) -> Owner | None:
+    """The object's controller; None when it has none."""
+    meta = obj["metadata"]
+    ref = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
+    if ref is None:
+        return None
+    group = ref.get("apiVersion", "").rpartition("/")[0]
+    return Owner(meta["namespace"], group, ref["kind"], ref["name"], ref["uid"])
+
+
+def job_owner(namespace: str, name: str, uid: str) -> Owner:
+    """A job as an owner."""
+    return Owner(namespace, GROUP, KIND, name, uid)
+
+
+def driver_owner(namespace: str, driver: PodView) -> Owner:
+    """A Spark driver as the owner of its executors."""
+    return Owner(namespace, "", "Pod", driver.name, driver.uid)
+
+
+def pod_of(
+    pod: Mapping[str, Any], owner: Owner, *, relabelled: bool = False
+) -> tuple[str, PodView] | None:
+    """The name of the job that a v1 Pod says to be of, and the pod. None when its name, labels and
+    owner are not those of a pod of a job, nor of an executor of its driver. ``relabelled``: its
+    labels may have been changed since it was made; its name says what it is."""
+    meta = pod["metadata"]
+    labels = meta.get("labels") or {}
+    if owner.of_job:
+        job, place = owner.name, names.place_of(owner.name, meta["name"])
+    elif owner.of_driver and is_executor(pod):
+        job = labels.get(names.LABEL_JOB, "")
+        place = names.place_of(job, owner.name)
+    else:
+        return None
+    if place is None:
+        return None
+    marks = names.marks(job, place)
+    if owner.of_driver:
+        marks = names.executor_marks(job, place.attempt)
+        if (place.stage, place.index) != ("preprocess", 0):
+            return None
+    if not relabelled and not marks.items() <= labels.items():
+        return None
+    return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
+
+
+def changes(wanted: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """What the API server has stored otherwise than it was told, of what we know a child by: its
+    labels and annotations of our group, and its controller. In words."""
+    found = []
+    for kind in ("labels", "annotations"):
+        before, after = (obj["metadata"].get(kind) or {} for obj in (wanted, made))
+        for key, value in before.items():
+            if key.partition("/")[0] != GROUP or after.get(key) == value:
+                continue
+            how = f"changed to {after[key]!r}" if key in after else "removed"
+            found.append(f"{kind.removesuffix('s')} {key} {how}")
+    if owner_of(wanted) != owner_of(made):
+        found.append("its owner changed")
+    return found
+
+
+def signed(job: TrainingJob, pod: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+    """The pod with our signature; as it is without a key."""
+    if not key:
+        return dict(pod)
+    meta = pod["metadata"]
+    mark = {names.ANNOTATION_SIGNATURE: _signature(job, meta["name"], key)}
+    return {**pod, "metadata": meta | {"annotations": (meta.get("annotations") or {}) | mark}}
+
+
+def ours(job: TrainingJob, pods: Iterable[PodView], key: bytes) -> tuple[PodView, ...]:
+    """Those that count, of the pods that are named and owned as the job's."""
+    return tuple(pod for pod in pods if counts(job, pod, key))
+
+
+def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
+    """Whether a pod that is named and owned as the job's is one that we have made.
+
+    One without our signature may be of an operator before us, or of one whose key was lost: of
+    attempts that it has put into status, as long as status does not say that all pods of the stage
+    bear ours. Without a key, attempts that status does not know are nobody's, unless all of
+    it was lost.
+    """
+    name = next((stage for stage in children.stages(job) if stage == pod.stage), None)
+    if name is None or pod.index not in range(children.replicas(job, name)):
+        return False
+    if key and _bears(job, pod, key):
+        return True
+    stored = next((stage for stage in job.status.stages if stage.name == name), None)
+    stage = stored or StageStatus(name=name)
+    if not key:
+        return pod.attempt <= stage.attempt or not job.status.observed_generation
+    begun = pod.attempt < stage.attempt + (stage.start_time is not None)
+    return begun and stage.signer != key_id(key)
+
+
+def signer(job: TrainingJob, pods: Iterable[PodView], key: bytes) -> str | None:
+    """For status: by which key all pods of a stage are signed, and those to come; None without one,
+    or when some are not."""
+    return key_id(key) if key and all(_bears(job, pod, key) for pod in pods) else None
+
+
+def key_id(key: bytes) -> str:
+    """Tells keys apart, and nothing about them."""
+    return hmac.digest(key, b"id", "sha256").hex()[:_KEY_ID_CHARS]
+
+
+def _bears(job: TrainingJob, pod: PodView, key: bytes) -> bool:
+    return hmac.compare_digest(pod.signature.encode(), _signature(job, pod.name, key).encode())
+
+
+def _signature(job: TrainingJob, name: str, key: bytes) -> str:
+    words = "/".join((job.metadata.namespace, job.metadata.uid, name))
+    return base64.b64encode(hmac.digest(key, words.encode(), "sha256")).decode()

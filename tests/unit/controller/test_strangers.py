@@ -1,0 +1,212 @@
+"""What we have not made changes no decision: not from another namespace, nor from the job's own."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.controller.test_reconcile import Server, reconciler
+from tests.unit.core.test_properties import fates, go_on, moments
+from tests.unit.core.world import RESULTS, World, at
+from trainingjob.cluster import PODS, SERVICES
+from trainingjob.controller.reconcile import Reconciler
+from trainingjob.core import Observation, Settings, plan, status
+from trainingjob.core.names import (
+    ANNOTATION_SIGNATURE,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB,
+    LABEL_ROLE,
+    LABEL_STAGE,
+)
+
+KEY = ("team", "digits")
+SIGNING = b"k" * 32
+KEYS = {"with a key": SIGNING, "without a key": b""}
+GROUP = "trainingjob.dev/v1alpha1"
+
+stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", ""])
+numbers = st.sampled_from(
+    ["0", "1", "2", "3", "7", "-1", "01", "1_0", "\u0661", "x", "", "999999", "1000000", "9" * 60]
+)
+names = st.one_of(
+    st.builds("digits-{}-{}-{}".format, stages, numbers, numbers),
+    st.builds("{}-{}-{}".format, stages, numbers, numbers),
+    st.sampled_from(["digits-train", "digits", "forged", "digits-1-exec-1", "digits-train-1"]),
+)
+owners = st.fixed_dictionaries(
+    {
+        "apiVersion": st.sampled_from([GROUP, "trainingjob.dev/v2", "v1", "evil.dev/v1alpha1"]),
+        "kind": st.sampled_from(["TrainingJob", "Pod", "Job"]),
+        "name": st.one_of(st.sampled_from(["digits", "other"]), names),
+        "uid": st.sampled_from(["uid-1", "uid-2", "uid-digits-preprocess-1-0", "uid-forged"]),
+        "controller": st.booleans(),
+    }
+)
+labels = st.fixed_dictionaries(
+    {
+        LABEL_JOB: st.sampled_from(["digits", "other"]),
+        LABEL_STAGE: stages,
+        LABEL_ATTEMPT: numbers,
+        LABEL_INDEX: numbers,
+    },
+    optional={LABEL_ROLE: st.just("executor")},
+)
+ended = {
+    stage: {
+        "phase": "Succeeded",
+        "containerStatuses": [
+            {
+                "name": stage,
+                "state": {
+                    "terminated": {
+                        "exitCode": 0,
+                        "message": json.dumps({"result": RESULTS[stage]}),
+                        "finishedAt": "2020-01-01T00:00:00Z",
+                    }
+                },
+            }
+        ],
+    }
+    for stage in RESULTS
+}
+statuses = st.sampled_from([{"phase": "Running"}, {"phase": "Failed"}, {}, *ended.values()])
+
+
+@st.composite
+def strangers(draw: st.DrawFn, namespace: str) -> dict[str, Any]:
+    """A pod that somebody else has made: as good as it gets without our key, or less."""
+    name, marks, owner = draw(names), draw(labels), draw(owners)
+    parts = name.split("-")
+    if draw(st.booleans()) and len(parts) == 4:  # all of it fits
+        marks |= dict(zip((LABEL_STAGE, LABEL_ATTEMPT, LABEL_INDEX), parts[1:], strict=True))
+        marks[LABEL_JOB] = "digits"
+        marks.pop(LABEL_ROLE, None)
+        owner = {"apiVersion": GROUP, "kind": "TrainingJob", "name": "digits", "uid": "uid-1"}
+        owner["controller"] = True
+    annotations = {ANNOTATION_SIGNATURE: draw(st.sampled_from(["", "forged", "\u0661"]))}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": draw(st.sampled_from(["uid-forged", "uid-2", "uid-3"])),
+            "resourceVersion": str(draw(st.integers(1, 10**9))),
+            "creationTimestamp": "2020-01-01T00:00:00Z",
+            "labels": marks,
+            "annotations": annotations,
+            "ownerReferences": [owner],
+        },
+        "status": draw(statuses),
+    }
+
+
+def lived(fate: dict[str, str], order: list[int], key: bytes) -> World:
+    world = World(settings=Settings(signing_key=key))
+    go_on(world, fate, order)
+    return world
+
+
+def observation(made: Reconciler) -> Observation:
+    found = made._cached(KEY)
+    assert found is not None
+    assert isinstance(found[1], Observation)
+    return found[1]
+
+
+def decision(made: Reconciler, world: World) -> object:
+    obs, now = observation(made), at(world.seconds)
+    reporters = [
+        made._cache.reporter((KEY[0], p["metadata"]["name"]), p["metadata"]["uid"])
+        for p in world.pods.values()
+    ]
+    return plan(obs, now), status(obs, now), obs.pods, obs.executors, obs.services, reporters
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+@settings(max_examples=150, deadline=None)
+@given(
+    fate=fates,
+    order=moments,
+    strange=st.lists(strangers("elsewhere"), max_size=6),
+    services=st.lists(strangers("elsewhere"), max_size=2),
+    first=st.booleans(),
+)
+def test_no_object_of_another_namespace_changes_a_decision(
+    fate: dict[str, str],
+    order: list[int],
+    strange: list[dict[str, Any]],
+    services: list[dict[str, Any]],
+    first: bool,
+    key: bytes,
+) -> None:
+    check(lived(fate, order, key), strange, services, first)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    fate=fates,
+    order=moments,
+    strange=st.lists(strangers("team"), max_size=6),
+    first=st.booleans(),
+)
+def test_no_pod_of_the_same_namespace_that_we_have_not_made_changes_a_decision(
+    fate: dict[str, str], order: list[int], strange: list[dict[str, Any]], first: bool
+) -> None:
+    world = lived(fate, order, SIGNING)
+    # A name is taken but once.
+    check(world, [pod for pod in strange if pod["metadata"]["name"] not in world.pods], [], first)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    fate=fates,
+    order=moments,
+    strange=st.lists(strangers("team"), max_size=6),
+    first=st.booleans(),
+)
+def test_without_a_key_only_a_pod_that_takes_the_name_of_ours_can(
+    fate: dict[str, str], order: list[int], strange: list[dict[str, Any]], first: bool
+) -> None:
+    world = lived(fate, order, b"")
+    world.record()
+    replicas = {"preprocess": 1, "train": 2, "evaluate": 1}
+    taken = {
+        f"digits-{stage['name']}-{attempt}-{index}"
+        for stage in world.status["stages"]
+        for attempt in range(1, stage["attempt"] + 1)
+        for index in range(replicas[stage["name"]])
+    }
+    check(world, [pod for pod in strange if pod["metadata"]["name"] not in taken], [], first)
+
+
+def check(
+    world: World, strange: list[dict[str, Any]], services: list[dict[str, Any]], first: bool
+) -> None:
+    """``first``: the strangers are seen before what is the job's own."""
+    expected = decision(operator(world, [], [], first), world)
+    among = operator(world, strange, services, first)
+    assert {pod.name for pod in observation(among).pods} == set(world.pods), "all of ours count"
+    assert decision(among, world) == expected
+    for pod in strange:
+        meta = pod["metadata"]
+        assert among._cache.reporter((meta["namespace"], meta["name"]), meta["uid"]) is None
+
+
+def operator(
+    world: World, strange: list[dict[str, Any]], services: list[dict[str, Any]], first: bool
+) -> Reconciler:
+    own = copy.deepcopy(world)
+    pods, own.pods = own.pods.values(), {}
+    made, _ = reconciler(own, Server())
+    for pod in pods:
+        pod["metadata"]["resourceVersion"] = "1"
+    every = [(PODS, pod) for pod in strange] + [(SERVICES, service) for service in services]
+    ours = [(PODS, pod) for pod in pods]
+    for resource, obj in [*every, *ours] if first else [*ours, *every]:
+        made._cache.apply(resource, obj)
+    return made

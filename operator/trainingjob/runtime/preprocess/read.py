@@ -164,7 +164,7 @@ def kind_of_codes(codes: int) -> ColumnType:
 def _typed(
     dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions, line_breaks: bool
 ) -> str:
-    value = dialect.parse(kind, column, checked=True)
+    value = dialect.read(kind, column)
     if kind == "string" and line_breaks:
         # Spark makes one character of both where lines end with both.
         value = f"replace({value}, chr(13) || chr(10), chr(10))"

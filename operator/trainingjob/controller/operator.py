@@ -154,12 +154,9 @@ class Operator:
                 await asyncio.sleep(backoff.longer())
                 continue
             backoff.reset()
-            first = scope.listed_at is None
-            for job in scope.listed(time.monotonic()):
+            jobs = [job for job in self._cache.jobs() if self._scopes.of(job[0]) is scope]
+            for job in scope.listed(len(jobs), time.monotonic()):
                 self._queue.add(job)
-            if first:
-                jobs = [job for job in self._cache.jobs() if self._scopes.of(job[0]) is scope]
-                logger.info("%s: serving %s jobs", scope.words, len(jobs))
 
     async def _look_after_watches(self) -> None:
         pause = self._options.silent_seconds / 18

@@ -99,7 +99,7 @@ class Faults:
     async def _cut(self) -> None:
         for _, request in self._watches.values():
             if request.transport is not None:
-                request.transport.abort()
+                request.transport.close()
 
     async def _tell(self, path: str, line: bytes) -> None:
         for response, (watched, _) in self._watches.items():

@@ -146,13 +146,12 @@ class Scope:
         self._want()
         self._tell(self._unlisted)
 
-    def listed(self, jobs: int, now: float) -> set[Key]:
-        """Our list is complete, of so many jobs. Those that have waited for it."""
+    def listed(self, now: float) -> set[Key]:
+        """Our list is complete. The jobs that have waited for it."""
         first = self.listed_at is None
         self.complete, self.listed_at, self._unlisted = True, now, ""
         if first:
-            logger.info("%s: serving %s jobs", self.words, jobs)
-            self._told = False
+            self._told = False  # what follows is no news
         self._tell_mended()
         parked, self.parked = self.parked, set()
         return parked

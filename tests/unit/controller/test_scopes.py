@@ -82,7 +82,7 @@ def we_list(namespace: str) -> Step:
         scope = world.scope(namespace)
         if scope.wanted.is_set():
             scope.list_begins()
-            scope.listed(0, world.now)
+            scope.listed(world.now)
 
     return step
 
@@ -182,7 +182,7 @@ def test_a_list_of_kopfs_during_ours_wants_another_one() -> None:
     world = World().do(kopf_lists("a"))
     world.scope("a").list_begins()
     world.do(kopf_lists("a"))
-    world.scope("a").listed(0, world.now)
+    world.scope("a").listed(world.now)
 
     assert world.scope("a").wanted.is_set()
 
@@ -223,7 +223,7 @@ def test_jobs_that_wanted_to_be_looked_at_meanwhile_are_when_it_is_back() -> Non
     world.do(watched("b"))
     world.scope("b").list_begins()
 
-    assert world.scope("b").listed(0, world.now) == {("b", "job")}
+    assert world.scope("b").listed(world.now) == {("b", "job")}
     assert not world.scope("b").parked
 
 

@@ -209,4 +209,6 @@ def operator(
     ours = [(PODS, pod) for pod in pods]
     for resource, obj in [*every, *ours] if first else [*ours, *every]:
         made._cache.apply(resource, obj)
+    # Of a job at rest the cache has nothing but that: it is read again.
+    made._cache.hold(own.manifest)
     return made

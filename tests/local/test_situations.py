@@ -33,6 +33,7 @@ NOT_HERE = {
     "ImagePullFailed": "there are no images",
     "ClaimMissing": "a claim is a folder, which is made where there is none",
     "Unschedulable": "there is no scheduler: every pod starts at once",
+    "PodAltered": "there are no admission policies",
     "PodRefused": "there is no API server that refuses",
     "QuotaExceeded": "there are no quotas",
     "ServiceAccountMissing": "there are no service accounts",

@@ -445,7 +445,13 @@ class SparkDialect(Dialect):
         return f"CAST({expr} AS STRING)"
 
     def whole_sum(self, expr: str, over: str) -> str:
-        return f"try_sum({expr}){over}"
+        # Halves of 32 bits do not overflow on the way; try_sum does, as rows happen to come.
+        high, low = f"sum({expr} >> 32){over}", f"sum({expr} & 4294967295){over}"
+        carried = f"({high} + ({low} >> 32))"
+        return (
+            f"CASE WHEN {carried} BETWEEN -2147483648 AND 2147483647 "
+            f"THEN {carried} * 4294967296 + ({low} & 4294967295) END"
+        )
 
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"

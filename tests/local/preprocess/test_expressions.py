@@ -25,6 +25,8 @@ from trainingjob.runtime.preprocess.read import read_input
 
 from .both import assert_same_table
 
+# Columns of one query: Spark's compiler does not like many.
+_AT_ONCE = 40
 # What a dataset holds of what Spark may give.
 _HELD = {
     "double": SPARK.finite("{0}"),
@@ -81,11 +83,22 @@ def evaluate(
     """Every expression as a column e0, e1, … in the order of n."""
     found = {f"e{index}": sql_of(text, engine, frame) for index, text in enumerate(EXPRESSIONS)}
     columns = [f"{sql} AS {name}" for name, sql in found.items() if sql is not None]
-    view = engine.view(f"SELECT n, {', '.join(columns)} FROM {frame.view}")
-    if isinstance(engine, SparkEngine):
-        return engine.session.table(view).orderBy("n").toArrow()
-    assert isinstance(engine, PandasEngine)
-    table = engine._arrow(view).sort_by("n")
+    tables = []
+    for start in range(0, len(columns), _AT_ONCE):
+        some = ", ".join(columns[start : start + _AT_ONCE])
+        view = engine.view(f"SELECT n, {some} FROM {frame.view}")
+        table = (
+            engine.session.table(view).orderBy("n").toArrow()
+            if isinstance(engine, SparkEngine)
+            else _in_utc(engine._arrow(view).sort_by("n"))  # type: ignore[attr-defined]
+        )
+        tables.append(table.drop_columns("n"))
+    return pa.table(
+        {name: table[name] for table in tables for name in table.column_names},
+    )
+
+
+def _in_utc(table: pa.Table) -> pa.Table:
     utc = pa.timestamp("us", tz="UTC")
     schema = [f.with_type(utc) if pa.types.is_timestamp(f.type) else f for f in table.schema]
     return table.cast(pa.schema(schema))

@@ -72,6 +72,7 @@ REFUSED = {
     "select i from data where i in (select i from data)": "IN with a query",
     "select i, sum(x) over w as z from data window w as (order by i)": "WINDOWS in",
     "select percentile(x, 0.5) as z from data": "function percentile",
+    "select c, count(*) as n from data group by c order by count(*) limit 1": "ORDER BY of an aggregate",
     "select i from data where i between symmetric 3 and 1": "SYMMETRIC in",
 }
 INVALID = {

@@ -77,6 +77,9 @@ def _coalesce(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
 
 def _extreme(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     values, kind = compiler.unified(arguments)
+    kinds = {compiler.compile(part).kind for part in arguments} - {"null"}
+    if kind == "string" and kinds != {"string"}:
+        raise compiler.invalid(f"{name} takes arguments of one type: cast the others")
     return Typed(f"{name}({', '.join(values)})", kind)
 
 
@@ -172,6 +175,14 @@ def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     return compiler.remainder(arguments[0], arguments[1])
 
 
+def _unix_timestamp(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
+    value = compiler.compile(arguments[0])
+    if value.kind == "string":  # in one format only, and not in all that a cast takes
+        raise Unportable(f"{name} of a text")
+    micros = compiler.dialect.epoch_micros(_taken(compiler, name, value, "timestamp"))
+    return Typed(compiler.dialect.whole_division(micros, "1000000"), "bigint")
+
+
 def _conversion(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     kind: ColumnType = name  # type: ignore[assignment]
     return compiler.converted(arguments[0], kind)
@@ -215,7 +226,8 @@ def _pattern(compiler: Compiler, node: exp.Expr) -> tuple[str, str]:
 # How many arguments they take, and what writes them.
 _ANY = range(1, 10_000)
 _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] = {
-    **dict.fromkeys(("coalesce", "nvl", "ifnull"), (_ANY, _coalesce)),
+    "coalesce": (_ANY, _coalesce),
+    **dict.fromkeys(("nvl", "ifnull"), (range(2, 3), _coalesce)),
     **dict.fromkeys(("greatest", "least"), (_ANY[1:], _extreme)),
     "nullif": (range(2, 3), _nullif),
     "nvl2": (range(3, 4), _nvl2),
@@ -230,5 +242,6 @@ _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] =
     "date_trunc": (range(2, 3), _date_trunc),
     **dict.fromkeys(("pow", "power"), (range(2, 3), _power)),
     "mod": (range(2, 3), _mod),
+    "unix_timestamp": (range(1, 2), _unix_timestamp),
     **dict.fromkeys(("double", "bigint", "string", "boolean"), (range(1, 2), _conversion)),
 }

@@ -9,8 +9,6 @@ from datetime import date, datetime
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType
 
-from .spark_texts import BLANKS
-
 Value = bool | int | float | str | date | datetime
 
 LARGEST_DOUBLE = 1.7976931348623157e308
@@ -21,8 +19,9 @@ _INTEGER = r"[+-]?[0-9]+"
 _ZEROS = r"[+-]?0[0-9]+"
 _DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
-_TIMESTAMP = rf"{_DATE}[T ]{_TIME}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_ZONE = "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
+_TIMESTAMP = rf"{_DATE}[T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?{_ZONE}"
 
 
 class Dialect(ABC):
@@ -298,38 +297,32 @@ class DuckDbDialect(Dialect):
     def parse(self, kind: ColumnType, expr: str, *, strict: bool = False) -> str:
         if kind == "string":
             return expr
-        # Spark leaves the last of these to Java where a text becomes a double.
-        blanks = BLANKS[1:-1] if kind == "double" else BLANKS[1:]
-        text = f"trim({expr}, chr(0) || {self.text(blanks)})"
+        # What is written plainly is read by DuckDB, the rest at some expense.
+        value = f"try_cast({expr} AS {self.type_name(kind)})"
+        rest = f"java_read_{kind}({expr})"
         if kind == "boolean":
             return (
-                f"CASE WHEN lower({text}) IN ('t', 'true', 'y', 'yes', '1') THEN TRUE "
-                f"WHEN lower({text}) IN ('f', 'false', 'n', 'no', '0') THEN FALSE END"
+                f"CASE lower({expr}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE ELSE {rest} END"
             )
-        value = f"try_cast({text} AS {self.type_name(kind)})"
         if kind == "bigint":
+            if strict:
+                rest = f"java_read_strict_bigint({expr})"
             # Formatting the number again is faster than a regular expression.
-            whole = f"regexp_extract({text}, '^[+-]?[0-9]*')"
-            forms = self.matches(text, r"[+-]?[0-9]+" if strict else r"[+-]?[0-9]*(\.[0-9]*)?")
-            return (
-                f"CASE WHEN CAST({value} AS VARCHAR) = {text} THEN {value} "
-                f"WHEN {forms} AND {text} NOT IN ('', '+', '-') THEN "
-                f"CASE WHEN {whole} IN ('', '+', '-') THEN 0 ELSE try_cast({whole} AS BIGINT) "
-                "END END"
-            )
+            return f"CASE WHEN CAST({value} AS VARCHAR) = {expr} THEN {value} ELSE {rest} END"
         if kind == "double":
-            fits = f"isfinite({value}) AND {self._no_number_of_duckdb(text)}"
-            number = f"{value} + {self.double(0.0)}"
-            return f"CASE WHEN {fits} THEN {number} ELSE java_read_double({expr}) END"
-        if kind == "date":
-            fits = self.is_text_of("date", text)
-            return f"CASE WHEN {fits} THEN {value} ELSE java_read_date({expr}) END"
-        plain = rf"{_DATE} ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?"
-        fits = (
-            f"length({text}) >= 19 AND {self.matches(text, plain)} AND {text} >= '0001' "
-            f"AND {value} IS NOT NULL"
-        )
-        return f"CASE WHEN {fits} THEN {value} ELSE java_read_timestamp({expr}) END"
+            plain = f"isfinite({value}) AND {self._no_number_of_duckdb(expr)}"
+            value = f"{value} + {self.double(0.0)}"
+        elif kind == "date":
+            plain = self.is_text_of("date", expr)
+        else:
+            written = rf"{_DATE}[T ]{_CLOCK}:[0-5][0-9](\.[0-9]{{1,6}})?{_ZONE}"
+            plain = (  # far enough from the first and the last year for any zone
+                f"length({expr}) >= 19 AND {expr} BETWEEN '0002' AND '9999' "
+                f"AND {self.matches(expr, written)} "
+                f"AND try_cast(substring({expr}, 1, 10) AS DATE) IS NOT NULL"
+            )
+            value = self.parse_timestamp(expr)
+        return f"CASE WHEN {plain} THEN {value} ELSE {rest} END"
 
     def double(self, value: float) -> str:
         if not math.isfinite(value):
@@ -348,7 +341,7 @@ class DuckDbDialect(Dialect):
 
     def _no_number_of_duckdb(self, expr: str) -> str:
         """Whether a text is not like 1_000 or +-1, which are numbers to DuckDB alone."""
-        return f"NOT contains({expr}, '_') AND NOT starts_with({expr}, '+-')"
+        return f"NOT contains({expr}, '_') AND NOT contains({expr}, '+-')"
 
     def looks_double(self, expr: str) -> str:
         # DuckDB also takes inf and nan.
@@ -460,7 +453,13 @@ class SparkDialect(Dialect):
         return f"CAST({expr} AS STRING)"
 
     def whole_sum(self, expr: str, over: str) -> str:
-        return f"try_sum({expr}){over}"
+        # Halves of 32 bits do not overflow on the way; try_sum does, as rows happen to come.
+        high, low = f"sum({expr} >> 32){over}", f"sum({expr} & 4294967295){over}"
+        carried = f"({high} + ({low} >> 32))"
+        return (
+            f"CASE WHEN {carried} BETWEEN -2147483648 AND 2147483647 "
+            f"THEN {carried} * 4294967296 + ({low} & 4294967295) END"
+        )
 
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"

@@ -2,11 +2,12 @@
 
 An expression is parsed, its columns are looked up, and it is written anew for the engine with
 every conversion spelled out, so that nothing is left to what an engine does unasked. The meaning
-is Spark's, with errors as nulls: an overflow, a division by zero and a text that is no number give
-null. Numbers with a fraction are doubles, whole ones bigints.
+is Spark's with ANSI mode off: a division by zero and a text that is no number give null. So does
+an overflow, where Spark goes on with other digits; numbers with a fraction are doubles, whole ones
+bigints. docs/sql.md has all differences, and a test that compares with Spark itself proves them.
 
-What is not in ``functions.py`` or below is ``Unportable``: engine spark runs the text as it
-stands, engine pandas refuses it.
+What is not in ``functions.py`` or below, down to a single word, is ``Unportable``: engine spark
+runs the text as it stands, engine pandas refuses it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..errors import StageFailure
 from . import calls
 from .dialect import Dialect, has_meaning
 from .names import column_not_found
+from .spark_texts import date_of, timestamp_of
 from .syntax import Unportable, parse, refuse_unread, spelled, text_of, written_text
 from .typed import Kind, Typed, common_kind
 
@@ -104,7 +106,7 @@ class Compiler:
             exp.DPipe: lambda node: calls.concat(self, "concat", [node.this, node.expression]),
             exp.Cast: self._cast,
             exp.TryCast: self._cast,
-            exp.Extract: lambda node: self.call(node.name.lower(), [node.expression]),
+            exp.Extract: self._extract,
             exp.Anonymous: lambda node: self.call(node.name.lower(), node.expressions),
             **dict.fromkeys(_COMPARISONS, self._comparison),
         }
@@ -144,8 +146,9 @@ class Compiler:
     def _written_number(self, digits: str, sign: str) -> Typed:
         if re.fullmatch("[0-9]+", digits):
             value = int(sign + digits)
-            if -(2**63) <= value < 2**63:
-                return Typed(self.dialect.literal(value, "bigint"), "bigint")
+            if not -(2**63) <= value < 2**63:
+                raise Unportable(f"a whole number of more than 64 bits ({value})")
+            return Typed(self.dialect.literal(value, "bigint"), "bigint")
         try:
             number = float(sign + digits)
         except ValueError:
@@ -216,14 +219,17 @@ class Compiler:
     def _in(self, node: exp.In) -> Typed:
         if not node.expressions:
             raise Unportable("IN with a query")
-        values = [self.compile(node.this), *map(self.compile, node.expressions)]
-        first, *rest = self.comparable(values)
+        (first, *rest), _ = self.unified([node.this, *node.expressions])
         return Typed(f"({first} IN ({', '.join(rest)}))", "boolean")
 
     def _between(self, node: exp.Between) -> Typed:
-        parts = [node.this, node.args["low"], node.args["high"]]
-        value, low, high = self.comparable([self.compile(part) for part in parts])
-        return Typed(f"({value} BETWEEN {low} AND {high})", "boolean")
+        value = self.compile(node.this)
+        # Two comparisons, each in the type of its own two sides.
+        tests = []
+        for key, operator in (("low", ">="), ("high", "<=")):
+            one, bound = self.comparable([value, self.compile(node.args[key])])
+            tests.append(f"{one} {operator} {bound}")
+        return Typed(f"({' AND '.join(tests)})", "boolean")
 
     def _escaped_like(self, node: exp.Escape) -> Typed:
         escape = written_text(node.expression)
@@ -293,8 +299,10 @@ class Compiler:
         return f"({left} = {right})"
 
     def _if(self, node: exp.If) -> Typed:
+        if node.args.get("false") is None:
+            raise Unportable("function if with 2 arguments")
         condition = self.condition(node.this)
-        return self.choice([condition], [node.args["true"]], node.args.get("false"))
+        return self.choice([condition], [node.args["true"]], node.args["false"])
 
     def choice(
         self, conditions: Sequence[str], results: Sequence[exp.Expr], default: exp.Expr | None
@@ -307,10 +315,18 @@ class Compiler:
         )
         return Typed(f"CASE {branches} ELSE {values[-1]} END", kind)
 
+    def _extract(self, node: exp.Extract) -> Typed:
+        part = node.name.lower()
+        if part == "second":  # with its fraction, unlike second(…)
+            raise Unportable(text_of(node))
+        return self.call(part, [node.expression])
+
     def _cast(self, node: exp.Cast) -> Typed:
         value = self.compile(node.this)
         strict = bool(node.args.get("safe"))  # TRY_CAST
         target = spelled(node.to)
+        if type(node) is exp.Cast:  # of a typed literal: the parser makes TryCasts of the others
+            self._check_literal(written_text(node.this), target)
         if target in _NARROW:
             whole, limit = self._as(value, "bigint", strict), _NARROW[target]
             return Typed(
@@ -321,6 +337,13 @@ class Compiler:
         if target not in _TYPES:
             raise Unportable(f"the type {target.lower()}")
         return Typed(self._as(value, _TYPES[target], strict), _TYPES[target])
+
+    def _check_literal(self, text: str | None, target: str) -> None:
+        reader = {"DATE": date_of, "TIMESTAMP": timestamp_of}.get(target)
+        if text is None or reader is None:
+            raise Unportable(f"a literal of the type {target.lower()}")
+        if reader(text) is None:
+            raise self.invalid(f"'{text}' is no {target.lower()}")
 
     def _as(self, value: Typed, kind: ColumnType, strict: bool = False) -> str:
         """A value that the user casts."""
@@ -354,6 +377,9 @@ class Compiler:
     def unified(self, nodes: Sequence[exp.Expr]) -> tuple[list[str], Kind]:
         """Expressions brought to one type."""
         values = [self.compile(node) for node in nodes]
+        kinds = {value.kind for value in values} - {"null"}
+        if "boolean" in kinds and len(kinds) > 1:
+            raise self.invalid(f"{' and '.join(sorted(kinds))} have no type in common: cast one")
         kind: Kind = "null"
         for value in values:
             kind = common_kind(kind, value.kind)
@@ -367,15 +393,13 @@ class Compiler:
         others = kinds - {"string"}
         if kinds <= {"string"}:
             kind: Kind = "string"
-        elif others <= {"bigint"} and "string" in kinds:
-            kind = "double"
         else:
             kind = "null"
             for other in sorted(others):
                 kind = (
                     "bigint" if {kind, other} == {"boolean", "bigint"} else common_kind(kind, other)
                 )
-            if kind == "string" or (kind == "boolean" and "string" in kinds):
+            if kind in ("string", "null") or (kind == "boolean" and "string" in kinds):
                 raise self.invalid(f"cannot compare {' with '.join(sorted(kinds))}")
         assert kind != "null"
         return [self.as_kind(value, kind) for value in values]

@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import fdlibm
-from .spark_texts import date_of, double_of, timestamp_of
+from .spark_texts import (
+    bigint_of,
+    boolean_of,
+    date_of,
+    double_of,
+    strict_bigint_of,
+    timestamp_of,
+)
 
 
 def register(db: duckdb.DuckDBPyConnection) -> None:
@@ -30,6 +37,9 @@ def register(db: duckdb.DuckDBPyConnection) -> None:
     _add(db, "lower", _on_texts(pc.ascii_lower, str.lower), ["VARCHAR"], "VARCHAR")
     _add(db, "double", _text_of_doubles, ["DOUBLE"], "VARCHAR")
     for kind, read, type_, gives in (
+        ("boolean", boolean_of, pa.bool_(), "BOOLEAN"),
+        ("bigint", bigint_of, pa.int64(), "BIGINT"),
+        ("strict_bigint", strict_bigint_of, pa.int64(), "BIGINT"),
         ("double", double_of, pa.float64(), "DOUBLE"),
         ("date", date_of, pa.date32(), "DATE"),
         ("timestamp", timestamp_of, pa.timestamp("us"), "TIMESTAMP"),

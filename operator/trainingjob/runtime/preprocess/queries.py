@@ -312,6 +312,8 @@ class _Queries:
             terms = compiler.order_by(node.args["order"])
         except StageFailure as failure:
             raise Unportable("ORDER BY of what is not selected") from failure
+        if compiler.grouped:
+            raise Unportable("ORDER BY of an aggregate without a name")
         terms += [f"{column} NULLS FIRST" for column in compiler.all_columns()]
         return f"SELECT * FROM ({query}) AS result ORDER BY {', '.join(terms)} LIMIT {count.this}"
 

@@ -1,8 +1,8 @@
 """What Spark's CAST reads from a text, where DuckDB's own reads something else.
 
-After Spark's ``SparkDateTimeUtils`` (stringToDate, parseTimestampString, getZoneId) and Java's
-``Double.parseDouble``. Dates and times outside of the years 1 to 9999 are None: a dataset cannot
-hold them.
+After Spark's ``StringUtils`` (isTrueString), ``UTF8String`` (toLong) and ``SparkDateTimeUtils``
+(stringToDate, parseTimestampString, getZoneId), and Java's ``Double.parseDouble``. Dates and times
+outside of the years 1 to 9999 are None: a dataset cannot hold them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+_BOOLEANS = {
+    **dict.fromkeys(("t", "true", "y", "yes", "1"), True),
+    **dict.fromkeys(("f", "false", "n", "no", "0"), False),
+}
 # What Spark cuts off at both ends: white space and control characters of one byte.
 BLANKS = "".join(map(chr, [*range(0x21), 0x7F]))
 
+_BIGINT = re.compile(r"([+-]?[0-9]*)(\.[0-9]*)?")
 _DATE = re.compile(r"(\+?)0{0,3}([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2})(?:[ T].*)?)?)?", re.S)
 # A zone stands behind seconds only.
 _MOMENT = re.compile(
@@ -63,6 +68,28 @@ _SHORT_NAMES = {
     "SST": "Pacific/Guadalcanal",
     "VST": "Asia/Ho_Chi_Minh",
 }
+
+
+def boolean_of(text: str) -> bool | None:
+    """``yes``, ``T``, ``0``, … in any case."""
+    return _BOOLEANS.get(text.strip(BLANKS).lower())
+
+
+def bigint_of(text: str) -> int | None:
+    """A whole number; what follows a decimal point is cut off, and nothing before it is 0."""
+    found = _BIGINT.fullmatch(text.strip(BLANKS))
+    if not found or (not found[2] and found[1] in ("", "+", "-")):
+        return None
+    digits = found[1].lstrip("+-").lstrip("0")
+    if len(digits) > 19:  # and Python refuses to read thousands of them
+        return None
+    value = int(digits or "0") * (-1 if found[1].startswith("-") else 1)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def strict_bigint_of(text: str) -> int | None:
+    """A whole number, as TRY_CAST has it."""
+    return None if "." in text else bigint_of(text)
 
 
 def date_of(text: str) -> date | None:

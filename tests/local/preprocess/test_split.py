@@ -133,13 +133,15 @@ def test_a_model_does_on_our_splits_as_on_those_of_scikit_learn(
     source = csv(tmp_path / "data.csv", make())
     theirs = scikit_learn(name)
     ours = []
-    for seed in SEEDS:
+    # Both engines make the same splits, so that fewer of the slower one do for the other data.
+    seeds = SEEDS if engine == "pandas" or name == "repeated rows" else SEEDS[:3]
+    for seed in seeds:
         split = {"test": 0.2, "validation": 0.0, "seed": seed, "stratify": True}
         made = Made(engine, source, tmp_path / str(seed), steps, task=CLASSES, split=split)
         ours.append(scores(made.tables["train"], made.tables["test"]))
     for one, other in zip(np.transpose(ours), np.transpose(theirs), strict=True):
         spread = other.std()
-        assert abs(one.mean() - other.mean()) < 4 * spread / np.sqrt(len(SEEDS))
+        assert abs(one.mean() - other.mean()) < 4 * spread / np.sqrt(len(seeds))
         assert other.min() - spread < one.min() and one.max() < other.max() + spread
 
 

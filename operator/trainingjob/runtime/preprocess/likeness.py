@@ -31,10 +31,8 @@ def likeness(engine: Engine, frame: Frame, summary: Summary) -> SplitReport:
 
 def _duplicated(engine: Engine, frame: Frame) -> int:
     ((found,),) = engine.rows(
-        f"SELECT coalesce(sum(CASE WHEN taught > 0 THEN tested END), 0) FROM (SELECT "
-        f"count(CASE WHEN {SPLIT} = {_TEST} THEN 1 END) AS tested, "
-        f"count(CASE WHEN {SPLIT} = {TRAIN} THEN 1 END) AS taught "
-        f"FROM {frame.view} GROUP BY {engine.content(frame)}) AS c"
+        f"SELECT count(*) FROM {frame.view} WHERE {SPLIT} = {_TEST} AND {engine.content(frame)} "
+        f"IN (SELECT {engine.content(frame)} FROM {frame.view} WHERE {SPLIT} = {TRAIN})"
     )
     return int(found)
 

@@ -59,8 +59,8 @@ def places(hashes: Longs, seed: int) -> Longs:
 
 
 def occurrences(hashes: Longs) -> Longs:
-    """How many equal hashes stand before each."""
-    order = np.argsort(hashes, kind="stable")
+    """Numbers from 0 for equal hashes: which of them gets which is of no account."""
+    order = np.argsort(hashes)
     ordered = hashes[order]
     numbers = np.arange(len(hashes))
     begins = np.ones(len(hashes), dtype=bool)

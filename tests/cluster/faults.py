@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Coroutine
@@ -43,6 +44,7 @@ class Faults:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._do(self._drop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -82,14 +84,22 @@ class Faults:
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=context).start()
+
+    async def _drop(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _cut(self) -> None:
         for _, request in self._watches.values():
             if request.transport is not None:
-                request.transport.abort()
+                request.transport.close()
 
     async def _tell(self, path: str, line: bytes) -> None:
         for response, (watched, _) in self._watches.items():
@@ -120,13 +130,15 @@ class Faults:
                 status=answer.status,
                 headers={name: answer.headers[name] for name in kept if name in answer.headers},
             )
-            await response.prepare(request)
-            if watch:
-                self._watches[response] = (request.path, request)
-            try:
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-            finally:
-                self._watches.pop(response, None)
-            await response.write_eof()
+            # Whoever has gone away does not want the rest.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                if watch:
+                    self._watches[response] = (request.path, request)
+                try:
+                    async for chunk in answer.content.iter_any():
+                        await response.write(chunk)
+                finally:
+                    self._watches.pop(response, None)
+                await response.write_eof()
             return response

@@ -14,7 +14,7 @@ from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
 from ..local.session import Session
 from .exits import Exit
-from .text import baseline_words, duration, number, short, warning_lines
+from .text import baseline_words, duration, number, short, split_words, warning_lines
 
 _LOG_LINES = 12
 
@@ -37,6 +37,9 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         model = _model(session, job)
         if model is not None:
             _line(console, Text.assemble("  model  ", model))
+        for done in status.stages:
+            if done.outputs is not None and done.outputs.splits is not None:
+                _line(console, Text.assemble("  splits ", split_words(done.outputs.splits)))
         _line(console, Text.assemble("  logs   ", _logs_command(session)))
     elif outcome == Exit.INTERRUPTED:
         where = session.run.get("source") or "FILE"

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the models take longer to import than most commands
     from ..api.v1alpha1 import Progress, StageStatus
-    from ..api.v1alpha1.status import JudgedMetric
+    from ..api.v1alpha1.status import JudgedMetric, SplitReport
+
+# Whose shares a line of text has room for.
+_CLASSES = 2
 
 
 def duration(seconds: float) -> str:
@@ -64,6 +67,19 @@ def progress_words(progress: Progress) -> list[str]:
     if progress.eta_seconds is not None:
         words.append(f"ETA {duration(progress.eta_seconds)}")
     return words
+
+
+def split_words(report: SplitReport) -> str:
+    """How alike the splits are, in one line: of two classes one tells, of many the largest."""
+    words = []
+    for one in (report.classes or ())[:_CLASSES]:
+        shares = {"train": one.train, "validation": one.validation, "test": one.test}
+        listed = [f"{share:.1%} of {name}" for name, share in shares.items() if share is not None]
+        words.append(f"class {one.label} is {', '.join(listed)}")
+    for label in report.label or ():
+        words.append(f"the label in {label.split} is {label.mean:g} ± {label.deviation:g}")
+    words.append(f"{report.duplicated_test_rows} rows of test are in train, too")
+    return "; ".join(words)
 
 
 def done_words(stage: StageStatus) -> str:

@@ -214,8 +214,10 @@ class Cache:
         return changed
 
     def _pods(self, owner: Owner) -> tuple[PodView, ...]:
-        children = (self._children[r][key] for r, key in self._by_owner.get(owner, ()) if r == PODS)
-        return tuple(child.view for child in children if child.view is not None)
+        """By name: what is decided does not hang on who else there is."""
+        keys = sorted(key for r, key in self._by_owner.get(owner, ()) if r == PODS)
+        views = (self._children[PODS][key].view for key in keys)
+        return tuple(view for view in views if view is not None)
 
     def _stored_job(self, obj: Mapping[str, Any], version: int, *, first: bool) -> StoredJob:
         """What is at rest as it is seen first was left so by an operator before us. Later on, we

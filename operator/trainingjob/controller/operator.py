@@ -144,6 +144,7 @@ class Operator:
             if not scope.watched:
                 continue
             scope.list_begins()
+            first = scope.listed_at is None
             try:
                 for resource in WATCHED:
                     pages = gateway.pages(resource, scope.namespace)
@@ -154,12 +155,11 @@ class Operator:
                 await asyncio.sleep(backoff.longer())
                 continue
             backoff.reset()
-            first = scope.listed_at is None
             for job in scope.listed(time.monotonic()):
                 self._queue.add(job)
             if first:
-                jobs = [job for job in self._cache.jobs() if self._scopes.of(job[0]) is scope]
-                logger.info("%s: serving %s jobs", scope.words, len(jobs))
+                jobs = sum(self._scopes.of(job[0]) is scope for job in self._cache.jobs())
+                logger.info("%s: serving %s jobs", scope.words, jobs)
 
     async def _look_after_watches(self) -> None:
         pause = self._options.silent_seconds / 18

@@ -148,7 +148,10 @@ class Scope:
 
     def listed(self, now: float) -> set[Key]:
         """Our list is complete. The jobs that have waited for it."""
+        first = self.listed_at is None
         self.complete, self.listed_at, self._unlisted = True, now, ""
+        if first:
+            self._told = False  # what follows is no news
         self._tell_mended()
         parked, self.parked = self.parked, set()
         return parked

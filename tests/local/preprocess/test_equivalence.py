@@ -95,6 +95,32 @@ def test_splits_of_any_size(rows: int, split: dict[str, Any], spark: Any, tmp_pa
     same(tmp_path / "data.parquet", tmp_path, format="parquet", split=split)
 
 
+@pytest.mark.parametrize("rare", [None, "drop"])
+@pytest.mark.parametrize("stratify", [False, True])
+@pytest.mark.parametrize("label", ["k", "c", "b"])
+def test_splits_of_classes_among_many_copies(
+    label: str, stratify: bool, rare: str | None, spark: Any, tmp_path: Path
+) -> None:
+    table = generated(4, rows=300).select(["k", "c", "b"])
+    table = pa.concat_tables([table, table, table.slice(0, 40)])
+    if label == "k":  # one class of one row
+        once = pa.table({"k": [99], "c": ["red"], "b": [True]}, table.schema)
+        table = pa.concat_tables([table, once])
+    pq.write_table(table, tmp_path / "data.parquet")
+    same(
+        tmp_path / "data.parquet",
+        tmp_path,
+        [
+            {"dropna": {"subset": [label]}},
+            {"withColumn": {"name": "z", "expr": "coalesce(k, 0) + 1"}},
+            {"fillna": {"strategy": "mode", "columns": ["c", "b", "k"]}},
+        ],
+        format="parquet",
+        task={"type": "classification", "label": label},
+        split={"test": 0.2, "validation": 0.1, "stratify": stratify, "rare": rare},
+    )
+
+
 def generated(seed: int, rows: int) -> pa.Table:
     """A frame with everything that makes engines differ; y is a label without nulls."""
     chance = random.Random(seed)

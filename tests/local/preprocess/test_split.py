@@ -425,6 +425,14 @@ def test_many_classes_of_long_names_stay_within_the_report(tmp_path: Path) -> No
     assert len(made.outputs.to_dict()["splits"]["classes"][0]["label"]) == 32
 
 
+def test_a_class_is_told_so_that_a_terminal_can_show_it(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": range(40), "y": ["\x1b[31mred", "two\nlines"] * 20})
+    made = Made("pandas", csv(tmp_path / "data.csv", frame), tmp_path / "out", task=CLASSES)
+    assert made.outputs.splits is not None and made.outputs.splits.classes is not None
+    labels = [one.label for one in made.outputs.splits.classes]
+    assert labels == ["'\\x1b[31mred'", "'two\\nlines'"]
+
+
 def test_the_script_is_what_is_read(engine: str, tmp_path: Path) -> None:
     source = csv(tmp_path / "data.csv", numbered())
     split = {"test": 0.2, "validation": 0.1, "seed": 4}

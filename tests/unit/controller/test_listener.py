@@ -265,7 +265,7 @@ async def test_what_a_connection_took_is_free_when_it_is_over(
         monkeypatch.setattr(under_test, "_CHANCE_SECONDS", 0.0)
 
     def there() -> set[int]:
-        found = (found for found in gc.get_objects() if isinstance(found, SSLProtocol))
+        found = (found for found in gc.get_objects() if type(found) is SSLProtocol)
         return {id(protocol) for protocol in found if protocol._server_side}
 
     async with port() as made:

@@ -191,5 +191,7 @@ WARNINGS: dict[str, str] = {
     "ConstantFeature": "a feature has one value in every row",
     "ClassRare": "a class is too rare to be in every split",
     "SplitStratified": "without stratify a split would have had no row of a class",
+    "ModelElsewhere": "own code left files, and saved what may be its model elsewhere",
+    "ModelNotChecked": "the image runs as it stands, and nobody looked whether a model is there",
     "MoreWarnings": "there are more, in the log",
 }

@@ -122,7 +122,13 @@ def _message(counts: Counts, rare: Collection[Any], dropped: bool) -> str:
     )
 
 
+def text_of(value: Any) -> str:
+    """A class for a terminal: text comes from the data."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
 def named(classes: Collection[Any]) -> str:
     """Class names for a message, cut."""
-    shown = ", ".join(f"{value!s:.{_NAME_CHARS}}" for value in list(classes)[:_SHOWN])
+    shown = ", ".join(text_of(value)[:_NAME_CHARS] for value in list(classes)[:_SHOWN])
     return shown if len(classes) <= _SHOWN else f"{shown}, … ({len(classes)} in all)"

@@ -130,7 +130,7 @@ def _partition_values(dialect: Dialect, whole: Source, part: Source) -> list[str
         if text is None:
             value = dialect.literal(None, kind)
         else:
-            value = dialect.parse(kind, dialect.text(text), checked=True)
+            value = dialect.read(kind, dialect.text(text))
         found.append(f"{value} AS {dialect.ident(key)}")
     return found
 
@@ -328,7 +328,7 @@ def kind_of_codes(codes: int) -> ColumnType:
 def _typed(
     dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions, line_breaks: bool
 ) -> str:
-    value = dialect.parse(kind, column, checked=True)
+    value = dialect.read(kind, column)
     if kind == "string" and line_breaks:
         # Spark makes one character of both where lines end with both.
         value = f"replace({value}, chr(13) || chr(10), chr(10))"

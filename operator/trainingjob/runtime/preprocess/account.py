@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType
 
@@ -19,6 +20,7 @@ from ..errors import StageFailure
 from .frame import Engine, Frame
 from .names import quoted
 from .notes import Notes
+from .typed import Kind
 
 # Counts that a single query takes: engines plan wide ones worse than linearly.
 _MOST_TALLIES = 100
@@ -42,12 +44,13 @@ class Tally:
     """Values that a step may lose: SQL conditions over a frame, and what follows from the counts.
 
     ``of``: whether a row has such a value; ``lost``: whether the step loses it, where it has one;
-    ``value``: the value as text, or "". ``became``: ``null``, or what else becomes of them."""
+    ``value``: the value, of type ``kind``, or "". ``became``: what becomes of it, in words."""
 
     name: str
     of: str
     lost: str
     value: str
+    kind: Kind
     became: str = "became null"
     reason: str = "ValuesBecameNull"
     when_all: Then = "fail"
@@ -96,6 +99,15 @@ class Entry:
                 parts.append(f"{sign} {', '.join(names[:_FEW])}{more}")
         parts += [tally.words() for tally in self.tallies if tally.count]
         return f"{self.step}: {'; '.join(parts)}"
+
+
+def _text(value: Any) -> str:
+    """The same of both engines: only one of them says that times are UTC."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return str(value.replace(tzinfo=None))
+    return str(value)
 
 
 class Account:
@@ -157,14 +169,13 @@ class Account:
             for number, tally in enumerate(part, len(self._tallies)):
                 alive = f"{self._alive} AND " if self._alive else ""
                 lost = f"{alive}({tally.of}) AND ({tally.lost})"
-                text = (
-                    self._engine.dialect.substring(tally.value, 1, _SAMPLE_CHARS + 1)
-                    if tally.value
-                    else "NULL"
-                )
+                # Texts may be long; to make text of numbers would take longer than all the rest.
+                value = tally.value or "1"
+                if tally.value and tally.kind == "string":
+                    value = self._engine.dialect.substring(value, 1, _SAMPLE_CHARS + 1)
                 columns += [
                     f"({alive}({tally.of})) AS {_ALIVE}_of_{number}",
-                    f"CASE WHEN {lost} THEN coalesce({text}, '') END AS {_ALIVE}_lost_{number}",
+                    f"CASE WHEN {lost} THEN {value} END AS {_ALIVE}_lost_{number}",
                 ]
                 self._carried += [f"{_ALIVE}_of_{number}", f"{_ALIVE}_lost_{number}"]
             self._shadow = self._view(columns)
@@ -262,12 +273,13 @@ class Account:
         lossy = [(n, tally) for n, tally in enumerate(tallies) if tally.count and tally.value]
         if not lossy:
             return
-        ends = ", ".join(
+        columns = ", ".join(
             f"min({_ALIVE}_lost_{number}), max({_ALIVE}_lost_{number})" for number, _ in lossy
         )
-        (found,) = self._engine.rows(f"SELECT {ends} FROM {self._shadow}")
+        (found,) = self._engine.rows(f"SELECT {columns} FROM {self._shadow}")
         for place, (_, tally) in enumerate(lossy):
-            tally.samples = tuple(dict.fromkeys(found[2 * place : 2 * place + 2]))
+            ends = found[2 * place : 2 * place + 2]
+            tally.samples = tuple(dict.fromkeys(_text(value) for value in ends))
 
     def _judge(self, tally: Tally) -> None:
         step = next(e.step for e in reversed(self.entries) if any(t is tally for t in e.tallies))

@@ -42,7 +42,6 @@ def of_column(
     dialect: Dialect, name: str, source: ColumnType, target: ColumnType, value: str, result: str
 ) -> list[Tally]:
     """Of ``value`` that a cast makes ``result`` of, both SQL."""
-    text = dialect.cast(value, source, "string")
     there = f"{value} IS NOT NULL"
     tallies = []
     if source != target and target != "string" and (source, target) not in _WHOLE:
@@ -51,7 +50,8 @@ def of_column(
                 name,
                 there,
                 f"{result} IS NULL",
-                text,
+                value,
+                source,
                 became=f"became null as {target}",
                 advice=lambda samples: of_cast(name, source, target, samples),
             )
@@ -66,7 +66,8 @@ def of_column(
                 # The greatest doubles are beyond the bigints.
                 f"NOT ({value} BETWEEN {least} AND {most}) AND (abs({result}) >= "
                 f"{dialect.double(2.0**63)} OR {back} <> {value})",
-                text,
+                value,
+                source,
                 became="were rounded: a double holds 15 to 17 digits",
                 reason="ValuesRounded",
                 when_all="warn",
@@ -78,7 +79,8 @@ def of_column(
                 name,
                 there,
                 f"{result} IS NOT NULL AND {value} <> floor({value})",
-                text,
+                value,
+                source,
                 became="lost their fraction",
                 when_all="tell",
                 when_some="tell",
@@ -185,7 +187,8 @@ def _of_result(compiler: Compiler, tree: exp.Expr, name: str) -> list[Tally]:
             name,
             " AND ".join(f"{one.sql} IS NOT NULL" for one in inputs),
             f"({sql}) IS NULL",
-            compiler.dialect.cast(shown.sql, shown.kind, "string"),
+            shown.sql,
+            shown.kind,
             became="are null, though all that they are made of is there",
             when_all="tell" if chooses else "warn",
             when_some="tell",
@@ -201,6 +204,7 @@ def unseen(name: str, held_out: str, there: str, test: str) -> Tally:
         f"{held_out} AND {there}",
         test,
         "",
+        "null",
         became="in held-out rows are of categories that no training row has",
         reason="CategoriesUnseen",
         when_all="warn",

@@ -6,9 +6,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+# Two processes of tests: most tests wait for other processes more than they compute. By file, since
+# a file's tests share what is slow to make.
+BESIDE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test lint types contracts unit integration chart local e2e node generate install-yaml verify bench cluster images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -45,7 +48,15 @@ demo: $(VENV)/.local  ## run examples/digits end to end on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/trainingjob run examples/digits/job.yaml
 
-test: lint types contracts verify unit integration chart local  ## everything that proves the project
+test: quick verify integration chart local  ## everything that proves the project
+
+quick: lint types contracts unit  ## what to run while you work: two minutes
+
+nightly: $(CLUSTER) $(S3)  ## what is long by nature, beside `make test`; as root, a part of it runs real pods
+	$(BIN)/python examples/make_data.py
+	$(BIN)/python -m pytest -m nightly tests/unit tests/integration tests/chart tests/local
+	$(BIN)/python -m tests.cluster.node.images
+	$(BIN)/python -m pytest -m nightly tests/e2e --timeout=900
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes
@@ -59,23 +70,26 @@ contracts: $(VENV)/.dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit $(BESIDE) --cov --cov-report=
+	@echo "unit tests cover $$($(BIN)/coverage report --format=total) % of the lines"
 
 local: $(VENV)/.dev $(S3)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/local
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration $(BESIDE)
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
-	$(BIN)/python -m pytest tests/chart
+	$(BIN)/python -m pytest tests/chart $(BESIDE)
 
 # --- real pods --------------------------------------------------------------------
-e2e: $(CLUSTER) $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
+e2e: e2e-images $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m tests.cluster.node.images
 	$(BIN)/python -m pytest tests/e2e --timeout=900
+
+e2e-images: $(CLUSTER)  ## as root: the images that e2e runs, and the tools of its node
+	$(BIN)/python -m tests.cluster.node.images
 
 node: $(CLUSTER)  ## as root: a real node to try things on, until Ctrl-C (ARGS=--images)
 	$(BIN)/python -m tests.cluster.node $(ARGS)

@@ -9,16 +9,16 @@ from trainingjob.api.v1alpha1 import REASONS
 
 # What status says while nothing is wrong.
 STATES = {"Starting", "Running", "Restarting", "Suspended", "Rerun", "Completed"}
-_rows: list[str] = []
+rows: list[str] = []
 
 
 def tell(what: str, seconds: float, status: Mapping[str, Any]) -> None:
     """A row of the table that is printed when all tests have run. None is without a reason."""
     phase, reason, message = status["phase"], status["reason"], status["message"]
     assert reason in REASONS or reason in STATES, f"{what}: {phase}/{reason}: {message}"
-    _rows.append(f"{what:50} {seconds:5.1f}  {f'{phase}/{reason}: {message}'[:150]}")
+    rows.append(f"{what:50} {seconds:5.1f}  {f'{phase}/{reason}: {message}'[:150]}")
 
 
 def table() -> Sequence[str]:
     """Its lines; none when nothing was told."""
-    return [f"{'situation':50} {'s':>5}  phase/reason: message", *_rows] if _rows else []
+    return [f"{'situation':50} {'s':>5}  phase/reason: message", *rows] if rows else []

@@ -32,14 +32,17 @@ FOUND = {
     ),
     *("OperatorForbidden", "ApiUnavailable", "ResultInvalid", "GateFailed", "DeadlineExceeded"),
     *("StartupDeadlineExceeded", "PodLost", "NodeLost", "NoProgress", "Disrupted"),
+    *("InitContainerFailed", "NodeRefused", "StartFailed", "StorageLimitExceeded"),
 }
 # Who reaches what needs more than one pod's fate.
 ELSEWHERE = {
     "ApiUnavailable": "test_operator_refusals",
     "Disrupted": "test_operator_jobs",
     "InvalidSpec": "test_operator_refusals",
+    "InitContainerFailed": "test_sidecars",
     "NameConflict": "test_operator_jobs",
     "NoProgress": "test_progress",
+    "NodeRefused": "test_sidecars",
     "OperatorForbidden": "test_rbac",
     "PodAltered": "test_operator_strangers",
     "PodRefused": "test_operator_refusals",
@@ -96,6 +99,22 @@ SITUATIONS = [
     Situation("SIGSEGV", behaviour.die(11), "Failed", "ScriptFailed"),
     Situation(
         "the node is gone", Behaviour(exit_code=1, pod_reason="NodeLost"), "Failed", "NodeLost"
+    ),
+    Situation(
+        "a driver that does not load",
+        Behaviour(exit_code=128, reason="StartError", message="nvidia-container-cli: no driver"),
+        "Failed",
+        "StartFailed",
+    ),
+    Situation(
+        "more disk than its limit",
+        Behaviour(
+            exit_code=137,
+            pod_reason="Evicted",
+            pod_message="Container train exceeded its local ephemeral storage limit 1Gi.",
+        ),
+        "Failed",
+        "StorageLimitExceeded",
     ),
     Situation("somebody deletes the pod", LOST, "Failed", "PodLost"),
     Situation("out of memory", behaviour.out_of_memory(), "Failed", "OutOfMemory"),

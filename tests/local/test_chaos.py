@@ -22,8 +22,11 @@ from .harness import DEADLINE_SECONDS, Outcome, base, ours, run, start, write_jo
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/datasets"
 VICTIMS = ("rank", "driver", "runner")
-# Three victims in turn; every sixth moment is of a job whose engine is Spark.
-MOMENTS = range(24)
+# Three victims in turn; every sixth moment is of a job whose engine is Spark. The first six have
+# each victim twice and both engines.
+MOMENTS = [
+    pytest.param(seed, marks=[pytest.mark.nightly] if seed >= 6 else []) for seed in range(24)
+]
 
 
 def job(folder: Path, engine: str) -> Path:
@@ -91,6 +94,7 @@ def kill(rng: random.Random, victim: str, folder: Path, runner: subprocess.Popen
     return False
 
 
+tried: dict[str, int] = dict.fromkeys(VICTIMS, 0)
 killed: dict[str, int] = dict.fromkeys(VICTIMS, 0)
 
 
@@ -111,6 +115,7 @@ def test_sigkill_changes_nothing(tmp_path, undisturbed, seed):
             while runner.poll() is None and not processes(tmp_path, stage):
                 time.sleep(0.005)
         time.sleep(delay)
+        tried[victim] += 1
         killed[victim] += kill(rng, victim, tmp_path, runner)
         stdout, stderr = runner.communicate(timeout=DEADLINE_SECONDS)
     finally:
@@ -133,11 +138,12 @@ def test_sigkill_changes_nothing(tmp_path, undisturbed, seed):
     assert not ours(tmp_path)
 
 
-def test_the_moments_hit():
-    """Most moments must have killed something, or the test above proves little."""
-    if sum(killed.values()) == 0:
+@pytest.mark.parametrize("when", ["always", pytest.param("nightly", marks=pytest.mark.nightly)])
+def test_the_moments_hit(when):
+    """Half of the moments must have killed something, or the test above proves little."""
+    if not all(tried.values()):
         pytest.fail("run this file as a whole")
-    assert all(count >= 5 for count in killed.values()), killed
+    assert all(2 * killed[victim] >= tried[victim] for victim in VICTIMS), (when, killed, tried)
 
 
 @pytest.mark.parametrize("stage", ["preprocess", "train"])

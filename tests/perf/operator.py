@@ -37,7 +37,7 @@ ROUNDS = 3
 ALONE = 60
 IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "300"))
 PRESENT = 1000
-REPORTS = 1000
+REPORTS, REPORTERS = 1000, 20
 
 # As many at a time as the operator has workers.
 PARALLEL = 8
@@ -398,13 +398,17 @@ def reports(control_plane: ControlPlane) -> None:
     ):
         try:
             operator.start()
-            space.run(gang(1))
+            space.run(gang(REPORTERS))
             space.wait("gang", phase="Training", reason="Running")
-            pod = Pod(space, "gang-train-1-0", Path(folder))
+            pods = [Pod(space, f"gang-train-1-{n}", Path(folder)) for n in range(REPORTERS)]
             before = operator.metric("process_cpu_seconds_total")
+            begun = time.perf_counter()
             for step in range(REPORTS):
+                # No more than a pod, and all of an address, may send.
+                time.sleep(max(0.0, begun + step / REPORTERS / 2 - time.perf_counter()))
                 metrics = [{"name": "step", "value": str(step)}]
-                assert pod.post(json.dumps({"trainerStatus": {"metrics": metrics}}).encode()) == 200
+                report = json.dumps({"trainerStatus": {"metrics": metrics}}).encode()
+                assert pods[step % REPORTERS].post(report) == 200
             used = operator.metric("process_cpu_seconds_total") - before
         finally:
             operator.kill()

@@ -1,8 +1,9 @@
 """A manifest checked as the API server checks it, and what is wrong in words for people.
 
 ``check_manifest`` takes whatever YAML can hold and never raises. It refuses what a server with
-the generated CRD refuses (unknown fields included: `kubectl apply` asks for that), and like the
-server it drops explicit nulls, takes 2.0 for an integer and ignores status.
+the generated CRD refuses (unknown fields included: `kubectl apply` asks for that), and what the
+operator refuses by its size; like the server it drops explicit nulls, takes 2.0 for an integer and
+ignores status.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
+from .size import excess
 from .v1alpha1 import TrainingJob
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
@@ -69,6 +71,8 @@ def check_manifest(obj: object) -> tuple[TrainingJob | None, list[Problem]]:
     except ValidationError as error:
         return None, problems(error)
     found = [Problem(field_path(at), message) for at, message in duplicates(obj, TrainingJob)]
+    if not found and (more := excess(job.spec)) is not None:
+        found = [Problem(more.field, more.message)]
     return (None, found) if found else (job, [])
 
 

@@ -41,6 +41,8 @@ SEED = "TRAININGJOB_SEED"
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 RESULT_LIMIT = 4096
+# In one report of progress; status shows some of them.
+MOST_METRICS = 128
 
 
 class JobRef(Model):
@@ -204,7 +206,10 @@ class TrainerStatus(StatusModel):
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None
-    metrics: list[TrainerMetric] = Field(default_factory=list)
+    # Checked no further than the first fault: whoever sends it may send a thousand.
+    metrics: list[TrainerMetric] = Field(
+        default_factory=list, max_length=MOST_METRICS, fail_fast=True
+    )
     last_updated_time: str | None = None
 
 

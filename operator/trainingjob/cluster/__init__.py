@@ -9,14 +9,13 @@ from .errors import (
     Refused,
     Unavailable,
 )
-from .gateway import PAGE, Gateway
+from .gateway import Gateway
 from .resources import EVENTS, JOBS, PODS, SERVICES, WATCHED, Resource
 from .session import Api, Credentials, connect
 
 __all__ = [
     "EVENTS",
     "JOBS",
-    "PAGE",
     "PODS",
     "SERVICES",
     "WATCHED",

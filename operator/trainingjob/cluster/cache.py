@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from sys import intern
 from typing import Any
 
-from ..api.v1alpha1 import API_VERSION, KIND
-from ..core import PodView, ownership
+from ..api.v1alpha1 import API_VERSION, GROUP, KIND
+from ..core import PodView, Rest, at_rest, ownership
 from ..core.names import service_of
 from ..core.ownership import Owner
 from .resources import JOBS, PODS, Resource
@@ -27,15 +28,25 @@ Key = tuple[str, str]  # namespace, name
 _REMEMBERED = 10_000
 
 
+# Bytes of jobs that are kept as JSON: those of some thousand that are under way.
+_KEPT_BYTES = 16 * 2**20
+
+
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """A job as JSON, which takes a tenth of the memory of parsed objects."""
+    """A job as JSON, which takes a tenth of the memory of parsed objects; ``data`` is None where
+    it is to be read again when it is needed.
+
+    ``rest``: that it needs nothing as it stands. ``looked_at``: that nobody has to see for himself.
+    """
 
     uid: str
     version: int
-    data: bytes
+    data: bytes | None
     phase: str
     begun: bool
+    rest: Rest | None = None
+    looked_at: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._jobs: dict[Key, StoredJob] = {}
+        self._kept = 0
         self._children: dict[Resource, dict[Key, StoredChild]] = {}
         self._by_owner: dict[Owner, set[tuple[Resource, Key]]] = {}
         # The uids of the pods that count, by the uid of their job.
@@ -94,8 +106,12 @@ class Cache:
         return frozenset(name for r, (_, name) in self._by_owner.get(owner, ()) if r != PODS)
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
-        """Of the job with this uid, these pods count."""
-        self._trusted[uid] = frozenset(pod.uid for pod in pods)
+        """Of the job with this uid, these pods count, and no others."""
+        found = frozenset(pod.uid for pod in pods)
+        if found:
+            self._trusted[uid] = found
+        else:
+            self._trusted.pop(uid, None)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
         """The pod of that key, if its uid is that and it counts, of a job that is there: the job's
@@ -119,7 +135,7 @@ class Cache:
         if resource == JOBS:
             if known is not None and known.uid != meta["uid"]:
                 self._trusted.pop(known.uid, None)
-            self._jobs[key] = _stored_job(obj, version)
+            self._put(key, self._stored_job(obj, version, first=known is None))
             return key
         # Labels say whose it is when it is made; who changes them later does not take it from us.
         known_already = known is not None and known.uid == meta["uid"]
@@ -130,6 +146,27 @@ class Cache:
         self._children.setdefault(resource, {})[key] = child
         self._by_owner.setdefault(child.owner, set()).add((resource, key))
         return child.job
+
+    def hold(self, job: Mapping[str, Any]) -> None:
+        """Have the data of a job that was read for it, until ``let_go``."""
+        meta = job["metadata"]
+        key: Key = (meta["namespace"], meta["name"])
+        known, version = self._jobs.get(key), int(meta["resourceVersion"])
+        if meta["uid"] in self._gone or (known is not None and known.version > version):
+            return
+        rest, looked_at = at_rest(job), known is not None and known.looked_at
+        self._put(key, _stored(job, version, _json(job), rest, looked_at))
+
+    def let_go(self, key: Key, version: int | None = None) -> None:
+        """The data of the job is not needed now. With ``version``: this one was looked at, and
+        nothing has to be done; else that is not known."""
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        if job.version == version:
+            self._put(key, replace(job, looked_at=True, data=None if job.rest else job.data))
+        elif self._kept > _KEPT_BYTES:
+            self._put(key, replace(job, data=None))
 
     def remove(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
         """The object is gone; the key of the job that this changes something for."""
@@ -145,7 +182,7 @@ class Cache:
         if known is None or known.uid != uid:
             return None
         if resource == JOBS:
-            del self._jobs[key]
+            self._put(key, None)
             self._trusted.pop(uid, None)
             return key
         child = self._drop_child(resource, key)
@@ -186,6 +223,22 @@ class Cache:
         views = (self._children[PODS][key].view for key in keys)
         return tuple(view for view in views if view is not None)
 
+    def _stored_job(self, obj: Mapping[str, Any], version: int, *, first: bool) -> StoredJob:
+        """What is at rest as it is seen first was left so by an operator before us. Later on, we
+        look at each version."""
+        rest = at_rest(obj)
+        looked_at = rest is not None and (first or rest.pods == "any")
+        room = self._kept < _KEPT_BYTES and not looked_at
+        return _stored(obj, version, _json(obj) if room else None, rest, looked_at)
+
+    def _put(self, key: Key, job: StoredJob | None) -> None:
+        before = self._jobs.pop(key, None) if job is None else self._jobs.get(key)
+        for stored, sign in ((before, -1), (job, 1)):
+            if stored is not None and stored.data is not None:
+                self._kept += sign * len(stored.data)
+        if job is not None:
+            self._jobs[key] = job
+
     def _known(self, resource: Resource, key: Key) -> StoredJob | StoredChild | None:
         if resource == JOBS:
             return self._jobs.get(key)
@@ -201,21 +254,38 @@ class Cache:
         return child
 
 
-def _stored_job(obj: Mapping[str, Any], version: int) -> StoredJob:
-    # Who set which field is of no use to us, and is often the larger part.
-    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    # The items of a list do not say what they are.
-    whole = {**obj, "apiVersion": API_VERSION, "kind": KIND, "metadata": meta}
-    data = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+def _stored(
+    obj: Mapping[str, Any],
+    version: int,
+    data: bytes | None,
+    rest: Rest | None,
+    looked_at: bool,
+) -> StoredJob:
     status = obj.get("status") or {}
     return StoredJob(
-        uid=meta["uid"],
+        uid=obj["metadata"]["uid"],
         version=version,
-        data=data.encode(),
-        phase=status.get("phase") or "Pending",
+        data=data,
+        phase=intern(status.get("phase") or "Pending"),
         # The CRD's defaults give every job a status; only we say which generation it is about.
         begun=bool(status.get("observedGeneration")),
+        rest=rest,
+        looked_at=looked_at,
     )
+
+
+def _json(obj: Mapping[str, Any]) -> bytes:
+    # Who set which field is of no use to us, nor are annotations of others: kubectl's has all of
+    # the spec once more. They are often the larger part.
+    meta = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    meta["annotations"] = {
+        name: value
+        for name, value in (meta.get("annotations") or {}).items()
+        if name.startswith(f"{GROUP}/")
+    }
+    # The items of a list do not say what they are.
+    whole = {**obj, "apiVersion": API_VERSION, "kind": KIND, "metadata": meta}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _stored_child(

@@ -4,6 +4,7 @@ ClusterError
 ├── NotFound        404
 ├── AlreadyExists   409, of a creation
 ├── Conflict        409, of a write: the object has changed since it was read
+├── TooLong         an answer that is longer than the caller takes
 ├── Refused         400, 403, 422 and the like: asking again does not help by itself
 └── Unavailable     401, 410, 429, 5xx, no connection, no answer in time: ask again later;
                     whether the call took effect is not known
@@ -37,6 +38,10 @@ class AlreadyExists(ClusterError):
 
 class Conflict(ClusterError):
     """The object has changed since it was read, or is another one by now."""
+
+
+class TooLong(ClusterError):
+    """The answer is longer than the caller takes."""
 
 
 class Refused(ClusterError):

@@ -19,7 +19,7 @@ from kubernetes.aio.config import (
     load_kube_config,
 )
 
-from .errors import ClusterError, Unavailable, of_response
+from .errors import ClusterError, TooLong, Unavailable, of_response
 
 # What a call did: verb, resource, HTTP status (0: no answer), seconds.
 OnCall = Callable[[str, str, int, float], None]
@@ -62,13 +62,20 @@ class Credentials:
             raise ClusterError(f"cannot use {where}: {error}") from None
         return cls(configuration)
 
-    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
-        """A new session; whoever asks for it closes it."""
+    def session(
+        self,
+        *middlewares: aiohttp.ClientMiddlewareType,
+        connections: int = _CONNECTIONS,
+        response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+    ) -> aiohttp.ClientSession:
+        """A new session, of so many connections at a time (0: any number); whoever asks for it
+        closes it."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl),
+            connector=aiohttp.TCPConnector(limit=connections, ssl=self._ssl),
             headers={"User-Agent": "trainingjob-operator", "Accept": _JSON},
             timeout=_TIMEOUT,
             middlewares=(*middlewares, self._authorize),
+            response_class=response_class,
         )
 
     async def _authorize(
@@ -101,6 +108,24 @@ class Api:
     ) -> Any:
         """The parsed answer, which is JSON of the type ``accept``. Raises ClusterError; after
         Unavailable the call may yet have taken effect."""
+        told, _ = await self.sized(
+            verb, path, resource=resource, body=body, params=params, accept=accept
+        )
+        return told
+
+    async def sized(
+        self,
+        verb: str,
+        path: str,
+        *,
+        resource: str = "",
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        accept: str = _JSON,
+        most: int | None = None,
+    ) -> tuple[Any, int]:
+        """As ``call``, with the answer's size in bytes. Raises TooLong when it is larger than
+        ``most``, of which no more is read."""
         begun, code = time.perf_counter(), 0
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept} | ({} if data is None else {"Content-Type": _JSON})
@@ -109,13 +134,13 @@ class Api:
                 verb, self._server + path, data=data, params=params, headers=headers
             ) as response:
                 code = response.status
-                text = await response.read()
+                text = await _read(response, most)
                 told = _parse(text)
                 if code >= 400:
                     raise of_response(code, told, response.headers.get("Retry-After"))
                 if told is None:
                     raise Unavailable("the API server's answer is no JSON", code)
-                return told
+                return told, len(text)
         except (aiohttp.ClientError, OSError) as error:
             # OSError includes TimeoutError.
             raise Unavailable(f"no answer from the API server: {_words(error)}") from None
@@ -135,6 +160,19 @@ async def connect(api: Api, path: str, patience: float, notify: Callable[[str], 
         except ClusterError as error:
             notify(str(error))
             await asyncio.sleep(patience)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    if most is None:
+        return await response.read()
+    chunks, size = [], 0
+    # What is read is unpacked already.
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            raise TooLong(f"the answer has more than {most} bytes", response.status)
+    return b"".join(chunks)
 
 
 def _parse(text: bytes) -> Any:

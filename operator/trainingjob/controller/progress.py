@@ -6,20 +6,27 @@ The wire format is Kubeflow Trainer's. A report that is lost is followed by anot
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import ceil
 
 from aiohttp import web
 
 from ..api.payload import ProgressReport
 from ..cluster import Cache, Key
+from ..core import PodView
 from ..core.progress import Reported, newest, reported
+from .buckets import Buckets
+from .listener import Listener
 from .tokens import Tokens, Untrusted, Unverified
 
-_MOST_BYTES = 64 * 1024
+# Of a report that was sent; ours have some hundred.
+_MOST_BYTES = 8 * 1024
+# Of one pod, a second; ours report every five, and Kubeflow's callback as seldom.
+_RATE, _BURST = 2.0, 10
 # A pod that reports without a pause is heard, but not acted upon more often.
 _PAUSE_SECONDS = 1.0
-_END_SECONDS = 1.0
 
 
 class Reports:
@@ -62,19 +69,25 @@ class Receiver:
         self._reports = reports
         self._notify = notify
         self._answered = answered
+        # By the uid of the pod.
+        self._rates: Buckets[str] = Buckets(_RATE, _BURST)
+        self._heard: set[str] = set()
 
-    def application(self) -> web.Application:
-        """Every path is the same: the token tells the pod."""
-        app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_post("/{path:.*}", self._receive)
-        return app
-
-    async def _receive(self, request: web.Request) -> web.Response:
-        answer = await self._take(request)
+    async def receive(self, request: web.BaseRequest) -> web.Response:
+        """The answer. Every path is the same: the token tells the pod."""
+        answer = await self._authenticated(request)
         self._answered(answer.status)
         return answer
 
-    async def _take(self, request: web.Request) -> web.Response:
+    def malformed(self) -> None:
+        """Somebody has sent what is no HTTP."""
+        self._answered(400)
+
+    async def _authenticated(self, request: web.BaseRequest) -> web.Response:
+        if request.method != "POST":
+            return _answer(405, "reports are posted")
+        if (request.content_length or 0) > _MOST_BYTES:
+            return _answer(413, f"a report has at most {_MOST_BYTES} bytes")
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return _answer(401, "a bearer token is needed")
@@ -87,9 +100,26 @@ class Receiver:
         found = self._cache.reporter((pod.namespace, pod.name), pod.uid)
         if found is None:
             return _answer(403, "the pod is of no TrainingJob that is served here")
-        job, uid, view = found
+        # One at a time and not too often, before anything of it is read.
+        wait = 1.0 if pod.uid in self._heard else self._rates.wait(pod.uid, time.monotonic())
+        if wait:
+            return _answer(429, "the pod reports too often", {"Retry-After": str(ceil(wait))})
+        self._heard.add(pod.uid)
         try:
-            report = ProgressReport.model_validate_json(await request.read())
+            return await self._take(request, *found)
+        finally:
+            self._heard.discard(pod.uid)
+
+    async def _take(
+        self, request: web.BaseRequest, job: Key, uid: str, view: PodView
+    ) -> web.Response:
+        body = b""
+        try:
+            async for some in request.content.iter_any():
+                body += some
+                if len(body) > _MOST_BYTES:
+                    return _answer(413, f"a report has at most {_MOST_BYTES} bytes")
+            report = ProgressReport.model_validate_json(body)
             told = reported(report, view.stage, view.attempt, view.index, datetime.now(UTC))
         except ValueError:
             return _answer(400, "the body is no report of progress")
@@ -98,14 +128,14 @@ class Receiver:
         return _answer(200, "")
 
 
-async def serve(app: web.Application, port: int, tls: ssl.SSLContext) -> web.AppRunner:
-    """Serve it; whoever calls ends it. Raises OSError when the port is taken."""
-    # A client that is slow to send does not hold up our end.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_END_SECONDS)
-    await runner.setup()
-    await web.TCPSite(runner, port=port, ssl_context=tls).start()
-    return runner
+async def serve(
+    receiver: Receiver, port: int, tls: ssl.SSLContext, refused: Callable[[], None]
+) -> Listener:
+    """Serve it; whoever calls closes it. Raises OSError when the port is taken."""
+    listener = Listener(web.Server(receiver.receive), malformed=receiver.malformed, refused=refused)
+    await listener.start(port, tls)
+    return listener
 
 
-def _answer(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n" if text else "")
+def _answer(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=text + "\n" if text else "", headers=headers)

@@ -2,7 +2,9 @@
 
 As client-go's: a key is in it once however often it is added, is never handed out twice at a time,
 and comes again when it was added meanwhile. Jobs that have begun come before those that have not:
-under load jobs are finished rather than all begun at once. Failed keys come back later and later.
+under load jobs are finished rather than all begun at once. One turn in four is for those that have
+not, so that none waits for ever, and namespaces take turns in both. Failed keys come back later and
+later.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
@@ -21,18 +23,64 @@ K = TypeVar("K", bound=Hashable)
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 60.0
 _MOST_DOUBLINGS = 12
+# The share of turns that jobs have that have not begun, while others wait that have.
+_TURNS = 4
+
+
+def _first(key: Any) -> Hashable:
+    """Of the key of an object: its namespace."""
+    first: Hashable = key[0]
+    return first
+
+
+class _Line(Generic[K]):
+    """Keys in the order in which they were added, but that namespaces take turns."""
+
+    def __init__(self, namespace: Callable[[K], Hashable]) -> None:
+        self._namespace = namespace
+        # Namespace, the next one first -> key -> when it was added.
+        self._waiting: OrderedDict[Hashable, OrderedDict[K, float]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._waiting.get(self._namespace(key), ())
+
+    def add(self, key: K) -> None:
+        self._waiting.setdefault(self._namespace(key), OrderedDict())[key] = time.monotonic()
+        self._count += 1
+
+    def pop(self) -> K:
+        namespace, keys = next(iter(self._waiting.items()))
+        key, _ = keys.popitem(last=False)
+        self._count -= 1
+        if keys:
+            self._waiting.move_to_end(namespace)
+        else:
+            del self._waiting[namespace]
+        return key
+
+    def oldest(self) -> float:
+        """When the first key was added; infinity when there is none."""
+        first = (next(iter(keys.values())) for keys in self._waiting.values())
+        return min(first, default=float("inf"))
 
 
 class WorkQueue(Generic[K]):
-    """Used from one event loop. ``begun`` tells whether a key's job has been acted on."""
+    """Used from one event loop. ``begun`` tells whether a key's job has been acted on,
+    ``namespace`` who is to have a turn."""
 
-    def __init__(self, begun: Callable[[K], bool] = lambda key: True) -> None:
+    def __init__(
+        self,
+        begun: Callable[[K], bool] = lambda key: True,
+        namespace: Callable[[K], Hashable] = _first,
+    ) -> None:
         self._begun = begun
-        # Key -> when it was added. Two lines; the first is served first.
-        self._lines: tuple[OrderedDict[K, float], OrderedDict[K, float]] = (
-            OrderedDict(),
-            OrderedDict(),
-        )
+        # The first is served first, but for one turn in four.
+        self._lines: tuple[_Line[K], _Line[K]] = (_Line(namespace), _Line(namespace))
+        self._turn = 0
         self._handed_out: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -46,9 +94,8 @@ class WorkQueue(Generic[K]):
 
     @property
     def oldest_seconds(self) -> float:
-        """How long the first key of a line has waited."""
-        added = [next(iter(line.values())) for line in self._lines if line]
-        return time.monotonic() - min(added) if added else 0.0
+        """How long the key that waits longest has waited."""
+        return max(0.0, time.monotonic() - min(line.oldest() for line in self._lines))
 
     def add(self, key: K) -> None:
         """The key wants to be looked at now."""
@@ -58,7 +105,7 @@ class WorkQueue(Generic[K]):
             return
         if any(key in line for line in self._lines):
             return
-        self._lines[0 if self._begun(key) else 1][key] = time.monotonic()
+        self._lines[0 if self._begun(key) else 1].add(key)
         self._waiting.set()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -88,11 +135,12 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """The next key; the caller says ``done`` when it has looked at it."""
         while True:
-            for line in self._lines:
-                if line:
-                    key, _ = line.popitem(last=False)
-                    self._handed_out.add(key)
-                    return key
+            begun, new = self._lines
+            if begun or new:
+                self._turn = (self._turn + 1) % _TURNS
+                key = (new if new and (not begun or self._turn == 0) else begun).pop()
+                self._handed_out.add(key)
+                return key
             self._waiting.clear()
             await self._waiting.wait()
 

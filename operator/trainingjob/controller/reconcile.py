@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from ..core import (
     Obstacle,
     Plan,
     PodView,
+    Rest,
     Settings,
     diagnose,
     events,
@@ -53,6 +55,12 @@ from .pace import Pace
 from .progress import Reports
 
 logger = logging.getLogger(__name__)
+
+# A job that is larger, or was not kept, takes ten times its size while it is looked at: one of them
+# at a time, so that the others are served meanwhile; who finds another there comes again after so
+# long, more or less.
+_LARGE_BYTES = 256 * 1024
+_LARGE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,15 +101,54 @@ class Reconciler:
         self._metrics = metrics
         self._reports = reports
         self._memory: dict[Key, _Memory] = {}
+        self._large = asyncio.Lock()
         # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
         # and a request that nobody remembers would be acted on without end.
         self._keeps_reruns = False
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the job one step on. Raises ClusterError; then it wants to be called again."""
+        stored = self._cache.job(key)
+        if stored is not None and stored.rest is not None and stored.looked_at:
+            outcome = await self._at_rest(key, stored, stored.rest)
+            if outcome is not None:
+                return outcome
+        if stored is None or (stored.data is not None and len(stored.data) < _LARGE_BYTES):
+            return await self._step(key)
+        if self._large.locked():
+            return Outcome(after=random.uniform(0.5, 1.5) * _LARGE_SECONDS)  # noqa: S311
+        async with self._large:
+            try:
+                if stored.data is None:
+                    await self._read(key, stored)
+                return await self._step(key)
+            finally:
+                self._cache.let_go(key)
+
+    async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
+        """For a job that needs nothing; None when it is to be looked at all the same."""
+        now = datetime.now(UTC)
+        if rest.over(now):
+            await self._delete_job(key, stored)
+        elif not rest.lasts(self._cache.pods(key, stored.uid)):
+            return None
+        self._reports.forget(stored.uid)
+        self._cache.trust(stored.uid, ())
+        self._forget(key)
+        return Outcome(after=rest.seconds(now))
+
+    async def _read(self, key: Key, stored: StoredJob) -> None:
+        found = await self._gateway.job(*key)
+        if found is None:
+            self._cache.forget(JOBS, key, stored.uid)
+        else:
+            self._cache.hold(found)
+
+    async def _step(self, key: Key) -> Outcome:
         observed = await self._observe(key)
         if observed is None:
-            self._forget(key)
+            if self._cache.job(key) is None:
+                self._forget(key)
             return Outcome()
         stored, obs = observed
         if isinstance(obs, Unreadable):
@@ -137,8 +184,8 @@ class Reconciler:
 
     def _cached(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
         stored = self._cache.job(key)
-        if stored is None:
-            return None
+        if stored is None or stored.data is None:
+            return None  # gone, or changed this moment: its turn comes again
         if key in self._memory and self._memory[key].uid != stored.uid:
             self._forget(key)  # another job has its name now
         memory = self._memory.setdefault(key, _Memory(stored.uid))
@@ -160,7 +207,7 @@ class Reconciler:
 
     async def _learn(self, stored: StoredJob) -> bool:
         """Whether the CRD keeps which rerun was dealt with, where a job asks for one."""
-        if ANNOTATION_RERUN.encode() not in stored.data:
+        if stored.data is None or ANNOTATION_RERUN.encode() not in stored.data:
             return False
         job = read_stored(stored.data)
         value = None if isinstance(job, Unreadable) else rerun.unseen(job)
@@ -305,6 +352,8 @@ class Reconciler:
             return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())
         if wait is None:
+            if stored.rest is not None and stored.rest.lasts(obs.pods):
+                self._cache.let_go(key, stored.version)
             return False, None
         if wait > 0:
             return False, wait
@@ -325,11 +374,13 @@ class Reconciler:
         after = status_of_unreadable(found.status, meta.generation, found.message, now)
         if after != found.status:
             await self._write(key, stored, after)
+        elif stored.rest is not None:
+            self._cache.let_go(key, stored.version)
         return Outcome()
 
     async def _write(self, key: Key, stored: StoredJob, after: Status) -> bool:
         try:
-            job = json.loads(stored.data) | {"status": after.to_dict()}
+            job = json.loads(stored.data or b"{}") | {"status": after.to_dict()}
             kept = await self._gateway.write_status(job)
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)

@@ -9,6 +9,7 @@ from .events import events, forced
 from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
 from .pods import PodView
+from .rest import Rest, at_rest
 from .stage import vanished
 from .status import is_over, status, status_of_unreadable
 
@@ -17,7 +18,9 @@ __all__ = [
     "Obstacle",
     "Plan",
     "PodView",
+    "Rest",
     "Settings",
+    "at_rest",
     "events",
     "forced",
     "is_over",

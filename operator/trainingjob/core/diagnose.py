@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
-from ..api.payload import Report, StageResult
+from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
+from . import text
 from .observation import Obstacle
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
 _EXIT_CODES = {126: "CommandNotFound", 127: "CommandNotFound"}
+
+# What runtimes call a container that could not be started.
+_NOT_STARTED = ("StartError", "ContainerCannotRun")
+# Their words (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
+# hook of the node's.
+_NO_PROGRAM = re.compile(
+    r'exec:? ("[^"]*"|\S+): (stat \S+ )?'
+    r"(executable file not found|no such file|permission denied|exec format error)"
+    r"|executable file [\"'`]?\S+ not found|finding executable|open executable"
+    r"|is not executable|exec user process",
+    re.IGNORECASE,
+)
 
 # Why a container waits -> our reason. Others (ContainerCreating, PodInitializing) are normal.
 _WAITING = {
@@ -27,18 +42,26 @@ _WAITING = {
     "CreateContainerConfigError": "ContainerConfigError",
     "CreateContainerError": "ContainerConfigError",
     "RunContainerError": "ContainerConfigError",
+    # Of a native sidecar: ours is never started twice.
+    "CrashLoopBackOff": "InitContainerFailed",
 }
 
-# Why a pod as a whole has failed -> our reason.
+# Why the kubelet has ended a pod as a whole -> our reason. What it calls a pod that it has not let
+# begin are many words more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
 _POD_REASONS = {
     "Evicted": "Disrupted",
     "Preempting": "Disrupted",
     "Shutdown": "Disrupted",
     "Terminated": "Disrupted",
     "NodeLost": "NodeLost",
-    "NodeAffinity": "Unschedulable",
-    "UnexpectedAdmissionError": "PodRefused",
+    "DeadlineExceeded": "PodLost",  # the pod's own, which only others set
 }
+_REFUSED = "NodeRefused"
+_KUBELET_REFUSES = re.compile(
+    "OutOf.+|NodeAffinity|NodeShutdown|TopologyAffinityError|UnexpectedAdmissionError|NodePorts"
+)
+# An eviction for the pod's own limits, and not for the node's need; DisruptionTarget is not set.
+_OWN_LIMIT = re.compile(r"exceed(s|ed) (the|its) .*limit")
 
 # What the API server says when it refuses a child -> our reason; the first that fits. The words
 # are those of Kubernetes' admission plugins and of its RBAC authorizer.
@@ -52,6 +75,9 @@ _REFUSALS = {
 }
 
 _SIGKILL = 9
+_UNKNOWN = "failed without an exit code"
+_REPORTED_CHARS = 1500
+_LOG_TAIL_CHARS = 2000
 
 
 @dataclass(frozen=True)
@@ -104,44 +130,98 @@ def failure_of(pod: PodView) -> Failure | None:
         return None
     if pod.disrupted:
         return interruption_of(pod)
-    report = _report(pod)
-    if report is not None and report.error is not None and report.error.reason in REASONS:
-        error = report.error
+    error = (_report(pod) or Report()).error
+    if error is not None and error.reason in REASONS and not _only_obeyed(pod, error):
         return Failure(
             error.reason,
-            error.message,
+            text.line(error.message, _REPORTED_CHARS),
             pod,
             rank=error.rank,
             exit_code=error.exit_code if error.exit_code is not None else pod.exit_code,
             signal=error.signal if error.signal is not None else pod.signal,
             time=pod.finished,
         )
+    reason, what = _cause(pod)
+    return Failure(
+        reason,
+        f"pod {pod.name} {what}",
+        pod,
+        exit_code=pod.exit_code,
+        signal=pod.signal,
+        time=pod.finished,
+        log_tail=_log_tail(pod),
+    )
+
+
+def _only_obeyed(pod: PodView, error: StageError) -> bool:
+    """It was told to end, and says no more than that: its node knows why."""
+    return error.reason == "Disrupted" and bool(pod.pod_reason)
+
+
+def _log_tail(pod: PodView) -> str:
+    """The end of the log, which the kubelet gives for the message of a container that failed and
+    left none; a container that never started has no log."""
+    if pod.terminated_reason in _NOT_STARTED or _report(pod) is not None:
+        return ""
+    return text.lines(pod.message)[-_LOG_TAIL_CHARS:]
+
+
+def _cause(pod: PodView) -> tuple[str, str]:
+    """The reason, and what happened to the pod: by what is known best."""
+    said = ": ".join(part for part in (pod.pod_reason, pod.pod_message) if part)
     if pod.terminated_reason == "OOMKilled":
-        return _failure(pod, "OutOfMemory", f"pod {pod.name} used more memory than its limit")
+        return "OutOfMemory", "used more memory than its limit"
+    if pod.pod_reason == "Evicted" and _OWN_LIMIT.search(pod.pod_message):
+        return "StorageLimitExceeded", f"was evicted: {pod.pod_message}"
     if pod.pod_reason in _POD_REASONS:
-        reason = _POD_REASONS[pod.pod_reason]
-        return _failure(pod, reason, f"pod {pod.name}: {pod.pod_reason}")
+        return _POD_REASONS[pod.pod_reason], f"was ended by its node ({said})"
+    if _KUBELET_REFUSES.fullmatch(pod.pod_reason) or (said and pod.never_began):
+        return _REFUSED, f"was not taken by its node ({said})"
+    if pod.init_failure and pod.exit_code is None:
+        return "InitContainerFailed", f"did not start: {pod.init_failure}"
+    if pod.terminated_reason in _NOT_STARTED:
+        program = _NO_PROGRAM.search(pod.message) or pod.exit_code in _EXIT_CODES
+        why = text.line(pod.message, _REPORTED_CHARS) or pod.terminated_reason
+        return "CommandNotFound" if program else "StartFailed", f"could not be started: {why}"
+    if pod.terminated_reason == "ContainerStatusUnknown":
+        return "NodeLost", "was lost by its node, which has found no trace of its container"
     if pod.exit_code in _EXIT_CODES:
-        return _failure(pod, _EXIT_CODES[pod.exit_code], f"pod {pod.name} found no such command")
-    if pod.signal == _SIGKILL or pod.exit_code is None:
-        how = "was killed (SIGKILL)" if pod.signal == _SIGKILL else "failed without an exit code"
-        return _failure(pod, "ProcessKilled", f"pod {pod.name} {how}")
-    how = f"died of signal {pod.signal}" if pod.signal else f"exited with code {pod.exit_code}"
-    return _failure(pod, "ScriptFailed", f"pod {pod.name} {how}")
+        return _EXIT_CODES[pod.exit_code], "found no such command"
+    if pod.deleting and pod.exit_code == 0:
+        return "PodLost", "was deleted"
+    if pod.exit_code is None or pod.exit_code == 0:
+        # It failed by no fault of its container.
+        return ("PodLost", f"failed ({said})") if said else ("ProcessKilled", _UNKNOWN)
+    beside = f" ({said})" if said else ""
+    if pod.signal == _SIGKILL:
+        return "ProcessKilled", f"was killed (SIGKILL){beside}"
+    if pod.signal:
+        return "ScriptFailed", f"died of signal {pod.signal}{beside}"
+    return "ScriptFailed", f"exited with code {pod.exit_code}{beside}"
 
 
 def interruption_of(pod: PodView) -> Failure:
     """A pod that had to make way: evicted, preempted, drained."""
-    return _failure(pod, "Disrupted", f"pod {pod.name} was interrupted ({pod.disrupted})")
+    return Failure(
+        "Disrupted",
+        f"pod {pod.name} was interrupted ({pod.disrupted})",
+        pod,
+        exit_code=pod.exit_code,
+        signal=pod.signal,
+        time=pod.finished,
+        log_tail=_log_tail(pod),
+    )
 
 
 def waiting_of(pod: PodView) -> Failure | None:
     """Why a pod does not start; None when it runs, is over, or starts as it should."""
     if pod.phase != "Pending":
         return None
-    if pod.waiting_reason in _WAITING:
-        detail = pod.waiting_message or pod.waiting_reason
-        return Failure(_WAITING[pod.waiting_reason], f"pod {pod.name} waits: {detail}", pod)
+    for wait in pod.waits:
+        if wait.reason in _WAITING:
+            whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
+            words = f"{whose} waits: {wait.message or wait.reason}"
+            return Failure(_WAITING[wait.reason], words, pod)
     if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
     if pod.unschedulable:
@@ -149,15 +229,26 @@ def waiting_of(pod: PodView) -> Failure | None:
     return None
 
 
+def slowest(pods: Iterable[PodView]) -> str:
+    """What is known of pods that have not started, and nothing is known to be wrong with."""
+    waits = (
+        f"; pod {pod.name}: {wait.who or 'its container'}: {wait.message or wait.reason}"
+        for pod in pods
+        if pod.phase == "Pending"
+        for wait in pod.waits
+    )
+    return "the pods did not start" + next(waits, "")
+
+
 def refusal_of(name: str, message: str) -> Obstacle:
     """Why the API server did not let the child ``name`` pass."""
-    return Obstacle(name, _refused(message), f"{name} was refused: {message}")
+    return Obstacle(name, _refused(message), f"{name} was refused: {text.line(message)}")
 
 
 def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
     """Why the pod ``name`` is still there; ``answered``: the API server said so."""
     reason = _refused(message) if answered else "ApiUnavailable"
-    return Obstacle(name, reason, f"{name} could not be deleted: {message}")
+    return Obstacle(name, reason, f"{name} could not be deleted: {text.line(message)}")
 
 
 def altered(name: str, changes: Sequence[str]) -> Obstacle:
@@ -175,23 +266,11 @@ def conflict_of(name: str, kind: str, whose: str) -> Obstacle:
 
 def no_answer(name: str, message: str) -> Obstacle:
     """The API server did not say whether the child ``name`` was made."""
-    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {message}")
+    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
 
 
 def _refused(message: str) -> str:
     return next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
-
-
-def _failure(pod: PodView, reason: str, message: str) -> Failure:
-    return Failure(
-        reason,
-        message,
-        pod,
-        exit_code=pod.exit_code,
-        signal=pod.signal,
-        time=pod.finished,
-        log_tail=pod.log_tail,
-    )
 
 
 def _report(pod: PodView) -> Report | None:
@@ -199,9 +278,19 @@ def _report(pod: PodView) -> Report | None:
     try:
         # Not json.loads' default: NaN and Infinity are no JSON.
         value = json.loads(pod.message, parse_constant=_refuse)
-        return Report.model_validate_json(json.dumps(value))
+        return Report.model_validate_json(json.dumps(_escaped(value)))
     except (ValueError, ValidationError, RecursionError):
         return None
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return text.escaped(value)
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {text.escaped(key): _escaped(item) for key, item in value.items()}
+    return value
 
 
 def _refuse(constant: str) -> None:

@@ -16,9 +16,13 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
+# Spark looks for its own container under this name, and so do we.
+EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
+# Which container `kubectl logs` reads when others stand beside ours.
+ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 # What the tokens are for by which pods show who they are when they report: for nothing else.
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus
@@ -14,16 +15,19 @@ from .pods import PodView
 from .policy import rerun, retention, retries, stuck
 from .status import is_over, judgement
 
-# Ranks end one after the other; one that is still there so long after the result hangs on its way
-# out, and holds its GPU.
+# Ranks end one after the other, and sidecars with them; one that is still there so long after the
+# result hangs on its way out, and holds its GPU.
 _LEAVE = timedelta(seconds=10)
+# Pods made in one go. At most, as many as there are connections to the API server.
+_FIRST_BATCH = 8
+_LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``create`` in order, ``delete`` by pod, ``force`` those that were deleted and do not go; all
-    empty when all is as it should be. ``delete_job``: its time is over, and what is its own goes
-    with it."""
+    """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
+    ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
@@ -96,11 +100,13 @@ def _after(obs: Observation, now: datetime) -> Plan:
         return Plan(delete_job=True)
     if until is not None:
         wakes.append(until)
-    # What failed is stopped at once.
-    since = stored.completion_time if stored.phase == "Succeeded" else None
-    _stop(obs.pods, since, now, delete, wakes)
+    ended = stored.completion_time
+    # What failed is stopped at once; a sidecar may end by itself, so that the log stays.
+    working = [pod for pod in obs.pods if not pod.over]
+    _stop(working, ended if stored.phase == "Succeeded" else None, now, delete, wakes)
+    _stop((pod for pod in obs.pods if pod.over), ended, now, delete, wakes)
     if not retention.keeps_pods(policy, stored):
-        delete += [pod for pod in obs.pods if pod.over and not pod.deleting]
+        delete += [pod for pod in obs.pods if pod.at_rest and not pod.deleting]
     return _plan([], delete, _stuck(obs, now, wakes), wakes, now)
 
 
@@ -156,7 +162,7 @@ def _stop(
     wakes: list[datetime],
 ) -> None:
     """Pods that are of no use any more ``since`` then, if they do not end by themselves."""
-    left = [pod for pod in pods if not pod.over and not pod.deleting]
+    left = [pod for pod in pods if not pod.at_rest and not pod.deleting]
     if not left:
         return
     if since is not None and now < since + _LEAVE:
@@ -166,12 +172,23 @@ def _stop(
 
 
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
-    present = {pod.name for pod in obs.pods} | obs.services
-    wanted = [
-        *children.network(obs.job, stage.name),
-        *children.pods(obs.job, stage.name, stage.attempt, obs.settings),
+    """What is to be made next: the network, and some of the pods.
+
+    As many as there are already, as the Jobs of batch/v1 do it, but that one begins with a
+    single pod: a refusal of all costs eight calls and not a thousand, and a gang of eight is made
+    at once. Whoever plans has others' turns between one batch and the next.
+    """
+    name, attempt = stage.name, stage.attempt
+    network = [
+        child
+        for child in children.network(obs.job, name)
+        if child["metadata"]["name"] not in obs.services
     ]
-    return [child for child in wanted if child["metadata"]["name"] not in present]
+    present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
+    missing = (i for i in range(children.replicas(obs.job, name)) if i not in present)
+    wanted = [*islice(missing, batch)]
+    return network + children.pods(obs.job, name, attempt, obs.settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

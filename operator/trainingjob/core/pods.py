@@ -6,11 +6,13 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from ..api.v1alpha1.common import amount
 from ..api.v1alpha1.status import parse_time
+from . import containers, text
+from .containers import Wait
 from .names import (
     ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
@@ -25,12 +27,19 @@ from .names import (
 _ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+_OVER = ("Succeeded", "Failed")
+# No pod ran in this year or before.
+_NEVER = 1970
 
 
 @dataclass(frozen=True)
 class PodView:
     """Facts of one pod. Times are aware; ``message`` is the termination message; ``index`` is -1
-    for a Spark executor."""
+    for a Spark executor.
+
+    The pod is what its stage's own container is: ``phase``, times, exit code, reasons and message
+    are that one's, whatever stands beside it.
+    """
 
     name: str
     uid: str
@@ -38,6 +47,7 @@ class PodView:
     attempt: int
     index: int
     phase: PodPhase
+    lingers: bool = False  # ours has ended, others of the pod have not
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
@@ -49,12 +59,14 @@ class PodView:
     signal: int | None = None
     terminated_reason: str = ""
     message: str = ""
-    waiting_reason: str = ""
-    waiting_message: str = ""
+    cut: bool = False  # the kubelet has kept no more of the message than this
+    waits: tuple[Wait, ...] = ()
+    init_failure: str = ""
     unschedulable: str = ""
     disrupted: str = ""
+    # Why its kubelet has ended it as a whole, or has not let it begin.
     pod_reason: str = ""
-    log_tail: str = ""
+    pod_message: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
     # What it asks for.
@@ -69,62 +81,141 @@ class PodView:
 
     @property
     def over(self) -> bool:
-        """No container of it runs any more."""
+        """Our container has ended, or will never run."""
         return self.phase in ("Succeeded", "Failed")
 
+    @property
+    def never_began(self) -> bool:
+        """Our container has not run, as far as anybody knows."""
+        return self.started is None and self.exit_code is None
+
+    @property
+    def at_rest(self) -> bool:
+        """No container of it runs any more: the scheduler takes its resources for free."""
+        return self.over and not self.lingers
+
     @classmethod
-    def from_dict(cls, pod: Mapping[str, Any], log_tail: str = "") -> PodView:
+    def from_dict(cls, pod: Mapping[str, Any]) -> PodView:
         """Read a v1 Pod. Raises KeyError or ValueError for a pod without our labels."""
-        meta = pod["metadata"]
-        status = pod.get("status") or {}
-        containers = status.get("containerStatuses") or [{}]
-        state = containers[0].get("state") or {}
-        waiting = state.get("waiting") or {}
-        running = state.get("running") or {}
-        terminated = state.get("terminated") or {}
+        meta, status, spec = pod["metadata"], pod.get("status") or {}, pod.get("spec") or {}
+        name = containers.own_name(meta["labels"])
+        own = containers.own(pod, name)
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         scheduled = conditions.get("PodScheduled") or {}
         disruption = conditions.get("DisruptionTarget") or {}
-        exit_code = terminated.get("exitCode")
-        signal = terminated.get("signal")
-        if not signal and exit_code is not None and exit_code > 128:
-            # A shell and a container runtime alike tell signal N as 128 + N.
-            signal = exit_code - 128
+        whole = status.get("phase", "Pending")
+        phase = _phase(pod, own, disruption)
         return cls(
             name=meta["name"],
             uid=meta.get("uid", ""),
             stage=meta["labels"][LABEL_STAGE],
             attempt=int(meta["labels"][LABEL_ATTEMPT]),
             index=-1 if is_executor(pod) else int(meta["labels"][LABEL_INDEX]),
-            phase=status.get("phase", "Pending"),
+            phase=phase,
+            lingers=phase in _OVER and whole not in _OVER,
             created=_time(meta.get("creationTimestamp")),
-            started=_time(running.get("startedAt") or terminated.get("startedAt")),
-            finished=_time(terminated.get("finishedAt")),
             deleting="deletionTimestamp" in meta,
             delete_by=_time(meta.get("deletionTimestamp")),
             held=meta.get("deletionGracePeriodSeconds") == 0,
-            node=(pod.get("spec") or {}).get("nodeName", ""),
-            exit_code=exit_code,
-            signal=signal or None,
-            terminated_reason=terminated.get("reason", ""),
-            message=terminated.get("message", ""),
-            waiting_reason=waiting.get("reason", ""),
-            waiting_message=waiting.get("message", ""),
+            node=spec.get("nodeName", ""),
+            **_life(own, _time(meta.get("creationTimestamp"))),
+            cut=_is_cut(own, containers.share(pod)),
+            waits=containers.waits(pod, name),
+            init_failure=containers.init_failure(pod),
             unschedulable=(
-                scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else ""
+                text.line(scheduled.get("message", ""))
+                if scheduled.get("reason") == "Unschedulable"
+                else ""
             ),
             disrupted=(
-                disruption.get("message") or disruption.get("reason", "DisruptionTarget")
+                text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
                 else ""
             ),
-            pod_reason=status.get("reason", ""),
-            log_tail=log_tail,
+            pod_reason=text.line(status.get("reason", ""), 128),
+            pod_message=text.line(status.get("message", "")),
             # The same text in all pods, and so held once.
             status_ca=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_STATUS_CA, "")),
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
-            **_asked(pod.get("spec") or {}),
+            **_asked(spec),
         )
+
+
+def _end(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How our container ended; empty when it has not.
+
+    It is never to be started again. Where it was, as by a kubelet that found no trace of it after
+    its node's restart, the first end counts: the rest of a gang has lost it.
+    """
+    for moment in ("state", "lastState"):
+        if found := (own.get(moment) or {}).get("terminated"):
+            return dict(found)
+    return {}
+
+
+def _phase(
+    pod: Mapping[str, Any], own: Mapping[str, Any], disruption: Mapping[str, Any]
+) -> PodPhase:
+    """The phase of our container."""
+    whole: PodPhase = (pod.get("status") or {}).get("phase", "Pending")
+    state, end = own.get("state") or {}, _end(own)
+    if end:
+        good = end.get("exitCode") == 0 and not _cut_short(pod, end, disruption)
+        return "Succeeded" if good else "Failed"
+    if whole in _OVER:
+        return whole
+    if "running" in state:
+        return "Running"
+    return "Pending" if "waiting" in state else whole
+
+
+def _cut_short(
+    pod: Mapping[str, Any], end: Mapping[str, Any], disruption: Mapping[str, Any]
+) -> bool:
+    """Whether our container ended only when it was told to: many programs exit with 0 then."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    finished = _time(end.get("finishedAt"))
+    told: list[datetime | None] = []
+    if disruption.get("status") == "True":
+        told.append(_time(disruption.get("lastTransitionTime")))
+    elif status.get("phase") == "Failed" and status.get("reason"):
+        told.append(None)
+    if (deleted := _time(meta.get("deletionTimestamp"))) is not None:
+        grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+        told.append(deleted - grace)
+    return any(at is None or finished is None or finished >= at for at in told)
+
+
+def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
+    """When our container ran, and how it ended."""
+    end = _end(own)
+    running = (own.get("state") or {}).get("running") or {}
+    exit_code, signal = end.get("exitCode"), end.get("signal")
+    if not signal and exit_code is not None and exit_code > 128:
+        # A shell and a container runtime alike tell signal N as 128 + N.
+        signal = exit_code - 128
+    return {
+        "started": _believed(end.get("startedAt") or running.get("startedAt"), created),
+        "finished": _believed(end.get("finishedAt"), created),
+        "exit_code": exit_code,
+        "signal": signal or None,
+        "terminated_reason": end.get("reason", ""),
+        "message": end.get("message", ""),
+    }
+
+
+def _believed(value: str | None, created: datetime | None) -> datetime | None:
+    """A time of the node's clock, which may be slow: nothing was before the pod. None for the first
+    moment of Unix or Go, by which runtimes tell what never began."""
+    found = _time(value)
+    if found is None or found.year <= _NEVER:
+        return None
+    return max(found, created) if created else found
+
+
+def _is_cut(own: Mapping[str, Any], share: int) -> bool:
+    # A character that was cut in the middle is replaced by a longer one.
+    return len(_end(own).get("message", "").encode()) >= share - 3
 
 
 def is_executor(pod: Mapping[str, Any]) -> bool:
@@ -132,7 +223,7 @@ def is_executor(pod: Mapping[str, Any]) -> bool:
     return bool(pod["metadata"].get("labels", {}).get(LABEL_ROLE) == ROLE_EXECUTOR)
 
 
-def _asked(spec: Mapping[str, Any]) -> dict[str, float]:
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
     found = {"gpus": 0.0, "cpus": 0.0, "memory": 0.0}
     for container in spec.get("containers") or ():
         resources = container.get("resources") or {}

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from ..api.payload import ProgressReport, TrainerStatus
 from ..api.v1alpha1 import MetricValue, Progress, StageName
+from . import text
 
 _MOST_METRICS = 32
 _LONGEST_NAME = 128
@@ -93,6 +94,7 @@ def _numbers(wire: TrainerStatus) -> dict[str, float]:
             value = float(metric.value)
         except ValueError:
             continue
-        if math.isfinite(value) and len(metric.name) <= _LONGEST_NAME:
-            values[metric.name] = value
+        name = text.escaped(metric.name)
+        if math.isfinite(value) and len(name) <= _LONGEST_NAME:
+            values[name] = value
     return values

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..api.payload import StageResult
 from ..api.v1alpha1 import LastFailure, Policy, StageName, StageStatus
 from ..api.v1alpha1.status import Outputs, PodCounts, format_time
-from . import children, conditions, diagnose, names, ownership
+from . import children, conditions, diagnose, indexes, names, ownership
 from .diagnose import Failure
 from .observation import Observation
 from .pods import PodView
@@ -17,7 +17,6 @@ from .policy import deadlines, retries, stall, stuck
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
-_LOG_TAIL_CHARS = 2000
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
     attempt = max([prior.attempt, *(pod.attempt for pod in every)])
     pods = [pod for pod in every if pod.attempt == attempt]
     wanted = children.replicas(obs.job, prior.name)
+    # A rank that was done is done, whatever becomes of its pod while others work.
+    before = prior.pods.completed_indexes if attempt == prior.attempt else None
+    working = [pod for pod in pods if pod.index not in indexes.read(before)]
+    done = indexes.read(before) | {pod.index for pod in pods if pod.phase == "Succeeded"}
+    done &= {*range(wanted)}
     stage = prior.model_copy(
         update={
             "attempt": attempt,
@@ -51,16 +55,17 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
             "image": children.image(obs.job, prior.name, obs.settings),
             "pods": PodCounts(
                 desired=wanted,
-                ready=sum(pod.phase in ("Running", "Succeeded") for pod in pods),
-                failed=sum(pod.phase == "Failed" for pod in pods),
+                ready=sum(pod.phase == "Running" for pod in working) + len(done),
+                failed=sum(pod.phase == "Failed" for pod in working),
+                completed_indexes=indexes.write(done) if len(done) < wanted else None,
             ),
             "executors": _executors(obs, prior.name, attempt) or prior.executors,
         }
     )
-    complete = _completed(obs, stage, pods, wanted)
+    complete = _completed(obs, stage, pods, len(done) == wanted, now)
     if isinstance(complete, Verdict):
         return complete
-    failure = complete or _first_failure(pods) or _lost(obs, prior, attempt, pods)
+    failure = complete or _first_failure(working) or _lost(obs, prior, attempt, working)
     if failure is not None:
         settled = (failure.time or now) + _SETTLE
         if failure.secondary and now < settled and not all(pod.over for pod in pods):
@@ -72,39 +77,43 @@ def judge(obs: Observation, prior: StageStatus, since: datetime, now: datetime) 
 
 
 def _completed(
-    obs: Observation, stage: StageStatus, pods: Sequence[PodView], wanted: int
+    obs: Observation, stage: StageStatus, pods: Sequence[PodView], all_done: bool, now: datetime
 ) -> Verdict | Failure | None:
     """Success, when the first pod told its result; a Failure, when what it told is unusable."""
     first = next((pod for pod in pods if pod.index == 0), None)
-    if first is None or not first.over:
-        return None
-    result = diagnose.result_of(first)
+    result = diagnose.result_of(first) if first is not None else None
     if result is None:
-        if first.phase != "Succeeded":
-            return None
-        if children.reports(obs.job, stage.name):
-            what = "left a result that is no report" if first.message else "ended without a result"
-            return Failure("ResultInvalid", f"pod {first.name} {what}", first)
+        reports = children.reports(obs.job, stage.name)
+        if reports and first is not None and first.phase == "Succeeded":
+            return Failure("ResultInvalid", f"pod {first.name} {_without_result(first)}", first)
         # A user's own image: nobody but the exit codes tells.
-        if len(pods) < wanted or any(pod.phase != "Succeeded" for pod in pods):
+        if reports or not all_done:
             return None
         result = StageResult(outputs=Outputs(uri=names.model_uri(obs.job)))
-    place = names.output_uri(obs.job, stage.name)
-    if result.outputs.uri != place:
+    elif first and result.outputs.uri != (place := names.output_uri(obs.job, stage.name)):
         what = f"tells of an output at {result.outputs.uri}, which is not the job's place {place}"
         return Failure("ResultInvalid", f"pod {first.name} {what}", first)
+    ended = max((pod.finished for pod in pods if pod.finished), default=now)
     done = stage.model_copy(
         update={
             "phase": "Succeeded",
             "reason": "Completed",
             "message": "",
             "waiting_since": None,
-            "completion_time": max((pod.finished for pod in pods if pod.finished), default=None),
+            "completion_time": min(ended, now),
             "outputs": result.outputs,
             "cached": result.cached,
         }
     )
     return Verdict(done, result=result)
+
+
+def _without_result(pod: PodView) -> str:
+    if not pod.message:
+        return "ended without a result"
+    if pod.cut:
+        return "left a result that its kubelet has cut off, as the pod has many containers"
+    return "left a result that is no report"
 
 
 def _first_failure(pods: Sequence[PodView]) -> Failure | None:
@@ -145,6 +154,7 @@ def _vanished(obs: Observation, prior: StageStatus) -> str | None:
     if prior.phase != "Running":
         return None
     present = {pod.index for pod in obs.pods_of(prior.name) if pod.attempt >= prior.attempt}
+    present |= indexes.read(prior.pods.completed_indexes)
     wanted = range(children.replicas(obs.job, prior.name))
     missing = next((index for index in wanted if index not in present), None)
     if missing is None:
@@ -188,8 +198,9 @@ def _failed(
         node=pod.node if pod else "",
         exit_code=failure.exit_code,
         signal=failure.signal,
-        log_tail=failure.log_tail[-_LOG_TAIL_CHARS:],
-        time=failure.time or now,
+        log_tail=failure.log_tail,
+        # By our clock: what follows is timed by it.
+        time=min(failure.time or now, now),
     )
     if final:
         update: dict[str, object] = {
@@ -226,7 +237,8 @@ def _under_way(
     now: datetime,
 ) -> Verdict:
     """Pending or running; too long Pending is a failure, what does not pass by itself sooner."""
-    if len(pods) == wanted and all(pod.started or pod.over for pod in pods):
+    made = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
+    if len(made) == wanted and all(pod.started or pod.over for pod in pods):
         return _watched(obs, _short_of_executors(obs, _running(stage)), pods, now)
     policy, leaving = obs.job.spec.policy, _leaving(obs, stage)
     was_stuck = stage.reason == "PodStuck"
@@ -237,7 +249,7 @@ def _under_way(
     until = max(until, put_off or until)
     hindrance = _hindrance(obs, stage, pods) or _stuck(policy, leaving, was_stuck, now)
     if now >= until:
-        why = hindrance.message if hindrance else "the pods did not start"
+        why = hindrance.message if hindrance else diagnose.slowest(pods)
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
         return _failed(obs, stage, late, now)
     waiting_since = None
@@ -248,7 +260,7 @@ def _under_way(
         if borne is not None and now >= borne:
             return _failed(obs, stage, hindrance, now)
         until = min(until, borne or until)
-    if len(pods) == wanted:
+    if len(made) == wanted:
         stage = _running(stage)
     stage = stage.model_copy(update={"waiting_since": waiting_since})
     if hindrance is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..api import gates
+from ..api import gates, size
 from ..api.payload import StageResult
 from ..api.v1alpha1 import (
     REASONS,
@@ -94,7 +94,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
         if current is not None:
             stages.append(stage)
             continue
-        verdict = judge(obs, stage, since, now)
+        verdict = _too_large(obs, stage, now) or judge(obs, stage, since, now)
         if name == "evaluate" and verdict.result is not None:
             verdict, evaluation = _gated(obs, verdict, verdict.result, stages, now)
         verdict, past = _accounted(obs, past, stage, verdict, now)
@@ -135,7 +135,7 @@ def judgement(obs: Observation, now: datetime) -> Judgement:
             message,
             obs.job.metadata.generation,
             now,
-            settled=all(pod.over for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods),
             progressing=_progressing(obs, current),
         ),
         start_time=started,
@@ -254,6 +254,16 @@ def _progressing(
     if not stall.heard(obs):
         return "Unknown", "NotHeard", "the pods cannot report progress to this operator"
     return "True", "Progressing", ""
+
+
+def _too_large(obs: Observation, stage: StageStatus, now: datetime) -> Verdict | None:
+    """The job's end, before its next pods are made, if they cannot be given what is in the spec."""
+    if stage.phase != "Pending" or obs.pods_of(stage.name):
+        return None
+    found = size.excess(obs.job.spec)
+    if found is None:
+        return None
+    return _stage_failed(Verdict(stage), "SpecTooLarge", found.message, now)
 
 
 def _gated(

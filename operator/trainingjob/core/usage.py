@@ -46,4 +46,6 @@ def _seconds(pod: PodView, ended: datetime, since: datetime | None = None) -> fl
     if pod.started is None:
         return 0.0
     begun = max(pod.started, since) if since else pod.started
-    return max(0.0, ((pod.finished or ended) - begun).total_seconds())
+    # A pod holds what it asked for as long as one of its containers runs.
+    until = ended if pod.lingers else pod.finished or ended
+    return max(0.0, (until - begun).total_seconds())

@@ -99,8 +99,7 @@ class Record:
 
     def view(self) -> PodView:
         """As the core sees it."""
-        failed = self.pod["status"]["phase"] == "Failed"
-        return PodView.from_dict(self.pod, tail(self.log, _LOG_LIMIT) if failed else "")
+        return PodView.from_dict(self.pod)
 
     def mark_deleted(self, grace: int) -> None:
         """It is to go, as soon as its process has ended; that has ``grace`` seconds."""

@@ -96,7 +96,7 @@ class DatasetManifest(Model):
         try:
             manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise StageFailure("DatasetInvalid", f"there is no dataset at {folder}") from error
+            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
         for split, info in manifest.splits.items():
@@ -107,3 +107,15 @@ class DatasetManifest(Model):
                         "DatasetInvalid", f"{data} is missing or not as its manifest says"
                     )
         return manifest
+
+
+def _no_dataset(folder: Path) -> str:
+    """What lies where a manifest should."""
+    if not folder.is_dir():
+        return f"there is no dataset at {folder}: no such folder"
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"there is no dataset at {folder}: it has no {MANIFEST}, which a preprocess stage writes "
+        f"({f'it has {shown}' if names else 'it is empty'})"
+    )

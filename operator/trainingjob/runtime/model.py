@@ -21,9 +21,7 @@ from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.train import Mlp
 
 from .errors import StageFailure, storage_errors
-
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
+from .model_folder import CONFIG, FORMAT, WEIGHTS
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -39,6 +37,8 @@ _PREDICT_ROWS = 16384
 class ModelConfig(Model):
     """``model/config.json``."""
 
+    # What it was saved with before it had a format is ours, too.
+    format: Literal["trainingjob.dev/model"] = FORMAT
     version: Literal[1] = 1
     task: Literal["classification", "regression"]
     label: str

@@ -16,9 +16,11 @@ import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 
 from trainingjob.api.payload import (
+    MOST_METRICS,
     STATUS_CA,
     STATUS_TOKEN,
     STATUS_URL,
@@ -74,7 +76,7 @@ class Reporter:
                 estimated_remaining_seconds=None if eta is None else round(eta),
                 metrics=[
                     TrainerMetric(name=name, value=f"{value:.8g}")
-                    for name, value in (metrics or {}).items()
+                    for name, value in islice((metrics or {}).items(), MOST_METRICS)
                 ],
                 last_updated_time=datetime.now(UTC).isoformat(timespec="seconds"),
             )
@@ -112,6 +114,8 @@ class Reporter:
         request = urllib.request.Request(  # noqa: S310  the operator's URL
             str(self._url), data=json.dumps(report.to_dict()).encode(), headers=headers
         )
-        urllib.request.urlopen(  # noqa: S310
-            request, timeout=_TIMEOUT_SECONDS, context=context
-        ).close()
+        # Proxies are the way out of the cluster: the operator is in it.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        opener.open(request, timeout=_TIMEOUT_SECONDS).close()

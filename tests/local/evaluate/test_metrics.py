@@ -34,9 +34,14 @@ def classified(
             expected[f"{name}_{average}"] = function(
                 truth, predicted, average=average, zero_division=0
             )
-    if len(set(truth)) == len(labels):
-        given = scores[:, 1] if len(labels) == 2 else scores
-        expected["roc_auc"] = sk.roc_auc_score(truth, given, multi_class="ovr")
+    if len(labels) > 2:
+        areas = sk.roc_auc_score(
+            truth, scores, multi_class="ovr", average=None, labels=range(len(labels))
+        )
+        # It has none for a class that is not there.
+        expected["roc_auc"] = np.nanmean(areas)
+    elif len(set(truth)) == 2:
+        expected["roc_auc"] = sk.roc_auc_score(truth, scores[:, 1])
     return expected
 
 
@@ -173,13 +178,30 @@ def test_a_metric_that_is_undefined_fails_only_when_asked_for(world: World, case
 
 
 def test_roc_auc_names_the_class_that_the_test_split_lacks(world: World) -> None:
-    labels = ["a", "a", "b"]
+    labels = ["a", "a", "a"]
     manifest = world.write(labels)
-    manifest.model_copy(update={"classes": ["a", "b", "rare"]}).write(world.dataset)
-    scores = {f"y_score_{name}": [1 / 3] * 3 for name in ("a", "b", "rare")}
-    world.predictions(y_true=labels, y_pred=labels, **scores)
+    manifest.model_copy(update={"classes": ["a", "rare"]}).write(world.dataset)
+    world.predictions(y_true=labels, y_pred=labels, y_score_rare=[0.1, 0.2, 0.3])
     failure = world.failure("roc_auc")
     assert failure.message == "roc_auc is undefined: the test split has no row of class rare"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_class_that_the_test_split_lacks_is_left_out_of_the_means(world: World) -> None:
+    names = ["a", "b", "rare", "c"]
+    truth, scores = drawn(4)
+    rows = truth != 2
+    truth, scores = truth[rows], scores[rows]
+    predicted = scores.argmax(axis=1)
+    manifest = world.write([names[i] for i in truth])
+    manifest.model_copy(update={"classes": names}).write(world.dataset)
+    world.predictions(
+        y_true=[names[i] for i in truth],
+        y_pred=[names[i] for i in predicted],
+        **{f"y_score_{name}": scores[:, i] for i, name in enumerate(names)},
+    )
+    expected = classified(names, truth, predicted, scores)
+    assert world.values(*expected) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from trainingjob.api.payload import StageError
 
-from .gang import Job, pods, succeed
+from .gang import Job, fail, pods, succeed
 
 BEGIN = """
 import os, sys, time
@@ -79,6 +79,12 @@ def test_a_rank_that_is_killed_is_no_fault_of_the_script(tmp_path: Path) -> None
     assert told[1].reason == "ProcessKilled", told
 
 
-def test_a_program_that_is_no_python(tmp_path: Path) -> None:
-    job = Job(tmp_path, {"command": [sys.executable, "-c", "print('hello')"]})
+def test_a_program_that_is_no_script_of_ours(tmp_path: Path) -> None:
+    job = Job(tmp_path, {"command": ["sh", "-c", 'echo hello > "$TRAININGJOB_OUTPUT_DIR/weights"']})
     assert succeed(job).outputs is not None
+
+
+def test_a_program_that_leaves_nothing(tmp_path: Path) -> None:
+    told = fail(Job(tmp_path, {"command": [sys.executable, "-c", "print('hello')"]}))
+    assert told.reason == "ModelMissing", told
+    assert f"left nothing in {tmp_path / 'model'}" in told.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -305,6 +306,94 @@ def test_a_job_has_begun_when_it_has_a_status_or_a_child() -> None:
     assert cache.phases() == {"Training": 1}
 
 
+def over(version: int, uid: str = "uid-1", **more: Any) -> dict[str, Any]:
+    made = job(version, uid, **more)
+    made["status"] = {"phase": "Succeeded", "observedGeneration": 1}
+    made["spec"] = made["spec"] | {"policy": {}}
+    return made
+
+
+def test_of_a_job_at_rest_little_is_kept() -> None:
+    cache = Cache()
+    for number in range(1000):
+        made = over(number + 1, uid=f"uid-{number}")
+        made["metadata"]["name"] = f"job-{number}"
+        made["spec"]["preprocess"]["steps"] = ["x" * 100_000]
+        cache.apply(JOBS, made)
+
+    assert cache.phases() == {"Succeeded": 1000}
+    for key in cache.jobs():
+        stored = cache.job(key)
+        assert stored is not None
+        assert (stored.data, stored.looked_at) == (None, True)
+        assert cache.begun(key)
+
+
+def test_each_later_version_of_it_is_looked_at_once() -> None:
+    cache = Cache()
+    cache.apply(JOBS, job(5))
+    assert cache.apply(JOBS, over(6)) == KEY
+    stored = cache.job(KEY)
+    assert stored is not None
+    assert stored.data is not None
+    assert not stored.looked_at
+
+    cache.let_go(KEY)
+    assert cache.job(KEY) == stored, "nobody has looked at it"
+    cache.let_go(KEY, 5)
+    assert cache.job(KEY) == stored, "nobody has looked at this version"
+    cache.let_go(KEY, 6)
+    stored = cache.job(KEY)
+    assert stored is not None
+    assert (stored.data, stored.looked_at) == (None, True)
+
+
+def test_a_job_that_was_read_again_is_there_until_it_is_let_go() -> None:
+    cache = Cache()
+    cache.apply(JOBS, over(5))
+    cache.hold(over(5))
+    stored = cache.job(KEY)
+    assert stored is not None
+    assert stored.data is not None
+    cache.hold(over(4))
+    assert cache.job(KEY) == stored, "what is older is no news"
+    cache.let_go(KEY, 5)
+    assert cache.job(KEY).data is None  # type: ignore[union-attr]
+    cache.forget(JOBS, KEY, "uid-1")
+    cache.hold(over(6))
+    assert cache.job(KEY) is None, "nor is what is gone"
+
+
+def test_jobs_under_way_are_kept_as_far_as_there_is_room() -> None:
+    cache, most = Cache(), 16 * 2**20
+    for number in range(100):
+        made = job(number + 1, uid=f"uid-{number}")
+        made["metadata"]["name"] = f"job-{number}"
+        made["spec"]["preprocess"]["steps"] = ["x" * 2**20]
+        cache.apply(JOBS, made)
+
+    kept = [cache.job(key).data for key in cache.jobs()]  # type: ignore[union-attr]
+    assert 0.9 * most < sum(len(data) for data in kept if data) <= most + 2**21
+    cache.hold(made)
+    assert cache.job(("team", "job-99")).data is not None  # type: ignore[union-attr]
+    cache.let_go(("team", "job-99"))
+    assert cache.job(("team", "job-99")).data is None  # type: ignore[union-attr]
+    for number, key in enumerate(cache.jobs()):
+        cache.forget(JOBS, key, f"uid-{number}")
+    assert cache._kept == 0
+
+
+def test_annotations_of_others_are_not_kept() -> None:
+    cache, made = Cache(), job(5)
+    mine = {"trainingjob.dev/rerun": "train:1"}
+    made["metadata"]["annotations"] = mine | {"kubectl.kubernetes.io/last-applied": "x" * 1000}
+    cache.apply(JOBS, made)
+    stored = cache.job(KEY)
+    assert stored is not None
+    assert stored.data is not None
+    assert json.loads(stored.data)["metadata"]["annotations"] == mine
+
+
 def test_nothing_is_left_of_what_is_gone() -> None:
     cache = Cache()
     for number in range(100):
@@ -317,7 +406,7 @@ def test_nothing_is_left_of_what_is_gone() -> None:
 
     for number in range(100):
         cache.apply(JOBS, job(number + 1, f"uid-{number}"))
-        cache.trust(f"uid-{number}", ())
+        cache.trust(f"uid-{number}", pods(cache) or [PodView("p", "u", "train", 1, 0, "Running")])
     cache.remove(JOBS, job(101, "uid-99"))
     assert cache._trusted == {}
 

@@ -48,6 +48,54 @@ async def test_what_has_begun_comes_first() -> None:
     assert await take(queue, 4) == ["begun 1", "begun 2", "new 1", "new 2"]
 
 
+async def test_a_new_job_is_served_while_begun_ones_come_as_fast_as_they_are_served() -> None:
+    queue: WorkQueue[str] = WorkQueue(begun=lambda key: key.startswith("begun"))
+    for number in range(8):
+        queue.add(f"begun {number}")
+    queue.add("new")
+    served: list[str] = []
+    for _ in range(5000):
+        (key,) = await take(queue, 1)
+        served.append(key)
+        queue.done(key)
+        if key != "new":
+            queue.add(key)
+
+    assert served.index("new") < 4
+    assert len(set(served)) == 9
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["jobs that have begun", "new jobs"])
+async def test_namespaces_take_turns(begun: bool) -> None:
+    queue: WorkQueue[tuple[str, str]] = WorkQueue(begun=lambda key: begun)
+    for number in range(1000):
+        queue.add(("crowded", f"job {number}"))
+    queue.add(("small", "first"))
+    queue.add(("small", "second"))
+    queue.add(("other", "job"))
+    turns = [await queue.get() for _ in range(6)]
+
+    assert turns == [
+        ("crowded", "job 0"),
+        ("small", "first"),
+        ("other", "job"),
+        ("crowded", "job 1"),
+        ("small", "second"),
+        ("crowded", "job 2"),
+    ]
+    assert queue.depth == 1003 - 6
+
+
+async def test_three_turns_in_four_are_for_jobs_that_have_begun() -> None:
+    queue: WorkQueue[str] = WorkQueue(begun=lambda key: key.startswith("begun"))
+    for number in range(20):
+        queue.add(f"begun {number}")
+        queue.add(f"new {number}")
+    turns = [key.partition(" ")[0] for key in await take(queue, 16)]
+
+    assert turns == ["begun", "begun", "begun", "new"] * 4
+
+
 async def test_a_key_comes_after_its_time_and_a_sooner_time_wins() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 60)

@@ -231,4 +231,5 @@ def operator(
     ours = [(PODS, pod) for pod in pods]
     for resource, obj in [*every, *ours] if first else [*ours, *every]:
         made._cache.apply(resource, obj)
+    made._cache.hold(own.manifest)  # of one that is over not even that is kept
     return made

@@ -15,6 +15,8 @@ from .world import job
 
 SCRIPT = "import os\nprint('$(HOME)', '$$', \"ü\")\n"
 TEMPLATE = {
+    "labels": {"team": "vision", "sidecar.istio.io/inject": "false"},
+    "annotations": {"note": "ü", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "gpu", "operator": "Exists"}],
     "priorityClassName": "high",
@@ -103,6 +105,23 @@ def test_every_pod_is_restricted(name):
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert security["readOnlyRootFilesystem"] is True
         assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_the_users_labels_stand_beside_ours_and_never_over_them():
+    labels, ours = (
+        next(
+            pod["metadata"]["labels"]
+            for pod in all_children(name)
+            if pod["metadata"]["name"] == "digits-train-1-0"
+        )
+        for name in ("own code with GPUs", "the usual job")
+    )
+    assert labels == TEMPLATE["labels"] | ours
+    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    assert pod["metadata"]["annotations"] == TEMPLATE["annotations"] | {
+        "kubectl.kubernetes.io/default-container": "preprocess"
+    }
+    assert not {"labels", "annotations"} & {*pod["spec"]}
 
 
 def test_only_a_spark_driver_has_an_api_token():

@@ -23,8 +23,13 @@ def view(phase: str, **status: object) -> PodView:
     return PodView.from_dict(pod)
 
 
+def ours(state: dict[str, object]) -> dict[str, object]:
+    """The status of the stage's own container."""
+    return {"containerStatuses": [{"name": "train", "state": state}]}
+
+
 def terminated(code: int, **more: object) -> dict[str, object]:
-    return {"containerStatuses": [{"state": {"terminated": {"exitCode": code, **more}}}]}
+    return ours({"terminated": {"exitCode": code, **more}})
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,11 @@ def test_pods_that_have_not_failed(phase):
 
 @pytest.mark.parametrize("waiting", sorted(_WAITING))
 def test_every_waiting_reason_is_told(waiting):
-    state = {"containerStatuses": [{"state": {"waiting": {"reason": waiting, "message": "m"}}}]}
+    state = {
+        "containerStatuses": [
+            {"name": "train", "state": {"waiting": {"reason": waiting, "message": "m"}}}
+        ]
+    }
     failure = waiting_of(view("Pending", **state))
     assert failure is not None
     assert failure.message == "pod p waits: m"
@@ -81,7 +90,7 @@ def test_every_waiting_reason_is_told(waiting):
 
 @pytest.mark.parametrize("normal", ["ContainerCreating", "PodInitializing", ""])
 def test_normal_waiting_is_no_failure(normal):
-    state = {"containerStatuses": [{"state": {"waiting": {"reason": normal}}}]}
+    state = ours({"waiting": {"reason": normal}})
     assert waiting_of(view("Pending", **state)) is None
 
 

@@ -34,6 +34,11 @@ def told(stage="train", attempt=1, index=0, seconds=0, percent=0, eta=None, **me
         pytest.param({"step": 1e300}, {"step": 2**31}, id="counts beyond all bounds"),
         pytest.param({"n" * 129: 1}, {}, id="names that status does not hold"),
         pytest.param(
+            {"\x1b[2J\u202e": 1},
+            {"metrics": [{"name": r"\u001b[2J\u202e", "value": 1.0}]},
+            id="names that would move a cursor",
+        ),
+        pytest.param(
             {"loss": "0.25"}, {"metrics": [{"name": "loss", "value": 0.25}]}, id="metrics"
         ),
     ],

@@ -116,7 +116,7 @@ def test_the_history_keeps_what_pods_that_are_gone_had_to_tell():
         ("train", 2, "Suspended", ""),
     ]
     assert w.status["history"][1]["pod"] == "digits-train-1-0"
-    assert w.status["history"][1]["startTime"] == stamp(0)
+    assert w.status["history"][1]["startTime"] == stamp(2), "not before it was made"
     assert w.status["phase"] == "Succeeded"
 
 

@@ -138,7 +138,12 @@ def test_names_of_executors_fit_for_the_longest_job() -> None:
 def test_executors_are_restricted_have_no_token_and_see_the_claims() -> None:
     template = payload(
         executor={"resources": {"limits": {"nvidia.com/gpu": 1, "memory": "2Gi"}}},
-        template={"nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}]},
+        template={
+            "labels": {"team": "vision"},
+            "annotations": {"note": "n"},
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"operator": "Exists"}],
+        },
         env=[{"name": "MODE", "value": "fast"}],
     )["kubernetes"]["executorTemplate"]
     spec = template["spec"]
@@ -150,11 +155,17 @@ def test_executors_are_restricted_have_no_token_and_see_the_claims() -> None:
     assert container["env"] == [{"name": "MODE", "value": "fast"}]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": 1}}
     assert spec["nodeSelector"] == {"disk": "ssd"}
+    assert container["name"] == "spark-kubernetes-executor", "Spark looks for it by this name"
+    assert template["metadata"]["labels"] == {"team": "vision"}
+    assert template["metadata"]["annotations"] == {
+        "note": "n",
+        "kubectl.kubernetes.io/default-container": "spark-kubernetes-executor",
+    }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/mnt/claims/datasets", "/mnt/claims/training", "/tmp"} <= mounts
 
     container["image"] = "spark:1"
-    template["metadata"] = {"name": "executor"}
+    template["metadata"]["name"] = "executor"
     kubernetes_validate.validate(template, "1.36", strict=True)
 
 

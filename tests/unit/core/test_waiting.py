@@ -9,7 +9,7 @@ import pytest
 
 from trainingjob.core import plan
 
-from .world import at, ended, running, stamp, world
+from .world import at, ended, own_status, running, stamp, world
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,10 @@ from .world import at, ended, running, stamp, world
 def test_pods_that_wait_say_why_and_end_at_the_startup_deadline(waiting, reason):
     w = world(policy={"startupDeadlineSeconds": 50})
     pod = w.of("preprocess")[0]
-    pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
+    pod["status"] = {
+        "phase": "Pending",
+        "containerStatuses": [own_status(pod, {"waiting": waiting})],
+    }
     w.settle()
     assert (w.status["phase"], w.status["reason"]) == ("Preprocessing", reason)
     assert waiting["message"] in w.status["message"]
@@ -34,10 +37,10 @@ def test_pods_that_wait_say_why_and_end_at_the_startup_deadline(waiting, reason)
     assert not w.of("preprocess"), "a pod that waits is released"
 
 
-def waits(reason: str, message: str = "why") -> dict[str, Any]:
+def waits(reason: str, message: str = "why", name: str = "train") -> dict[str, Any]:
     """The status of a pod that its kubelet cannot start."""
     state = {"waiting": {"reason": reason, "message": message}}
-    return {"phase": "Pending", "containerStatuses": [{"state": state}]}
+    return {"phase": "Pending", "containerStatuses": [{"name": name, "state": state}]}
 
 
 def unschedulable(message: str) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from typing import Any
 
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Observation, Obstacle, PodView, Settings, ownership, plan, status
+from trainingjob.core import (
+    Observation,
+    Obstacle,
+    PodView,
+    Settings,
+    at_rest,
+    ownership,
+    plan,
+    status,
+)
 from trainingjob.core.progress import Reported, newest, reported
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,29 +72,29 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def own_status(pod: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """The status of the stage's own container, which has the stage's name."""
+    return {"name": pod["metadata"]["labels"]["trainingjob.dev/stage"], "state": state}
+
+
 def running(pod: dict[str, Any], seconds: float) -> None:
     state = {"running": {"startedAt": stamp(seconds)}}
-    pod["status"] = {"phase": "Running", "containerStatuses": [{"state": state}]}
+    pod["status"] = {"phase": "Running", "containerStatuses": [own_status(pod, state)]}
 
 
 def ended(
     pod: dict[str, Any], seconds: float, *, code: int = 0, message: str = "", reason: str = ""
 ) -> None:
+    terminated = {
+        "exitCode": code,
+        "reason": reason or ("Error" if code else "Completed"),
+        "message": message,
+        "startedAt": stamp(0),
+        "finishedAt": stamp(seconds),
+    }
     pod["status"] = {
         "phase": "Failed" if code else "Succeeded",
-        "containerStatuses": [
-            {
-                "state": {
-                    "terminated": {
-                        "exitCode": code,
-                        "reason": reason or ("Error" if code else "Completed"),
-                        "message": message,
-                        "startedAt": stamp(0),
-                        "finishedAt": stamp(seconds),
-                    }
-                }
-            }
-        ],
+        "containerStatuses": [own_status(pod, {"terminated": terminated})],
     }
 
 
@@ -161,8 +170,28 @@ class World:
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child
 
+    def rests(self) -> bool:
+        """Whether nobody has to look at the job."""
+        rest, now = at_rest(self.manifest), at(self.seconds)
+        obs = self.observe()
+        if rest is None:
+            return False
+        # What the operator takes for granted then.
+        todo = plan(obs, now)
+        if rest.over(now):
+            assert todo.delete_job
+            return False
+        if not rest.lasts(obs.pods):
+            return False
+        assert todo.empty
+        assert not todo.delete_job
+        assert todo.requeue_after == rest.seconds(now)
+        assert status(obs, now) == obs.job.status
+        return True
+
     def record(self) -> None:
         """Write the status if it changed."""
+        self.rests()
         new = status(self.observe(), at(self.seconds)).to_dict()
         if new != self.manifest.get("status"):
             self.manifest["status"] = new

@@ -81,8 +81,12 @@ def torchrun(rank: int, code: int) -> str:
     return TORCHRUN.replace("RANK", str(rank)).replace("CODE", str(code))
 
 
+def exception(text: str) -> str:
+    return PLAIN.replace("ValueError: bad value", text)
+
+
 def memory_error(kind: str) -> str:
-    return PLAIN.replace("ValueError: bad value", f"{kind}: no room")
+    return exception(f"{kind}: no room")
 
 
 # rank, code, stderr -> reason, words, rank, exit code, signal
@@ -110,8 +114,75 @@ USER = {
     ),
     "argparse": (
         (0, 2, "usage: train.py\ntrain.py: error: unrecognized arguments: --x\n"),
-        ("ScriptFailed", "code 2: train.py: error: unrecognized arguments: --x"),
+        ("ArgumentsInvalid", "code 2: train.py: error: unrecognized arguments: --x"),
         (0, 2, None),
+    ),
+    "exit code 2 alone may be anything": (
+        (0, 2, "train.py: error: the server is busy\n"),
+        ("ScriptFailed", "code 2: train.py: error: the server is busy"),
+        (0, 2, None),
+    ),
+    "click": (
+        (0, 2, "Usage: cmd [OPTIONS]\nTry 'cmd --help' for help.\n\nError: No such option: --x\n"),
+        ("ArgumentsInvalid", "code 2: Error: No such option: --x"),
+        (0, 2, None),
+    ),
+    "a file that is not there": (
+        (None, 2, "python: can't open file '/w/go.py': [Errno 2] No such file or directory\n"),
+        ("CommandNotFound", "can't open file '/w/go.py'"),
+        (None, 2, None),
+    ),
+    "a module of the command that is not there": (
+        (None, 1, "/venv/bin/python3.11: No module named deepspeed\n"),
+        ("ModuleMissing", "No module named deepspeed"),
+        (None, 1, None),
+    ),
+    "a module that is not there": (
+        (0, 1, exception("ModuleNotFoundError: No module named 'xgboost'")),
+        ("ModuleMissing", "No module named 'xgboost' (train.py, line 7)"),
+        (0, 1, None),
+    ),
+    "a name that a module has not": (
+        (0, 1, exception("ImportError: cannot import name 'Tune' from 'ray'")),
+        ("ScriptInvalid", "cannot import name 'Tune'"),
+        (0, 1, None),
+    ),
+    "a library of the system that another node may have": (
+        (0, 1, exception("ImportError: libcuda.so.1: cannot open shared object file")),
+        ("ScriptFailed", "libcuda.so.1"),
+        (0, 1, None),
+    ),
+    "a module that is not Python": (
+        (0, 1, exception("SyntaxError: invalid syntax")),
+        ("ScriptInvalid", "invalid syntax"),
+        (0, 1, None),
+    ),
+    "an address of the manifest is no path": (
+        (0, 1, exception("FileNotFoundError: [Errno 2] No such file: 'pvc://datasets/in.csv'")),
+        ("ScriptInvalid", "pvc://datasets/in.csv"),
+        (0, 1, None),
+    ),
+    "an address that pandas does not know": (
+        (0, 1, exception("ValueError: Protocol not known: pvc")),
+        ("ScriptInvalid", "Protocol not known: pvc"),
+        (0, 1, None),
+    ),
+    "a file that is not there may come": (
+        (0, 1, exception("FileNotFoundError: [Errno 2] No such file: '/mnt/claims/in.csv'")),
+        ("ScriptFailed", "/mnt/claims/in.csv"),
+        (0, 1, None),
+    ),
+    "a download that broke off is nobody of the gang": (
+        (
+            0,
+            1,
+            exception(
+                "requests.exceptions.ConnectionError: ('Connection aborted.', "
+                "ConnectionResetError(104, 'Connection reset by peer'))"
+            ),
+        ),
+        ("ScriptFailed", "Connection reset by peer"),
+        (0, 1, None),
     ),
     "killed from outside": (
         (1, -9, ""),
@@ -186,6 +257,41 @@ def test_how_user_code_failed(ended, told, numbers):
     failure = blame.of_user_code(Exit(rank, code, stderr, False), "cmd", blame.oom_kills())
     assert (failure.reason, told[1] in failure.message) == (told[0], True), failure.message
     assert (failure.rank, failure.exit_code, failure.signal) == numbers
+
+
+# stderr -> the reason of a process that is the only one of its gang
+ALONE = {
+    "a connection that was reset": (
+        exception("ConnectionResetError: [Errno 104] Connection reset by peer"),
+        "ScriptFailed",
+    ),
+    "a pipe that broke": (exception("BrokenPipeError: [Errno 32] Broken pipe"), "ScriptFailed"),
+    "ranks that it has started itself": (PEER, "PeerLost"),
+    "ranks of torchrun": (PEER + torchrun(1, 1), "PeerLost"),
+}
+
+
+@pytest.mark.parametrize(("stderr", "expected"), ALONE.values(), ids=ALONE)
+def test_who_is_alone_has_no_peer_to_lose(stderr, expected):
+    failure = blame.of_user_code(Exit(None, 1, stderr, False), "cmd", 0, alone=True)
+    assert failure.reason == expected, failure.message
+
+
+# code that installs what it then lacks: a registry may not have answered
+INSTALLERS = {
+    "import os\nos.system('pip install xgboost')\nimport xgboost": "ScriptFailed",
+    "sh -c uv pip install xgboost; python train.py": "ScriptFailed",
+    "subprocess.run([sys.executable, '-m', 'pip', 'install', 'xgboost'])": "ScriptFailed",
+    "import xgboost": "ModuleMissing",
+    "# install xgboost first\nimport xgboost": "ModuleMissing",
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), INSTALLERS.items())
+def test_a_missing_module_is_certain_unless_the_code_installs_some(code, expected):
+    stderr = exception("ModuleNotFoundError: No module named 'xgboost'")
+    failure = blame.of_user_code(Exit(0, 1, stderr, False), "cmd", 0, code=code)
+    assert failure.reason == expected
 
 
 def test_a_rank_of_ours_tells_its_failure_itself():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from trainingjob.runtime import model_folder
 from trainingjob.runtime.errors import StageFailure
 from trainingjob.runtime.train.output import check_model, digest_of_folder
 
@@ -28,7 +29,26 @@ def predictions(folder: Path) -> None:
 
 def safetensors(folder: Path) -> None:
     save_file({"w": np.zeros(3, np.float32)}, folder / "model.safetensors", {"made": "by hand"})
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"format": "trainingjob.dev/model"}')
+
+
+def before_the_mark(folder: Path) -> None:
+    """A built-in model as versions before saved it."""
+    safetensors(folder)
+    known = {"version": 1, "task": "regression", "label": "y", "features": ["x"], "mlp": {}}
+    (folder / "config.json").write_text(json.dumps(known))
+
+
+def hugging_face(folder: Path) -> None:
+    """As transformers' save_pretrained leaves it."""
+    safetensors(folder)
+    config = {"architectures": ["BertModel"], "model_type": "bert", "transformers_version": "5"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def hugging_face_with_predictions(folder: Path) -> None:
+    hugging_face(folder)
+    predictions(folder)
 
 
 def half(name: str):
@@ -41,8 +61,25 @@ def half(name: str):
     return cut
 
 
-def nothing(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    (folder / "model.pt2").touch()
+    (folder / ".nfs0001").write_text("left by a file server")
+
+
+def a_state(folder: Path) -> None:
     (folder / "model.pth").write_bytes(b"a pickle")
+
+
+def in_a_folder_below(folder: Path) -> None:
+    (folder / "final").mkdir()
+    pt2(folder / "final")
+
+
+def a_link_out(folder: Path) -> None:
+    outside = folder.parent / "elsewhere"
+    outside.mkdir()
+    pt2(outside)
+    (folder / "model.pt2").symlink_to(outside / "model.pt2")
 
 
 def weights_alone(folder: Path) -> None:
@@ -61,30 +98,65 @@ def header_of_nonsense(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
 
 
-@pytest.mark.parametrize("make", [pt2, predictions, safetensors], ids=lambda f: f.__name__)
+USABLE = [pt2, predictions, safetensors, before_the_mark, hugging_face_with_predictions]
+
+
+@pytest.mark.parametrize("make", USABLE, ids=lambda f: f.__name__)
 def test_a_usable_model_passes(tmp_path, make):
     make(tmp_path)
     check_model(tmp_path)
 
 
 BAD = {
-    "nothing usable": (nothing, "ModelMissing"),
-    "weights without a config": (weights_alone, "ModelMissing"),
-    "half an exported model": (half("model.pt2"), "ModelCorrupt"),
-    "half a prediction file": (half("predictions.parquet"), "PredictionsInvalid"),
-    "half the weights": (half("model.safetensors"), "ModelCorrupt"),
-    "half a config": (half("config.json"), "ModelCorrupt"),
-    "a header beyond the file": (header_beyond_the_file, "ModelCorrupt"),
-    "a header of nonsense": (header_of_nonsense, "ModelCorrupt"),
+    "a pickle": (a_state, "ModelMissing", "model.pth (8 B) in", "unpickling"),
+    "a model of another library": (
+        hugging_face,
+        "ModelMissing",
+        "model.safetensors (116 B) and config.json",
+        "another library",
+    ),
+    "weights without a config": (weights_alone, "ModelMissing", "model.safetensors", "another"),
+    "a model in a folder below": (in_a_folder_below, "ModelMissing", "final/model.pt2", "itself"),
+    "a link that leads out": (a_link_out, "ModelMissing", "no model in", "model.pt2 is a link out"),
+    "half an exported model": (half("model.pt2"), "ModelCorrupt", "model.pt2", ""),
+    "half a prediction file": (half("predictions.parquet"), "PredictionsInvalid", "", ""),
+    "half the weights": (half("model.safetensors"), "ModelCorrupt", "model.safetensors", ""),
+    "half a config": (half("config.json"), "ModelCorrupt", "config.json", ""),
+    "a header beyond the file": (header_beyond_the_file, "ModelCorrupt", "", ""),
+    "a header of nonsense": (header_of_nonsense, "ModelCorrupt", "", ""),
+    "an empty file": (empty, "ModelCorrupt", "model.pt2 is damaged", ""),
 }
 
 
-@pytest.mark.parametrize(("make", "reason"), BAD.values(), ids=BAD)
-def test_an_unusable_model_is_refused(tmp_path, make, reason):
-    make(tmp_path)
+@pytest.mark.parametrize(("make", "reason", "what", "why"), BAD.values(), ids=BAD)
+def test_an_unusable_model_is_refused(tmp_path, make, reason, what, why):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    make(folder)
     with pytest.raises(StageFailure) as caught:
-        check_model(tmp_path)
-    assert caught.value.reason == reason
+        check_model(folder)
+    message = caught.value.message
+    assert (caught.value.reason, what in message, why in message) == (reason, True, True), message
+
+
+def test_what_is_empty_or_hidden_is_not_there(tmp_path):
+    empty(tmp_path)
+    assert model_folder.files(tmp_path) == []
+
+
+SIZES = {
+    0: "0 B",
+    999: "999 B",
+    1000: "1.0 kB",
+    9960: "10 kB",
+    3_100_000: "3.1 MB",
+    10**13: "10 TB",
+}
+
+
+@pytest.mark.parametrize(("size", "words"), SIZES.items())
+def test_sizes_in_words(size, words):
+    assert model_folder.size_in_words(size) == words
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path):

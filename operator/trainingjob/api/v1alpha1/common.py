@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
+from . import metadata
 from .patterns import (
     CONFIG_MAP_KEY,
     DNS_LABEL,
@@ -351,6 +352,22 @@ class PodTemplate(Model):
             ),
         ),
         keys_match("node_selector", LABEL_KEY, "nodeSelector must have names of labels as keys"),
+        metadata.harmless("labels", metadata.LABELS),
+        metadata.harmless("annotations", metadata.ANNOTATIONS),
+    )
+
+    labels: metadata.PodLabels | None = Field(
+        None,
+        description="Labels of the pods, of Spark's executors too, beside the operator's own. Keys "
+        "are plain names such as `team`, or of these: "
+        + ", ".join(f"`{key}`" for key in metadata.LABELS)
+        + ".",
+    )
+    annotations: metadata.PodAnnotations | None = Field(
+        None,
+        description="Annotations of the pods, in the same way: plain names, or "
+        + ", ".join(f"`{key}`" for key in metadata.ANNOTATIONS)
+        + ".",
     )
 
     node_selector: Labels | None = Field(None, description="Labels that the node must have.")

@@ -24,6 +24,8 @@ JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
+# What a pod can be told in all is little more.
+MOST_FEATURE_CHARS = 96 * 1024
 
 
 class Task(Model):
@@ -34,6 +36,14 @@ class Task(Model):
             cel="!has(self.features) || !self.features.exists(f, f == self.label)",
             message="label must not be one of the features",
             holds=lambda self: self.label not in (self.features or ()),
+        ),
+        # A sum that the API server can see for itself: see `size`.
+        Rule(
+            cel="!has(self.features) || "
+            f"self.features.map(f, size(f)).sum() <= {MOST_FEATURE_CHARS}",
+            message=f"features must have at most {MOST_FEATURE_CHARS} characters in all; leave "
+            "them unset, and drop the columns that are not to be learned from",
+            holds=lambda self: sum(map(len, self.features or ())) <= MOST_FEATURE_CHARS,
         ),
     )
 

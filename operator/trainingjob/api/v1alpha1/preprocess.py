@@ -242,8 +242,10 @@ class Step(Model):
 
 
 class Split(Model):
-    """How rows are divided: by a seeded hash of their content, so that neither the
-    number of partitions nor the engine changes who goes where."""
+    """How rows are divided: in a random order that comes from the seed and from each row as it was
+    read (after the script, if there is one, and after the last `sql` step before the division),
+    copies of a row each for itself. Neither the order of rows and files, nor the engine, nor a
+    step that computes, renames or drops columns changes who goes where."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -260,6 +262,12 @@ class Split(Model):
     )
     stratify: bool = Field(
         False, description="Keep the label's distribution in every split (classification)."
+    )
+    rare: Literal["keepInTrain", "drop", "fail"] | None = Field(
+        None,
+        description="What becomes of the rows of a class that is too rare to be in every split: "
+        "all of them are for training, or dropped, either with a warning in status, or the job "
+        "fails; `keepInTrain` when unset.",
     )
 
 

@@ -49,6 +49,9 @@ REASONS: dict[str, Reason] = {
     "InvalidSpec": Reason(
         "configuration", "correct the manifest, delete the job and apply it again"
     ),
+    "SpecTooLarge": Reason(
+        "configuration", "shorten the manifest, delete the job and apply it again"
+    ),
     "NameConflict": Reason(
         "configuration", "rename the job, or delete the object that is in its way"
     ),
@@ -66,28 +69,33 @@ REASONS: dict[str, Reason] = {
     "ColumnNotFound": Reason("configuration", "use one of the columns that are there"),
     "ExpressionInvalid": Reason("configuration", "correct the SQL expression"),
     "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
+    "CastLosesValues": Reason("data", "or drop the column"),
+    "ColumnsDiffer": Reason("data", "give every file the same columns, or read fewer files"),
     "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
     "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
     "LabelInvalid": Reason("data", "check task.type, or cast the label"),
     "ClassMissing": Reason(
-        "data", "set preprocess.split.stratify, enlarge the split, or drop the rare class"
+        "data",
+        "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
-    "FeatureNotNumeric": Reason(
-        "configuration", "use encodeLabels, oneHot, cast or drop on the column"
-    ),
+    "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
     # --- artefacts ---------------------------------------------------------------------
-    "DatasetInvalid": Reason("data", "run the preprocess stage again, or check train.dataset.uri"),
-    "ModelMissing": Reason(
-        "application",
-        "write model.pt2 or predictions.parquet to $TRAININGJOB_OUTPUT_DIR before exiting",
+    "DatasetInvalid": Reason(
+        "data", "check train.dataset.uri, or let a preprocess stage write the dataset"
     ),
-    "ModelCorrupt": Reason("application", "check how the training code saves its model"),
+    # What code left that ended with exit code 0: it would leave the same again.
+    "ModelMissing": Reason(
+        "configuration",
+        "save the model to $TRAININGJOB_OUTPUT_DIR; "
+        "for evaluate, leave model.pt2 or predictions.parquet there",
+    ),
+    "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(
-        "application",
+        "configuration",
         "write predictions.parquet with y_true, y_pred and optionally y_score_<class>",
     ),
     "CheckpointMismatch": Reason(
@@ -100,6 +108,10 @@ REASONS: dict[str, Reason] = {
     "ScriptInvalid": Reason("configuration", "correct the script"),
     "ScriptFailed": Reason("application", "see the log for where the code failed"),
     "CommandNotFound": Reason("configuration", "check train.command and the image"),
+    "ModuleMissing": Reason(
+        "configuration", "use an image that has it, or install it before Python imports it"
+    ),
+    "ArgumentsInvalid": Reason("configuration", "correct train.args, or train.command"),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"
     ),
@@ -116,13 +128,22 @@ REASONS: dict[str, Reason] = {
         "see the logs of all ranks, or raise policy.stall.afterSeconds",
     ),
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
+    "StorageLimitExceeded": Reason(
+        "application",
+        "write less to /tmp and to emptyDir volumes, or raise their limits and ephemeral-storage",
+    ),
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
+    "NodeRefused": Reason("disruption", "nothing: it goes on by itself, on other nodes if it can"),
+    "StartFailed": Reason("infrastructure", "check the runtime, devices and mounts of its node"),
     "InternalError": Reason("application", "see the log, and report it as a bug"),
     # --- pods that do not start ----------------------------------------------------------
     "ImagePullFailed": Reason(
         "configuration", "check the image's name and imagePullSecrets", _PULLS
     ),
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
+    "InitContainerFailed": Reason(
+        "infrastructure", "see the log of that container, and who puts it into the pod", _PULLS
+    ),
     "ClaimMissing": Reason(
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),
@@ -155,4 +176,20 @@ REASONS: dict[str, Reason] = {
     "StartupDeadlineExceeded": Reason(
         "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"
     ),
+}
+
+# What a stage that went well may warn of, and what that is.
+WARNINGS: dict[str, str] = {
+    "ValuesBecameNull": "a step made null of values that it could not convert",
+    "ValuesRounded": "numbers have more digits than a double holds",
+    "CategoriesUnseen": "held-out rows have categories that the training split has not",
+    "ReadAsText": "a column is text though most of its values, or all, are digits",
+    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "IndexColumn": "a column looks like the index of the frame that the file was written from",
+    "LabelLeaked": "a feature alone tells the label",
+    "IdLikeFeature": "a feature has another value in every row",
+    "ConstantFeature": "a feature has one value in every row",
+    "ClassRare": "a class is too rare to be in every split",
+    "SplitStratified": "without stratify a split would have had no row of a class",
+    "MoreWarnings": "there are more, in the log",
 }

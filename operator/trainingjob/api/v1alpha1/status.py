@@ -71,6 +71,10 @@ class PodCounts(StatusModel):
     desired: int = Field(0, description="Pods that the stage wants.")
     ready: int = Field(0, description="Running or succeeded.")
     failed: int = Field(0, description="Failed.")
+    completed_indexes: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+        None,
+        description="Of a gang that still works: which of its pods are done, as in `0,2-5`.",
+    )
 
 
 class FailureCounts(StatusModel):
@@ -79,6 +83,50 @@ class FailureCounts(StatusModel):
     infrastructure: int = Field(0, description="Charged to the infrastructure budget.")
     application: int = Field(0, description="Charged to the application budget.")
     disruption: int = Field(0, description="Evictions and interruptions, charged to nobody.")
+
+
+class StageWarning(StatusModel):
+    """What a stage that went well found all the same."""
+
+    reason: Word = Field(description="What it is, in one word.")
+    message: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="The same for people, and what to do."
+    )
+
+
+class ClassShare(StatusModel):
+    """How much of each split's rows a class is; unset for a split without rows."""
+
+    label: Annotated[str, StringConstraints(max_length=32)] = Field(
+        description="The class, cut when it is long."
+    )
+    train: float | None = Field(None, description="Of the training split.")
+    validation: float | None = Field(None, description="Of the validation split.")
+    test: float | None = Field(None, description="Of the test split.")
+
+
+class LabelMoments(StatusModel):
+    """The label in a split, for regression."""
+
+    split: Word = Field(description="Which split.")
+    mean: float = Field(description="Mean.")
+    deviation: float = Field(description="Standard deviation.")
+
+
+class SplitReport(StatusModel):
+    """How alike the splits are, when all steps are done."""
+
+    duplicated_test_rows: Count = Field(
+        0,
+        description="Rows of the test split that the training split has, too, features and label. "
+        "Many of them are natural for few columns of categories; else the test says too much.",
+    )
+    classes: Annotated[list[ClassShare], Field(max_length=8)] | None = Field(
+        None, description="The largest classes."
+    )
+    label: Annotated[list[LabelMoments], Field(max_length=3)] | None = Field(
+        None, description="The label, for regression."
+    )
 
 
 class Outputs(StatusModel):
@@ -91,6 +139,7 @@ class Outputs(StatusModel):
     rows: Annotated[dict[str, Count], Field(max_length=8)] | None = Field(
         None, description="Rows by split."
     )
+    splits: SplitReport | None = Field(None, description="How alike the splits are.")
     features: Count | None = Field(None, description="Number of feature columns.")
     classes: Count | None = Field(None, description="Number of classes.")
     steps: Count | None = Field(None, description="Optimizer steps done.")
@@ -99,6 +148,17 @@ class Outputs(StatusModel):
     validation_loss: float | None = Field(None, description="Validation loss of the kept weights.")
     device: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="What it was trained on."
+    )
+    warnings: Annotated[list[StageWarning], Field(max_length=16)] | None = Field(
+        None, description="What looks wrong with the result; the log has all of them."
+    )
+    account: (
+        Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=32)]
+        | None
+    ) = Field(
+        None,
+        description="What each step did to rows, columns and values, a line a step; the log and "
+        "the dataset's manifest have all of it.",
     )
 
 

@@ -1,10 +1,12 @@
 """From the spec to pods and their network: plain dicts, a fresh tree at each call.
 
-One module a stage; each has ``replicas(job)`` and ``pod(job, attempt, index, settings)``.
+One module a stage; each has ``replicas(job)`` and ``maker(job, attempt, settings)``, which prepares
+what all pods of an attempt have in common, and makes one of them for an index.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -40,11 +42,15 @@ def executors(job: TrainingJob, stage: StageName) -> int:
 
 
 def pods(
-    job: TrainingJob, stage: StageName, attempt: int, settings: Settings
+    job: TrainingJob,
+    stage: StageName,
+    attempt: int,
+    settings: Settings,
+    indexes: Iterable[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The pods of one attempt, by index."""
-    module = _MODULES[stage]
-    return [module.pod(job, attempt, index, settings) for index in range(replicas(job, stage))]
+    """The pods of one attempt, or those with these indexes."""
+    make = _MODULES[stage].maker(job, attempt, settings)
+    return [make(index) for index in (range(replicas(job, stage)) if indexes is None else indexes)]
 
 
 def network(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:

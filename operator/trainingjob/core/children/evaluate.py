@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from ...api import payload as contract
 from ...api.v1alpha1 import Evaluate, TrainingJob
 from .. import names
 from ..observation import Settings
-from .pod import job_ref
+from .pod import Maker, encoded, job_ref
 from .pod import pod as make_pod
 
 _DEFAULT_METRICS = {
@@ -22,8 +22,8 @@ def replicas(job: TrainingJob) -> int:
     return 1
 
 
-def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
-    """The pod that judges."""
+def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+    """Of the pod that judges."""
     spec = _spec(job)
     payload = contract.EvaluatePayload(
         job=job_ref(job, "evaluate"),
@@ -36,14 +36,14 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
     )
-    return make_pod(
+    return partial(
+        make_pod,
         job,
         "evaluate",
         attempt,
-        index,
         settings,
         image=spec.image or settings.images["evaluate"],
-        payload=payload,
+        payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output),

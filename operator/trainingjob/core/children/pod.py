@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...api import payload as contract
@@ -13,6 +13,9 @@ from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scri
 from .. import names
 from ..observation import Settings
 
+# A pod of an attempt, by its index.
+Maker = Callable[[int], dict[str, Any]]
+
 CLAIMS_DIR = "/mnt/claims"
 S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
 SCRIPT_DIR = "/etc/trainingjob/script"
@@ -21,7 +24,7 @@ STATUS_DIR = "/etc/trainingjob/status"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
 # Failures whose cause may well be the node.
-_OF_NODES = ("NodeLost", "ProcessKilled", "DiskFull")
+_OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.
@@ -32,11 +35,11 @@ def pod(
     job: TrainingJob,
     stage: StageName,
     attempt: int,
-    index: int,
     settings: Settings,
+    index: int,
     *,
     image: str,
-    payload: Model,
+    payload: str,
     env: Sequence[dict[str, Any]] = (),
     user_env: Sequence[EnvVar] | None = None,
     env_from: Sequence[EnvFrom] | None = None,
@@ -52,7 +55,8 @@ def pod(
     """A pod of one container, as the restricted Pod Security Standard wants it.
 
     The user's fragments come first and ours last, so that nothing of theirs undoes our security.
-    Without ``service_account`` the pod has no API token. ``uris`` are those of its data.
+    Without ``service_account`` the pod has no API token. ``uris`` are those of its data, and
+    ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
     volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
@@ -65,7 +69,7 @@ def pod(
         environment.append({"name": contract.S3_DIR, "value": S3_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    annotations: dict[str, str] = {}
+    annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
         environment += _status_env(f"{settings.status_url}/{path}", settings)
@@ -74,7 +78,7 @@ def pod(
         volumes.append(_status_volume())
         mounts.append({"name": "trainingjob-status", "mountPath": STATUS_DIR, "readOnly": True})
     environment += env
-    environment.append({"name": contract.STAGE_PAYLOAD, "value": _payload(payload)})
+    environment.append({"name": contract.STAGE_PAYLOAD, "value": payload})
 
     container: dict[str, Any] = {
         "name": stage,
@@ -109,8 +113,8 @@ def pod(
         "metadata": {
             "name": names.pod_name(job, stage, attempt, index),
             "namespace": job.metadata.namespace,
-            "labels": names.labels(job, stage, attempt, index),
-            **({"annotations": annotations} if annotations else {}),
+            "labels": {**(template.labels or {}), **names.labels(job, stage, attempt, index)},
+            "annotations": annotations,
             "ownerReferences": [names.owner_reference(job)],
         },
         "spec": spec,
@@ -174,8 +178,14 @@ def storage(
 
 
 def scheduling(template: PodTemplate) -> dict[str, Any]:
-    """What of the template is the pod's own, and neither a volume nor its end."""
-    elsewhere = ("volumes", "volumeMounts", "terminationGracePeriodSeconds")
+    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata."""
+    elsewhere = (
+        "volumes",
+        "volumeMounts",
+        "terminationGracePeriodSeconds",
+        "labels",
+        "annotations",
+    )
     return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
 
 
@@ -271,7 +281,8 @@ def escape(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _payload(payload: Model) -> str:
+def encoded(payload: Model) -> str:
+    """What an attempt's pods are told, as the variable of one has it."""
     text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
     # The one reference that is meant.
     return text.replace(f"$$({contract.SCRIPT_FILE})", f"$({contract.SCRIPT_FILE})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ...api import payload as contract
@@ -9,7 +10,7 @@ from ...api.v1alpha1 import Preprocess, TrainingJob
 from .. import names
 from ..observation import Settings
 from . import cache, spark
-from .pod import claims_of, job_ref, script_ref
+from .pod import Maker, claims_of, encoded, job_ref, script_ref
 from .pod import pod as make_pod
 
 
@@ -26,8 +27,8 @@ def executors(job: TrainingJob) -> int:
     return spark.instances(spec)
 
 
-def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
-    """The driver pod, or the pandas pod."""
+def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+    """Of the driver pod, or the pandas pod."""
     spec = _spec(job)
     on_spark = spec.engine == "spark"
     image = spec.image or settings.images["preprocess"]
@@ -47,14 +48,14 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         output=output,
         cache=cache.ref(job, "preprocess", image),
     )
-    return make_pod(
+    return partial(
+        make_pod,
         job,
         "preprocess",
         attempt,
-        index,
         settings,
         image=image,
-        payload=payload,
+        payload=encoded(payload),
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,

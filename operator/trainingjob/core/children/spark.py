@@ -43,6 +43,8 @@ _CONF = {
     "spark.network.crypto.cipher": "AES/GCM/NoPadding",
     # A driver that is killed takes its executors along: they are its pod's.
     "spark.kubernetes.executor.deleteOnTermination": "true",
+    # An executor is as well as its own container is: a sidecar's end is not its own.
+    "spark.kubernetes.executor.checkAllContainers": "false",
 }
 
 
@@ -83,7 +85,7 @@ def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     fragments = spec.template or PodTemplate()
     volumes, mounts = storage(fragments, claims)
     container: dict[str, Any] = {
-        "name": "executor",
+        "name": names.EXECUTOR_CONTAINER,
         "env": [variable.to_dict() for variable in spec.env or ()],
         "envFrom": [source.to_dict() for source in spec.env_from or ()],
         "volumeMounts": mounts,
@@ -101,6 +103,14 @@ def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
+        # Spark adds its own and ours, which are in its settings.
+        "metadata": {
+            "labels": fragments.labels or {},
+            "annotations": {
+                **(fragments.annotations or {}),
+                names.ANNOTATION_CONTAINER: names.EXECUTOR_CONTAINER,
+            },
+        },
         "spec": scheduling(fragments)
         | {
             "automountServiceAccountToken": False,

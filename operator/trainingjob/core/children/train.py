@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from ...api import payload as contract
@@ -11,7 +12,7 @@ from ...api.v1alpha1.common import Resources, amount
 from .. import names
 from ..observation import Settings
 from . import cache
-from .pod import RUNTIME, escape, in_s3, job_ref, mounted, script_ref
+from .pod import RUNTIME, Maker, encoded, escape, in_s3, job_ref, mounted, script_ref
 from .pod import pod as make_pod
 
 # torch.distributed's own default.
@@ -29,8 +30,8 @@ def runs_as_it_stands(job: TrainingJob) -> bool:
     return train.image is not None and train.command is not None and train.script is None
 
 
-def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[str, Any]:
-    """One node of the gang."""
+def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+    """Of the gang's nodes."""
     spec = job.spec.train
     image = spec.image or settings.images["train"]
     plain = runs_as_it_stands(job)
@@ -58,15 +59,14 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         model_uri=names.model_uri(job),
         cache=None if plain else cache.ref(job, "train", image),
     )
-    return make_pod(
+    common = partial(
+        make_pod,
         job,
         "train",
         attempt,
-        index,
         settings,
         image=image,
-        payload=payload,
-        env=_env(job, payload, index),
+        payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.model_uri),
@@ -77,6 +77,7 @@ def pod(job: TrainingJob, attempt: int, index: int, settings: Settings) -> dict[
         args=(spec.args or ()) if plain else (),
         shared_memory=True,
     )
+    return lambda index: common(index, env=_env(job, payload, index))
 
 
 def network(job: TrainingJob) -> list[dict[str, Any]]:

@@ -36,8 +36,13 @@ def requested(job: TrainingJob) -> StageName | None:
 
 def unseen(job: TrainingJob) -> str | None:
     """The annotation's value, be it a request or not; None when status has it, or there is none."""
-    value = job.metadata.annotations.get(ANNOTATION_RERUN, "")[:_CHARS]
-    return value if value and value != job.status.rerun else None
+    return new(job.metadata.annotations.get(ANNOTATION_RERUN), job.status.rerun)
+
+
+def new(value: str | None, known: str | None) -> str | None:
+    """The annotation's ``value``, if it is one and status does not have it, which has ``known``."""
+    value = (value or "")[:_CHARS]
+    return value if value and value != known else None
 
 
 def ignored(job: TrainingJob) -> TrainingJob:

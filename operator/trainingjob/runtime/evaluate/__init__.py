@@ -10,8 +10,10 @@ from pathlib import Path
 from trainingjob.api.payload import EvaluatePayload, StageResult
 from trainingjob.api.v1alpha1.status import MetricValue, Outputs
 
+from .. import suitable
 from ..artefacts import DatasetManifest
 from ..errors import StageFailure, storage_errors
+from ..model_folder import Kind
 from ..progress import Reporter
 from ..storage import fetch, resolve, sha256, write_aside
 from ..train.output import digest_of_folder
@@ -34,10 +36,11 @@ def run(payload: EvaluatePayload) -> StageResult:
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid.
     """
     folder = fetch(payload.dataset)
-    split = Split(folder, DatasetManifest.read(folder))
-    _check_task(payload, split)
-    if split.rows == 0:
-        raise StageFailure("SplitEmpty", f"the test split of {folder} has no rows")
+    manifest = DatasetManifest.read(folder)
+    # It may have been prepared by another job.
+    suitable.check(manifest, payload.task, folder)
+    suitable.check_rows(manifest, "test", folder)
+    split = Split(folder, manifest, suitable.features(manifest, payload.task))
     baseline = accepted.baseline_of(payload)
     model = fetch(payload.model_uri)
     kind = sources.find(model)
@@ -62,17 +65,6 @@ def run(payload: EvaluatePayload) -> StageResult:
         model_digest=model_digest,
         baseline=baseline,
     )
-
-
-def _check_task(payload: EvaluatePayload, split: Split) -> None:
-    """A dataset may have been prepared by another job."""
-    manifest, task = split.manifest, payload.task
-    if (manifest.task, manifest.label) != (task.type, task.label):
-        raise StageFailure(
-            "DatasetInvalid",
-            f"{split.folder} was prepared for {manifest.task} of {manifest.label}, "
-            f"the task is {task.type} of {task.label}",
-        )
 
 
 def _judge(batches: Iterable[Batch], split: Split, asked: list[str]) -> Judgement:
@@ -106,7 +98,7 @@ def _report(
     payload: EvaluatePayload,
     split: Split,
     judgement: Judgement,
-    kind: sources.Kind,
+    kind: Kind,
     model_digest: str,
 ) -> MetricsFile:
     manifest = split.manifest

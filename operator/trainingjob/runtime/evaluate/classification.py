@@ -102,10 +102,11 @@ class Classification:
         else:
             judgement.metrics["log_loss"] = self._log_loss / self._cells.total()
         size = len(self._classes)
+        present = [i for i in range(size) if support[i]]
         missing = [str(self._classes.values[i]) for i in range(size) if not support[i]]
         if self._no_scores:
             judgement.undefined["roc_auc"] = self._no_scores
-        elif missing:
+        elif len(present) < 2:
             judgement.undefined["roc_auc"] = (
                 f"the test split has no row of class {', '.join(missing[:5])}"
             )
@@ -117,7 +118,9 @@ class Classification:
         elif size == 2:
             judgement.metrics["roc_auc"] = area_under_roc(*self._score_file.column(0, 1))
         else:
-            areas = [area_under_roc(*self._score_file.column(i, i)) for i in range(size)]
+            # A class that the split lacks has no area, as with scikit-learn's average=None; the
+            # mean is that of the others.
+            areas = [area_under_roc(*self._score_file.column(i, i)) for i in present]
             judgement.metrics["roc_auc"] = float(np.mean(areas))
 
 

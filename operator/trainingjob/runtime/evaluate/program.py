@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ class Program:
     """Maps features float32 [n, d] to what the program gives, for any n above 0.
 
     ``low`` and ``high`` are the batch sizes that the program takes, ``high`` None without bound;
-    ``weights`` is how many numbers it has learned.
+    ``weights`` is how many numbers it has learned, ``features`` is d.
     """
 
     path: Path
@@ -31,11 +32,12 @@ class Program:
     low: int
     high: int | None
     weights: int
+    features: int
 
     @classmethod
-    def load(cls, path: Path, features: int) -> Self:
+    def load(cls, path: Path, *features: int) -> Self:
         """Raises StageFailure(ModelCorrupt) when the file is damaged, holds code, or has inputs
-        other than one float tensor [n, features]."""
+        other than one float tensor [n, d] with d one of ``features``."""
         try:
             with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -55,7 +57,7 @@ class Program:
         shape, dtype = _input(path, program, features)
         low, high = _batch_sizes(program, shape[0])
         weights = sum(tensor.numel() for tensor in program.state_dict.values())
-        return cls(path, module, dtype, low, high, weights)
+        return cls(path, module, dtype, low, high, weights, int(shape[1]))
 
     @torch.inference_mode()
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -95,7 +97,9 @@ class Program:
         return output[:count]
 
 
-def _input(path: Path, program: ExportedProgram, features: int) -> tuple[torch.Size, torch.dtype]:
+def _input(
+    path: Path, program: ExportedProgram, features: Sequence[int]
+) -> tuple[torch.Size, torch.dtype]:
     """Shape and type of the program's one input."""
     names = program.graph_signature.user_inputs
     nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
@@ -105,11 +109,12 @@ def _input(path: Path, program: ExportedProgram, features: int) -> tuple[torch.S
             "ModelCorrupt", f"{path} takes {len(names)} inputs, expected one tensor of features"
         )
     shape, dtype = inputs[0].shape, inputs[0].dtype
-    if len(shape) != 2 or not isinstance(shape[1], int) or shape[1] != features:
+    if len(shape) != 2 or not isinstance(shape[1], int) or shape[1] not in features:
         came = ", ".join(str(size) if isinstance(size, int) else "n" for size in shape)
+        wanted = " or ".join(f"[n, {count}]" for count in features)
         raise StageFailure(
             "ModelCorrupt",
-            f"{path} takes [{came}], expected [n, {features}]: the dataset's features in the order "
+            f"{path} takes [{came}], expected {wanted}: the dataset's features in the order "
             "of its manifest",
         )
     if not dtype.is_floating_point:

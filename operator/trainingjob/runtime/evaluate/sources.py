@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from .. import model_folder
 from ..errors import StageFailure
+from ..model_folder import CONFIG, PREDICTIONS, PROGRAM, Kind
 from .columns import Classes
 from .judgement import Batch
 from .predictions import read_predictions
 from .split import Split
-
-Kind = Literal["program", "builtIn", "predictions"]
-
-# In order of precedence. What can be run on the test split here is believed before what somebody
-# says about it; a program before a built-in model because only user code leaves one.
-FILES: dict[Kind, tuple[str, ...]] = {
-    "program": ("model.pt2",),
-    "builtIn": ("config.json", "model.safetensors"),
-    "predictions": ("predictions.parquet",),
-}
 
 _SMALL_NETWORK = 100_000
 
 
 def find(folder: Path) -> Kind:
     """What the model folder holds; raises StageFailure(ModelMissing)."""
-    for kind, names in FILES.items():
-        if all((folder / name).is_file() for name in names):
-            return kind
-    raise StageFailure(
-        "ModelMissing", f"there is neither model.pt2 nor predictions.parquet in {folder}"
-    )
+    kind = model_folder.find(folder)
+    if kind is None:
+        raise StageFailure("ModelMissing", model_folder.nothing_to_judge(folder))
+    return kind
 
 
 def predict(kind: Kind, folder: Path, split: Split) -> Iterator[Batch]:
@@ -43,26 +32,32 @@ def predict(kind: Kind, folder: Path, split: Split) -> Iterator[Batch]:
     Raises StageFailure(ModelCorrupt, PredictionsInvalid, DatasetInvalid, FeatureNotNumeric,
     FeatureHasNulls).
     """
-    path = folder / FILES[kind][0]
     if kind == "predictions":
-        yield from read_predictions(path, split)
+        yield from read_predictions(folder / PREDICTIONS, split)
         return
-    run = _program(path, split) if kind == "program" else _built_in(folder, split)
+    is_program = kind == "program"
+    path = folder / (PROGRAM if is_program else CONFIG)
+    run, names = _program(path, split) if is_program else _built_in(folder, split)
     classes = split.classes
-    for features, truth in split.examples():
+    for features, truth in split.examples(names):
         yield _batch(path, truth, run(features), classes)
 
 
-def _program(path: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
+Model = tuple[Callable[[np.ndarray], np.ndarray], Sequence[str]]
+
+
+def _program(path: Path, split: Split) -> Model:
     # torch takes two seconds to import, which files of predictions do not need.
     from .program import Program
 
-    program = Program.load(path, len(split.manifest.features))
+    # Own code may heed task.features, or learn from all that the dataset has.
+    choices = {len(names): names for names in (split.manifest.features, split.features)}
+    program = Program.load(path, *choices)
     _set_threads(program.weights)
-    return program.predict
+    return program.predict, choices[program.features]
 
 
-def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
+def _built_in(folder: Path, split: Split) -> Model:
     from ..model import load_model
 
     model = load_model(folder)
@@ -70,7 +65,7 @@ def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
     for what, ours, theirs in (
         ("task", config.task, manifest.task),
         ("label", config.label, manifest.label),
-        ("features", config.features, manifest.features),
+        ("features", config.features, list(split.features)),
         ("classes", config.classes, manifest.classes),
     ):
         if ours != theirs:
@@ -80,7 +75,7 @@ def _built_in(folder: Path, split: Split) -> Callable[[np.ndarray], np.ndarray]:
                 f"{ours!s:.80} instead of {theirs!s:.80}",
             )
     _set_threads(sum(weight.numel() for weight in model.network.parameters()))
-    return lambda features: model.predict(features).double().numpy()
+    return lambda features: model.predict(features).double().numpy(), config.features
 
 
 def _set_threads(weights: int) -> None:

@@ -25,10 +25,11 @@ _READ_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Split:
-    """The test split of the dataset in ``folder``."""
+    """The test split of the dataset in ``folder``; ``features`` are those of the task."""
 
     folder: Path
     manifest: DatasetManifest
+    features: Sequence[str]
 
     @property
     def rows(self) -> int:
@@ -46,13 +47,12 @@ class Split:
             raise StageFailure("DatasetInvalid", f"{self.folder} names no classes of its label")
         return Classes(values)
 
-    def examples(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of features, float32 [n, d] in the manifest's order, and truth [n].
+    def examples(self, names: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of these features, float32 [n, d], and truth [n].
 
         Truth is class ids (int64) or values (float64). Raises StageFailure(DatasetInvalid,
         FeatureNotNumeric, FeatureHasNulls).
         """
-        names = self.manifest.features
         for path, batch in self._read([*names, self.manifest.label]):
             features = np.empty((batch.num_rows, len(names)), dtype=np.float32)
             with np.errstate(over="ignore"):

@@ -13,7 +13,7 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
-from .syntax import PlainSpark, Unportable, text_of
+from .syntax import Unportable, spelled, text_of, written_text
 from .typed import Kind, Typed
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def _nullif(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
 
 
 def _nvl2(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
-    test = exp.Not(this=exp.Is(this=arguments[0], expression=exp.Null()))
-    return compiler.choice([test], [arguments[1]], arguments[2])
+    present = f"({compiler.compile(arguments[0]).sql} IS NOT NULL)"
+    return compiler.choice([present], [arguments[1]], arguments[2])
 
 
 def _is_null(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
@@ -153,7 +153,7 @@ def _truncated(
 def _power(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     """Only where Java's pow is a simple thing: the C library's differs in the last bit."""
     value = compiler.as_kind(compiler.number(arguments[0]), "double")
-    written = arguments[1].sql(dialect=PlainSpark)
+    written = spelled(arguments[1])
     double = compiler.dialect.double
     # The square of an infinity and the root of a negative number are null, as is 0 ** -1.
     forms = {
@@ -174,7 +174,7 @@ def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
 
 def _conversion(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     kind: ColumnType = name  # type: ignore[assignment]
-    return Typed(compiler.as_kind(compiler.compile(arguments[0]), kind), kind)
+    return compiler.converted(arguments[0], kind)
 
 
 def _text(compiler: Compiler, name: str, node: exp.Expr) -> str:
@@ -190,15 +190,16 @@ def _taken(compiler: Compiler, name: str, value: Typed, takes: ColumnType) -> st
 
 def _written_number(node: exp.Expr) -> int:
     digits = node.this if isinstance(node, exp.Neg) else node
-    if not (isinstance(digits, exp.Literal) and digits.this.isdigit()):
+    if not (isinstance(digits, exp.Literal) and re.fullmatch("[0-9]+", digits.this)):
         raise Unportable(f"the computed number {text_of(node)}")
     return -int(digits.this) if isinstance(node, exp.Neg) else int(digits.this)
 
 
 def _written_text(node: exp.Expr) -> str:
-    if not (isinstance(node, exp.Literal) and node.is_string):
+    text = written_text(node)
+    if text is None:
         raise Unportable(f"the computed text {text_of(node)}")
-    return node.this
+    return text
 
 
 def _pattern(compiler: Compiler, node: exp.Expr) -> tuple[str, str]:

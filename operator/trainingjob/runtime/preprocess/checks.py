@@ -10,20 +10,27 @@ from trainingjob.api.v1alpha1.preprocess import Split
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
-from .dialect import Value
+from . import advice
+from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .frame import SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import column_not_found, listed
 
-# More values than this are not classes but a quantity, or a name for each row.
-MAX_CLASSES = 10_000
+_LARGEST = 1e140
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was counted: rows of each split, and the classes, sorted."""
+    """What was counted: rows of each split, and of each class in it; for regression the label's
+    mean and standard deviation in each split, as far as they are no overflow."""
 
     rows: dict[SplitName, int]
-    classes: list[bool | int | float | str] | None
+    counts: Counts | None
+    moments: dict[SplitName, tuple[float, float]]
+
+    @property
+    def classes(self) -> list[bool | int | float | str] | None:
+        """The classes, sorted."""
+        return None if self.counts is None else sorted(self.counts)
 
 
 def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
@@ -45,29 +52,35 @@ def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
     kinds = {name: frame.columns[name] for name in [*task.features, task.label]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
-    return Frame(engine.view(query), kinds, frame.layout)
+    return frame.over(engine.view(query), kinds)
 
 
-def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool) -> Summary:
-    """Count the rows, nulls and classes of every split in one query, and judge them.
+def check(
+    engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool, warn: Warn
+) -> tuple[Frame, Summary]:
+    """Count the rows, nulls and classes of every split in one query, and judge them; the frame is
+    another one when classes that are too rare for the splits were moved or dropped.
 
     ``numeric``: features must be numbers without nulls. Raises StageFailure with the reasons of
     the label, the features and the splits."""
     features = [name for name in frame.columns if name != task.label]
     if numeric:
-        _check_types(frame, features)
+        _check_types(engine, frame, features)
     _check_label_type(frame, task)
     by_class = task.type == "classification"
     label = engine.dialect.ident(task.label)
     counted = features if numeric else []
     counts = ", ".join(["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)])
+    # Larger values would overflow.
+    value = f"CAST({label} AS DOUBLE)"
+    moderate = f"CASE WHEN abs({value}) < {engine.dialect.double(_LARGEST)} THEN {value} END"
     if by_class:
         query = f"SELECT {SPLIT}, {label}, {label}, {counts} FROM {frame.view} GROUP BY 1, 2, 3"
         query += f" LIMIT {4 * MAX_CLASSES}"
     else:
         query = (
-            f"SELECT {SPLIT}, min({label}), max({label}), {counts}, count({label}) "
-            f"FROM {frame.view} GROUP BY 1"
+            f"SELECT {SPLIT}, min({label}), max({label}), {counts}, avg({moderate}), "
+            f"stddev_pop({moderate}), count({label}) FROM {frame.view} GROUP BY 1"
         )
     groups = engine.rows(query)
     rows = {name: _total(groups, number, 3) for name, number in SPLIT_NUMBER.items()}
@@ -92,27 +105,40 @@ def check(engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool)
             raise StageFailure(
                 "FeatureHasNulls", f"column {name} is null in {missing} of {total} rows"
             )
-    classes = _check_classes(groups, task, summary) if by_class else None  # type: ignore[arg-type]
-    if not by_class and min(g[1] for g in groups) == max(g[2] for g in groups):
+    if min(g[1] for g in groups) == max(g[2] for g in groups):
         raise StageFailure(
             "LabelConstant", f"the label {task.label} is {groups[0][1]} in every row"
         )
-    return Summary(summary, classes)  # type: ignore[arg-type]
+    if not by_class:
+        return frame, Summary(summary, None, _moments(groups))  # type: ignore[arg-type]
+    by_split = counts_of([(value, number, count) for number, value, _, count, *_ in groups])
+    changed = settle(engine, frame, task, split, by_split, warn, final=True)
+    if changed is not frame:
+        return check(engine, changed, task, split, numeric, warn)
+    return frame, Summary(summary, by_split, {})  # type: ignore[arg-type]
+
+
+def _moments(groups: list[tuple[Any, ...]]) -> dict[SplitName, tuple[float, float]]:
+    names = {number: name for name, number in SPLIT_NUMBER.items()}
+    return {
+        names[split]: (mean, deviation)
+        for split, least, greatest, *_, mean, deviation, _ in groups
+        if -_LARGEST < least <= greatest < _LARGEST
+    }
 
 
 def _total(groups: list[tuple[Any, ...]], split: int, column: int) -> int:
     return sum(group[column] for group in groups if group[0] == split)
 
 
-def _check_types(frame: Frame, features: list[str]) -> None:
-    wrong = [
-        f"{n} ({frame.columns[n]})"
-        for n in features
-        if frame.columns[n] in ("string", "date", "timestamp")
-    ]
+def _check_types(engine: Engine, frame: Frame, features: list[str]) -> None:
+    wrong = [n for n in features if frame.columns[n] in ("string", "date", "timestamp")]
     if wrong:
+        named = listed([f"{name} ({frame.columns[name]})" for name in wrong])
         raise StageFailure(
-            "FeatureNotNumeric", f"the built-in model takes numbers only, not {listed(wrong)}"
+            "FeatureNotNumeric",
+            f"the built-in model takes numbers only, not {named}; "
+            f"{advice.of_features(engine, frame, wrong)}",
         )
 
 
@@ -144,25 +170,4 @@ def _check_label_values(groups: list[tuple[Any, ...]], task: Task) -> None:
                 "LabelInvalid", f"the label {task.label} has the value {value}, which is no class"
             )
     if len(values) > MAX_CLASSES:
-        raise StageFailure(
-            "LabelInvalid",
-            f"the label {task.label} has more than {MAX_CLASSES} different values: it is no class",
-        )
-
-
-def _check_classes(
-    groups: list[tuple[Any, ...]], task: Task, rows: dict[SplitName, int]
-) -> list[bool | int | str]:
-    members: dict[int, set[Value]] = {}
-    for number, label, *_ in groups:
-        members.setdefault(number, set()).add(label)
-    classes: list[Any] = sorted(set().union(*members.values()))
-    if len(classes) == 1:
-        raise StageFailure("LabelConstant", f"the label {task.label} is {classes[0]} in every row")
-    for name, number in SPLIT_NUMBER.items():
-        missing = [str(value) for value in classes if value not in members.get(number, set())]
-        if rows[name] and missing:
-            raise StageFailure(
-                "ClassMissing", f"the {name} split has no row of class {listed(missing)}"
-            )
-    return classes
+        raise too_many_classes(task)

@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,9 +29,9 @@ from ..errors import StageFailure
 from . import javalike
 from .arrow import convert
 from .dialect import DUCKDB, Dialect, Value
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout, QuotaOf
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .names import one_line, refuse_duplicates
-from .rowhash import hash_rows
+from .rowhash import Longs, hash_rows, places
 from .source import Source
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class PandasEngine:
             "BOOLEAN": "boolean",
             "BIGINT": "integer",
             "UBIGINT": "integer",
+            "LONG": "long",
+            "HUGE": "huge",
             "DOUBLE": "number",
             "VARCHAR": "string",
             "NAN": "malformed",
@@ -148,13 +151,16 @@ class PandasEngine:
             "OR len(keys) <> len(list_distinct(keys)) "
             f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
         )
-        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON. A whole
-        # number beyond 64 bits counts as one with a fraction.
+        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON.
         found = self.rows(
             "SELECT key, CASE WHEN type = 'DOUBLE' AND "
             "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
-            "WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > 9223372036854775807 "
-            "THEN 'DOUBLE' ELSE type END AS t, count(*) "
+            "WHEN type NOT LIKE '%BIGINT' AND type <> 'DOUBLE' THEN type "
+            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) "
+            "NOT BETWEEN -9007199254740992 AND 9007199254740992 AND type <> 'DOUBLE' THEN 'LONG' "
+            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) IS NULL AND "
+            "regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]{1,38}$') THEN 'HUGE' "
+            "ELSE type END AS t, count(*) "
             f"FROM {lines}, json_each(json) GROUP BY ALL"
         )
         return [
@@ -186,11 +192,14 @@ class PandasEngine:
         with _failures():
             return self._db.execute(sql).fetchall()
 
+    def arrow(self, sql: str) -> pa.Table:
+        return self._arrow(f"({sql})")
+
     def keep(self, frame: Frame) -> Frame:
         name = self._new_name()
         with _failures():
             self._db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {frame.view}")
-        return Frame(name, frame.columns, frame.layout)
+        return frame.over(name)
 
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
         return self._arrow(frame.view).to_pandas()
@@ -242,28 +251,20 @@ class PandasEngine:
         (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
         return list(zip(row[0::2], row[1::2], strict=True))
 
-    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
-        table = self._arrow(view)
-        hashes = _hash(table.select(list(columns)), seed)
-        return self._register(table.append_column(HASH, pa.array(hashes)))
-
-    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
+    def hashed(self, frame: Frame) -> Frame:
         table = self._arrow(frame.view)
-        hashes = _hash(table, seed)
-        split = np.full(len(hashes), SPLIT_NUMBER["train"], dtype=np.int8)
-        for members in _classes(table, by, np.argsort(hashes)):
-            counts = quota(len(members))
-            held_out = counts.test + counts.validation
-            split[members[: counts.test]] = SPLIT_NUMBER["test"]
-            split[members[counts.test : held_out]] = SPLIT_NUMBER["validation"]
-        table = table.append_column(SPLIT, pa.array(split)).append_column(HASH, pa.array(hashes))
+        hashes = _hash(table.select(list(frame.columns)))
+        return self._kept_with(frame, table, hashes)
+
+    def ordered(self, frame: Frame, seed: int) -> Frame:
+        table = self._arrow(frame.view)
+        hashes = places(table.column(HASH).to_numpy(), seed)
         # Rows that lie in order let the files be cut out of the table without reading all of it.
-        view = self._register(table)
-        ordered = self.keep(
-            Frame(f"(FROM {view} ORDER BY {SPLIT}, {HASH})", frame.columns, Layout(len(hashes)))
-        )
-        self._db.unregister(view)
-        return ordered
+        ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")
+        return replace(ordered, layout=Layout(len(hashes)))
+
+    def content(self, frame: Frame) -> str:
+        return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         assert frame.layout is not None
@@ -278,10 +279,12 @@ class PandasEngine:
             indices = [index for owner, index in found if owner == number]
             files[split] = [folder / split / f"part-{i:05}.parquet" for i in range(len(indices))]
             for path, index in zip(files[split], indices, strict=True):
+                least, greatest = frame.layout.hashes_of(index)
                 with _failures():
                     self._db.execute(
                         f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
-                        f"{file_of_row} = {index} ORDER BY {HASH}) TO {DUCKDB.text(str(path))} "
+                        f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
+                        f"TO {DUCKDB.text(str(path))} "
                         f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
                     )
         return files
@@ -294,6 +297,16 @@ class PandasEngine:
         with _failures():
             return self._db.sql(f"SELECT * FROM {view}").to_arrow_table(_BATCH_ROWS)
 
+    def _kept_with(self, frame: Frame, table: pa.Table, hashes: Longs, order: str = "") -> Frame:
+        """The frame's rows with HASH, and SPLIT if it is there, in a table of DuckDB, which may
+        spill to disk."""
+        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+        table = table.select([*frame.columns, *hidden[:-1]]).append_column(HASH, pa.array(hashes))
+        view = self._register(table)
+        kept = self.keep(replace(frame, view=f"(FROM {view} {order})", hidden=hidden))
+        self._db.unregister(view)
+        return kept
+
     def _register(self, table: pa.Table) -> str:
         name = self._new_name()
         self._db.register(name, table)
@@ -304,23 +317,9 @@ def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
-def _hash(table: pa.Table, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    batches = [hash_rows(batch, seed) for batch in table.to_batches(_BATCH_ROWS)]
+def _hash(table: pa.Table) -> Longs:
+    batches = [hash_rows(batch) for batch in table.to_batches(_BATCH_ROWS)]
     return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
-
-
-def _classes(
-    table: pa.Table, by: str | None, order: np.ndarray[Any, Any]
-) -> Iterator[np.ndarray[Any, Any]]:
-    """The rows' indices in ``order``, for each value of column ``by``."""
-    if by is None:
-        yield order
-        return
-    encoded = table.column(by).combine_chunks().dictionary_encode(null_encoding="encode")
-    codes = np.asarray(encoded.indices)[order]
-    by_class = order[np.argsort(codes, kind="stable")]
-    ends = np.cumsum(np.bincount(codes, minlength=1))
-    yield from np.split(by_class, ends[:-1])
 
 
 def _stored(name: str, kind: ColumnType) -> str:

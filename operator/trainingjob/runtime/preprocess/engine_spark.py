@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +24,12 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 from ..artefacts import SplitName
 from ..errors import StageFailure
 from .dialect import SPARK, Dialect, Value
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, QuotaOf
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .java import ensure_java
 from .names import refuse_duplicates
-from .rowhash import spark_expression
+from .rowhash import spark_hash, spark_place
 from .source import Source
 from .spark_session import fit, launch, own_session, spark_failures
-from .spark_split import Division
 
 _TYPES: dict[str, ColumnType] = {
     "boolean": "boolean",
@@ -39,11 +39,13 @@ _TYPES: dict[str, ColumnType] = {
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
 }
-# Types of variants; whole numbers beyond 64 bits are decimals, too.
+# Types of variants.
 _JSON_TYPES = {
     "VOID": "null",
     "BOOLEAN": "boolean",
     "BIGINT": "integer",
+    "LONG": "long",
+    "HUGE": "huge",
     "DECIMAL": "number",
     "DOUBLE": "number",
     "STRING": "string",
@@ -147,8 +149,15 @@ class SparkEngine:
             f"THEN {first} END AS v FROM {parsed}"
         )
         # What is no object, and one without keys, is a row of nulls here.
+        # A whole number beyond 64 bits is a decimal without a fraction.
+        type_ = (
+            "CASE WHEN schema_of_variant(value) = 'BIGINT' AND try_variant_get(value, '$', "
+            "'bigint') NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN 'LONG' "
+            "WHEN rlike(schema_of_variant(value), '^DECIMAL[(](19|[23][0-9]),0[)]$') THEN 'HUGE' "
+            "ELSE regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) END"
+        )
         found = self.rows(
-            "SELECT key, regexp_extract(schema_of_variant(value), '^[A-Z]+', 0), count(*), "
+            f"SELECT key, {type_}, count(*), "
             "count_if(pos = 0 OR (pos IS NULL AND v IS NOT NULL)), count_if(v IS NULL) "
             f"FROM {objects}, LATERAL variant_explode_outer(v) GROUP BY 1, 2"
         )
@@ -205,6 +214,10 @@ class SparkEngine:
             if row[index] is not None:
                 row[index] = datetime.fromisoformat(row[index])
         return [tuple(row) for row in rows]
+
+    def arrow(self, sql: str) -> pa.Table:
+        with spark_failures():
+            return self.session.sql(sql).toArrow()
 
     def keep(self, frame: Frame) -> Frame:
         kept = self.session.table(frame.view).persist()
@@ -290,12 +303,34 @@ class SparkEngine:
             for (count, below, equal, between), bounds in zip(counted, found, strict=True)
         ]
 
-    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
-        return self.view(f"SELECT *, {spark_expression(columns, seed)} FROM {view}")
+    def hashed(self, frame: Frame) -> Frame:
+        return self._with_hash(frame, spark_hash(frame.columns))
 
-    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
-        hashed = self.keep(Frame(self.hashed(frame.view, frame.columns, seed), frame.columns))
-        return Division(self, hashed, by, quota).run()
+    def ordered(self, frame: Frame, seed: int) -> Frame:
+        frame = self.keep(frame)
+        ((rows, most),) = self.rows(
+            f"SELECT coalesce(sum(n), 0), coalesce(max(n), 0) "
+            f"FROM (SELECT count(*) AS n FROM {frame.view} GROUP BY {HASH})"
+        )
+        # Numbering moves every row to where its equals are: only where there are some.
+        ordered = self._with_hash(
+            frame,
+            spark_place(
+                f"row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH}) - 1" if most > 1 else "0",
+                seed,
+            ),
+        )
+        ordered = replace(ordered, layout=Layout(rows))
+        return self.keep(ordered) if most > 1 else ordered
+
+    def content(self, frame: Frame) -> str:
+        return spark_hash(frame.columns)
+
+    def _with_hash(self, frame: Frame, value: str) -> Frame:
+        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+        names = ", ".join([*(SPARK.ident(name) for name in frame.columns), *hidden[:-1]])
+        view = self.view(f"SELECT {names}, {value} AS {HASH} FROM {frame.view}")
+        return replace(frame, view=view, hidden=hidden)
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         layout = frame.layout

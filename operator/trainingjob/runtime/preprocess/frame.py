@@ -6,11 +6,13 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+import pyarrow as pa
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 
@@ -18,11 +20,11 @@ from ..artefacts import SplitName
 from .dialect import Dialect, Value
 from .source import Source
 
-# Columns that rows carry from the split on, invisible to the user's steps: a hash of the content
-# that the row had then (its place in the order of rows), and its split's number.
+# Columns that rows carry, invisible to the user's steps. HASH: from reading on, a hash of the row
+# as it was read; from the split on, its place in the random order that comes from that hash (see
+# ``rowhash.py``). SPLIT: from the split on, its split's number.
 HASH = "__trainingjob_hash"
 SPLIT = "__trainingjob_split"
-HIDDEN = (SPLIT, HASH)
 
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
@@ -60,35 +62,29 @@ class Layout:
         bits = self.bits
         return f"(({HASH} >> {64 - bits}) + {1 << (bits - 1)})" if bits else "0"
 
+    def hashes_of(self, index: int) -> tuple[int, int]:
+        """The least and the greatest hash of a file."""
+        width = 64 - self.bits
+        return (index << width) - 2**63, ((index + 1) << width) - 1 - 2**63
+
 
 @dataclass(frozen=True)
 class Frame:
-    """A view of the engine and the user's columns in it; with hidden ones once it is split."""
+    """A view of the engine, the user's columns in it, and the hidden ones that are there."""
 
     view: str
     columns: Mapping[str, ColumnType]
-    layout: Layout | None = None
+    hidden: tuple[str, ...] = ()
+    layout: Layout | None = None  # once rows are divided
 
     @property
     def is_split(self) -> bool:
-        """Whether rows are divided, and have the hidden columns."""
-        return self.layout is not None
+        """Whether rows are divided."""
+        return SPLIT in self.hidden
 
-    @property
-    def hidden(self) -> tuple[str, ...]:
-        """The hidden columns that are there."""
-        return HIDDEN if self.is_split else ()
-
-
-@dataclass(frozen=True)
-class Quota:
-    """How many rows of a group go to each held-out split."""
-
-    test: int
-    validation: int
-
-
-QuotaOf = Callable[[int], Quota]
+    def over(self, view: str, columns: Mapping[str, ColumnType] | None = None) -> Frame:
+        """The frame of another view that has the same hidden columns."""
+        return replace(self, view=view, columns=self.columns if columns is None else columns)
 
 
 class Engine(Protocol):
@@ -158,6 +154,10 @@ class Engine(Protocol):
         """The result of a query whose size is bounded."""
         ...
 
+    def arrow(self, sql: str) -> pa.Table:
+        """The same as a table."""
+        ...
+
     def keep(self, frame: Frame) -> Frame:
         """The frame computed once, because several queries over it follow."""
         ...
@@ -185,13 +185,16 @@ class Engine(Protocol):
         odd; nulls do not count; None when there are none)."""
         ...
 
-    def hashed(self, view: str, columns: Collection[str], seed: int) -> str:
-        """A view with HASH, the hash of ``columns``, beside what is there."""
+    def hashed(self, frame: Frame) -> Frame:
+        """The frame with HASH, the hash of its columns, which replaces one that is there."""
         ...
 
-    def split(self, frame: Frame, seed: int, by: str | None, quota: QuotaOf) -> Frame:
-        """Divide the rows by rank of their hash, in the whole or in each class of column ``by``,
-        and keep the result."""
+    def ordered(self, frame: Frame, seed: int) -> Frame:
+        """The frame, kept, with each row's place in the random order in HASH, and the layout."""
+        ...
+
+    def content(self, frame: Frame) -> str:
+        """SQL: 64 bits that are the same for rows of equal columns. Engines need not agree."""
         ...
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

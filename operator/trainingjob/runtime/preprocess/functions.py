@@ -73,11 +73,12 @@ def _cut(name: str) -> Function:
     )
 
 
-def _date(spark: str, duckdb: str) -> Function:
-    """A date that so many days or months lead to; null beyond the years 1 to 9999."""
+def _date(spark: str, duckdb: str, most: int) -> Function:
+    """A date that so many days or months lead to, ``most`` at most; null beyond the years 1 to
+    9999."""
     in_range = (
-        "CASE WHEN {{1}} BETWEEN -4000000 AND 4000000 AND {value} BETWEEN DATE '0001-01-01' AND "
-        "DATE '9999-12-31' THEN {value} END"
+        f"CASE WHEN {{{{1}}}} BETWEEN -{most} AND {most} AND {{value}} BETWEEN DATE '0001-01-01' "
+        "AND DATE '9999-12-31' THEN {value} END"
     )
     return Function(
         ("date", "bigint"), "date", in_range.format(value=spark), in_range.format(value=duckdb)
@@ -88,10 +89,14 @@ _ABOVE_0 = "CASE WHEN {0} > 0 THEN {0} END"
 _WHOLE = "CASE WHEN abs({0}) < 9223372036854775807 THEN CAST(%s({0}) AS BIGINT) END"
 _SQRT = "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"
 _LOG_OF_2 = "CAST('0.6931471805599453' AS DOUBLE)"
-_DAYS = "{0} %s CAST(CASE WHEN {1} BETWEEN -4000000 AND 4000000 THEN {1} END AS INTEGER)"
+_MOST_DAYS, _MOST_MONTHS = 4_000_000, 130_000  # more than there are from year 1 to 9999
+_DAYS = (
+    f"{{0}} %s CAST(CASE WHEN {{1}} BETWEEN -{_MOST_DAYS} AND {_MOST_DAYS} THEN {{1}} END "
+    "AS INTEGER)"
+)
 _MONTHS = (
-    "CAST({0} + to_months(CAST(CASE WHEN {1} BETWEEN -200000 AND 200000 THEN {1} END AS INTEGER)) "
-    "AS DATE)"
+    f"CAST({{0}} + to_months(CAST(CASE WHEN {{1}} BETWEEN -{_MOST_MONTHS} AND {_MOST_MONTHS} "
+    "THEN {1} END AS INTEGER)) AS DATE)"
 )
 
 FUNCTIONS: dict[str, tuple[Function, ...]] = {
@@ -189,9 +194,9 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "minute": (_part("minute", of="timestamp"),),
     "second": (_part("second", of="timestamp"),),
     "last_day": (_both(("date",), "date", "last_day({0})"),),
-    "date_add": (_date("date_add({0}, CAST({1} AS INT))", _DAYS % "+"),),
-    "date_sub": (_date("date_sub({0}, CAST({1} AS INT))", _DAYS % "-"),),
-    "add_months": (_date("add_months({0}, CAST({1} AS INT))", _MONTHS),),
+    "date_add": (_date("date_add({0}, CAST({1} AS INT))", _DAYS % "+", _MOST_DAYS),),
+    "date_sub": (_date("date_sub({0}, CAST({1} AS INT))", _DAYS % "-", _MOST_DAYS),),
+    "add_months": (_date("add_months({0}, CAST({1} AS INT))", _MONTHS, _MOST_MONTHS),),
     "datediff": (
         Function(
             ("date", "date"),

@@ -1,8 +1,11 @@
-"""Spark's xxhash64 over Arrow data: the hash of a row, the same in both engines.
+"""Spark's xxhash64 over Arrow data: the hash of a row and its place, the same in both engines.
 
 A column's hash is xxhash64(value) with Spark's seed 42, and 42 for null; the row's is xxhash64 of
-the columns' hashes in the order of their names, and of the user's seed. Equal rows have equal
-hashes, and who gets which does not depend on the order of rows or columns.
+the columns' hashes in the order of their names. Equal rows have equal hashes, and which these are
+does not depend on the order of rows or columns.
+
+A row's place in the random order is xxhash64 of the row's hash, its occurrence number among equal
+rows (from 0), and the user's seed: equal rows lie apart, and who got which number cannot be seen.
 https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.java.
 """
 
@@ -27,21 +30,44 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def spark_expression(columns: Collection[str], seed: int) -> str:
-    """The hash in Spark SQL."""
-    hashes = [f"xxhash64({SPARK.ident(name)})" for name in sorted(columns)]
-    return f"xxhash64({', '.join([*hashes, SPARK.literal(seed, 'bigint')])}) AS {HASH}"
+def spark_hash(columns: Collection[str]) -> str:
+    """A row's hash in Spark SQL."""
+    return f"xxhash64({', '.join(f'xxhash64({SPARK.ident(name)})' for name in sorted(columns))})"
 
 
-def hash_rows(batch: pa.RecordBatch, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def spark_place(occurrence: str, seed: int) -> str:
+    """A row's place in Spark SQL; ``occurrence``: SQL of its occurrence number."""
+    return f"xxhash64({HASH}, CAST({occurrence} AS BIGINT), {SPARK.literal(seed, 'bigint')})"
+
+
+def hash_rows(batch: pa.RecordBatch) -> Longs:
     """The hash of every row of a batch of our column types."""
     rows = np.full(batch.num_rows, _SEED, dtype=np.uint64)
     for name in sorted(batch.schema.names):
         rows = _hash_long(_hash_column(batch.column(name)), rows)
-    rows = _hash_long(np.uint64(seed), rows)
     return rows.view(np.int64)
+
+
+def places(hashes: Longs, seed: int) -> Longs:
+    """The place of every row by its hash."""
+    found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
+    found = _hash_long(occurrences(hashes).astype(np.uint64), found)
+    return _hash_long(np.uint64(seed), found).view(np.int64)
+
+
+def occurrences(hashes: Longs) -> Longs:
+    """How many equal hashes stand before each."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    numbers = np.arange(len(hashes))
+    begins = np.ones(len(hashes), dtype=bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    found = np.empty(len(hashes), dtype=np.int64)
+    found[order] = numbers - np.maximum.accumulate(np.where(begins, numbers, 0))
+    return found
 
 
 def _hash_column(column: pa.Array) -> Hashes:

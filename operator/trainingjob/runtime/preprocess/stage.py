@@ -1,6 +1,7 @@
 """The stage itself: read -> script -> steps -> checks -> write.
 
-Rows are divided before the first step that learns. The engines give the same rows, types, values
+Rows get their identity as they were read, or as the script left them, and are divided before the
+first step that learns. The engines give the same rows, types, values
 and order; see ``frame.py`` for the seam between them.
 """
 
@@ -11,8 +12,13 @@ from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
 from ..progress import Reporter
+from ..result import with_findings
+from .account import Account
 from .checks import check, choose_columns
 from .frame import Engine
+from .likeness import likeness, lines
+from .notes import Notes
+from .profile import warn_of_features
 from .read import read_input
 from .script import run_script
 from .source import Source
@@ -28,29 +34,44 @@ def run_stage(
     StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
-    frame = read_input(engine, payload.input, found)
+    notes = Notes()
+    frame = read_input(engine, payload.input, found, notes)
     reporter.report(0.3)
     if payload.script is not None:
-        frame = run_script(engine, frame, payload)
+        frame = run_script(engine, frame, payload, notes)
+    frame = engine.hashed(frame)
+    drops = payload.split.rare == "drop"
+    account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
         engine,
         frame,
         payload.steps,
         task.label,
-        lambda frame, where: split_rows(engine, frame, payload.split, task, where),
+        lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
+        account,
         lambda share: reporter.report(0.35 + 0.3 * share),
     )
     frame = choose_columns(engine, frame, task)
-    summary = check(engine, frame, task, payload.split, payload.numeric_features)
+    frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)
+    raw = account.raw
+    if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
+        raw = frame
+    features = [name for name in frame.columns if name != task.label]
+    warn_of_features(engine, raw, task, features, notes)
+    alike = likeness(engine, frame, summary)
+    for line in lines(alike):
+        notes.log(line)
     reporter.report(0.7)
     manifest = write_dataset(engine, frame, task, summary, pipeline, target)
     reporter.report(1.0)
-    return StageResult(
+    result = StageResult(
         outputs=Outputs(
             uri=payload.output,
             digest=manifest.digest,
             rows={str(split): count for split, count in summary.rows.items()},
+            splits=alike,
             features=len(manifest.features),
             classes=None if manifest.classes is None else len(manifest.classes),
         )
     )
+    return with_findings(result, notes.warnings, account.lines)

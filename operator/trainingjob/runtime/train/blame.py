@@ -14,21 +14,36 @@ from trainingjob.api.payload import StageError
 from ..errors import StageFailure
 from .processes import Exit, Outcome
 
-# What exceptions of user code mean, when it is not the code's own fault.
+# What exceptions of user code mean, when it is not the code's own fault. The first that fits.
 _MEANINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    # A consequence, not a cause: another process is gone.
-    (
-        "PeerLost",
-        re.compile(
-            r"connection (closed by peer|reset by peer|was likely closed)|broken pipe"
-            r"|ncclRemoteError|remote process exited",
-            re.IGNORECASE,
-        ),
-    ),
     ("RendezvousFailed", re.compile(r"^torch\.distributed\.Dist(Network|Store)Error")),
     ("OutOfMemory", re.compile(r"^\S*(OutOfMemory|Memory)Error\b")),
     ("DiskFull", re.compile(r"\[Errno (28|122)\]")),
+    # Certain: the same code in the same image fails so again.
+    ("ModuleMissing", re.compile(r"^ModuleNotFoundError: No module named ")),
+    ("ScriptInvalid", re.compile(r"^(SyntaxError|IndentationError|TabError): ")),
+    ("ScriptInvalid", re.compile(r"^ImportError: cannot import name ")),
+    # An address of the manifest, which nothing but our own runtime can read.
+    ("ScriptInvalid", re.compile(r"^\S+: .*(\bpvc://|[Pp]rotocol not known: pvc\b)")),
 )
+# A consequence, not a cause: another process is gone. Told by Python itself and by torch; what
+# libraries for HTTP and the like say is about somebody else.
+_PEER_LOST = re.compile(
+    r"connection (closed by peer|reset by peer|was likely closed)|broken pipe"
+    r"|ncclRemoteError|remote process exited",
+    re.IGNORECASE,
+)
+_OF_LIBRARIES = re.compile(r"^(?!torch\.)\w+\.[\w.]+: ")
+# How programs end that cannot begin, without a traceback: exit code, end of stderr -> reason.
+# argparse and click; Python itself.
+_REFUSALS: tuple[tuple[int, str, re.Pattern[str]], ...] = (
+    (2, "ArgumentsInvalid", re.compile(r"^usage: .*^\S.*: error: [^\n]*\Z", re.M | re.S)),
+    (2, "ArgumentsInvalid", re.compile(r"^Usage: .*^(Error: |. Error .*╯)[^\n]*\Z", re.M | re.S)),
+    (2, "CommandNotFound", re.compile(r"^\S+: can't open file '[^\n]*\Z", re.M)),
+    (1, "ModuleMissing", re.compile(r"^\S*python[\d.]*: No module named [^\n]*\Z", re.M)),
+)
+# Code that installs its modules may lack one because a registry did not answer.
+_INSTALLS = re.compile(r"\b(pip3?|uv|conda|mamba|poetry)\b[\W\w]{0,40}?\b(install|sync|add)\b")
 _TRACEBACK = "Traceback (most recent call last):"
 # torch.distributed marks the lines of an uncaught exception, torchrun those of its ranks.
 _PREFIX = re.compile(r"^\[(?:rank|\w*?)(\d+)\]: ?")
@@ -100,20 +115,26 @@ def of_built_in(exit_: Exit, told: StageError | None, oom_kills: int) -> StageFa
     )
 
 
-def of_user_code(exit_: Exit, name: str, oom_kills: int) -> StageFailure:
-    """Of the user's code; ``name`` is what it is called in the message."""
-    rank, code = exit_.rank, exit_.code
+def of_user_code(
+    exit_: Exit, name: str, oom_kills: int, *, alone: bool = False, code: str = ""
+) -> StageFailure:
+    """Of the user's code; ``name`` is what it is called in the message.
+
+    ``alone``: it is the only process of its gang, so that it has no peer to lose. ``code``: its
+    text, as far as it is known.
+    """
+    rank, number = exit_.rank, exit_.code
     if root := _TORCHRUN.search(exit_.stderr):
-        rank, code = int(root[1]), int(root[2])
+        rank, number = int(root[1]), int(root[2])
     who = name if rank is None else f"rank {rank}"
-    if code < 0:
-        failure = _killed(who, rank, -code, exit_.stderr, oom_kills)
-        if failure.reason == "ProcessKilled" and -code not in _FROM_OUTSIDE:
+    if number < 0:
+        failure = _killed(who, rank, -number, exit_.stderr, oom_kills)
+        if failure.reason == "ProcessKilled" and -number not in _FROM_OUTSIDE:
             failure.reason = "ScriptFailed"  # a crash of the user's code is the user's
         return failure
     # Python ends with 1 for what nobody catches.
-    raised = _raised(exit_.stderr, rank) if code == 1 else None
-    message, reason = f"{who} exited with code {code}", None
+    raised = _raised(exit_.stderr, rank) if number == 1 else None
+    message, reason = f"{who} exited with code {number}", None
     if raised is not None:
         reason = _meaning(raised.what)
         message += f": {raised.what}"
@@ -123,7 +144,12 @@ def of_user_code(exit_: Exit, name: str, oom_kills: int) -> StageFailure:
         # argparse and sys.exit("…") end a program without a traceback.
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         message += f": {last[:500]}" if last else ""
-    return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=code)
+        reason = _refusal(number, "\n".join(lines).rstrip())
+    if reason == "PeerLost" and alone and not root and raised is not None and raised.rank is None:
+        reason = None  # nor has it started any itself
+    if reason == "ModuleMissing" and _INSTALLS.search(f"{code}\n{exit_.stderr}"):
+        reason = None
+    return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=number)
 
 
 def oom_kills(files: Sequence[Path] = _MEMORY_EVENTS) -> int:
@@ -170,7 +196,15 @@ def _raised(stderr: str, rank: int | None) -> Raised | None:
 
 
 def _meaning(text: str) -> str | None:
+    """The reason of an exception; None when it is the code's own fault, and may pass."""
+    if _PEER_LOST.search(text) and not _OF_LIBRARIES.match(text):
+        return "PeerLost"
     return next((reason for reason, pattern in _MEANINGS if pattern.search(text)), None)
+
+
+def _refusal(code: int, stderr: str) -> str | None:
+    found = (why for number, why, words in _REFUSALS if number == code and words.search(stderr))
+    return next(found, None)
 
 
 def _killed(who: str, rank: int | None, number: int, stderr: str, oom: int) -> StageFailure:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from trainingjob.api.v1alpha1.job import Task
 
+from .. import suitable
 from ..artefacts import DatasetManifest, SplitName
 from ..errors import StageFailure, from_os_error
 
@@ -35,8 +36,6 @@ WINDOW_BYTES = int(os.environ.get("TRAININGJOB_WINDOW_BYTES", 64 * 2**20))
 KEPT_WINDOWS = 4
 # Rows decoded at once: a few hundred kilobytes, which stay in the processor's cache.
 _DECODE_ROWS = 16384
-
-_NUMBERS = ("boolean", "bigint", "double")
 
 
 @dataclass(frozen=True)
@@ -52,24 +51,9 @@ class Columns:
     @classmethod
     def of(cls, manifest: DatasetManifest, task: Task) -> Columns:
         """Raises StageFailure when the dataset is not one for this task."""
-        if manifest.label != task.label or manifest.task != task.type:
-            raise StageFailure(
-                "DatasetInvalid",
-                f"the dataset was prepared for {manifest.task} of {manifest.label}, "
-                f"the job asks for {task.type} of {task.label}",
-            )
-        features = manifest.features
-        if task.features is not None and set(task.features) <= set(features):
-            features = [name for name in features if name in set(task.features)]
-        if not features:
-            raise StageFailure("NoFeatures", "the dataset has no columns besides the label")
-        for name in features:
-            if (type_ := manifest.columns.get(name)) not in _NUMBERS:
-                raise StageFailure("FeatureNotNumeric", f"feature {name} is of type {type_}")
-        if task.type == "regression" and manifest.columns.get(task.label) not in _NUMBERS:
-            raise StageFailure("LabelInvalid", f"label {task.label} is not a number")
-        if task.type == "classification" and not manifest.classes:
-            raise StageFailure("DatasetInvalid", "the dataset's manifest lists no classes")
+        suitable.check(manifest, task)
+        features = suitable.features(manifest, task)
+        suitable.check_numeric(manifest, features)
         return cls(features, task.label, manifest.classes)
 
     def standardised(self, mean: float, std: float) -> Columns:

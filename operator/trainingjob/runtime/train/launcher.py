@@ -15,7 +15,8 @@ from trainingjob.api.payload import StageResult, TrainPayload
 
 from ..errors import StageFailure
 from ..storage import fetch
-from . import blame, reports, user_code
+from . import beforehand, blame, reports, user_code
+from .left_behind import LeftBehind
 from .node import Node
 from .processes import Command, Exit, Outcome, run_together
 
@@ -32,6 +33,7 @@ def run(payload: TrainPayload) -> StageResult | None:
     # Once a node, and not by each of its ranks.
     for uri in (payload.dataset, payload.checkpoints):
         fetch(uri)
+    beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)
     # Not above: the cache itself uses parts of this package.
@@ -71,10 +73,16 @@ def _run_built_in(node: Node, folder: Path) -> StageResult | None:
 
 def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
     name, commands = user_code.prepare(payload, node, folder)
+    code = user_code.text(payload, folder)
+    # Only one node looks after the model; the first command's folder is that of all.
+    cwd = commands[0].cwd or Path.cwd()
+    left_behind = LeftBehind(payload, cwd, os.environ.get("HOME")) if node.index == 0 else None
     oom_kills = blame.oom_kills()
 
     def failure(exit_: Exit) -> StageFailure | None:
-        return blame.of_user_code(exit_, name, oom_kills) if exit_.code != 0 else None
+        if exit_.code == 0:
+            return None
+        return blame.of_user_code(exit_, name, oom_kills, alone=node.alone, code=code)
 
     outcome = _run(commands, failure)
     if outcome.stopped:
@@ -82,7 +90,7 @@ def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResu
         raise StageFailure("Disrupted", "stopped by SIGTERM")
     if any(failure(exit_) for exit_ in outcome.exits):
         raise blame.primary(outcome, failure)
-    return user_code.result(payload) if node.index == 0 else None
+    return None if left_behind is None else user_code.result(payload, left_behind)
 
 
 def _run(commands: Sequence[Command], failure: Callable[[Exit], StageFailure | None]) -> Outcome:

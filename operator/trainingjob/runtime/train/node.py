@@ -47,6 +47,11 @@ class Node:
             env.setdefault("GLOO_SOCKET_IFNAME", "lo")
         return cls(int(environ.get("NODE_RANK", "0")), payload.procs_per_node, env)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the gang has one process."""
+        return self.env["WORLD_SIZE"] == "1"
+
     def seeing(self, variables: Mapping[str, str]) -> Node:
         """The same with more variables."""
         return replace(self, env={**self.env, **variables})

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+from .. import model_folder
 from ..errors import StageFailure, storage_errors
+from ..model_folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS
 from ..storage import digest_of, sha256
-
-EXPORTED = "model.pt2"
-PREDICTIONS = "predictions.parquet"
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -22,24 +20,18 @@ def digest_of_folder(folder: Path) -> str:
 
 
 def check_model(folder: Path) -> None:
-    """Raise ModelMissing or ModelCorrupt unless evaluation can begin on what lies in ``folder``.
+    """Raise ModelMissing, ModelCorrupt or PredictionsInvalid unless evaluation can begin on what
+    lies in ``folder``.
 
     A look at the outside: evaluation itself loads it.
     """
-    checks = {
-        EXPORTED: zipfile.is_zipfile,
-        PREDICTIONS: _is_parquet,
-        WEIGHTS: _is_safetensors,
-        CONFIG: _is_json,
-    }
-    found = [name for name in checks if (folder / name).is_file()]
-    if not {EXPORTED, PREDICTIONS} & set(found) and not {WEIGHTS, CONFIG} <= set(found):
-        raise StageFailure("ModelMissing", f"the training code left no model in {folder}")
     with storage_errors("read the model"):
-        for name in found:
-            if not checks[name](folder / name):
-                reason = "PredictionsInvalid" if name == PREDICTIONS else "ModelCorrupt"
-                raise StageFailure(reason, f"{folder / name} is damaged")
+        if model_folder.find(folder) is None:
+            raise StageFailure("ModelMissing", model_folder.nothing_to_judge(folder))
+        for name, (is_whole, reason) in _CHECKS.items():
+            path = folder / name
+            if path.is_file() and not is_whole(path):
+                raise StageFailure(reason, f"{path} is damaged")
 
 
 def _is_parquet(path: Path) -> bool:
@@ -70,3 +62,11 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+_CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
+    PROGRAM: (zipfile.is_zipfile, "ModelCorrupt"),
+    PREDICTIONS: (_is_parquet, "PredictionsInvalid"),
+    WEIGHTS: (_is_safetensors, "ModelCorrupt"),
+    CONFIG: (_is_json, "ModelCorrupt"),
+}

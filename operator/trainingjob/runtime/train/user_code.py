@@ -12,14 +12,15 @@ from pathlib import Path
 from trainingjob.api.payload import RESUME_FROM, ScriptRef, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
+from .. import model_folder
 from ..errors import StageFailure, storage_errors
 from ..storage import resolve, store
+from .left_behind import SCRIPT, LeftBehind
+from .log import log
 from .node import Node
 from .output import check_model, digest_of_folder
 from .ownership import claim, is_ours
 from .processes import Command
-
-SCRIPT = "train.py"
 
 
 def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Sequence[Command]]:
@@ -47,17 +48,35 @@ def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Seque
     return name, [Command([*payload.command, *arguments], node.env, cwd)]
 
 
+def text(payload: TrainPayload, folder: Path) -> str:
+    """The code as far as it is known: the command, and the script that ``folder`` has."""
+    script = folder / SCRIPT
+    source = script.read_text(encoding="utf-8", errors="replace") if script.exists() else ""
+    return "\n".join([" ".join([*(payload.command or ()), *(payload.args or ())]), source])
+
+
 def begins_anew(payload: TrainPayload) -> bool:
     """Whether there is no checkpoint from which the code could go on."""
     return _newest(resolve(payload.checkpoints), payload.job.uid) is None
 
 
-def result(payload: TrainPayload) -> StageResult:
-    """Of code that ended well; raises ModelMissing or ModelCorrupt when an evaluation follows."""
+def result(payload: TrainPayload, left_behind: LeftBehind) -> StageResult:
+    """Of code that ended well.
+
+    Raises ModelMissing when it left nothing in the output folder, or nothing that the evaluation
+    that follows can judge; ModelCorrupt, PredictionsInvalid.
+    """
     output = resolve(payload.model_uri)
+    found = model_folder.files(output)
+    if not found:
+        elsewhere = left_behind.report() or "nor did it write anything elsewhere"
+        raise StageFailure("ModelMissing", f"{model_folder.nothing_left(output)}; {elsewhere}")
     store(output)
     if payload.needs_model:
         check_model(output)
+    elif not any(file.is_model for file in found) and left_behind.has_models():
+        # Perhaps what is there is meant to be all, perhaps the model was saved elsewhere.
+        log(f"besides {model_folder.in_words(found)} in the output folder {left_behind.report()}")
     with storage_errors("read the model"):
         digest = digest_of_folder(output)
     return StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))

@@ -6,32 +6,28 @@ from trainingjob.api.v1alpha1.preprocess import DropDuplicates, DropNa, Filter
 
 from ..frame import HASH, SPLIT, Frame
 from ..sqltext import expression
+from .losses import of_expression
 from .step import Fitted, Where
 
 
 def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
-    """Keep one row of those that are equal: with ``subset`` the one with the smallest hash of
-    its whole content, for rows have no order of their own."""
+    """Keep one row of those that are equal: the one with the smallest hash, for rows have no
+    order of their own."""
     names = [where.dialect.ident(name) for name in frame.columns]
-    listed = ", ".join(names)
+    split = [SPLIT] if frame.is_split else []
     if spec.subset is None:
-        query = (
-            f"SELECT {listed}, {SPLIT}, min({HASH}) AS {HASH} FROM {frame.view} "
-            f"GROUP BY {listed}, {SPLIT}"
-            if frame.is_split
-            else f"SELECT DISTINCT {listed} FROM {frame.view}"
-        )
-        return Frame(where.engine.view(query), frame.columns, frame.layout), {}
+        keys = ", ".join([*names, *split])
+        hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
+        query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
+        return frame.over(where.engine.view(query)), {}
     where.require(frame, spec.subset)
-    source = frame.view if frame.is_split else where.engine.hashed(frame.view, frame.columns, 0)
-    keys = [where.dialect.ident(name) for name in spec.subset]
-    keys += [SPLIT] if frame.is_split else []
+    listed = ", ".join([*(where.dialect.ident(name) for name in spec.subset), *split])
     kept = ", ".join([*names, *frame.hidden])
     query = (
-        f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(keys)} "
-        f"ORDER BY {HASH}) AS trainingjob_place FROM {source}) AS t WHERE trainingjob_place = 1"
+        f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {listed} ORDER BY {HASH}) "
+        f"AS trainingjob_place FROM {frame.view}) AS t WHERE trainingjob_place = 1"
     )
-    return Frame(where.engine.view(query), frame.columns, frame.layout), {}
+    return frame.over(where.engine.view(query)), {}
 
 
 def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
@@ -56,4 +52,5 @@ def filter_rows(spec: Filter, frame: Frame, where: Where) -> tuple[Frame, Fitted
         raise where.failure(
             f"{spec.where} is a {condition.kind}, not a condition", "ExpressionInvalid"
         )
+    where.watch(frame, of_expression(where, spec.where, frame))
     return where.project(frame, where.unchanged(frame), where=condition.sql), {}

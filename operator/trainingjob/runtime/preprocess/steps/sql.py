@@ -10,18 +10,20 @@ from ..frame import SPLIT, SPLIT_NUMBER, Frame
 from ..queries import Relation, compile_query
 from ..sqltext import refusal
 from ..syntax import Unportable
+from .losses import of_query
 from .step import Fitted, Where
 
 
 def query(spec: Sql, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
-    """The query's result replaces the data. Its rows are new: their place in the order of rows
-    comes from their own content."""
+    """The query's result replaces the data. Its rows are new, as if they had been read here: their
+    hash comes from their own content."""
+    where.watch(frame, of_query(where, spec.query, frame))
     names = ", ".join(where.dialect.ident(name) for name in frame.columns)
     if not frame.is_split:
         view, columns = _run(
             spec, Relation(f"SELECT {names} FROM {frame.view}", frame.columns), where
         )
-        return Frame(view, columns), {}
+        return where.engine.hashed(Frame(view, columns)), {}
     parts = []
     columns = {}
     for number in SPLIT_NUMBER.values():
@@ -29,7 +31,7 @@ def query(spec: Sql, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         view, columns = _run(spec, data, where)
         parts.append(f"SELECT *, {number} AS {SPLIT} FROM {view}")
     joined = where.engine.view(" UNION ALL ".join(parts))
-    return Frame(where.engine.hashed(joined, columns, 0), columns, frame.layout), {}
+    return where.engine.hashed(Frame(joined, columns, (SPLIT,), frame.layout)), {}
 
 
 def _run(spec: Sql, data: Relation, where: Where) -> tuple[str, Mapping[str, ColumnType]]:

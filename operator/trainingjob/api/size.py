@@ -1,0 +1,75 @@
+"""How much of a manifest its pods can be given.
+
+A stage's part of the spec travels in its pods, most of it in one environment variable, of which
+Linux takes 128 KiB (MAX_ARG_STRLEN); and there may be a thousand pods. Every field has its bound;
+this is the bound of their sum.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from .v1alpha1 import Spec, StageName
+
+# What the operator adds to it (names, URIs, Spark's settings) stays well below the rest.
+MOST_BYTES = 100 * 1024
+
+_ELSEWHERE = {
+    "features": "leave it unset, and drop the columns that are not to be learned from",
+    "inline": "put the script into a ConfigMap and name that in configMap",
+    "env": "bring long values by envFrom",
+    "steps": "do a part of it in a script, which can come from a ConfigMap",
+    "command": "put it into the image or a script",
+    "args": "put them into a file in the image or on a volume",
+}
+
+
+@dataclass(frozen=True)
+class Excess:
+    """What is too large: ``field`` is the largest part of it."""
+
+    field: str
+    message: str
+
+
+def excess(spec: Spec) -> Excess | None:
+    """The first stage whose pods would be given too much; None when all is well."""
+    for stage in get_args(StageName):
+        part = getattr(spec, stage)
+        if part is None:
+            continue
+        # Unset fields included: what is small by this is small for sure.
+        if sum(len(m.model_dump_json().encode()) for m in (spec.task, part)) <= MOST_BYTES:
+            continue
+        given = {"task": spec.task.to_dict(), stage: part.to_dict()}
+        total = _size(given)
+        if total > MOST_BYTES:
+            return _excess(stage, total, given)
+    return None
+
+
+def _excess(stage: StageName, total: int, given: dict[str, Any]) -> Excess:
+    path, value = ["spec"], given
+    while isinstance(value, dict) and value:
+        name, largest = max(value.items(), key=lambda item: _size(item[1]))
+        if len(path) > 2 and _size(largest) < _size(value) / 2:
+            break
+        path.append(name)
+        value = largest
+    field = ".".join(path)
+    remedy = next((_ELSEWHERE[name] for name in reversed(path) if name in _ELSEWHERE), "shorten it")
+    return Excess(
+        field,
+        f"the pods of {stage} would be given {_kib(total)} KiB of the manifest, and "
+        f"{_kib(MOST_BYTES)} KiB is the most; {_kib(_size(value))} KiB are {field}: {remedy}",
+    )
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _kib(size: int) -> int:
+    return -(-size // 1024)

@@ -1,0 +1,112 @@
+"""Our container among those of a pod.
+
+Others put containers of theirs beside it: a service mesh, an agent that brings secrets or takes
+logs. The kubelet sorts the statuses by name, and the phase of a pod is about all of them; ours is
+known by its name.
+https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet_pods.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import text
+from .names import EXECUTOR_CONTAINER, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
+
+# All that the kubelet keeps of the termination messages of one pod, in bytes; each of its
+# containers has an equal share.
+_MESSAGES = 12 * 1024
+# Nothing is wrong with a container that waits for these.
+_NORMAL = ("", "ContainerCreating", "PodInitializing")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A container that does not start. ``who``: in words; "" is ours."""
+
+    who: str
+    reason: str
+    message: str
+
+
+def own_name(labels: Mapping[str, str]) -> str:
+    """The name of our container, by the labels of its pod. Raises KeyError without ours."""
+    return EXECUTOR_CONTAINER if labels.get(LABEL_ROLE) == ROLE_EXECUTOR else labels[LABEL_STAGE]
+
+
+def own(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The status of the container; empty as long as its kubelet has none."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((found for found in statuses if found.get("name") == name), {})
+
+
+def waits(pod: Mapping[str, Any], name: str) -> tuple[Wait, ...]:
+    """What does not start, in the order in which the kubelet starts it: init containers, then
+    ours, called ``name``, and those beside it. An init container that runs keeps the rest from it.
+    """
+    found = [_wait(f"init container {s['name']}", s) for s in _statuses(pod, "initContainer")]
+    for status in sorted(_statuses(pod, "container"), key=lambda found: found["name"] != name):
+        own = status["name"] == name
+        found.append(_wait("" if own else f"container {status['name']}", status))
+    return tuple(wait for wait in found if wait is not None)
+
+
+def _wait(who: str, status: Mapping[str, Any]) -> Wait | None:
+    state = status.get("state") or {}
+    # A native sidecar has started once its startup probe says so.
+    if who.startswith("init") and "running" in state and not status.get("started"):
+        return Wait(who, "Running", "has not ended")
+    waiting = state.get("waiting") or {}
+    reason = waiting.get("reason", "")
+    return None if reason in _NORMAL else Wait(who, reason, _why(status, waiting))
+
+
+def init_failure(pod: Mapping[str, Any]) -> str:
+    """What ended the pod before our container could start, in words; "" for nothing."""
+    for status in _statuses(pod, "initContainer"):
+        end = (status.get("state") or {}).get("terminated") or {}
+        if end.get("exitCode"):
+            return f"init container {status['name']} {_ended(end)}"
+    return ""
+
+
+def share(pod: Mapping[str, Any]) -> int:
+    """How many bytes of a termination message the kubelet keeps."""
+    spec = pod.get("spec") or {}
+    return _MESSAGES // max(1, sum(len(spec.get(kind) or ()) for kind in _KINDS.values()))
+
+
+_KINDS = {
+    "container": "containers",
+    "initContainer": "initContainers",
+    "ephemeralContainer": "ephemeralContainers",
+}
+
+
+def _statuses(pod: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
+    """In the order of the spec, whatever order they come in."""
+    found = (pod.get("status") or {}).get(f"{kind}Statuses") or ()
+    if len(found) < 2:
+        return found
+    spec = (pod.get("spec") or {}).get(_KINDS[kind]) or ()
+    order = {container["name"]: place for place, container in enumerate(spec)}
+    return sorted(found, key=lambda status: (order.get(status["name"], len(order)), status["name"]))
+
+
+def _why(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
+    """A container that is started again and again waits for the next time: what ended it?"""
+    end = (status.get("lastState") or {}).get("terminated") or {}
+    return "; ".join(_parts(waiting.get("message", ""), _ended(end) if end else ""))
+
+
+def _ended(end: Mapping[str, Any]) -> str:
+    words = f"exited with code {end.get('exitCode')}"
+    if end.get("reason") not in (None, "", "Error", "Completed"):
+        words += f" ({end['reason']})"
+    return ": ".join(_parts(words, end.get("message", "")))
+
+
+def _parts(*parts: str) -> Iterator[str]:
+    return (text.line(part, 500) for part in parts if part.strip())

@@ -1,0 +1,168 @@
+"""What a model folder holds, looked at from outside: without torch, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+PROGRAM = "model.pt2"
+PREDICTIONS = "predictions.parquet"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+# What tells our config.json from that of other libraries, Hugging Face's above all.
+FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
+# Ours before it had that mark.
+_UNMARKED = {"version", "task", "label", "features", "mlp"}
+
+Kind = Literal["program", "builtIn", "predictions"]
+
+# By suffix: files that hold a model of some library.
+_PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".tar")
+_OF_LIBRARIES = (
+    *(".safetensors", ".onnx", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".gguf", ".npz", ".npy"),
+    *(".ubj", ".cbm", ".distcp", ".index", ".msgpack"),
+)
+_MODELS = (*_PICKLED, *_OF_LIBRARIES, ".pt2", ".parquet")
+# A folder of caches may be large; what is looked for is not deep in one.
+_MOST_ENTRIES = 20_000
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file with something in it; ``path`` is relative to the folder looked at."""
+
+    path: Path
+    size: int
+    written: int  # its mtime, in ns
+
+    @property
+    def is_model(self) -> bool:
+        """Whether its name is one that models have."""
+        return self.path.suffix.lower() in _MODELS
+
+
+def find(folder: Path) -> Kind | None:
+    """What the evaluation judges; None when there is nothing that it can.
+
+    In order of precedence: what can be run on the test split is believed before what somebody says
+    about it, a program before a built-in model because only user code leaves one.
+    """
+    if is_there(folder, PROGRAM):
+        return "program"
+    weights = is_there(folder, WEIGHTS)
+    ours = _is_ours(folder / CONFIG) if is_there(folder, CONFIG) else False
+    if weights and ours:
+        return "builtIn"
+    if is_there(folder, PREDICTIONS):
+        return "predictions"
+    # Damaged, and then perhaps ours: loading it will tell.
+    return "builtIn" if weights and ours is None else None
+
+
+def is_there(folder: Path, name: str) -> bool:
+    """Whether it is a file of the folder, and not a link out of it: that leads nowhere once the
+    pod is gone."""
+    path = folder / name
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
+def files(folder: Path, depth: int = 100) -> list[File]:
+    """The files below ``folder`` that are neither hidden nor empty, in the order of their paths.
+
+    Links are not followed; at most 20 000 entries are looked at. Folders that cannot be read are
+    passed over.
+    """
+    return sorted(_walk(folder, depth), key=lambda file: file.path)
+
+
+def in_words(found: Sequence[File]) -> str:
+    """``model.pt (3.1 MB), log.txt (2 kB) and 4 more``: models first, then the larger ones."""
+    first = sorted(found, key=lambda file: (not file.is_model, -file.size, file.path))
+    words = [f"{file.path} ({size_in_words(file.size)})" for file in first[:_SHOWN]]
+    more = len(first) - _SHOWN
+    return f"{', '.join(words)} and {more} more" if more > 0 else " and ".join(words)
+
+
+def nothing_to_judge(folder: Path) -> str:
+    """The message about a folder in which ``find`` finds nothing."""
+    found = files(folder)
+    if not found:
+        return f"there is no model in {folder}{_links_out(folder)}"
+    why = _why_not(found)
+    return f"{in_words(found)} in {folder} cannot be judged: {why}{_links_out(folder)}"
+
+
+def nothing_left(folder: Path) -> str:
+    """The message about a folder in which ``files`` finds nothing."""
+    return f"the training code ended well and left nothing in {folder}{_links_out(folder)}"
+
+
+def _links_out(folder: Path) -> str:
+    """A remark about links that lead out of the folder; "" without any."""
+    try:
+        links = sorted(path.name for path in folder.iterdir() if path.is_symlink())
+    except OSError:
+        return ""
+    out = [name for name in links if not is_there(folder, name)]
+    return f" ({out[0]} is a link out of it: copy the file itself)" if out else ""
+
+
+def _why_not(found: Sequence[File]) -> str:
+    """Why an evaluation cannot judge any of these files."""
+    names = {file.path.name for file in found}
+    if CONFIG in names and any(name.endswith((".safetensors", ".bin")) for name in names):
+        return "a model of another library needs its code to run"
+    if any(file.path.suffix.lower() in _PICKLED for file in found):
+        return "it is read by unpickling, which could run any code"
+    if any(file.path.suffix.lower() in _OF_LIBRARIES for file in found):
+        return "a model of another library needs its code to run"
+    if names & {PROGRAM, PREDICTIONS}:
+        return f"they have to lie in the folder itself, under the names {PROGRAM} or {PREDICTIONS}"
+    return "it is no model that can be run here"
+
+
+def size_in_words(size: int) -> str:
+    """``950 B``, ``3.1 MB``, ``120 GB``."""
+    power = next((n for n in range(4) if size < 999.5 * 1000**n), 4)
+    value, unit = size / 1000**power, ("B", "kB", "MB", "GB", "TB")[power]
+    return f"{value:.0f} {unit}" if power == 0 or value >= 9.95 else f"{value:.1f} {unit}"
+
+
+def _is_ours(path: Path) -> bool | None:
+    """Whether this is the config of a built-in model; None when it cannot be told."""
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(config, dict):
+        return False
+    return config.get("format") == FORMAT if "format" in config else config.keys() >= _UNMARKED
+
+
+def _walk(folder: Path, depth: int) -> Iterator[File]:
+    entries = 0
+    waiting = [(folder, Path(), depth)]
+    while waiting:
+        place, relative, left = waiting.pop()
+        try:
+            with os.scandir(place) as found:
+                for entry in found:
+                    entries += 1
+                    if entries > _MOST_ENTRIES:
+                        return
+                    if entry.name.startswith(".") or entry.name == "__pycache__":
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        if left > 1:
+                            waiting.append((Path(entry.path), relative / entry.name, left - 1))
+                    elif entry.is_file(follow_symlinks=False):
+                        about = entry.stat(follow_symlinks=False)
+                        if about.st_size:
+                            yield File(relative / entry.name, about.st_size, about.st_mtime_ns)
+        except OSError:
+            continue

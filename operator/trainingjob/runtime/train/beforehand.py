@@ -1,0 +1,36 @@
+"""What can be known before training is told before it: hours of a GPU hang on it."""
+
+from __future__ import annotations
+
+from trainingjob.api.payload import TrainPayload
+
+from .. import suitable
+from ..artefacts import DatasetManifest
+from ..errors import StageFailure
+from ..storage import resolve
+
+
+def check(payload: TrainPayload) -> None:
+    """Refuse a dataset that the built-in model cannot learn from, or that the evaluation that
+    follows could not judge by.
+
+    Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
+    LabelInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric, SplitEmpty.
+    """
+    if payload.model is None and not payload.needs_model:
+        return
+    folder = resolve(payload.dataset)
+    try:
+        manifest = DatasetManifest.read(folder)
+    except StageFailure as failure:
+        who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
+        raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
+    suitable.check(manifest, payload.task, folder)
+    features = suitable.features(manifest, payload.task)
+    if payload.model is not None:
+        suitable.check_numeric(manifest, features)
+        suitable.check_rows(manifest, "train", folder)
+    if payload.early_stopping is not None:
+        suitable.check_rows(manifest, "validation", folder)
+    if payload.needs_model:
+        suitable.check_rows(manifest, "test", folder)

@@ -106,8 +106,12 @@ class Cache:
         return frozenset(name for r, (_, name) in self._by_owner.get(owner, ()) if r != PODS)
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
-        """Of the job with this uid, these pods count."""
-        self._trusted[uid] = frozenset(pod.uid for pod in pods)
+        """Of the job with this uid, these pods count, and no others."""
+        found = frozenset(pod.uid for pod in pods)
+        if found:
+            self._trusted[uid] = found
+        else:
+            self._trusted.pop(uid, None)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
         """The pod of that key, if its uid is that and it counts, of a job that is there: the job's

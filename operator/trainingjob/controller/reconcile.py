@@ -133,6 +133,7 @@ class Reconciler:
         elif not rest.lasts(self._cache.pods(key, stored.uid)):
             return None
         self._reports.forget(stored.uid)
+        self._cache.trust(stored.uid, ())
         self._forget(key)
         return Outcome(after=rest.seconds(now))
 

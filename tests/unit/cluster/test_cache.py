@@ -406,7 +406,7 @@ def test_nothing_is_left_of_what_is_gone() -> None:
 
     for number in range(100):
         cache.apply(JOBS, job(number + 1, f"uid-{number}"))
-        cache.trust(f"uid-{number}", ())
+        cache.trust(f"uid-{number}", pods(cache) or [PodView("p", "u", "train", 1, 0, "Running")])
     cache.remove(JOBS, job(101, "uid-99"))
     assert cache._trusted == {}
 

@@ -231,6 +231,5 @@ def operator(
     ours = [(PODS, pod) for pod in pods]
     for resource, obj in [*every, *ours] if first else [*ours, *every]:
         made._cache.apply(resource, obj)
-    # Of a job at rest the cache has nothing but that: it is read again.
-    made._cache.hold(own.manifest)
+    made._cache.hold(own.manifest)  # of one that is over not even that is kept
     return made

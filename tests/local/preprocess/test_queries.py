@@ -19,8 +19,8 @@ from trainingjob.runtime.preprocess.read import read_input
 # Without the numbers whose sums overflow, which is null to us; and sums of doubles that a column
 # of any order has to the last digits.
 _DATA = (
-    "SELECT n, if(abs(i) < 1000, i, NULL) AS i, if(abs(j) < 1000, j, NULL) AS j, "
-    "if(abs(x) < 1000, x, NULL) AS x, s, b, f, d, m FROM {0}"
+    "SELECT n, if(i BETWEEN -999 AND 999, i, NULL) AS i, if(j BETWEEN -999 AND 999, j, NULL) AS j, "
+    "if(x BETWEEN -999 AND 999, x, NULL) AS x, s, b, f, d, m FROM {0}"
 )
 QUERIES = [
     # filters

@@ -478,7 +478,8 @@ class SparkDialect(Dialect):
         return f"{function}({left}, {right})"
 
     def whole_division(self, left: str, right: str) -> str:
-        return f"({left} div {right})"
+        # The smallest bigint divided by -1 is one too large.
+        return f"CASE WHEN {right} = -1 THEN try_subtract(0L, {left}) ELSE {left} div {right} END"
 
     def remainder(self, left: str, right: str) -> str:
         return f"({left} % {right})"

@@ -95,6 +95,9 @@ class Faults:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        # A transport is closed by the loop, some steps later.
+        for _ in range(10):
+            await asyncio.sleep(0.01)
 
     async def _cut(self) -> None:
         for _, request in self._watches.values():

@@ -44,7 +44,7 @@ class Queue:
 def exported() -> dict[str, set[str]]:
     """What the operator exports: the labels of each series by its name."""
     metrics = Metrics()
-    metrics.show(Queue(), lambda: [("Training", 1)], lambda: 0.0)
+    metrics.show(Queue(), lambda: [("Training", 1)], lambda: 0.0, lambda: [("team", True)])
     metrics.reconciled("failed", 0.1)
     metrics.called("GET", "pods", 200, 0.1)
     # A write of a status makes these; the values of their labels do not matter here.

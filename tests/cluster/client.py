@@ -24,10 +24,16 @@ class Client:
         self._context = ssl.create_default_context(cafile=str(ca_file))
         self._local = threading.local()
         self._generation = 0
+        self._connections: dict[threading.Thread, http.client.HTTPSConnection] = {}
 
     def forget_connections(self) -> None:
         """The server is another one now: old connections lead nowhere."""
         self._generation += 1
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for connection in list(self._connections.values()):
+            connection.close()
 
     def request(
         self,
@@ -77,6 +83,10 @@ class Client:
         if connection is None:
             connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context)
             local.connection = connection
+            for thread in list(self._connections):
+                if not thread.is_alive() and (left := self._connections.pop(thread, None)):
+                    left.close()
+            self._connections[threading.current_thread()] = connection
         elif local.generation != self._generation or now - local.used > IDLE_SECONDS:
             connection.close()  # connects anew by itself
         local.generation, local.used = self._generation, now

@@ -83,6 +83,8 @@ class ControlPlane:
         """Kill everything and remove the folder."""
         while self._components:
             self._components.pop().stop()
+        if client := getattr(self, "_client", None):
+            client.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:

@@ -9,20 +9,20 @@ from .wait import wait_for
 
 POLICIES = "/apis/admissionregistration.k8s.io/v1"
 # They never end by themselves, and keep to the restricted standard.
-CONTAINER = """Object.spec.{kind}{{
-  name: "{name}", image: "{image}", {more}
-  command: ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1; done"],
-  securityContext: Object.spec.{kind}.securityContext{{
-    runAsUser: 65532, allowPrivilegeEscalation: false,
-    capabilities: Object.spec.{kind}.securityContext.capabilities{{drop: ["ALL"]}}}}}}"""
-# Before ours. (An ApplyConfiguration could not set a command.)
+CONTAINER = """{{
+  "name": dyn("{name}"), "image": dyn("{image}"), {more}
+  "command": dyn(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1; done"]),
+  "securityContext": dyn({{
+    "runAsUser": dyn(65532), "allowPrivilegeEscalation": dyn(false),
+    "capabilities": dyn({{"drop": ["ALL"]}})}})}}"""
+# Before ours. An ApplyConfiguration could not set a command.
 PATCH = """[
 JSONPatch{{op: "add", path: "/spec/containers/0", value: {sidecar}}},
 JSONPatch{{op: "add", path: "/spec/initContainers", value: [{init}]}}]"""
 
 
 class Mesh:
-    """A context manager, for one namespace: a container ``agent`` beside ours, and before it an init
+    """A context manager, for one namespace: a container ``agent`` beside ours, before it an init
     container ``setup``, which is a native sidecar where ``native`` says so."""
 
     def __init__(
@@ -30,10 +30,10 @@ class Mesh:
     ) -> None:
         self._cluster = control_plane
         self._namespace = namespace
-        always = 'restartPolicy: "Always",' if native else ""
+        always = '"restartPolicy": dyn("Always"),' if native else ""
         self._expression = PATCH.format(
-            sidecar=CONTAINER.format(kind="containers", name="agent", image=image, more=""),
-            init=CONTAINER.format(kind="initContainers", name="setup", image=image, more=always),
+            sidecar=CONTAINER.format(name="agent", image=image, more=""),
+            init=CONTAINER.format(name="setup", image=image, more=always),
         )
 
     def __enter__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +139,17 @@ class Operator:
     """``trainingjob-operator`` as a process; started and stopped as often as a test likes."""
 
     def __init__(
-        self, kubeconfig: Path, namespaces: Sequence[str] = (), arguments: Sequence[str] = ()
+        self,
+        kubeconfig: Path,
+        namespaces: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        times: Mapping[str, float] | None = None,  # settings.Options, where nobody can set them
     ) -> None:
+        script = str(Path(sys.executable).with_name("trainingjob-operator"))
+        hurried = [sys.executable, "-m", "tests.integration.hurried"]
+        self._environment = os.environ | ({} if times is None else {"HURRIED": json.dumps(times)})
         self._command = [
-            str(Path(sys.executable).with_name("trainingjob-operator")),
+            *([script] if times is None else hurried),
             f"--kubeconfig={kubeconfig}",
             *(f"--namespace={name}" for name in namespaces),
             *arguments,
@@ -157,7 +166,10 @@ class Operator:
     def start(self, *, ready: bool = True) -> Operator:
         self.port = _free_port()
         self._process = subprocess.Popen(
-            [*self._command, f"--http-port={self.port}"], stderr=self._log, stdout=self._log
+            [*self._command, f"--http-port={self.port}"],
+            stderr=self._log,
+            stdout=self._log,
+            env=self._environment,
         )
         if ready:
             self.wait_until_ready()
@@ -202,15 +214,24 @@ class Operator:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def wait(self, seconds: float = 30) -> int:
+        """Until it has ended by itself; its exit code."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
     def log(self) -> str:
         return Path(self._log.name).read_text(errors="replace")
 
     def _end(self, number: int) -> int:
         if self._process is None:
             return 0
-        process, self._process = self._process, None
-        process.send_signal(number)
-        return process.wait(30)
+        self._process.send_signal(number)
+        return self.wait()
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ METRICS = {
     "trainingjob_reconcile_seconds_bucket",
     "trainingjob_reconciles_total",
     "trainingjob_resync_age_seconds",
+    "trainingjob_scope_up",
     "trainingjob_stage_seconds_bucket",
 }
 
@@ -68,12 +69,15 @@ def test_metrics_tell_what_it_did(finished: tuple[Operator, Namespace]) -> None:
     assert running.metric("trainingjob_reconciles_total", result="failed") == 0
 
 
-def test_no_metric_names_a_job_a_namespace_or_a_pod(finished: tuple[Operator, Namespace]) -> None:
+def test_no_metric_names_a_job_or_a_pod_and_one_alone_the_namespaces_to_be_served(
+    finished: tuple[Operator, Namespace],
+) -> None:
     running, space = finished
     text = running.http("/metrics")[1]
 
     assert "digits" not in text
-    assert space.name not in text
+    named = [line for line in text.splitlines() if space.name in line]
+    assert named == [f'trainingjob_scope_up{{namespace="{space.name}"}} 1.0']
 
 
 def test_logs_are_one_json_object_a_line(finished: tuple[Operator, Namespace]) -> None:

@@ -22,7 +22,14 @@ from .harness import Namespace, gang, manifest, operator
 # What the operator finds by itself; the others are reported by pods.
 FOUND = {
     *("InvalidSpec", "NameConflict", "ClaimMissing", "Unschedulable", "ImagePullFailed"),
-    *("ContainerConfigError", "PodStuck", "PodRefused", "QuotaExceeded", "ServiceAccountMissing"),
+    *(
+        "PodAltered",
+        "ContainerConfigError",
+        "PodStuck",
+        "PodRefused",
+        "QuotaExceeded",
+        "ServiceAccountMissing",
+    ),
     *("OperatorForbidden", "ApiUnavailable", "ResultInvalid", "GateFailed", "DeadlineExceeded"),
     *("StartupDeadlineExceeded", "PodLost", "NodeLost", "NoProgress", "Disrupted"),
     *("InitContainerFailed", "NodeRefused", "StartFailed", "StorageLimitExceeded"),
@@ -37,6 +44,7 @@ ELSEWHERE = {
     "NoProgress": "test_progress",
     "NodeRefused": "test_sidecars",
     "OperatorForbidden": "test_rbac",
+    "PodAltered": "test_operator_strangers",
     "PodRefused": "test_operator_refusals",
     "PodStuck": "tests/unit/core/test_waiting, as a pod has half a minute to go",
     "QuotaExceeded": "test_operator_refusals",

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -102,8 +103,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def start(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """`trainingjob ARGUMENTS` in ``folder``, in a process group of its own."""
+def start(
+    folder: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    interrupt: signal.Handlers = signal.SIG_DFL,
+) -> subprocess.Popen[str]:
+    """`trainingjob ARGUMENTS` in ``folder``, in a process group of its own, to which SIGINT is what
+    ``interrupt`` says."""
     return subprocess.Popen(
         [*prefix, *CLI, *arguments],
         cwd=folder,
@@ -112,6 +119,8 @@ def start(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> subproce
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background ignores it, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),
     )
 
 

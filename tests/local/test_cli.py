@@ -128,17 +128,27 @@ def test_a_finished_pod_leaves_no_child_behind(tmp_path):
     assert not ours(tmp_path)
 
 
-def test_a_changed_manifest_does_not_take_over_an_interrupted_run(tmp_path):
+def test_in_the_background_only_sigterm_is_an_interrupt(tmp_path):
+    """As shells have it: `trainingjob run job.yaml &` does not end when something else is
+    interrupted."""
     job = write_job(tmp_path, python(FIRST_WAITS))
-    runner = start(tmp_path, "run", str(job))
+    runner = start(tmp_path, "run", str(job), interrupt=signal.SIG_IGN)
     wait_for((tmp_path / BEGAN).exists)
     runner.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        runner.wait(timeout=1)
+    assert ours(tmp_path)
+    runner.terminate()
     runner.communicate(timeout=30)
-    write_job(tmp_path, python("print('other')"))
-    refused = run(tmp_path, job)
-    assert refused.code == 2
-    assert "--fresh" in refused.stderr
-    assert run(tmp_path, job, "--fresh").code == 0
+    assert runner.returncode == 130
+
+
+def test_pods_of_a_runner_in_the_background_can_be_interrupted(tmp_path):
+    source = "import signal; assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN"
+    job = write_job(tmp_path, python(source))
+    runner = start(tmp_path, "run", str(job), interrupt=signal.SIG_IGN)
+    stdout, stderr = runner.communicate(timeout=30)
+    assert runner.returncode == 0, stdout + stderr
 
 
 def test_a_finished_job_runs_afresh(tmp_path):

@@ -127,8 +127,11 @@ def test_code_that_means_to_leave_only_figures_succeeds(tmp_path):
     source = OUT + "(out / 'metrics.json').write_text('{}')\nopen('best.pt', 'w').write('x')\n"
     done = outcome(tmp_path, job(source))
     assert done.status["phase"] == "Succeeded", done.stderr
-    log = (tmp_path / ".trainingjob/default/small/pods/small-train-1-0/log").read_text()
-    assert "besides metrics.json (2 B) in the output folder it wrote best.pt (1 B)" in log
+    (warning,) = done.status["stages"][0]["outputs"]["warnings"]
+    assert warning["reason"] == "ModelElsewhere"
+    assert warning["message"].startswith(
+        "metrics.json (2 B) is all that the training code left as its model; it wrote best.pt (1 B)"
+    )
     assert (kept(tmp_path) / "best.pt").read_text() == "x", "should it have been the model"
 
 

@@ -33,6 +33,7 @@ NOT_HERE = {
     "ImagePullFailed": "there are no images",
     "ClaimMissing": "a claim is a folder, which is made where there is none",
     "Unschedulable": "there is no scheduler: every pod starts at once",
+    "PodAltered": "there are no admission policies",
     "PodRefused": "there is no API server that refuses",
     "QuotaExceeded": "there are no quotas",
     "ServiceAccountMissing": "there are no service accounts",
@@ -40,6 +41,10 @@ NOT_HERE = {
     "ApiUnavailable": "there is no API server that could be away",
     "PodLost": "nobody else deletes pods",
     "PodStuck": "a pod is a process, which goes when it is killed",
+    "InitContainerFailed": "a pod is one process",
+    "NodeRefused": "there is no kubelet that refuses",
+    "StartFailed": "there is no container runtime",
+    "StorageLimitExceeded": "nobody measures the disk that a process uses",
     "NodeLost": "its node is this machine, and with it goes who would tell",
     "InternalError": "a mistake that we know of is mended",
 }

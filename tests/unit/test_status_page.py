@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.tables import STATES
 from trainingjob.api.v1alpha1 import REASONS
+from trainingjob.api.v1alpha1.reasons import WARNINGS
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\|.*?\| `(\w+)` \|", re.M)
@@ -14,7 +15,12 @@ ROW = re.compile(r"^\|.*?\| `(\w+)` \|", re.M)
 
 def test_the_page_has_a_row_for_each_reason_and_no_other() -> None:
     told = ROW.findall((ROOT / "docs/status.md").read_text(encoding="utf-8"))
-    assert sorted(told) == sorted({*REASONS, *STATES})
+    assert {*told} == {*REASONS, *STATES}
+
+
+def test_the_page_has_a_row_for_each_warning_and_no_other() -> None:
+    page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.M)) == sorted(WARNINGS)
 
 
 def test_the_states_are_those_that_the_core_sets() -> None:

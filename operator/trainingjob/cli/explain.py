@@ -18,7 +18,7 @@ from .exits import Exit
 from .get import find
 from .job import one_job
 from .manifest import read
-from .text import baseline_words, done_words, duration, time_taken
+from .text import baseline_words, done_words, duration, time_taken, warning_lines
 
 _LOG_LINES = 20
 
@@ -76,6 +76,8 @@ def _stage(stage: StageStatus, history: list[Attempt]) -> Iterator[str]:
             yield f"    {past.message}"
     if stage.phase == "Succeeded" and stage.outputs is not None:
         yield f"  {done_words(stage)} → {stage.outputs.uri}"
+        yield from (f"  {line}" for line in stage.outputs.account or ())
+        yield from (f"  warning: {message}" for message in warning_lines(stage))
     elif stage.phase != "Failed" and stage.reason not in ("", "Restarting"):
         counts = f"{stage.pods.ready} of {stage.pods.desired} pods run"
         yield f"  {stage.reason}, {counts}" + (f": {stage.message}" if stage.message else "")

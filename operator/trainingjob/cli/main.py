@@ -156,6 +156,12 @@ def parser() -> argparse.ArgumentParser:
         choices=_STAGES,
         help="the stage to begin with, those before it stay as they are (default: the first one)",
     )
+    rerun.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="the job's manifest (default: the file that it was run with, as it is now)",
+    )
     driving(rerun)
 
     validate = command("validate", "check manifests as the API server would")

@@ -19,7 +19,7 @@ from .errors import UsageError
 from .exits import outcome
 from .job import one_job
 from .live import LiveView
-from .manifest import config_maps, read
+from .manifest import Document, config_maps, read
 from .summary import print_summary
 from .text import dump
 from .view import PlainView
@@ -79,6 +79,21 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
 def _request(args: argparse.Namespace) -> Request:
     documents = read(args.file)
     document, job = one_job(documents, args.namespace)
+    given = dict(_claim(text) for text in args.claim)
+    return request_of(documents, document, job, args.file, given, fresh=args.fresh)
+
+
+def request_of(
+    documents: list[Document],
+    document: Document,
+    job: TrainingJob,
+    source: str,
+    given_claims: Mapping[str, Path] | None = None,
+    *,
+    fresh: bool = False,
+) -> Request:
+    """The job of a ``document`` among the documents of a file, once it is known that it can be
+    run here. Raises UsageError."""
     if not job.ours:
         where = document.place("spec.managedBy")
         raise UsageError(f"{where}: spec.managedBy: another controller looks after the job")
@@ -88,13 +103,15 @@ def _request(args: argparse.Namespace) -> Request:
     maps = config_maps(documents, job.metadata.namespace)
     for field, problem in _missing_scripts(job, maps):
         raise UsageError(f"{document.place(field)}: {field}: {problem}")
+    file = None if source == "-" else Path(source).absolute()
     return Request(
         job=job,
         config_maps=maps,
-        beside=Path.cwd() if args.file == "-" else Path(args.file).absolute().parent,
-        source=args.file,
-        given_claims=dict(_claim(text) for text in args.claim),
-        fresh=args.fresh,
+        beside=Path.cwd() if file is None else file.parent,
+        source=source,
+        file=file,
+        given_claims=given_claims or {},
+        fresh=fresh,
     )
 
 

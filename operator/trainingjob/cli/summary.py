@@ -14,7 +14,7 @@ from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
 from ..local.session import Session
 from .exits import Exit
-from .text import baseline_words, duration, number, short, split_words
+from .text import baseline_words, duration, number, short, split_words, warning_lines
 
 _LOG_LINES = 12
 
@@ -27,6 +27,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         console.print()
         console.print(_metrics(job, status.evaluation))
     console.print()
+    _warnings(console, job)
     if outcome == Exit.SUCCEEDED:
         took = ""
         began = status.rerun_time or status.start_time
@@ -64,6 +65,12 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         _line(console, Text(f"  {status.message}"))
         if status.last_failure is not None and status.reason == status.last_failure.reason:
             _failure(console, session, status.last_failure)
+
+
+def _warnings(console: Console, job: TrainingJob) -> None:
+    for stage in job.status.stages:
+        for message in warning_lines(stage):
+            _line(console, Text.assemble(("! ", "yellow"), f"{stage.name}: {message}"))
 
 
 def _failure(console: Console, session: Session, failure: LastFailure) -> None:

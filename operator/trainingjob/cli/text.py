@@ -103,6 +103,12 @@ def done_words(stage: StageStatus) -> str:
     return ", ".join(words)
 
 
+def warning_lines(stage: StageStatus) -> list[str]:
+    """What a finished stage warns of, a line each."""
+    found = (stage.outputs.warnings if stage.outputs is not None else None) or ()
+    return [warning.message for warning in found]
+
+
 def dump(value: Any, form: str) -> str:
     """An object as ``json`` or ``yaml``."""
     if form == "json":

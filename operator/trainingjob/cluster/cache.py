@@ -29,7 +29,7 @@ _REMEMBERED = 10_000
 
 
 # Bytes of jobs that are kept as JSON: those of some thousand that are under way.
-_KEPT_BYTES = 32 * 2**20
+_KEPT_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,12 @@ class Cache:
         return frozenset(name for r, (_, name) in self._by_owner.get(owner, ()) if r != PODS)
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
-        """Of the job with this uid, these pods count."""
-        self._trusted[uid] = frozenset(pod.uid for pod in pods)
+        """Of the job with this uid, these pods count, and no others."""
+        found = frozenset(pod.uid for pod in pods)
+        if found:
+            self._trusted[uid] = found
+        else:
+            self._trusted.pop(uid, None)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
         """The pod of that key, if its uid is that and it counts, of a job that is there: the job's
@@ -214,8 +218,10 @@ class Cache:
         return changed
 
     def _pods(self, owner: Owner) -> tuple[PodView, ...]:
-        children = (self._children[r][key] for r, key in self._by_owner.get(owner, ()) if r == PODS)
-        return tuple(child.view for child in children if child.view is not None)
+        """By name: what is decided does not hang on who else there is."""
+        keys = sorted(key for r, key in self._by_owner.get(owner, ()) if r == PODS)
+        views = (self._children[PODS][key].view for key in keys)
+        return tuple(view for view in views if view is not None)
 
     def _stored_job(self, obj: Mapping[str, Any], version: int, *, first: bool) -> StoredJob:
         """What is at rest as it is seen first was left so by an operator before us. Later on, we

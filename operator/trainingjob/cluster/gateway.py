@@ -11,9 +11,9 @@ from .errors import NotFound, TooLong
 from .resources import BY_KIND, EVENTS, JOBS, KEYS, SECRETS, Resource
 from .session import Api
 
-# Of a page, which as Python has it takes up to ten times as much: objects of 20 KB are listed as
-# fast as the API server can, and those of a megabyte, the largest that there are, two at a time.
-_PAGE_BYTES = 2 * 2**20
+# Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
+# fast as the API server can, and those of a megabyte, the largest that there are, one by one.
+_PAGE_BYTES = 2**20
 # Objects. The first page shows how large they are, and the following ones may differ.
 _FIRST_PAGE = 10
 _LARGEST_PAGE = 100

@@ -65,11 +65,13 @@ class Credentials:
     def session(
         self,
         *middlewares: aiohttp.ClientMiddlewareType,
+        connections: int = _CONNECTIONS,
         response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
     ) -> aiohttp.ClientSession:
-        """A new session; whoever asks for it closes it."""
+        """A new session, of so many connections at a time (0: any number); whoever asks for it
+        closes it."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl),
+            connector=aiohttp.TCPConnector(limit=connections, ssl=self._ssl),
             headers={"User-Agent": "trainingjob-operator", "Accept": _JSON},
             timeout=_TIMEOUT,
             middlewares=(*middlewares, self._authorize),

@@ -1,15 +1,30 @@
-"""From kopf to the cache and the queue, and nothing else."""
+"""From kopf to the cache and the queue, and what we see of kopf's own requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import json
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
 import kopf
 
 from ..cluster import WATCHED, Cache, Key, Resource
+from .scopes import Feed, Scope, Scopes
+
+# The API server answers a watch at once; a list of a page takes it seconds under load.
+_ANSWER_SECONDS = 30.0
+# Of a refusal, as much as one wants to read in a line.
+_WORDS = 300
+_REMEDIES = {
+    401: "the operator's token is not accepted",
+    403: "give the operator's service account its rights there again, or serve that no longer",
+    404: "see that the CRD is installed",
+}
+# The one error in a watch that makes kopf list again; any other ends it, with all its watches.
+_GONE = b'{"type":"ERROR","object":{"kind":"Status","code":410}}'
 
 
 def watch(registry: kopf.OperatorRegistry, cache: Cache, add: Callable[[Key], None]) -> None:
@@ -48,35 +63,118 @@ class Glance(aiohttp.ClientResponse):
         return told
 
 
-class Listings:
-    """Sees from kopf's requests when it has listed something and watches on from there.
+class Gate:
+    """A middleware of kopf's session: every request for what is served passes here.
 
-    What was deleted before a list, kopf does not tell: neither at its start nor when the API
-    server has let go of its place (410) and it lists again. So whenever it has listed, we list,
-    too, after it: what is gone by then is missing in ours, and what goes later kopf tells.
-
-    A middleware of kopf's session; ``listed`` is set each time, ``complete`` once everything was
-    listed for the first time.
+    kopf gives up a watch, and all others with it, on most refusals and on errors within the
+    stream. So it sees none of them: a refusal is told to the scope, and to kopf as a connection
+    that failed, which it tries again for ever (``configure_kopf``), at our pace.
     """
 
-    def __init__(self, scopes: Iterable[str | None]) -> None:
-        self._awaited = {resource.path(scope) for resource in WATCHED for scope in scopes}
-        self._paths = frozenset(self._awaited)
-        self._listing: set[str] = set()
-        self.listed = asyncio.Event()
-        self.complete = asyncio.Event()
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        path = request.url.path
-        if path in self._paths:
-            if "watch" not in request.url.query:
-                self._listing.add(path)
-            elif path in self._listing:
-                self._listing.discard(path)
-                self._awaited.discard(path)
-                self.listed.set()
-                if not self._awaited:
-                    self.complete.set()
-        return await handler(request)
+        found = self._scopes.feeds.get(request.url.path)
+        if found is None:
+            # What kinds there are, at its start.
+            self._scopes.heard()
+            return await handler(request)
+        scope, feed = found
+        feed.heard()
+        await asyncio.sleep(max(0.0, feed.due - time.monotonic()))
+        feed.heard()
+        watching = "watch" in request.url.query
+        if not watching:
+            scope.asked(feed)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                response = await handler(request)
+                why = await _refusal(response)
+        except (aiohttp.ClientError, OSError) as error:
+            # OSError includes TimeoutError.
+            why = f"no answer from the API server: {str(error) or type(error).__name__}"
+            scope.failed(feed, why, time.monotonic())
+            raise aiohttp.ClientConnectionError(why) from None
+        if why and response.status != 410:
+            scope.failed(feed, why, time.monotonic())
+            raise aiohttp.ClientConnectionError(why)
+        if not watching:
+            if why:
+                # The next page is gone: kopf begins a list anew after this one.
+                feed.later(time.monotonic())
+                raise aiohttp.ClientPayloadError(why)
+            return response
+        if not why:
+            scope.watching(feed, time.monotonic())
+        response.status = 200
+        response.content = _Events(response.content, scope, feed, gone=bool(why))  # type: ignore[assignment]
+        return response
+
+
+class _Events:
+    """The lines of a watch, as kopf reads them: signs of life, and no error but 410."""
+
+    def __init__(
+        self, content: aiohttp.StreamReader, scope: Scope, feed: Feed, *, gone: bool
+    ) -> None:
+        self._content = content
+        self._scope = scope
+        self._feed = feed
+        self._gone = gone
+
+    def __getattr__(self, name: str) -> Any:
+        # What aiohttp does to it when the response is closed.
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        if self._gone:
+            self._feed.later(time.monotonic())
+            yield _GONE + b"\n"
+            return
+        rest = b""
+        async for data in self._content.iter_chunked(size):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield self._seen(line) + b"\n"
+
+    def _seen(self, line: bytes) -> bytes:
+        self._feed.heard()
+        # The API server writes the type first, and JSON or nothing.
+        if line.startswith(b'{"type":"ERROR"') or not line.startswith(b"{"):
+            told = _status(line)
+            now = time.monotonic()
+            if told.get("code") == 410:
+                self._feed.later(now)
+            else:
+                why = str(told.get("message") or "the API server's answer is no JSON")
+                self._scope.failed(self._feed, f"the watch was ended: {why}"[:_WORDS], now)
+            return _GONE
+        self._feed.backoff.reset()
+        return line
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> str:
+    """Why the request was refused, and what helps; "" when it was not."""
+    if response.status < 400:
+        if response.content_type == "application/json":
+            return ""
+        response.close()
+        return f"the answer is {response.content_type} and no JSON: is that the API server?"
+    text = await response.read()
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, TypeError, KeyError):
+        message = text.decode(errors="replace").strip() or response.reason
+    remedy = _REMEDIES.get(response.status, "")
+    return "; ".join(filter(None, (f"{message}"[:_WORDS].replace("\n", " "), remedy)))
+
+
+def _status(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)["object"]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    return found if isinstance(found, dict) else {}

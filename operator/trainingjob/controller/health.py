@@ -8,17 +8,18 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-# Why not, in words; "" when all is well.
-Check = Callable[[], str]
+# Whether all is well, and what is not, in words.
+Check = Callable[[], tuple[bool, str]]
 
 
 def application(alive: Check, ready: Check, registry: CollectorRegistry) -> web.Application:
-    """The server: 200 or 503 with the reason as text, and the metrics."""
+    """The server: 200 or 503 with what is not well as text, and the metrics."""
 
     def answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(_: web.Request) -> web.Response:
-            why = check()
-            return web.Response(text=(why or "ok") + "\n", status=503 if why else 200)
+            well, words = check()
+            lines = [*(["ok"] if well else []), *([words] if words else [])]
+            return web.Response(text="\n".join(lines) + "\n", status=200 if well else 503)
 
         return handle
 

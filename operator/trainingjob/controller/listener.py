@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -159,12 +160,24 @@ class Listener:
                     lambda: protocol, accepted, ssl=self._tls, **limits
                 )
                 await protocol.ended.wait()
-        except (OSError, TimeoutError):
-            pass  # no TLS, or gone, or too slow: theirs, and of no interest
+        except (OSError, TimeoutError) as error:
+            _let_go(error)  # no TLS, or gone, or too slow: theirs, and of no interest
+        except asyncio.CancelledError as error:
+            _let_go(error)
+            raise
         finally:
             self._open.pop(connection, None)
+            connection.task = None
             protocol.abort()
             accepted.close()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """asyncio's frames refer to the error, and the error to them: with 270 KiB each they would
+    wait for the garbage collector."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 class _Protocol(web.RequestHandler):

@@ -27,3 +27,8 @@ def configure(kind: str, level: str) -> None:
     # kopf tells every event at INFO, aiohttp every probe.
     for name in ("kopf", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if level != "debug":
+        # Failed requests are told once, by the scope that they are for; what breaks kopf is told
+        # by us in one line, and it by each of its tasks with a traceback.
+        for name in ("kopf._cogs", "kopf._core"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,5 @@
-"""Prometheus metrics of the operator. Few label values: no names of jobs or namespaces."""
+"""Prometheus metrics of the operator. Few label values: no names of jobs, and of namespaces those
+that it was told to serve."""
 
 from __future__ import annotations
 
@@ -114,6 +115,7 @@ class Metrics:
         queue: Queue,
         phases: Callable[[], Iterable[tuple[str, int]]],
         resync_age: Callable[[], float],
+        scopes: Callable[[], Iterable[tuple[str, bool]]],
     ) -> None:
         """Show values that are read when somebody asks."""
         depth = Gauge("trainingjob_queue_depth", "Jobs that wait.", registry=self.registry)
@@ -126,11 +128,19 @@ class Metrics:
         oldest.set_function(lambda: queue.oldest_seconds)
         age = Gauge(
             "trainingjob_resync_age_seconds",
-            "Time since the last complete list of what is watched.",
+            "Time since the last complete list of what is watched and can be listed.",
             registry=self.registry,
         )
         age.set_function(resync_age)
-        self.registry.register(_Phases(phases))
+        self.registry.register(_Shown("jobs", "Jobs by phase.", "phase", phases))
+        self.registry.register(
+            _Shown(
+                "scope_up",
+                "Whether the namespace is served; all namespaces are one without a name.",
+                "namespace",
+                scopes,
+            )
+        )
 
     def reconciled(self, result: str, seconds: float) -> None:
         """A reconcile ended."""
@@ -182,12 +192,18 @@ def _stalled(status: Status) -> object:
     return failure.attempt if failure is not None and failure.reason == "NoProgress" else None
 
 
-class _Phases(Collector):
-    def __init__(self, phases: Callable[[], Iterable[tuple[str, int]]]) -> None:
-        self._phases = phases
+class _Shown(Collector):
+    """A gauge with one label, read when somebody asks."""
+
+    def __init__(
+        self, name: str, words: str, label: str, rows: Callable[[], Iterable[tuple[str, float]]]
+    ) -> None:
+        self._family = (f"trainingjob_{name}", words, label)
+        self._rows = rows
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily("trainingjob_jobs", "Jobs by phase.", labels=["phase"])
-        for phase, count in self._phases():
-            family.add_metric([phase], count)
+        name, words, label = self._family
+        family = GaugeMetricFamily(name, words, labels=[label])
+        for value, number in self._rows():
+            family.add_metric([value], number)
         yield family

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -23,19 +23,25 @@ from ..cluster.session import connect
 from ..core import Settings
 from . import health, progress
 from .certificate import Authority, authority
-from .feed import Glance, Listings, watch
+from .ending import Ending
+from .feed import Gate, Glance, watch
 from .listener import Listener
 from .metrics import Metrics
 from .queue import WorkQueue
 from .reconcile import Reconciler
+from .scopes import Backoff, Scope, Scopes
 from .settings import Options, configure_kopf
 from .tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
 
+class BrokenError(RuntimeError):
+    """A part of the operator has ended, and it with it; the message is one line."""
+
+
 class Operator:
-    """One process. kopf owns the event loop's life; we start and end with it."""
+    """One process: kopf, which watches, and what is done about it."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -43,90 +49,125 @@ class Operator:
         self._queue: WorkQueue[Key] = WorkQueue(self._cache.begun)
         self._metrics = Metrics()
         self._reports = progress.Reports()
+        self._scopes = Scopes(
+            options.scopes, WATCHED, patience=options.blind_seconds, stale=options.stale_seconds
+        )
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
-        self._resynced: float | None = None
+        self._waiting = ""
         self._busy = 0
         self._draining = False
 
-    async def run(self) -> None:
+    async def run(self, ending: Ending) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises ClusterError when there are no usable credentials, OSError when the port is taken,
-        RuntimeError when a part of us broke.
+        BrokenError when a part of us broke.
         """
+        ending.orderly(self._stop, self._options.drain_seconds + self._options.end_seconds)
         credentials = await Credentials.load(self._options.kubeconfig)
-        registry = kopf.OperatorRegistry()
-        watch(registry, self._cache, self._queue.add)
-        self._listings = Listings(self._options.scopes)
-
-        @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.AiohttpSession:
-            # kopf closes its session when it is told 401: it gets one of its own each time.
-            session = credentials.session(self._listings, response_class=Glance)
-            return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
-
-        @kopf.on.startup(registry=registry)
-        async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
-            configure_kopf(settings)
-            await self._start(credentials)
-
-        @kopf.on.cleanup(registry=registry)
-        async def cleanup(**_: Any) -> None:
-            await self._end()
-
         async with self._stack:
             # First of all: an operator that waits for its API server is alive, and not ready.
             await self._serve_http()
-            await kopf.operator(
-                registry=registry,
-                settings=kopf.OperatorSettings(),
-                clusterwide=not self._options.namespaces,
-                namespaces=self._options.namespaces,
-                standalone=True,
-                stop_flag=self._stop,
-            )
-        for task in self._tasks:
-            error = task.exception() if task.done() and not task.cancelled() else None
-            if isinstance(error, OSError):
-                raise error
-            if error is not None:
-                raise RuntimeError("a part of the operator broke") from error
+            self._spawn(self._serve(credentials, ending), "the operator")
+            await self._stop.wait()
+            broken = None if ending.asked else self._broken()
+            ending.begin(1 if broken else 0)
+            await self._end(ending)
+        if broken is not None:
+            raise broken
 
-    async def _start(self, credentials: Credentials) -> None:
+    async def _serve(self, credentials: Credentials, ending: Ending) -> None:
         session: aiohttp.ClientSession = await self._stack.enter_async_context(
             credentials.session()
         )
         api = Api(credentials.server, session, self._metrics.called)
         gateway = Gateway(api)
         self._metrics.show(
-            self._queue, lambda: self._cache.phases().items(), lambda: self._resync_age
+            self._queue,
+            lambda: self._cache.phases().items(),
+            lambda: self._scopes.age(time.monotonic()),
+            lambda: self._scopes.rows(time.monotonic()),
         )
-        await connect(
-            api,
-            DISCOVERY,
-            self._options.connect_seconds,
-            lambda why: logger.warning("waiting for %s to be served: %s", DISCOVERY, why),
-        )
-        self._spawn(self._go_on(gateway), "resync")
-
-    async def _go_on(self, gateway: Gateway) -> None:
-        """Nothing is decided before everything is known, and kopf tells what changes."""
-        await self._listings.complete.wait()
-        await self._resync(gateway)
+        await connect(api, DISCOVERY, self._options.connect_seconds, self._wait)
+        self._waiting = ""
+        await self._watch(credentials, ending)
+        for scope in self._scopes:
+            self._spawn(self._keep(scope, gateway), f"the list of {scope.words}")
         reconciler = Reconciler(
             self._cache, gateway, await self._listen(gateway), self._metrics, self._reports
         )
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
-        logger.info("serving %s jobs", len(self._cache.jobs()))
+        await self._look_after_watches()
+
+    def _wait(self, why: str) -> None:
+        words = f"waiting for {DISCOVERY} to be served: {why}"
+        if words != self._waiting:
+            logger.warning("%s", words)
+        self._waiting = words
+
+    async def _watch(self, credentials: Credentials, ending: Ending) -> None:
+        """Start kopf, and be told when any part of it ends: none does by itself."""
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        configure_kopf(settings)
+        watch(registry, self._cache, self._queue.add)
+        gate = Gate(self._scopes)
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            # kopf closes its session when it is told 401: it gets one of its own each time. A
+            # watch holds a connection, and there are three for each namespace.
+            session = credentials.session(gate, connections=0, response_class=Glance)
+            return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
+
+        with ending.kept():
+            parts = await kopf.spawn_tasks(
+                registry=registry,
+                settings=settings,
+                clusterwide=not self._options.namespaces,
+                namespaces=self._options.namespaces,
+                standalone=True,
+            )
+        for part in parts:
+            self._part(part)
+
+    async def _keep(self, scope: Scope, gateway: Gateway) -> None:
+        """List what kopf watches: after it has listed, and from time to time."""
+        backoff = Backoff()
         while True:
             # Not all operators of a cluster at once.
             pause = self._options.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._listings.listed.wait(), pause)
-            await self._resync(gateway)
+                await asyncio.wait_for(scope.wanted.wait(), pause)
+            if not scope.watched:
+                continue
+            scope.list_begins()
+            first = scope.listed_at is None
+            try:
+                for resource in WATCHED:
+                    pages = gateway.pages(resource, scope.namespace)
+                    for job in await self._cache.replace(resource, scope.namespace, pages):
+                        self._queue.add(job)
+            except ClusterError as error:
+                scope.list_failed(str(error))
+                await asyncio.sleep(backoff.longer())
+                continue
+            backoff.reset()
+            for job in scope.listed(time.monotonic()):
+                self._queue.add(job)
+            if first:
+                jobs = sum(self._scopes.of(job[0]) is scope for job in self._cache.jobs())
+                logger.info("%s: serving %s jobs", scope.words, jobs)
+
+    async def _look_after_watches(self) -> None:
+        pause = self._options.silent_seconds / 18
+        while True:
+            await asyncio.sleep(pause)
+            # Counted by our own steps: a process that was stopped for a while is not dead.
+            if dead := self._scopes.silent(pause, self._options.silent_seconds):
+                raise BrokenError(dead)
 
     async def _listen(self, gateway: Gateway) -> Settings:
         """Take reports of progress, if pods can reach us; the settings that tell them how."""
@@ -152,22 +193,40 @@ class Operator:
         self._reports.since = datetime.now(UTC)
         return self._options.core(ours.pem, ours.signing_key)
 
-    async def _end(self) -> None:
+    async def _end(self, ending: Ending) -> None:
         """Let calls in flight end: their answers are the cheapest way to know what they did."""
         self._draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.drain_seconds):
                 while self._busy:
                     await asyncio.sleep(0.01)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What kopf leaves behind in a fall complains of its own end, and may not end at all.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        for tasks in (self._tasks, asyncio.all_tasks() - {asyncio.current_task()}):
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                _, hung = await asyncio.wait(tasks, timeout=self._options.end_seconds / 4)
+        if hung:
+            ending.now()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        self._part(asyncio.create_task(work, name=name))
+
+    def _part(self, task: asyncio.Task[None]) -> None:
         # An operator without one of its parts must not look alive.
         task.add_done_callback(lambda ended: None if ended.cancelled() else self._stop.set())
         self._tasks.append(task)
+
+    def _broken(self) -> Exception:
+        """Why the first part to end did."""
+        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        first = next((task for task in ended if task.exception() is not None), ended[0])
+        error = first.exception()
+        if isinstance(error, OSError | ClusterError | BrokenError):
+            return error
+        words = dict.fromkeys(_words(cause) for cause in _causes(error))
+        return BrokenError(": ".join([f"{first.get_name()} has ended", *words]))
 
     # --- the work ---------------------------------------------------------------------
 
@@ -176,6 +235,11 @@ class Operator:
             key = await self._queue.get()
             if self._draining:
                 return
+            scope = self._scopes.of(key[0])
+            if not scope.served(time.monotonic()):
+                scope.parked.add(key)
+                self._queue.done(key)
+                continue
             self._busy += 1
             try:
                 await self._reconcile(reconciler, key)
@@ -216,44 +280,19 @@ class Operator:
         finally:
             self._metrics.reconciled(result, time.perf_counter() - begun)
 
-    # --- the resync -------------------------------------------------------------------
-
-    async def _resync(self, gateway: Gateway) -> None:
-        while True:
-            self._listings.listed.clear()
-            try:
-                for resource in WATCHED:
-                    for namespace in self._options.scopes:
-                        pages = gateway.pages(resource, namespace)
-                        for job in await self._cache.replace(resource, namespace, pages):
-                            self._queue.add(job)
-            except ClusterError as error:
-                logger.warning("cannot list what is to be watched: %s", error)
-                await asyncio.sleep(self._options.connect_seconds)
-            else:
-                self._resynced = time.monotonic()
-                return
-
     # --- health -----------------------------------------------------------------------
 
-    @property
-    def _resync_age(self) -> float:
-        return float("inf") if self._resynced is None else time.monotonic() - self._resynced
+    def _alive(self) -> tuple[bool, str]:
+        return (False, "the operator ends") if self._stop.is_set() else (True, "")
 
-    def _alive(self) -> str:
-        return "a part of the operator has ended" if self._stop.is_set() else ""
-
-    def _ready(self) -> str:
-        if self._resynced is None:
-            return "the first list of jobs and pods is not complete yet"
-        limit = self._options.resync_seconds * self._options.stale_resyncs
-        if self._resync_age > limit:
-            return f"the last complete list of jobs and pods is {self._resync_age:.0f} s old"
-        return ""
+    def _ready(self) -> tuple[bool, str]:
+        ready, words = self._scopes.ready(time.monotonic())
+        return ready, "\n".join(filter(None, (words, self._waiting)))
 
     async def _serve_http(self) -> None:
         app = health.application(self._alive, self._ready, self._metrics.registry)
-        runner = web.AppRunner(app, access_log=None)
+        # Nobody's open connection holds up the end.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         if runner.server is None:
@@ -262,3 +301,15 @@ class Operator:
         port = await listener.start(self._options.http_port)
         self._stack.push_async_callback(listener.close)
         logger.info("health and metrics at port %s", port)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _words(error: BaseException) -> str:
+    # kopf's errors have the API server's whole answer beside its message.
+    told = str(error.args[0] if error.args else "") or type(error).__name__
+    return told.partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,19 @@ class Options:
     # Jobs are looked at side by side because each waits for the API server most of the time;
     # eight of them keep two cores of an API server busy.
     workers: int = 8
-    # Readiness fails after so many intervals without a complete list: one may fail by chance.
+    # What was not listed for so many intervals is left alone: one list may fail by chance.
     stale_resyncs: int = 3
+    # And what cannot be watched, after so long: an API server that is restarted is back by then.
+    blind_seconds: float = 30.0
+    # A watch that lives shows it at least so often (inactivity_timeout, and the wait for an
+    # answer); one that does not for so long is dead, and the operator ends to be started again.
+    silent_seconds: float = 180.0
     # While the API server or the CRD is not there yet, nothing is lost by asking seldom.
     connect_seconds: float = 2.0
-    # Time for the calls in flight when the operator is to end; a pod has 30 s in all.
+    # Time for the calls in flight when the operator is to end; and for all the rest, whatever it
+    # hangs in. A pod has 30 s in all.
     drain_seconds: float = 10.0
+    end_seconds: float = 5.0
 
     def core(self, status_ca: str = "", signing_key: bytes = b"") -> Settings:
         """What the core needs of it, of the certificate that pods report to, and the key by which
@@ -65,8 +73,13 @@ class Options:
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
-        """Namespaces to list one by one; None stands for all."""
+        """Namespaces to serve one by one; None stands for all."""
         return self.namespaces or (None,)
+
+    @property
+    def stale_seconds(self) -> float:
+        """The age of a list beyond which nothing is decided by it."""
+        return self.resync_seconds * self.stale_resyncs
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -137,8 +150,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         type=_positive,
         default=default.resync_seconds,
         metavar="N",
-        help="how often everything is listed, in case a watch has lost something; /readyz fails "
-        "after three times as long without success (default: %(default)g)",
+        help="how often everything is listed, in case a watch has lost something; a namespace is "
+        "left alone after three times as long without success (default: %(default)g)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = vars(parser.parse_args(arguments))
@@ -186,6 +199,9 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True
     # Events are ours, once per transition.
     settings.posting.enabled = False
+    # The end is ours, too (ending.py).
+    settings.process.ultimate_exiting_timeout = None
+    settings.queueing.exit_timeout = 0.1
     settings.peering.standalone = True
     # The server ends a watch after 5 minutes and kopf begins it again where it was: a connection
     # that died unnoticed lives no longer than that. The client waits a little longer.
@@ -194,8 +210,11 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     # The API server sends a bookmark each minute: silence for longer means a dead connection.
     settings.watching.inactivity_timeout = 70
     settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 30
+    # Longer than feed.Gate holds a request back, and waits for its answer.
+    settings.networking.request_timeout = 90
     settings.networking.connect_timeout = 10
+    # kopf falls as a whole when one watch gives up: none does. How often is feed.Gate's business.
+    settings.networking.error_backoffs = itertools.repeat(0.1)
     # It lists a single object, for the version to watch from: see Glance.
     settings.watching.chunk_size = 1
     # kopf holds an object, 30 KB as Python has it, until nothing was heard of it for so long.

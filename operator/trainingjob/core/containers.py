@@ -44,20 +44,23 @@ def own(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def waits(pod: Mapping[str, Any], name: str) -> tuple[Wait, ...]:
     """What does not start, in the order in which the kubelet starts it: init containers, then
-    ours, called ``name``, and those beside it."""
-    beside = sorted(_statuses(pod, "container"), key=lambda found: found["name"] != name)
-    found = [("init container", status) for status in _statuses(pod, "initContainer")]
-    found += [("container", status) for status in beside]
-    return tuple(
-        Wait(
-            "" if (kind, status["name"]) == ("container", name) else f"{kind} {status['name']}",
-            waiting["reason"],
-            _why(status, waiting),
-        )
-        for kind, status in found
-        if (waiting := (status.get("state") or {}).get("waiting") or {}).get("reason", "")
-        not in _NORMAL
-    )
+    ours, called ``name``, and those beside it. An init container that runs keeps the rest from it.
+    """
+    found = [_wait(f"init container {s['name']}", s) for s in _statuses(pod, "initContainer")]
+    for status in sorted(_statuses(pod, "container"), key=lambda found: found["name"] != name):
+        own = status["name"] == name
+        found.append(_wait("" if own else f"container {status['name']}", status))
+    return tuple(wait for wait in found if wait is not None)
+
+
+def _wait(who: str, status: Mapping[str, Any]) -> Wait | None:
+    state = status.get("state") or {}
+    # A native sidecar has started once its startup probe says so.
+    if who.startswith("init") and "running" in state and not status.get("started"):
+        return Wait(who, "Running", "has not ended")
+    waiting = state.get("waiting") or {}
+    reason = waiting.get("reason", "")
+    return None if reason in _NORMAL else Wait(who, reason, _why(status, waiting))
 
 
 def init_failure(pod: Mapping[str, Any]) -> str:

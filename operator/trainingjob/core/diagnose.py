@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -227,6 +227,17 @@ def waiting_of(pod: PodView) -> Failure | None:
     if pod.unschedulable:
         return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
     return None
+
+
+def slowest(pods: Iterable[PodView]) -> str:
+    """What is known of pods that have not started, and nothing is known to be wrong with."""
+    waits = (
+        f"; pod {pod.name}: {wait.who or 'its container'}: {wait.message or wait.reason}"
+        for pod in pods
+        if pod.phase == "Pending"
+        for wait in pod.waits
+    )
+    return "the pods did not start" + next(waits, "")
 
 
 def refusal_of(name: str, message: str) -> Obstacle:

@@ -19,9 +19,9 @@ _MESSAGE_CHARS = 1024
 def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> list[dict[str, Any]]:
     """The Events of the step from one status to the next.
 
-    The verdict, every failure, suspension, a rerun, and what keeps a stage from starting. Stages
-    that go as they should have no Event of their own: status has their times. A step told twice
-    gives the same names, so that the second one exists already.
+    The verdict, every failure, suspension, a rerun, what keeps a stage from starting, and what one
+    warns of. Stages that go as they should have no Event of their own: status has their times. A
+    step told twice gives the same names, so that the second one exists already.
     """
     found: list[tuple[str, str, str, str]] = []
     attempts = "/".join(str(stage.attempt) for stage in after.stages)
@@ -33,6 +33,14 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
         found.append((what, "Warning", failure.reason, failure.message))
     elif after.reason in REASONS and after.phase != "Failed" and after.reason != before.reason:
         found.append((f"{attempts}/{after.reason}", "Warning", after.reason, after.message))
+    warned = {stage.name: stage.outputs for stage in before.stages}
+    for stage in after.stages:
+        outputs = stage.outputs
+        if outputs is None or not outputs.warnings or outputs == warned.get(stage.name):
+            continue
+        words = f"{stage.name}: {'; '.join(warning.message for warning in outputs.warnings)}"
+        what = f"StageWarnings/{stage.name}/{stage.attempt}"
+        found.append((what, "Warning", "StageWarnings", words))
     if after.phase == "Suspended" != before.phase:
         what = f"Suspended/{after.observed_generation}"
         found.append((what, "Normal", after.reason, after.message))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from ..api.payload import StageResult
 from ..api.v1alpha1 import LastFailure, Policy, StageName, StageStatus
-from ..api.v1alpha1.status import Outputs, PodCounts, format_time
+from ..api.v1alpha1.status import Outputs, PodCounts, StageWarning, format_time
 from . import children, conditions, diagnose, indexes, names, ownership
 from .diagnose import Failure
 from .observation import Observation
@@ -17,6 +17,10 @@ from .policy import deadlines, retries, stall, stuck
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
+_UNSEEN = StageWarning(
+    reason="ModelNotChecked",
+    message="the image runs as it stands: nobody but its exit codes says that a model is there",
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def _completed(
         # A user's own image: nobody but the exit codes tells.
         if reports or not all_done:
             return None
-        result = StageResult(outputs=Outputs(uri=names.model_uri(obs.job)))
+        result = StageResult(outputs=Outputs(uri=names.model_uri(obs.job), warnings=[_UNSEEN]))
     elif first and result.outputs.uri != (place := names.output_uri(obs.job, stage.name)):
         what = f"tells of an output at {result.outputs.uri}, which is not the job's place {place}"
         return Failure("ResultInvalid", f"pod {first.name} {what}", first)
@@ -249,7 +253,7 @@ def _under_way(
     until = max(until, put_off or until)
     hindrance = _hindrance(obs, stage, pods) or _stuck(policy, leaving, was_stuck, now)
     if now >= until:
-        why = hindrance.message if hindrance else "the pods did not start"
+        why = hindrance.message if hindrance else diagnose.slowest(pods)
         late = Failure("StartupDeadlineExceeded", why, hindrance.pod if hindrance else None)
         return _failed(obs, stage, late, now)
     waiting_since = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,8 @@ from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.status import format_time
 from ..core import children
 from ..core.names import ANNOTATION_RERUN
-from ..core.policy import rerun
-from . import claims
+from ..core.policy import edits, rerun
+from . import claims, inputs
 from .errors import Refused
 from .store import Home, Workspace
 
@@ -31,8 +31,9 @@ class Request:
     config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     # The folder of the manifest, where claims are looked for.
     beside: Path = Path()
-    # The manifest's name, for messages.
+    # The manifest's name, for messages, and where it lies; None for standard input.
     source: str = ""
+    file: Path | None = None
     given_claims: Mapping[str, Path] = field(default_factory=dict)
     fresh: bool = False
 
@@ -55,41 +56,51 @@ class Session:
 def open_session(workspace: Workspace, home: Home, request: Request) -> Session:
     """Go on with a job that was interrupted, or begin; the caller holds the job's lock.
 
-    Raises Refused when the job was interrupted and the request asks for another one now.
+    Raises Refused when the request changes what a stage that is done was made by.
     """
     if not request.fresh:
         stored = home.load()
         if stored is not None and not is_over(stored):
-            return _resumed(home, stored, request)
+            return _resumed(workspace, home, stored, request)
     return _begun(workspace, home, request)
 
 
-def reopen_session(home: Home, stage: StageName | None) -> Session:
+def reopen_session(
+    workspace: Workspace, home: Home, stage: StageName | None, request: Request | None
+) -> Session:
     """Run a job again from ``stage``, or from its first one; the caller holds the job's lock.
 
-    Raises Refused when the job is gone, cannot be read or has no such stage.
+    ``request`` is its manifest as it is by now; without one it is as it was. Raises Refused when
+    the job is gone, cannot be read or has no such stage, and when the manifest has changed what a
+    stage that would stay was made by.
     """
-    stored = home.load()
-    if stored is None:
-        raise Refused(f"job {home.name} is gone; run its manifest with `trainingjob run FILE`")
-    job = read_stored(json.dumps(stored).encode())
-    if isinstance(job, Unreadable):
-        raise Refused(f"job {home.name} cannot be run again: {job.message}")
-    stages = children.stages(job)
+    old, stored = _stored(home, "run its manifest with `trainingjob run FILE`")
+    new = request.job if request else old
+    stages = children.stages(new)
     stage = stage or stages[0]
     if stage not in stages:
         raise Refused(
             f"job {home.name} has no stage {stage}; use --from with one of {', '.join(stages)}"
         )
-    annotations = stored["metadata"].get("annotations", {})
-    asked = {ANNOTATION_RERUN: rerun.following(job, stage)}
-    stored["metadata"]["annotations"] = annotations | asked
-    done = {found.name for found in job.status.stages if found.phase == "Succeeded"}
+    done = _done(old)
     first = next((name for name in stages if name == stage or name not in done), stage)
+    stays = stages[: stages.index(first)]
+    run = home.load_run()
+    edit = _Edit(old, new, run, request)
+    if refused := edit.of(stays):
+        raise Refused(
+            f"{edit.source} has changed what stages of {home.name} were made by that would not "
+            f"run again: {_listed(refused)}. Run them again with --from "
+            f"{next(name for name in stays if edit.of([name]))}, or undo the change"
+        )
+    # One before it that is not over goes on where it was, unless it is another by now.
+    asked = first if edit.of([first]) else stage
     note = f"running {home.name} again from {stage}"
     if first != stage:
         note += f", once {first} has succeeded"
-    return Session(home, stored, home.load_run(), note)
+    note += edit.words()
+    _ask(stored, old, asked)
+    return _edited(workspace, home, stored, edit, stays, note)
 
 
 def is_over(job: Mapping[str, Any]) -> bool:
@@ -119,45 +130,150 @@ def _begun(workspace: Workspace, home: Home, request: Request) -> Session:
         if getattr(meta, key):
             job["metadata"][key] = dict(getattr(meta, key))
     run = {
-        "source": request.source,
+        **_origin(request),
         "claims": {name: str(folder) for name, folder in folders.items()},
         "configMaps": {name: dict(data) for name, data in request.config_maps.items()},
         "ports": {},
     }
+    run["inputs"] = _inputs(request.job, run)
     home.save_run(run)
     home.save(job)
     return Session(home, job, run)
 
 
-def _resumed(home: Home, stored: dict[str, Any], request: Request) -> Session:
+def _resumed(workspace: Workspace, home: Home, stored: dict[str, Any], request: Request) -> Session:
+    old, stored = _stored(home, "start over with --fresh")
     run = home.load_run()
-    changed = list(changes(stored.get("spec"), request.job.spec.to_dict(), "spec"))
-    for name, data in request.config_maps.items():
-        if data != run.get("configMaps", {}).get(name):
-            changed.append(f"ConfigMap {name}")
+    edit = _Edit(old, request.job, run, request)
+    stages, done = children.stages(request.job), _done(old)
+    first = next((name for name in stages if name not in done), None)
+    stays = stages if first is None else stages[: stages.index(first)]
+    refused = edit.of(stays)
     for name, folder in request.given_claims.items():
         before = run.get("claims", {}).get(name)
-        if before != str(folder.resolve()):
-            changed.append(f"--claim {name}={folder} (was {before})")
-    if changed:
-        more = len(changed) - _MOST_CHANGES
-        words = ", ".join(changed[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
+        if before not in (None, str(folder.resolve())):
+            refused.append(f"--claim {name}={folder} (was {before})")
+    if refused:
         raise Refused(
-            f"job {home.name} was interrupted, and has changed since: {words}. "
-            "Undo the change to go on, or start over with --fresh"
+            f"job {home.name} was interrupted, and what its finished stages were made by has "
+            f"changed since: {_listed(refused)}. Undo the change to go on, or start over with "
+            "--fresh"
         )
-    return Session(home, stored, run, f"going on with {home.name}, which was interrupted")
+    note = f"going on with {home.name}, which was interrupted{edit.words()}"
+    begun = first == "train" and _is_under_way(old, first)
+    if first is not None and begun and edits.starts_over(old, request.job):
+        note += "; train starts over, since its checkpoints are of the manifest before"
+        _ask(stored, old, first)
+    elif first is not None and (done & set(stages)) - set(stays):
+        _ask(stored, old, first)
+    return _edited(workspace, home, stored, edit, stays, note)
 
 
-def changes(old: object, new: object, where: str) -> Iterator[str]:
-    """Fields that differ, as ``spec.train.epochs: 5 -> 10``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            yield from changes(old.get(key), new.get(key), f"{where}.{key}")
-    elif old != new:
-        yield f"{where}: {_short(old)} -> {_short(new)}"
+class _Edit:
+    """The manifest as it is by now, against that by which the job was run."""
+
+    def __init__(
+        self, old: TrainingJob, new: TrainingJob, run: Mapping[str, Any], request: Request | None
+    ) -> None:
+        self.old, self.new, self.request = old, new, request
+        self.source = (request.source if request else "") or "the manifest"
+        self._old_maps = run.get("configMaps", {})
+        self._new_maps = request.config_maps if request else self._old_maps
+
+    def of(self, stages: Iterable[StageName]) -> list[str]:
+        """What differs in these stages."""
+        maps = (self._old_maps, self._new_maps)
+        found = (edits.of_stage(name, self.old, self.new, *maps) for name in stages)
+        return list(dict.fromkeys(line for lines in found for line in lines))
+
+    def words(self) -> str:
+        """For a note: what differs; "" for nothing."""
+        if not self.request:
+            return ""
+        spec = edits.changes(self.old.spec.to_dict(), self.new.spec.to_dict(), "spec")
+        every = dict.fromkeys([*spec, *self.of(children.stages(self.new))])
+        return f", by {self.source} as it is now: {_listed(list(every))}" if every else ""
 
 
-def _short(value: object) -> str:
-    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:39] + "…"
+def _edited(
+    workspace: Workspace,
+    home: Home,
+    stored: dict[str, Any],
+    edit: _Edit,
+    stays: Sequence[StageName],
+    note: str,
+) -> Session:
+    """The stored job by the manifest as it is now, with what its stages read looked at anew."""
+    run = home.load_run()
+    request = edit.request
+    if request is not None:
+        run |= _origin(request)
+        used = claims.used_by(request.job)
+        before = {name: Path(f) for name, f in run.get("claims", {}).items() if name in used}
+        given = {**request.given_claims, **before}
+        folders = claims.resolve(used, given, request.beside, workspace.claims)
+        run["claims"] = {name: str(folder) for name, folder in folders.items()}
+        run["configMaps"] = {name: dict(data) for name, data in request.config_maps.items()}
+        spec = request.job.spec.to_dict()
+        if spec != edit.old.spec.to_dict():
+            stored["spec"] = spec
+            stored["metadata"]["generation"] = stored["metadata"].get("generation", 1) + 1
+    now, known = _inputs(edit.new, run), run.get("inputs", {})
+    read = {name: inputs.changed(known[name], now.get(name, {})) for name in known}
+    for name, difference in read.items():
+        if difference and name in stays:
+            note += (
+                f"; what {name} has read has changed since: {difference}. It stays as it was made: "
+                f"`trainingjob rerun {home.name} --from {name}` makes it anew"
+            )
+        elif difference and name == "train" and _is_under_way(edit.old, name):
+            note += f"; what train reads has changed since: {difference}"
+    run["inputs"] = now | {name: known[name] for name in stays if name in known}
+    home.save_run(run)
+    home.save(stored)
+    return Session(home, stored, run, note)
+
+
+def _stored(home: Home, remedy: str) -> tuple[TrainingJob, dict[str, Any]]:
+    stored = home.load()
+    if stored is None:
+        raise Refused(f"job {home.name} is gone; {remedy}")
+    job = read_stored(json.dumps(stored).encode())
+    if isinstance(job, Unreadable):
+        raise Refused(f"job {home.name} cannot be run again: {job.message}")
+    return job, stored
+
+
+def _done(job: TrainingJob) -> set[StageName]:
+    return {found.name for found in job.status.stages if found.phase == "Succeeded"}
+
+
+def _is_under_way(job: TrainingJob, stage: StageName) -> bool:
+    """Whether it has begun and is not over: it goes on from its checkpoint."""
+    found = next((one for one in job.status.stages if one.name == stage), None)
+    return (
+        found is not None
+        and found.start_time is not None
+        and found.phase not in ("Succeeded", "Failed")
+    )
+
+
+def _ask(stored: dict[str, Any], job: TrainingJob, stage: StageName) -> None:
+    """As on a cluster: by the annotation."""
+    annotations = stored["metadata"].get("annotations", {})
+    asked = {ANNOTATION_RERUN: rerun.following(job, stage)}
+    stored["metadata"]["annotations"] = annotations | asked
+
+
+def _origin(request: Request) -> dict[str, Any]:
+    return {"source": request.source, "file": str(request.file) if request.file else ""}
+
+
+def _inputs(job: TrainingJob, run: Mapping[str, Any]) -> dict[str, inputs.Stamps]:
+    folders = {name: Path(folder) for name, folder in run.get("claims", {}).items()}
+    return {name: inputs.stamps(job, name, folders) for name in children.stages(job)}
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = len(lines) - _MOST_CHANGES
+    return ", ".join(lines[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")

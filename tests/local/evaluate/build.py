@@ -32,6 +32,7 @@ class World:
         self.model.mkdir(exist_ok=True)
         self.label = "label"
         self.task = "classification"
+        self.features: list[str] | None = None
         self.uid = "1"
         self.gates: list[Gate] = []
 
@@ -71,7 +72,7 @@ class World:
             EvaluatePayload(
                 job=JobRef(namespace="default", name="job", uid=self.uid),
                 attempt=1,
-                task=Task(type=self.task, label=self.label),
+                task=Task(type=self.task, label=self.label, features=self.features),
                 metrics=list(metrics),
                 dataset=f"file://{self.dataset}",
                 model_uri=f"file://{self.model}",

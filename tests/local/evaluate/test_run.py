@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from trainingjob.api.payload import RESULT_LIMIT, Report
@@ -16,6 +17,7 @@ from trainingjob.api.v1alpha1 import Gate
 from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS
 from trainingjob.api.v1alpha1.train import Mlp
 from trainingjob.runtime.artefacts import DatasetManifest
+from trainingjob.runtime.errors import StageFailure
 from trainingjob.runtime.model import ModelConfig, build, save_model
 from trainingjob.runtime.storage import sha256
 from trainingjob.runtime.train.output import digest_of_folder
@@ -91,6 +93,58 @@ def test_a_program_goes_before_a_built_in_model_and_that_before_predictions(worl
         world.run("accuracy")
         found.append(world.report()["source"])
     assert found == ["predictions", "builtIn", "program"]
+
+
+def test_a_built_in_model_of_some_of_the_features(world: World) -> None:
+    world.features = ["x.2", "x.0"]
+    manifest = world.write(LABELS)
+    built_in(world, manifest, features=["x.0", "x.2"])
+    assert world.run("accuracy").samples == len(LABELS)
+    world.features = ["x.1", "x.2"]
+    with pytest.raises(StageFailure, match="was trained for other features") as caught:
+        world.run("accuracy")
+    assert caught.value.reason == "ModelCorrupt"
+
+
+@pytest.mark.parametrize(("picked", "width"), [(2, 3), (1, 2)], ids=["of all", "of the task's"])
+def test_a_program_takes_all_features_or_those_of_the_task(
+    world: World, picked: int, width: int
+) -> None:
+    world.features = ["x.2", "x.0"]
+    labels = ["a", "b", "b", "a"]
+    features = np.array([[9.0, 9, -1], [9, 9, 1], [9, 9, 1], [9, 9, -1]])
+    world.write(labels, features)
+    # The logit of class b is feature x.2, which is the last either way.
+    world.program(Picked(picked), torch.zeros(4, width))
+    assert world.values("accuracy")["accuracy"] == 1
+    world.program(Picked(0), torch.zeros(4, 1))
+    with pytest.raises(StageFailure, match=r"takes \[n, 1\], expected \[n, 3\] or \[n, 2\]"):
+        world.run("accuracy")
+
+
+def hugging_face(world: World) -> None:
+    """The names of our files, by another library."""
+    save_file({"w": np.zeros(3, np.float32)}, world.model / "model.safetensors")
+    (world.model / "config.json").write_text('{"model_type": "bert"}')
+
+
+def test_a_model_of_another_library_does_not_hide_its_predictions(world: World) -> None:
+    world.write(LABELS)
+    hugging_face(world)
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelMissing"
+    assert "a model of another library needs its code to run" in failure.message
+    world.predictions(y_true=LABELS, y_pred=LABELS)
+    assert world.values("accuracy")["accuracy"] == 1
+    assert world.report()["source"] == "predictions"
+
+
+def test_a_damaged_built_in_model_is_told_as_one(world: World) -> None:
+    built_in(world, world.write(LABELS))
+    (world.model / "config.json").write_text('{"version": 1, "ta')
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelCorrupt"
+    assert "config.json does not describe a built-in model" in failure.message
 
 
 @pytest.mark.parametrize("files", [[], ["model.safetensors"], ["config.json"], ["notes.txt"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from trainingjob.runtime.preprocess import read
 from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
 from trainingjob.runtime.preprocess.engine_spark import SparkEngine
 from trainingjob.runtime.preprocess.frame import Engine
+from trainingjob.runtime.preprocess.notes import Notes
 
 Rows = list[tuple[Any, ...]]
 
@@ -31,6 +32,8 @@ class Good:
     rows: Rows
     options: dict[str, Any] | None = None
     path: str = ""
+    warnings: Sequence[str] = ()
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,19 @@ CSV: dict[str, Good | Bad] = {
     "a text for null with a quote in it": Good("n,s\n1,it's\nit's,b\n", NS, [(1, None), (None, "b")], {"nullValue": "it's"}),
     # --- types
     "blanks around values": Good("n,x,b,d,s\n 1 , 1.5, true , 2020-01-01 , a \n2,2.5 ,false,2020-01-02,b\n", {"n": "bigint", "x": "double", "b": "boolean", "d": "date", "s": "string"}, [(1, 1.5, True, day("2020-01-01"), " a "), (2, 2.5, False, day("2020-01-02"), "b")]),
-    "numbers as people write them": Good("n,x\n007,.5\n+5,5.\n-3,1e3\n9223372036854775807,-1E-2\n", {"n": "bigint", "x": "double"}, [(7, 0.5), (5, 5.0), (-3, 1000.0), (2**63 - 1, -0.01)]),
+    "numbers as people write them": Good("n,x\n7,.5\n+5,5.\n-3,1e3\n9223372036854775807,-1E-2\n", {"n": "bigint", "x": "double"}, [(7, 0.5), (5, 5.0), (-3, 1000.0), (2**63 - 1, -0.01)]),
+    "leading zeros are kept": Good("zip,n\n02134,0\n10001,10\n,\n", {"zip": "string", "n": "bigint"}, [("02134", 0), ("10001", 10), (None, None)], warnings=["ReadAsText"]),
+    "leading zeros of negative numbers are kept": Good("n\n-07\n5\n", {"n": "string"}, [("-07",), ("5",)], warnings=["ReadAsText"]),
+    "leading zeros among fractions do not count": Good("x\n007\n1.5\n00.5\n", {"x": "double"}, [(7.0,), (1.5,), (0.5,)]),
+    "a leading zero far down": Good("zip\n" + "10001\n" * 3000 + "02134\n", {"zip": "string"}, [*[("10001",)] * 3000, ("02134",)], warnings=["ReadAsText"]),
     "whole numbers among others": Good("x\n1\n2.5\n", {"x": "double"}, [(1.0,), (2.5,)]),
-    "a whole number beyond 64 bits": Good("x\n1\n9223372036854775808\n", {"x": "double"}, [(1.0,), (2.0**63,)]),
+    "a whole number beyond 64 bits is kept": Good("x\n1\n9223372036854775808\n", {"x": "string"}, [("1",), ("9223372036854775808",)], warnings=["ReadAsText"]),
+    "a whole number beyond 64 bits among fractions": Good("x\n0.5\n18446744073709551615\n", {"x": "double"}, [(0.5,), (2.0**64,)], warnings=["ValuesRounded"]),
+    "a whole number that a double does not hold among fractions": Good("x\n" + "1\n" * 1500 + "9007199254740993\n0.5\n", {"x": "double"}, [*[(1.0,)] * 1500, (2.0**53,), (0.5,)], warnings=["ValuesRounded"]),
+    "long fractions are no such numbers": Good("x\n0.12345678901234567890\n1\n", {"x": "double"}, [(0.12345678901234568,), (1.0,)]),
     "numbers beyond doubles are null": Good("x\n1.5\n1e400\n-1e400\n1e-400\n-0.0\n", {"x": "double"}, [(1.5,), (None,), (None,), (0.0,), (0.0,)]),
-    "what is no number among numbers is null": Good("x\n1.5\nNaN\nnan\ninf\n-Infinity\n+INF\n", {"x": "double"}, [(1.5,), *[(None,)] * 5]),
+    "what is no number among numbers is null": Good("x\n1.5\nNaN\nnan\ninf\n-Infinity\n+INF\n", {"x": "double"}, [(1.5,), *[(None,)] * 5], warnings=["ValuesBecameNull"]),
+    "NaN alone is a null": Good("x\n1.5\nNaN\n", {"x": "double"}, [(1.5,), (None,)]),
     "what only some engines take for numbers is text": Good("a,b,c,d\n1_000,1.5f,0x10,1d\n2,2,2,2\n", dict.fromkeys("abcd", "string"), [("1_000", "1.5f", "0x10", "1d"), ("2", "2", "2", "2")]),
     "booleans": Good("b,t\ntrue,yes\nFALSE,no\n,\n", {"b": "boolean", "t": "string"}, [(True, "yes"), (False, "no"), (None, None)]),
     "days": Good("d,e\n2020-02-29,2021-02-29\n0001-01-01,2020-01-01\n", {"d": "date", "e": "string"}, [(day("2020-02-29"), "2021-02-29"), (day("0001-01-01"), "2020-01-01")]),
@@ -120,9 +131,11 @@ CSV: dict[str, Good | Bad] = {
         {"m": "timestamp"},
         [(moment(text),) for text in ("2020-01-01T10:20:30+00:00", "2020-01-01T10:20:30.123456+00:00", "2020-01-01T10:20:00+00:00", "2020-01-01T04:50:30+00:00", "2020-01-01T00:00:00+00:00", "2020-01-02T00:00:00+00:00")],
     ),
-    "numbers among text are text": Good("s\n1\na\n2.50\n", {"s": "string"}, [("1",), ("a",), ("2.50",)]),
+    "numbers among text are text": Good("s\n1\na\n2.50\n", {"s": "string"}, [("1",), ("a",), ("2.50",)], warnings=["ReadAsText"], told='s is text: 2 of its values are numbers, 1 are not: "a" (data.csv, line 3)'),
+    "text among numbers far down": Good("n,s\n" + "1,\n" * 3000 + "?,\n", dict.fromkeys("ns", "string"), [*[("1", None)] * 3000, ("?", None)], warnings=["ReadAsText"], told='n is text: 3000 of its values are numbers, 1 are not: "?" (data.csv, line 3002)'),
+    "numbers among much text are no matter": Good("s\na\nb\n1\nc\n", {"s": "string"}, [("a",), ("b",), ("1",), ("c",)]),
     "empty fields too many at the end": Good('n,s\n1,a\n2,b,\n3,c,,\n', NS, [(1, "a"), (2, "b"), (3, "c")]),
-    "a value far down decides": Good("n\n" + "1\n" * 3000 + "x\n", {"n": "string"}, [*[("1",)] * 3000, ("x",)]),
+    "a value far down decides": Good("n\n" + "1\n" * 3000 + "x\n", {"n": "string"}, [*[("1",)] * 3000, ("x",)], warnings=["ReadAsText"]),
     # --- files
     "gzip": Good({"a.csv.gz": gzip.compress(b"n,s\n1,a\n")}, NS, [(1, "a")], path="a.csv.gz"),
     "gzip with a line break inside quotes": Good({"a.csv.gz": gzip.compress(b'n,s\n1,"one\ntwo"\n')}, NS, [(1, "one\ntwo")], path="a.csv.gz"),
@@ -133,6 +146,22 @@ CSV: dict[str, Good | Bad] = {
     "files without names": Good({"d/a.csv": "1,a\n", "d/b.csv": "2,b\n"}, {"c0": "bigint", "c1": "string"}, [(1, "a"), (2, "b")], {"header": False}, path="d"),
     "types are those of all files": Good({"d/a.csv": "n,s\n1,1\n", "d/b.csv": "n,s\n2.5,b\n"}, {"n": "double", "s": "string"}, [(1.0, "1"), (2.5, "b")], path="d"),
     "a path with special characters": Good({"a{c}'é,[b]?*.csv": "n,s\n1,a\n", "a{c}'é,b.csv": "x\n"}, NS, [(1, "a")], path="a{c}'é,[b]?*.csv"),
+    "files with columns in another order": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "s,n\nb,2\n"}, NS, [(1, "a"), (2, "b")], path="d"),
+    "columns in another order, and a line break inside quotes": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv": 's,n\n"b\nc",2\n'}, NS, [(1, "a"), (2, "b\nc")], path="d"),
+    "a partitioned table": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint", "k": "bigint"}, [(1, 1), (2, 2)], path="d"),
+    "a partitioned table by a glob": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint", "k": "bigint"}, [(1, 1), (2, 2)], path="d/*"),
+    "a partitioned table by a glob of files": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint", "k": "bigint"}, [(1, 1), (2, 2)], path="d/k=*/*.csv"),
+    "one partition by its name": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint"}, [(1,)], path="d/k=1"),
+    "partitions of several keys and any values": Good(
+        {"d/k=a%2Fb/m=01/a.csv": "n\n1\n", "d/k=it's/m=12/a.csv": "n\n2\n", "d/k=__HIVE_DEFAULT_PARTITION__/m=02/b.csv": "n\n3\n"},
+        {"n": "bigint", "k": "string", "m": "bigint"}, [(1, "a/b", 1), (2, "it's", 12), (3, None, 2)], path="d",
+    ),
+    "partitions of days, with columns in another order": Good(
+        {"d/day=2020-01-01/a.csv": "n,s\n1,a\n", "d/day=2020-01-02/a.csv": "s,n\nb,2\n"},
+        {"n": "bigint", "s": "string", "day": "date"}, [(1, "a", day("2020-01-01")), (2, "b", day("2020-01-02"))], path="d",
+    ),
+    "the index that pandas writes": Good(",n\n0,5\n1,6\n", {"c0": "bigint", "n": "bigint"}, [(0, 5), (1, 6)], warnings=["IndexColumn"]),
+    "the index that pandas has written twice": Good("Unnamed: 0,n\n0,5\n1,6\n", {"Unnamed: 0": "bigint", "n": "bigint"}, [(0, 5), (1, 6)], warnings=["IndexColumn"]),
     # --- what is wrong
     "too few fields": Bad("n,s\n1,a\n2\n", "InputMalformed", "line 3: 1 fields instead of 2"),
     "too many fields": Bad("n,s\n1,a\n2,b,c\n", "InputMalformed", "line 3: 3 fields instead of 2"),
@@ -153,14 +182,17 @@ CSV: dict[str, Good | Bad] = {
     "a name twice": Bad("n,n\n1,2\n", "DuplicateColumns", "column n appears twice"),
     "names that differ only in case": Bad("n,N\n1,2\n", "DuplicateColumns", "column n and N differ only in case"),
     "a name of two lines": Bad('n,"a\nb"\n1,2\n', "InputMalformed", "a column's name has a line break"),
-    "files with other columns": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "s,n\nb,2\n"}, "InputMalformed", "b.csv has other columns than", path="d"),
+    "a column more in one file": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n,s,x\n1,a,2\n"}, "ColumnsDiffer", "b.csv has x besides, unlike", path="d"),
+    "a column less in one file": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n\n1\n"}, "ColumnsDiffer", "b.csv lacks s, unlike", path="d"),
+    "another name in one file": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n,t\n1,a\n"}, "ColumnsDiffer", "b.csv lacks s and has t besides, unlike", path="d"),
+    "folders of other keys": Bad({"d/k=1/a.csv": "n\n1\n", "d/b.csv": "n\n1\n"}, "ColumnsDiffer", "lies in folders of", path="d"),
+    "a key that is a column, too": Bad({"d/n=1/a.csv": "n\n1\n"}, "DuplicateColumns", "column n appears twice", path="d"),
     "half a gzip file": Bad({"a.csv.gz": gzip.compress(b"n,s\n" + b"1,a\n" * 5000)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
     "gzip in name only": Bad({"a.csv.gz": "n,s\n1,a\n"}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
     "another packing": Bad({"a.csv.zip": "x"}, "InputUnreadable", "only .gz is unpacked", path="a.csv.zip"),
     "no such file": Bad({}, "InputNotFound", "there is no file at", path="a.csv"),
     "a glob without matches": Bad({"a.csv": "n\n1\n"}, "InputNotFound", "there is no file at", path="b*.csv"),
     "an empty folder": Bad({"d/.hidden": "x"}, "InputNotFound", "is an empty folder", path="d"),
-    "a partitioned table": Bad({"d/k=1/a.csv": "n\n1\n"}, "InputUnreadable", "a partitioned table", path="d"),
 }  # fmt: skip
 
 JSON: dict[str, Good | Bad] = {
@@ -172,7 +204,10 @@ JSON: dict[str, Good | Bad] = {
     "a key with nulls alone": Good('{"n": 1, "s": null}\n', NS, [(1, None)]),
     "whole numbers and others": Good('{"n": 1, "x": 1}\n{"n": -2, "x": 2.5}\n{"n": 0, "x": 1e3}\n', {"n": "bigint", "x": "double"}, [(1, 1.0), (-2, 2.5), (0, 1000.0)]),
     "whole numbers of 64 bits": Good('{"n": 9223372036854775807}\n{"n": -9223372036854775808}\n', {"n": "bigint"}, [(2**63 - 1,), (-(2**63),)]),
-    "whole numbers beyond 64 bits": Good('{"x": 1}\n{"x": 9223372036854775808}\n{"x": -100000000000000000000000000000000000000000}\n', {"x": "double"}, [(1.0,), (2.0**63,), (-1e41,)]),
+    "whole numbers beyond 64 bits": Good('{"x": 1}\n{"x": 9223372036854775808}\n{"x": -100000000000000000000000000000000000000000}\n', {"x": "double"}, [(1.0,), (2.0**63,), (-1e41,)], warnings=["ValuesRounded"]),
+    "whole numbers beyond 64 bits alone are kept": Good('{"id": 1}\n{"id": 18446744073709551615}\n{"id": -9223372036854775809}\n', {"id": "string"}, [("1",), ("18446744073709551615",), ("-9223372036854775809",)], warnings=["ReadAsText"]),
+    "whole numbers that a double does not hold": Good('{"n": 9007199254740993, "x": 9007199254740993}\n{"n": 1, "x": 0.5}\n', {"n": "bigint", "x": "double"}, [(2**53 + 1, 2.0**53), (1, 0.5)], warnings=["ValuesRounded"]),
+    "a partitioned table": Good({"d/k=1/a.json": '{"n": 1}\n', "d/k=2/a.json": '{"n": 2}\n'}, {"n": "bigint", "k": "bigint"}, [(1, 1), (2, 2)], path="d"),
     "numbers beyond doubles are null": Good('{"x": 1.5}\n{"x": 1e400}\n{"x": 1e-400}\n', {"x": "double"}, [(1.5,), (None,), (0.0,)]),
     "negative zero is zero": Good('{"x": -0.0}\n{"x": 0.5}\n', {"x": "double"}, [(0.0,), (0.5,)]),
     "text stays text": Good('{"a": "1", "b": "true", "c": "2020-01-01"}\n', dict.fromkeys("abc", "string"), [("1", "true", "2020-01-01")]),
@@ -270,11 +305,15 @@ def assert_read(engine: Engine, case: Good | Bad, format: str, folder: Path, wha
             failure.message,
         )
         return
-    frame = read.read_input(engine, source)
+    notes = Notes()
+    frame = read.read_input(engine, source, None, notes)
     names = [engine.dialect.ident(name) for name in frame.columns]
     rows = engine.rows(f"SELECT {', '.join(names)} FROM {frame.view}")
     assert dict(frame.columns) == case.columns, what
     assert list(frame.columns) == list(case.columns), what
+    assert [warning.reason for warning in notes.warnings] == list(case.warnings), what
+    assert any(case.told in warning.message for warning in notes.warnings) or not case.told
+    assert notes.rows == len(case.rows), what
     assert sorted(map(_comparable, rows)) == sorted(map(_comparable, case.rows)), what
 
 

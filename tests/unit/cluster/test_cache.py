@@ -365,7 +365,7 @@ def test_a_job_that_was_read_again_is_there_until_it_is_let_go() -> None:
 
 
 def test_jobs_under_way_are_kept_as_far_as_there_is_room() -> None:
-    cache, most = Cache(), 32 * 2**20
+    cache, most = Cache(), 16 * 2**20
     for number in range(100):
         made = job(number + 1, uid=f"uid-{number}")
         made["metadata"]["name"] = f"job-{number}"
@@ -406,7 +406,7 @@ def test_nothing_is_left_of_what_is_gone() -> None:
 
     for number in range(100):
         cache.apply(JOBS, job(number + 1, f"uid-{number}"))
-        cache.trust(f"uid-{number}", ())
+        cache.trust(f"uid-{number}", pods(cache) or [PodView("p", "u", "train", 1, 0, "Running")])
     cache.remove(JOBS, job(101, "uid-99"))
     assert cache._trusted == {}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -36,6 +38,7 @@ class Port:
             web.Server(self._echo), malformed=lambda: self._count("malformed"), refused=self._refuse
         )
         self.number = 0
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def _echo(self, request: web.BaseRequest) -> web.Response:
         return web.Response(body=await request.read())
@@ -49,13 +52,22 @@ class Port:
     async def start(self) -> None:
         self.number = await self.listener.start(0, self._tls)
 
+    async def _connect(self, **options: Any) -> Streams:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.number, **options)
+        self._writers.append(writer)
+        return reader, writer
+
     async def tcp(self) -> Streams:
-        return await asyncio.open_connection("127.0.0.1", self.number)
+        return await self._connect()
 
     async def tls(self) -> Streams:
-        return await asyncio.open_connection(
-            "127.0.0.1", self.number, ssl=self._client, server_hostname="localhost"
-        )
+        return await self._connect(ssl=self._client, server_hostname="localhost")
+
+    async def end(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await self.listener.close()
+        await asyncio.sleep(0.01)  # whatever is aborted is closed in the loop's next turn
 
     async def ask(self, request: bytes = REQUEST) -> bytes:
         reader, writer = await self.tls()
@@ -72,7 +84,7 @@ async def port() -> AsyncIterator[Port]:
     try:
         yield made
     finally:
-        await made.listener.close()
+        await made.end()
 
 
 async def seconds_until_closed(streams: Streams) -> float:
@@ -149,17 +161,14 @@ async def test_connections_of_a_peer_are_few_and_the_oldest_makes_way(
         assert (await made.ask()).endswith(b"{}"), "one of them has had its chance"
         assert await seconds_until_closed(silent[0]) < 0.2
         assert made.refused == 2
-        for _, writer in silent:
-            writer.close()
 
 
 async def test_connections_in_all_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "_MOST", 4)
     async with port() as made:
-        silent = [await made.tcp() for _ in range(4)]
+        for _ in range(4):
+            await made.tcp()
         assert await seconds_until_closed(await made.tcp()) < 0.2
-        for _, writer in silent:
-            writer.close()
 
 
 async def test_a_peer_that_connects_without_end_is_slowed_down(
@@ -180,15 +189,12 @@ async def test_silent_connections_keep_nobody_from_being_heard(
     monkeypatch.setattr(under_test, "_CHANCE_SECONDS", 0.2)
     async with port() as made:
         made.listener._rates = Buckets(1e6, 1000)
-        silent: list[Streams] = []
         for number in range(1000):
-            silent.append(await made.tcp())
+            await made.tcp()
             if number % 250 == 249:
                 await asyncio.sleep(0.3)
                 assert (await made.ask()).endswith(b"{}")
         assert len(made.listener._open) <= 64
-        for _, writer in silent:
-            writer.close()
 
 
 @pytest.mark.parametrize(
@@ -246,6 +252,41 @@ async def test_what_is_no_tls_makes_no_noise(caplog: pytest.LogCaptureFixture) -
         streams[1].write(REQUEST)
         assert await seconds_until_closed(streams) < 1
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+@pytest.mark.parametrize("what", ["evicted", "no TLS", "gone", "slow", "served"])
+async def test_what_a_connection_took_is_free_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """And not when the garbage collector finds it: 270 KiB each."""
+    monkeypatch.setattr(under_test, "_REQUEST_SECONDS", 0.3)
+    if what == "evicted":
+        monkeypatch.setattr(under_test, "_MOST_OF_PEER", 1)
+        monkeypatch.setattr(under_test, "_CHANCE_SECONDS", 0.0)
+
+    def there() -> set[int]:
+        found = (found for found in gc.get_objects() if type(found) is SSLProtocol)
+        return {id(protocol) for protocol in found if protocol._server_side}
+
+    async with port() as made:
+        gc.collect()
+        before = there()
+        gc.disable()
+        try:
+            for _ in range(10):
+                if what == "served":
+                    await made.ask()
+                    continue
+                _, writer = await made.tcp()
+                if what == "no TLS":
+                    writer.write(REQUEST)
+                if what == "gone":
+                    writer.close()
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
+            assert there() <= before
+        finally:
+            gc.enable()
 
 
 async def test_the_port_is_free_again_and_one_that_is_taken_is_told() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.unit.controller.test_reconcile import Server, reconciler
 from tests.unit.core.test_properties import fates, go_on, moments
-from tests.unit.core.world import RESULTS, World, at
+from tests.unit.core.world import RESULTS, World, at, job
 from trainingjob.cluster import PODS, SERVICES
 from trainingjob.controller.reconcile import Reconciler
-from trainingjob.core import Observation, Settings, plan, status
+from trainingjob.core import Observation, Settings, ownership, plan, status
 from trainingjob.core.names import (
     ANNOTATION_SIGNATURE,
     LABEL_ATTEMPT,
@@ -29,12 +29,24 @@ KEY = ("team", "digits")
 SIGNING = b"k" * 32
 KEYS = {"with a key": SIGNING, "without a key": b""}
 GROUP = "trainingjob.dev/v1alpha1"
+OWNER = {"apiVersion": GROUP, "kind": "TrainingJob", "name": "digits", "uid": "uid-1"} | {
+    "controller": True
+}
 
 stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", ""])
 numbers = st.sampled_from(
     ["0", "1", "2", "3", "7", "-1", "01", "1_0", "\u0661", "x", "", "999999", "1000000", "9" * 60]
 )
+# What our own pods are called.
+exact = st.builds(
+    "digits-{}-{}-{}".format,
+    st.sampled_from(["preprocess", "train", "evaluate"]),
+    st.sampled_from("1123"),
+    st.sampled_from("001"),
+)
 names = st.one_of(
+    exact,
+    exact,
     st.builds("digits-{}-{}-{}".format, stages, numbers, numbers),
     st.builds("{}-{}-{}".format, stages, numbers, numbers),
     st.sampled_from(["digits-train", "digits", "forged", "digits-1-exec-1", "digits-train-1"]),
@@ -80,16 +92,18 @@ statuses = st.sampled_from([{"phase": "Running"}, {"phase": "Failed"}, {}, *ende
 
 @st.composite
 def strangers(draw: st.DrawFn, namespace: str) -> dict[str, Any]:
-    """A pod that somebody else has made: as good as it gets without our key, or less."""
+    """A pod that somebody else has made: but for one thing as ours are, or nothing like it."""
     name, marks, owner = draw(names), draw(labels), draw(owners)
     parts = name.split("-")
-    if draw(st.booleans()) and len(parts) == 4:  # all of it fits
-        marks |= dict(zip((LABEL_STAGE, LABEL_ATTEMPT, LABEL_INDEX), parts[1:], strict=True))
+    if len(parts) == 4 and draw(st.integers(0, 3)):
+        marks = dict(zip((LABEL_STAGE, LABEL_ATTEMPT, LABEL_INDEX), parts[1:], strict=True))
         marks[LABEL_JOB] = "digits"
-        marks.pop(LABEL_ROLE, None)
-        owner = {"apiVersion": GROUP, "kind": "TrainingJob", "name": "digits", "uid": "uid-1"}
-        owner["controller"] = True
-    annotations = {ANNOTATION_SIGNATURE: draw(st.sampled_from(["", "forged", "\u0661"]))}
+        keep = draw(st.sampled_from([*OWNER, ""])) if namespace == "team" else ""
+        owner = OWNER | ({keep: owner[keep]} if keep else {})
+    signatures = ["", "forged", "\u0661"]
+    if namespace != "team":  # of the true pod
+        signed = ownership.signed(job(), {"metadata": {"name": name}}, SIGNING)
+        signatures = [signed["metadata"]["annotations"][ANNOTATION_SIGNATURE]]
     return {
         "metadata": {
             "name": name,
@@ -98,7 +112,7 @@ def strangers(draw: st.DrawFn, namespace: str) -> dict[str, Any]:
             "resourceVersion": str(draw(st.integers(1, 10**9))),
             "creationTimestamp": "2020-01-01T00:00:00Z",
             "labels": marks,
-            "annotations": annotations,
+            "annotations": {ANNOTATION_SIGNATURE: draw(st.sampled_from(signatures))},
             "ownerReferences": [owner],
         },
         "status": draw(statuses),
@@ -181,7 +195,15 @@ def test_without_a_key_only_a_pod_that_takes_the_name_of_ours_can(
         for attempt in range(1, stage["attempt"] + 1)
         for index in range(replicas[stage["name"]])
     }
-    check(world, [pod for pod in strange if pod["metadata"]["name"] not in taken], [], first)
+
+    def passes(pod: dict[str, Any]) -> bool:
+        meta = pod["metadata"]
+        (owner,) = meta["ownerReferences"]
+        same_group = owner["apiVersion"].startswith("trainingjob.dev/")
+        return meta["name"] in taken and same_group and owner | {"apiVersion": GROUP} == OWNER
+
+    strange = [pod for pod in strange if pod["metadata"]["name"] not in world.pods]
+    check(world, [pod for pod in strange if not passes(pod)], [], first)
 
 
 def check(
@@ -209,4 +231,5 @@ def operator(
     ours = [(PODS, pod) for pod in pods]
     for resource, obj in [*every, *ours] if first else [*ours, *every]:
         made._cache.apply(resource, obj)
+    made._cache.hold(own.manifest)  # of one that is over not even that is kept
     return made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.unit.core.world import World, at, disrupted, failed, succeeded, world
+from tests.unit.core.world import RESULTS, World, at, disrupted, ended, failed, succeeded, world
 from trainingjob.api.v1alpha1 import Status
 from trainingjob.core import Obstacle, events
 
@@ -91,3 +92,21 @@ def test_an_event_is_about_the_job_and_within_its_bounds() -> None:
     assert event["involvedObject"]["uid"] == "uid-1"
     assert event["metadata"]["namespace"] == "team"
     assert len(event["message"]) <= 1024
+
+
+def test_what_a_stage_warns_of_is_told_once() -> None:
+    made = world()
+    outputs = {
+        **RESULTS["preprocess"]["outputs"],
+        "warnings": [{"reason": "LabelLeaked", "message": "x tells y"}],
+    }
+
+    def warned(pod: dict[str, Any], seconds: float) -> None:
+        ended(pod, seconds, message=json.dumps({"result": {"outputs": outputs}}))
+
+    before = made.observe().job.status
+    made.finish("preprocess", warned)
+    (event,) = told(before, made)
+    assert (event["type"], event["reason"]) == ("Warning", "StageWarnings")
+    assert event["message"] == "preprocess: x tells y"
+    assert step(made, made.reconcile) == []

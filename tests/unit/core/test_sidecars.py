@@ -113,6 +113,29 @@ def test_a_sidecar_that_runs_hides_no_image_that_cannot_be_pulled():
     assert (w.status["phase"], w.status["reason"]) == ("Failed", "ImagePullFailed")
 
 
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        ({"running": {"startedAt": stamp(0)}}, "init container setup: has not ended"),
+        ({"waiting": {"reason": "Odd", "message": "odd\nindeed"}}, "setup: odd indeed"),
+        ({"terminated": {"exitCode": 0}}, "the pods did not start; see"),
+    ],
+)
+def test_an_init_container_that_takes_too_long_is_named(init, words):
+    w = alone()
+    pod = w.of("train")[0]
+    pod["status"]["phase"] = "Pending"
+    pod["status"]["initContainerStatuses"] = [{"name": "setup", "state": init, "started": False}]
+    pod["status"]["containerStatuses"][1]["state"] = {"waiting": {"reason": "PodInitializing"}}
+    w.seconds = 599
+    w.settle()
+    assert w.status["phase"] == "Training"
+    w.seconds = 600
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded"
+    assert words in w.status["message"]
+
+
 def test_the_end_of_the_log_is_kept():
     w = alone()
     text = "epoch 1\rstep 2\r\nTraceback\x1b[31m\u202e (most recent call last)\n"

@@ -11,6 +11,7 @@ from trainingjob.core import Obstacle, plan, status
 
 from .world import (
     RESULTS,
+    RUN,
     World,
     at,
     disrupted,
@@ -110,6 +111,12 @@ def test_the_time_of_a_condition_changes_only_with_its_value():
     assert times["Reconciling"] == stamp(0)
 
 
+def result(stage="preprocess", **outputs):
+    """The termination message of a stage that did well, but for that."""
+    made = RESULTS[stage]
+    return json.dumps({"result": made | {"outputs": made["outputs"] | outputs}})
+
+
 @pytest.mark.parametrize(
     ("situation", "fate", "reason"),
     [
@@ -134,6 +141,22 @@ def test_the_time_of_a_condition_changes_only_with_its_value():
             "ResultInvalid",
         ),
         ("no result at all", lambda p, s: ended(p, s), "ResultInvalid"),
+        *(
+            (
+                f"a result {what}",
+                lambda p, s, change=change: ended(p, s, message=result(**change)),
+                "ResultInvalid",
+            )
+            for what, change in {
+                "elsewhere": {"uri": "pvc://evil/dataset"},
+                "of another job": {"uri": f"{RUN}2/dataset"},
+                "above the job": {"uri": f"{RUN}/../other/dataset"},
+                "of another stage": {"uri": f"{RUN}/model"},
+                "with a count that no integer of the API holds": {"features": 10**30},
+                "with a count below zero": {"rows": {"train": -1}},
+                "with a digest that is none": {"digest": "x" * 1000},
+            }.items()
+        ),
         (
             "an unknown reason falls back to the exit code",
             lambda p, s: failed(p, s, "Nonsense", code=3),
@@ -385,6 +408,36 @@ def test_a_gate_without_its_metric_is_an_invalid_result():
     for stage in ("preprocess", "train", "evaluate"):
         w.finish(stage)
     assert w.status["reason"] == "ResultInvalid"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"datasetDigest": "sha256:9"}, "DatasetInvalid"),
+        ({"datasetDigest": "x" * 1000}, "ResultInvalid"),
+        ({"modelDigest": "x" * 1000}, "ResultInvalid"),
+        ({"samples": 10**30}, "ResultInvalid"),
+        ({"metrics": [{"name": f"m{n}", "value": 1} for n in range(65)]}, "ResultInvalid"),
+        ({}, "Completed"),
+    ],
+)
+def test_an_evaluation_that_does_not_fit_is_no_verdict(change, reason):
+    w = world(policy={"retries": {"application": 0}})
+    w.finish("preprocess")
+    w.finish("train")
+    told = json.dumps({"result": RESULTS["evaluate"] | change})
+    w.finish("evaluate", lambda p, s: ended(p, s, message=told))
+    assert w.status["reason"] == reason
+    assert ("evaluation" in w.status) is (reason == "Completed")
+
+
+def test_numbers_of_an_error_that_are_none_do_not_hide_the_error():
+    w = world()
+    w.finish(
+        "preprocess", lambda p, s: failed(p, s, "InputNotFound", rank=10**30, exitCode=-(2**40))
+    )
+    assert w.status["reason"] == "InputNotFound"
+    assert "rank" not in w.status["lastFailure"]
 
 
 def test_erased_status_is_rebuilt_and_nothing_runs_twice():

@@ -65,3 +65,17 @@ def test_whatever_is_answered_the_next_report_is_sent(server: Server, answer: by
             time.sleep(0.01)
         assert server.heard == number
     reporter.close()
+
+
+def test_reports_do_not_take_the_way_out_of_the_cluster(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy for downloads, as in train.env, knows no operator."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    reporter = Reporter()
+    reporter.report(0.5)
+    reporter.close()
+    assert server.heard == 1

@@ -69,6 +69,8 @@ REASONS: dict[str, Reason] = {
     "ColumnNotFound": Reason("configuration", "use one of the columns that are there"),
     "ExpressionInvalid": Reason("configuration", "correct the SQL expression"),
     "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
+    "CastLosesValues": Reason("data", "or drop the column"),
+    "ColumnsDiffer": Reason("data", "give every file the same columns, or read fewer files"),
     "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
     "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
@@ -77,9 +79,7 @@ REASONS: dict[str, Reason] = {
         "data",
         "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
-    "FeatureNotNumeric": Reason(
-        "configuration", "use encodeLabels, oneHot, cast or drop on the column"
-    ),
+    "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
@@ -176,4 +176,22 @@ REASONS: dict[str, Reason] = {
     "StartupDeadlineExceeded": Reason(
         "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"
     ),
+}
+
+# What a stage that went well may warn of, and what that is.
+WARNINGS: dict[str, str] = {
+    "ValuesBecameNull": "a step made null of values that it could not convert",
+    "ValuesRounded": "numbers have more digits than a double holds",
+    "CategoriesUnseen": "held-out rows have categories that the training split has not",
+    "ReadAsText": "a column is text though most of its values, or all, are digits",
+    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "IndexColumn": "a column looks like the index of the frame that the file was written from",
+    "LabelLeaked": "a feature alone tells the label",
+    "IdLikeFeature": "a feature has another value in every row",
+    "ConstantFeature": "a feature has one value in every row",
+    "ClassRare": "a class is too rare to be in every split",
+    "SplitStratified": "without stratify a split would have had no row of a class",
+    "ModelElsewhere": "own code left files, and saved what may be its model elsewhere",
+    "ModelNotChecked": "the image runs as it stands, and nobody looked whether a model is there",
+    "MoreWarnings": "there are more, in the log",
 }

@@ -35,6 +35,18 @@ BUILT_IN_ONLY = (
     "precision",
     "checkpoint",
 )
+# Of those and their like, what a checkpoint of the built-in training is of: it cannot be gone on
+# from with others.
+CHECKPOINTED = (
+    "model",
+    "optimizer",
+    "schedule",
+    "early_stopping",
+    "epochs",
+    "batch_size",
+    "precision",
+    "seed",
+)
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
 
 

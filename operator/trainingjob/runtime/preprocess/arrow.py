@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.preprocess import ColumnType
@@ -9,17 +11,19 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType
 from ..errors import StageFailure
 from .dialect import Dialect
 from .frame import Engine, Frame
+from .notes import Notes
 
 
 def kind_of(type_: pa.DataType) -> ColumnType | None:
-    """The type that holds the values; None when a dataset cannot hold them."""
+    """The type that holds the values; None when a dataset cannot hold them. Whole numbers are
+    bigints here, though they may be wider (``is_wide``)."""
     types = pa.types
     if types.is_dictionary(type_):
         return kind_of(type_.value_type)
     if types.is_boolean(type_):
         return "boolean"
-    if types.is_integer(type_):
-        return "double" if type_ == pa.uint64() else "bigint"
+    if types.is_integer(type_) or (types.is_decimal(type_) and type_.scale <= 0):
+        return "bigint"
     if types.is_floating(type_) or types.is_decimal(type_):
         return "double"
     if types.is_string(type_) or types.is_large_string(type_) or types.is_null(type_):
@@ -31,12 +35,22 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
     return None
 
 
-def convert(engine: Engine, view: str, schema: pa.Schema, what: str, reason: str) -> Frame:
-    """A view of data that has an Arrow schema, with our types.
+def is_wide(type_: pa.DataType) -> bool:
+    """Whether it has whole numbers beyond 64 bits."""
+    if pa.types.is_dictionary(type_):
+        return is_wide(type_.value_type)
+    if pa.types.is_decimal(type_):
+        return bool(type_.scale <= 0 and type_.precision - type_.scale > 18)
+    return bool(type_ == pa.uint64())
+
+
+def kinds_of(
+    engine: Engine, view: str, schema: pa.Schema, what: str, reason: str, notes: Notes | None = None
+) -> dict[str, ColumnType]:
+    """The type of each column: text for whole numbers of which some are beyond 64 bits.
 
     Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
-    columns: dict[str, ColumnType] = {}
-    selected = []
+    kinds: dict[str, ColumnType] = {}
     for field in schema:
         kind = kind_of(field.type)
         if kind is None:
@@ -44,10 +58,62 @@ def convert(engine: Engine, view: str, schema: pa.Schema, what: str, reason: str
                 reason,
                 f"{what}: column {field.name} is of type {field.type}, which a dataset cannot hold",
             )
-        columns[field.name] = kind
-        value = _converted(engine.dialect, field, kind)
-        selected.append(f"{value} AS {engine.dialect.ident(field.name)}")
-    return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {view}"), columns)
+        kinds[field.name] = kind
+    dialect = engine.dialect
+    wide = [field.name for field in schema if is_wide(field.type)]
+    fine = [f.name for f in schema if pa.types.is_timestamp(f.type) and f.type.unit == "ns"]
+    tests = [
+        f"{dialect.ident(name)} > 9223372036854775807 OR {dialect.ident(name)} "
+        "< -9223372036854775807"
+        for name in wide
+    ]
+    tests += [dialect.has_nanoseconds(dialect.ident(name)) for name in fine]
+    if not tests:
+        return kinds
+    counts = ", ".join(f"count(CASE WHEN {test} THEN 1 END)" for test in tests)
+    (found,) = engine.rows(f"SELECT {counts} FROM {view}")
+    for name, count in zip([*wide, *fine], found, strict=True):
+        if not count:
+            continue
+        if name in wide:
+            kinds[name] = "string"
+            if notes:
+                notes.warn("ReadAsText", f"{what}: {name} is text: {beyond(count)}")
+        elif notes:
+            notes.warn(
+                "ValuesRounded",
+                f"{what}: {name}: {count} times have nanoseconds; they were cut to microseconds",
+            )
+    return kinds
+
+
+def beyond(count: int | None = None) -> str:
+    """Why whole numbers were read as text."""
+    some = "some" if count is None else count
+    return (
+        f"{some} of its whole numbers are beyond 64 bits, and a double would round them; "
+        "drop it if it names the rows, `cast` it to double if it measures"
+    )
+
+
+def convert(
+    engine: Engine,
+    view: str,
+    schema: pa.Schema,
+    what: str,
+    reason: str,
+    kinds: Mapping[str, ColumnType] | None = None,
+) -> Frame:
+    """A view of data that has an Arrow schema, with our types, or with ``kinds``.
+
+    Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
+    kinds = kinds or kinds_of(engine, view, schema, what, reason)
+    fields = {field.name: field for field in schema}
+    selected = [
+        f"{_converted(engine.dialect, fields[name], kind)} AS {engine.dialect.ident(name)}"
+        for name, kind in kinds.items()
+    ]
+    return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {view}"), kinds)
 
 
 def _converted(dialect: Dialect, field: pa.Field, kind: ColumnType) -> str:
@@ -56,6 +122,6 @@ def _converted(dialect: Dialect, field: pa.Field, kind: ColumnType) -> str:
         if pa.types.is_decimal(field.type):
             quoted = dialect.decimal_to_double(quoted)
         return dialect.finite(f"CAST({quoted} AS DOUBLE)")
-    if kind == "timestamp" and field.type.unit == "ns":
+    if kind == "timestamp" and pa.types.is_timestamp(field.type) and field.type.unit == "ns":
         return dialect.from_nanoseconds(quoted)
     return f"CAST({quoted} AS {dialect.type_name(kind)})"

@@ -13,7 +13,7 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
-from .syntax import PlainSpark, Unportable, text_of
+from .syntax import Unportable, spelled, text_of, written_text
 from .typed import Kind, Typed
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def _coalesce(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
 
 def _extreme(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     values, kind = compiler.unified(arguments)
+    kinds = {compiler.compile(part).kind for part in arguments} - {"null"}
+    if kind == "string" and kinds != {"string"}:
+        raise compiler.invalid(f"{name} takes arguments of one type: cast the others")
     return Typed(f"{name}({', '.join(values)})", kind)
 
 
@@ -87,8 +90,8 @@ def _nullif(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
 
 
 def _nvl2(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
-    test = exp.Not(this=exp.Is(this=arguments[0], expression=exp.Null()))
-    return compiler.choice([test], [arguments[1]], arguments[2])
+    present = f"({compiler.compile(arguments[0]).sql} IS NOT NULL)"
+    return compiler.choice([present], [arguments[1]], arguments[2])
 
 
 def _is_null(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
@@ -153,7 +156,7 @@ def _truncated(
 def _power(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     """Only where Java's pow is a simple thing: the C library's differs in the last bit."""
     value = compiler.as_kind(compiler.number(arguments[0]), "double")
-    written = arguments[1].sql(dialect=PlainSpark)
+    written = spelled(arguments[1])
     double = compiler.dialect.double
     # The square of an infinity and the root of a negative number are null, as is 0 ** -1.
     forms = {
@@ -172,9 +175,17 @@ def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     return compiler.remainder(arguments[0], arguments[1])
 
 
+def _unix_timestamp(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
+    value = compiler.compile(arguments[0])
+    if value.kind == "string":  # in one format only, and not in all that a cast takes
+        raise Unportable(f"{name} of a text")
+    micros = compiler.dialect.epoch_micros(_taken(compiler, name, value, "timestamp"))
+    return Typed(compiler.dialect.whole_division(micros, "1000000"), "bigint")
+
+
 def _conversion(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     kind: ColumnType = name  # type: ignore[assignment]
-    return Typed(compiler.as_kind(compiler.compile(arguments[0]), kind), kind)
+    return compiler.converted(arguments[0], kind)
 
 
 def _text(compiler: Compiler, name: str, node: exp.Expr) -> str:
@@ -190,15 +201,16 @@ def _taken(compiler: Compiler, name: str, value: Typed, takes: ColumnType) -> st
 
 def _written_number(node: exp.Expr) -> int:
     digits = node.this if isinstance(node, exp.Neg) else node
-    if not (isinstance(digits, exp.Literal) and digits.this.isdigit()):
+    if not (isinstance(digits, exp.Literal) and re.fullmatch("[0-9]+", digits.this)):
         raise Unportable(f"the computed number {text_of(node)}")
     return -int(digits.this) if isinstance(node, exp.Neg) else int(digits.this)
 
 
 def _written_text(node: exp.Expr) -> str:
-    if not (isinstance(node, exp.Literal) and node.is_string):
+    text = written_text(node)
+    if text is None:
         raise Unportable(f"the computed text {text_of(node)}")
-    return node.this
+    return text
 
 
 def _pattern(compiler: Compiler, node: exp.Expr) -> tuple[str, str]:
@@ -214,7 +226,8 @@ def _pattern(compiler: Compiler, node: exp.Expr) -> tuple[str, str]:
 # How many arguments they take, and what writes them.
 _ANY = range(1, 10_000)
 _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] = {
-    **dict.fromkeys(("coalesce", "nvl", "ifnull"), (_ANY, _coalesce)),
+    "coalesce": (_ANY, _coalesce),
+    **dict.fromkeys(("nvl", "ifnull"), (range(2, 3), _coalesce)),
     **dict.fromkeys(("greatest", "least"), (_ANY[1:], _extreme)),
     "nullif": (range(2, 3), _nullif),
     "nvl2": (range(3, 4), _nvl2),
@@ -229,5 +242,6 @@ _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] =
     "date_trunc": (range(2, 3), _date_trunc),
     **dict.fromkeys(("pow", "power"), (range(2, 3), _power)),
     "mod": (range(2, 3), _mod),
+    "unix_timestamp": (range(1, 2), _unix_timestamp),
     **dict.fromkeys(("double", "bigint", "string", "boolean"), (range(1, 2), _conversion)),
 }

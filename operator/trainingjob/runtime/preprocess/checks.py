@@ -10,6 +10,7 @@ from trainingjob.api.v1alpha1.preprocess import Split
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
+from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .frame import SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import column_not_found, listed
@@ -64,7 +65,7 @@ def check(
     the label, the features and the splits."""
     features = [name for name in frame.columns if name != task.label]
     if numeric:
-        _check_types(frame, features)
+        _check_types(engine, frame, features)
     _check_label_type(frame, task)
     by_class = task.type == "classification"
     label = engine.dialect.ident(task.label)
@@ -130,15 +131,14 @@ def _total(groups: list[tuple[Any, ...]], split: int, column: int) -> int:
     return sum(group[column] for group in groups if group[0] == split)
 
 
-def _check_types(frame: Frame, features: list[str]) -> None:
-    wrong = [
-        f"{n} ({frame.columns[n]})"
-        for n in features
-        if frame.columns[n] in ("string", "date", "timestamp")
-    ]
+def _check_types(engine: Engine, frame: Frame, features: list[str]) -> None:
+    wrong = [n for n in features if frame.columns[n] in ("string", "date", "timestamp")]
     if wrong:
+        named = listed([f"{name} ({frame.columns[name]})" for name in wrong])
         raise StageFailure(
-            "FeatureNotNumeric", f"the built-in model takes numbers only, not {listed(wrong)}"
+            "FeatureNotNumeric",
+            f"the built-in model takes numbers only, not {named}; "
+            f"{advice.of_features(engine, frame, wrong)}",
         )
 
 

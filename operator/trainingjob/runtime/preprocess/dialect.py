@@ -16,10 +16,12 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 # What text must look like to be read as a value of another type, after blanks around it are cut.
 # Days and months are checked by the cast itself.
 _INTEGER = r"[+-]?[0-9]+"
+_ZEROS = r"[+-]?0[0-9]+"
 _DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
-_TIMESTAMP = rf"{_DATE}[T ]{_TIME}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_ZONE = "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?"
+_TIMESTAMP = rf"{_DATE}[T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?{_ZONE}"
 
 
 class Dialect(ABC):
@@ -44,6 +46,15 @@ class Dialect(ABC):
     @abstractmethod
     def text(self, value: str) -> str:
         """A string literal."""
+
+    @abstractmethod
+    def parse(self, kind: ColumnType, expr: str, *, strict: bool = False) -> str:
+        """A text to a type as Spark's CAST has it: ``yes`` is true, ``1.5`` as a bigint is 1, and
+        what it does not take is null. ``strict``: as Spark's TRY_CAST, where 1.5 is no bigint."""
+
+    @abstractmethod
+    def lower(self, expr: str) -> str:
+        """A text in lower case."""
 
     @abstractmethod
     def double(self, value: float) -> str:
@@ -96,6 +107,10 @@ class Dialect(ABC):
         """A timestamp of nanoseconds, as the engine reads it from parquet, cut to microseconds."""
 
     @abstractmethod
+    def has_nanoseconds(self, expr: str) -> str:
+        """Whether that cuts anything off."""
+
+    @abstractmethod
     def suspicious(self, expr: str, quote: str) -> str:
         """Whether a field has a line break, or may be the first half of one that has, or was not
         UTF-8, where the engine does not fail then."""
@@ -103,6 +118,14 @@ class Dialect(ABC):
     @abstractmethod
     def epoch_seconds(self, expr: str) -> str:
         """Seconds from 1970 to a timestamp, as a bigint, rounded down."""
+
+    @abstractmethod
+    def epoch_micros(self, expr: str) -> str:
+        """Microseconds from 1970 to a timestamp."""
+
+    @abstractmethod
+    def from_epoch_micros(self, expr: str) -> str:
+        """A timestamp so many microseconds after 1970."""
 
     @abstractmethod
     def from_epoch_seconds(self, expr: str) -> str:
@@ -139,14 +162,8 @@ class Dialect(ABC):
         if kind == "boolean":
             return f"lower({expr}) IN ('true', 'false')"
         if kind == "bigint":
-            # Formatting the number again is faster than a regular expression, and is enough
-            # for nearly all numbers; the rest is like 007 or +1.
-            number = f"try_cast({expr} AS BIGINT)"
-            again = f"CAST({number} AS {self.type_name('string')})"
-            return (
-                f"{number} IS NOT NULL AND ({again} = {expr} "
-                f"OR (NOT contains({expr}, '.') AND {self.matches(expr, _INTEGER)}))"
-            )
+            number = f"try_cast({expr} AS BIGINT) IS NOT NULL"
+            return f"{number} AND ({self.is_plain_bigint(expr)} OR {self.is_digits(expr)})"
         if kind == "double":
             return f"try_cast({expr} AS DOUBLE) IS NOT NULL AND {self.looks_double(expr)}"
         if kind == "date":
@@ -161,18 +178,24 @@ class Dialect(ABC):
             )
         return "TRUE"
 
-    def parse(self, kind: ColumnType, expr: str, *, checked: bool = False) -> str:
-        """A text to a type, blanks around it cut; null when it is not written as one.
+    def is_plain_bigint(self, expr: str) -> str:
+        """Whether a text is a bigint as it would be written again: faster to test than a regular
+        expression, and true of nearly all numbers; the rest is like 007 or +1."""
+        return f"CAST(try_cast({expr} AS BIGINT) AS {self.type_name('string')}) = {expr}"
 
-        ``checked``: every text is known to be, or is one of NaN and infinity."""
+    def is_digits(self, expr: str) -> str:
+        """Whether a text is a whole number of any length."""
+        return f"(NOT contains({expr}, '.') AND {self.matches(expr, _INTEGER)})"
+
+    def has_leading_zero(self, expr: str) -> str:
+        """Whether a whole number begins with a zero that does not count."""
+        return self.matches(expr, _ZEROS)
+
+    def read(self, kind: ColumnType, expr: str) -> str:
+        """A text of the input to a type, when every text is known to be written as one
+        (``is_text_of``), or is one of NaN and infinity."""
         if kind == "string":
             return expr
-        # Both engines skip blanks when they cast to a number or a date.
-        value = f"try_cast({expr} AS {self.type_name(kind)})"
-        if kind == "double":
-            value = self.finite(value)
-        if checked and kind in ("bigint", "double", "date"):
-            return value
         trimmed = f"trim({expr})"
         if kind == "boolean":
             return f"CASE lower({trimmed}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
@@ -181,14 +204,18 @@ class Dialect(ABC):
             return self.parse_timestamp(
                 f"CASE WHEN {day} THEN {trimmed} || ' 00:00' WHEN {moment} THEN {trimmed} END"
             )
-        return f"CASE WHEN {self.is_text_of(kind, trimmed)} THEN {value} END"
+        # Both engines skip blanks when they cast to a number or a date.
+        value = f"try_cast({expr} AS {self.type_name(kind)})"
+        return self.finite(value) if kind == "double" else value
 
-    def cast(self, expr: str, source: ColumnType, target: ColumnType) -> str:
-        """A value of one type as another; null when it does not fit."""
+    def cast(
+        self, expr: str, source: ColumnType, target: ColumnType, *, strict: bool = False
+    ) -> str:
+        """A value of one type as another; null when it does not fit. ``strict`` as in ``parse``."""
         if source == target:
             return expr
         if source == "string":
-            return self.parse(target, expr)
+            return self.parse(target, expr, strict=strict)
         if target == "string":
             if source == "double":
                 return self.double_to_text(expr)
@@ -209,10 +236,24 @@ class Dialect(ABC):
             return f"CAST({expr} AS DATE)"
         if pair == ("timestamp", "bigint"):
             return self.epoch_seconds(expr)
+        if pair == ("timestamp", "double"):
+            return f"(CAST({self.epoch_micros(expr)} AS DOUBLE) / {self.double(1e6)})"
+        if pair == ("timestamp", "boolean"):
+            return f"({self.epoch_micros(expr)} <> 0)"
+        if pair == ("boolean", "timestamp"):
+            return self.from_epoch_micros(f"CAST({expr} AS BIGINT)")
         if pair in (("bigint", "timestamp"), ("double", "timestamp")):
             return self.from_epoch_seconds(expr)
         # No meaning: a boolean as a date, a date as a number.
         return f"CAST(NULL AS {self.type_name(target)})"
+
+
+def has_meaning(source: ColumnType, target: ColumnType) -> bool:
+    """Whether a type can be cast to another: a date is no number, and no number is a date."""
+    neither = ("boolean", "bigint", "double")
+    return not (
+        (source == "date" and target in neither) or (source in neither and target == "date")
+    )
 
 
 def quote_with(mark: str, name: str) -> str:
@@ -250,6 +291,39 @@ class DuckDbDialect(Dialect):
     def text(self, value: str) -> str:
         return quote_with("'", value)
 
+    def lower(self, expr: str) -> str:
+        return f"java_lower({expr})"
+
+    def parse(self, kind: ColumnType, expr: str, *, strict: bool = False) -> str:
+        if kind == "string":
+            return expr
+        # What is written plainly is read by DuckDB, the rest at some expense.
+        value = f"try_cast({expr} AS {self.type_name(kind)})"
+        rest = f"java_read_{kind}({expr})"
+        if kind == "boolean":
+            return (
+                f"CASE lower({expr}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE ELSE {rest} END"
+            )
+        if kind == "bigint":
+            if strict:
+                rest = f"java_read_strict_bigint({expr})"
+            # Formatting the number again is faster than a regular expression.
+            return f"CASE WHEN CAST({value} AS VARCHAR) = {expr} THEN {value} ELSE {rest} END"
+        if kind == "double":
+            plain = f"isfinite({value}) AND {self._no_number_of_duckdb(expr)}"
+            value = f"{value} + {self.double(0.0)}"
+        elif kind == "date":
+            plain = self.is_text_of("date", expr)
+        else:
+            written = rf"{_DATE}[T ]{_CLOCK}:[0-5][0-9](\.[0-9]{{1,6}})?{_ZONE}"
+            plain = (  # far enough from the first and the last year for any zone
+                f"length({expr}) >= 19 AND {expr} BETWEEN '0002' AND '9999' "
+                f"AND {self.matches(expr, written)} "
+                f"AND try_cast(substring({expr}, 1, 10) AS DATE) IS NOT NULL"
+            )
+            value = self.parse_timestamp(expr)
+        return f"CASE WHEN {plain} THEN {value} ELSE {rest} END"
+
     def double(self, value: float) -> str:
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a number")
@@ -265,10 +339,14 @@ class DuckDbDialect(Dialect):
         # Naive timestamps ignore an offset in the text; the session's time zone is UTC.
         return f"CAST(try_cast({expr} AS TIMESTAMPTZ) AS TIMESTAMP)"
 
+    def _no_number_of_duckdb(self, expr: str) -> str:
+        """Whether a text is not like 1_000 or +-1, which are numbers to DuckDB alone."""
+        return f"NOT contains({expr}, '_') AND NOT contains({expr}, '+-')"
+
     def looks_double(self, expr: str) -> str:
-        # DuckDB also takes 1_000, inf and nan.
+        # DuckDB also takes inf and nan.
         return (
-            f"NOT contains({expr}, '_') AND "
+            f"{self._no_number_of_duckdb(expr)} AND "
             f"(isfinite(try_cast({expr} AS DOUBLE)) OR {self.matches(expr, _DOUBLE)})"
         )
 
@@ -286,6 +364,9 @@ class DuckDbDialect(Dialect):
         nanos = f"epoch_ns({expr})"
         return f"make_timestamp(({nanos} - ({nanos} % 1000 + 1000) % 1000) // 1000)"
 
+    def has_nanoseconds(self, expr: str) -> str:
+        return f"epoch_ns({expr}) % 1000 <> 0"
+
     def suspicious(self, expr: str, quote: str) -> str:
         return f"(contains({expr}, chr(10)) OR contains({expr}, chr(13)))"
 
@@ -297,6 +378,12 @@ class DuckDbDialect(Dialect):
 
     def remainder(self, left: str, right: str) -> str:
         return f"TRY({left} % {right})"
+
+    def epoch_micros(self, expr: str) -> str:
+        return f"epoch_us({expr})"
+
+    def from_epoch_micros(self, expr: str) -> str:
+        return f"make_timestamp({expr})"
 
     def epoch_seconds(self, expr: str) -> str:
         micros = f"epoch_us({expr})"
@@ -322,6 +409,23 @@ class SparkDialect(Dialect):
 
     def text(self, value: str) -> str:
         return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
+
+    def lower(self, expr: str) -> str:
+        return f"lower({expr})"
+
+    def parse(self, kind: ColumnType, expr: str, *, strict: bool = False) -> str:
+        value = f"{'try_cast' if strict else 'CAST'}({expr} AS {self.type_name(kind)})"
+        if kind == "double":
+            return self.finite(value)
+        if kind == "date":
+            years = f"{value} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
+            return f"CASE WHEN {years} THEN {value} END"
+        if kind == "timestamp":
+            # A time without a date would be one of today.
+            dated = f"rlike({expr}, '^[\\\\x00-\\\\x20\\\\x7f]*[+-]?[0-9]{{4}}')"
+            years = self._in_years(self.epoch_seconds(value))
+            return f"CASE WHEN {dated} AND {years} THEN {value} END"
+        return value
 
     def double(self, value: float) -> str:
         if not math.isfinite(value):
@@ -349,13 +453,22 @@ class SparkDialect(Dialect):
         return f"CAST({expr} AS STRING)"
 
     def whole_sum(self, expr: str, over: str) -> str:
-        return f"try_sum({expr}){over}"
+        # Halves of 32 bits do not overflow on the way; try_sum does, as rows happen to come.
+        high, low = f"sum({expr} >> 32){over}", f"sum({expr} & 4294967295){over}"
+        carried = f"({high} + ({low} >> 32))"
+        return (
+            f"CASE WHEN {carried} BETWEEN -2147483648 AND 2147483647 "
+            f"THEN {carried} * 4294967296 + ({low} & 4294967295) END"
+        )
 
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"
 
     def from_nanoseconds(self, expr: str) -> str:
         return f"timestamp_micros(({expr} - pmod({expr}, 1000L)) div 1000L)"
+
+    def has_nanoseconds(self, expr: str) -> str:
+        return f"{expr} % 1000L <> 0"
 
     def suspicious(self, expr: str, quote: str) -> str:
         return f"(startswith({expr}, {self.text(quote)}) OR contains({expr}, '\ufffd'))"
@@ -365,10 +478,17 @@ class SparkDialect(Dialect):
         return f"{function}({left}, {right})"
 
     def whole_division(self, left: str, right: str) -> str:
-        return f"({left} div {right})"
+        # The smallest bigint divided by -1 is one too large.
+        return f"CASE WHEN {right} = -1 THEN try_subtract(0L, {left}) ELSE {left} div {right} END"
 
     def remainder(self, left: str, right: str) -> str:
         return f"({left} % {right})"
+
+    def epoch_micros(self, expr: str) -> str:
+        return f"unix_micros({expr})"
+
+    def from_epoch_micros(self, expr: str) -> str:
+        return f"timestamp_micros({expr})"
 
     def epoch_seconds(self, expr: str) -> str:
         return f"CAST({expr} AS BIGINT)"

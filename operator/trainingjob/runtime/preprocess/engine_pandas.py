@@ -137,6 +137,8 @@ class PandasEngine:
             "BOOLEAN": "boolean",
             "BIGINT": "integer",
             "UBIGINT": "integer",
+            "LONG": "long",
+            "HUGE": "huge",
             "DOUBLE": "number",
             "VARCHAR": "string",
             "NAN": "malformed",
@@ -149,13 +151,16 @@ class PandasEngine:
             "OR len(keys) <> len(list_distinct(keys)) "
             f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
         )
-        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON. A whole
-        # number beyond 64 bits counts as one with a fraction.
+        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON.
         found = self.rows(
             "SELECT key, CASE WHEN type = 'DOUBLE' AND "
             "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
-            "WHEN type = 'UBIGINT' AND CAST(value AS UBIGINT) > 9223372036854775807 "
-            "THEN 'DOUBLE' ELSE type END AS t, count(*) "
+            "WHEN type NOT LIKE '%BIGINT' AND type <> 'DOUBLE' THEN type "
+            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) "
+            "NOT BETWEEN -9007199254740992 AND 9007199254740992 AND type <> 'DOUBLE' THEN 'LONG' "
+            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) IS NULL AND "
+            "regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]{1,38}$') THEN 'HUGE' "
+            "ELSE type END AS t, count(*) "
             f"FROM {lines}, json_each(json) GROUP BY ALL"
         )
         return [
@@ -186,6 +191,9 @@ class PandasEngine:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with _failures():
             return self._db.execute(sql).fetchall()
+
+    def arrow(self, sql: str) -> pa.Table:
+        return self._arrow(f"({sql})")
 
     def keep(self, frame: Frame) -> Frame:
         name = self._new_name()

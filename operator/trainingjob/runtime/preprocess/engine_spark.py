@@ -39,11 +39,13 @@ _TYPES: dict[str, ColumnType] = {
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
 }
-# Types of variants; whole numbers beyond 64 bits are decimals, too.
+# Types of variants.
 _JSON_TYPES = {
     "VOID": "null",
     "BOOLEAN": "boolean",
     "BIGINT": "integer",
+    "LONG": "long",
+    "HUGE": "huge",
     "DECIMAL": "number",
     "DOUBLE": "number",
     "STRING": "string",
@@ -147,8 +149,15 @@ class SparkEngine:
             f"THEN {first} END AS v FROM {parsed}"
         )
         # What is no object, and one without keys, is a row of nulls here.
+        # A whole number beyond 64 bits is a decimal without a fraction.
+        type_ = (
+            "CASE WHEN schema_of_variant(value) = 'BIGINT' AND try_variant_get(value, '$', "
+            "'bigint') NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN 'LONG' "
+            "WHEN rlike(schema_of_variant(value), '^DECIMAL[(](19|[23][0-9]),0[)]$') THEN 'HUGE' "
+            "ELSE regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) END"
+        )
         found = self.rows(
-            "SELECT key, regexp_extract(schema_of_variant(value), '^[A-Z]+', 0), count(*), "
+            f"SELECT key, {type_}, count(*), "
             "count_if(pos = 0 OR (pos IS NULL AND v IS NOT NULL)), count_if(v IS NULL) "
             f"FROM {objects}, LATERAL variant_explode_outer(v) GROUP BY 1, 2"
         )
@@ -205,6 +214,10 @@ class SparkEngine:
             if row[index] is not None:
                 row[index] = datetime.fromisoformat(row[index])
         return [tuple(row) for row in rows]
+
+    def arrow(self, sql: str) -> pa.Table:
+        with spark_failures():
+            return self.session.sql(sql).toArrow()
 
     def keep(self, frame: Frame) -> Frame:
         kept = self.session.table(frame.view).persist()

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import pyarrow as pa
+
 from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
 
 from ..artefacts import SplitName
@@ -151,6 +153,10 @@ class Engine(Protocol):
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The result of a query whose size is bounded."""
+        ...
+
+    def arrow(self, sql: str) -> pa.Table:
+        """The same as a table."""
         ...
 
     def keep(self, frame: Frame) -> Frame:

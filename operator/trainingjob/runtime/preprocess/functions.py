@@ -73,26 +73,20 @@ def _cut(name: str) -> Function:
     )
 
 
-def _date(spark: str, duckdb: str) -> Function:
-    """A date that so many days or months lead to; null beyond the years 1 to 9999."""
-    in_range = (
-        "CASE WHEN {{1}} BETWEEN -4000000 AND 4000000 AND {value} BETWEEN DATE '0001-01-01' AND "
-        "DATE '9999-12-31' THEN {value} END"
-    )
-    return Function(
-        ("date", "bigint"), "date", in_range.format(value=spark), in_range.format(value=duckdb)
-    )
+def _date(spark: str, duckdb: str, most: int) -> Function:
+    """A date that so many days or months (``{n}``, at most ``most``) lead to; null beyond the years
+    1 to 9999."""
+    number = f"CAST(CASE WHEN {{1}} BETWEEN -{most} AND {most} THEN {{1}} END AS INT)"
+    held = "CASE WHEN %s BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' THEN %s END"
+    one, other = (sql.replace("{n}", number) for sql in (spark, duckdb))
+    return Function(("date", "bigint"), "date", held % (one, one), held % (other, other))
 
 
 _ABOVE_0 = "CASE WHEN {0} > 0 THEN {0} END"
 _WHOLE = "CASE WHEN abs({0}) < 9223372036854775807 THEN CAST(%s({0}) AS BIGINT) END"
 _SQRT = "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"
 _LOG_OF_2 = "CAST('0.6931471805599453' AS DOUBLE)"
-_DAYS = "{0} %s CAST(CASE WHEN {1} BETWEEN -4000000 AND 4000000 THEN {1} END AS INTEGER)"
-_MONTHS = (
-    "CAST({0} + to_months(CAST(CASE WHEN {1} BETWEEN -200000 AND 200000 THEN {1} END AS INTEGER)) "
-    "AS DATE)"
-)
+_MOST_DAYS, _MOST_MONTHS = 4_000_000, 130_000  # more than there are from year 1 to 9999
 
 FUNCTIONS: dict[str, tuple[Function, ...]] = {
     # --- numbers -----------------------------------------------------------------------
@@ -111,6 +105,7 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "round": (
         _both(("bigint",), "bigint", "{0}"),
         Function(("double",), "double", "round({0}, 0)", "java_round({0}, 0)"),
+        Function(("bigint", "bigint"), "bigint", "{0}", "{0}", literal=(1,)),
         Function(
             ("double", "bigint"),
             "double",
@@ -189,23 +184,17 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "minute": (_part("minute", of="timestamp"),),
     "second": (_part("second", of="timestamp"),),
     "last_day": (_both(("date",), "date", "last_day({0})"),),
-    "date_add": (_date("date_add({0}, CAST({1} AS INT))", _DAYS % "+"),),
-    "date_sub": (_date("date_sub({0}, CAST({1} AS INT))", _DAYS % "-"),),
-    "add_months": (_date("add_months({0}, CAST({1} AS INT))", _MONTHS),),
+    "date_add": (_date("date_add({0}, {n})", "{0} + {n}", _MOST_DAYS),),
+    "date_sub": (_date("date_sub({0}, {n})", "{0} - {n}", _MOST_DAYS),),
+    "add_months": (
+        _date("add_months({0}, {n})", "CAST({0} + to_months({n}) AS DATE)", _MOST_MONTHS),
+    ),
     "datediff": (
         Function(
             ("date", "date"),
             "bigint",
             "CAST(datediff({0}, {1}) AS BIGINT)",
             "date_diff('day', {1}, {0})",
-        ),
-    ),
-    "unix_timestamp": (
-        Function(
-            ("timestamp",),
-            "bigint",
-            "unix_timestamp({0})",
-            "epoch_us({0}) // 1000000",
         ),
     ),
     "to_date": (_both(("date",), "date", "{0}"),),

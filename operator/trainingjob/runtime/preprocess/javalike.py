@@ -13,6 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import fdlibm
+from .spark_texts import (
+    bigint_of,
+    boolean_of,
+    date_of,
+    double_of,
+    strict_bigint_of,
+    timestamp_of,
+)
 
 
 def register(db: duckdb.DuckDBPyConnection) -> None:
@@ -28,6 +36,15 @@ def register(db: duckdb.DuckDBPyConnection) -> None:
     _add(db, "upper", _on_texts(pc.ascii_upper, str.upper), ["VARCHAR"], "VARCHAR")
     _add(db, "lower", _on_texts(pc.ascii_lower, str.lower), ["VARCHAR"], "VARCHAR")
     _add(db, "double", _text_of_doubles, ["DOUBLE"], "VARCHAR")
+    for kind, read, type_, gives in (
+        ("boolean", boolean_of, pa.bool_(), "BOOLEAN"),
+        ("bigint", bigint_of, pa.int64(), "BIGINT"),
+        ("strict_bigint", strict_bigint_of, pa.int64(), "BIGINT"),
+        ("double", double_of, pa.float64(), "DOUBLE"),
+        ("date", date_of, pa.date32(), "DATE"),
+        ("timestamp", timestamp_of, pa.timestamp("us"), "TIMESTAMP"),
+    ):
+        _add(db, f"read_{kind}", _on_distinct(read, type_), ["VARCHAR"], gives, gives_nulls=True)
 
 
 def _add(
@@ -36,6 +53,8 @@ def _add(
     function: Callable[..., Any],
     takes: list[str],
     gives: str,
+    *,
+    gives_nulls: bool = False,
 ) -> None:
     db.create_function(  # type: ignore[call-overload]
         f"java_{name}",
@@ -43,6 +62,7 @@ def _add(
         [duckdb.type(kind) for kind in takes],
         duckdb.type(gives),
         type="arrow",
+        null_handling="special" if gives_nulls else "default",
     )
 
 
@@ -83,6 +103,18 @@ def _on_texts(
         if pc.all(pc.string_is_ascii(column)).as_py() is not False:
             return ascii_only(column)
         return pa.array([text and function(text) for text in column.to_pylist()], type=pa.string())
+
+    return call
+
+
+def _on_distinct(function: Callable[[str], Any], gives: pa.DataType) -> Callable[[Any], pa.Array]:
+    """A slow function, called once for each text that occurs."""
+
+    def call(values: Any) -> pa.Array:
+        encoded = _one_array(values).dictionary_encode()
+        texts = encoded.dictionary.to_pylist()
+        found = pa.array([function(text) for text in texts], type=gives)
+        return found.take(encoded.indices)
 
     return call
 

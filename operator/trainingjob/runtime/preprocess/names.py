@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from ..errors import StageFailure
+from ..result import cut
 
 _SHOWN = 20
 
@@ -36,6 +37,16 @@ def refuse_duplicates(where: str, names: Sequence[str]) -> None:
     pair = [name for name in same if name.lower() == same[0].lower()]
     how = "appears twice" if pair[0] == pair[1] else f"and {pair[1]} differ only in case"
     raise StageFailure("DuplicateColumns", f"{where}: column {pair[0]} {how}")
+
+
+def printable(text: str) -> str:
+    """Without line breaks, and without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(value: str, limit: int = 40) -> str:
+    """A value of the data in a message."""
+    return f'"{cut(printable(value), limit)}"'
 
 
 def one_line(error: object, limit: int = 300) -> str:

@@ -17,7 +17,7 @@ from ..errors import StageFailure
 from .dialect import Dialect
 from .expressions import Compiler
 from .names import column_not_found, listed, refuse_duplicates
-from .syntax import Unportable, parse, text_of
+from .syntax import Unportable, ignore, parse, refuse_unread, spelled, text_of
 from .typed import Typed, common_kind
 
 # Values from here on are added as they come; smaller ones exactly.
@@ -44,7 +44,10 @@ def compile_query(text: str, data: Relation, dialect: Dialect, where: str) -> Re
     """A query over the table ``data`` as SQL of the engine, and its columns.
 
     Raises StageFailure(ExpressionInvalid, ColumnNotFound) or Unportable."""
-    return _Queries(dialect, where).query(parse(text), {"data": data})
+    tree = parse(text)
+    compiled = _Queries(dialect, where).query(tree, {"data": data})
+    refuse_unread(tree, text)
+    return compiled
 
 
 class _SelectCompiler(Compiler):
@@ -56,6 +59,7 @@ class _SelectCompiler(Compiler):
         self.grouped = False
         self._inside_aggregate = False
         self._over = ""
+        self.aliases: Mapping[str, exp.Expr] = {}  # what HAVING may name besides columns
         self._handlers[exp.Window] = self._window
 
     def name_of(self, node: exp.Column) -> str:
@@ -64,6 +68,14 @@ class _SelectCompiler(Compiler):
         return names[node.name.lower()]
 
     def _column(self, node: exp.Column) -> Typed:
+        computed = self.aliases.get(node.name.lower())
+        if computed is not None and not node.table and not self._inside_aggregate:
+            aliases, self.aliases = self.aliases, {}
+            value = self.compile(computed)
+            self.aliases = aliases
+            return value
+        if node.args.get("db"):
+            raise self.invalid(f"{text_of(node)}: columns have at most a table's name before them")
         found = []
         for alias, relation in self.sources.items():
             if node.table and node.table.lower() != alias.lower():
@@ -140,7 +152,7 @@ class _SelectCompiler(Compiler):
         return Typed(f"(CAST({total.sql} AS DOUBLE) / CAST({count} AS DOUBLE))", "double")
 
     def _window(self, node: exp.Window) -> Typed:
-        if node.args.get("spec") or node.args.get("alias") or self.grouped:
+        if node.args.get("spec") or node.args.get("over") != "OVER" or self.grouped:
             raise Unportable(f"the window {text_of(node)}")
         call = node.this
         if not isinstance(call, exp.Anonymous):
@@ -159,8 +171,8 @@ class _SelectCompiler(Compiler):
             return Typed(f"CAST({name}(){over} AS BIGINT)", "bigint")
         if name in ("lag", "lead") and len(call.expressions) in (1, 2):
             value = self.compile(call.expressions[0])
-            offset = call.expressions[1].sql() if len(call.expressions) == 2 else "1"
-            if not offset.isdigit():
+            offset = spelled(call.expressions[1]) if len(call.expressions) == 2 else "1"
+            if not (offset.isascii() and offset.isdigit()):
                 raise Unportable(f"{name} with a computed offset")
             return Typed(f"{name}({value.sql}, {offset}){over}", value.kind)
         self._over = over
@@ -240,11 +252,7 @@ class _Queries:
         raise Unportable(type(node).__name__)
 
     def _select(self, node: exp.Select, tables: Mapping[str, Relation]) -> Relation:
-        _refuse_others(
-            node,
-            ("expressions", "from_", "joins", "where", "group", "having", "distinct", "order",
-             "limit", "with_", "hint", "kind"),
-        )  # fmt: skip
+        ignore(node.args.get("hint"))  # how to run it, not what it means
         if node.args.get("from_") is None:
             raise self._invalid("FROM data is missing")
         scope: dict[str, Relation] = {}
@@ -278,9 +286,8 @@ class _Queries:
             columns[name] = kind
             items.append(f"{sql} AS {self._dialect.ident(name)}")
         if node.args.get("having"):
-            query += (
-                f" HAVING {compiler.condition(_without_aliases(node.args['having'].this, aliases))}"
-            )
+            compiler.aliases = aliases
+            query += f" HAVING {compiler.condition(node.args['having'].this)}"
         distinct = node.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
             raise Unportable("DISTINCT ON")
@@ -292,6 +299,7 @@ class _Queries:
         """ORDER BY matters only under LIMIT: rows of a frame have no order."""
         limit = node.args.get("limit")
         if limit is None:
+            ignore(node.args.get("order"))
             return query
         count = limit.expression
         if not (isinstance(count, exp.Literal) and count.this.isdigit()):
@@ -304,6 +312,8 @@ class _Queries:
             terms = compiler.order_by(node.args["order"])
         except StageFailure as failure:
             raise Unportable("ORDER BY of what is not selected") from failure
+        if compiler.grouped:
+            raise Unportable("ORDER BY of an aggregate without a name")
         terms += [f"{column} NULLS FIRST" for column in compiler.all_columns()]
         return f"SELECT * FROM ({query}) AS result ORDER BY {', '.join(terms)} LIMIT {count.this}"
 
@@ -311,13 +321,11 @@ class _Queries:
         self, node: exp.Expr, tables: Mapping[str, Relation], scope: dict[str, Relation]
     ) -> str:
         if isinstance(node, exp.Table) and not node.db:
-            _refuse_others(node, ("this", "alias"))
             relation = tables.get(node.name.lower())
             if relation is None:
                 raise self._invalid(f"there is no table {node.name}, only {listed(list(tables))}")
             alias = node.alias or node.name
         elif isinstance(node, exp.Subquery):
-            _refuse_others(node, ("this", "alias", "with_"))
             relation = self.query(node.this, tables)
             alias = node.alias or f"subquery_{len(scope)}"
         else:
@@ -330,7 +338,8 @@ class _Queries:
     def _join(
         self, node: exp.Join, tables: Mapping[str, Relation], scope: dict[str, Relation]
     ) -> str:
-        _refuse_others(node, ("this", "side", "kind", "on"))
+        if node.args.get("using") or node.args.get("method"):
+            raise Unportable("USING and NATURAL of a JOIN")
         source = self._source(node.this, tables, scope)
         kind = (node.side or node.kind or "").upper()
         if node.args.get("on") is None:
@@ -348,7 +357,6 @@ class _Queries:
         group = node.args.get("group")
         if group is None:
             return []
-        _refuse_others(group, ("expressions",))
         keys = []
         for key in group.expressions:
             if isinstance(key, exp.Literal) and key.this.isdigit():
@@ -372,7 +380,6 @@ class _Queries:
         for item in node.expressions:
             star = item if isinstance(item, exp.Star) else item.this
             if isinstance(star, exp.Star) and isinstance(item, exp.Star | exp.Column):
-                _refuse_others(star, ())
                 table = item.table.lower() if isinstance(item, exp.Column) else None
                 selected += [
                     (name, compiler.compile(exp.column(name, table=alias, quoted=True)))
@@ -391,7 +398,6 @@ class _Queries:
         return selected
 
     def _set_operation(self, node: exp.SetOperation, tables: Mapping[str, Relation]) -> Relation:
-        _refuse_others(node, ("this", "expression", "distinct", "order", "limit", "with_"))
         left, right = self.query(node.this, tables), self.query(node.expression, tables)
         if len(left.columns) != len(right.columns):
             raise self._invalid("the queries of a UNION have different numbers of columns")
@@ -423,22 +429,3 @@ class _Queries:
 
 def _is_column(sql: str) -> bool:
     return "(" not in sql and " " not in sql
-
-
-def _without_aliases(node: exp.Expr, aliases: Mapping[str, exp.Expr]) -> exp.Expr:
-    """HAVING may name what SELECT computes."""
-
-    def replaced(part: exp.Expr) -> exp.Expr:
-        if isinstance(part, exp.Column) and not part.table and part.name.lower() in aliases:
-            return aliases[part.name.lower()].copy()
-        return part
-
-    return node.transform(replaced)
-
-
-def _refuse_others(node: exp.Expr, known: Sequence[str]) -> None:
-    """Unportable when the node has a part that we do not write."""
-    for key, value in node.args.items():
-        if value and key not in known:
-            name = key.strip("_").upper().replace("_", " ")
-            raise Unportable(f"{name} in a query")

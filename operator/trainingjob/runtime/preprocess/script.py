@@ -18,7 +18,8 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef
 from .. import storage
 from ..errors import StageFailure
 from .frame import Engine, Frame
-from .names import one_line
+from .names import listed, one_line
+from .notes import Notes
 
 _MODULE = "trainingjob_script"
 
@@ -35,7 +36,9 @@ class Context:
     seed: int  # of the split
 
 
-def run_script(engine: Engine, frame: Frame, payload: PreprocessPayload) -> Frame:
+def run_script(
+    engine: Engine, frame: Frame, payload: PreprocessPayload, notes: Notes | None = None
+) -> Frame:
     """What the script makes of the frame.
 
     Raises StageFailure(ScriptMissing, ScriptInvalid, ScriptFailed)."""
@@ -53,6 +56,14 @@ def run_script(engine: Engine, frame: Frame, payload: PreprocessPayload) -> Fram
     given = engine.frame_for_user(frame)
     with _user_code(name):
         result = preprocess(given, context)
+    # Of a frame of pandas; numbers of rows have no name.
+    index = [str(name) for name in getattr(getattr(result, "index", None), "names", ()) if name]
+    if index and notes is not None:
+        notes.warn(
+            "ColumnLeftOut",
+            f"the script's frame: {listed(index)}: the index of a frame is no column; to have it "
+            "as one, return frame.reset_index()",
+        )
     return engine.frame_of_user(result)
 
 

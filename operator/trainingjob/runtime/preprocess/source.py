@@ -10,13 +10,15 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ from trainingjob.api.v1alpha1.preprocess import CsvOptions, Input
 
 from .. import s3, storage
 from ..errors import StageFailure
-from .names import one_line
+from .names import listed, one_line
 
 # Packed formats that people bring and that only one of the engines could read, or none.
 _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
@@ -33,15 +35,32 @@ _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"
 # Records that the first guess of the types comes from.
 _SAMPLE_RECORDS = 1000
 
+# How far to look for the line of a value.
+_SEARCHED_LINES = 200_000
+# How Arrow names the columns of an index without names.
+_INDEX_LEVEL = re.compile(r"__index_level_\d+__")
+# Folders of one table, each a query of its own.
+_MOST_PARTS = 1000
+# How Hive writes a null in the name of a folder.
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
 csv.field_size_limit(sys.maxsize)
+
+# Values of the partition columns, as their folders' names have them.
+Partition = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files that hold the input, in the order of their names."""
+    """Files that hold the input, in the order of their names.
+
+    ``partitions``: for each file the values that the folders KEY=VALUE above it give to columns;
+    None for null. ``whole``: the size of the input that this is a part of."""
 
     uri: str
     files: list[Path]
+    partitions: Mapping[Path, Partition] = field(default_factory=dict)
+    whole: int = 0
 
     @property
     def paths(self) -> list[str]:
@@ -51,7 +70,31 @@ class Source:
     @property
     def size(self) -> int:
         """Bytes, as they lie on the disk."""
-        return sum(file.stat().st_size for file in self.files)
+        return self.whole or sum(file.stat().st_size for file in self.files)
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the partition columns."""
+        return list(next(iter(self.partitions.values()), {}))
+
+    def part(self, files: Sequence[Path]) -> Source:
+        """Some of the files."""
+        partitions = {file: self.partitions[file] for file in files if file in self.partitions}
+        return Source(self.uri, list(files), partitions, self.size)
+
+    def parts(self, groups: Mapping[Path, Any] | None = None) -> list[Source]:
+        """The files of each partition, and of each of some other groups, by themselves."""
+        found: dict[Any, list[Path]] = {}
+        for file in self.files:
+            values = tuple(self.partitions.get(file, {}).values())
+            found.setdefault((values, (groups or {}).get(file)), []).append(file)
+        if len(found) > _MOST_PARTS:
+            raise StageFailure(
+                "InputUnreadable",
+                f"{self.uri}: {len(found)} partitions, more than the {_MOST_PARTS} that can be "
+                "read at once; write the table with fewer, or without",
+            )
+        return [self.part(files) for files in found.values()]
 
 
 def find(source: Input) -> Source:
@@ -74,17 +117,43 @@ def find(source: Input) -> Source:
     for file in found:
         if file.suffix.lower() in _UNKNOWN_PACKING:
             raise StageFailure("InputUnreadable", f"{file}: only .gz is unpacked")
-        if path.is_dir() and any("=" in part for part in file.parent.relative_to(path).parts):
-            raise StageFailure(
-                "InputUnreadable",
-                f"{file}: folders named KEY=VALUE (a partitioned table) are not supported; "
-                "name one of them with a glob, or write the table without partitions",
-            )
         with readable(file):
             os.close(os.open(file, os.O_RDONLY))
     if not any(file.stat().st_size for file in found):
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
-    return Source(source.uri, [file for file in found if file.stat().st_size])
+    files = [file for file in found if file.stat().st_size]
+    return Source(source.uri, files, _partitions(source.uri, path, files))
+
+
+def _partitions(uri: str, path: Path, files: Sequence[Path]) -> dict[Path, Partition]:
+    """What the folders KEY=VALUE say that the URI does not name one by one.
+
+    Raises StageFailure(ColumnsDiffer) where they are not the same keys for every file."""
+    fixed = path if path.is_dir() else _before_glob(path)
+    found: dict[Path, Partition] = {}
+    for file in files:
+        below = file.parent.relative_to(fixed).parts if file.is_relative_to(fixed) else ()
+        pairs = [part.split("=", 1) for part in below if "=" in part.strip("=")]
+        found[file] = {
+            unquote(key): None if value == _HIVE_NULL else unquote(value) for key, value in pairs
+        }
+    first = found[files[0]]
+    for file, values in found.items():
+        if list(values) != list(first):
+            raise StageFailure(
+                "ColumnsDiffer",
+                f"{uri}: {file} lies in folders of {listed(list(values)) or 'no partition'}, "
+                f"{files[0]} in those of {listed(list(first)) or 'no partition'}",
+            )
+    return found if first else {}
+
+
+def _before_glob(path: Path) -> Path:
+    """The folder above the first part of a path that has a wildcard; above a file."""
+    for place, part in enumerate(path.parts):
+        if glob.has_magic(part):
+            return Path(*path.parts[:place])
+    return path.parent
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -115,12 +184,25 @@ def open_bytes(file: Path) -> IO[bytes]:
     return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
 
 
-def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns, the same in every file, and the first records of the first file.
+@dataclass(frozen=True)
+class CsvHeads:
+    """Names of the columns of each file, the same ones in some order; those of the first file give
+    theirs. ``unnamed``: those that have none there. ``sample``: the first file's first records."""
 
-    Raises StageFailure(InputEmpty, InputMalformed, InputNotUtf8)."""
+    names: list[str]
+    of_file: Mapping[Path, tuple[str, ...]]
+    unnamed: list[str]
+    sample: list[list[str]]
+
+
+def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
+    """The names of the columns.
+
+    Raises StageFailure(InputEmpty, InputMalformed, InputNotUtf8, ColumnsDiffer)."""
     names: list[str] | None = None
+    unnamed: list[str] = []
     sample: list[list[str]] = []
+    of_file: dict[Path, tuple[str, ...]] = {}
     for file in source.files:
         first, others = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
         if first is None:
@@ -134,16 +216,31 @@ def csv_header(source: Source, options: CsvOptions) -> tuple[list[str], list[lis
             raise StageFailure(
                 "InputMalformed", f"{file}, line 1: a column's name has a line break"
             )
+        of_file[file] = tuple(found)
         if names is None:
             names, sample = found, [record for record in others if len(record) == len(found)]
-        elif names != found:
-            raise StageFailure(
-                "InputMalformed",
-                f"{file} has other columns than {source.files[0]}: {', '.join(found)[:200]}",
-            )
+            if options.header:
+                unnamed = [
+                    name for name, text in zip(found, first, strict=True) if not text.strip()
+                ]
+        elif sorted(names) != sorted(found):
+            raise columns_differ(file, found, next(iter(of_file)), names)
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
-    return names, sample
+    return CsvHeads(names, of_file, unnamed, sample)
+
+
+def columns_differ(
+    file: Path, names: Sequence[str], first: Path, others: Sequence[str]
+) -> StageFailure:
+    """Which columns a file has that the first one lacks, and the other way round."""
+    lacks = [name for name in others if name not in names]
+    more = [name for name in names if name not in others]
+    parts = [f"lacks {listed(lacks)}"] if lacks else []
+    parts += [f"has {listed(more)} besides"] if more else []
+    if not parts:
+        parts = [f"has {len(names)} columns and not {len(others)}"]
+    return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}")
 
 
 def _head(file: Path, options: CsvOptions, count: int) -> tuple[list[str] | None, list[list[str]]]:
@@ -243,28 +340,75 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def parquet_schema(source: Source) -> pa.Schema:
-    """The schema, the same in every file.
+@dataclass(frozen=True)
+class ParquetHead:
+    """Of one file: its columns without those that are ``index``, the index of the pandas frame that
+    it was written from."""
 
-    Raises StageFailure(InputUnreadable, InputMalformed, InputEmpty)."""
-    schema, rows = None, 0
+    schema: pa.Schema
+    index: list[str]
+    rows: int
+
+
+def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
+    """The files' heads; all have the same columns.
+
+    Raises StageFailure(InputUnreadable, InputEmpty, ColumnsDiffer)."""
+    heads: dict[Path, ParquetHead] = {}
     for file in source.files:
         try:
             with readable(file):
                 footer = pq.read_metadata(file)
-                found = footer.schema.to_arrow_schema().remove_metadata()
+                schema = footer.schema.to_arrow_schema().remove_metadata()
         except (pa.ArrowException, ValueError) as error:
             message = f"{file} is not a parquet file: {one_line(error)}"
             raise StageFailure("InputUnreadable", message) from error
-        rows += footer.num_rows
-        if schema is None:
-            schema = found
-        elif {field.name: field.type for field in schema} != {f.name: f.type for f in found}:
-            message = f"{file} has other columns, or of other types, than {source.files[0]}"
-            raise StageFailure("InputMalformed", message)
-    if schema is None or not rows:
+        index = [name for name in _pandas_index(footer.metadata or {}) if name in schema.names]
+        index += [n for n in schema.names if _INDEX_LEVEL.fullmatch(n) and n not in index]
+        if len(index) == len(schema.names):
+            index = []  # nothing else would be left
+        kept = pa.schema([field for field in schema if field.name not in index])
+        heads[file] = ParquetHead(kept, index, footer.num_rows)
+        first = next(iter(heads))
+        if sorted(kept.names) != sorted(heads[first].schema.names):
+            raise columns_differ(file, kept.names, first, heads[first].schema.names)
+    if not any(head.rows for head in heads.values()):
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
-    return schema
+    return heads
+
+
+def _pandas_index(metadata: Mapping[bytes, bytes]) -> list[str]:
+    """The columns that pandas' own reader makes the index of, not columns; one that only counts
+    the rows is no column at all."""
+    try:
+        found = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError):
+        return []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def line_of(source: Source, options: CsvOptions, column: str, value: str) -> str:
+    """``in.csv, line 9``: where a field of a column first has this text, blanks around it cut;
+    "" when that is not among the first lines. The column is named as in the first file."""
+    for file in source.files:
+        lines = 0
+        with suppress(csv.Error, StageFailure), readable(file), open_bytes(file) as stream:
+            reader = _records(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), options)
+            place, line = -1, 1
+            for row in reader:
+                if place < 0 and row:
+                    names = [name.strip() or f"c{i}" for i, name in enumerate(row)]
+                    names = names if options.header else [f"c{i}" for i in range(len(row))]
+                    place = names.index(column) if column in names else len(row)
+                    if options.header:
+                        line = reader.line_num + 1
+                        continue
+                if len(row) > place and row[place].strip(" ") == value:
+                    return f"{file.name}, line {line}"
+                line, lines = reader.line_num + 1, lines + 1
+                if lines > _SEARCHED_LINES:
+                    return ""
+    return ""
 
 
 def _records(text: IO[str], options: CsvOptions) -> Any:

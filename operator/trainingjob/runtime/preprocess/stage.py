@@ -8,15 +8,17 @@ and order; see ``frame.py`` for the seam between them.
 from __future__ import annotations
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs, StageWarning
+from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
 from ..progress import Reporter
 from ..result import with_findings
-from ..train.log import log
+from .account import Account
 from .checks import check, choose_columns
 from .frame import Engine
 from .likeness import likeness, lines
+from .notes import Notes
+from .profile import warn_of_features
 from .read import read_input
 from .script import run_script
 from .source import Source
@@ -32,31 +34,36 @@ def run_stage(
     StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
-    frame = read_input(engine, payload.input, found)
+    notes = Notes()
+    frame = read_input(engine, payload.input, found, notes)
     reporter.report(0.3)
     if payload.script is not None:
-        frame = run_script(engine, frame, payload)
-    warnings: list[StageWarning] = []
+        frame = run_script(engine, frame, payload, notes)
+    frame = engine.hashed(frame)
+    drops = payload.split.rare == "drop"
+    account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
         engine,
-        engine.hashed(frame),
+        frame,
         payload.steps,
         task.label,
-        lambda frame, where: split_rows(engine, frame, payload.split, task, where, warnings.append),
+        lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
+        account,
         lambda share: reporter.report(0.35 + 0.3 * share),
     )
     frame = choose_columns(engine, frame, task)
-    frame, summary = check(
-        engine, frame, task, payload.split, payload.numeric_features, warnings.append
-    )
+    frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)
+    raw = account.raw
+    if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
+        raw = frame
+    features = [name for name in frame.columns if name != task.label]
+    warn_of_features(engine, raw, task, features, notes)
     alike = likeness(engine, frame, summary)
+    for line in lines(alike):
+        notes.log(line)
     reporter.report(0.7)
     manifest = write_dataset(engine, frame, task, summary, pipeline, target)
     reporter.report(1.0)
-    for line in lines(alike):
-        log(line)
-    for warning in warnings:
-        log(f"warning: {warning.message}")
     result = StageResult(
         outputs=Outputs(
             uri=payload.output,
@@ -67,4 +74,4 @@ def run_stage(
             classes=None if manifest.classes is None else len(manifest.classes),
         )
     )
-    return with_findings(result, warnings, [])
+    return with_findings(result, notes.warnings, account.lines)

@@ -132,6 +132,9 @@ def categories(
             found[same[index]].append(value)
     for name, values in found.items():
         if len(values) > limit:
-            raise where.failure(f"column {name} has more than {limit} categories")
+            raise where.failure(
+                f"column {name} has more than {limit} categories; drop it if it names the rows, or "
+                "make fewer categories of it with withColumn"
+            )
         values.sort()  # type: ignore[type-var]
     return found

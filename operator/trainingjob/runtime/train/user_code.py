@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainingjob.api.payload import RESUME_FROM, ScriptRef, StageResult, TrainPayload
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.status import Outputs, StageWarning
 
 from .. import model_folder
 from ..errors import StageFailure, storage_errors
+from ..result import cut, with_findings
 from ..storage import resolve, store
 from .left_behind import SCRIPT, LeftBehind
 from .log import log
@@ -74,12 +75,17 @@ def result(payload: TrainPayload, left_behind: LeftBehind) -> StageResult:
     store(output)
     if payload.needs_model:
         check_model(output)
-    elif not any(file.is_model for file in found) and left_behind.has_models():
+    warnings = []
+    if not any(file.is_model for file in found) and left_behind.has_models():
         # Perhaps what is there is meant to be all, perhaps the model was saved elsewhere.
-        log(f"besides {model_folder.in_words(found)} in the output folder {left_behind.report()}")
+        words = f"{model_folder.in_words(found)} is all that the training code left as its model"
+        words += f"; {left_behind.report()}"
+        log(f"warning: {words}")
+        warnings.append(StageWarning(reason="ModelElsewhere", message=cut(words, 512)))
     with storage_errors("read the model"):
         digest = digest_of_folder(output)
-    return StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))
+    result = StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))
+    return with_findings(result, warnings, [])
 
 
 def _save(script: ScriptRef, folder: Path) -> Path:

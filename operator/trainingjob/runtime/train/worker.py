@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
+from pydantic.alias_generators import to_camel
 
 from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
-from trainingjob.api.v1alpha1.train import Mlp
+from trainingjob.api.v1alpha1.train import CHECKPOINTED, Mlp
 
 from ..artefacts import DatasetManifest
 from ..errors import StageFailure, from_os_error, storage_errors
@@ -167,8 +168,7 @@ def save(payload: TrainPayload, config: ModelConfig, trained: Trained, device: s
 def _checkpoints(payload: TrainPayload, config: ModelConfig, training: Split) -> Checkpoints:
     """With what a resumed run must have in common with the one that saved."""
     chosen = payload.to_dict()
-    names = ("model", "optimizer", "schedule", "earlyStopping", "epochs", "batchSize", "precision")
-    fingerprint = {name: chosen.get(name) for name in (*names, "seed")}
+    fingerprint = {name: chosen.get(name) for name in map(to_camel, CHECKPOINTED)}
     fingerprint |= {
         "dataset": config.dataset_digest,
         "task": config.task,

@@ -9,9 +9,16 @@ from pydantic.alias_generators import to_camel
 
 from trainingjob.api.v1alpha1.preprocess import FillNa, Step
 
+from ..account import Account, Entry
 from ..frame import Engine, Frame
 from . import categories, columns, missing, rows, scale, sql
 from .step import Fitted, Where
+
+# Steps whose rows are new ones, of which there may be fewer or more.
+_NEW_ROWS = ("drop_duplicates", "sql")
+
+# Steps after which a column's values are no longer those that people know.
+_NO_LONGER_RAW = ("encode_labels", "one_hot", "scale")
 
 # The field of ``Step`` and what runs it: (spec, frame, where) -> (frame, what was fitted).
 RUN: dict[str, Callable[[Any, Frame, Where], tuple[Frame, Fitted]]] = {
@@ -51,22 +58,42 @@ def run_steps(
     steps: Sequence[Step],
     label: str,
     split: Callable[[Frame, str], Frame],
+    account: Account,
     done: Callable[[float], None],
 ) -> tuple[Frame, list[dict[str, Any]]]:
     """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
-    told the share of the steps that is through."""
+    told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
+
+    def divide(frame: Frame, where: str) -> Frame:
+        if account.watches:
+            account.settle()
+        divided = split(frame, where)
+        account.divided(divided)
+        return divided
+
     pipeline: list[dict[str, Any]] = []
+    entries: list[Entry] = []
     for number, step in enumerate(steps, 1):
         kind = kind_of(step)
-        where = Where(engine, label, f"step {number} ({to_camel(kind)})")
+        where = Where(engine, label, f"step {number} ({to_camel(kind)})", account)
         if is_fitted(step) and not frame.is_split:
-            frame = split(frame, where.text)
+            frame = divide(frame, where.text)
+        if kind in _NO_LONGER_RAW and account.raw is None:
+            account.raw = frame
+        entries.append(account.begin(where.text))
         with where.errors():
-            frame, fitted = RUN[kind](getattr(step, kind), frame, where)
+            made, fitted = RUN[kind](getattr(step, kind), frame, where)
+        if kind in _NEW_ROWS:
+            account.replaced(made)
+        account.end(frame, made)
+        frame = made
         pipeline.append({"step": step.to_dict(), "fitted": fitted})
         done(number / len(steps))
     if not frame.is_split:
-        frame = split(frame, "after the last step" if steps else "the input")
+        frame = divide(frame, "after the last step" if steps else "the input")
+    account.settle()
+    for step_made, entry in zip(pipeline, entries, strict=True):
+        step_made["account"] = entry.line()
     return frame, pipeline

@@ -10,6 +10,7 @@ from trainingjob.api.v1alpha1.preprocess import ColumnType, EncodeLabels, OneHot
 from ..dialect import Value
 from ..frame import Frame
 from ..statistics import categories
+from .losses import unseen
 from .step import Fitted, Where
 
 # They are listed in the dataset's manifest.
@@ -35,7 +36,15 @@ def encode_labels(spec: EncodeLabels, frame: Frame, where: Where) -> tuple[Frame
     same = {
         name: (f"data.{quoted}", kind) for name, (quoted, kind) in where.unchanged(frame).items()
     }
-    return where.project(frame, {**same, **changed}, source=source), _fitted(found)
+    made = where.project(frame, {**same, **changed}, source=source)
+    held_out = f"NOT ({where.train})"
+    tallies = []
+    for name in found:
+        code = where.dialect.ident(name)
+        test = f"{code} = {where.dialect.literal(-1, 'bigint')}"
+        tallies.append(unseen(name, held_out, f"{code} IS NOT NULL", test))
+    where.watch(made, tallies)
+    return made, _fitted(found)
 
 
 def one_hot(spec: OneHot, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
@@ -43,10 +52,14 @@ def one_hot(spec: OneHot, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     where.require(frame, spec.columns)
     found = categories(where, frame, list(dict.fromkeys(spec.columns)), spec.max_categories)
     columns: dict[str, tuple[str, ColumnType]] = {}
+    tallies = []
     for name, (quoted, kind) in where.unchanged(frame).items():
         if name not in found:
             columns[name] = (quoted, kind)
             continue
+        known = ", ".join(where.dialect.literal(value, kind) for value in found[name])
+        test = f"{quoted} NOT IN ({known})" if known else "TRUE"
+        tallies.append(unseen(name, f"NOT ({where.train})", f"{quoted} IS NOT NULL", test))
         for value in found[name]:
             encoded = f"{name}_{text_of(value)}"
             if encoded in columns or encoded in frame.columns:
@@ -58,6 +71,7 @@ def one_hot(spec: OneHot, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
             )
     if not columns:
         raise where.failure("no column is left", "NoFeatures")
+    where.watch(frame, tallies)
     return where.project(frame, columns), _fitted(found)
 
 

@@ -7,6 +7,7 @@ from trainingjob.api.v1alpha1.preprocess import Cast, Drop, Rename, Select, With
 from ..frame import Frame
 from ..names import refuse_duplicates
 from ..sqltext import expression
+from .losses import casts, of_expression
 from .step import Fitted, Where
 
 
@@ -41,6 +42,7 @@ def cast(spec: Cast, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         name: (where.dialect.cast(where.dialect.ident(name), frame.columns[name], kind), kind)
         for name, kind in spec.columns.items()
     }
+    where.watch(frame, casts(spec.columns, frame, where.dialect))
     return where.replace(frame, changed), {}
 
 
@@ -49,4 +51,5 @@ def with_column(spec: WithColumn, frame: Frame, where: Where) -> tuple[Frame, Fi
     value = expression(where, spec.expr, frame)
     kind = "string" if value.kind == "null" else value.kind
     sql = where.dialect.literal(None, kind) if value.kind == "null" else value.sql
+    where.watch(frame, of_expression(where, spec.expr, frame, spec.name))
     return where.replace(frame, {spec.name: (sql, kind)}), {}

@@ -8,6 +8,7 @@ from trainingjob.api.v1alpha1.preprocess import DropDuplicates, DropNa, Filter
 
 from ..frame import HASH, SPLIT, Frame
 from ..sqltext import expression
+from .losses import of_expression
 from .step import Fitted, Where
 
 
@@ -53,4 +54,5 @@ def filter_rows(spec: Filter, frame: Frame, where: Where) -> tuple[Frame, Fitted
         raise where.failure(
             f"{spec.where} is a {condition.kind}, not a condition", "ExpressionInvalid"
         )
+    where.watch(frame, of_expression(where, spec.where, frame))
     return where.project(frame, where.unchanged(frame), where=condition.sql), {}

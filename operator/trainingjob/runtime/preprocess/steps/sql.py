@@ -10,12 +10,14 @@ from ..frame import SPLIT, SPLIT_NUMBER, Frame
 from ..queries import Relation, compile_query
 from ..sqltext import refusal
 from ..syntax import Unportable
+from .losses import of_query
 from .step import Fitted, Where
 
 
 def query(spec: Sql, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """The query's result replaces the data. Its rows are new, as if they had been read here: their
     hash comes from their own content."""
+    where.watch(frame, of_query(where, spec.query, frame))
     names = ", ".join(where.dialect.ident(name) for name in frame.columns)
     if not frame.is_split:
         view, columns = _run(

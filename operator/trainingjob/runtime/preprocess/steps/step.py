@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from trainingjob.api.v1alpha1.preprocess import ColumnType
 
 from ...errors import StageFailure
+from ..account import Account, Tally
 from ..dialect import Dialect
 from ..frame import SPLIT, TRAIN, Engine, Frame
 from ..names import column_not_found, refuse_duplicates
@@ -25,6 +26,7 @@ class Where:
     engine: Engine
     label: str
     text: str
+    account: Account
 
     @property
     def dialect(self) -> Dialect:
@@ -68,7 +70,16 @@ class Where:
         if where:
             query += f" WHERE {where}"
         kinds = {name: kind for name, (_, kind) in columns.items()}
-        return frame.over(self.engine.view(query), kinds)
+        made = frame.over(self.engine.view(query), kinds)
+        if source is None:
+            self.account.projected(made, columns, where)
+        else:
+            self.account.replaced(made, same_rows=True)
+        return made
+
+    def watch(self, frame: Frame, tallies: Sequence[Tally]) -> None:
+        """Count what becomes of values of the frame that the step is given, or has made."""
+        self.account.watch(frame, tallies)
 
     def replace(self, frame: Frame, changed: Mapping[str, tuple[str, ColumnType]]) -> Frame:
         """The frame with some columns computed anew, in their places, or added at the end."""

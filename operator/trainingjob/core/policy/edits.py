@@ -1,0 +1,82 @@
+"""What an edited manifest changes, told stage by stage: a stage that is done stays only as long as
+all that it was made by is as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from ...api.v1alpha1 import StageName, TrainingJob
+from ...api.v1alpha1.train import CHECKPOINTED
+
+ConfigMaps = Mapping[str, Mapping[str, str]]
+
+# What every stage is made by.
+_SHARED = ("task", "storage")
+# How a stage's pods are made: what they do is the same.
+_OF_PODS = ("resources", "driver", "executor", "template")
+
+
+def of_stage(
+    stage: StageName,
+    old: TrainingJob,
+    new: TrainingJob,
+    old_maps: ConfigMaps,
+    new_maps: ConfigMaps,
+) -> list[str]:
+    """What differs in all that the stage is made by, as ``spec.train.epochs: 5 -> 10``.
+
+    The maps are those that scripts come from, by name."""
+    before, after = (_part(job, stage) for job in (old, new))
+    found = [line for part in (*_SHARED, stage) for line in _differences(before, after, part)]
+    wanted = _script_map(new, stage)
+    if wanted is not None and wanted == _script_map(old, stage):
+        name, key = wanted
+        if old_maps.get(name, {}).get(key) != new_maps.get(name, {}).get(key):
+            found.append(f"ConfigMap {name}: {key}")
+    return found
+
+
+def starts_over(old: TrainingJob, new: TrainingJob) -> bool:
+    """Whether training cannot go on from the checkpoints that it wrote before the edit.
+
+    Own code decides itself what it makes of its checkpoints; those of the built-in training are of
+    one model, and of the settings by which it learns."""
+    before, after = old.spec.train, new.spec.train
+    if before.model is None and after.model is None:
+        return False
+    return old.spec.task != new.spec.task or any(
+        getattr(before, name) != getattr(after, name) for name in (*CHECKPOINTED, "dataset")
+    )
+
+
+def changes(old: object, new: object, where: str) -> Iterator[str]:
+    """Fields that differ, as ``spec.train.epochs: 5 -> 10``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from changes(old.get(key), new.get(key), f"{where}.{key}")
+    elif old != new:
+        yield f"{where}: {_short(old)} -> {_short(new)}"
+
+
+def _differences(
+    before: Mapping[str, object], after: Mapping[str, object], part: str
+) -> Iterator[str]:
+    return changes(before.get(part), after.get(part), f"spec.{part}")
+
+
+def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
+    spec = job.spec.to_dict()
+    own = {key: value for key, value in spec.get(stage, {}).items() if key not in _OF_PODS}
+    return {part: spec.get(part) for part in _SHARED} | {stage: own}
+
+
+def _script_map(job: TrainingJob, stage: StageName) -> tuple[str, str] | None:
+    script = getattr(getattr(job.spec, stage), "script", None)
+    source = script.config_map if script is not None else None
+    return (source.name, source.key) if source is not None else None
+
+
+def _short(value: object) -> str:
+    text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"

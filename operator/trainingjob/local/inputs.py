@@ -1,0 +1,110 @@
+"""What stages read from outside, remembered so that a change of it can be told.
+
+A stage that is done stays as it is when its input changes afterwards: whoever goes on with it
+should know. What lies in S3 is not looked at, nor are inputs of thousands of files.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..api.v1alpha1 import StageName, TrainingJob
+
+# By name: size, time of writing in ns, digest or None.
+Stamps = dict[str, list[int | str | None]]
+
+# Inputs of more than this are told by size and time alone: reading them takes longer than a wink.
+_HASHED_BYTES = 64 * 2**20
+_MOST_FILES = 5000
+_SHOWN = 3
+
+
+def stamps(job: TrainingJob, stage: StageName, claims: Mapping[str, Path]) -> Stamps:
+    """Of the files that the stage reads now; empty for one that reads what another has made."""
+    found: dict[str, Path] = {}
+    for name, path in _named(job, stage, claims):
+        if path.is_file():
+            found[name] = path
+        elif path.is_dir():
+            inside = itertools.islice((p for p in path.rglob("*") if p.is_file()), _MOST_FILES + 1)
+            found |= {f"{name.rstrip('/')}/{p.relative_to(path)}": p for p in sorted(inside)}
+    return _stamps(found) if len(found) <= _MOST_FILES else {}
+
+
+def changed(before: Stamps, now: Stamps) -> str:
+    """``in.csv (written anew), b.csv (new)``: how they differ; "" when they do not."""
+    words = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None:
+            words.append(f"{name} ({'gone' if new is None else 'new'})")
+        elif old[0] != new[0]:
+            words.append(f"{name} ({old[0]} -> {new[0]} bytes)")
+        elif old[2] != new[2] or (old[2] is None and old[1] != new[1]):
+            words.append(f"{name} (written anew)")
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _named(
+    job: TrainingJob, stage: StageName, claims: Mapping[str, Path]
+) -> Iterator[tuple[str, Path]]:
+    spec = job.spec
+    if stage == "preprocess" and spec.preprocess is not None:
+        yield from _found(spec.preprocess.input.uri, claims)
+    elif stage == "train":
+        if spec.train.dataset is not None:
+            yield from _found(spec.train.dataset.uri, claims)
+        for word in (*(spec.train.command or ()), *(spec.train.args or ())):
+            # A program, say the interpreter, is no input.
+            if word.startswith("/") and os.path.isfile(word) and not os.access(word, os.X_OK):  # noqa: PTH113
+                yield word, Path(word)
+
+
+def _found(uri: str, claims: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """The files or the folder that a URI names, by names that begin as it does."""
+    if uri.startswith("pvc://"):
+        claim, _, rest = uri.removeprefix("pvc://").partition("/")
+        base, prefix = claims.get(claim), f"pvc://{claim}/"
+    elif uri.startswith("file://"):
+        base, prefix, rest = Path("/"), "/", uri.removeprefix("file://").lstrip("/")
+    else:
+        return
+    if base is None:
+        return
+    if (base / rest).exists() or not glob.has_magic(rest):
+        yield f"{prefix}{rest}", base / rest
+        return
+    for path in sorted(base.glob(rest)):
+        yield f"{prefix}{path.relative_to(base)}", path
+
+
+def _stamps(found: Mapping[str, Path]) -> Stamps:
+    about = {}
+    for name, path in found.items():
+        try:
+            about[name] = path.stat()
+        except OSError:
+            continue
+    total = sum(one.st_size for one in about.values())
+    return {
+        name: [
+            one.st_size,
+            one.st_mtime_ns,
+            _sha256(found[name]) if total <= _HASHED_BYTES else None,
+        ]
+        for name, one in about.items()
+    }
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -432,7 +432,7 @@ def test_a_class_is_told_so_that_a_terminal_can_show_it(tmp_path: Path) -> None:
     made = Made("pandas", csv(tmp_path / "data.csv", frame), tmp_path / "out", task=CLASSES)
     assert made.outputs.splits is not None and made.outputs.splits.classes is not None
     labels = [one.label for one in made.outputs.splits.classes]
-    assert labels == ["'\\x1b[31mred'", "'two\\nlines'"]
+    assert labels == ["\\x1b[31mred", "two\\nlines"]
 
 
 def test_the_script_is_what_is_read(engine: str, tmp_path: Path) -> None:

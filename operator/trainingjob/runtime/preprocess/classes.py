@@ -13,6 +13,7 @@ from trainingjob.api.v1alpha1.status import StageWarning
 from ..artefacts import SplitName
 from ..errors import StageFailure
 from .frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .names import printable
 
 # More values than this are not classes but a quantity, or a name for each row.
 MAX_CLASSES = 10_000
@@ -122,13 +123,7 @@ def _message(counts: Counts, rare: Collection[Any], dropped: bool) -> str:
     )
 
 
-def text_of(value: Any) -> str:
-    """A class for a terminal: text comes from the data."""
-    text = str(value)
-    return text if text.isprintable() else repr(text)
-
-
 def named(classes: Collection[Any]) -> str:
     """Class names for a message, cut."""
-    shown = ", ".join(text_of(value)[:_NAME_CHARS] for value in list(classes)[:_SHOWN])
+    shown = ", ".join(printable(str(value))[:_NAME_CHARS] for value in list(classes)[:_SHOWN])
     return shown if len(classes) <= _SHOWN else f"{shown}, … ({len(classes)} in all)"

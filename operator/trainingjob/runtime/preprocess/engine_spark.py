@@ -308,11 +308,9 @@ class SparkEngine:
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
         frame = self.keep(frame)
-        by_hash = f"(SELECT count(*) AS n FROM {frame.view} GROUP BY {HASH})"
         ((rows, most),) = self.rows(
-            f"SELECT count(*), 1 FROM {frame.view}"
-            if frame.unique
-            else f"SELECT coalesce(sum(n), 0), coalesce(max(n), 0) FROM {by_hash}"
+            f"SELECT coalesce(sum(n), 0), coalesce(max(n), 0) "
+            f"FROM (SELECT count(*) AS n FROM {frame.view} GROUP BY {HASH})"
         )
         # Numbering moves every row to where its equals are: only where there are some.
         ordered = self._with_hash(

@@ -76,7 +76,6 @@ class Frame:
     columns: Mapping[str, ColumnType]
     hidden: tuple[str, ...] = ()
     layout: Layout | None = None  # once rows are divided
-    unique: bool = False  # whether no two rows can have the same HASH
 
     @property
     def is_split(self) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from trainingjob.api.v1alpha1.status import ClassShare, LabelMoments, SplitReport
 
 from .checks import Summary
-from .classes import text_of
 from .frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .names import printable
 
 _TEST = SPLIT_NUMBER["test"]
 # As the CRD has them.
@@ -43,7 +43,7 @@ def _classes(summary: Summary) -> list[ClassShare] | None:
     largest = sorted(summary.counts.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     return [
         ClassShare(
-            label=text_of(value)[:_LABEL_CHARS],
+            label=printable(str(value))[:_LABEL_CHARS],
             **{
                 name: round(counts.get(name, 0) / rows, 4)
                 for name, rows in summary.rows.items()

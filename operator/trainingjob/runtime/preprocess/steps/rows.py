@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from trainingjob.api.v1alpha1.preprocess import DropDuplicates, DropNa, Filter
 
 from ..frame import HASH, SPLIT, Frame
@@ -21,7 +19,7 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
         keys = ", ".join([*names, *split])
         hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
         query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
-        return replace(frame, view=where.engine.view(query), unique=True), {}
+        return frame.over(where.engine.view(query)), {}
     where.require(frame, spec.subset)
     listed = ", ".join([*(where.dialect.ident(name) for name in spec.subset), *split])
     kept = ", ".join([*names, *frame.hidden])
@@ -29,7 +27,7 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
         f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {listed} ORDER BY {HASH}) "
         f"AS trainingjob_place FROM {frame.view}) AS t WHERE trainingjob_place = 1"
     )
-    return replace(frame, view=where.engine.view(query), unique=True), {}
+    return frame.over(where.engine.view(query)), {}
 
 
 def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:

@@ -34,6 +34,7 @@ class Faults:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._watches: dict[web.StreamResponse, tuple[str, web.Request]] = {}
         self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
         (self._port,) = free_ports(1)
         self.fault: Callable[[str, bool], Fault] = lambda path, watch: None
 
@@ -79,6 +80,8 @@ class Faults:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _start(self) -> None:
+        connector = aiohttp.TCPConnector(ssl=False, limit=0, force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate = self._control_plane.ca_file
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
@@ -95,6 +98,8 @@ class Faults:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
         # A transport is closed by the loop, some steps later.
         for _ in range(10):
             await asyncio.sleep(0.01)
@@ -122,12 +127,10 @@ class Faults:
         headers = {k: v for k, v in request.headers.items() if k not in ("Host", "Connection")}
         target = URL(self._control_plane.server + request.raw_path, encoded=True)
         body = await request.read() or None
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=False), auto_decompress=False
-            ) as session,
-            session.request(request.method, target, headers=headers, data=body) as answer,
-        ):
+        assert self._session is not None
+        async with self._session.request(
+            request.method, target, headers=headers, data=body
+        ) as answer:
             kept = ("Content-Type", "Content-Encoding", "Retry-After")
             response = web.StreamResponse(
                 status=answer.status,

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,10 @@ class Operator:
             *(f"--namespace={name}" for name in namespaces),
             *arguments,
         ]
-        self._log = tempfile.NamedTemporaryFile(prefix="operator-", suffix=".log")  # noqa: SIM115
+        handle, log = tempfile.mkstemp(prefix="operator-", suffix=".log")
+        os.close(handle)
+        self._log = Path(log)
+        weakref.finalize(self, self._log.unlink, missing_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -165,12 +169,13 @@ class Operator:
 
     def start(self, *, ready: bool = True) -> Operator:
         self.port = _free_port()
-        self._process = subprocess.Popen(
-            [*self._command, f"--http-port={self.port}"],
-            stderr=self._log,
-            stdout=self._log,
-            env=self._environment,
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, f"--http-port={self.port}"],
+                stderr=log,
+                stdout=log,
+                env=self._environment,
+            )
         if ready:
             self.wait_until_ready()
         return self
@@ -225,7 +230,7 @@ class Operator:
             raise
 
     def log(self) -> str:
-        return Path(self._log.name).read_text(errors="replace")
+        return self._log.read_text(errors="replace")
 
     def _end(self, number: int) -> int:
         if self._process is None:

@@ -125,7 +125,9 @@ _OUTPUTS = {
 
 
 def _payload(pod: Pod) -> dict[str, Any]:
-    for variable in pod["spec"]["containers"][0].get("env", ()):
+    # Admission may have put others before ours.
+    variables = (v for container in pod["spec"]["containers"] for v in container.get("env", ()))
+    for variable in variables:
         if variable["name"] == STAGE_PAYLOAD:
             loaded = json.loads(variable.get("value", "{}"))
             return loaded if isinstance(loaded, dict) else {}

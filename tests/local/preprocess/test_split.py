@@ -49,7 +49,9 @@ class Made:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        return [(warning.reason, warning.message) for warning in self.outputs.warnings or ()]
+        """Those about the split."""
+        found = [(warning.reason, warning.message) for warning in self.outputs.warnings or ()]
+        return [one for one in found if one[0] in ("ClassRare", "SplitStratified")]
 
 
 def csv(path: Path, frame: pd.DataFrame) -> Path:

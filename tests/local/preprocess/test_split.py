@@ -262,6 +262,16 @@ def test_shares_are_exact_in_each_class(spark: Any, tmp_path: Path) -> None:
         assert counts == {label: int(size * share + 0.5) for label, size in sizes.items()}
 
 
+def test_more_rows_than_the_driver_looks_at_are_divided_alike(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainingjob.runtime.preprocess import engine_spark
+
+    source = csv(tmp_path / "data.csv", repeated())
+    monkeypatch.setattr(engine_spark, "_COLLECTED_HASHES", 100)
+    same(source, tmp_path, task=CLASSES, split={"test": 0.2, "validation": 0.1})
+
+
 @pytest.mark.parametrize("stratify", [False, True])
 def test_the_order_of_rows_and_files_is_of_no_account(
     stratify: bool, engine: str, tmp_path: Path

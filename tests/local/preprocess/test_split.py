@@ -49,7 +49,9 @@ class Made:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        return [(warning.reason, warning.message) for warning in self.outputs.warnings or ()]
+        """Those about the split."""
+        found = [(warning.reason, warning.message) for warning in self.outputs.warnings or ()]
+        return [one for one in found if one[0] in ("ClassRare", "SplitStratified")]
 
 
 def csv(path: Path, frame: pd.DataFrame) -> Path:
@@ -258,6 +260,16 @@ def test_shares_are_exact_in_each_class(spark: Any, tmp_path: Path) -> None:
     for name, share in (("test", 0.2), ("validation", 0.1)):
         counts = made.tables[name]["y"].value_counts().to_dict()
         assert counts == {label: int(size * share + 0.5) for label, size in sizes.items()}
+
+
+def test_more_rows_than_the_driver_looks_at_are_divided_alike(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainingjob.runtime.preprocess import engine_spark
+
+    source = csv(tmp_path / "data.csv", repeated())
+    monkeypatch.setattr(engine_spark, "_COLLECTED_HASHES", 100)
+    same(source, tmp_path, task=CLASSES, split={"test": 0.2, "validation": 0.1})
 
 
 @pytest.mark.parametrize("stratify", [False, True])

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
@@ -51,6 +52,8 @@ _JSON_TYPES = {
     "STRING": "string",
 }
 _FEW_ROWS = 20_000
+# Up to so many rows, the driver looks for equal hashes, 8 bytes each: a shuffle takes longer.
+_COLLECTED_HASHES = 4_000_000
 _MALFORMED = "trainingjob_malformed"
 _FILE = "trainingjob_file"
 
@@ -308,20 +311,21 @@ class SparkEngine:
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
         frame = self.keep(frame)
-        ((rows, most),) = self.rows(
-            f"SELECT coalesce(sum(n), 0), coalesce(max(n), 0) "
-            f"FROM (SELECT count(*) AS n FROM {frame.view} GROUP BY {HASH})"
-        )
+        ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.
-        ordered = self._with_hash(
-            frame,
-            spark_place(
-                f"row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH}) - 1" if most > 1 else "0",
-                seed,
-            ),
-        )
+        copies = rows > self._different(frame, rows)
+        number = f"row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH}) - 1" if copies else "0"
+        ordered = self._with_hash(frame, spark_place(number, seed))
         ordered = replace(ordered, layout=Layout(rows))
-        return self.keep(ordered) if most > 1 else ordered
+        return self.keep(ordered) if copies else ordered
+
+    def _different(self, frame: Frame, rows: int) -> int:
+        """The number of different hashes."""
+        if rows <= _COLLECTED_HASHES:
+            hashes = self.arrow(f"SELECT {HASH} FROM {frame.view}")
+            return int(pc.count_distinct(hashes[HASH]).as_py())
+        ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
+        return int(found)
 
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)

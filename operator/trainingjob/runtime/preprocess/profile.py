@@ -170,6 +170,8 @@ def _told_by_threshold(values: np.ndarray[Any, Any], classes: Codes) -> float:
 def _told_number(column: pa.ChunkedArray, target: np.ndarray[Any, Any]) -> float:
     """The share of the label's variance that the mean of the *other* rows of the same value, or
     range of values, tells."""
+    # A share has no scale, and squares of large labels are too large for a double.
+    target = target / (np.abs(target).max(initial=0) or 1)
     variance = target.var()
     if not variance > 0:
         return 0.0

@@ -80,12 +80,12 @@ OUT = "import os, pathlib\nout = pathlib.Path(os.environ['TRAININGJOB_OUTPUT_DIR
 
 # Two ranks, of which one leaves the other alone.
 LEAVES = """
-import sys
+import os
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
 dist.all_reduce(torch.ones(1))
 if dist.get_rank() == 1:
-    sys.exit(0)
+    os._exit(0)  # sys.exit aborts now and then, in gloo's clean-up
 while True:
     dist.all_reduce(torch.ones(1))
 """
@@ -233,6 +233,7 @@ def test_a_second_run_at_once_is_refused_and_harms_nothing(tmp_path):
     write_csv(tmp_path / "data" / "in.csv", rows())
     manifest = base()
     wait = "import time, os, sys\nwhile not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
+    wait += "open(os.environ['TRAININGJOB_OUTPUT_DIR'] + '/model.bin', 'w').write('a model')\n"
     manifest["spec"]["train"] = {
         "script": {"inline": wait},
         "args": [str(tmp_path / "go")],

@@ -179,6 +179,7 @@ folder = pathlib.Path(os.environ["TRAININGJOB_CHECKPOINT_DIR"])
 if "TRAININGJOB_RESUME_FROM" not in os.environ:
     (folder / "one").touch()
     sys.exit(1)
+pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"], "model.bin").write_text("a model")
 """
 
 

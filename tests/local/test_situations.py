@@ -29,6 +29,7 @@ ELSEWHERE = {
 NOT_HERE = {
     "InvalidSpec": "a manifest is checked before it is run: exit code 2",
     "ScriptMissing": "so are its ConfigMaps and their keys",
+    "SpecTooLarge": "and so is its size",
     "NameConflict": "nobody else makes pods",
     "ImagePullFailed": "there are no images",
     "ClaimMissing": "a claim is a folder, which is made where there is none",

@@ -136,6 +136,7 @@ def test_credentials_from_a_secret(space: Space) -> None:
     word = "s3cr3t-w0rd"
     space.create("secrets", {"metadata": {"name": "hub"}, "stringData": {"HF_TOKEN": word}})
     script = f"import os\nassert len(os.environ['HF_TOKEN']) == {len(word)}\n"
+    script += "open(os.environ['TRAININGJOB_OUTPUT_DIR'] + '/model.bin', 'w').write('a model')\n"
     train = {"nodes": 2, "script": {"inline": script}, "envFrom": [{"secretRef": {"name": "hub"}}]}
     name = space.example("digits/job.yaml", preprocess=PANDAS, train=train, evaluate=None)
     space.succeeds(name)

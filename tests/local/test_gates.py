@@ -15,7 +15,7 @@ def job(**train: Any) -> dict[str, Any]:
     manifest = base()
     manifest["spec"]["train"] |= train
     manifest["spec"]["evaluate"]["gates"] = [
-        {"metric": "accuracy", "min": 0.1, "noWorseThan": "lastAccepted", "tolerance": 0.01}
+        {"metric": "accuracy", "min": 0.01, "noWorseThan": "lastAccepted", "tolerance": 0.01}
     ]
     return manifest
 

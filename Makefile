@@ -52,11 +52,9 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(CLUSTER) $(S3)  ## what is long by nature, beside `make test`; as root, a part of it runs real pods
+nightly: $(VENV)/.dev $(S3)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest -m nightly tests/unit tests/integration tests/chart tests/local
-	$(BIN)/python -m tests.cluster.node.images
-	$(BIN)/python -m pytest -m nightly tests/e2e --timeout=900
+	$(BIN)/python -m pytest -m nightly tests/local
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes

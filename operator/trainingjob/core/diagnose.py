@@ -141,16 +141,7 @@ def failure_of(pod: PodView) -> Failure | None:
             signal=error.signal if error.signal is not None else pod.signal,
             time=pod.finished,
         )
-    reason, what = _cause(pod)
-    return Failure(
-        reason,
-        f"pod {pod.name} {what}",
-        pod,
-        exit_code=pod.exit_code,
-        signal=pod.signal,
-        time=pod.finished,
-        log_tail=_log_tail(pod),
-    )
+    return _failure(pod, *_cause(pod))
 
 
 def _only_obeyed(pod: PodView, error: StageError) -> bool:
@@ -202,9 +193,14 @@ def _cause(pod: PodView) -> tuple[str, str]:
 
 def interruption_of(pod: PodView) -> Failure:
     """A pod that had to make way: evicted, preempted, drained."""
+    return _failure(pod, "Disrupted", f"was interrupted ({pod.disrupted})")
+
+
+def _failure(pod: PodView, reason: str, what: str) -> Failure:
+    """``what``: what happened to the pod."""
     return Failure(
-        "Disrupted",
-        f"pod {pod.name} was interrupted ({pod.disrupted})",
+        reason,
+        f"pod {pod.name} {what}",
         pod,
         exit_code=pod.exit_code,
         signal=pod.signal,

@@ -26,7 +26,7 @@ $(VENV)/.setup: requirements/setup.txt
 $(VENV)/.local: $(VENV)/.setup requirements/local.txt pyproject.toml
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/local.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m trainingjob.runtime.preprocess.archive 2>/dev/null || echo 'Spark will start without an archive of its classes'
+	$(BIN)/python -m trainingjob.runtime.preprocess.engines.archive 2>/dev/null || echo 'Spark will start without an archive of its classes'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.local requirements/dev.txt

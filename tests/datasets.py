@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.runtime.artefacts import (
     SPLITS,
     DataFile,

@@ -19,7 +19,7 @@ from .base import Model
 from .lists import list_type
 from .paths import plain_number
 from .v1alpha1 import GROUP, KIND, PLURAL, VERSION, TrainingJob
-from .v1alpha1.preprocess import FillNa
+from .v1alpha1.steps import FillNa
 from .walk import child_type, is_model, plain_type
 
 Schema = dict[str, Any]

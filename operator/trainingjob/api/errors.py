@@ -23,6 +23,7 @@ from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
+from .v1alpha1.input import CHARACTER
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
     CONFIG_MAP_KEY,
@@ -39,7 +40,6 @@ from .v1alpha1.patterns import (
     SUB_PATH,
     URI,
 )
-from .v1alpha1.preprocess import CHARACTER
 from .walk import child_type, fields_of, members, plain_type
 
 MAX_DEPTH = 64

@@ -14,9 +14,11 @@ from pydantic import BeforeValidator, Field
 from .base import Model
 from .v1alpha1.common import Arguments
 from .v1alpha1.evaluate import Gate
+from .v1alpha1.input import Input
 from .v1alpha1.job import Task
-from .v1alpha1.preprocess import Input, Split, Step
+from .v1alpha1.split import Split
 from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
+from .v1alpha1.steps import Step
 from .v1alpha1.train import BuiltInModel, Checkpoint, EarlyStopping, Optimizer, Schedule
 
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from trainingjob.api.base import Model
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 from .errors import StageFailure
 from .storage import digest_of

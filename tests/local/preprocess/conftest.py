@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from trainingjob.runtime.preprocess.java import ensure_java
-from trainingjob.runtime.preprocess.spark_session import start_spark
+from trainingjob.runtime.preprocess.engines.java import ensure_java
+from trainingjob.runtime.preprocess.engines.spark_session import start_spark
 
 
 @pytest.fixture(scope="session")

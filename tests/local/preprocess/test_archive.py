@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob.runtime.preprocess import archive
+from trainingjob.runtime.preprocess.engines import archive
 
 START = """
 import sys
 from pathlib import Path
-from trainingjob.runtime.preprocess import archive, java, spark_session
+from trainingjob.runtime.preprocess.engines import archive, java, spark_session
 archive.path = lambda: Path(sys.argv[1])
 java.ensure_java()
 options = f"-Xlog:class+load:file={sys.argv[2]}"

@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 
 from tests.spark_sql import DIFFERENT, EXPRESSIONS, REFUSED_BY_SPARK, write_values
-from trainingjob.api.v1alpha1.preprocess import Input
+from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.preprocess.dialect import SPARK
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.engine_spark import SparkEngine
-from trainingjob.runtime.preprocess.expressions import compile_expression
-from trainingjob.runtime.preprocess.frame import Engine, Frame
-from trainingjob.runtime.preprocess.read import read_input
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.frame import Engine, Frame
+from trainingjob.runtime.preprocess.engines.spark import SparkEngine
+from trainingjob.runtime.preprocess.expressions.compiler import compile_expression
+from trainingjob.runtime.preprocess.expressions.dialect import SPARK
+from trainingjob.runtime.preprocess.input.read import read_input
 
 # Columns of one query: Spark's compiler does not like many.
 _AT_ONCE = 40
@@ -38,7 +38,7 @@ def test_both_engines_and_spark_itself_give_the_same_for_every_expression_of_the
 ) -> None:
     write_values(tmp_path / "values.parquet")
     source = Input(uri=f"file://{tmp_path}/values.parquet", format="parquet")
-    with PandasEngine() as pandas_engine, SparkEngine({}) as spark_engine:
+    with DuckdbEngine() as pandas_engine, SparkEngine({}) as spark_engine:
         frame = read_input(spark_engine, source)
         one = evaluate(pandas_engine, read_input(pandas_engine, source), compiled)
         other = evaluate(spark_engine, frame, compiled)

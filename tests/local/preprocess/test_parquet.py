@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainingjob.api.v1alpha1.preprocess import Input
+from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.preprocess import read
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.engine_spark import SparkEngine
-from trainingjob.runtime.preprocess.frame import Engine
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.frame import Engine
+from trainingjob.runtime.preprocess.engines.spark import SparkEngine
+from trainingjob.runtime.preprocess.input import read
 from trainingjob.runtime.preprocess.notes import Notes
 
 FRAME = pd.DataFrame({"x": [1.5, 2.5, 3.5], "n": [3, 4, 5]})
@@ -29,7 +29,7 @@ Write = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def engines(spark: Any) -> Iterator[dict[str, Engine]]:
-    with PandasEngine() as one, SparkEngine({}) as other:
+    with DuckdbEngine() as one, SparkEngine({}) as other:
         yield {"pandas": one, "spark": other}
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from trainingjob.api.payload import SPARK_MASTER
-from trainingjob.runtime.preprocess.spark_session import partitions
+from trainingjob.runtime.preprocess.engines.spark_session import partitions
 
 TWO = {"spark.executor.instances": "2", "spark.executor.cores": "3"}
 UP_TO_TEN = TWO | {"spark.dynamicAllocation.maxExecutors": "10"}

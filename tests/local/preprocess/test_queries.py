@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.spark_sql import write_values
-from trainingjob.api.v1alpha1.preprocess import Input
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.engine_spark import SparkEngine
-from trainingjob.runtime.preprocess.frame import Engine, Frame
-from trainingjob.runtime.preprocess.queries import Relation, compile_query
-from trainingjob.runtime.preprocess.read import read_input
+from trainingjob.api.v1alpha1.input import Input
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.frame import Engine, Frame
+from trainingjob.runtime.preprocess.engines.spark import SparkEngine
+from trainingjob.runtime.preprocess.expressions.queries import Relation, compile_query
+from trainingjob.runtime.preprocess.input.read import read_input
 
 # Without the numbers whose sums overflow, which is null to us; and sums of doubles that a column
 # of any order has to the last digits.
@@ -77,7 +77,7 @@ def engines(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     path: Path = tmp_path_factory.mktemp("queries") / "values.parquet"
     write_values(path)
     source = Input(uri=f"file://{path}", format="parquet")
-    with PandasEngine() as one, SparkEngine({}) as other:
+    with DuckdbEngine() as one, SparkEngine({}) as other:
         yield [(engine, _data(engine, read_input(engine, source))) for engine in (one, other)]
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from trainingjob.api.v1alpha1.preprocess import Input
+from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.preprocess import read
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.engine_spark import SparkEngine
-from trainingjob.runtime.preprocess.frame import Engine
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.frame import Engine
+from trainingjob.runtime.preprocess.engines.spark import SparkEngine
+from trainingjob.runtime.preprocess.input import read
 from trainingjob.runtime.preprocess.notes import Notes
 
 Rows = list[tuple[Any, ...]]
@@ -255,7 +255,7 @@ JSON: dict[str, Good | Bad] = {
 
 @pytest.fixture(scope="module")
 def engines(spark: Any) -> Iterator[dict[str, Engine]]:
-    with PandasEngine() as pandas_engine, SparkEngine({}) as spark_engine:
+    with DuckdbEngine() as pandas_engine, SparkEngine({}) as spark_engine:
         # Compiling code for a handful of rows would take most of the time.
         spark_engine.session.conf.set("spark.sql.codegen.wholeStage", "false")
         spark_engine.session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")

@@ -265,10 +265,10 @@ def test_shares_are_exact_in_each_class(spark: Any, tmp_path: Path) -> None:
 def test_more_rows_than_the_driver_looks_at_are_divided_alike(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainingjob.runtime.preprocess import engine_spark
+    from trainingjob.runtime.preprocess.engines import spark
 
     source = csv(tmp_path / "data.csv", repeated())
-    monkeypatch.setattr(engine_spark, "_COLLECTED_HASHES", 100)
+    monkeypatch.setattr(spark, "_COLLECTED_HASHES", 100)
     same(source, tmp_path, task=CLASSES, split={"test": 0.2, "validation": 0.1})
 
 

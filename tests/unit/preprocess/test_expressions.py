@@ -16,11 +16,11 @@ from sqlglot import exp
 from tests.spark_sql import COLUMNS, EXPRESSIONS
 from tests.spark_sql import REFUSED as WITHOUT_TRANSLATION
 from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.preprocess import expressions
-from trainingjob.runtime.preprocess.dialect import DUCKDB, SPARK, Dialect
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.expressions import compile_expression
-from trainingjob.runtime.preprocess.syntax import Unportable, parse
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.expressions import compiler as expressions
+from trainingjob.runtime.preprocess.expressions.compiler import compile_expression
+from trainingjob.runtime.preprocess.expressions.dialect import DUCKDB, SPARK, Dialect
+from trainingjob.runtime.preprocess.expressions.syntax import Unportable, parse
 
 DIALECTS = (DUCKDB, SPARK)
 day, moment = datetime.date, datetime.datetime
@@ -247,13 +247,13 @@ INVALID = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[PandasEngine]:
-    with PandasEngine() as engine:
+def engine() -> Iterator[DuckdbEngine]:
+    with DuckdbEngine() as engine:
         yield engine
 
 
 @pytest.mark.parametrize("text", VALUES)
-def test_an_expression_gives_what_spark_gives(text: str, engine: PandasEngine) -> None:
+def test_an_expression_gives_what_spark_gives(text: str, engine: DuckdbEngine) -> None:
     expected = VALUES[text]
     view = engine.table(KINDS, [[ROW[name] for name in KINDS]])
     compiled = compile_expression(text, KINDS, DUCKDB, "test")
@@ -261,7 +261,7 @@ def test_an_expression_gives_what_spark_gives(text: str, engine: PandasEngine) -
     assert repr(found) == repr(expected)
 
 
-def test_a_text_is_cast_as_spark_does(engine: PandasEngine) -> None:
+def test_a_text_is_cast_as_spark_does(engine: DuckdbEngine) -> None:
     kinds = ("boolean", "bigint", "double", "date", "timestamp")
     view = engine.table({"s": "string"}, [[text] for text in CASTS])
     sql = [compile_expression(f"cast(s as {k})", {"s": "string"}, DUCKDB, "").sql for k in kinds]

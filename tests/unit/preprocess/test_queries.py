@@ -10,11 +10,11 @@ import pytest
 from sqlglot import exp
 
 from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.preprocess import queries
-from trainingjob.runtime.preprocess.dialect import DUCKDB, SPARK
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.queries import Relation, compile_query
-from trainingjob.runtime.preprocess.syntax import Unportable, parse
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.expressions import queries
+from trainingjob.runtime.preprocess.expressions.dialect import DUCKDB, SPARK
+from trainingjob.runtime.preprocess.expressions.queries import Relation, compile_query
+from trainingjob.runtime.preprocess.expressions.syntax import Unportable, parse
 
 COLUMNS: dict[str, Any] = {"c": "string", "i": "bigint", "x": "double"}
 ROWS = [("a", 1, 0.5), ("a", 2, 1.5), ("b", 3, None), (None, 3, 2.5)]
@@ -85,13 +85,13 @@ INVALID = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[PandasEngine]:
-    with PandasEngine() as engine:
+def engine() -> Iterator[DuckdbEngine]:
+    with DuckdbEngine() as engine:
         yield engine
 
 
 @pytest.mark.parametrize("query", RESULTS)
-def test_a_query_gives_what_spark_gives(query: str, engine: PandasEngine) -> None:
+def test_a_query_gives_what_spark_gives(query: str, engine: DuckdbEngine) -> None:
     data = Relation(f"SELECT * FROM {engine.table(COLUMNS, ROWS)}", COLUMNS)
     found = engine.rows(compile_query(query, data, DUCKDB, "test").sql)
     assert sorted(found, key=repr) == sorted(RESULTS[query], key=repr)

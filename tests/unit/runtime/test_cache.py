@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainingjob.api.payload import CacheRef, PreprocessPayload, StageResult, TrainPayload
-from trainingjob.api.v1alpha1.preprocess import Input
+from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.runtime import cache
 from trainingjob.runtime.artefacts import DataFile, DatasetManifest, SplitInfo, data_digest

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainingjob.api.v1alpha1.preprocess import Split
+from trainingjob.api.v1alpha1.split import Split
 from trainingjob.runtime.preprocess.classes import absent, counts_of
-from trainingjob.runtime.preprocess.engine_pandas import PandasEngine
-from trainingjob.runtime.preprocess.frame import HASH, SPLIT_NUMBER, Frame, Layout
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.frame import HASH, SPLIT_NUMBER, Frame, Layout
+from trainingjob.runtime.preprocess.engines.rowhash import occurrences, places
 from trainingjob.runtime.preprocess.ranks import END, FIRST, band, places_of
-from trainingjob.runtime.preprocess.rowhash import occurrences, places
 from trainingjob.runtime.preprocess.split import Quota
 
 LONGS = st.integers(FIRST, END)
@@ -78,7 +78,7 @@ def test_the_place_of_a_rank_is_that_of_the_sorted_rows(
     if crowded:
         found //= 2 ** int(rng.integers(1, 40))
     classes = rng.choice(["a", "b", None], rows).astype(object)
-    with PandasEngine() as engine:
+    with DuckdbEngine() as engine:
         table = pa.table({"y": pa.array(classes, pa.string()), HASH: found})
         frame = Frame(engine._register(table), {"y": "string"}, (HASH,), Layout(rows))
         for by in (None, "y"):

@@ -1,10 +1,12 @@
 """API ``trainingjob.dev/v1alpha1``: the single source of the CRD and of the reference page."""
 
 from .evaluate import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Evaluate, Gate
+from .input import Input
 from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
 from .policy import Policy, Retries
-from .preprocess import Input, Preprocess, Split, Step
+from .preprocess import Preprocess
 from .reasons import REASONS, FailureClass, Reason
+from .split import Split
 from .status import (
     Condition,
     Evaluation,
@@ -18,6 +20,7 @@ from .status import (
     StageStatus,
     Status,
 )
+from .steps import Step
 from .train import Train
 
 __all__ = [

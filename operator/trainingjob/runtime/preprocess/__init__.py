@@ -9,8 +9,8 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from ..progress import Reporter
 
 if TYPE_CHECKING:
-    from .frame import Engine
-    from .source import Source
+    from .engines.frame import Engine
+    from .input.source import Source
 
 
 def run(payload: PreprocessPayload) -> StageResult:
@@ -18,7 +18,7 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from . import source
+    from .input import source
 
     found = source.find(payload.input)
     return cache.through(
@@ -43,10 +43,10 @@ def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResul
 def open_engine(payload: PreprocessPayload) -> Engine:
     """The engine of the manifest; only the one in use is imported."""
     if payload.engine == "pandas":
-        from .engine_pandas import PandasEngine
+        from .engines.duckdb import DuckdbEngine
 
-        return PandasEngine()
-    from . import on_kubernetes
-    from .engine_spark import SparkEngine
+        return DuckdbEngine()
+    from .engines import on_kubernetes
+    from .engines.spark import SparkEngine
 
     return SparkEngine(on_kubernetes.settings(payload))

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..errors import StageFailure
-from .frame import Engine, Frame
+from .engines.frame import Engine, Frame
+from .expressions.typed import Kind
 from .names import quoted
 from .notes import Notes
-from .typed import Kind
 
 # Counts that a single query takes: engines plan wide ones worse than linearly.
 _MOST_TALLIES = 100

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
-from .frame import Engine, Frame
+from .engines.frame import Engine, Frame
 from .names import quoted
 
 _TRUE = ("true", "t", "yes", "y", "1", "on", "ja", "oui", "si", "sí")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.preprocess import Split
+from trainingjob.api.v1alpha1.split import Split
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
-from .frame import SPLIT, SPLIT_NUMBER, Engine, Frame
+from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import column_not_found, listed
 
 _LARGEST = 1e140

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.preprocess import Split
+from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..artefacts import SplitName
 from ..errors import StageFailure
-from .frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 
 # More values than this are not classes but a quantity, or a name for each row.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainingjob.api.v1alpha1.status import ClassShare, LabelMoments, SplitReport
 
 from .checks import Summary
-from .frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 
 _TEST = SPLIT_NUMBER["test"]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from trainingjob.api.v1alpha1.job import Task
 
-from .frame import HASH, SPLIT, TRAIN, Engine, Frame
+from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
 from .names import listed, quoted
 from .notes import Notes
 

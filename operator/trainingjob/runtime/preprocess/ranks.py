@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .frame import HASH, Engine, Frame
+from .engines.frame import HASH, Engine, Frame
 
 # A value of the column by which rows are divided: None for null, and for every row without one.
 Class = Any

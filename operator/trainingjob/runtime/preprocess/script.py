@@ -17,7 +17,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef
 
 from .. import storage
 from ..errors import StageFailure
-from .frame import Engine, Frame
+from .engines.frame import Engine, Frame
 from .names import listed, one_line
 from .notes import Notes
 

@@ -1,9 +1,9 @@
 """Dividing the rows: exact shares of a random order that is the same everywhere.
 
-Every row has a place in that order, which comes from the row as it was read (``rowhash.py``): steps
-that compute, rename or drop columns do not move it, and copies of a row lie apart. The first share
-of the places is the test split, the next the validation split, the rest is for training; with
-``stratify`` so in each class.
+Every row has a place in that order, which comes from the row as it was read
+(``engines/rowhash.py``): steps that compute, rename or drop columns do not move it, and copies of a
+row lie apart. The first share of the places is the test split, the next the validation split, the
+rest is for training; with ``stratify`` so in each class.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.preprocess import Split
+from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..errors import StageFailure
@@ -25,7 +25,7 @@ from .classes import (
     settle,
     too_many_classes,
 )
-from .frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
+from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import listed
 from .ranks import beside, class_of, places_of
 

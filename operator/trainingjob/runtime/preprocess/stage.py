@@ -2,7 +2,7 @@
 
 Rows get their identity as they were read, or as the script left them, and are divided before the
 first step that learns. The engines give the same rows, types, values
-and order; see ``frame.py`` for the seam between them.
+and order; see ``engines/frame.py`` for the seam between them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..progress import Reporter
 from ..result import with_findings
 from .account import Account
 from .checks import check, choose_columns
-from .frame import Engine
+from .engines.frame import Engine
+from .input.read import read_input
+from .input.source import Source
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
-from .read import read_input
 from .script import run_script
-from .source import Source
 from .split import split_rows
 from .steps import run_steps
 from .write import write_dataset

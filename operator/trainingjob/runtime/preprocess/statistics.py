@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from .dialect import Value
-from .frame import Frame
+from .engines.frame import Frame
+from .expressions.dialect import Value
 from .steps.step import Where
 
 # Sums are taken in two halves, each of which stays within 64 bits for 2**36 rows.

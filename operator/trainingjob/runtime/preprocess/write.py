@@ -14,7 +14,7 @@ from .. import storage
 from ..artefacts import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
 from ..errors import storage_errors
 from .checks import Summary
-from .frame import Engine, Frame
+from .engines.frame import Engine, Frame
 
 
 def write_dataset(

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from trainingjob.api.v1alpha1.preprocess import FillNa, Step
+from trainingjob.api.v1alpha1.steps import FillNa, Step
 
 from ..account import Account, Entry
-from ..frame import Engine, Frame
+from ..engines.frame import Engine, Frame
 from . import categories, columns, missing, rows, scale, sql
 from .step import Fitted, Where
 

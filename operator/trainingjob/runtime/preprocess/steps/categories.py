@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, EncodeLabels, OneHot
+from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.steps import EncodeLabels, OneHot
 
-from ..dialect import Value
-from ..frame import Frame
+from ..engines.frame import Frame
+from ..expressions.dialect import Value
 from ..statistics import categories
 from .losses import unseen
 from .step import Fitted, Where

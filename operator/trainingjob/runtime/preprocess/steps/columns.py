@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from trainingjob.api.v1alpha1.preprocess import Cast, Drop, Rename, Select, WithColumn
+from trainingjob.api.v1alpha1.steps import Cast, Drop, Rename, Select, WithColumn
 
-from ..frame import Frame
+from ..engines.frame import Frame
+from ..expressions.sqltext import expression
 from ..names import refuse_duplicates
-from ..sqltext import expression
 from .losses import casts, of_expression
 from .step import Fitted, Where
 

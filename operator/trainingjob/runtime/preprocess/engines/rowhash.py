@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from .dialect import SPARK
+from ..expressions.dialect import SPARK
 from .frame import HASH
 
 _SEED = 42

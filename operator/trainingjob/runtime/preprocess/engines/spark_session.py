@@ -16,9 +16,9 @@ from pyspark.sql import SparkSession
 
 from trainingjob.api.payload import SPARK_MASTER
 
-from ..errors import StageFailure
+from ...errors import StageFailure
+from ..names import one_line
 from . import archive
-from .names import one_line
 
 # Set on every session, whatever the user's settings: results depend on them.
 _RESULTS = {

@@ -14,11 +14,11 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ..artefacts import SplitName
-from .dialect import Dialect, Value
-from .source import Source
+from ...artefacts import SplitName
+from ..expressions.dialect import Dialect, Value
+from ..input.source import Source
 
 # Columns that rows carry, invisible to the user's steps. HASH: from reading on, a hash of the row
 # as it was read; from the split on, its place in the random order that comes from that hash (see

@@ -19,12 +19,12 @@ from typing import Any
 
 from sqlglot import exp
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
+from ...errors import StageFailure
+from ..names import column_not_found
 from . import calls
 from .dialect import Dialect, has_meaning
-from .names import column_not_found
 from .spark_texts import date_of, timestamp_of
 from .syntax import Unportable, parse, refuse_unread, spelled, text_of, written_text
 from .typed import Kind, Typed, common_kind

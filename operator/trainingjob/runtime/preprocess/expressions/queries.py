@@ -1,4 +1,4 @@
-"""Spark SQL queries with one meaning in both engines, built on ``expressions.py``.
+"""Spark SQL queries with one meaning in both engines, built on ``compiler.py``.
 
 What Spark leaves to chance is decided here: sums do not depend on the order of rows, LIMIT needs
 ORDER BY, and ties are broken by the rest of the row.
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
+from ...errors import StageFailure
+from ..names import column_not_found, listed, refuse_duplicates
+from .compiler import Compiler
 from .dialect import Dialect
-from .expressions import Compiler
-from .names import column_not_found, listed, refuse_duplicates
 from .syntax import Unportable, ignore, parse, refuse_unread, spelled, text_of
 from .typed import Typed, common_kind
 

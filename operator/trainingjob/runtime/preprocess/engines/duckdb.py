@@ -22,17 +22,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
-from . import javalike
+from ...artefacts import SplitName
+from ...errors import StageFailure
+from ..expressions import javalike
+from ..expressions.dialect import DUCKDB, Dialect, Value
+from ..input.source import Source
+from ..names import one_line, refuse_duplicates
 from .arrow import convert
-from .dialect import DUCKDB, Dialect, Value
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
-from .names import one_line, refuse_duplicates
 from .rowhash import Longs, hash_rows, places
-from .source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ _BATCH_ROWS = 65_536
 _LONGEST_LINE = 16 * 2**20
 
 
-class PandasEngine:
+class DuckdbEngine:
     """Runs SQL over views in DuckDB."""
 
     dialect: Dialect = DUCKDB

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
-from .dialect import Dialect
+from ...errors import StageFailure
+from ..expressions.dialect import Dialect
+from ..notes import Notes
 from .frame import Engine, Frame
-from .notes import Notes
 
 
 def kind_of(type_: pa.DataType) -> ColumnType | None:

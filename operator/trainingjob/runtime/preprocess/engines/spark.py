@@ -20,16 +20,16 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
-from .dialect import SPARK, Dialect, Value
+from ...artefacts import SplitName
+from ...errors import StageFailure
+from ..expressions.dialect import SPARK, Dialect, Value
+from ..input.source import Source
+from ..names import refuse_duplicates
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .java import ensure_java
-from .names import refuse_duplicates
 from .rowhash import spark_hash, spark_place
-from .source import Source
 from .spark_session import fit, launch, own_session, spark_failures
 
 _TYPES: dict[str, ColumnType] = {

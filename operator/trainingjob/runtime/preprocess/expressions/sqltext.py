@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import StageFailure
-from .expressions import compile_expression
+from ...errors import StageFailure
+from .compiler import compile_expression
 from .syntax import Unportable
 from .typed import Typed
 
 if TYPE_CHECKING:
-    from .frame import Frame
-    from .steps.step import Where
+    from ..engines.frame import Frame
+    from ..steps.step import Where
 
 
 def expression(where: Where, text: str, frame: Frame) -> Typed:

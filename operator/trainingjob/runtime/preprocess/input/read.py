@@ -10,16 +10,16 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType, CsvOptions, Input
+from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions, Input
 
-from ..errors import StageFailure
+from ...errors import StageFailure
+from ..engines.arrow import beyond, convert, kind_of, kinds_of
+from ..engines.duckdb import DuckdbEngine
+from ..engines.frame import Engine, Frame
+from ..expressions.dialect import DUCKDB, Dialect
+from ..names import listed, quoted, refuse_duplicates
+from ..notes import Notes
 from . import source as sources
-from .arrow import beyond, convert, kind_of, kinds_of
-from .dialect import DUCKDB, Dialect
-from .engine_pandas import PandasEngine
-from .frame import Engine, Frame
-from .names import listed, quoted, refuse_duplicates
-from .notes import Notes
 from .source import Source
 
 # What the values of a text column look like, as bits that a single aggregation collects.
@@ -185,7 +185,7 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
     try:
         if engine.runs_spark_sql and source.size <= _SMALL_BYTES:
             # A pass by DuckDB on the driver takes less time than starting one in Spark.
-            with PandasEngine() as duckdb_engine:
+            with DuckdbEngine() as duckdb_engine:
                 tally = _count(duckdb_engine, csv.read(duckdb_engine), csv, hints)
             return csv.read(engine, line_breaks=tally.suspicious), tally, tally.suspicious
         raw = csv.read(engine)

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from datetime import date, datetime
 
-from trainingjob.api.v1alpha1.preprocess import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType
 
 Value = bool | int | float | str | date | datetime
 

@@ -1,0 +1,1 @@
+"""The engines: DuckDB in one process, or Spark."""

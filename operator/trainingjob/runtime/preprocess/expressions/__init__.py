@@ -1,0 +1,1 @@
+"""Users' SQL, with one meaning in both engines."""

@@ -1,0 +1,1 @@
+"""What a job reads: which files, how they are written, the types of their columns."""

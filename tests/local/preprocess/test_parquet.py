@@ -20,7 +20,7 @@ from trainingjob.runtime.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine
-from trainingjob.runtime.preprocess.input import read
+from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.notes import Notes
 
 FRAME = pd.DataFrame({"x": [1.5, 2.5, 3.5], "n": [3, 4, 5]})
@@ -37,7 +37,7 @@ def found(engine: Engine, path: str) -> tuple[dict[str, str], list[Any], list[st
     """Columns, rows, and the reasons of the warnings."""
     notes = Notes()
     source = Input.model_validate({"uri": f"file://{path}", "format": "parquet"})
-    frame = read.read_input(engine, source, None, notes)
+    frame = read_input(engine, source, None, notes)
     names = ", ".join(engine.dialect.ident(name) for name in frame.columns)
     rows = engine.rows(f"SELECT {names} FROM {frame.view}")
     assert notes.rows == len(rows)

@@ -17,7 +17,8 @@ from trainingjob.runtime.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine
-from trainingjob.runtime.preprocess.input import read
+from trainingjob.runtime.preprocess.input import csv
+from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.notes import Notes
 
 Rows = list[tuple[Any, ...]]
@@ -274,7 +275,7 @@ def test_csv(
     for engine_name, engine in engines.items():
         with monkeypatch.context() as patch:
             if "large" in engine_name:
-                patch.setattr(read, "_SMALL_BYTES", 0)
+                patch.setattr(csv, "_SMALL_BYTES", 0)
             assert_read(engine, CSV[name], "csv", tmp_path, engine_name)
 
 
@@ -298,7 +299,7 @@ def assert_read(engine: Engine, case: Good | Bad, format: str, folder: Path, wha
     )
     if isinstance(case, Bad):
         with pytest.raises(StageFailure) as caught:
-            read.read_input(engine, source)
+            read_input(engine, source)
         failure = caught.value
         assert (failure.reason, case.message in failure.message) == (case.reason, True), (
             what,
@@ -306,7 +307,7 @@ def assert_read(engine: Engine, case: Good | Bad, format: str, folder: Path, wha
         )
         return
     notes = Notes()
-    frame = read.read_input(engine, source, None, notes)
+    frame = read_input(engine, source, None, notes)
     names = [engine.dialect.ident(name) for name in frame.columns]
     rows = engine.rows(f"SELECT {', '.join(names)} FROM {frame.view}")
     assert dict(frame.columns) == case.columns, what

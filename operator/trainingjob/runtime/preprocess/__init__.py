@@ -10,7 +10,7 @@ from ..progress import Reporter
 
 if TYPE_CHECKING:
     from .engines.frame import Engine
-    from .input.source import Source
+    from .input.files import Source
 
 
 def run(payload: PreprocessPayload) -> StageResult:
@@ -18,9 +18,9 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import source
+    from .input import files
 
-    found = source.find(payload.input)
+    found = files.find(payload.input)
     return cache.through(
         payload,
         lambda: cache.inputs_of_preprocess(payload, found.files),

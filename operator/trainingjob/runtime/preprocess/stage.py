@@ -16,8 +16,8 @@ from ..result import with_findings
 from .account import Account
 from .checks import check, choose_columns
 from .engines.frame import Engine
+from .input.files import Source
 from .input.read import read_input
-from .input.source import Source
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features

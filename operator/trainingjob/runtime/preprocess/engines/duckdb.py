@@ -28,7 +28,7 @@ from ...artefacts import SplitName
 from ...errors import StageFailure
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
-from ..input.source import Source
+from ..input.files import Source
 from ..names import one_line, refuse_duplicates
 from .arrow import convert
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout

@@ -18,7 +18,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...artefacts import SplitName
 from ..expressions.dialect import Dialect, Value
-from ..input.source import Source
+from ..input.files import Source
 
 # Columns that rows carry, invisible to the user's steps. HASH: from reading on, a hash of the row
 # as it was read; from the split on, its place in the random order that comes from that hash (see

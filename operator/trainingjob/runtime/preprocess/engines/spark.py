@@ -25,7 +25,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from ...artefacts import SplitName
 from ...errors import StageFailure
 from ..expressions.dialect import SPARK, Dialect, Value
-from ..input.source import Source
+from ..input.files import Source
 from ..names import refuse_duplicates
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .java import ensure_java

@@ -1,0 +1,196 @@
+"""The files of an input: where they lie, what their folders say, whether they can be read."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
+
+from trainingjob.api.v1alpha1.input import Input
+
+from ... import s3, storage
+from ...errors import StageFailure
+from ..names import listed
+
+# Packed formats that people bring and that only one of the engines could read, or none.
+_UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+
+# Folders of one table, each a query of its own.
+_MOST_PARTS = 1000
+
+# How Hive writes a null in the name of a folder.
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+# Values of the partition columns, as their folders' names have them.
+Partition = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that hold the input, in the order of their names.
+
+    ``partitions``: for each file the values that the folders KEY=VALUE above it give to columns;
+    None for null. ``whole``: the size of the input that this is a part of."""
+
+    uri: str
+    files: list[Path]
+    partitions: Mapping[Path, Partition] = field(default_factory=dict)
+    whole: int = 0
+
+    @property
+    def paths(self) -> list[str]:
+        """The same as text."""
+        return [str(file) for file in self.files]
+
+    @property
+    def size(self) -> int:
+        """Bytes, as they lie on the disk."""
+        return self.whole or sum(file.stat().st_size for file in self.files)
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the partition columns."""
+        return list(next(iter(self.partitions.values()), {}))
+
+    def part(self, files: Sequence[Path]) -> Source:
+        """Some of the files."""
+        partitions = {file: self.partitions[file] for file in files if file in self.partitions}
+        return Source(self.uri, list(files), partitions, self.size)
+
+    def parts(self, groups: Mapping[Path, Any] | None = None) -> list[Source]:
+        """The files of each partition, and of each of some other groups, by themselves."""
+        found: dict[Any, list[Path]] = {}
+        for file in self.files:
+            values = tuple(self.partitions.get(file, {}).values())
+            found.setdefault((values, (groups or {}).get(file)), []).append(file)
+        if len(found) > _MOST_PARTS:
+            raise StageFailure(
+                "InputUnreadable",
+                f"{self.uri}: {len(found)} partitions, more than the {_MOST_PARTS} that can be "
+                "read at once; write the table with fewer, or without",
+            )
+        return [self.part(files) for files in found.values()]
+
+
+def find(source: Input) -> Source:
+    """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""
+    path = storage.fetch(source.uri)
+    if path.exists():
+        found = [path] if path.is_file() else sorted(_files_below(path))
+    else:
+        matches = sorted(Path(match) for match in glob.glob(str(path)))  # noqa: PTH207
+        found = [
+            file
+            for match in matches
+            for file in ([match] if match.is_file() else sorted(_files_below(match)))
+        ]
+    if not found:
+        what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
+        if s3.is_copy(path):
+            what = "there is no such object"
+        raise StageFailure("InputNotFound", f"{source.uri}: {what}")
+    for file in found:
+        if file.suffix.lower() in _UNKNOWN_PACKING:
+            raise StageFailure("InputUnreadable", f"{file}: only .gz is unpacked")
+        with readable(file):
+            os.close(os.open(file, os.O_RDONLY))
+    if not any(file.stat().st_size for file in found):
+        raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
+    files = [file for file in found if file.stat().st_size]
+    return Source(source.uri, files, _partitions(source.uri, path, files))
+
+
+def _partitions(uri: str, path: Path, files: Sequence[Path]) -> dict[Path, Partition]:
+    """What the folders KEY=VALUE say that the URI does not name one by one.
+
+    Raises StageFailure(ColumnsDiffer) where they are not the same keys for every file."""
+    fixed = path if path.is_dir() else _before_glob(path)
+    found: dict[Path, Partition] = {}
+    for file in files:
+        below = file.parent.relative_to(fixed).parts if file.is_relative_to(fixed) else ()
+        pairs = [part.split("=", 1) for part in below if "=" in part.strip("=")]
+        found[file] = {
+            unquote(key): None if value == _HIVE_NULL else unquote(value) for key, value in pairs
+        }
+    first = found[files[0]]
+    for file, values in found.items():
+        if list(values) != list(first):
+            raise StageFailure(
+                "ColumnsDiffer",
+                f"{uri}: {file} lies in folders of {listed(list(values)) or 'no partition'}, "
+                f"{files[0]} in those of {listed(list(first)) or 'no partition'}",
+            )
+    return found if first else {}
+
+
+def _before_glob(path: Path) -> Path:
+    """The folder above the first part of a path that has a wildcard; above a file."""
+    for place, part in enumerate(path.parts):
+        if glob.has_magic(part):
+            return Path(*path.parts[:place])
+    return path.parent
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder tree, without those that Hadoop and editors hide."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        yield from (Path(root) / name for name in names if not name.startswith((".", "_")))
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Turn errors of reading ``file`` into StageFailures."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        check_utf8(file)
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise StageFailure(
+            "InputUnreadable", f"{file} is not a whole gzip file: {error}"
+        ) from error
+    except OSError as error:
+        raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+    """A file for reading, unpacked."""
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def columns_differ(
+    file: Path, names: Sequence[str], first: Path, others: Sequence[str]
+) -> StageFailure:
+    """Which columns a file has that the first one lacks, and the other way round."""
+    lacks = [name for name in others if name not in names]
+    more = [name for name in names if name not in others]
+    parts = [f"lacks {listed(lacks)}"] if lacks else []
+    parts += [f"has {listed(more)} besides"] if more else []
+    if not parts:
+        parts = [f"has {len(names)} columns and not {len(others)}"]
+    return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}")
+
+
+def check_utf8(file: Path) -> None:
+    with readable(file), open_bytes(file) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                message = f"{file}, line {number}: not UTF-8"
+                raise StageFailure("InputNotUtf8", message) from error
+
+
+def malformed(source: Source, failure: StageFailure) -> StageFailure:
+    """What an engine says of a file that it cannot read, and that we find nothing wrong with."""
+    if failure.reason != "StepFailed":
+        return failure
+    return StageFailure("InputMalformed", f"{source.uri}: {failure.message}")

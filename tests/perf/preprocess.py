@@ -1,4 +1,6 @@
-"""The preprocess stage ÷ scripts that people would write by hand for the same work."""
+"""The preprocess stage ÷ scripts that people would write by hand for the same work, in turns.
+
+``python -m tests.perf.preprocess [CASE]...``, see CASES."""
 
 from __future__ import annotations
 
@@ -6,17 +8,20 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 ROWS = 1_000_000
 ROUNDS = 3
+WIDE_STEPS = [{"fillna": {"strategy": "mean"}}, {"scale": {}}]
 STEPS = [
     {"dropDuplicates": {}},
     {"dropna": {"subset": ["y"]}},
@@ -81,7 +86,41 @@ spark.stop()
 """
 
 
-def generate(path: Path) -> None:
+WIDE_PANDAS = """
+import sys, pathlib
+import numpy as np, pandas as pd
+df = pd.read_csv(sys.argv[1])
+part = np.random.default_rng(1).choice(3, len(df), p=[0.7, 0.1, 0.2])
+names = df.columns.drop("y")
+df[names] = df[names].fillna(df.loc[part == 0, names].mean())
+train = df.loc[part == 0, names]
+df[names] = (df[names] - train.mean()) / train.std(ddof=0)
+for number, name in enumerate(("train", "validation", "test")):
+    out = pathlib.Path(sys.argv[2], name); out.mkdir(parents=True)
+    df[part == number].to_parquet(out / "part-0.parquet")
+"""
+WIDE_PYSPARK = """
+import sys
+from pyspark.sql import SparkSession, functions as F
+spark = (SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false")
+         .config("spark.sql.shuffle.partitions", "2").config("spark.driver.host", "127.0.0.1").getOrCreate())
+spark.sparkContext.setLogLevel("ERROR")
+df = spark.read.csv(sys.argv[1], header=True, inferSchema=True)
+names = [c for c in df.columns if c != "y"]
+df = df.withColumn("u", F.rand(1)).cache()
+part = F.when(F.col("u") < 0.7, "train").when(F.col("u") < 0.8, "validation").otherwise("test")
+df = df.withColumn("part", part).drop("u")
+means = df.filter("part = 'train'").agg(*(F.mean(c).alias(c) for c in names)).first().asDict()
+df = df.fillna(means)
+train = df.filter("part = 'train'")
+found = train.agg(*(f(c).alias(f"{f.__name__}_{c}") for c in names for f in (F.mean, F.stddev_pop))).first()
+df = df.select(*(((F.col(c) - found[f"mean_{c}"]) / found[f"stddev_pop_{c}"]).alias(c) for c in names), "y", "part")
+df.write.partitionBy("part").parquet(sys.argv[2])
+spark.stop()
+"""
+
+
+def long_table(path: Path) -> None:
     """1 M rows, 12 columns: numbers with nulls, whole numbers, text, some duplicates."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({name: rng.normal(size=ROWS).round(6) for name in "abcde"})
@@ -96,8 +135,53 @@ def generate(path: Path) -> None:
     frame.to_csv(path, index=False)
 
 
-def ours(engine: str, work: Path, out: Path) -> float:
-    """Seconds of the stage, as its pod runs it."""
+def wide_table(rows: int, columns: int) -> Callable[[Path], None]:
+    """Numbers, one in twenty of them null, and a label."""
+
+    def generate(path: Path) -> None:
+        rng = np.random.default_rng(0)
+        values = rng.normal(size=(rows, columns)).round(6)
+        values[rng.random(values.shape) < 0.05] = np.nan
+        frame = pd.DataFrame(values, columns=[f"f{number}" for number in range(columns)])
+        frame["y"] = rng.choice([0, 1], rows)
+        frame.to_csv(path, index=False)
+
+    return generate
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, what is done to it, the scripts that do the same, and the ratios that we look at:
+    of whom to whom, and the most that time and memory may be."""
+
+    generate: Callable[[Path], None]
+    steps: list[dict[str, Any]]
+    scripts: dict[str, str]
+    ratios: tuple[tuple[str, str, float, float | None], ...]
+
+
+_PANDAS, _SPARK = "ours, pandas", "ours, spark"
+CASES = {
+    "1 M rows": Case(
+        long_table,
+        STEPS,
+        {"pandas": PANDAS, "polars": POLARS, "pyspark": PYSPARK},
+        ((_PANDAS, "pandas", 1.1, None), (_PANDAS, "polars", 2.0, None), (_SPARK, "pyspark", 1.1, None)),
+    ),
+    "400 x 5000": Case(
+        wide_table(400, 5000), WIDE_STEPS, {"pandas": WIDE_PANDAS}, ((_PANDAS, "pandas", 2.0, 3.0),)
+    ),
+    "100 000 x 500": Case(
+        wide_table(100_000, 500),
+        WIDE_STEPS,
+        {"pandas": WIDE_PANDAS, "pyspark": WIDE_PYSPARK},
+        ((_PANDAS, "pandas", 2.0, 3.0), (_SPARK, "pyspark", 1.1, None)),
+    ),
+}  # fmt: skip
+
+
+def ours(engine: str, steps: list[dict[str, Any]], work: Path, out: Path) -> tuple[float, float]:
+    """The stage, as its pod runs it."""
     payload = {
         "stage": "preprocess",
         "job": {"namespace": "bench", "name": "bench", "uid": "bench"},
@@ -105,7 +189,7 @@ def ours(engine: str, work: Path, out: Path) -> float:
         "task": {"type": "classification", "label": "y"},
         "engine": engine,
         "input": {"uri": f"file://{work}/in.csv", "format": "csv"},
-        "steps": STEPS,
+        "steps": steps,
         "split": {"test": 0.2, "validation": 0.1, "seed": 1},
         "numericFeatures": False,
         "output": f"file://{out}",
@@ -115,48 +199,62 @@ def ours(engine: str, work: Path, out: Path) -> float:
         "TRAININGJOB_STAGE": json.dumps(payload),
         "TRAININGJOB_RESULT_FILE": str(work / "result"),
     }
-    return timed([sys.executable, "-m", "trainingjob.runtime"], env)
+    return run([sys.executable, "-m", "trainingjob.runtime"], env)
 
 
-def script(source: str, work: Path, out: Path) -> float:
-    """Seconds of a script."""
-    return timed([sys.executable, "-c", source, str(work / "in.csv"), str(out)], dict(os.environ))
-
-
-def timed(command: list[str], env: dict[str, str]) -> float:
+def run(command: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Seconds, and MiB of memory at most (of Spark: of its Python process)."""
     begun = time.perf_counter()
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    return time.perf_counter() - begun
+    with tempfile.TemporaryFile("w+") as said:
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, said.fileno(), number) for number in (1, 2)],
+        )
+        _, status, usage = os.wait4(pid, 0)
+        if status:
+            said.seek(0)
+            raise SystemExit(said.read())
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+
+
+def measure(name: str, case: Case) -> None:
+    work = Path(tempfile.mkdtemp(prefix="trainingjob-bench-"))
+    case.generate(work / "in.csv")
+    names = dict.fromkeys(one for pair in case.ratios for one in pair[:2])
+    found: dict[str, list[tuple[float, float]]] = {one: [] for one in names}
+    for _ in range(ROUNDS):
+        for one in names:
+            out = work / "out" / "dataset"
+            shutil.rmtree(work / "out", ignore_errors=True)
+            if one in case.scripts:
+                command = [sys.executable, "-c", case.scripts[one], str(work / "in.csv"), str(out)]
+                found[one].append(run(command, dict(os.environ)))
+            else:
+                found[one].append(ours(one.removeprefix("ours, "), case.steps, work, out))
+            seconds, memory = found[one][-1]
+            print(
+                f"  {name}, {one}: {seconds:.2f} s, {memory:.0f} MiB", file=sys.stderr, flush=True
+            )
+    shutil.rmtree(work)
+    for one, other, most, most_memory in case.ratios:
+        for what, place, unit, goal in (("", 0, "s", most), (", memory", 1, "MiB", most_memory)):
+            if goal is None:
+                continue
+            a, b = ([round_[place] for round_ in found[who]] for who in (one, other))
+            ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
+            print(
+                f"{name}, {one}{what}: {statistics.median(a):.2f} {unit}, {other} by hand: "
+                f"{statistics.median(b):.2f} {unit}, ratio {ratio:.2f} (goal ≤ {goal})",
+                flush=True,
+            )
 
 
 def main() -> None:
-    work = Path(tempfile.mkdtemp(prefix="trainingjob-bench-"))
-    generate(work / "in.csv")
-    contenders = {
-        "ours, pandas": lambda out: ours("pandas", work, out),
-        "pandas": lambda out: script(PANDAS, work, out),
-        "polars": lambda out: script(POLARS, work, out),
-        "ours, spark": lambda out: ours("spark", work, out),
-        "pyspark": lambda out: script(PYSPARK, work, out),
-    }
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, contender in contenders.items():
-            out = work / "out" / "dataset"
-            shutil.rmtree(work / "out", ignore_errors=True)
-            times[name].append(contender(out))
-            print(f"  {name}: {times[name][-1]:.2f} s", file=sys.stderr, flush=True)
-    shutil.rmtree(work)
-    for one, other, goal in (
-        ("ours, pandas", "pandas", "goal ≤ 1.3"),
-        ("ours, pandas", "polars", "for information"),
-        ("ours, spark", "pyspark", "goal ≤ 1.1"),
-    ):
-        ratio = statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
-        a, b = statistics.median(times[one]), statistics.median(times[other])
-        print(f"{one}: {a:.2f} s, {other} by hand: {b:.2f} s, ratio {ratio:.2f} ({goal})")
+    for name, case in CASES.items():
+        if len(sys.argv) < 2 or name in sys.argv[1:] or __name__ != "__main__":
+            measure(name, case)
 
 
 if __name__ == "__main__":

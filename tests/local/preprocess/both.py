@@ -102,10 +102,10 @@ def assert_same_table(one: pa.Table, other: pa.Table, what: str) -> None:
         assert not different, f"{what}, column {name}: {different[:5]}"
 
 
-def equal(one: Any, other: Any) -> bool:
-    """The same value, or values: doubles to nine digits."""
+def equal(one: Any, other: Any, least: float = 1e-12) -> bool:
+    """The same value, or values: doubles to nine digits, or so near each other."""
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-300)
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=least)
     if isinstance(one, dict) and isinstance(other, dict):
         return list(one) == list(other) and equal(list(one.values()), list(other.values()))
     if isinstance(one, list) and isinstance(other, list):

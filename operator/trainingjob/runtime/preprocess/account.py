@@ -18,6 +18,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..errors import StageFailure
 from .engines.frame import Engine, Frame
+from .expressions.many import Same, select
 from .expressions.typed import Kind
 from .names import quoted
 from .notes import Notes
@@ -182,7 +183,7 @@ class Account:
             self._tallies += part
 
     def projected(
-        self, after: Frame, columns: Mapping[str, tuple[str, ColumnType]], condition: str
+        self, after: Frame, columns: Mapping[str, tuple[str | Same, ColumnType]], condition: str
     ) -> None:
         """The frame was made of the one before, row by row, without those that do not meet the
         condition, if there is one."""
@@ -190,17 +191,17 @@ class Account:
         if not (condition or self._carried):
             self._shadow = after.view
             return
-        ident = self._engine.dialect.ident
-        selected = [f"{sql} AS {ident(name)}" for name, (sql, _) in columns.items()]
-        selected += [*after.hidden, *self._carried]
+        more = [*after.hidden, *self._carried]
         if condition:
             alive = f"{self._alive} AND " if self._alive else ""
             self._rows = Rows()
             self._alive = f"{_ALIVE}_{len(self._kept)}"
             self._kept.append((self._rows, self._alive))
             self._carried.append(self._alive)
-            selected.append(f"({alive}coalesce(({condition}), FALSE)) AS {self._alive}")
-        self._shadow = self._view(selected)
+            more.append(f"({alive}coalesce(({condition}), FALSE)) AS {self._alive}")
+        values = {name: sql for name, (sql, _) in columns.items()}
+        query = select(self._engine.dialect, values, more, self._shadow)
+        self._shadow = self._engine.view(query)
 
     def replaced(self, after: Frame, *, same_rows: bool = False) -> None:
         """The frame is a new one: of the same number of rows, or of one to be counted."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from trainingjob.api.v1alpha1.job import Task
 
+from .engines.buffers import numpy_of
 from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
 from .names import listed, quoted
 from .notes import Notes
@@ -71,7 +72,7 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
     of so many ``rows``."""
     known = table.filter(pc.is_valid(table[label]))
     target = (
-        _codes(known[label]) if by_class else known[label].cast(pa.float64(), safe=False).to_numpy()
+        _codes(known[label]) if by_class else numpy_of(known[label].cast(pa.float64(), safe=False))
     )
     constant, leaks = [], []
     for name in table.column_names:
@@ -110,18 +111,18 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
 def _codes(column: pa.ChunkedArray) -> Codes:
     """A number for each value, null among them."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return np.asarray(encoded.indices).astype(np.int64)
+    return numpy_of(encoded.indices).astype(np.int64)
 
 
 def _numbers(column: pa.ChunkedArray) -> Any:
-    return column.cast(pa.float64(), safe=False).to_numpy()
+    return numpy_of(column.cast(pa.float64(), safe=False))
 
 
 def _groups(column: pa.ChunkedArray) -> Codes:
     """Rows of the same value, or of the same range of a number's values; nulls by themselves."""
     if not _is_number(column.type) or len(pc.unique(column)) <= _BINS:
         return _codes(column)
-    valid = np.asarray(column.is_valid())
+    valid = numpy_of(column.is_valid())
     values = _numbers(column.drop_null())
     places = np.empty(len(values), dtype=np.int64)
     places[np.argsort(values, kind="stable")] = np.arange(len(values))
@@ -161,7 +162,7 @@ def _told_by_threshold(values: np.ndarray[Any, Any], classes: Codes) -> float:
     ones = np.cumsum(classes[order])
     zeros = np.arange(1, len(order) + 1) - ones
     # Between equal values there is no threshold.
-    ends = np.append(np.diff(values[order]) > 0, False)
+    ends = np.append(values[order][1:] > values[order][:-1], False)
     right = np.maximum(ones + zeros[-1] - zeros, zeros + ones[-1] - ones)[ends]
     wrong = len(order) - right.max(initial=0)
     return float(1 - wrong / min(ones[-1], zeros[-1]))

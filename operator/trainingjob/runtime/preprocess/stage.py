@@ -51,7 +51,7 @@ def run_stage(
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
     )
-    frame = choose_columns(engine, frame, task)
+    frame = engine.computed(choose_columns(engine, frame, task))
     frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)
     raw = account.raw
     if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:

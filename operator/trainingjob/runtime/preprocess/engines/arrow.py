@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import pyarrow as pa
 
@@ -10,6 +11,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...errors import StageFailure
 from ..expressions.dialect import Dialect
+from ..expressions.many import Same, select
 from ..notes import Notes
 from .frame import Engine, Frame
 
@@ -109,19 +111,19 @@ def convert(
     Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
     kinds = kinds or kinds_of(engine, view, schema, what, reason)
     fields = {field.name: field for field in schema}
-    selected = [
-        f"{_converted(engine.dialect, fields[name], kind)} AS {engine.dialect.ident(name)}"
+    dialect = engine.dialect
+    selected: dict[str, str | Same] = {
+        name: Same(dialect.ident(name), partial(_converted, dialect, fields[name].type, kind))
         for name, kind in kinds.items()
-    ]
-    return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {view}"), kinds)
+    }
+    return Frame(engine.view(select(dialect, selected, (), view)), kinds)
 
 
-def _converted(dialect: Dialect, field: pa.Field, kind: ColumnType) -> str:
-    quoted = dialect.ident(field.name)
+def _converted(dialect: Dialect, type_: pa.DataType, kind: ColumnType, quoted: str) -> str:
     if kind == "double":
-        if pa.types.is_decimal(field.type):
+        if pa.types.is_decimal(type_):
             quoted = dialect.decimal_to_double(quoted)
         return dialect.finite(f"CAST({quoted} AS DOUBLE)")
-    if kind == "timestamp" and pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+    if kind == "timestamp" and pa.types.is_timestamp(type_) and type_.unit == "ns":
         return dialect.from_nanoseconds(quoted)
     return f"CAST({quoted} AS {dialect.type_name(kind)})"

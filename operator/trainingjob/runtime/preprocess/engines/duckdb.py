@@ -6,6 +6,7 @@ pandas through Arrow.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
@@ -28,12 +28,15 @@ from ...artefacts import SplitName
 from ...errors import StageFailure
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
+from ..expressions.many import FEW, melt
 from ..input.files import Source
 from ..names import one_line, refuse_duplicates
 from . import sandbox
 from .arrow import convert
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
-from .rowhash import Longs, hash_rows, places
+from .buffers import array_of
+from .figures import BATCH_VALUES, figures_of, in_units
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Figure, Frame, Layout
+from .rowhash import hash_rows, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +63,8 @@ _TYPES: dict[str, ColumnType] = {
 _BATCH_ROWS = 65_536
 # Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
 _LONGEST_LINE = 16 * 2**20
+# Values of columns whose middles are looked for at a time.
+_HELD_VALUES = 2**23
 _RESULT = "the query's result"
 
 
@@ -72,6 +77,7 @@ class DuckdbEngine:
 
     def __init__(self) -> None:
         self._views = 0
+        self._tables: set[str] = set()
 
     def __enter__(self) -> Self:
         self._spill = tempfile.mkdtemp(prefix="trainingjob-")
@@ -86,9 +92,9 @@ class DuckdbEngine:
         )
         self._db.execute("SET TimeZone = 'UTC'")
         # It lets the reader of CSV cast in place of a try_cast, and fail where that gives null.
-        if ("type_pushdown",) in self._db.execute("FROM duckdb_optimizers()").fetchall():
-            self._db.execute("SET disabled_optimizers = 'type_pushdown'")
+        self._without("type_pushdown")
         javalike.register(self._db)
+        javalike.add(self._db, "place", place, ["BIGINT"] * 3, "BIGINT")
         return self
 
     def __exit__(
@@ -100,10 +106,12 @@ class DuckdbEngine:
         self._db.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
-    def view(self, sql: str) -> str:
+    def view(self, sql: str, *, wide: bool = False) -> str:
         name = self._new_name()
         with _failures():
-            self._db.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+            self._db.execute(f"CREATE TEMP {'TABLE' if wide else 'VIEW'} {name} AS {sql}")
+        if wide:
+            self._tables.add(name)
         return name
 
     def read_csv(
@@ -201,10 +209,12 @@ class DuckdbEngine:
         return self._arrow(f"({sql})")
 
     def keep(self, frame: Frame) -> Frame:
-        name = self._new_name()
-        with _failures():
-            self._db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {frame.view}")
-        return frame.over(name)
+        if frame.view in self._tables:
+            return frame
+        return frame.over(self.view(f"SELECT * FROM {frame.view}", wide=True))
+
+    def computed(self, frame: Frame) -> Frame:
+        return self.keep(frame)
 
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
         return self._arrow(frame.view).to_pandas()
@@ -240,33 +250,87 @@ class DuckdbEngine:
         self._db.register(name, pa.table(arrays, names=list(columns)))
         return name
 
-    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
-        return " UNION ALL ".join(
-            f"SELECT {index} AS i, {DUCKDB.ident(name)} AS v FROM {frame.view} "
-            f"WHERE {where} AND {DUCKDB.ident(name)} IS NOT NULL"
-            for index, name in enumerate(columns)
-        )
+    def figures(
+        self, frame: Frame, columns: Sequence[str], where: str, which: Sequence[Figure]
+    ) -> list[tuple[Any, ...]]:
+        def found(names: Sequence[str], unit: float) -> list[tuple[Any, ...]]:
+            selected = ", ".join(f"CAST({DUCKDB.ident(name)} AS DOUBLE)" for name in names)
+            batches = self._batches(
+                f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names)
+            )
+            return figures_of(batches, len(names), which, unit)
+
+        return in_units(columns, found)
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         # A negative share counts from the largest value.
-        shares = ", ".join(
-            f"quantile_disc({DUCKDB.ident(name)}, 0.5), quantile_disc({DUCKDB.ident(name)}, -0.5)"
-            for name in columns
-        )
-        (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
-        return list(zip(row[0::2], row[1::2], strict=True))
+        both = "quantile_disc({0}, 0.5), quantile_disc({0}, -0.5)".format
+        rows = frame.layout.rows if frame.layout else 1
+        width = max(1, _HELD_VALUES // max(1, rows))
+        found: list[tuple[Any, Any]] = []
+        for start in range(0, len(columns), width):
+            names = [DUCKDB.ident(name) for name in columns[start : start + width]]
+            source = f"{frame.view} WHERE {where}"
+            if len(names) <= FEW:
+                (row,) = self.rows(f"SELECT {', '.join(map(both, names))} FROM {source}")
+                found += zip(row[0::2], row[1::2], strict=True)
+                continue
+            melted = melt(DUCKDB, [f"CAST({name} AS DOUBLE)" for name in names], source)
+            of = {
+                i: middles
+                for i, *middles in self.rows(f"SELECT i, {both('v')} FROM ({melted}) GROUP BY i")
+            }
+            found += [tuple(of.get(i, (None, None))) for i in range(len(names))]  # type: ignore[misc]
+        return found
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        table = self._arrow(frame.view)
-        hashes = _hash(table.select(list(frame.columns)), computed)
-        return self._kept_with(frame, table, hashes)
+        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+        names = ", ".join([*map(DUCKDB.ident, frame.columns), *hidden[:-1]])
+        batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
+        first = next(batches, None)
+        if first is None:
+            none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {HASH} FROM {frame.view}")
+            return replace(frame, view=none, hidden=hidden)
+        columns, failures = list(frame.columns), []
+
+        def with_hash() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in itertools.chain((first,), batches):
+                    hashes = hash_rows(batch.select(columns), computed)
+                    yield batch.append_column(HASH, array_of(hashes))
+            except StageFailure as failure:
+                failures.append(failure)
+                raise
+
+        name = self._new_name()
+        self._tables.add(name)
+        schema = first.schema.append(pa.field(HASH, pa.int64()))
+        try:
+            with _failures(), self._db.cursor() as other:
+                other.register("hashed", pa.RecordBatchReader.from_batches(schema, with_hash()))
+                other.execute(f"CREATE TABLE {name} AS FROM hashed")
+        except StageFailure as failure:
+            raise (failures or [failure])[0] from None
+        return replace(frame, view=name, hidden=hidden)
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
-        table = self._arrow(frame.view)
-        hashes = places(table.column(HASH).to_numpy(), seed)
+        ((rows, different),) = self.rows(
+            f"SELECT count(*), count(DISTINCT {HASH}) FROM {frame.view}"
+        )
+        # Numbering moves every row to where its equals are: only where there are some.
+        number = f"row_number() OVER (PARTITION BY {HASH}) - 1" if rows > different else "0"
+        hidden = [name for name in frame.hidden if name != HASH]
+        names = ", ".join([*map(DUCKDB.ident, frame.columns), *hidden])
+        placed = f"java_place({HASH}, {number}, CAST({seed} AS BIGINT)) AS {HASH}"
         # Rows that lie in order let the files be cut out of the table without reading all of it.
-        ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")
-        return replace(ordered, layout=Layout(len(hashes)))
+        ordered = self.keep(
+            replace(
+                frame,
+                view=f"(SELECT {names}, {placed} FROM {frame.view} ORDER BY {HASH})",
+                hidden=(*hidden, HASH),
+            )
+        )
+        return replace(ordered, layout=Layout(rows))
 
     def content(self, frame: Frame) -> str:
         return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
@@ -278,6 +342,9 @@ class DuckdbEngine:
             f"SELECT DISTINCT {SPLIT}, {file_of_row} AS file FROM {frame.view} ORDER BY ALL"
         )
         columns = ", ".join(_stored(name, kind) for name, kind in frame.columns.items())
+        # DuckDB knows which columns hold no null and would mark them so in the file's schema, which
+        # would then differ from file to file.
+        self._without("type_pushdown", "statistics_propagation")
         files: dict[SplitName, list[Path]] = {}
         for split, number in SPLIT_NUMBER.items():
             (folder / split).mkdir(exist_ok=True)
@@ -294,6 +361,12 @@ class DuckdbEngine:
                     )
         return files
 
+    def _without(self, *optimizers: str) -> None:
+        """Plan without these optimizers, of those that this version of DuckDB has."""
+        known = {name for (name,) in self.rows("FROM duckdb_optimizers()")}
+        names = ",".join(name for name in optimizers if name in known)
+        self._db.execute(f"SET disabled_optimizers = '{names}'")
+
     def _new_name(self) -> str:
         self._views += 1
         return f"frame_{self._views}"
@@ -302,15 +375,11 @@ class DuckdbEngine:
         with _failures():
             return self._db.sql(f"SELECT * FROM {view}").to_arrow_table(_BATCH_ROWS)
 
-    def _kept_with(self, frame: Frame, table: pa.Table, hashes: Longs, order: str = "") -> Frame:
-        """The frame's rows with HASH, and SPLIT if it is there, in a table of DuckDB, which may
-        spill to disk."""
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
-        table = table.select([*frame.columns, *hidden[:-1]]).append_column(HASH, pa.array(hashes))
-        view = self._register(table)
-        kept = self.keep(replace(frame, view=f"(FROM {view} {order})", hidden=hidden))
-        self._db.unregister(view)
-        return kept
+    def _batches(self, query: str, width: int) -> Iterator[pa.RecordBatch]:
+        """The result of a query, as it comes: a bounded number of values at a time."""
+        with _failures():
+            rows = max(1, min(_BATCH_ROWS, BATCH_VALUES // max(1, width)))
+            yield from self._db.sql(query).to_arrow_reader(rows)
 
     def _register(self, table: pa.Table) -> str:
         name = self._new_name()
@@ -322,18 +391,10 @@ def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
-def _hash(table: pa.Table, computed: bool) -> Longs:
-    batches = [hash_rows(batch, computed) for batch in table.to_batches(_BATCH_ROWS)]
-    return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
-
-
 def _stored(name: str, kind: ColumnType) -> str:
     """A column as the file has it: timestamps say that they are UTC."""
     quoted = DUCKDB.ident(name)
-    value = f"CAST({quoted} AS TIMESTAMPTZ)" if kind == "timestamp" else quoted
-    # DuckDB knows which columns hold no null and would mark them so in the file's schema, which
-    # would then differ from file to file.
-    return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {value} END AS {quoted}"
+    return f"CAST({quoted} AS TIMESTAMPTZ) AS {quoted}" if kind == "timestamp" else quoted
 
 
 # An error of a thread that writes, in which DuckDB tells it.

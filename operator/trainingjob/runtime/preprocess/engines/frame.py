@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
 
@@ -29,6 +29,9 @@ SPLIT = "__trainingjob_split"
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+
+# Of the values of a column; deviation: the standard deviation of the population, over their count.
+Figure = Literal["least", "greatest", "mean", "deviation"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -107,8 +110,9 @@ class Engine(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def view(self, sql: str) -> str:
-        """A new view of a query, not yet run; returns its name."""
+    def view(self, sql: str, *, wide: bool = False) -> str:
+        """A new view of a query, not yet run; returns its name. One that is ``wide`` may be
+        computed at once, where it takes longer to plan it again and again."""
         ...
 
     def read_csv(
@@ -164,6 +168,10 @@ class Engine(Protocol):
         """The frame computed once, because several queries over it follow."""
         ...
 
+    def computed(self, frame: Frame) -> Frame:
+        """The frame computed once, where it costs more to plan its queries than to hold it."""
+        ...
+
     def frame_for_user(self, frame: Frame) -> Any:
         """The frame as the user's script takes it: of pandas or of Spark."""
         ...
@@ -178,8 +186,10 @@ class Engine(Protocol):
         """A view of rows that the driver holds: a lookup table."""
         ...
 
-    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
-        """A query for (i, v): the non-null values v of the i-th of columns of one type."""
+    def figures(
+        self, frame: Frame, columns: Sequence[str], where: str, which: Sequence[Figure]
+    ) -> list[tuple[Any, ...]]:
+        """Some figures of each numeric column's values, as doubles; None when it has none."""
         ...
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:

@@ -11,7 +11,7 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.jav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,15 @@ import xxhash
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..expressions.dialect import SPARK
+from .buffers import array_of, flags_of, there, values_of
 from .frame import HASH
 
 _SEED = 42
 # What makes a double one of 30 bits: Dekker, A floating-point technique for extending the available
 # precision, 1971.
 _SHORTER = 2.0**23 + 1
+# Values that are hashed at a time: the numbers in work fit the processor's cache.
+_AT_ONCE = 65_536
 _P1 = np.uint64(0x9E3779B185EBCA87)
 _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _P3 = np.uint64(0x165667B19E3779F9)
@@ -59,54 +62,58 @@ def hash_rows(batch: pa.RecordBatch, computed: bool = False) -> Longs:
     """The hash of every row of a batch of our column types; of doubles that were ``computed`` only
     the leading 30 bits count."""
     rows = np.full(batch.num_rows, _SEED, dtype=np.uint64)
-    for name in sorted(batch.schema.names):
-        rows = _hash_long(_hash_column(batch.column(name), computed), rows)
+    columns = sorted(zip(batch.schema.names, batch.columns, strict=True))
+    # Many short columns are hashed at once.
+    width = max(1, _AT_ONCE // max(1, batch.num_rows))
+    for start in range(0, len(columns), width):
+        for hashes in _hash_columns(
+            [column for _, column in columns[start : start + width]], computed
+        ):
+            rows = _hash_long(hashes, rows)
     return rows.view(np.int64)
 
 
-def places(hashes: Longs, seed: int) -> Longs:
-    """The place of every row by its hash."""
-    found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
-    found = _hash_long(occurrences(hashes).astype(np.uint64), found)
-    return _hash_long(np.uint64(seed), found).view(np.int64)
+def place(hashes: Any, numbers: Any, seeds: Any) -> pa.Array:
+    """The place of every row by its hash, its occurrence number and the seed, all of 64 bits."""
+    found: Any = np.uint64(_SEED)
+    for column in (hashes, numbers, seeds):
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        found = _hash_long(values_of(column, np.uint64), found)
+    return array_of(found.view(np.int64))
 
 
-def occurrences(hashes: Longs) -> Longs:
-    """Numbers from 0 for equal hashes: which of them gets which is of no account."""
-    order = np.argsort(hashes)
-    ordered = hashes[order]
-    numbers = np.arange(len(hashes))
-    begins = np.ones(len(hashes), dtype=bool)
-    begins[1:] = ordered[1:] != ordered[:-1]
-    found = np.empty(len(hashes), dtype=np.int64)
-    found[order] = numbers - np.maximum.accumulate(np.where(begins, numbers, 0))
+def _hash_columns(columns: Sequence[pa.Array], computed: bool) -> Iterable[Hashes]:
+    """The hashes of each column's values."""
+    found: list[Any] = [None] * len(columns)
+    longs: list[int] = []
+    for place, column in enumerate(columns):
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            found[place] = _hash_strings(column)
+        elif pa.types.is_boolean(kind):
+            found[place] = _hash_int(flags_of(column).astype(np.uint64))
+        elif pa.types.is_date32(kind):
+            found[place] = _hash_int(values_of(column, np.uint32).astype(np.uint64))
+        else:
+            found[place] = values_of(column, np.uint64)
+            if computed and pa.types.is_float64(kind):
+                found[place] = _shortened(found[place].view(np.float64)).view(np.uint64)
+            longs.append(place)
+    if longs:
+        # A double is never -0.0 or NaN here: their bits would need care.
+        hashes = _hash_long(np.stack([found[place] for place in longs]), np.uint64(_SEED))
+        for place, row in zip(longs, hashes, strict=True):
+            found[place] = row
+    for hashes, column in zip(found, columns, strict=True):
+        if column.null_count:
+            hashes[~there(column)] = _SEED
     return found
 
 
-def _hash_column(column: pa.Array, computed: bool) -> Hashes:
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _hash_strings(column)
-    nulls = np.asarray(column.is_null()) if column.null_count else None
-    if pa.types.is_boolean(kind):
-        hashes = _hash_int(np.asarray(column.fill_null(False)).astype(np.uint64))
-    elif pa.types.is_date32(kind):
-        days = np.asarray(column.view(pa.int32()).fill_null(0)).view(np.uint32)
-        hashes = _hash_int(days.astype(np.uint64))
-    elif pa.types.is_float64(kind):
-        # A double is never -0.0 or NaN here: their bits would need care.
-        doubles = np.asarray(column.fill_null(0.0))
-        if computed:
-            with np.errstate(all="ignore"):
-                shorter = doubles * _SHORTER - (doubles * _SHORTER - doubles)
-            doubles = np.where(np.isnan(shorter), doubles, shorter)
-        hashes = _hash_long(doubles.view(np.uint64), np.uint64(_SEED))
-    else:
-        longs = np.asarray(column.view(pa.int64()).fill_null(0)).view(np.uint64)
-        hashes = _hash_long(longs, np.uint64(_SEED))
-    if nulls is not None:
-        hashes[nulls] = _SEED
-    return hashes
+def _shortened(doubles: Any) -> Any:
+    with np.errstate(all="ignore"):
+        shorter = doubles * _SHORTER - (doubles * _SHORTER - doubles)
+    return np.where(np.isnan(shorter), doubles, shorter)
 
 
 def _hash_strings(column: pa.Array) -> Hashes:

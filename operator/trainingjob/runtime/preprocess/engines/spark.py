@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,8 @@ from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
 from . import spark_query
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .figures import in_units
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Figure, Frame, Layout
 from .java import ensure_java
 from .rowhash import spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
@@ -51,6 +52,12 @@ _JSON_TYPES = {
     "DECIMAL": "number",
     "DOUBLE": "number",
     "STRING": "string",
+}
+_FIGURES: dict[Figure, str] = {
+    "least": "min",
+    "greatest": "max",
+    "mean": "avg",
+    "deviation": "stddev_pop",
 }
 _FEW_ROWS = 20_000
 # Up to so many rows, the driver looks for equal hashes, 8 bytes each: a shuffle takes longer.
@@ -99,7 +106,7 @@ class SparkEngine:
         elif self._context.exception() is None:
             self._context.result().stop()
 
-    def view(self, sql: str) -> str:
+    def view(self, sql: str, *, wide: bool = False) -> str:
         with spark_failures():
             return self._named(self.session.sql(sql))
 
@@ -233,6 +240,9 @@ class SparkEngine:
         self._kept.append(kept)
         return frame
 
+    def computed(self, frame: Frame) -> Frame:
+        return frame
+
     def frame_for_user(self, frame: Frame) -> DataFrame:
         return self.session.table(frame.view)
 
@@ -276,14 +286,20 @@ class SparkEngine:
         with spark_failures():
             return self._named(self.session.createDataFrame(table, schema))
 
-    def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
-        pairs = ", ".join(
-            f"struct({index} AS i, {SPARK.ident(name)} AS v)" for index, name in enumerate(columns)
-        )
-        return (
-            f"SELECT i, v FROM (SELECT inline(array({pairs})) FROM {frame.view} WHERE {where}) "
-            "WHERE v IS NOT NULL"
-        )
+    def figures(
+        self, frame: Frame, columns: Sequence[str], where: str, which: Sequence[Figure]
+    ) -> list[tuple[Any, ...]]:
+        def found(names: Sequence[str], unit: float) -> Iterator[tuple[Any, ...]]:
+            parts = []
+            for name in names:
+                value = f"CAST({SPARK.ident(name)} AS DOUBLE)"
+                value = value if unit == 1.0 else f"{value} * {SPARK.double(unit)}"
+                parts += [f"{_FIGURES[figure]}({value})" for figure in which]
+            (row,) = self.rows(f"SELECT {', '.join(parts)} FROM {frame.view} WHERE {where}")
+            values = [None if value is None else value / unit for value in row]
+            return zip(*(values[place :: len(which)] for place in range(len(which))), strict=True)
+
+        return in_units(columns, found)
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         names = [SPARK.ident(name) for name in columns]

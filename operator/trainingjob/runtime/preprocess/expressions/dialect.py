@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 from trainingjob.api.v1alpha1.input import ColumnType
@@ -46,6 +47,26 @@ class Dialect(ABC):
     @abstractmethod
     def text(self, value: str) -> str:
         """A string literal."""
+
+    @abstractmethod
+    def array(self, values: Sequence[str]) -> str:
+        """An array of values of one type."""
+
+    @abstractmethod
+    def doubles(self, values: Sequence[float]) -> str:
+        """An array of doubles as a literal."""
+
+    @abstractmethod
+    def item(self, array: str, place: int | str) -> str:
+        """Its element, counted from 0."""
+
+    @abstractmethod
+    def each(self, array: str, write: Callable[..., str], others: Sequence[str]) -> str:
+        """The array of what ``write`` makes of each element and of those of others beside it."""
+
+    @abstractmethod
+    def unnested(self, source: str, width: int, also: str) -> str:
+        """A query for a row (i, v, …) of each element of the array ``l`` of a source, i from 0."""
 
     @abstractmethod
     def parse(self, kind: ColumnType, expr: str, *, strict: bool = False) -> str:
@@ -287,6 +308,22 @@ class DuckDbDialect(Dialect):
     def text(self, value: str) -> str:
         return quote_with("'", value)
 
+    def array(self, values: Sequence[str]) -> str:
+        return f"[{', '.join(values)}]"
+
+    def doubles(self, values: Sequence[float]) -> str:
+        # As one literal: thousands take their time.
+        return f"CAST('{list(values)!r}' AS DOUBLE[])"
+
+    def item(self, array: str, place: int | str) -> str:
+        return f"{array}[{place + 1 if isinstance(place, int) else f'{place} + 1'}]"
+
+    def each(self, array: str, write: Callable[..., str], others: Sequence[str]) -> str:
+        return f"list_transform({array}, lambda v, i: {write('v', *(f'{o}[i]' for o in others))})"
+
+    def unnested(self, source: str, width: int, also: str) -> str:
+        return f"SELECT unnest(range({width})) AS i, unnest(l) AS v{also} FROM {source}"
+
     def lower(self, expr: str) -> str:
         return f"java_lower({expr})"
 
@@ -402,6 +439,21 @@ class SparkDialect(Dialect):
 
     def text(self, value: str) -> str:
         return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
+
+    def array(self, values: Sequence[str]) -> str:
+        return f"array({', '.join(values)})"
+
+    def doubles(self, values: Sequence[float]) -> str:
+        return self.array([self.double(value) for value in values])
+
+    def item(self, array: str, place: int | str) -> str:
+        return f"{array}[{place}]"
+
+    def each(self, array: str, write: Callable[..., str], others: Sequence[str]) -> str:
+        return f"transform({array}, (v, i) -> {write('v', *(f'{o}[i]' for o in others))})"
+
+    def unnested(self, source: str, width: int, also: str) -> str:
+        return f"SELECT i, v{also} FROM {source} LATERAL VIEW posexplode(l) AS i, v"
 
     def lower(self, expr: str) -> str:
         return f"lower({expr})"

@@ -24,10 +24,10 @@ from .spark_texts import (
 
 def register(db: duckdb.DuckDBPyConnection) -> None:
     """Add ``java_…`` functions to a connection."""
-    _add(db, "round", _round, ["DOUBLE", "BIGINT"], "DOUBLE")
-    _add(db, "upper", _on_texts(pc.ascii_upper, str.upper), ["VARCHAR"], "VARCHAR")
-    _add(db, "lower", _on_texts(pc.ascii_lower, str.lower), ["VARCHAR"], "VARCHAR")
-    _add(db, "double", _text_of_doubles, ["DOUBLE"], "VARCHAR")
+    add(db, "round", _round, ["DOUBLE", "BIGINT"], "DOUBLE")
+    add(db, "upper", _on_texts(pc.ascii_upper, str.upper), ["VARCHAR"], "VARCHAR")
+    add(db, "lower", _on_texts(pc.ascii_lower, str.lower), ["VARCHAR"], "VARCHAR")
+    add(db, "double", _text_of_doubles, ["DOUBLE"], "VARCHAR")
     for kind, read, type_, gives in (
         ("boolean", boolean_of, pa.bool_(), "BOOLEAN"),
         ("bigint", bigint_of, pa.int64(), "BIGINT"),
@@ -36,10 +36,10 @@ def register(db: duckdb.DuckDBPyConnection) -> None:
         ("date", date_of, pa.date32(), "DATE"),
         ("timestamp", timestamp_of, pa.timestamp("us"), "TIMESTAMP"),
     ):
-        _add(db, f"read_{kind}", _on_distinct(read, type_), ["VARCHAR"], gives, gives_nulls=True)
+        add(db, f"read_{kind}", _on_distinct(read, type_), ["VARCHAR"], gives, gives_nulls=True)
 
 
-def _add(
+def add(
     db: duckdb.DuckDBPyConnection,
     name: str,
     function: Callable[..., Any],
@@ -48,6 +48,7 @@ def _add(
     *,
     gives_nulls: bool = False,
 ) -> None:
+    """Add a function of Arrow arrays, as ``java_NAME``."""
     db.create_function(  # type: ignore[call-overload]
         f"java_{name}",
         function,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -13,6 +14,7 @@ from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
+from ..expressions.many import Same, select
 from ..names import quoted, refuse_duplicates
 from ..notes import Notes
 from .csv_files import CsvHeads, check_csv, csv_heads, line_of
@@ -28,6 +30,7 @@ from .texts import (
     SUSPICIOUS,
     ZEROS,
     code_of,
+    codes_of,
     codes_of_sample,
     kind_of_codes,
     null_texts,
@@ -52,12 +55,11 @@ def read_csv(engine: Engine, source: Source, options: CsvOptions, notes: Notes) 
     kinds = {name: kind_of_codes(code) for name, code in zip(heads.names, tally.codes, strict=True)}
     _tell(csv, kinds, tally, notes)
     dialect = engine.dialect
-    columns = [
-        f"{_typed(dialect, f'c{index}', kind, options, line_breaks)} AS {dialect.ident(name)}"
+    columns: dict[str, str | Same] = {
+        name: Same(f"c{index}", partial(_typed, dialect, kind, options, line_breaks))
         for index, (name, kind) in enumerate(kinds.items())
-    ]
-    columns += [dialect.ident(key) for key in source.keys]
-    view = engine.view(f"SELECT {', '.join(columns)} FROM {raw}")
+    }
+    view = engine.view(select(dialect, columns, [dialect.ident(key) for key in source.keys], raw))
     return Frame(view, kinds | partition_kinds(source))
 
 
@@ -172,14 +174,9 @@ class _Tally:
 def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
     dialect, options = engine.dialect, csv.options
     names = [f"c{index}" for index in range(len(hints))]
+    found, rows, malformed = codes_of(dialect, names, options, hints, raw, engine.rows)
     trimmed = ", ".join(f"trim({name}) AS {name}" for name in names)
-    source = f"(SELECT {trimmed}, malformed FROM {raw}) AS t"
-    codes = ", ".join(
-        f"bit_or({code_of(dialect, name, options, hint)})"
-        for name, hint in zip(names, hints, strict=True)
-    )
-    (row,) = engine.rows(f"SELECT {codes}, count(*), max(malformed) FROM {source}")
-    *found, rows, malformed = row
+    source = f"(SELECT {trimmed} FROM {raw}) AS t"
     all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
     suspicious = bool(malformed) or any(code & SUSPICIOUS for code in all_codes)
     all_codes = [code & ~SUSPICIOUS for code in all_codes]
@@ -207,7 +204,7 @@ def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
 
 
 def _typed(
-    dialect: Dialect, column: str, kind: ColumnType, options: CsvOptions, line_breaks: bool
+    dialect: Dialect, kind: ColumnType, options: CsvOptions, line_breaks: bool, column: str
 ) -> str:
     value = dialect.read(kind, column)
     if kind == "string" and line_breaks:

@@ -19,6 +19,7 @@ from .files import Source, check_utf8, columns_differ, open_bytes, readable
 
 # Records that the first guess of the types comes from.
 _SAMPLE_RECORDS = 1000
+_SAMPLE_VALUES = 200_000
 
 # How far to look for the line of a value.
 _SEARCHED_LINES = 200_000
@@ -86,7 +87,8 @@ def _head(file: Path, options: CsvOptions, count: int) -> tuple[list[str] | None
             raise StageFailure("InputMalformed", message)
         others: list[list[str]] = []
         with suppress(csv.Error):  # an engine that comes to this record says so
-            others += itertools.islice(records, count)
+            fewer = _SAMPLE_VALUES // max(1, len(first or ()))
+            others += itertools.islice(records, min(count, max(fewer, 20)))
     return first, others
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import duckdb
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ..expressions.dialect import DUCKDB, Dialect
+from ..expressions.many import FEW, melt
 
 # What the values of a text column look like, as bits that a single aggregation collects.
 CODES: dict[ColumnType, int] = {
@@ -73,16 +77,55 @@ def _whole(dialect: Dialect, value: str) -> str:
     )
 
 
+def codes_of(
+    dialect: Dialect,
+    columns: Sequence[str],
+    options: CsvOptions,
+    hints: Sequence[int],
+    source: str,
+    rows: Callable[[str], list[tuple[Any, ...]]],
+) -> tuple[list[int | None], int, bool]:
+    """The codes of each of these columns of a source, its number of rows, and whether one of them
+    is ``malformed``. ``rows`` runs a query."""
+    if len(columns) <= FEW:
+        trimmed = ", ".join(f"trim({name}) AS {name}" for name in columns)
+        codes = ", ".join(
+            f"bit_or({code_of(dialect, name, options, hint)})"
+            for name, hint in zip(columns, hints, strict=True)
+        )
+        (row,) = rows(
+            f"SELECT {codes}, count(*), max(malformed) FROM "
+            f"(SELECT {trimmed}, malformed FROM {source}) AS t"
+        )
+        *found, number, malformed = row
+        return found, number, bool(malformed)
+    hint = dialect.item(dialect.array([str(hint) for hint in hints]), "i")
+    branches = " ".join(
+        f"WHEN {one} THEN {code_of(dialect, 'v', options, one)}" for one in dict.fromkeys(hints)
+    )
+    by_column = {
+        place: others
+        for place, *others in rows(
+            f"SELECT i, bit_or(CASE h {branches} END), count(*), max(malformed) FROM "
+            f"(SELECT i, trim(v) AS v, {hint} AS h, malformed FROM "
+            f"({melt(dialect, columns, source, ['malformed'])}) AS m) AS t GROUP BY i"
+        )
+    }
+    _, number, malformed = by_column.get(0, (0, 0, False))
+    return [by_column[place][0] for place in sorted(by_column)], number, bool(malformed)
+
+
 def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -> list[int]:
-    if not sample:
-        return [0] * width
-    names = [f"c{index}" for index in range(width)]
-    codes = ", ".join(f"bit_or({code_of(DUCKDB, name, options, 0)})" for name in names)
-    columns = [[record[index].strip(" ") for record in sample] for index in range(width)]
-    unnested = ", ".join(f"unnest(?) AS {name}" for name in names)
+    texts = [text.strip(" ") for record in sample for text in record]
+    numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS v"
     with duckdb.connect() as db:
-        (row,) = db.execute(f"SELECT {codes} FROM (SELECT {unnested})", columns).fetchall()
-    return list(row)
+        found = db.execute(
+            f"SELECT i, bit_or({code_of(DUCKDB, 'v', options, 0)}) FROM (SELECT {numbered}) "
+            "GROUP BY i",
+            [len(texts), texts],
+        ).fetchall()
+    codes = dict(found)
+    return [codes.get(place, 0) for place in range(width)]
 
 
 def kind_of_codes(codes: int) -> ColumnType:

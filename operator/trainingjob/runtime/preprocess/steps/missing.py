@@ -9,7 +9,8 @@ from trainingjob.api.v1alpha1.steps import FillNa
 
 from ..engines.frame import NUMERIC, Frame
 from ..expressions.dialect import Value
-from ..statistics import modes, moments
+from ..expressions.many import Same
+from ..statistics import modes
 from .step import Fitted, Where
 
 
@@ -35,7 +36,7 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     columns = list(dict.fromkeys(columns))
     values: list[Value | None]
     if spec.strategy == "mean":
-        values = [None if found is None else found.mean for found in moments(where, frame, columns)]
+        values = [mean for (mean,) in where.engine.figures(frame, columns, where.train, ("mean",))]
     elif spec.strategy == "median":
         middles = where.engine.middle(frame, columns, where.train)
         values = [
@@ -87,6 +88,8 @@ def _fits(value: Value, kind: ColumnType) -> bool:
 
 def _filled(
     where: Where, frame: Frame, name: str, value: Value, kind: ColumnType
-) -> tuple[str, ColumnType]:
+) -> tuple[str | Same, ColumnType]:
     present = where.dialect.cast(where.dialect.ident(name), frame.columns[name], kind)
+    if kind == "double":
+        return Same(present, lambda v, own: f"coalesce({v}, {own})", (float(value),)), kind  # type: ignore[arg-type]
     return f"coalesce({present}, {where.dialect.literal(value, kind)})", kind

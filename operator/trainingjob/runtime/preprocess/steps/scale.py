@@ -6,7 +6,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.steps import Scale
 
 from ..engines.frame import NUMERIC, Frame
-from ..statistics import moments, ranges
+from ..expressions.many import Same
 from .step import Fitted, Where
 
 
@@ -30,15 +30,15 @@ def scale(spec: Scale, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         columns, _parameters(spec, columns, frame, where), strict=True
     ):
         fitted[name] = {"offset": offset, "divisor": divisor}
-    double = where.dialect.double
-    changed: dict[str, tuple[str, ColumnType]] = {}
+    dialect, zero = where.dialect, where.dialect.double(0.0)
+    changed: dict[str, tuple[str | Same, ColumnType]] = {}
     for name, of in fitted.items():
-        value = f"CAST({where.dialect.ident(name)} AS DOUBLE)"
+        value = f"CAST({dialect.ident(name)} AS DOUBLE)"
         if of["divisor"] == 0:
-            scaled = f"CASE WHEN {value} IS NOT NULL THEN {double(0.0)} END"
+            scaled = Same(value, lambda v: f"CASE WHEN {v} IS NOT NULL THEN {zero} END")
         else:
-            quotient = f"(({value} - {double(of['offset'])}) / {double(of['divisor'])})"
-            scaled = where.dialect.finite(quotient)
+            own = (of["offset"], of["divisor"])
+            scaled = Same(value, lambda v, o, d: dialect.finite(f"(({v} - {o}) / {d})"), own)
         changed[name] = (scaled, "double")
     return where.replace(frame, changed), {"columns": fitted}
 
@@ -47,12 +47,11 @@ def _parameters(
     spec: Scale, columns: list[str], frame: Frame, where: Where
 ) -> list[tuple[float, float]]:
     """Offset and divisor; a divisor of 0 stands for a column that is constant."""
-    if spec.method == "minmax":
-        return [
-            (float(least), float(greatest) - float(least)) if count else (0.0, 0.0)
-            for count, least, greatest in ranges(where, frame, columns)
-        ]
+    minmax = spec.method == "minmax"
+    found = where.engine.figures(
+        frame, columns, where.train, ("least", "greatest") if minmax else ("mean", "deviation")
+    )
     return [
-        (found.mean, found.deviation) if found else (0.0, 0.0)
-        for found in moments(where, frame, columns)
+        (one, (other - one) if minmax else other) if one is not None else (0.0, 0.0)
+        for one, other in found
     ]

@@ -13,6 +13,7 @@ from ...errors import StageFailure
 from ..account import Account, Tally
 from ..engines.frame import SPLIT, TRAIN, Engine, Frame
 from ..expressions.dialect import Dialect
+from ..expressions.many import FEW, Same, select
 from ..names import column_not_found, refuse_duplicates
 
 # What a step learned from the training split: JSON for the dataset's manifest.
@@ -56,7 +57,7 @@ class Where:
     def project(
         self,
         frame: Frame,
-        columns: Mapping[str, tuple[str, ColumnType]],
+        columns: Mapping[str, tuple[str | Same, ColumnType]],
         *,
         source: str | None = None,
         where: str = "",
@@ -65,12 +66,10 @@ class Where:
 
         ``source`` replaces the frame's view in FROM, for joins."""
         refuse_duplicates(self.text, list(columns))
-        selected = [f"{sql} AS {self.dialect.ident(name)}" for name, (sql, _) in columns.items()]
-        query = f"SELECT {', '.join([*selected, *frame.hidden])} FROM {source or frame.view}"
-        if where:
-            query += f" WHERE {where}"
+        values = {name: sql for name, (sql, _) in columns.items()}
+        query = select(self.dialect, values, frame.hidden, source or frame.view, where)
         kinds = {name: kind for name, (_, kind) in columns.items()}
-        made = frame.over(self.engine.view(query), kinds)
+        made = frame.over(self.engine.view(query, wide=len(columns) > FEW), kinds)
         if source is None:
             self.account.projected(made, columns, where)
         else:
@@ -81,7 +80,7 @@ class Where:
         """Count what becomes of values of the frame that the step is given, or has made."""
         self.account.watch(frame, tallies)
 
-    def replace(self, frame: Frame, changed: Mapping[str, tuple[str, ColumnType]]) -> Frame:
+    def replace(self, frame: Frame, changed: Mapping[str, tuple[str | Same, ColumnType]]) -> Frame:
         """The frame with some columns computed anew, in their places, or added at the end."""
         return self.project(frame, {**self.unchanged(frame), **changed})
 

@@ -23,21 +23,26 @@ from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
-from .v1alpha1.input import CHARACTER
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
     CONFIG_MAP_KEY,
+    DATE_FORMAT,
+    DELIMITER,
     DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
     IMAGE,
+    INPUT_URI,
     LABEL_KEY,
     LABEL_VALUE,
     MANAGER,
     MOUNT_PATH,
+    NO_LINE_END,
     NO_NUL,
+    ONE_CHARACTER,
     QUANTITY,
     SUB_PATH,
+    TIME_ZONE,
     URI,
 )
 from .walk import child_type, fields_of, members, plain_type
@@ -133,7 +138,14 @@ PATTERNS = {
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
-    CHARACTER: "a character that does not end a line",
+    INPUT_URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path",
+    ONE_CHARACTER: "a character that does not end a line",
+    NO_LINE_END: "a character that does not end a line, or empty",
+    DELIMITER: "a character that does not end a line, up to four signs such as '::', or "
+    'whitespace; a tab is "\\t", in double quotes',
+    DATE_FORMAT: "of the letters yyyy yy MM M MMM MMMM dd d HH H hh h mm m ss s S a XXX, signs "
+    "between them, and other text in '…', such as dd/MM/yyyy",
+    TIME_ZONE: "the name of a zone, such as Europe/Berlin",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
     CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",
 }

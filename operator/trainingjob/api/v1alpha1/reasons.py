@@ -60,7 +60,7 @@ REASONS: dict[str, Reason] = {
     "InputNotFound": Reason("data", "check preprocess.input.uri"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
     "InputEmpty": Reason("data", "check that the input has rows"),
-    "InputNotUtf8": Reason("data", "convert the file to UTF-8"),
+    "InputNotUtf8": Reason("data", "or convert the file to UTF-8"),
     "InputMalformed": Reason(
         "data", "correct the line, or set preprocess.input.options to how the file is written"
     ),

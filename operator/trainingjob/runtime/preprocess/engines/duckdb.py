@@ -108,16 +108,16 @@ class DuckdbEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        quote = DUCKDB.text(options.quote)
+        quote, delimiter = DUCKDB.text(options.quote), options.delimiter or ","
         # A line that is blank is no row, whatever fields it may seem to have. An empty field in
         # quotes is not null here.
-        may_be_blank = width == 1 or options.delimiter.isspace()
+        may_be_blank = width == 1 or delimiter.isspace()
         fields = ", ".join(f"c{index}" for index in range(width))
         rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
-            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )

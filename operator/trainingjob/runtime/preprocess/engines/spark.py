@@ -112,7 +112,7 @@ class SparkEngine:
                 self._paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
-                sep=options.delimiter,
+                sep=options.delimiter or ",",
                 quote=options.quote,
                 escape=options.quote,
                 multiLine=line_breaks,

@@ -13,7 +13,8 @@ from ..engines.arrow import beyond
 from ..engines.frame import Engine, Frame
 from ..names import listed, refuse_duplicates
 from ..notes import Notes
-from .files import Source, check_utf8, malformed, open_bytes, readable
+from .files import Source, check_utf8, malformed, readable
+from .packing import open_bytes
 from .partitions import partition_kinds, partition_values
 
 # The JSON types of a key's values, nulls aside, and the type of its column.

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 from .both import ENGINES, payload
 

@@ -6,16 +6,8 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from ..errors import StageFailure
-from ..result import cut
-
-_SHOWN = 20
-
-
-def listed(names: Collection[str]) -> str:
-    """``a, b, c``, cut when there are many."""
-    shown = ", ".join(list(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+from ..base.errors import StageFailure
+from ..base.text import cut, listed
 
 
 def column_not_found(where: str, name: str, columns: Collection[str]) -> StageFailure:
@@ -47,10 +39,3 @@ def printable(text: str) -> str:
 def quoted(value: str, limit: int = 40) -> str:
     """A value of the data in a message."""
     return f'"{cut(printable(value), limit)}"'
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """The first line of an engine's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[:limit] + " …"

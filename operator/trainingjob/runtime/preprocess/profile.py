@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from trainingjob.api.v1alpha1.job import Task
 
+from ..base.text import listed
 from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
-from .names import listed, quoted
+from .names import quoted
 from .notes import Notes
 
 # The sample: so many values in all, so many rows at most and columns at most.

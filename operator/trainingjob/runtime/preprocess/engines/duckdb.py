@@ -24,12 +24,13 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ...dataset.manifest import SplitName
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
-from ..names import one_line, refuse_duplicates
+from ..names import refuse_duplicates
 from .arrow import convert
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .rowhash import Longs, hash_rows, places

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
+from ...dataset.manifest import SplitName
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
 

@@ -13,8 +13,9 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
-from ..names import column_not_found, listed, refuse_duplicates
+from ...base.errors import StageFailure
+from ...base.text import listed
+from ..names import column_not_found, refuse_duplicates
 from .compiler import Compiler
 from .dialect import Dialect
 from .syntax import Unportable, ignore, parse, refuse_unread, spelled, text_of

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..account import Tally, Then
 from ..advice import of_cast
 from ..engines.frame import Frame

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from ..input.files import Source
 from ..names import refuse_duplicates
 from . import sandbox
 from .arrow import convert
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .rowhash import Longs, hash_rows, places
 
 if TYPE_CHECKING:
@@ -239,6 +239,22 @@ class DuckdbEngine:
         ]
         name = self._new_name()
         self._db.register(name, pa.table(arrays, names=list(columns)))
+        return name
+
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        def on_array(values: Any) -> pa.Array:
+            return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
+
+        name = self._new_name()
+        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        self._db.create_function(  # type: ignore[call-overload]
+            name,
+            on_array,
+            [duckdb.type(DUCKDB.type_name(takes))],
+            duckdb.type(types[gives]),
+            type="arrow",
+            null_handling="special",
+        )
         return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:

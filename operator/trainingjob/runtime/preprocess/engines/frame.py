@@ -6,11 +6,11 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
 
@@ -29,6 +29,9 @@ SPLIT = "__trainingjob_split"
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+
+# What a function of Python gives for a value.
+Gives = Literal["double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -176,6 +179,11 @@ class Engine(Protocol):
         self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
     ) -> str:
         """A view of rows that the driver holds: a lookup table."""
+        ...
+
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        """The name in SQL of a function of a column, which Python runs over Arrow arrays. It may
+        be a partial one, of a function in ``apply.py``."""
         ...
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:

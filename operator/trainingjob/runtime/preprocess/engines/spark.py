@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,18 +17,21 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
+from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
 from . import spark_query
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .java import ensure_java
 from .rowhash import spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
@@ -275,6 +278,26 @@ class SparkEngine:
         table = pa.table(arrays, names=list(columns))
         with spark_failures():
             return self._named(self.session.createDataFrame(table, schema))
+
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        types: dict[Gives, T.DataType] = {
+            "double": T.DoubleType(),
+            "doubles": T.ArrayType(T.DoubleType()),
+            "texts": T.ArrayType(T.StringType()),
+        }
+
+        def on_array(values: pa.Array) -> pa.Array:
+            return call(values)
+
+        # Python workers of executors have no module of ours at hand.
+        cloudpickle.register_pickle_by_value(apply)
+        self._views += 1
+        name = f"function_{self._views}"
+        with spark_failures():
+            self.session.udf.register(
+                name, arrow_udf(on_array, types[gives], functionType=ArrowUDFType.SCALAR)
+            )
+        return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         pairs = ", ".join(

@@ -23,6 +23,7 @@ from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
+from .v1alpha1.features import UNIT
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
     CONFIG_MAP_KEY,
@@ -148,6 +149,7 @@ PATTERNS = {
     TIME_ZONE: "the name of a zone, such as Europe/Berlin",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
     CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",
+    UNIT: "text without digits, signs, parentheses, '%', '.' and ','",
 }
 
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {

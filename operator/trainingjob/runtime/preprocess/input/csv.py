@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
-from ..names import listed, quoted, refuse_duplicates
+from ..names import quoted, refuse_duplicates
 from ..notes import Notes
 from .csv_files import (
     CsvHeads,

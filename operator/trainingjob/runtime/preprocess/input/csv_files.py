@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainingjob.api.v1alpha1.input import WHITESPACE, CsvOptions
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..names import quoted
 from .encodings import open_text
 from .files import Source, columns_differ, readable

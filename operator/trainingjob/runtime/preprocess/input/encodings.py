@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..names import quoted
 from .packing import open_bytes
 

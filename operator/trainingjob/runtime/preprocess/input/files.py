@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from trainingjob.api.v1alpha1.input import Input
 
 from ... import s3, storage
-from ...errors import StageFailure
-from ..names import listed
+from ...base.errors import StageFailure
+from ...base.text import listed
 from .encodings import check_encoding
 from .packing import HEAD_BYTES, open_bytes, packing_errors, packing_of, refuse_other_kinds
 

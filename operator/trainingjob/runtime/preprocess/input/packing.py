@@ -15,7 +15,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 
 # Enough to tell what a file is: that of a tar archive stands at 257.
 HEAD_BYTES = 512

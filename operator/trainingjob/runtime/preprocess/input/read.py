@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainingjob.api.v1alpha1.input import CsvOptions, Input
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..notes import Notes
 from .csv import read_csv

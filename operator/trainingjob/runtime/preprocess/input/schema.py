@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 
 from trainingjob.api.v1alpha1.input import ColumnType, Input
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..expressions.date_formats import BadFormat, DateFormat, date_format
 from ..expressions.dialect import Dialect

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from ...errors import StageFailure, storage_errors
+from ...base.errors import StageFailure, storage_errors
 from .encodings import UTF8, open_text, refuse_utf8_as
 from .files import Source
 from .packing import SUFFIXES, members_of, open_bytes, packing_errors, packing_of

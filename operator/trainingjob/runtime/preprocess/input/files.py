@@ -100,7 +100,7 @@ def find(source: Input) -> Source:
         ]
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
-        what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path)}"
+        what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path, source.uri)}"
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
     for file in found:
         with readable(file):
@@ -111,7 +111,7 @@ def find(source: Input) -> Source:
     return Source(source.uri, files, _partitions(source.uri, path, files))
 
 
-def _near(path: Path) -> str:
+def _near(path: Path, uri: str) -> str:
     """What there is where a file was looked for."""
     folder = path
     while not folder.is_dir() and folder != folder.parent:
@@ -120,6 +120,13 @@ def _near(path: Path) -> str:
         return ""
     lacks = path.relative_to(folder).parts[0]
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if not names and uri.startswith("pvc://"):
+        claim = uri.removeprefix("pvc://").partition("/")[0]
+        if folder == storage.resolve(f"pvc://{claim}/"):
+            return (
+                f": the claim {claim} is empty; on one machine it is the folder {claim} beside the "
+                f"manifest, or --claim {claim}=FOLDER"
+            )
     if not names:
         return f": {folder} is empty"
     near = difflib.get_close_matches(lacks, names, n=1, cutoff=0.7)

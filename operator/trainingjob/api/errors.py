@@ -152,6 +152,36 @@ PATTERNS = {
     UNIT: "text without digits, signs, parentheses, '%', '.' and ','",
 }
 
+# What people write for a URI -> what to do.
+_OTHER_PLACES = {
+    "gs://": "Google Cloud Storage is not read: copy the data to a claim, say with gsutil cp",
+    "https://": "nothing is downloaded: fetch the file and put it into a claim",
+    "http://": "nothing is downloaded: fetch the file and put it into a claim",
+    "ftp://": "nothing is downloaded: fetch the file and put it into a claim",
+    "hdfs://": "HDFS is not read: copy the data to a claim, say with hdfs dfs -get",
+    "abfs": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "wasb": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "az://": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "s3a://": "write s3:// for s3a://",
+    "s3n://": "write s3:// for s3n://",
+}
+
+
+def _uri_words(pattern: str, given: object) -> str:
+    """``; `` and what to do about a URI of another kind."""
+    if pattern not in (URI, INPUT_URI) or not isinstance(given, str):
+        return ""
+    words = next((w for start, w in _OTHER_PLACES.items() if given.startswith(start)), None)
+    if words is None and given.startswith("/"):
+        words = f"write file://{given[:100]}, on one machine"
+    elif words is None and given.strip() and "://" not in given:
+        words = "a path alone is none: pvc://CLAIM/path, where CLAIM may be a folder beside the "
+        words += "manifest, or file:///path from the root on, on one machine"
+    elif words is None and given != given.strip():
+        words = "remove the blanks around it"
+    return f"; {words}" if words else ""
+
+
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
     "missing": lambda ctx, got: "required field is missing",
     "greater_than": lambda ctx, got: f"must be greater than {ctx['gt']}, not {shown(got)}",
@@ -171,6 +201,7 @@ _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
     "too_long": lambda ctx, got: f"must have at most {_count(ctx['max_length'], 'item')}",
     "string_pattern_mismatch": lambda ctx, got: (
         f"must be {PATTERNS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
+        f"{_uri_words(ctx['pattern'], got)}"
     ),
     "string_unicode": lambda ctx, got: "must be valid Unicode text",
     "invalid_key": lambda ctx, got: "keys must be strings",

@@ -53,5 +53,7 @@ class Input(Model):
         description="`pvc://CLAIM/path` or `file:///path`: a file, a folder, or a glob "
         "(`*`, `?`, `[ab]`)."
     )
-    format: Literal["csv", "json", "parquet"] = Field(description="`json` means one object a line.")
+    format: Literal["csv", "json", "parquet", "orc"] = Field(
+        description="`json` means one object a line, or one array of objects."
+    )
     options: CsvOptions | None = Field(None, description="For CSV.")

@@ -9,6 +9,7 @@ from ..notes import Notes
 from .csv import read_csv
 from .files import Source, find
 from .json import read_json
+from .orc import read_orc
 from .parquet import read_parquet
 
 
@@ -23,4 +24,6 @@ def read_input(
         return read_csv(engine, found, source.options or CsvOptions(), notes)
     if source.format == "json":
         return read_json(engine, found, notes)
+    if source.format == "orc":
+        return read_orc(engine, found, notes)
     return read_parquet(engine, found, notes)

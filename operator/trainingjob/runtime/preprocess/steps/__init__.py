@@ -11,6 +11,7 @@ from trainingjob.api.v1alpha1.steps import FillNa, Step
 
 from ..account import Account, Entry
 from ..engines.frame import Engine, Frame
+from ..names import of_unread
 from . import categories, columns, missing, rows, scale, sql
 from .step import Fitted, Where
 
@@ -83,7 +84,7 @@ def run_steps(
         if kind in _NO_LONGER_RAW and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
-        with where.errors():
+        with where.errors(), of_unread(where.text, frame.unread):
             made, fitted = RUN[kind](getattr(step, kind), frame, where)
         if kind in _NEW_ROWS:
             account.replaced(made)

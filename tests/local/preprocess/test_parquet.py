@@ -17,7 +17,7 @@ import pytest
 from pyarrow import orc
 
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine, Unread
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine

@@ -9,19 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import StageFailure
-from ..result import cut
+from ..base.errors import StageFailure
+from ..base.text import cut, listed
 
 if TYPE_CHECKING:
     from .engines.frame import Unread
-
-_SHOWN = 20
-
-
-def listed(names: Collection[str]) -> str:
-    """``a, b, c``, cut when there are many."""
-    shown = ", ".join(list(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
 
 
 def column_not_found(
@@ -31,17 +23,17 @@ def column_not_found(
     here."""
     if unread and name in unread:
         return cannot_use(where, name, unread[name])
+    return StageFailure("ColumnNotFound", f"{where}: {no_column(name, columns)}")
+
+
+def no_column(name: str, columns: Collection[str]) -> str:
+    """``there is no column prize; did you mean price?`` and which there are."""
     parts = [c for c in columns if re.fullmatch(re.escape(name) + r"(\..+|_\d+)", c)]
     if len(parts) > 1:
-        return StageFailure(
-            "ColumnNotFound", f"{where}: {name} is here as {listed(parts)}: name those"
-        )
+        return f"{name} is here as {listed(parts)}: name those"
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
-    return StageFailure(
-        "ColumnNotFound",
-        f"{where}: there is no column {name}{hint} (columns: {listed(columns)})",
-    )
+    return f"there is no column {name}{hint} (columns: {listed(columns)})"
 
 
 def cannot_use(where: str, name: str, unread: Unread) -> StageFailure:
@@ -84,10 +76,3 @@ def printable(text: str) -> str:
 def quoted(value: str, limit: int = 40) -> str:
     """A value of the data in a message."""
     return f'"{cut(printable(value), limit)}"'
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """The first line of an engine's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[:limit] + " …"

@@ -11,8 +11,8 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
-from ..progress import Reporter
-from ..result import with_findings
+from ..base.outcome import with_findings
+from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
 from .engines.frame import Engine
@@ -46,7 +46,7 @@ def run_stage(
         engine,
         frame,
         payload.steps,
-        task.label,
+        task,
         lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),

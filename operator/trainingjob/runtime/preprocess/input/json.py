@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unread
-from ..names import listed, refuse_duplicates
+from ..names import refuse_duplicates
 from ..notes import Notes
 from .files import Source, malformed
 from .json_files import check_json, first_object, form_of

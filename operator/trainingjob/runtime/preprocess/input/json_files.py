@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.frame import JsonForm
-from ..names import listed
 from .files import Source, check_utf8, open_bytes, readable
 
 # Up to this size a file is parsed whole to find what is wrong in it.

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed, one_line
 from ..engines.frame import Engine, Frame
-from ..names import listed, one_line, refuse_duplicates
+from ..names import refuse_duplicates
 from ..notes import Notes
 from .files import Source, readable
 from .together import by_columns, together

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
+from ...base.text import listed
 from ..engines.arrow import converted, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
-from ..names import listed, refuse_duplicates
+from ..names import refuse_duplicates
 from ..notes import Notes
 from . import nested
 from .files import Source, columns_differ

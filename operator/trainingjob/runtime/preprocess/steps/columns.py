@@ -15,19 +15,21 @@ from .step import Fitted, Where
 
 def select(spec: Select, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep these columns, in this order."""
-    where.require(frame, spec.columns)
+    names = spec.columns or []
+    where.require(frame, names)
     same = where.unchanged(frame)
-    made = where.project(frame, {name: same[name] for name in spec.columns})
+    made = where.project(frame, {name: same[name] for name in names})
     return replace(made, unread={}), {}
 
 
 def drop(spec: Drop, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Drop columns."""
-    where.require(frame, [name for name in spec.columns if name not in frame.unread])
-    kept = {k: v for k, v in where.unchanged(frame).items() if k not in spec.columns}
+    names = spec.columns or []
+    where.require(frame, [name for name in names if name not in frame.unread])
+    kept = {k: v for k, v in where.unchanged(frame).items() if k not in names}
     if not kept:
         raise where.failure("no column is left", "NoFeatures")
-    unread = {k: v for k, v in frame.unread.items() if k not in spec.columns}
+    unread = {k: v for k, v in frame.unread.items() if k not in names}
     return replace(where.project(frame, kept), unread=unread), {}
 
 

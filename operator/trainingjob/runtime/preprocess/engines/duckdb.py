@@ -31,8 +31,8 @@ from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
 from ..names import one_line, refuse_duplicates
 from .arrow import convert
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
-from .rowhash import Longs, hash_rows, places
+from .frame import GROUP, HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .rowhash import Longs, group_places, hash_rows, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,8 +256,12 @@ class DuckdbEngine:
         hashes = _hash(table.select(list(frame.columns)))
         return self._kept_with(frame, table, hashes)
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         table = self._arrow(frame.view)
+        if keys:
+            groups = group_places(_hash(table.select(list(keys))), seed)
+            table = table.append_column(GROUP, pa.array(groups))
+            frame = replace(frame, hidden=(*frame.hidden, GROUP))
         hashes = places(table.column(HASH).to_numpy(), seed)
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")

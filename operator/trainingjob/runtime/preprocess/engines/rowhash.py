@@ -43,6 +43,11 @@ def spark_place(occurrence: str, seed: int) -> str:
     return f"xxhash64({HASH}, CAST({occurrence} AS BIGINT), {SPARK.literal(seed, 'bigint')})"
 
 
+def spark_group(keys: Collection[str], seed: int) -> str:
+    """A group's place in Spark SQL."""
+    return f"xxhash64({spark_hash(keys)}, {SPARK.literal(seed, 'bigint')})"
+
+
 def hash_rows(batch: pa.RecordBatch) -> Longs:
     """The hash of every row of a batch of our column types."""
     rows = np.full(batch.num_rows, _SEED, dtype=np.uint64)
@@ -55,6 +60,12 @@ def places(hashes: Longs, seed: int) -> Longs:
     """The place of every row by its hash."""
     found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
     found = _hash_long(occurrences(hashes).astype(np.uint64), found)
+    return _hash_long(np.uint64(seed), found).view(np.int64)
+
+
+def group_places(hashes: Longs, seed: int) -> Longs:
+    """The place of every row's group by the hash of its keys."""
+    found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
     return _hash_long(np.uint64(seed), found).view(np.int64)
 
 

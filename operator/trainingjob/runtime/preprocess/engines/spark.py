@@ -27,9 +27,9 @@ from ...errors import StageFailure
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .frame import GROUP, HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
 from .java import ensure_java
-from .rowhash import spark_hash, spark_place
+from .rowhash import spark_group, spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
 
 _TYPES: dict[str, ColumnType] = {
@@ -309,7 +309,9 @@ class SparkEngine:
     def hashed(self, frame: Frame) -> Frame:
         return self._with_hash(frame, spark_hash(frame.columns))
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        if keys:
+            frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
         ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.
@@ -330,10 +332,10 @@ class SparkEngine:
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
 
-    def _with_hash(self, frame: Frame, value: str) -> Frame:
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+    def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
+        hidden = (*(name for name in frame.hidden if name != into), into)
         names = ", ".join([*(SPARK.ident(name) for name in frame.columns), *hidden[:-1]])
-        view = self.view(f"SELECT {names}, {value} AS {HASH} FROM {frame.view}")
+        view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

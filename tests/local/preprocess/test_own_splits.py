@@ -82,7 +82,7 @@ def test_both_engines_divide_alike(
 ) -> None:
     # As many rows as many have.
     monkeypatch.setattr(groups, "MOST_GROUPS", 40 if name == "groups" else 100_000)
-    monkeypatch.setattr(times, "MOST_VALUES", 20)
+    monkeypatch.setattr(times, "MOST_ROWS", 20)
     monkeypatch.setattr(times, "_SAMPLE", 64)
     split, steps, holds = SPLITS[name]
     frame = table()

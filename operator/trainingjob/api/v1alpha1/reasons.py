@@ -57,7 +57,7 @@ REASONS: dict[str, Reason] = {
     ),
     "StorageUnavailable": Reason("configuration", "check the URI that it names, and its rights"),
     # --- input data --------------------------------------------------------------------
-    "InputNotFound": Reason("data", "check preprocess.input.uri"),
+    "InputNotFound": Reason("data", "check the path, and its claim or bucket"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
     "InputEmpty": Reason("data", "check that the input has rows"),
     "InputNotUtf8": Reason("data", "convert the file to UTF-8"),

@@ -1,13 +1,14 @@
 """Dividing by time: the latest rows are for the test, those before them for validation.
 
 A split begins at a value, so that rows of the same time stay together: at the one that brings the
-rows from there on nearest to what is asked. It is found without putting the rows in order: of few
-values all are counted; of many, a sample of the rows gives values to count between, again and
-again.
+rows from there on nearest to what is asked. It is found without putting all rows in order: a sample
+of them says between which values it lies, the rows before those are counted, and so on with the
+rows between.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -19,10 +20,11 @@ from ..errors import StageFailure
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys
 
-# Values that the driver takes at a time, rows of a sample, and values of it to count between.
-MOST_VALUES = 100_000
-_SAMPLE = 4096
-_PIVOTS = 64
+# Rows that the driver puts in order, and those of a sample.
+MOST_ROWS = 100_000
+_SAMPLE = 8192
+# How far around its share a row is looked for, in standard deviations of where it lies.
+_DEVIATIONS = 5.0
 
 TYPES = ("date", "timestamp", "bigint", "double")
 _HOW = (
@@ -104,55 +106,48 @@ class Times:
 
     def at(self, rank: int) -> Any:
         """The time of the row of a rank, from 0, in their order."""
-        where, before = "TRUE", 0
-        while True:
-            found = self._engine.rows(
-                f"SELECT {self._column}, count(*) FROM {self._view} WHERE {where} "
-                f"GROUP BY 1 LIMIT {MOST_VALUES + 1}"
+        column, where, rows, spread = self._column, "TRUE", self._rows, _DEVIATIONS
+        while rows > MOST_ROWS:
+            low, high = self._around(where, rank / rows, rows, spread)
+            least, most = self._literal(low), self._literal(high)
+            ((below, reached),) = self._engine.rows(
+                f"SELECT count(*) FILTER (WHERE {column} < {least}), "
+                f"count(*) FILTER (WHERE {column} <= {most}) FROM {self._view} WHERE {where}"
             )
-            if len(found) <= MOST_VALUES:
-                for value, count in sorted(found):
-                    before += count
-                    if before > rank:
-                        return value
-                raise AssertionError("a rank beyond the rows")
-            where, before = self._narrowed(where, before, rank)
+            if below <= rank < reached and low == high:
+                return low
+            # One value is never all of them.
+            spread = 0.0 if (below, reached) == (0, rows) else _DEVIATIONS
+            if rank < below:
+                where, rows = f"{where} AND {column} < {least}", below
+            elif rank >= reached:
+                where, rows = f"{where} AND {column} > {most}", rows - reached
+                rank -= reached
+            else:
+                where = f"{where} AND {column} >= {least} AND {column} <= {most}"
+                rows, rank = reached - below, rank - below
+        found = self._engine.rows(f"SELECT {column} FROM {self._view} WHERE {where}")
+        return sorted(found)[rank][0]
+
+    def _around(self, where: str, share: float, rows: int, spread: float) -> tuple[Any, Any]:
+        """Two times between which that share of the rows ends, or one, by a sample of them."""
+        # Places are as good as drawn at random.
+        mask = (1 << (rows // _SAMPLE).bit_length()) - 1
+        sample = self._engine.rows(
+            f"SELECT {self._column} FROM {self._view} WHERE {where} AND ({HASH} & {mask}) = 0"
+        )
+        values = sorted(value for (value,) in sample)
+        if not values:
+            value = self._one(f"max({self._column})", where)
+            return value, value
+        place, last = share * len(values), len(values) - 1
+        off = spread * (math.sqrt(share * (1 - share) * len(values)) + 1)
+        return tuple(values[min(max(int(p), 0), last)] for p in (place - off, place + off))  # type: ignore[return-value]
 
     def first_values(self) -> list[tuple[Any, int]]:
         """Some values, and in how many rows they are."""
         query = f"SELECT {self._column}, count(*) FROM {self._view} GROUP BY 1 LIMIT 5"
         return sorted(self._engine.rows(query))
-
-    def _narrowed(self, where: str, before: int, rank: int) -> tuple[str, int]:
-        """A narrower condition, under which the rank's row lies still, and the rows before it."""
-        rows = self._count(where)
-        # Places are as good as drawn at random.
-        mask = (1 << max(0, rows // _SAMPLE).bit_length()) - 1
-        sample = self._engine.rows(
-            f"SELECT DISTINCT {self._column} FROM {self._view} "
-            f"WHERE {where} AND ({HASH} & {mask}) = 0"
-        )
-        values = sorted(value for (value,) in sample)
-        if not values:
-            values = [self._one(f"max({self._column})", where)]
-        pivots = [self._literal(v) for v in values[:: max(1, len(values) // _PIVOTS)]]
-        column = self._column
-        # Below each of them, and up to it: a frequent value is a range of its own.
-        tests = [f"{column} {sign} {pivot}" for pivot in pivots for sign in ("<", "<=")]
-        (counts,) = self._engine.rows(
-            "SELECT "
-            + ", ".join(f"count(*) FILTER (WHERE {test})" for test in tests)
-            + f" FROM {self._view} WHERE {where}"
-        )
-        below, inside = "", ""
-        passed = 0
-        for test, count in zip(tests, counts, strict=True):
-            if before + count > rank:
-                inside = test
-                break
-            below, passed = test, count
-        parts = [where, f"NOT {below}" if below else "", inside]
-        return " AND ".join(part for part in parts if part), before + passed
 
     def _count(self, where: str) -> int:
         return int(self._one("count(*)", where))

@@ -27,7 +27,7 @@ def find_all(source: Input, split: Split) -> Source:
     partitions: dict[Path, Partition] = {}
     owners: dict[Path, str] = {}
     parts = {"train": found} | {
-        name: find(source.model_copy(update={"uri": uri})) for name, uri in split.files.uris.items()
+        name: _found(source, name, uri) for name, uri in split.files.uris.items()
     }
     for name, part in parts.items():
         field = "preprocess.input" if name == "train" else f"preprocess.split.files.{name}"
@@ -47,6 +47,14 @@ def find_all(source: Input, split: Split) -> Source:
             owners[file.resolve()] = field
             partitions[file] = {**part.partitions.get(file, {}), OF_FILE: name}
     return Source(found.uri, list(partitions), partitions)
+
+
+def _found(source: Input, name: str, uri: str) -> Source:
+    try:
+        return find(source.model_copy(update={"uri": uri}))
+    except StageFailure as failure:
+        words = f"preprocess.split.files.{name}: {failure.message}"
+        raise StageFailure(failure.reason, words) from failure
 
 
 def warn_of_parts(source: Source, split: Split, notes: Notes) -> None:

@@ -134,6 +134,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("a null is left", data(HEADER + GOOD + ",2,a\n"), "FeatureHasNulls", "x"),
     ("no feature is left", steps({"drop": {"columns": ["x", "y"]}}), "NoFeatures", ""),
     ("the split is too small", all_of(data(HEADER + "1,2,a\n3,4,b\n"), spec("preprocess.split.stratify", False)), "SplitEmpty", "validation split"),
+    ("a row is in no group", all_of(data(HEADER + GOOD + ",2,a\n"), spec("preprocess.split.by", ["x"])), "SplitInvalid", "x is null in 1 of 61 rows"),
     ("the script does not compile", clean("def preprocess(:\n"), "ScriptInvalid", "line 1"),
     ("the script lacks preprocess", clean("x = 1\n"), "ScriptInvalid", "preprocess"),
     ("the script returns no frame", clean("def preprocess(frame, context):\n    return 5\n"), "ScriptInvalid", "int"),

@@ -160,8 +160,12 @@ def _check_label_type(frame: Frame, task: Task) -> None:
 def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
     if not sum(rows.values()):
         raise StageFailure("NoRowsLeft", "no row is left after the last step")
-    for name, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
-        if share and not rows[name]:  # type: ignore[index]
+    for name, is_asked in (
+        ("train", True),
+        ("validation", split.asks("validation")),
+        ("test", split.asks("test")),
+    ):
+        if is_asked and not rows[name]:  # type: ignore[index]
             raise StageFailure(
                 "SplitEmpty", f"the {name} split has no rows; there are {sum(rows.values())} in all"
             )

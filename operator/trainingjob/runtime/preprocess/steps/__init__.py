@@ -98,11 +98,14 @@ def run_steps(
     frame: Frame,
     steps: Sequence[Step],
     task: Task,
-    split: Callable[[Frame, str], Frame],
+    split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
+    *,
+    divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
+    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
+    the first step that is fitted, or before all of them. It says in words how, if it is its own.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -110,12 +113,14 @@ def run_steps(
     def divide(frame: Frame, where: str) -> Frame:
         if account.watches:
             account.settle()
-        divided = split(frame, where)
-        account.divided(divided)
+        divided, words = split(frame, where)
+        account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    if divided_first:
+        frame = divide(frame, "the input")
     for number, step in enumerate(steps, 1):
         name = kind_of(step)
         kind = KINDS[name]

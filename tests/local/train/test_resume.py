@@ -69,8 +69,8 @@ def in_process(monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.setenv(reports.REPORTS_DIR, str(job.folder))
 
-        def step_and_die(self, x, y, rows):
-            step(self, x, y, rows)
+        def step_and_die(self, *batch):
+            step(self, *batch)
             if self.position.step == at:
                 self.checkpoints.wait()  # the writing thread cannot be killed
                 raise Killed

@@ -23,6 +23,7 @@ from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
+from .v1alpha1.features import UNIT
 from .v1alpha1.input import CHARACTER
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
@@ -138,6 +139,7 @@ PATTERNS = {
     CHARACTER: "a character that does not end a line",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
     CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",
+    UNIT: "text without digits, signs, parentheses, '%', '.' and ','",
 }
 
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {

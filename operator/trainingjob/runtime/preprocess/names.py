@@ -12,12 +12,14 @@ from ..base.text import cut, listed
 
 def column_not_found(where: str, name: str, columns: Collection[str]) -> StageFailure:
     """``where`` reads like "step 3 (drop)"."""
+    return StageFailure("ColumnNotFound", f"{where}: {no_column(name, columns)}")
+
+
+def no_column(name: str, columns: Collection[str]) -> str:
+    """``there is no column prize; did you mean price?`` and which there are."""
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
-    return StageFailure(
-        "ColumnNotFound",
-        f"{where}: there is no column {name}{hint} (columns: {listed(columns)})",
-    )
+    return f"there is no column {name}{hint} (columns: {listed(columns)})"
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ def run_stage(
         engine,
         frame,
         payload.steps,
-        task.label,
+        task,
         lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +31,9 @@ from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
+from . import sandbox
 from .arrow import convert
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .rowhash import Longs, hash_rows, places
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _TYPES: dict[str, ColumnType] = {
 _BATCH_ROWS = 65_536
 # Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
 _LONGEST_LINE = 16 * 2**20
+_RESULT = "the query's result"
 
 
 class DuckdbEngine:
@@ -178,8 +180,11 @@ class DuckdbEngine:
             f"columns = {{{spec}}})"
         )
 
-    def spark_query(self, query: str, data: str) -> str:
-        raise NotImplementedError("engine pandas runs compiled queries only")
+    def query(self, text: str, data: str) -> Frame:
+        with _failures():
+            made = sandbox.run(text, self._arrow(data), self._spill)
+        refuse_duplicates(_RESULT, made.column_names)
+        return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         with _failures():
@@ -236,6 +241,22 @@ class DuckdbEngine:
         self._db.register(name, pa.table(arrays, names=list(columns)))
         return name
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        def on_array(values: Any) -> pa.Array:
+            return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
+
+        name = self._new_name()
+        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        self._db.create_function(  # type: ignore[call-overload]
+            name,
+            on_array,
+            [duckdb.type(DUCKDB.type_name(takes))],
+            duckdb.type(types[gives]),
+            type="arrow",
+            null_handling="special",
+        )
+        return name
+
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         return " UNION ALL ".join(
             f"SELECT {index} AS i, {DUCKDB.ident(name)} AS v FROM {frame.view} "
@@ -252,9 +273,9 @@ class DuckdbEngine:
         (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
         return list(zip(row[0::2], row[1::2], strict=True))
 
-    def hashed(self, frame: Frame) -> Frame:
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         table = self._arrow(frame.view)
-        hashes = _hash(table.select(list(frame.columns)))
+        hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
@@ -318,8 +339,8 @@ def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
-def _hash(table: pa.Table) -> Longs:
-    batches = [hash_rows(batch) for batch in table.to_batches(_BATCH_ROWS)]
+def _hash(table: pa.Table, computed: bool) -> Longs:
+    batches = [hash_rows(batch, computed) for batch in table.to_batches(_BATCH_ROWS)]
     return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
 
 

@@ -6,11 +6,11 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
 
@@ -29,6 +29,9 @@ SPLIT = "__trainingjob_split"
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+
+# What a function of Python gives for a value.
+Gives = Literal["double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -140,9 +143,11 @@ class Engine(Protocol):
         """A view of objects that stand one a line."""
         ...
 
-    def spark_query(self, query: str, data: str) -> str:
-        """A view of a query as it stands, over the view that it calls ``data``; engine spark
-        only."""
+    def query(self, text: str, data: str) -> Frame:
+        """What the user's query, in the engine's own SQL, makes of a view that it calls ``data``:
+        computed, so that what fails does so here. It sees no other table, and no files.
+
+        Raises StageFailure(ExpressionInvalid, ColumnNotFound, DuplicateColumns, StepFailed)."""
         ...
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
@@ -176,6 +181,11 @@ class Engine(Protocol):
         """A view of rows that the driver holds: a lookup table."""
         ...
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        """The name in SQL of a function of a column, which Python runs over Arrow arrays. It may
+        be a partial one, of a function in ``apply.py``."""
+        ...
+
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         """A query for (i, v): the non-null values v of the i-th of columns of one type."""
         ...
@@ -185,8 +195,9 @@ class Engine(Protocol):
         odd; nulls do not count; None when there are none)."""
         ...
 
-    def hashed(self, frame: Frame) -> Frame:
-        """The frame with HASH, the hash of its columns, which replaces one that is there."""
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
+        """The frame with HASH, the hash of its columns, which replaces one that is there.
+        ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
     def ordered(self, frame: Frame, seed: int) -> Frame:

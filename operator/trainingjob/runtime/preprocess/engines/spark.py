@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,17 +17,21 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
+from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from . import spark_query
+from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .java import ensure_java
 from .rowhash import spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
@@ -186,10 +190,15 @@ class SparkEngine:
                 )
             )
 
-    def spark_query(self, query: str, data: str) -> str:
-        with spark_failures():
-            self.session.table(data).createOrReplaceTempView("data")
-            return self._named(self.session.sql(query))
+    def query(self, text: str, data: str) -> Frame:
+        source = self.session.table(data)
+        source.createOrReplaceTempView("data")
+        with spark_failures(), spark_query.settings(self.session):
+            made = spark_query.run(self.session, text, source)
+            refuse_duplicates("the query's result", made.columns)
+            frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
+            self.rows(f"SELECT count(*) FROM {frame.view}")
+        return frame
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         schema = self.session.table(view).schema
@@ -237,6 +246,10 @@ class SparkEngine:
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
         refuse_duplicates("the script's frame", frame.columns)
+        return self._held(frame, "the script's frame", "ScriptInvalid")
+
+    def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:
+        """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)
         columns: dict[str, ColumnType] = {}
@@ -245,9 +258,7 @@ class SparkEngine:
             if kind is None:
                 type_ = frame.schema[name].dataType.simpleString()
                 raise StageFailure(
-                    "ScriptInvalid",
-                    f"the script's frame: column {name} is of type {type_}, "
-                    "which a dataset cannot hold",
+                    reason, f"{what}: column {name} is of type {type_}, which a dataset cannot hold"
                 )
             columns[name] = kind
             value = f"CAST({SPARK.ident(name)} AS {SPARK.type_name(kind)})"
@@ -267,6 +278,26 @@ class SparkEngine:
         table = pa.table(arrays, names=list(columns))
         with spark_failures():
             return self._named(self.session.createDataFrame(table, schema))
+
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        types: dict[Gives, T.DataType] = {
+            "double": T.DoubleType(),
+            "doubles": T.ArrayType(T.DoubleType()),
+            "texts": T.ArrayType(T.StringType()),
+        }
+
+        def on_array(values: pa.Array) -> pa.Array:
+            return call(values)
+
+        # Python workers of executors have no module of ours at hand.
+        cloudpickle.register_pickle_by_value(apply)
+        self._views += 1
+        name = f"function_{self._views}"
+        with spark_failures():
+            self.session.udf.register(
+                name, arrow_udf(on_array, types[gives], functionType=ArrowUDFType.SCALAR)
+            )
+        return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         pairs = ", ".join(
@@ -306,8 +337,8 @@ class SparkEngine:
             for (count, below, equal, between), bounds in zip(counted, found, strict=True)
         ]
 
-    def hashed(self, frame: Frame) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns))
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
+        return self._with_hash(frame, spark_hash(frame.columns, computed))
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
         frame = self.keep(frame)

@@ -100,13 +100,6 @@ def parse(text: str) -> exp.Expr:
     return tree
 
 
-def ignore(tree: exp.Expr | None) -> None:
-    """Take all of a part as read, since it does not matter."""
-    for node in tree.walk() if tree is not None else ():
-        for key in node.args:
-            node.args.get(key)
-
-
 def refuse_unread(tree: exp.Expr, text: str) -> None:
     """Raises Unportable when a node has a part with a meaning that nobody has read; ``text`` is
     what the user wrote."""

@@ -13,15 +13,17 @@ from .step import Fitted, Where
 
 def select(spec: Select, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep these columns, in this order."""
-    where.require(frame, spec.columns)
+    names = spec.columns or []
+    where.require(frame, names)
     same = where.unchanged(frame)
-    return where.project(frame, {name: same[name] for name in spec.columns}), {}
+    return where.project(frame, {name: same[name] for name in names}), {}
 
 
 def drop(spec: Drop, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Drop columns."""
-    where.require(frame, spec.columns)
-    kept = {k: v for k, v in where.unchanged(frame).items() if k not in spec.columns}
+    names = spec.columns or []
+    where.require(frame, names)
+    kept = {k: v for k, v in where.unchanged(frame).items() if k not in names}
     if not kept:
         raise where.failure("no column is left", "NoFeatures")
     return where.project(frame, kept), {}

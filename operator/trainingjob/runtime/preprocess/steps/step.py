@@ -27,6 +27,7 @@ class Where:
     label: str
     text: str
     account: Account
+    by_class: bool = False  # whether the task is classification
 
     @property
     def dialect(self) -> Dialect:

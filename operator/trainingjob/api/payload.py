@@ -103,6 +103,7 @@ class PreprocessPayload(Model):
     numeric_features: bool = Field(
         description="A built-in model follows: features must be numbers without nulls."
     )
+    sample_weight: str | None = Field(None, description="A column that is no feature.")
     output: str = Field(description="URI of the dataset folder to write.")
     cache: CacheRef | None = Field(None, description="Unset: not cached.")
 

@@ -65,6 +65,19 @@ def test_a_built_in_model_of_regression_predicts_in_the_labels_unit(world: World
     assert world.values("mae")["mae"] == pytest.approx(1000 - 11.5, abs=1e-3)
 
 
+def test_a_built_in_model_that_learned_a_transformed_label(world: World) -> None:
+    world.task = "regression"
+    manifest = world.write(np.full(10, 7.0) + np.arange(10))
+    built_in(world, manifest, target_transform="log1p", target_mean=5.0, target_std=1e-9)
+    assert world.values("mae")["mae"] == pytest.approx(np.expm1(5) - 11.5, rel=1e-6)
+
+
+def test_the_column_that_weighed_the_rows_is_no_feature(world: World) -> None:
+    manifest = world.write(LABELS)
+    built_in(world, manifest, features=["x.0", "x.2"], sample_weight="x.1")
+    assert world.run("accuracy").samples == len(LABELS)
+
+
 MISMATCHES = {
     "features": {"features": ["x.0", "x.2", "x.1"]},
     "classes": {"classes": ["a", "c", "b"]},

@@ -77,6 +77,7 @@ PREPROCESS = SHARED | {
     "input": Input(uri="file:///data/other.csv", format="csv"),
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
+    "sample_weight": "w",
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
     "numeric_features": False,

@@ -105,8 +105,8 @@ def _column(path: Path, table: pa.RecordBatch, name: str, classes: Classes | Non
 
 
 def _score_columns(path: Path, names: list[str], classes: Classes) -> list[str | None]:
-    """The score column of each class; none at all, or None for the first of two classes, whose
-    score is 1 minus the other."""
+    """The score column of each class; none at all, or None for one of two classes, whose score is
+    1 minus the other."""
     given = {name for name in names if name.startswith(SCORE)}
     if not given:
         return []
@@ -118,7 +118,7 @@ def _score_columns(path: Path, names: list[str], classes: Classes) -> list[str |
     if unknown:
         raise _invalid(path, f"{unknown[0]} names none of the classes {classes}")
     missing = [index for index, name in enumerate(found) if name is None]
-    if missing and (len(classes) != 2 or missing != [0]):
+    if missing and len(classes) != 2:
         raise _invalid(path, f"has no column {_names(classes, missing[0])[0]}")
     return found
 
@@ -138,8 +138,9 @@ def _scores(path: Path, table: pa.RecordBatch, names: list[str | None]) -> np.nd
                 scores[:, index] = _finite(path, name, numbers(table.column(name)))
             except BadColumn as error:
                 raise _invalid(path, f"{name} {error}") from error
-    if names[0] is None:
-        scores[:, 0] = 1 - scores[:, 1]
+    for index, name in enumerate(names):
+        if name is None:
+            scores[:, index] = 1 - scores[:, 1 - index]
     return scores
 
 

@@ -26,8 +26,7 @@ def check(payload: TrainPayload) -> None:
         who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
         raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
     suitable.check(manifest, payload.task, folder)
-    if payload.needs_model:
-        suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
+    suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
     features = suitable.features(manifest, payload.task, payload.sample_weight)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)

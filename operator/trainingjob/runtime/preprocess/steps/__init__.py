@@ -98,6 +98,7 @@ def run_steps(
     frame: Frame,
     steps: Sequence[Step],
     task: Task,
+    weight: str | None,
     split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
@@ -106,6 +107,7 @@ def run_steps(
 ) -> tuple[Frame, list[dict[str, Any]]]:
     """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
     the first step that is fitted, or before all of them. It says in words how, if it is its own.
+    ``weight``: train.sampleWeight.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -130,6 +132,7 @@ def run_steps(
             f"step {number} ({camel(name)})",
             account,
             task.type == "classification",
+            weight,
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:

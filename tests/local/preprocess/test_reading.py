@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from tests.local.preprocess.both import payload
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 Step = dict[str, Any]
 Parts = dict[str, pd.DataFrame]

@@ -179,7 +179,10 @@ class Scale(Model):
 class Sql(Model):
     """A query over the table `data`."""
 
-    query: Expression = Field(description="Spark SQL; the result replaces the data.")
+    query: Expression = Field(
+        description="One query in the engine's own SQL, DuckDB's or Spark's; the result replaces "
+        "the data."
+    )
 
 
 class Step(Model):

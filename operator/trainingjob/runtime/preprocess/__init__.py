@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..progress import Reporter
+from ..base.progress import Reporter
 
 if TYPE_CHECKING:
     from .engines.frame import Engine

@@ -8,12 +8,13 @@ from typing import Any
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import listed
+from ..dataset.manifest import SplitName
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import column_not_found, listed
+from .names import column_not_found
 
 _LARGEST = 1e140
 

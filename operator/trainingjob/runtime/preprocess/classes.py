@@ -10,8 +10,8 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..dataset.manifest import SplitName
 from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 

@@ -6,26 +6,20 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from ..errors import StageFailure
-from ..result import cut
-
-_SHOWN = 20
-
-
-def listed(names: Collection[str]) -> str:
-    """``a, b, c``, cut when there are many."""
-    shown = ", ".join(list(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+from ..base.errors import StageFailure
+from ..base.text import cut, listed
 
 
 def column_not_found(where: str, name: str, columns: Collection[str]) -> StageFailure:
     """``where`` reads like "step 3 (drop)"."""
+    return StageFailure("ColumnNotFound", f"{where}: {no_column(name, columns)}")
+
+
+def no_column(name: str, columns: Collection[str]) -> str:
+    """``there is no column prize; did you mean price?`` and which there are."""
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
-    return StageFailure(
-        "ColumnNotFound",
-        f"{where}: there is no column {name}{hint} (columns: {listed(columns)})",
-    )
+    return f"there is no column {name}{hint} (columns: {listed(columns)})"
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
@@ -47,10 +41,3 @@ def printable(text: str) -> str:
 def quoted(value: str, limit: int = 40) -> str:
     """A value of the data in a message."""
     return f'"{cut(printable(value), limit)}"'
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """The first line of an engine's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[:limit] + " …"

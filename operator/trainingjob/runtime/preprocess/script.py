@@ -16,9 +16,9 @@ from typing import Any
 from trainingjob.api.payload import PreprocessPayload, ScriptRef
 
 from .. import storage
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import listed, one_line
 from .engines.frame import Engine, Frame
-from .names import listed, one_line
 from .notes import Notes
 
 _MODULE = "trainingjob_script"

@@ -15,7 +15,8 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import listed
 from .classes import (
     MAX_CLASSES,
     Warn,
@@ -26,7 +27,6 @@ from .classes import (
     too_many_classes,
 )
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import listed
 from .ranks import beside, class_of, places_of
 
 

@@ -11,8 +11,8 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
-from ..progress import Reporter
-from ..result import with_findings
+from ..base.outcome import with_findings
+from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
 from .engines.frame import Engine

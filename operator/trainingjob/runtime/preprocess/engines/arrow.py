@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..expressions.dialect import Dialect
 from ..notes import Notes
 from .frame import Engine, Frame

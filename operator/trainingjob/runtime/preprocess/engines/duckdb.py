@@ -24,12 +24,14 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ...dataset.manifest import SplitName
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
-from ..names import one_line, refuse_duplicates
+from ..names import refuse_duplicates
+from . import sandbox
 from .arrow import convert
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .rowhash import Longs, hash_rows, places
@@ -59,6 +61,7 @@ _TYPES: dict[str, ColumnType] = {
 _BATCH_ROWS = 65_536
 # Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
 _LONGEST_LINE = 16 * 2**20
+_RESULT = "the query's result"
 
 
 class DuckdbEngine:
@@ -177,8 +180,11 @@ class DuckdbEngine:
             f"columns = {{{spec}}})"
         )
 
-    def spark_query(self, query: str, data: str) -> str:
-        raise NotImplementedError("engine pandas runs compiled queries only")
+    def query(self, text: str, data: str) -> Frame:
+        with _failures():
+            made = sandbox.run(text, self._arrow(data), self._spill)
+        refuse_duplicates(_RESULT, made.column_names)
+        return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         with _failures():
@@ -267,9 +273,9 @@ class DuckdbEngine:
         (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
         return list(zip(row[0::2], row[1::2], strict=True))
 
-    def hashed(self, frame: Frame) -> Frame:
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         table = self._arrow(frame.view)
-        hashes = _hash(table.select(list(frame.columns)))
+        hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
@@ -333,8 +339,8 @@ def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
-def _hash(table: pa.Table) -> Longs:
-    batches = [hash_rows(batch) for batch in table.to_batches(_BATCH_ROWS)]
+def _hash(table: pa.Table, computed: bool) -> Longs:
+    batches = [hash_rows(batch, computed) for batch in table.to_batches(_BATCH_ROWS)]
     return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
+from ...dataset.manifest import SplitName
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
 
@@ -143,9 +143,11 @@ class Engine(Protocol):
         """A view of objects that stand one a line."""
         ...
 
-    def spark_query(self, query: str, data: str) -> str:
-        """A view of a query as it stands, over the view that it calls ``data``; engine spark
-        only."""
+    def query(self, text: str, data: str) -> Frame:
+        """What the user's query, in the engine's own SQL, makes of a view that it calls ``data``:
+        computed, so that what fails does so here. It sees no other table, and no files.
+
+        Raises StageFailure(ExpressionInvalid, ColumnNotFound, DuplicateColumns, StepFailed)."""
         ...
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
@@ -193,8 +195,9 @@ class Engine(Protocol):
         odd; nulls do not count; None when there are none)."""
         ...
 
-    def hashed(self, frame: Frame) -> Frame:
-        """The frame with HASH, the hash of its columns, which replaces one that is there."""
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
+        """The frame with HASH, the hash of its columns, which replaces one that is there.
+        ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
     def ordered(self, frame: Frame, seed: int) -> Frame:

@@ -24,12 +24,13 @@ from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...dataset.manifest import SplitName
 from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
+from . import spark_query
 from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
 from .java import ensure_java
 from .rowhash import spark_hash, spark_place
@@ -189,10 +190,15 @@ class SparkEngine:
                 )
             )
 
-    def spark_query(self, query: str, data: str) -> str:
-        with spark_failures():
-            self.session.table(data).createOrReplaceTempView("data")
-            return self._named(self.session.sql(query))
+    def query(self, text: str, data: str) -> Frame:
+        source = self.session.table(data)
+        source.createOrReplaceTempView("data")
+        with spark_failures(), spark_query.settings(self.session):
+            made = spark_query.run(self.session, text, source)
+            refuse_duplicates("the query's result", made.columns)
+            frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
+            self.rows(f"SELECT count(*) FROM {frame.view}")
+        return frame
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         schema = self.session.table(view).schema
@@ -240,6 +246,10 @@ class SparkEngine:
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
         refuse_duplicates("the script's frame", frame.columns)
+        return self._held(frame, "the script's frame", "ScriptInvalid")
+
+    def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:
+        """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)
         columns: dict[str, ColumnType] = {}
@@ -248,9 +258,7 @@ class SparkEngine:
             if kind is None:
                 type_ = frame.schema[name].dataType.simpleString()
                 raise StageFailure(
-                    "ScriptInvalid",
-                    f"the script's frame: column {name} is of type {type_}, "
-                    "which a dataset cannot hold",
+                    reason, f"{what}: column {name} is of type {type_}, which a dataset cannot hold"
                 )
             columns[name] = kind
             value = f"CAST({SPARK.ident(name)} AS {SPARK.type_name(kind)})"
@@ -329,8 +337,8 @@ class SparkEngine:
             for (count, below, equal, between), bounds in zip(counted, found, strict=True)
         ]
 
-    def hashed(self, frame: Frame) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns))
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
+        return self._with_hash(frame, spark_hash(frame.columns, computed))
 
     def ordered(self, frame: Frame, seed: int) -> Frame:
         frame = self.keep(frame)

@@ -13,7 +13,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
-from .syntax import Unportable, spelled, text_of, written_text
+from .syntax import Unportable, text_of, written_text
 from .typed import Kind, Typed
 
 if TYPE_CHECKING:
@@ -153,24 +153,6 @@ def _truncated(
     return Typed(f"CAST({cut} AS {dialect.type_name(kind)})", kind)
 
 
-def _power(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
-    """Only where Java's pow is a simple thing: the C library's differs in the last bit."""
-    value = compiler.as_kind(compiler.number(arguments[0]), "double")
-    written = spelled(arguments[1])
-    double = compiler.dialect.double
-    # The square of an infinity and the root of a negative number are null, as is 0 ** -1.
-    forms = {
-        "0": f"CASE WHEN {value} IS NOT NULL THEN {double(1.0)} END",
-        "1": value,
-        "2": f"({value} * {value})",
-        "0.5": f"sqrt(CASE WHEN {value} >= 0 THEN {value} END)",
-        "-1": f"({double(1.0)} / nullif({value}, {double(0.0)}))",
-    }
-    if written not in forms:
-        raise Unportable(f"pow with the exponent {written}")
-    return Typed(forms[written], "double")
-
-
 def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     return compiler.remainder(arguments[0], arguments[1])
 
@@ -240,7 +222,6 @@ _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] =
     "regexp_replace": (range(3, 4), _regexp_replace),
     "trunc": (range(2, 3), _trunc),
     "date_trunc": (range(2, 3), _date_trunc),
-    **dict.fromkeys(("pow", "power"), (range(2, 3), _power)),
     "mod": (range(2, 3), _mod),
     "unix_timestamp": (range(1, 2), _unix_timestamp),
     **dict.fromkeys(("double", "bigint", "string", "boolean"), (range(1, 2), _conversion)),

@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..names import column_not_found
 from . import calls
 from .dialect import Dialect, has_meaning

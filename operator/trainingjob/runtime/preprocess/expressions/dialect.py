@@ -95,10 +95,6 @@ class Dialect(ABC):
         """What division leaves, with the sign of ``left``; ``right`` is not 0."""
 
     @abstractmethod
-    def whole_sum(self, expr: str, over: str) -> str:
-        """A sum of bigints, an aggregate or a window function; null when it overflows."""
-
-    @abstractmethod
     def decimal_to_double(self, expr: str) -> str:
         """The double nearest to a decimal."""
 
@@ -353,9 +349,6 @@ class DuckDbDialect(Dialect):
     def double_to_text(self, expr: str) -> str:
         return f"java_double({expr})"
 
-    def whole_sum(self, expr: str, over: str) -> str:
-        return f"try_cast(sum({expr}){over} AS BIGINT)"
-
     def decimal_to_double(self, expr: str) -> str:
         # A cast divides two doubles, and is off by the last bit at times.
         return f"CAST(CAST({expr} AS VARCHAR) AS DOUBLE)"
@@ -451,15 +444,6 @@ class SparkDialect(Dialect):
 
     def double_to_text(self, expr: str) -> str:
         return f"CAST({expr} AS STRING)"
-
-    def whole_sum(self, expr: str, over: str) -> str:
-        # Halves of 32 bits do not overflow on the way; try_sum does, as rows happen to come.
-        high, low = f"sum({expr} >> 32){over}", f"sum({expr} & 4294967295){over}"
-        carried = f"({high} + ({low} >> 32))"
-        return (
-            f"CASE WHEN {carried} BETWEEN -2147483648 AND 2147483647 "
-            f"THEN {carried} * 4294967296 + ({low} & 4294967295) END"
-        )
 
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"

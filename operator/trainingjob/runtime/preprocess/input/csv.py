@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame

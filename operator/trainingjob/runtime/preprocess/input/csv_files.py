@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from trainingjob.api.v1alpha1.input import CsvOptions
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from .files import Source, check_utf8, columns_differ, open_bytes, readable
 
 # Records that the first guess of the types comes from.

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 from trainingjob.api.v1alpha1.input import Input
 
 from ... import s3, storage
-from ...errors import StageFailure
-from ..names import listed
+from ...base.errors import StageFailure
+from ...base.text import listed
 
 # Packed formats that people bring and that only one of the engines could read, or none.
 _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")

@@ -8,10 +8,11 @@ from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.frame import Engine, Frame
-from ..names import listed, refuse_duplicates
+from ..names import refuse_duplicates
 from ..notes import Notes
 from .files import Source, check_utf8, malformed, open_bytes, readable
 from .partitions import partition_kinds, partition_values

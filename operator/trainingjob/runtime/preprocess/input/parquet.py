@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed, one_line
 from ..engines.arrow import convert, kind_of, kinds_of
 from ..engines.frame import Engine, Frame
-from ..names import listed, one_line, refuse_duplicates
+from ..names import refuse_duplicates
 from ..notes import Notes
 from .files import Source, columns_differ, readable
 from .partitions import partition_kinds, partition_values

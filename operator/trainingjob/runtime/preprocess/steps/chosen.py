@@ -13,9 +13,9 @@ from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.steps import Select
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.frame import NUMERIC, Frame
-from ..names import listed
 from .step import Where
 
 ANY = "*"

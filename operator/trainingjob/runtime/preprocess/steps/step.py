@@ -9,7 +9,7 @@ from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..account import Account, Tally
 from ..engines.frame import SPLIT, TRAIN, Engine, Frame
 from ..expressions.dialect import Dialect

@@ -6,16 +6,15 @@ All by its manifest alone, so that it can be told before anything is learned fro
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 from trainingjob.api.v1alpha1.job import Task
 
-from .artefacts import DatasetManifest
-from .errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import listed
+from .manifest import DatasetManifest
 
 NUMBERS = ("boolean", "bigint", "double")
-_SHOWN = 20
 
 
 def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> None:
@@ -45,7 +44,7 @@ def features(manifest: DatasetManifest, task: Task) -> list[str]:
             raise StageFailure(
                 "ColumnNotFound",
                 f"task.features: the dataset has no feature {name}{hint} "
-                f"(features: {_listed(known)})",
+                f"(features: {listed(known)})",
             )
     if task.features is not None:
         known = [name for name in known if name in set(task.features)]
@@ -66,9 +65,3 @@ def check_rows(manifest: DatasetManifest, split: str, folder: Path) -> None:
     found = {str(name): info.rows for name, info in manifest.splits.items()}
     if not found.get(split):
         raise StageFailure("SplitEmpty", f"the {split} split of {folder} has no rows")
-
-
-def _listed(names: Iterable[str]) -> str:
-    known = list(names)
-    more = f", … {len(known)} in all" if len(known) > _SHOWN else ""
-    return ", ".join(known[:_SHOWN]) + more

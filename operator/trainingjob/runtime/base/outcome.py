@@ -12,6 +12,7 @@ from trainingjob.api.payload import RESULT_FILE, RESULT_LIMIT, Report, StageErro
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from .errors import StageFailure
+from .text import cut
 
 T = TypeVar("T")
 
@@ -57,11 +58,6 @@ def with_findings(
             lines, _MOST_LINES, _more, lambda values: _size(having(result, "account", values))
         ),
     )
-
-
-def cut(text: str, limit: int) -> str:
-    """The text, or as much of it as ``limit`` characters have room for."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _more(count: int) -> str:

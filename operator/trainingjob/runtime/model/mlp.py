@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.train import Mlp
 
-from .errors import StageFailure, storage_errors
-from .model_folder import CONFIG, FORMAT, WEIGHTS
+from ..base.errors import StageFailure, storage_errors
+from .folder import CONFIG, FORMAT, WEIGHTS
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

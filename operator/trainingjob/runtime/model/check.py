@@ -7,16 +7,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import model_folder
-from ..errors import StageFailure, storage_errors
-from ..model_folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS
-from ..storage import digest_of, sha256
-
-
-def digest_of_folder(folder: Path) -> str:
-    """sha256 over the names and sha256 of all files below ``folder``."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})
+from ..base.errors import StageFailure, storage_errors
+from .folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS, find, nothing_to_judge
 
 
 def check_model(folder: Path) -> None:
@@ -26,8 +18,8 @@ def check_model(folder: Path) -> None:
     A look at the outside: evaluation itself loads it.
     """
     with storage_errors("read the model"):
-        if model_folder.find(folder) is None:
-            raise StageFailure("ModelMissing", model_folder.nothing_to_judge(folder))
+        if find(folder) is None:
+            raise StageFailure("ModelMissing", nothing_to_judge(folder))
         for name, (is_whole, reason) in _CHECKS.items():
             path = folder / name
             if path.is_file() and not is_whole(path):

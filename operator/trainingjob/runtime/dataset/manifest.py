@@ -20,8 +20,8 @@ from pydantic import Field, ValidationError
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from .errors import StageFailure
-from .storage import digest_of
+from ..base.digest import digest_of
+from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

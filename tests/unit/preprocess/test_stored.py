@@ -138,6 +138,7 @@ STEPS: list[dict[str, Any]] = [
     {"drop": {"types": ["date", "timestamp"], "columns": ["y*"]}},
     {"missingIndicator": {}},
     {"fillna": {"strategy": "median", "columns": ["n"]}},
+    {"fillna": {"value": "nowhere"}},
     {"clip": {"columns": ["x"], "minQuantile": 0.1, "maxQuantile": 0.9}},
     {"log1p": {"columns": ["x"]}},
     {"bin": {"columns": ["x"], "bins": 4}},

@@ -137,7 +137,7 @@ def run_steps(
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:
             frame = divide(frame, where.text)
-        if kind.disguises and account.raw is None:
+        if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
         with where.errors(), of_unread(where.text, frame.unread):

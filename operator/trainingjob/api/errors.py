@@ -182,6 +182,11 @@ def _uri_words(pattern: str, given: object) -> str:
     return f"; {words}" if words else ""
 
 
+# What to do with formats that people bring and that we do not read.
+_INSTEAD = {
+    "avro": "; write it as parquet",
+}
+
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
     "missing": lambda ctx, got: "required field is missing",
     "greater_than": lambda ctx, got: f"must be greater than {ctx['gt']}, not {shown(got)}",
@@ -229,11 +234,12 @@ def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) ->
         return f"unknown field {shown(path[-1])}" + _did_you_mean(path[-1], known)
     if kind == "literal_error":
         options = get_args(_type_at(model, path))
-        return _not_one_of(options, given) if options else f"must be {context['expected']}"
+        words = _not_one_of(options, given) if options else f"must be {context['expected']}"
+        return words + _INSTEAD.get(str(given).lower(), "")
     if kind == "value_error":
-        words = str(context.get("error", ""))
+        said = str(context.get("error", ""))
         # The one parser of ours that speaks Python: status.parse_time.
-        return "must be a time in RFC 3339" if words.startswith("Invalid isoformat") else words
+        return "must be a time in RFC 3339" if said.startswith("Invalid isoformat") else said
     if kind in _MESSAGES:
         return _MESSAGES[kind](context, given)
     return detail["msg"].replace("Input should", "must")

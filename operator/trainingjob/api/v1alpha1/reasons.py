@@ -71,6 +71,11 @@ REASONS: dict[str, Reason] = {
     "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
     "CastLosesValues": Reason("data", "or drop the column"),
     "ColumnsDiffer": Reason("data", "give every file the same columns, or read fewer files"),
+    "ColumnUnreadable": Reason(
+        "data",
+        "drop it before other steps, leave it out of task.features, or make what you need of it in "
+        "preprocess.script",
+    ),
     "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
     "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
@@ -185,6 +190,7 @@ WARNINGS: dict[str, str] = {
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",

@@ -163,6 +163,9 @@ def _before_glob(path: Path) -> Path:
     """The folder above the first part of a path that has a wildcard; above a file."""
     for place, part in enumerate(path.parts):
         if glob.has_magic(part):
+            # t/month=1/* names a partition, and its files are of that month.
+            while place and "=" in path.parts[place - 1].strip("="):
+                place -= 1
             return Path(*path.parts[:place])
     return path.parent
 

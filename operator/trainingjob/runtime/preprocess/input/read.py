@@ -10,6 +10,7 @@ from ..notes import Notes
 from .csv import read_csv
 from .files import Source, find, refuse_others
 from .json import read_json
+from .orc import read_orc
 from .parquet import read_parquet
 from .schema import conformed, wanted_columns
 from .scratch import Scratch, in_utf8, unpacked
@@ -38,6 +39,8 @@ def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: S
     wanted = wanted_columns(source)
     if source.format == "parquet":
         return conformed(engine, read_parquet(engine, found, notes), wanted, found.uri)
+    if source.format == "orc":
+        return conformed(engine, read_orc(engine, found, notes), wanted, found.uri)
     refuse_others(found)
     found = unpacked(found, scratch, native=("gzip",))
     if source.format == "json":

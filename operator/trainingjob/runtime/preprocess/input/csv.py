@@ -47,6 +47,7 @@ from .texts import (
     plain_number,
     typed_nulls,
 )
+from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20
@@ -72,7 +73,9 @@ def read_csv(
     heads = csv_heads(source, options)
     refuse_duplicates(source.uri, [*heads.names, *source.keys])
     refuse_unknown(source.uri, wanted, heads.names)
-    hints = codes_of_sample(heads.sample, options, len(heads.names))
+    tell_absent(source, heads.of_file, notes)
+    first = len(next(iter(heads.of_file.values())))
+    hints = codes_of_sample(heads.sample, options, first) + [0] * (len(heads.names) - first)
     # What is known to be text is not looked at.
     hints = [
         CODES["string"] if name in wanted else hint
@@ -126,8 +129,12 @@ class _Csv:
         queries = []
         for part in plain.part(list(of_file)).parts(of_file):
             order = of_file[part.files[0]]
-            fields = [f"c{order.index(name)} AS c{index}" for index, name in enumerate(names)]
-            view = engine.read_csv(part, options, self.width, line_breaks=line_breaks)
+            null = f"CAST(NULL AS {engine.dialect.type_name('string')})"
+            fields = [
+                f"{f'c{order.index(name)}' if name in order else null} AS c{index}"
+                for index, name in enumerate(names)
+            ]
+            view = engine.read_csv(part, options, len(order), line_breaks=line_breaks)
             values = partition_values(engine.dialect, plain, part)
             queries.append(f"SELECT {', '.join([*fields, 'malformed', *values])} FROM {view}")
         return engine.view(" UNION ALL ".join(queries))
@@ -208,7 +215,7 @@ def _tell_of_texts(
         )
         return
     place = csv.heads.names.index(name)
-    some = [record[place].strip(" ") for record in csv.heads.sample]
+    some = [record[place].strip(" ") for record in csv.heads.sample if len(record) > place]
     some = [text for text in some if text and text not in nulls(options)]
     advice = None
     if any("," in text for text in some):
@@ -255,9 +262,9 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
         quote = csv.plain_options.quote
         suspicious = tally.suspicious or engine.has_open_quotes(csv.plain, quote)
     except StageFailure as failure:
-        check_csv(source, options, csv.width)
+        check_csv(options, csv.heads)
         raise malformed(source, failure) from failure
-    line_breaks = suspicious and check_csv(source, options, csv.width)
+    line_breaks = suspicious and check_csv(options, csv.heads)
     if line_breaks:
         raw = csv.read(engine, line_breaks=True)
         tally = _count(engine, raw, csv, hints)

@@ -38,9 +38,9 @@ PLAIN = ","
 
 @dataclass(frozen=True)
 class CsvHeads:
-    """Names of the columns of each file, the same ones in some order; those of the first file give
-    theirs. ``unnamed``: those that have none there. ``sample``: the first file's first records.
-    ``odd``: whether a file begins with blank lines."""
+    """Names of the columns: those of the first file in their order, then what others have besides.
+    ``unnamed``: those that have none there. ``sample``: the first file's first records. ``odd``:
+    whether a file begins with blank lines."""
 
     names: list[str]
     of_file: Mapping[Path, tuple[str, ...]]
@@ -126,13 +126,15 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
             )
         of_file[file] = tuple(found)
         if names is None:
-            names, sample = found, [record for record in others if len(record) == len(found)]
+            names = list(found)
+            sample = [record for record in others if len(record) == len(found)]
             if options.header:
                 unnamed = [
                     name for name, text in zip(found, first, strict=True) if not text.strip()
                 ]
-        elif sorted(names) != sorted(found):
+        elif not {*found} & {*names}:
             raise columns_differ(file, found, next(iter(of_file)), names)
+        names += [name for name in found if name not in names or found.count(name) > 1]
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
     return CsvHeads(names, of_file, unnamed, sample, odd)
@@ -159,14 +161,14 @@ def _head(
     return first, others, begin != first
 
 
-def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
+def check_csv(options: CsvOptions, heads: CsvHeads) -> bool:
     """Read every file line by line and raise StageFailure(InputNotUtf8, InputMalformed) for the
     first that is wrong; returns whether a field has a line break.
 
     Slow: only for when an engine has found that something may be wrong."""
     line_breaks = False
-    for file in source.files:
-        for _, breaks in _checked(file, options, width):
+    for file, names in heads.of_file.items():
+        for _, breaks in _checked(file, options, len(names)):
             line_breaks |= breaks
     return line_breaks
 
@@ -223,8 +225,8 @@ def written_anew(
     if not odd:
         return source, options
     found = {}
-    for file in heads.of_file:
-        lines = _lines(_checked(file, options, len(heads.names)))
+    for file, names in heads.of_file.items():
+        lines = _lines(_checked(file, options, len(names)))
         found[file] = [scratch.write(f"{file.name}.csv", str(file), lines, Budget(file))]
     plain = CsvOptions(header=options.header, delimiter=PLAIN)
     return source.part(list(heads.of_file)).replaced(found), plain

@@ -94,6 +94,8 @@ CSV: dict[str, Good | Bad] = {
     "blank lines before the first row": Good("\n\n1,a\n", {"c0": "bigint", "c1": "string"}, [(1, "a")], {"header": False}),
     "blank lines of a single column": Good('n\n1\n\n""\n2\n\n', {"n": "bigint"}, [(1,), (None,), (2,)]),
     "blank lines between tabs": Good("n\ts\n1\ta\n\t\n2\tb\n", NS, [(1, "a"), (2, "b")], {"delimiter": "\t"}),
+    "lines may end in several ways": Good("n,s\r\n1,a\n2,b\r\n3,c\r4,d\n", NS, [(1, "a"), (2, "b"), (3, "c"), (4, "d")], pandas={}),
+    "lines end in another way far down": Good("n,s\n" + "1,a\n" * 3000 + "2,b\r\n", NS, [*[(1, "a")] * 3000, (2, "b")]),
     "lines may end with CR alone": Good("n,s\r1,a\r2,b\r", NS, [(1, "a"), (2, "b")]),
     "a byte order mark": Good(b"\xef\xbb\xbfn,s\n1,a\n", NS, [(1, "a")]),
     "a byte order mark before a quote": Good(b'\xef\xbb\xbf"n","s"\n1,a\n', NS, [(1, "a")]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -20,6 +20,7 @@ from .csv_files import (
     CsvHeads,
     check_csv,
     csv_heads,
+    is_odd,
     lines_of,
     with_delimiter,
     written_anew,
@@ -81,9 +82,10 @@ def read_csv(
         CODES["string"] if name in wanted else hint
         for name, hint in zip(heads.names, hints, strict=True)
     ]
-    plain, how = written_anew(source, options, heads, scratch)
-    csv = _Csv(source, options, heads, dict(wanted), plain, how)
-    raw, tally, line_breaks = _inspect(engine, csv, hints)
+    csv = _Csv(source, options, heads, dict(wanted), source, options)
+    if is_odd(options, heads):
+        csv = csv.written_anew(scratch)
+    raw, tally, line_breaks = _inspect(engine, csv, hints, scratch)
     if not tally.rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = tally.rows
@@ -138,6 +140,11 @@ class _Csv:
             values = partition_values(engine.dialect, plain, part)
             queries.append(f"SELECT {', '.join([*fields, 'malformed', *values])} FROM {view}")
         return engine.view(" UNION ALL ".join(queries))
+
+    def written_anew(self, scratch: Scratch) -> _Csv:
+        """The same as plain CSV."""
+        plain, options = written_anew(self.source, self.options, self.heads, scratch)
+        return replace(self, plain=plain, plain_options=options)
 
     def refuse_misfits(self, tally: _Tally) -> None:
         """Raises StageFailure(InputMalformed) for a value that is not of the type that is given."""
@@ -245,7 +252,9 @@ _STYLES = [
 ]
 
 
-def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, bool]:
+def _inspect(
+    engine: Engine, csv: _Csv, hints: list[int], scratch: Scratch
+) -> tuple[str, _Tally, bool]:
     """A view of the fields, what their values look like, and whether a field may have a line
     break; raises StageFailure(Input…)."""
     source, options = csv.source, csv.options
@@ -263,6 +272,9 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
         suspicious = tally.suspicious or engine.has_open_quotes(csv.plain, quote)
     except StageFailure as failure:
         check_csv(options, csv.heads)
+        if failure.reason == "StepFailed" and csv.plain is source:
+            # Such as a file whose lines end in several ways.
+            return _inspect(engine, csv.written_anew(scratch), hints, scratch)
         raise malformed(source, failure) from failure
     line_breaks = suspicious and check_csv(options, csv.heads)
     if line_breaks:

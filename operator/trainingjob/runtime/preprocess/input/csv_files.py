@@ -211,19 +211,21 @@ def _advice(row: list[str], width: int, place: int, file: Path, options: CsvOpti
     return ""
 
 
-def written_anew(
-    source: Source, options: CsvOptions, heads: CsvHeads, scratch: Scratch
-) -> tuple[Source, CsvOptions]:
-    """Files and options that the engines can read: the same, or, where they have no option for how
-    the files are written, plain CSV in ``scratch``. Raises StageFailure."""
-    odd = (
+def is_odd(options: CsvOptions, heads: CsvHeads) -> bool:
+    """Whether the engines have no option for how the files are written."""
+    return (
         len(options.delimiter or PLAIN) > 1
         or not options.quote
         or heads.odd
         or any((options.escape, options.comment, options.skip_rows))
     )
-    if not odd:
-        return source, options
+
+
+def written_anew(
+    source: Source, options: CsvOptions, heads: CsvHeads, scratch: Scratch
+) -> tuple[Source, CsvOptions]:
+    """The files as plain CSV in ``scratch``, and the options to read them with. Raises
+    StageFailure."""
     found = {}
     for file, names in heads.of_file.items():
         lines = _lines(_checked(file, options, len(names)))

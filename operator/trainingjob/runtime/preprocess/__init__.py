@@ -19,9 +19,9 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import files
+    from .input.splits import find_all
 
-    found = files.find(payload.input)
+    found = find_all(payload.input, payload.split)
     return cache.through(
         payload,
         lambda: cache.inputs_of_preprocess(payload, found.files),

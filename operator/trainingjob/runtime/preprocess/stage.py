@@ -19,11 +19,12 @@ from .engines.frame import Engine
 from .input.files import Source
 from .input.read import read_input
 from .input.scratch import Scratch
+from .input.splits import find_all, warn_of_parts
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
 from .script import run_script
-from .split import split_rows
+from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
 from .write import write_dataset
 
@@ -40,34 +41,41 @@ def run_stage(
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
     notes = Notes()
+    split = payload.split
+    found = found or find_all(payload.input, split)
     frame = read_input(engine, payload.input, found, notes, scratch)
+    warn_of_parts(found, split, notes)
     reporter.report(0.3)
     if payload.script is not None:
         frame = run_script(engine, frame, payload, notes)
-    frame = engine.hashed(frame)
-    drops = payload.split.rare == "drop"
+    keys = keys_of(engine, split)
+    frame = keys.remember(engine.hashed(frame))
+    drops = split.rare == "drop"
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
         engine,
         frame,
         payload.steps,
         task,
-        lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
+        payload.sample_weight,
+        lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
+        divided_first=split.files is not None,
     )
-    frame = choose_columns(engine, frame, task)
-    frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)
+    frame, features = choose_columns(engine, frame, task, payload.sample_weight)
+    numeric = features if payload.numeric_features else []
+    frame, summary = check(engine, frame, task, split, numeric, notes.add)
     raw = account.raw
     if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
         raw = frame
-    features = [name for name in frame.columns if name != task.label]
     warn_of_features(engine, raw, task, features, notes)
+    warn_of_groups(split, features, notes)
     alike = likeness(engine, frame, summary)
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)
-    manifest = write_dataset(engine, frame, task, summary, pipeline, target)
+    manifest = write_dataset(engine, frame, task, features, summary, pipeline, target)
     reporter.report(1.0)
     result = StageResult(
         outputs=Outputs(

@@ -35,6 +35,7 @@ from ..names import refuse_duplicates
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .frame import (
+    GROUP,
     HASH,
     ROW_GROUP_ROWS,
     SPLIT,
@@ -45,7 +46,7 @@ from .frame import (
     JsonFound,
     Layout,
 )
-from .rowhash import Longs, hash_rows, places
+from .rowhash import Longs, group_places, hash_rows, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,7 +227,12 @@ class DuckdbEngine:
             return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
 
         name = self._new_name()
-        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        types: dict[Gives, str] = {
+            "bigint": "BIGINT",
+            "double": "DOUBLE",
+            "doubles": "DOUBLE[]",
+            "texts": "VARCHAR[]",
+        }
         self._db.create_function(  # type: ignore[call-overload]
             name,
             on_array,
@@ -258,8 +264,12 @@ class DuckdbEngine:
         hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         table = self._arrow(frame.view)
+        if keys:
+            groups = group_places(_hash(table.select(list(keys)), computed=False), seed)
+            table = table.append_column(GROUP, pa.array(groups))
+            frame = replace(frame, hidden=(*frame.hidden, GROUP))
         hashes = places(table.column(HASH).to_numpy(), seed)
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")

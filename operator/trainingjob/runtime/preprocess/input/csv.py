@@ -18,11 +18,11 @@ from ..names import quoted, refuse_duplicates
 from ..notes import Notes
 from .csv_files import (
     CsvHeads,
+    as_written,
     check_csv,
     csv_heads,
     is_odd,
     lines_of,
-    with_delimiter,
     written_anew,
 )
 from .files import Source, malformed
@@ -70,9 +70,9 @@ def read_csv(
     scratch: Scratch,
 ) -> Frame:
     """Columns in the order of the first file. ``wanted``: types that the user gives."""
-    options = with_delimiter(source, options)
+    options = as_written(source, options)
     heads = csv_heads(source, options)
-    refuse_duplicates(source.uri, [*heads.names, *source.keys])
+    _refuse_duplicates(source, options, heads)
     refuse_unknown(source.uri, wanted, heads.names)
     tell_absent(source, heads.of_file, notes)
     first = len(next(iter(heads.of_file.values())))
@@ -102,6 +102,21 @@ def read_csv(
     columns += [dialect.ident(key) for key in source.keys]
     view = engine.view(f"SELECT {', '.join(columns)} FROM {raw}")
     return Frame(view, kinds | partition_kinds(source))
+
+
+def _refuse_duplicates(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
+    try:
+        refuse_duplicates(source.uri, [*heads.names, *source.keys])
+    except StageFailure as failure:
+        number = re.compile(number_pattern(options))
+        values = sum(bool(number.fullmatch(name)) for name in heads.names)
+        if not options.header or values * 2 < len(heads.names):
+            raise
+        message = (
+            f"{failure.message}; the first line has values and no names: set "
+            "preprocess.input.options.header to false"
+        )
+        raise StageFailure(failure.reason, message) from failure
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ...base.errors import StageFailure
 from ..names import quoted
 from .encodings import open_text
 from .files import Source, columns_differ, readable
-from .records import Records, found_delimiter
+from .records import Records, found_delimiter, found_out, has_blanks_before_quotes
 from .scratch import Budget, Scratch
 
 # Records that the first guess of the types comes from.
@@ -79,8 +79,8 @@ def _words(error: csv.Error, options: CsvOptions) -> str:
     return str(error)
 
 
-def with_delimiter(source: Source, options: CsvOptions) -> CsvOptions:
-    """The options with the delimiter that the first lines show, unless they have one.
+def as_written(source: Source, options: CsvOptions) -> CsvOptions:
+    """The options with what the first lines show: the delimiter, unless they have one.
 
     Raises StageFailure(InputMalformed) where they have one that is not in the file and another
     one is."""
@@ -94,14 +94,14 @@ def with_delimiter(source: Source, options: CsvOptions) -> CsvOptions:
         found = found_delimiter(sample, options)
         given = options.delimiter
         if given is None:
-            return options.model_copy(update={"delimiter": found})
+            return found_out(sample, options, found)
         if given not in (found, WHITESPACE) and given not in sample and found in sample:
             raise StageFailure(
                 "InputMalformed",
                 f"{file} has no {quoted(given)} in its first lines, but {quoted(found)} between "
                 f"fields: remove {_OPTIONS}.delimiter, or set it to that",
             )
-        break
+        return found_out(sample, options, given)
     return options.model_copy(update={"delimiter": options.delimiter or PLAIN})
 
 
@@ -217,6 +217,7 @@ def is_odd(options: CsvOptions, heads: CsvHeads) -> bool:
         len(options.delimiter or PLAIN) > 1
         or not options.quote
         or heads.odd
+        or has_blanks_before_quotes(options)
         or any((options.escape, options.comment, options.skip_rows))
     )
 

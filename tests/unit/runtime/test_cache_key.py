@@ -214,6 +214,27 @@ def test_a_file_of_a_glob_is_named_from_where_the_glob_begins(tmp_path: Path) ->
     assert [*read(tmp_path / "data", "/2026/a.csv")] == ["input a.csv"]
 
 
+def test_files_of_splits_are_named_by_their_split(tmp_path: Path) -> None:
+    write(tmp_path / "data/train", a_csv="1", b_csv="2")
+    write(tmp_path / "data/test", a_csv="3")
+    write(tmp_path / "data", dev_csv="4")
+    files = {
+        "test": f"file://{tmp_path}/data/test",
+        "validation": f"file://{tmp_path}/data/dev.csv",
+    }
+    uri = f"file://{tmp_path}/data/train"
+    payload = preprocess(
+        input=Input(uri=uri, format="csv"), split=Split.model_validate({"files": files})
+    )
+    found = inputs_of_preprocess(payload, sorted((tmp_path / "data").rglob("*.csv")))
+    assert sorted(found.digests) == [
+        "input a.csv",
+        "input b.csv",
+        "test a.csv",
+        "validation dev.csv",
+    ]
+
+
 def test_a_script_counts_by_its_text_wherever_it_comes_from(tmp_path: Path) -> None:
     write(tmp_path, a_csv="1")
     (mounted,) = write(tmp_path / "map", script_py="print()")

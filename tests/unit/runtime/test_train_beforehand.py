@@ -62,6 +62,11 @@ REFUSED = {
     "no folder, and an evaluation": (
         lambda folder: None, {}, JUDGED, "DatasetInvalid", "no such folder; evaluate needs it",
     ),
+    "splits of one's own, which preprocess takes": (
+        lambda folder: [(folder / name).mkdir(parents=True) for name in ("test", "train")],
+        {}, JUDGED, "DatasetInvalid",
+        "(it has test/, train/: preprocess.split.files takes such splits); evaluate needs it",
+    ),
     "no manifest, and a built-in model": (
         own_folder, {}, BUILT_IN, "DatasetInvalid", "(it has train/); the built-in model needs it",
     ),

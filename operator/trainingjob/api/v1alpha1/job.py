@@ -13,6 +13,7 @@ from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
+from .split import cel_may_have
 from .status import Status
 from .steps import Scalar
 from .train import Train
@@ -27,6 +28,13 @@ PLURAL = "trainingjobs"
 OPERATOR = f"{GROUP}/operator"
 # What a pod can be told in all is little more.
 MOST_FEATURE_CHARS = 96 * 1024
+
+# CEL.
+_SPLIT = "self.preprocess.split"
+_CEL_FILES = " + ".join(
+    f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
+    for name in ("validation", "test")
+)
 
 
 class Task(Model):
@@ -101,7 +109,7 @@ class Spec(Model):
             holds=lambda self: (self.preprocess is not None) != (self.train.dataset is not None),
         ),
         Rule(
-            cel="!has(self.preprocess) || !self.preprocess.split.stratify "
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.stratify) || !{_SPLIT}.stratify "
             "|| self.task.type == 'classification'",
             message="split.stratify needs task.type classification",
             holds=lambda self: (
@@ -112,32 +120,57 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            "![self.storage.uri, self.preprocess.input.uri].exists(u, u.startsWith('s3://'))",
+            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES})"
+            ".exists(u, u.startsWith('s3://'))",
             message="engine spark reads and writes claims only: use engine pandas with s3://",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, self.preprocess.input.uri)
+                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),
         Rule(
-            cel="!has(self.evaluate) || !has(self.preprocess) || self.preprocess.split.test > 0.0",
-            message="evaluate needs a test split: set preprocess.split.test above 0",
+            cel=f"!has(self.evaluate) || !has(self.preprocess) || {cel_may_have('test', _SPLIT)}",
+            message="evaluate needs a test split: set preprocess.split.test above 0, or "
+            "preprocess.split.files.test",
             holds=lambda self: (
-                self.evaluate is None or self.preprocess is None or self.preprocess.split.test > 0
+                self.evaluate is None
+                or self.preprocess is None
+                or self.preprocess.split.may_have("test")
             ),
         ),
         Rule(
             cel="!has(self.train.earlyStopping) || !has(self.preprocess) "
-            "|| self.preprocess.split.validation > 0.0",
+            f"|| {cel_may_have('validation', _SPLIT)}",
             message="train.earlyStopping needs a validation split: "
-            "set preprocess.split.validation above 0",
+            "set preprocess.split.validation above 0, or preprocess.split.files.validation",
             holds=lambda self: (
                 self.train.early_stopping is None
                 or self.preprocess is None
-                or self.preprocess.split.validation > 0
+                or self.preprocess.split.may_have("validation")
+            ),
+        ),
+        Rule(
+            cel="!has(self.preprocess) || ("
+            f"(!has({_SPLIT}.by) || !(self.task.label in {_SPLIT}.by))"
+            f" && (!has({_SPLIT}.time) || self.task.label != {_SPLIT}.time)"
+            f" && (!has({_SPLIT}.column) || self.task.label != {_SPLIT}.column))",
+            message="rows cannot be divided by the label: preprocess.split must name other columns",
+            holds=lambda self: (
+                self.preprocess is None or self.task.label not in self.preprocess.split.columns
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.column) || !has(self.task.features) || "
+            f"!self.task.features.exists(f, f == {_SPLIT}.column)",
+            message="the column of preprocess.split.column is no feature: leave it out of "
+            "task.features",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.column is None
+                or self.preprocess.split.column not in (self.task.features or ())
             ),
         ),
         Rule(

@@ -116,3 +116,9 @@ class Preprocess(Model):
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the stage reads."""
+        files = self.split.files
+        return [self.input.uri, *(files.uris.values() if files is not None else ())]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
+from .. import storage
 from ..base.progress import Reporter
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import files
+    from .input.splits import find_all
 
-    found = files.find(payload.input)
+    found = find_all(payload.input, payload.split)
     return cache.through(
         payload,
         lambda: cache.inputs_of_preprocess(payload, found.files),
@@ -33,9 +34,11 @@ def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResul
     try:
         with open_engine(payload) as engine:
             # Its libraries load while Spark's Java process starts.
+            from .input.scratch import Scratch
             from .stage import run_stage
 
-            return run_stage(engine, payload, reporter, found)
+            with Scratch(storage.resolve(payload.output)) as scratch:
+                return run_stage(engine, payload, reporter, scratch, found)
     finally:
         reporter.close()
 

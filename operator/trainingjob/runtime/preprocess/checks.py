@@ -15,7 +15,7 @@ from ..dataset.manifest import SplitName
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import column_not_found
+from .names import cannot_use, column_not_found
 
 _LARGEST = 1e140
 
@@ -42,16 +42,20 @@ def choose_columns(
     order when features are listed.
 
     Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
+    if task.label in frame.unread:
+        raise cannot_use("task.label", task.label, frame.unread[task.label])
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
             f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
         )
     if weight is not None and weight not in frame.columns:
-        raise column_not_found("train.sampleWeight", weight, list(frame.columns))
+        raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)
     apart = [task.label, *([weight] if weight else [])]
     if task.features is None:
         features = [name for name in frame.columns if name not in apart]
+        for name, unread in frame.unread.items():
+            raise cannot_use("the features", name, unread)
         if not features:
             raise StageFailure(
                 "NoFeatures",
@@ -60,7 +64,7 @@ def choose_columns(
         return frame, features
     for name in task.features:
         if name not in frame.columns:
-            raise column_not_found("task.features", name, list(frame.columns))
+            raise column_not_found("task.features", name, list(frame.columns), frame.unread)
     kinds = {name: frame.columns[name] for name in [*task.features, *apart]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
@@ -164,8 +168,12 @@ def _check_label_type(frame: Frame, task: Task) -> None:
 def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
     if not sum(rows.values()):
         raise StageFailure("NoRowsLeft", "no row is left after the last step")
-    for name, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
-        if share and not rows[name]:  # type: ignore[index]
+    for name, is_asked in (
+        ("train", True),
+        ("validation", split.asks("validation")),
+        ("test", split.asks("test")),
+    ):
+        if is_asked and not rows[name]:  # type: ignore[index]
             raise StageFailure(
                 "SplitEmpty", f"the {name} split has no rows; there are {sum(rows.values())} in all"
             )

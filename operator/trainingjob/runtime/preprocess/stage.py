@@ -18,29 +18,39 @@ from .checks import check, choose_columns
 from .engines.frame import Engine
 from .input.files import Source
 from .input.read import read_input
+from .input.scratch import Scratch
+from .input.splits import find_all, warn_of_parts
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
 from .script import run_script
-from .split import split_rows
+from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
 from .write import write_dataset
 
 
 def run_stage(
-    engine: Engine, payload: PreprocessPayload, reporter: Reporter, found: Source | None = None
+    engine: Engine,
+    payload: PreprocessPayload,
+    reporter: Reporter,
+    scratch: Scratch,
+    found: Source | None = None,
 ) -> StageResult:
     """Make the dataset, of the input's files that were ``found`` already, if they were; raises
     StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
     notes = Notes()
-    frame = read_input(engine, payload.input, found, notes)
+    split = payload.split
+    found = found or find_all(payload.input, split)
+    frame = read_input(engine, payload.input, found, notes, scratch)
+    warn_of_parts(found, split, notes)
     reporter.report(0.3)
     if payload.script is not None:
         frame = run_script(engine, frame, payload, notes)
-    frame = engine.hashed(frame)
-    drops = payload.split.rare == "drop"
+    keys = keys_of(engine, split)
+    frame = keys.remember(engine.hashed(frame))
+    drops = split.rare == "drop"
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
         engine,
@@ -48,17 +58,19 @@ def run_stage(
         payload.steps,
         task,
         payload.sample_weight,
-        lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
+        lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
+        divided_first=split.files is not None,
     )
     frame, features = choose_columns(engine, frame, task, payload.sample_weight)
     numeric = features if payload.numeric_features else []
-    frame, summary = check(engine, frame, task, payload.split, numeric, notes.add)
+    frame, summary = check(engine, frame, task, split, numeric, notes.add)
     raw = account.raw
     if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
         raw = frame
     warn_of_features(engine, raw, task, features, notes)
+    warn_of_groups(split, features, notes)
     alike = likeness(engine, frame, summary)
     for line in lines(alike):
         notes.log(line)

@@ -17,6 +17,7 @@ from trainingjob.api.v1alpha1.steps import Step
 
 from ..account import Account, Entry
 from ..engines.frame import Engine, Frame
+from ..names import of_unread
 from . import (
     categories,
     columns,
@@ -98,11 +99,14 @@ def run_steps(
     steps: Sequence[Step],
     task: Task,
     weight: str | None,
-    split: Callable[[Frame, str], Frame],
+    split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
+    *,
+    divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
+    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
+    the first step that is fitted, or before all of them. It says in words how, if it is its own.
     ``weight``: train.sampleWeight.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
@@ -111,12 +115,14 @@ def run_steps(
     def divide(frame: Frame, where: str) -> Frame:
         if account.watches:
             account.settle()
-        divided = split(frame, where)
-        account.divided(divided)
+        divided, words = split(frame, where)
+        account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    if divided_first:
+        frame = divide(frame, "the input")
     for number, step in enumerate(steps, 1):
         name = kind_of(step)
         kind = KINDS[name]
@@ -134,7 +140,7 @@ def run_steps(
         if kind.disguises and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
-        with where.errors():
+        with where.errors(), of_unread(where.text, frame.unread):
             made, fitted = kind.run(spec, frame, where)
         if kind.new_rows:
             account.replaced(made)

@@ -137,6 +137,9 @@ class TrainPayload(Model):
         None, description="Of that evaluation, those that need two classes; known before training."
     )
     threshold: float | None = Field(None, description="Of that evaluation.")
+    accepted: str | None = Field(
+        None, description="URI of the folder of the last accepted model's record, if compared with."
+    )
     dataset: str = Field(description="URI of the dataset folder.")
     checkpoints: str = Field(description="URI of the checkpoints folder.")
     model_uri: str = Field(description="URI of the model folder to write.")

@@ -100,6 +100,7 @@ TRAIN = SHARED | {
     "seed": 9,
     "metrics": ["recall"],
     "threshold": 0.3,
+    "accepted": "file:///runs/team/b/accepted",
     "command": ["torchrun"],
     "args": ["--fast"],
     "needs_model": False,

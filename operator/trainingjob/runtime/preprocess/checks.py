@@ -50,7 +50,7 @@ def choose_columns(
             f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
         )
     if weight is not None and weight not in frame.columns:
-        raise column_not_found("train.sampleWeight", weight, list(frame.columns))
+        raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)
     apart = [task.label, *([weight] if weight else [])]
     if task.features is None:
         features = [name for name in frame.columns if name not in apart]

@@ -109,7 +109,8 @@ def _unknown(
     )
     more = f", … ({len(unknown)} in all)" if len(unknown) > _SHOWN else ""
     column = engine.dialect.ident(name) if not name.isidentifier() else name
-    value = next((value for value, _ in unknown if value is not None), None)
+    # The test split is seldom the largest.
+    value = next((value for value, _ in reversed(unknown) if value is not None), None)
     is_so = f"{column} IS NULL" if value is None else f"{column} = {_plain(value)}"
     other = column if some_known and kind == "string" else "'train'"
     return (

@@ -17,8 +17,8 @@ from tests.datasets import write_dataset
 from trainingjob.api.payload import EvaluatePayload, JobRef, StageResult
 from trainingjob.api.v1alpha1 import Gate
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate import run
 
 

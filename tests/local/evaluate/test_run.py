@@ -16,11 +16,10 @@ from trainingjob.api.payload import RESULT_LIMIT, Report
 from trainingjob.api.v1alpha1 import Gate
 from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS
 from trainingjob.api.v1alpha1.train import Mlp
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.model import ModelConfig, build, save_model
-from trainingjob.runtime.storage import sha256
-from trainingjob.runtime.train.output import digest_of_folder
+from trainingjob.runtime.base.digest import digest_of_folder, sha256
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.model.mlp import ModelConfig, build, save_model
 
 from .build import Picked, World
 

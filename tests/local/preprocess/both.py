@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 ENGINES = ("pandas", "spark")
 
@@ -68,7 +69,8 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
         assert one == other
         return one
     (manifest, files), (other_manifest, other_files) = one, other
-    assert described(manifest) == described(other_manifest)
+    one_text, other_text = described(manifest), described(other_manifest)
+    assert equal(one_text, other_text), (one_text, other_text)
     assert list(files) == list(other_files)
     for name, table in files.items():
         assert_same_table(table, other_files[name], str(name))
@@ -86,7 +88,7 @@ def described(manifest: DatasetManifest) -> dict[str, Any]:
 
 
 def assert_same_table(one: pa.Table, other: pa.Table, what: str) -> None:
-    """The same columns, types, values to the last bit, and order."""
+    """The same columns, types, values (doubles to nine digits), and order."""
     # Not whether a column may hold nulls: of that Spark writes what it knows of the expression.
     assert one.column_names == other.column_names, what
     assert one.schema.types == other.schema.types, what
@@ -95,12 +97,19 @@ def assert_same_table(one: pa.Table, other: pa.Table, what: str) -> None:
         different = [
             (row, a, b)
             for row, (a, b) in enumerate(zip(left, right, strict=True))
-            if not _equal(a, b)
+            if not equal(a, b)
         ]
         assert not different, f"{what}, column {name}: {different[:5]}"
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
+    """The same value, or values: doubles to nine digits."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-300)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and equal(list(one.values()), list(other.values()))
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
     return repr(one) == repr(other)
 
 

@@ -72,7 +72,7 @@ STEPS: dict[str, list[dict[str, Any]]] = {
     ],
     "a query after the split sees one split at a time": [
         {"fillna": {"strategy": "mode", "columns": ["b"]}},
-        {"sql": {"query": "select b, y, k, row_number() over (partition by b order by k) as place, sum(x) over (partition by b) as total from data"}},
+        {"sql": {"query": "select b, y, k, row_number() over (partition by b order by k nulls first, y) as place, sum(x) over (partition by b) as total from data"}},
     ],
 }  # fmt: skip
 

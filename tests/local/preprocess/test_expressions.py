@@ -15,13 +15,15 @@ import pyarrow as pa
 
 from tests.spark_sql import DIFFERENT, EXPRESSIONS, REFUSED_BY_SPARK, write_values
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine, Frame
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine
 from trainingjob.runtime.preprocess.expressions.compiler import compile_expression
 from trainingjob.runtime.preprocess.expressions.dialect import SPARK
 from trainingjob.runtime.preprocess.input.read import read_input
+
+from .both import equal
 
 # Columns of one query: Spark's compiler does not like many.
 _AT_ONCE = 40
@@ -57,11 +59,11 @@ def test_both_engines_and_spark_itself_give_the_same_for_every_expression_of_the
             different = _different(ours, oracle[name].to_pylist())
             if bool(different) != (expression in DIFFERENT):
                 wrong.append((expression, "ours, Spark's", different))
-    assert not wrong
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 def _different(one: list[Any], other: list[Any]) -> list[Any]:
-    return [pair for pair in zip(one, other, strict=True) if repr(pair[0]) != repr(pair[1])][:3]
+    return [pair for pair in zip(one, other, strict=True) if not equal(*pair)][:3]
 
 
 def compiled(text: str, engine: Engine, frame: Frame) -> str:

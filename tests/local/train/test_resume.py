@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import reports, worker
 from trainingjob.runtime.train.data import Split
 from trainingjob.runtime.train.loop import Trainer

@@ -16,8 +16,8 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 from tests.local.preprocess.both import payload
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import SPLITS
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import SPLITS
 from trainingjob.runtime.preprocess import groups, times
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import HASH, SPLIT_NUMBER, Frame, Layout

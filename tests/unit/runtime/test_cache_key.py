@@ -21,9 +21,9 @@ from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.steps import Step
-from trainingjob.runtime.artefacts import DatasetManifest, SplitInfo
 from trainingjob.runtime.cache import inputs_of_preprocess, inputs_of_train, key
 from trainingjob.runtime.cache.key import UNCOUNTED, Cacheable, key_of
+from trainingjob.runtime.dataset.manifest import DatasetManifest, SplitInfo
 
 REF = CacheRef(records="file:///runs/team/.cache/x", conditions="sha256:1")
 

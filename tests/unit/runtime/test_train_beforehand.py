@@ -12,7 +12,7 @@ from tests.datasets import write_dataset
 from trainingjob.api.payload import JobRef, ScriptRef, TrainPayload
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.train import BuiltInModel, EarlyStopping, Mlp
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import beforehand
 
 BUILT_IN = {"model": BuiltInModel(mlp=Mlp())}

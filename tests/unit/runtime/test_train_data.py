@@ -12,8 +12,8 @@ import torch
 
 from tests.datasets import write_dataset
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.train.data import Columns, Split
 
 CLASSIFY = Task(type="classification", label="label")

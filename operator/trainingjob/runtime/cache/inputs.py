@@ -14,8 +14,9 @@ from pathlib import Path
 
 from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
-from ..artefacts import MANIFEST, DatasetManifest
-from ..storage import resolve, sha256
+from ..base.digest import sha256
+from ..dataset.manifest import MANIFEST, DatasetManifest
+from ..storage import resolve
 
 Stamp = tuple[int, int, int]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import trainingjob
 from trainingjob.api.payload import PreprocessPayload, TrainPayload
 
-from ..storage import digest_of
+from ..base.digest import digest_of
 
 Cacheable = PreprocessPayload | TrainPayload
 

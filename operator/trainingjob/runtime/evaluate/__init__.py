@@ -10,13 +10,13 @@ from pathlib import Path
 from trainingjob.api.payload import EvaluatePayload, StageResult
 from trainingjob.api.v1alpha1.status import MetricValue, Outputs
 
-from .. import suitable
-from ..artefacts import DatasetManifest
-from ..errors import StageFailure, storage_errors
-from ..model_folder import Kind
-from ..progress import Reporter
-from ..storage import fetch, resolve, sha256, write_aside
-from ..train.output import digest_of_folder
+from ..base.digest import digest_of_folder, sha256
+from ..base.errors import StageFailure, storage_errors
+from ..base.progress import Reporter
+from ..dataset import suitable
+from ..dataset.manifest import DatasetManifest
+from ..model.folder import Kind
+from ..storage import fetch, resolve, write_aside
 from . import accepted, sources
 from .classification import Classification
 from .judgement import Batch, Judge, Judgement

@@ -14,7 +14,7 @@ from trainingjob.api import gates
 from trainingjob.api.base import Model
 from trainingjob.api.payload import Baseline, EvaluatePayload
 
-from ..errors import StageFailure, storage_errors
+from ..base.errors import StageFailure, storage_errors
 from ..storage import fetch, resolve, write_file
 from .report import METRICS, MetricsFile
 

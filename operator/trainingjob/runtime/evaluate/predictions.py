@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import one_line
 from .columns import BadColumn, Classes, numbers
 from .judgement import Batch
 from .regression import Moments
-from .split import Split, first_line, read_parquet
+from .split import Split, read_parquet
 
 TRUTH = "y_true"
 PREDICTED = "y_pred"
@@ -37,7 +38,7 @@ def read_predictions(path: Path, split: Split) -> Iterator[Batch]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _invalid(path, f"cannot be read: {first_line(error)}") from error
+        raise _invalid(path, f"cannot be read: {one_line(error)}") from error
     for name in (TRUTH, PREDICTED):
         if name not in schema.names:
             raise _invalid(path, f"has no column {name}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import model_folder
-from ..errors import StageFailure
-from ..model_folder import CONFIG, PREDICTIONS, PROGRAM, Kind
+from ..base.errors import StageFailure
+from ..model import folder as model_folder
+from ..model.folder import CONFIG, PREDICTIONS, PROGRAM, Kind
 from .columns import Classes
 from .judgement import Batch
 from .predictions import read_predictions
@@ -58,7 +58,7 @@ def _program(path: Path, split: Split) -> Model:
 
 
 def _built_in(folder: Path, split: Split) -> Model:
-    from ..model import load_model
+    from ..model.mlp import load_model
 
     model = load_model(folder)
     config, manifest = model.config, split.manifest

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..artefacts import DatasetManifest
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import one_line
+from ..dataset.manifest import DatasetManifest
 from .columns import BadColumn, Classes, numbers
 
 # Rows and numbers in a batch: enough that calls cost nothing beside the work, few enough that the
@@ -116,9 +117,4 @@ def read_parquet(
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise StageFailure(reason, f"{path} cannot be read: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise StageFailure(reason, f"{path} cannot be read: {one_line(error)}") from error

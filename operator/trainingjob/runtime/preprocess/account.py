@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from .engines.frame import Engine, Frame
 from .expressions.typed import Kind
 from .names import quoted

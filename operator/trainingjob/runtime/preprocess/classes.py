@@ -10,9 +10,9 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
-from ..artefacts import SPLITS, SplitName
-from ..errors import StageFailure
-from ..result import cut
+from ..base.errors import StageFailure
+from ..base.text import cut
+from ..dataset.manifest import SPLITS, SplitName
 from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 

@@ -9,8 +9,8 @@ from typing import Any
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.split import SHARES, Split
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..dataset.manifest import SplitName
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys
 from .names import quoted

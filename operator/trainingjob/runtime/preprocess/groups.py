@@ -19,8 +19,8 @@ import pyarrow as pa
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import SHARES, HeldOut, Split
 
-from ..artefacts import SplitName
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..dataset.manifest import SplitName
 from .classes import MAX_CLASSES, too_many_classes
 from .engines.frame import GROUP, HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from .engines.frame import Engine, Frame
 from .names import column_not_found
 
@@ -55,7 +55,7 @@ class Keys:
                 found[hidden] = hidden
             else:
                 place = f"{where}: rows are divided here by preprocess.split.{self.of}"
-                failure = column_not_found(place, name, list(frame.columns))
+                failure = column_not_found(place, name, list(frame.columns), frame.unread)
                 if name in self._read:
                     failure = StageFailure(
                         failure.reason,

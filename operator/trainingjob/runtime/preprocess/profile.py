@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from trainingjob.api.v1alpha1.job import Task
 
+from ..base.text import listed
 from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
-from .names import listed, quoted
+from .names import quoted
 from .notes import Notes
 
 # The sample: so many values in all, so many rows at most and columns at most.
@@ -85,13 +86,7 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
         if told >= (_TELLS if by_class else _TELLS_NUMBER):
             leaks.append(name)
         elif _is_id(name, column, rows):
-            first = pc.min(column).as_py()
-            yield (
-                "IdLikeFeature",
-                f"feature {name} has another value in each of the {len(column)} rows looked at, "
-                f"as {quoted(str(first))}: it names the row, and a model learns it by heart; "
-                f"`drop: {{columns: [{name}]}}`",
-            )
+            yield "IdLikeFeature", _id_words(name, column)
     for name in leaks:
         yield (
             "LabelLeaked",
@@ -105,6 +100,23 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
             f"{some} {listed(constant)} {'has' if len(constant) == 1 else 'have'} one value in all "
             f"of the {known.num_rows} rows looked at: nothing is learned of it",
         )
+
+
+def _id_words(name: str, column: pa.ChunkedArray) -> str:
+    ends = pc.min_max(column).as_py()
+    drop = f"`drop: {{columns: [{name}]}}`"
+    every = f"feature {name} has another value in each of the {len(column)} rows looked at"
+    # A counter may as well be a point in time, which is known when the model is used.
+    if _is_number(column.type) and abs(ends["max"]) <= 1e9 and not _ID_NAME.search(name):
+        return (
+            f"{every}, whole numbers from {ends['min']:g} to {ends['max']:g}: if they number the "
+            f"rows, {drop}; if they are a time or an order that is known when the model is used, "
+            "leave it"
+        )
+    return (
+        f"{every}, as {quoted(str(ends['min']))}: it names the row, and a model learns it by "
+        f"heart; {drop}"
+    )
 
 
 def _codes(column: pa.ChunkedArray) -> Codes:

@@ -16,10 +16,10 @@ from typing import Any
 from trainingjob.api.payload import PreprocessPayload, ScriptRef
 
 from .. import storage
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import listed, one_line
 from .engines.frame import Engine, Frame
 from .given import OF_FILE
-from .names import listed, one_line
 from .notes import Notes
 
 _MODULE = "trainingjob_script"
@@ -54,7 +54,8 @@ def run_script(
         seed=payload.split.seed or 0,
     )
     preprocess = _load(name, source)
-    given = engine.frame_for_user(frame)
+    # The user's code may know what to do with columns that no dataset can hold.
+    given = engine.frame_for_user(frame.over(frame.whole or frame.view))
     with _user_code(name):
         result = preprocess(given, context)
     # Of a frame of pandas; numbers of rows have no name.

@@ -17,8 +17,8 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import SHARES, Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
-from ..errors import StageFailure
-from ..result import cut
+from ..base.errors import StageFailure
+from ..base.text import cut, listed
 from .classes import (
     MAX_CLASSES,
     Warn,
@@ -32,7 +32,7 @@ from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
 from .given import OF_FILE, as_given
 from .groups import by_groups
 from .keys import Keys
-from .names import listed, printable
+from .names import printable
 from .notes import Notes
 from .ranks import beside, class_of, places_of
 from .times import by_time

@@ -11,13 +11,14 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
-from ..progress import Reporter
-from ..result import with_findings
+from ..base.outcome import with_findings
+from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
 from .engines.frame import Engine
 from .input.files import Source
 from .input.read import read_input
+from .input.scratch import Scratch
 from .input.splits import find_all, warn_of_parts
 from .likeness import likeness, lines
 from .notes import Notes
@@ -29,7 +30,11 @@ from .write import write_dataset
 
 
 def run_stage(
-    engine: Engine, payload: PreprocessPayload, reporter: Reporter, found: Source | None = None
+    engine: Engine,
+    payload: PreprocessPayload,
+    reporter: Reporter,
+    scratch: Scratch,
+    found: Source | None = None,
 ) -> StageResult:
     """Make the dataset, of the input's files that were ``found`` already, if they were; raises
     StageFailure."""
@@ -38,7 +43,7 @@ def run_stage(
     notes = Notes()
     split = payload.split
     found = found or find_all(payload.input, split)
-    frame = read_input(engine, payload.input, found, notes)
+    frame = read_input(engine, payload.input, found, notes, scratch)
     warn_of_parts(found, split, notes)
     reporter.report(0.3)
     if payload.script is not None:
@@ -51,7 +56,7 @@ def run_stage(
         engine,
         frame,
         payload.steps,
-        task.label,
+        task,
         lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),

@@ -1,34 +1,21 @@
-"""Statistics of the training split, the same to the last bit however the rows are divided.
-
-Doubles added in another order give another sum, and engines add in whatever order the rows come.
-So values are first brought into [-1, 1] by exact steps and rounded to multiples of 2**-52: whole
-numbers, whose sum has no order. The rest is exact arithmetic on the driver.
-"""
+"""Statistics of the training split."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from .engines.frame import Frame
 from .expressions.dialect import Value
 from .steps.step import Where
 
-# Sums are taken in two halves, each of which stays within 64 bits for 2**36 rows.
-_RESOLUTION = 52
-_HALF = 26
-
 
 @dataclass(frozen=True)
 class Moments:
     """Mean and standard deviation (of the population: over the count) of a column's non-nulls."""
 
-    count: int
-    least: float
-    greatest: float
     mean: float
     deviation: float
 
@@ -46,22 +33,21 @@ def ranges(where: Where, frame: Frame, columns: Sequence[str]) -> list[tuple[int
 def moments(where: Where, frame: Frame, columns: Sequence[str]) -> list[Moments | None]:
     """Moments of numeric columns in the training split; None for a column without values."""
     found = ranges(where, frame, columns)
-    centred, sums = [], []
+    double = where.dialect.double
+    units, sums = [], []
     for index, (name, (count, least, greatest)) in enumerate(zip(columns, found, strict=True)):
         if not count:
             continue
+        # Near 0 and of about 1, no square is beyond a double, and no difference loses digits.
         centre, scale = _centre(float(least), float(greatest))
-        double, quoted = where.dialect.double, where.dialect.ident(name)
-        unit = f"(CAST({quoted} AS DOUBLE) - {double(centre)}) * {double(1 / scale)}"
-        centred.append(f"{unit} AS u{index}")
-        for power in (f"u{index}", f"u{index} * u{index}"):
-            whole = f"CAST(floor({power} * {double(2.0**_RESOLUTION)} + {double(0.5)}) AS BIGINT)"
-            sums += [f"sum({whole} >> {_HALF})", f"sum({whole} & {2**_HALF - 1})"]
+        value = f"CAST({where.dialect.ident(name)} AS DOUBLE)"
+        units.append(f"({value} - {double(centre)}) * {double(1 / scale)} AS u{index}")
+        sums += [f"avg(u{index})", f"avg(u{index} * u{index})"]
     if not sums:
         return [None for _ in columns]
     (row,) = where.engine.rows(
         f"SELECT {', '.join(sums)} FROM "
-        f"(SELECT {', '.join(centred)} FROM {frame.view} WHERE {where.train}) AS t"
+        f"(SELECT {', '.join(units)} FROM {frame.view} WHERE {where.train}) AS t"
     )
     totals = iter(row)
     results: list[Moments | None] = []
@@ -70,15 +56,11 @@ def moments(where: Where, frame: Frame, columns: Sequence[str]) -> list[Moments 
             results.append(None)
             continue
         centre, scale = _centre(float(least), float(greatest))
-        first, second = (_exact(next(totals), next(totals)) / count for _ in range(2))
+        first, second = next(totals), next(totals)
         results.append(
             Moments(
-                count=count,
-                least=float(least),
-                greatest=float(greatest),
-                mean=float(Fraction(centre) + first * Fraction(scale)),
-                # The square of a large deviation would be beyond a double.
-                deviation=math.sqrt(max(0.0, float(second - first * first))) * scale
+                mean=centre + first * scale,
+                deviation=math.sqrt(max(0.0, second - first * first)) * scale
                 if least != greatest
                 else 0.0,
             )
@@ -91,10 +73,6 @@ def _centre(least: float, greatest: float) -> tuple[float, float]:
     half = greatest / 2 - least / 2
     # Within what a double can hold, its inverse too.
     return greatest / 2 + least / 2, math.ldexp(1.0, min(max(math.frexp(half)[1], -1000), 1023))
-
-
-def _exact(high: int, low: int) -> Fraction:
-    return Fraction((int(high) << _HALF) + int(low), 1 << _RESOLUTION)
 
 
 def modes(where: Where, frame: Frame, columns: Sequence[str]) -> list[Value | None]:

@@ -16,7 +16,7 @@ from typing import Any
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.split import Split
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from trainingjob.api.v1alpha1.job import Task
 
 from .. import storage
-from ..artefacts import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
-from ..errors import storage_errors
+from ..base.errors import storage_errors
+from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
 from .checks import Summary
 from .engines.frame import Engine, Frame
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from trainingjob.api.payload import TrainPayload
 
-from .. import suitable
-from ..artefacts import DatasetManifest
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..dataset import suitable
+from ..dataset.manifest import DatasetManifest
 from ..storage import resolve
 
 

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from trainingjob.api.v1alpha1.job import Task
 
-from .. import suitable
-from ..artefacts import DatasetManifest, SplitName
-from ..errors import StageFailure, from_os_error
+from ..base.errors import StageFailure, from_os_error
+from ..dataset import suitable
+from ..dataset.manifest import DatasetManifest, SplitName
 
 # Decoded bytes of a window. Two are in memory at a time: one in use, one being read.
 WINDOW_BYTES = int(os.environ.get("TRAININGJOB_WINDOW_BYTES", 64 * 2**20))

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from trainingjob.api.payload import TrainPayload
 
-from ..errors import StageFailure
-from ..model import ModelConfig, build
-from ..progress import Reporter
+from ..base.errors import StageFailure
+from ..base.log import log
+from ..base.progress import Reporter
+from ..model.mlp import ModelConfig, build
 from .checkpoints import Checkpoints, Saved
 from .data import Split, mix
 from .gang import Gang
-from .log import log
 from .optim import make_optimizer, rate_factor
 
 # Reading a number from a GPU waits for it: there the loss is looked at every so many steps.

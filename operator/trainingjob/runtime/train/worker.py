@@ -20,17 +20,18 @@ from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.api.v1alpha1.train import CHECKPOINTED, Mlp
 
-from ..artefacts import DatasetManifest
-from ..errors import StageFailure, from_os_error, storage_errors
-from ..model import ModelConfig, save_model
+from ..base.digest import digest_of_folder
+from ..base.errors import StageFailure, from_os_error, storage_errors
+from ..base.log import log
+from ..base.text import one_line
+from ..dataset.manifest import DatasetManifest
+from ..model.mlp import ModelConfig, save_model
 from ..storage import resolve, write_aside
 from . import reports
 from .checkpoints import Checkpoints
 from .data import Columns, Split
-from .gang import Gang, first_line, pick_device
-from .log import log
+from .gang import Gang, pick_device
 from .loop import Trained, Trainer
-from .output import digest_of_folder
 from .place import Place
 
 HISTORY = "history.json"
@@ -195,10 +196,10 @@ def as_failure(error: BaseException) -> StageFailure:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
         error
     ):
-        return StageFailure("OutOfMemory", f"training ran out of memory: {first_line(error)}")
+        return StageFailure("OutOfMemory", f"training ran out of memory: {one_line(error)}")
     if isinstance(error, OSError):
         return from_os_error(error, "train")
-    return StageFailure("InternalError", f"{type(error).__name__}: {first_line(error)}")
+    return StageFailure("InternalError", f"{type(error).__name__}: {one_line(error)}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +21,31 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+from pyarrow import dataset
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ...dataset.manifest import SplitName
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
-from ..names import one_line, refuse_duplicates
+from ..names import refuse_duplicates
+from . import duckdb_json, sandbox
 from .arrow import convert
-from .frame import GROUP, HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Layout
+from .frame import (
+    GROUP,
+    HASH,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Frame,
+    Gives,
+    JsonForm,
+    JsonFound,
+    Layout,
+)
 from .rowhash import Longs, group_places, hash_rows, places
 
 if TYPE_CHECKING:
@@ -59,6 +73,7 @@ _TYPES: dict[str, ColumnType] = {
 _BATCH_ROWS = 65_536
 # Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
 _LONGEST_LINE = 16 * 2**20
+_RESULT = "the query's result"
 
 
 class DuckdbEngine:
@@ -108,16 +123,16 @@ class DuckdbEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        quote = DUCKDB.text(options.quote)
+        quote, delimiter = DUCKDB.text(options.quote), options.delimiter or ","
         # A line that is blank is no row, whatever fields it may seem to have. An empty field in
         # quotes is not null here.
-        may_be_blank = width == 1 or options.delimiter.isspace()
+        may_be_blank = width == 1 or delimiter.isspace()
         fields = ", ".join(f"c{index}" for index in range(width))
         rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
-            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )
@@ -125,60 +140,32 @@ class DuckdbEngine:
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         return False  # reading fails there
 
-    def read_parquet(self, source: Source) -> str:
-        return self.view(
+    def reads(self, type_: pa.DataType) -> bool:
+        return True
+
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        view = self.view(
             f"SELECT * FROM read_parquet([{_paths(source)}], union_by_name = true, "
             "hive_partitioning = false)"
         )
+        return view, schema
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
-        kinds = {
-            "NULL": "null",
-            "BOOLEAN": "boolean",
-            "BIGINT": "integer",
-            "UBIGINT": "integer",
-            "LONG": "long",
-            "HUGE": "huge",
-            "DOUBLE": "number",
-            "VARCHAR": "string",
-            "NAN": "malformed",
-        }
-        lines = self.view(
-            f"SELECT json, json_keys(json) AS keys FROM read_ndjson_objects([{_paths(source)}])"
-        )
-        ((objects, malformed),) = self.rows(
-            "SELECT count(*), count_if(json_type(json) <> 'OBJECT' "
-            "OR len(keys) <> len(list_distinct(keys)) "
-            f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
-        )
-        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON.
-        found = self.rows(
-            "SELECT key, CASE WHEN type = 'DOUBLE' AND "
-            "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
-            "WHEN type NOT LIKE '%BIGINT' AND type <> 'DOUBLE' THEN type "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) "
-            "NOT BETWEEN -9007199254740992 AND 9007199254740992 AND type <> 'DOUBLE' THEN 'LONG' "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) IS NULL AND "
-            "regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]{1,38}$') THEN 'HUGE' "
-            "ELSE type END AS t, count(*) "
-            f"FROM {lines}, json_each(json) GROUP BY ALL"
-        )
-        return [
-            *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),
-            *((key, kinds.get(type_, "nested"), count) for key, type_, count in found),
-        ]
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        # DuckDB has no reader for it; it takes the columns that it needs from Arrow's.
+        files = dataset.dataset(source.paths, schema=schema, format="orc")
+        return self._register(files), schema
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        spec = ", ".join(
-            f"{DUCKDB.ident(name)}: '{DUCKDB.type_name(kind)}'" for name, kind in columns.items()
-        )
-        return self.view(
-            f"SELECT * FROM read_json([{_paths(source)}], format = 'newline_delimited', "
-            f"columns = {{{spec}}})"
-        )
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
+        return duckdb_json.level(self, duckdb_json.objects(self, _paths(source), form), depth)
 
-    def spark_query(self, query: str, data: str) -> str:
-        raise NotImplementedError("engine pandas runs compiled queries only")
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
+        return self.view(duckdb_json.reading(_paths(source), form, schema))
+
+    def query(self, text: str, data: str) -> Frame:
+        with _failures():
+            made = sandbox.run(text, self._arrow(data), self._spill)
+        refuse_duplicates(_RESULT, made.column_names)
+        return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
         with _failures():
@@ -235,6 +222,22 @@ class DuckdbEngine:
         self._db.register(name, pa.table(arrays, names=list(columns)))
         return name
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        def on_array(values: Any) -> pa.Array:
+            return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
+
+        name = self._new_name()
+        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        self._db.create_function(  # type: ignore[call-overload]
+            name,
+            on_array,
+            [duckdb.type(DUCKDB.type_name(takes))],
+            duckdb.type(types[gives]),
+            type="arrow",
+            null_handling="special",
+        )
+        return name
+
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
         return " UNION ALL ".join(
             f"SELECT {index} AS i, {DUCKDB.ident(name)} AS v FROM {frame.view} "
@@ -251,15 +254,15 @@ class DuckdbEngine:
         (row,) = self.rows(f"SELECT {shares} FROM {frame.view} WHERE {where}")
         return list(zip(row[0::2], row[1::2], strict=True))
 
-    def hashed(self, frame: Frame) -> Frame:
+    def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         table = self._arrow(frame.view)
-        hashes = _hash(table.select(list(frame.columns)))
+        hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         table = self._arrow(frame.view)
         if keys:
-            groups = group_places(_hash(table.select(list(keys))), seed)
+            groups = group_places(_hash(table.select(list(keys)), computed=False), seed)
             table = table.append_column(GROUP, pa.array(groups))
             frame = replace(frame, hidden=(*frame.hidden, GROUP))
         hashes = places(table.column(HASH).to_numpy(), seed)
@@ -311,7 +314,7 @@ class DuckdbEngine:
         self._db.unregister(view)
         return kept
 
-    def _register(self, table: pa.Table) -> str:
+    def _register(self, table: pa.Table | dataset.Dataset) -> str:
         name = self._new_name()
         self._db.register(name, table)
         return name
@@ -321,8 +324,8 @@ def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
 
 
-def _hash(table: pa.Table) -> Longs:
-    batches = [hash_rows(batch) for batch in table.to_batches(_BATCH_ROWS)]
+def _hash(table: pa.Table, computed: bool) -> Longs:
+    batches = [hash_rows(batch, computed) for batch in table.to_batches(_BATCH_ROWS)]
     return np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
 
 

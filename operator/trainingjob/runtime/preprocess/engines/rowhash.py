@@ -11,7 +11,7 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.jav
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from trainingjob.api.v1alpha1.input import ColumnType
+
 from ..expressions.dialect import SPARK
 from .frame import HASH
 
 _SEED = 42
+# What makes a double one of 30 bits: Dekker, A floating-point technique for extending the available
+# precision, 1971.
+_SHORTER = 2.0**23 + 1
 _P1 = np.uint64(0x9E3779B185EBCA87)
 _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _P3 = np.uint64(0x165667B19E3779F9)
@@ -33,9 +38,16 @@ Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def spark_hash(columns: Collection[str]) -> str:
-    """A row's hash in Spark SQL."""
-    return f"xxhash64({', '.join(f'xxhash64({SPARK.ident(name)})' for name in sorted(columns))})"
+def spark_hash(columns: Mapping[str, ColumnType], computed: bool = False) -> str:
+    """A row's hash in Spark SQL; ``computed`` as in ``hash_rows``."""
+    values = []
+    for name in sorted(columns):
+        value = SPARK.ident(name)
+        if computed and columns[name] == "double":
+            large = f"({value} * {_SHORTER!r}D)"
+            value = f"nanvl({large} - ({large} - {value}), {value})"
+        values.append(f"xxhash64({value})")
+    return f"xxhash64({', '.join(values)})"
 
 
 def spark_place(occurrence: str, seed: int) -> str:
@@ -43,16 +55,17 @@ def spark_place(occurrence: str, seed: int) -> str:
     return f"xxhash64({HASH}, CAST({occurrence} AS BIGINT), {SPARK.literal(seed, 'bigint')})"
 
 
-def spark_group(keys: Collection[str], seed: int) -> str:
+def spark_group(keys: Mapping[str, ColumnType], seed: int) -> str:
     """A group's place in Spark SQL."""
     return f"xxhash64({spark_hash(keys)}, {SPARK.literal(seed, 'bigint')})"
 
 
-def hash_rows(batch: pa.RecordBatch) -> Longs:
-    """The hash of every row of a batch of our column types."""
+def hash_rows(batch: pa.RecordBatch, computed: bool = False) -> Longs:
+    """The hash of every row of a batch of our column types; of doubles that were ``computed`` only
+    the leading 30 bits count."""
     rows = np.full(batch.num_rows, _SEED, dtype=np.uint64)
     for name in sorted(batch.schema.names):
-        rows = _hash_long(_hash_column(batch.column(name)), rows)
+        rows = _hash_long(_hash_column(batch.column(name), computed), rows)
     return rows.view(np.int64)
 
 
@@ -81,7 +94,7 @@ def occurrences(hashes: Longs) -> Longs:
     return found
 
 
-def _hash_column(column: pa.Array) -> Hashes:
+def _hash_column(column: pa.Array, computed: bool) -> Hashes:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _hash_strings(column)
@@ -93,7 +106,12 @@ def _hash_column(column: pa.Array) -> Hashes:
         hashes = _hash_int(days.astype(np.uint64))
     elif pa.types.is_float64(kind):
         # A double is never -0.0 or NaN here: their bits would need care.
-        hashes = _hash_long(np.asarray(column.fill_null(0.0)).view(np.uint64), np.uint64(_SEED))
+        doubles = np.asarray(column.fill_null(0.0))
+        if computed:
+            with np.errstate(all="ignore"):
+                shorter = doubles * _SHORTER - (doubles * _SHORTER - doubles)
+            doubles = np.where(np.isnan(shorter), doubles, shorter)
+        hashes = _hash_long(doubles.view(np.uint64), np.uint64(_SEED))
     else:
         longs = np.asarray(column.view(pa.int64()).fill_null(0)).view(np.uint64)
         hashes = _hash_long(longs, np.uint64(_SEED))

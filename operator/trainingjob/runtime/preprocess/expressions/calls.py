@@ -11,9 +11,10 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
+from .date_formats import BadFormat, date_format
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
-from .syntax import Unportable, spelled, text_of, written_text
+from .syntax import Unportable, text_of, written_text
 from .typed import Kind, Typed
 
 if TYPE_CHECKING:
@@ -153,22 +154,16 @@ def _truncated(
     return Typed(f"CAST({cut} AS {dialect.type_name(kind)})", kind)
 
 
-def _power(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
-    """Only where Java's pow is a simple thing: the C library's differs in the last bit."""
-    value = compiler.as_kind(compiler.number(arguments[0]), "double")
-    written = spelled(arguments[1])
-    double = compiler.dialect.double
-    # The square of an infinity and the root of a negative number are null, as is 0 ** -1.
-    forms = {
-        "0": f"CASE WHEN {value} IS NOT NULL THEN {double(1.0)} END",
-        "1": value,
-        "2": f"({value} * {value})",
-        "0.5": f"sqrt(CASE WHEN {value} >= 0 THEN {value} END)",
-        "-1": f"({double(1.0)} / nullif({value}, {double(0.0)}))",
-    }
-    if written not in forms:
-        raise Unportable(f"pow with the exponent {written}")
-    return Typed(forms[written], "double")
+def _parsed(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
+    kind: ColumnType = "date" if name == "to_date" else "timestamp"
+    value = compiler.compile(arguments[0])
+    if len(arguments) == 1 or value.kind not in ("string", "bigint", "null"):
+        return Typed(_taken(compiler, name, value, kind), kind)
+    try:
+        written = date_format(_written_text(arguments[1]))
+    except BadFormat as error:
+        raise Unportable(f"{name} with {error}") from error
+    return Typed(written.read(compiler.dialect, compiler.as_kind(value, "string"), kind), kind)
 
 
 def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
@@ -238,9 +233,9 @@ _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] =
     **dict.fromkeys(("regexp_like", "rlike", "regexp"), (range(2, 3), matches)),
     "regexp_extract": (range(2, 4), _regexp_extract),
     "regexp_replace": (range(3, 4), _regexp_replace),
+    **dict.fromkeys(("to_date", "to_timestamp"), (range(1, 3), _parsed)),
     "trunc": (range(2, 3), _trunc),
     "date_trunc": (range(2, 3), _date_trunc),
-    **dict.fromkeys(("pow", "power"), (range(2, 3), _power)),
     "mod": (range(2, 3), _mod),
     "unix_timestamp": (range(1, 2), _unix_timestamp),
     **dict.fromkeys(("double", "bigint", "string", "boolean"), (range(1, 2), _conversion)),

@@ -95,10 +95,6 @@ class Dialect(ABC):
         """What division leaves, with the sign of ``left``; ``right`` is not 0."""
 
     @abstractmethod
-    def whole_sum(self, expr: str, over: str) -> str:
-        """A sum of bigints, an aggregate or a window function; null when it overflows."""
-
-    @abstractmethod
     def decimal_to_double(self, expr: str) -> str:
         """The double nearest to a decimal."""
 
@@ -130,6 +126,11 @@ class Dialect(ABC):
     @abstractmethod
     def from_epoch_seconds(self, expr: str) -> str:
         """A timestamp so many seconds (double) after 1970; null when out of range."""
+
+    @abstractmethod
+    def from_zone(self, expr: str, zone: str) -> str:
+        """A timestamp of a zone's clocks as UTC. Of a time that the clocks show twice it is the
+        first; one that they leave out counts from before."""
 
     def _in_years(self, seconds: str) -> str:
         """Whether a time lies in the years 1 to 9999."""
@@ -353,9 +354,6 @@ class DuckDbDialect(Dialect):
     def double_to_text(self, expr: str) -> str:
         return f"java_double({expr})"
 
-    def whole_sum(self, expr: str, over: str) -> str:
-        return f"try_cast(sum({expr}){over} AS BIGINT)"
-
     def decimal_to_double(self, expr: str) -> str:
         # A cast divides two doubles, and is off by the last bit at times.
         return f"CAST(CAST({expr} AS VARCHAR) AS DOUBLE)"
@@ -392,6 +390,15 @@ class DuckDbDialect(Dialect):
     def from_epoch_seconds(self, expr: str) -> str:
         micros = f"CAST(trunc({expr} * 1000000) AS BIGINT)"
         return f"CASE WHEN {self._in_years(expr)} THEN make_timestamp({micros}) END"
+
+    def from_zone(self, expr: str, zone: str) -> str:
+        name = self.text(zone)
+        utc = f"CAST(timezone({name}, {expr}) AS TIMESTAMP)"
+        # ICU takes the second of two. Clocks are put back an hour, on Lord Howe half of one.
+        earlier = [f"{utc} - INTERVAL {minutes} MINUTE" for minutes in (60, 30)]
+        shows = [f"timezone({name}, CAST({one} AS TIMESTAMPTZ)) = {expr}" for one in earlier]
+        cases = " ".join(f"WHEN {a} THEN {b}" for a, b in zip(shows, earlier, strict=True))
+        return f"CASE {cases} ELSE {utc} END"
 
 
 class SparkDialect(Dialect):
@@ -452,15 +459,6 @@ class SparkDialect(Dialect):
     def double_to_text(self, expr: str) -> str:
         return f"CAST({expr} AS STRING)"
 
-    def whole_sum(self, expr: str, over: str) -> str:
-        # Halves of 32 bits do not overflow on the way; try_sum does, as rows happen to come.
-        high, low = f"sum({expr} >> 32){over}", f"sum({expr} & 4294967295){over}"
-        carried = f"({high} + ({low} >> 32))"
-        return (
-            f"CASE WHEN {carried} BETWEEN -2147483648 AND 2147483647 "
-            f"THEN {carried} * 4294967296 + ({low} & 4294967295) END"
-        )
-
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"
 
@@ -495,6 +493,9 @@ class SparkDialect(Dialect):
 
     def from_epoch_seconds(self, expr: str) -> str:
         return f"CASE WHEN {self._in_years(expr)} THEN CAST({expr} AS TIMESTAMP) END"
+
+    def from_zone(self, expr: str, zone: str) -> str:
+        return f"to_utc_timestamp({expr}, {self.text(zone)})"
 
 
 DUCKDB = DuckDbDialect()

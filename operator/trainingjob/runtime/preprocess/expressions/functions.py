@@ -56,10 +56,11 @@ def _part(name: str, duckdb: str = "", *, of: ColumnType = "date") -> Function:
     )
 
 
-def _math(name: str, domain: str = "{0}") -> Function:
-    """A function of a double; engine pandas has Java's (see fdlibm.py). Null outside of the domain:
-    Spark has NaN there at times, which is greater than every number."""
-    return Function(("double",), "double", f"{name}({domain})", f"java_{name}({domain})")
+def _math(name: str, domain: str = "{0}", duckdb: str = "") -> Function:
+    """A function of a double. Null outside of the domain: Spark has NaN there at times, which is
+    greater than every number."""
+    one, other = f"{name}({{0}})", duckdb or f"{name}({{0}})"
+    return Function(("double",), "double", one.replace("{0}", domain), other.replace("{0}", domain))
 
 
 def _cut(name: str) -> Function:
@@ -85,7 +86,22 @@ def _date(spark: str, duckdb: str, most: int) -> Function:
 _ABOVE_0 = "CASE WHEN {0} > 0 THEN {0} END"
 _WHOLE = "CASE WHEN abs({0}) < 9223372036854775807 THEN CAST(%s({0}) AS BIGINT) END"
 _SQRT = "sqrt(CASE WHEN {0} >= 0 THEN {0} END)"
-_LOG_OF_2 = "CAST('0.6931471805599453' AS DOUBLE)"
+_ABOVE_0_AS = "ln(CASE WHEN {%s} > 0 THEN {%s} END)"
+_LOG = f"({_ABOVE_0_AS % (1, 1)} / nullif({_ABOVE_0_AS % (0, 0)}, 0))"
+# DuckDB lacks them. What rounding takes from 1 + x and from exp(x) near 1 the quotient gives back:
+# Kahan, see Higham, Accuracy and Stability of Numerical Algorithms, 1.14.1.
+_LOG1P = (
+    "CASE WHEN 1 + {0} = 1 THEN {0} WHEN abs({0}) > 1 THEN ln(1 + {0}) "
+    "ELSE ln(1 + {0}) * {0} / ((1 + {0}) - 1) END"
+)
+_EXPM1 = (
+    "CASE WHEN exp({0}) = 1 THEN {0} WHEN abs({0}) > 1 THEN exp({0}) - 1 "
+    "ELSE (exp({0}) - 1) * {0} / ln(exp({0})) END"
+)
+# Functions that have a value for every number.
+_ANYWHERE = (
+    "exp", "cbrt", "sin", "cos", "tan", "atan", "sinh", "cosh", "tanh", "degrees", "radians",
+)  # fmt: skip
 _MOST_DAYS, _MOST_MONTHS = 4_000_000, 130_000  # more than there are from year 1 to 9999
 
 FUNCTIONS: dict[str, tuple[Function, ...]] = {
@@ -115,11 +131,19 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
         ),
     ),
     "sqrt": (_both(("double",), "double", _SQRT),),
-    "exp": (_math("exp"),),
-    "ln": (_math("ln", _ABOVE_0),),
-    "log10": (_math("log10", _ABOVE_0),),
-    "log2": (Function(("double",), "double", "log2({0})", f"java_ln({_ABOVE_0}) / {_LOG_OF_2}"),),
-    "log1p": (_math("log1p", "CASE WHEN {0} > -1 THEN {0} END"),),
+    **{name: (_math(name),) for name in _ANYWHERE},
+    **{name: (_math(name, "CASE WHEN abs({0}) <= 1 THEN {0} END"),) for name in ("asin", "acos")},
+    "atan2": (_both(("double", "double"), "double", "atan2({0}, {1})"),),
+    "pi": (_both((), "double", "pi()"),),
+    "e": (Function((), "double", "e()", "CAST('2.718281828459045' AS DOUBLE)"),),
+    "pow": (_both(("double", "double"), "double", "pow({0}, {1})"),),
+    **{name: (_math(name, _ABOVE_0),) for name in ("ln", "log10", "log2")},
+    "log": (
+        _math("ln", _ABOVE_0),
+        _both(("double", "double"), "double", _LOG),
+    ),
+    "log1p": (_math("log1p", "CASE WHEN {0} > -1 THEN {0} END", _LOG1P),),
+    "expm1": (_math("expm1", duckdb=_EXPM1),),
     "isnan": (Function(("double",), "boolean", "isnan({0})", "coalesce(isnan({0}), FALSE)"),),
     # --- text --------------------------------------------------------------------------
     "length": (_part("length", of="string"),),
@@ -205,7 +229,7 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
 ALIASES: dict[str, str] = {
     "ceiling": "ceil",
     "signum": "sign",
-    "log": "ln",  # of one argument
+    "power": "pow",
     "position": "locate",
     "char_length": "length",
     "character_length": "length",

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from . import fdlibm
 from .spark_texts import (
     bigint_of,
     boolean_of,
@@ -25,13 +24,6 @@ from .spark_texts import (
 
 def register(db: duckdb.DuckDBPyConnection) -> None:
     """Add ``java_…`` functions to a connection."""
-    for name, function in (
-        ("exp", fdlibm.exp),
-        ("ln", fdlibm.log),
-        ("log10", fdlibm.log10),
-        ("log1p", fdlibm.log1p),
-    ):
-        _add(db, name, _on_numpy(function), ["DOUBLE"], "DOUBLE")
     _add(db, "round", _round, ["DOUBLE", "BIGINT"], "DOUBLE")
     _add(db, "upper", _on_texts(pc.ascii_upper, str.upper), ["VARCHAR"], "VARCHAR")
     _add(db, "lower", _on_texts(pc.ascii_lower, str.lower), ["VARCHAR"], "VARCHAR")
@@ -83,16 +75,6 @@ def text_of_double(value: float) -> str:
             return f"{minus}0.{'0' * -point}{text}"
         return f"{minus}{text[:point].ljust(point, '0')}.{text[point:] or '0'}"
     return f"{minus}{text[0]}.{text[1:] or '0'}E{point - 1}"
-
-
-def _on_numpy(function: Callable[[Any], Any]) -> Callable[[pa.Array], pa.Array]:
-    def call(values: Any) -> pa.Array:
-        column = _one_array(values)
-        nulls = np.asarray(column.is_null())
-        numbers = np.asarray(column.fill_null(1.0), dtype=np.float64)
-        return pa.array(function(numbers), mask=nulls)
-
-    return call
 
 
 def _on_texts(

@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlglot.dialects.spark import Spark
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
-from ..names import one_line
+from ...base.text import one_line
 
 
 class PlainSpark(Spark):
@@ -98,13 +98,6 @@ def parse(text: str) -> exp.Expr:
     for node in tree.walk():
         node.args = _Parts(node.args)
     return tree
-
-
-def ignore(tree: exp.Expr | None) -> None:
-    """Take all of a part as read, since it does not matter."""
-    for node in tree.walk() if tree is not None else ():
-        for key in node.args:
-            node.args.get(key)
 
 
 def refuse_unread(tree: exp.Expr, text: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.split import Split
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..given import NAMES, OF_FILE
-from ..names import listed
 from ..notes import Notes
 from .files import Partition, Source, find
 

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..account import Tally, Then
 from ..advice import of_cast
 from ..engines.frame import Frame
@@ -101,37 +101,6 @@ def of_expression(where: Where, text: str, frame: Frame, name: str = "") -> list
     if casts or not name:
         return casts
     return _of_result(compiler, tree, name)
-
-
-def of_query(where: Where, text: str, frame: Frame) -> list[Tally]:
-    """Of the casts of a query's columns, for those parts of it that read the data as it is."""
-    try:
-        tree = parse(text)
-    except Unportable:
-        return []
-    compiler = Compiler(frame.columns, where.dialect, where.text)
-    tallies: list[Tally] = []
-    for select in tree.find_all(exp.Select):
-        source = select.args.get("from_")
-        table = source.this if source is not None else None
-        if (
-            select.args.get("joins")
-            or not isinstance(table, exp.Table)
-            or table.name.lower() != "data"
-            or table.alias
-        ):
-            continue
-        condition = ""
-        if select.args.get("where"):
-            try:
-                condition = compiler.condition(select.args["where"].this)
-            except (Unportable, StageFailure):
-                continue
-        for item in select.expressions:
-            for tally in _casts(compiler, item, "warn"):
-                of = f"({tally.of}) AND ({condition})" if condition else tally.of
-                tallies.append(replace(tally, of=of))
-    return tallies
 
 
 def _casts(compiler: Compiler, node: exp.Expr, some: Then) -> Iterator[Tally]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..account import Account, Tally
 from ..engines.frame import SPLIT, TRAIN, Engine, Frame
 from ..expressions.dialect import Dialect
@@ -27,6 +27,7 @@ class Where:
     label: str
     text: str
     account: Account
+    by_class: bool = False  # whether the task is classification
 
     @property
     def dialect(self) -> Dialect:
@@ -37,7 +38,7 @@ class Where:
         """Raises StageFailure(ColumnNotFound) for the first name that is no column."""
         for name in names:
             if name not in frame.columns:
-                raise column_not_found(self.text, name, list(frame.columns))
+                raise column_not_found(self.text, name, list(frame.columns), frame.unread)
 
     def failure(self, message: str, reason: str = "StepFailed") -> StageFailure:
         """A failure of this step."""

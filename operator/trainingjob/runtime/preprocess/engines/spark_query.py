@@ -1,0 +1,79 @@
+"""A user's query in Spark's SQL: nothing but a query, over no files, in ANSI mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import DataFrame, SparkSession
+
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ..names import no_column
+
+# A text that is no number is an error, as in DuckDB; and no file is a table.
+_SETTINGS = {"spark.sql.ansi.enabled": "true", "spark.sql.runSQLOnFiles": "false"}
+
+
+@contextmanager
+def settings(session: SparkSession) -> Iterator[None]:
+    """What holds while a query is analysed: its casts and sums keep it."""
+    before = {key: session.conf.get(key) for key in _SETTINGS}
+    try:
+        for key, value in _SETTINGS.items():
+            session.conf.set(key, value)
+        yield
+    finally:
+        for key, old in before.items():
+            session.conf.set(key, str(old))
+
+
+def run(session: SparkSession, text: str, data: DataFrame) -> DataFrame:
+    """The query's frame, not yet computed; raises StageFailure(ExpressionInvalid)."""
+    try:
+        # Not session.sql, which runs a command at once.
+        parsed = session._jsparkSession.sessionState().sqlParser().parseQuery(text)
+    except ParseException as error:
+        raise _invalid(f"a sql step is one query: SELECT … FROM data: {one_line(error)}") from error
+    for node in _nodes(parsed):
+        kind = node.getClass().getSimpleName()
+        if kind == "Sample":
+            raise _invalid("a sample has other rows at every run")
+        below = node.children().apply(0).getClass().getSimpleName() if kind == "LocalLimit" else ""
+        if below not in ("", "Sort"):
+            raise _invalid("LIMIT needs ORDER BY: rows have no order of their own")
+    try:
+        made = session.sql(text)
+    except AnalysisException as error:
+        raise _failure(error, data.columns) from error
+    if _is_fixed(data) and not _is_fixed(made):
+        raise _invalid("a function of it gives another result at every run, as rand does")
+    return made
+
+
+def _failure(error: AnalysisException, columns: list[str]) -> StageFailure:
+    condition, words = error.getCondition() or "", error.getMessageParameters() or {}
+    if condition.startswith("UNRESOLVED_COLUMN"):
+        name = words["objectName"].replace("`", "")
+        return StageFailure("ColumnNotFound", no_column(name, columns))
+    if condition.startswith("TABLE_OR_VIEW_NOT_FOUND"):
+        name = words["relationName"].replace("`", "")
+        return _invalid(f"there is no table {name}, only data")
+    return _invalid(one_line(error))
+
+
+def _nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    children = plan.children()
+    for place in range(children.length()):
+        yield from _nodes(children.apply(place))
+
+
+def _is_fixed(frame: DataFrame) -> bool:
+    return bool(frame._jdf.queryExecution().analyzed().deterministic())
+
+
+def _invalid(what: str) -> StageFailure:
+    return StageFailure("ExpressionInvalid", what)

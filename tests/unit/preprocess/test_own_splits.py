@@ -370,7 +370,12 @@ def test_a_time_that_orders_nothing_is_refused(tmp_path: Path) -> None:
     frame["years"] = 2023 + (frame["id"] % 10 > 0)
     source = written(tmp_path, frame)
     table = [
-        ("text", "SplitInvalid", "text is a string, not a date, a timestamp or a number; a step"),
+        (
+            "text",
+            "SplitInvalid",
+            "text is a string, not a date, a timestamp or a number; use `withColumn: {name: text, "
+            "expr: \"to_date(text, 'dd/MM/yyyy')\"}` instead, with the format that is meant",
+        ),
         ("gaps", "SplitInvalid", "gaps is null in 3 of 1200 rows; fill it, or drop these rows"),
         ("year", "SplitEmpty", "year has too few different values for the splits (2024 in 1200"),
         ("years", "SplitEmpty", "(2023 in 120 rows, 2024 in 1080 rows)"),

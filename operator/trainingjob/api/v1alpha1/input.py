@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
-from .common import NO_PARENT, Column
+from .common import NO_PARENT, Column, InputUri
 from .patterns import (
     DATE_FORMAT,
     DELIMITER,
-    INPUT_URI,
     NO_LINE_END,
     NO_NUL,
     ONE_CHARACTER,
@@ -173,7 +172,7 @@ class Input(Model):
         ),
     )
 
-    uri: Annotated[str, StringConstraints(max_length=1024, pattern=INPUT_URI)] = Field(
+    uri: InputUri = Field(
         description="`pvc://CLAIM/path`, `s3://BUCKET/path` or `file:///path`: a file, a folder, "
         "or a glob (`*`, `?`, `[ab]`)."
     )

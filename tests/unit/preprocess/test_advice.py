@@ -142,7 +142,7 @@ CASTS: dict[str, tuple[list[str], str, str]] = {
     "a decimal comma": (some("1,5", "2,25"), "double", "use `parseNumber: {columns: [f], decimal: ','}` instead"),
     "categories": (some("red", "blue"), "double", "use oneHot for categories, hashText or tfidf for free text"),
     "yes and no": (some("yes", "no"), "double", "cast to boolean first"),
-    "what stands for null": (["n/a"] * ROWS, "double", "set input.options.nullValue to what stands for null, or fill them with fillna"),
+    "what stands for null": (["n/a"] * ROWS, "double", "set input.options.nullValues to what stands for null, or fill them with fillna"),
     "days with the year at the end": (some("31/12/2020", "01/02/2021"), "date", "use `withColumn: {name: f, expr: \"to_date(f, 'dd/MM/yyyy')\"}` instead, with the format that is meant"),
     "answers of one's own": (some("si", "hmm"), "boolean", "write which of them are true: `withColumn: {name: f, expr: \"f = '…'\"}`"),
 }  # fmt: skip

@@ -129,7 +129,7 @@ def test_no_training_row_sees_its_own_label(tmp_path: Path) -> None:
             lambda counts: counts.sort_index().sort_values(ascending=False, kind="stable")[:3],
         ),
     ],
-    ids=str,
+    ids=["by count", "by share", "the most frequent"],
 )
 def test_rare_categories_become_one(fields: dict[str, Any], kept: Any, tmp_path: Path) -> None:
     data = frame()

@@ -60,7 +60,7 @@ REASONS: dict[str, Reason] = {
     "InputNotFound": Reason("data", "check preprocess.input.uri"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
     "InputEmpty": Reason("data", "check that the input has rows"),
-    "InputNotUtf8": Reason("data", "convert the file to UTF-8"),
+    "InputNotUtf8": Reason("data", "or convert the file to UTF-8"),
     "InputMalformed": Reason(
         "data", "correct the line, or set preprocess.input.options to how the file is written"
     ),
@@ -71,6 +71,11 @@ REASONS: dict[str, Reason] = {
     "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
     "CastLosesValues": Reason("data", "or drop the column"),
     "ColumnsDiffer": Reason("data", "give every file the same columns, or read fewer files"),
+    "ColumnUnreadable": Reason(
+        "data",
+        "drop it before other steps, leave it out of task.features, or make what you need of it in "
+        "preprocess.script",
+    ),
     "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
     "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
@@ -185,6 +190,7 @@ WARNINGS: dict[str, str] = {
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",

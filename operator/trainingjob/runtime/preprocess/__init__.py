@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
+from .. import storage
 from ..base.progress import Reporter
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResul
     try:
         with open_engine(payload) as engine:
             # Its libraries load while Spark's Java process starts.
+            from .input.scratch import Scratch
             from .stage import run_stage
 
-            return run_stage(engine, payload, reporter, found)
+            with Scratch(storage.resolve(payload.output)) as scratch:
+                return run_stage(engine, payload, reporter, scratch, found)
     finally:
         reporter.close()
 

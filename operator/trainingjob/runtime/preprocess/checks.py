@@ -14,7 +14,7 @@ from ..dataset.manifest import SplitName
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import column_not_found
+from .names import cannot_use, column_not_found
 
 _LARGEST = 1e140
 
@@ -38,18 +38,22 @@ def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
     """Only the label and, when they are listed, the features, in that order.
 
     Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
+    if task.label in frame.unread:
+        raise cannot_use("task.label", task.label, frame.unread[task.label])
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
             f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
         )
     if task.features is None:
+        for name, unread in frame.unread.items():
+            raise cannot_use("the features", name, unread)
         if len(frame.columns) == 1:
             raise StageFailure("NoFeatures", f"there is no column besides the label {task.label}")
         return frame
     for name in task.features:
         if name not in frame.columns:
-            raise column_not_found("task.features", name, list(frame.columns))
+            raise column_not_found("task.features", name, list(frame.columns), frame.unread)
     kinds = {name: frame.columns[name] for name in [*task.features, task.label]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"

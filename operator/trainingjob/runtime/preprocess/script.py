@@ -53,7 +53,8 @@ def run_script(
         seed=payload.split.seed,
     )
     preprocess = _load(name, source)
-    given = engine.frame_for_user(frame)
+    # The user's code may know what to do with columns that no dataset can hold.
+    given = engine.frame_for_user(frame.over(frame.whole or frame.view))
     with _user_code(name):
         result = preprocess(given, context)
     # Of a frame of pandas; numbers of rows have no name.

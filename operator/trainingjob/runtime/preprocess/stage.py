@@ -18,6 +18,7 @@ from .checks import check, choose_columns
 from .engines.frame import Engine
 from .input.files import Source
 from .input.read import read_input
+from .input.scratch import Scratch
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
@@ -28,14 +29,18 @@ from .write import write_dataset
 
 
 def run_stage(
-    engine: Engine, payload: PreprocessPayload, reporter: Reporter, found: Source | None = None
+    engine: Engine,
+    payload: PreprocessPayload,
+    reporter: Reporter,
+    scratch: Scratch,
+    found: Source | None = None,
 ) -> StageResult:
     """Make the dataset, of the input's files that were ``found`` already, if they were; raises
     StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
     notes = Notes()
-    frame = read_input(engine, payload.input, found, notes)
+    frame = read_input(engine, payload.input, found, notes, scratch)
     reporter.report(0.3)
     if payload.script is not None:
         frame = run_script(engine, frame, payload, notes)

@@ -35,6 +35,14 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
     return None
 
 
+def is_list(type_: pa.DataType) -> bool:
+    """Whether its values are lists, of one length or of any."""
+    types = pa.types
+    return bool(
+        types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+    )
+
+
 def is_wide(type_: pa.DataType) -> bool:
     """Whether it has whole numbers beyond 64 bits."""
     if pa.types.is_dictionary(type_):
@@ -110,13 +118,14 @@ def convert(
     kinds = kinds or kinds_of(engine, view, schema, what, reason)
     fields = {field.name: field for field in schema}
     selected = [
-        f"{_converted(engine.dialect, fields[name], kind)} AS {engine.dialect.ident(name)}"
+        f"{converted(engine.dialect, fields[name], kind)} AS {engine.dialect.ident(name)}"
         for name, kind in kinds.items()
     ]
     return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {view}"), kinds)
 
 
-def _converted(dialect: Dialect, field: pa.Field, kind: ColumnType) -> str:
+def converted(dialect: Dialect, field: pa.Field, kind: ColumnType) -> str:
+    """SQL for a column of an Arrow schema as one of our types."""
     quoted = dialect.ident(field.name)
     if kind == "double":
         if pa.types.is_decimal(field.type):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+from pyarrow import dataset
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -31,9 +32,19 @@ from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
-from . import sandbox
+from . import duckdb_json, sandbox
 from .arrow import convert
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
+from .frame import (
+    HASH,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Frame,
+    Gives,
+    JsonForm,
+    JsonFound,
+    Layout,
+)
 from .rowhash import Longs, hash_rows, places
 
 if TYPE_CHECKING:
@@ -111,16 +122,16 @@ class DuckdbEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        quote = DUCKDB.text(options.quote)
+        quote, delimiter = DUCKDB.text(options.quote), options.delimiter or ","
         # A line that is blank is no row, whatever fields it may seem to have. An empty field in
         # quotes is not null here.
-        may_be_blank = width == 1 or options.delimiter.isspace()
+        may_be_blank = width == 1 or delimiter.isspace()
         fields = ", ".join(f"c{index}" for index in range(width))
         rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
-            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )
@@ -128,57 +139,26 @@ class DuckdbEngine:
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         return False  # reading fails there
 
-    def read_parquet(self, source: Source) -> str:
-        return self.view(
+    def reads(self, type_: pa.DataType) -> bool:
+        return True
+
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        view = self.view(
             f"SELECT * FROM read_parquet([{_paths(source)}], union_by_name = true, "
             "hive_partitioning = false)"
         )
+        return view, schema
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
-        kinds = {
-            "NULL": "null",
-            "BOOLEAN": "boolean",
-            "BIGINT": "integer",
-            "UBIGINT": "integer",
-            "LONG": "long",
-            "HUGE": "huge",
-            "DOUBLE": "number",
-            "VARCHAR": "string",
-            "NAN": "malformed",
-        }
-        lines = self.view(
-            f"SELECT json, json_keys(json) AS keys FROM read_ndjson_objects([{_paths(source)}])"
-        )
-        ((objects, malformed),) = self.rows(
-            "SELECT count(*), count_if(json_type(json) <> 'OBJECT' "
-            "OR len(keys) <> len(list_distinct(keys)) "
-            f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
-        )
-        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON.
-        found = self.rows(
-            "SELECT key, CASE WHEN type = 'DOUBLE' AND "
-            "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
-            "WHEN type NOT LIKE '%BIGINT' AND type <> 'DOUBLE' THEN type "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) "
-            "NOT BETWEEN -9007199254740992 AND 9007199254740992 AND type <> 'DOUBLE' THEN 'LONG' "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) IS NULL AND "
-            "regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]{1,38}$') THEN 'HUGE' "
-            "ELSE type END AS t, count(*) "
-            f"FROM {lines}, json_each(json) GROUP BY ALL"
-        )
-        return [
-            *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),
-            *((key, kinds.get(type_, "nested"), count) for key, type_, count in found),
-        ]
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        # DuckDB has no reader for it; it takes the columns that it needs from Arrow's.
+        files = dataset.dataset(source.paths, schema=schema, format="orc")
+        return self._register(files), schema
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        spec = ", ".join(
-            f"{DUCKDB.ident(name)}: '{DUCKDB.type_name(kind)}'" for name, kind in columns.items()
-        )
-        return self.view(
-            f"SELECT * FROM read_json([{_paths(source)}], format = 'newline_delimited', "
-            f"columns = {{{spec}}})"
-        )
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
+        return duckdb_json.level(self, duckdb_json.objects(self, _paths(source), form), depth)
+
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
+        return self.view(duckdb_json.reading(_paths(source), form, schema))
 
     def query(self, text: str, data: str) -> Frame:
         with _failures():
@@ -334,7 +314,7 @@ class DuckdbEngine:
         self._db.unregister(view)
         return kept
 
-    def _register(self, table: pa.Table) -> str:
+    def _register(self, table: pa.Table | dataset.Dataset) -> str:
         name = self._new_name()
         self._db.register(name, table)
         return name

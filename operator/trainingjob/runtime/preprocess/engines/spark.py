@@ -30,8 +30,18 @@ from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
-from . import spark_query
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Frame, Gives, Layout
+from . import spark_json, spark_query, spark_types
+from .frame import (
+    HASH,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Frame,
+    Gives,
+    JsonForm,
+    JsonFound,
+    Layout,
+)
 from .java import ensure_java
 from .rowhash import spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
@@ -43,17 +53,6 @@ _TYPES: dict[str, ColumnType] = {
     **dict.fromkeys(("string", "char", "varchar", "void"), "string"),
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
-}
-# Types of variants.
-_JSON_TYPES = {
-    "VOID": "null",
-    "BOOLEAN": "boolean",
-    "BIGINT": "integer",
-    "LONG": "long",
-    "HUGE": "huge",
-    "DECIMAL": "number",
-    "DOUBLE": "number",
-    "STRING": "string",
 }
 _FEW_ROWS = 20_000
 # Up to so many rows, the driver looks for equal hashes, 8 bytes each: a shuffle takes longer.
@@ -116,7 +115,7 @@ class SparkEngine:
                 self._paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
-                sep=options.delimiter,
+                sep=options.delimiter or ",",
                 quote=options.quote,
                 escape=options.quote,
                 multiLine=line_breaks,
@@ -130,9 +129,19 @@ class SparkEngine:
             )
         )
 
-    def read_parquet(self, source: Source) -> str:
+    def reads(self, type_: pa.DataType) -> bool:
+        return spark_types.readable(type_)
+
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        less = spark_types.schema_without(schema)
         with spark_failures():
-            return self._named(self.session.read.parquet(*self._paths(source)))
+            reader = self.session.read if less is None else self.session.read.schema(less)
+            return self._named(reader.parquet(*self._paths(source))), schema
+
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        with spark_failures():
+            view = self._named(self.session.read.orc(self._paths(source)))
+        return view, spark_types.in_microseconds(schema)
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         mark = SPARK.text(quote)
@@ -142,49 +151,22 @@ class SparkEngine:
         ((found,),) = self.rows(f"SELECT coalesce(max({quotes} & 1), 0) FROM {lines}")
         return bool(found)
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
         with spark_failures():
-            lines = self._named(self.session.read.text(self._paths(source)))
-        # The parser stops at the end of a value: only in brackets is what follows found, too.
-        parsed = self.view(
-            "SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || value || ']') END "
-            f"AS v FROM {lines} WHERE rlike(value, '\\\\S')"
-        )
-        first, second = (f"variant_get(v, '$[{place}]', 'variant')" for place in (0, 1))
-        objects = self.view(
-            f"SELECT CASE WHEN schema_of_variant({first}) LIKE 'OBJECT<%' AND {second} IS NULL "
-            f"THEN {first} END AS v FROM {parsed}"
-        )
-        # What is no object, and one without keys, is a row of nulls here.
-        # A whole number beyond 64 bits is a decimal without a fraction.
-        type_ = (
-            "CASE WHEN schema_of_variant(value) = 'BIGINT' AND try_variant_get(value, '$', "
-            "'bigint') NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN 'LONG' "
-            "WHEN rlike(schema_of_variant(value), '^DECIMAL[(](19|[23][0-9]),0[)]$') THEN 'HUGE' "
-            "ELSE regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) END"
-        )
-        found = self.rows(
-            f"SELECT key, {type_}, count(*), "
-            "count_if(pos = 0 OR (pos IS NULL AND v IS NOT NULL)), count_if(v IS NULL) "
-            f"FROM {objects}, LATERAL variant_explode_outer(v) GROUP BY 1, 2"
-        )
-        whole = {"object": sum(row[3] for row in found), "malformed": sum(row[4] for row in found)}
-        return [
-            *((None, kind, count) for kind, count in whole.items() if count),
-            *(
-                (key, _JSON_TYPES.get(type_, "nested"), count)
-                for key, type_, count, _, _ in found
-                if key is not None
-            ),
-        ]
+            lines = self._named(
+                self.session.read.text(self._paths(source)).selectExpr(
+                    "value", "_metadata.file_path AS file"
+                )
+            )
+        return spark_json.level(self, lines, depth)
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
         with spark_failures():
             return self._named(
                 self.session.read.json(
                     self._paths(source),
-                    schema=schema,
+                    schema=spark_types.spark_type(pa.struct(list(schema))),  # type: ignore[arg-type]
+                    multiLine=form == "array",
                     allowSingleQuotes=False,
                     allowNonNumericNumbers=False,
                 )

@@ -17,6 +17,7 @@ from trainingjob.api.v1alpha1.steps import Step
 
 from ..account import Account, Entry
 from ..engines.frame import Engine, Frame
+from ..names import of_unread
 from . import (
     categories,
     columns,
@@ -131,7 +132,7 @@ def run_steps(
         if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
-        with where.errors():
+        with where.errors(), of_unread(where.text, frame.unread):
             made, fitted = kind.run(spec, frame, where)
         if kind.new_rows:
             account.replaced(made)

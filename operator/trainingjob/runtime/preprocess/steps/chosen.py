@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
-from trainingjob.api.v1alpha1.steps import Select
+from trainingjob.api.v1alpha1.steps import Drop, Select
 
 from ...base.errors import StageFailure
 from ...base.text import listed
@@ -36,7 +36,9 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
         if not _is_pattern(name, frame.columns):
             found.append(name)
             continue
-        same = [column for column in frame.columns if matches(name, column)]
+        # What no dataset can hold can be dropped all the same.
+        also = frame.unread if isinstance(spec, Drop) else ()
+        same = [column for column in [*frame.columns, *also] if matches(name, column)]
         if not same:
             raise _nothing_like(where, name, frame.columns)
         found += [column for column in same if column != where.label]

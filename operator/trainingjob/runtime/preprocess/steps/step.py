@@ -38,7 +38,7 @@ class Where:
         """Raises StageFailure(ColumnNotFound) for the first name that is no column."""
         for name in names:
             if name not in frame.columns:
-                raise column_not_found(self.text, name, list(frame.columns))
+                raise column_not_found(self.text, name, list(frame.columns), frame.unread)
 
     def failure(self, message: str, reason: str = "StepFailed") -> StageFailure:
         """A failure of this step."""

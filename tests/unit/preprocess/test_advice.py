@@ -114,11 +114,13 @@ def test_days_with_the_year_at_the_end_are_told_with_their_format(tmp_path: Path
         (some("31/12/2020", "01/02/2021"), "dd/MM/yyyy"),
         (some("12-31-20", "01-02-21"), "MM-dd-yy"),
     ):
-        told = failure(table(values), [], tmp_path, numericFeatures=True)
+        data = table(values)
+        told = failure(data, [], tmp_path, numericFeatures=True)
         assert (
             f"`withColumn: {{name: f, expr: \"to_date(f, '{form}')\"}}`, then `dateParts: {{"
             in told
         )
+        prepared_without_id(data, steps_of(told), tmp_path)
 
 
 def test_dates_are_told_with_their_step(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
     """To a parseNumber that cannot read these of its texts."""
     texts = [value.strip() for value in lost]
     if texts and all(text.lower() in _NULLS for text in texts):
-        return "set input.options.nullValues to what stands for null, or `invalid: setNull` in the step"
+        return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
     other = "," if written.decimal == "." else "."
     if texts and all(map(Written(other, written.units).fits, texts)):
         return f"set `decimal: '{other}'` if that is their decimal mark"

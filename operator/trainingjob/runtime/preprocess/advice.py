@@ -72,9 +72,7 @@ def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
     """To a parseNumber that cannot read these of its texts."""
     texts = [value.strip() for value in lost]
     if texts and all(text.lower() in _NULLS for text in texts):
-        return (
-            "set input.options.nullValue to what stands for null, or `invalid: setNull` in the step"
-        )
+        return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
     other = "," if written.decimal == "." else "."
     if texts and all(map(Written(other, written.units).fits, texts)):
         return f"set `decimal: '{other}'` if that is their decimal mark"
@@ -94,7 +92,7 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     lower = [text.lower() for text in texts]
     if target in ("bigint", "double"):
         if texts and all(text in _NULLS for text in lower):
-            return "set input.options.nullValue to what stands for null, or fill them with fillna"
+            return "set input.options.nullValues to what stands for null, or fill them with fillna"
         if target == "bigint" and texts and all(map(_NUMBER.fullmatch, texts)):
             return "they have a fraction, or are beyond 64 bits: cast to double"
         step = parse_step(name, lost)
@@ -180,7 +178,7 @@ def of_text(name: str, found: Texts) -> str:
         others = " and ".join(quoted(text) for text in texts if not _NUMBER.fullmatch(text))
         return (
             f"{found.numbers} of {found.rows} values are numbers, others are not"
-            f"{f', e.g. {others}' if others else ''}: set input.options.nullValue if that stands "
+            f"{f', e.g. {others}' if others else ''}: set input.options.nullValues if that stands "
             f"for null, or {_parse_step(name, 'invalid: setNull')}, which makes null of it"
         )
     parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"

@@ -39,6 +39,7 @@ from .v1alpha1.patterns import (
     NO_NUL,
     QUANTITY,
     SUB_PATH,
+    TABLE,
     URI,
 )
 from .walk import child_type, fields_of, members, plain_type
@@ -131,6 +132,7 @@ PATTERNS = {
     "with a letter or digit at both ends",
     IMAGE: "an image name in ASCII without spaces",
     URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path, without spaces",
+    TABLE: "lower-case letters, digits and '_', beginning with a letter",
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
@@ -142,7 +144,7 @@ PATTERNS = {
 
 # What to do with formats that people bring and that we do not read.
 _INSTEAD = {
-    "avro": "; write it as parquet",
+    "avro": "; write it as parquet, or set format: raw and read the files in preprocess.script",
 }
 
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {

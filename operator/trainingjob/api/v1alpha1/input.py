@@ -53,7 +53,8 @@ class Input(Model):
         description="`pvc://CLAIM/path` or `file:///path`: a file, a folder, or a glob "
         "(`*`, `?`, `[ab]`)."
     )
-    format: Literal["csv", "json", "parquet", "orc"] = Field(
-        description="`json` means one object a line, or one array of objects."
+    format: Literal["csv", "json", "parquet", "orc", "raw"] = Field(
+        description="`json` means one object a line, or one array of objects; `raw` that nothing "
+        "is read before the script, which is `preprocess(paths, context)`."
     )
     options: CsvOptions | None = Field(None, description="For CSV.")

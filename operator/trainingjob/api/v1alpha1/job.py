@@ -94,13 +94,15 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            "![self.storage.uri, self.preprocess.input.uri].exists(u, u.startsWith('s3://'))",
+            "!([self.storage.uri, self.preprocess.input.uri].exists(u, u.startsWith('s3://')) || "
+            "(has(self.preprocess.inputs) && self.preprocess.inputs.exists(k, "
+            "self.preprocess.inputs[k].uri.startsWith('s3://'))))",
             message="engine spark reads and writes claims only: use engine pandas with s3://",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, self.preprocess.input.uri)
+                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),

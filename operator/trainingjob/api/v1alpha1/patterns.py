@@ -32,6 +32,7 @@ URI = (
     rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*"
     r"|s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^\x00-\x20\x7f]*)?)$"
 )
+TABLE = r"^[a-z][a-z0-9_]*$"
 NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"

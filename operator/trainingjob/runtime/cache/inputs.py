@@ -35,11 +35,22 @@ class Inputs:
         return False
 
 
-def inputs_of_preprocess(payload: PreprocessPayload, files: Iterable[Path]) -> Inputs:
-    """The input's ``files``, by their names relative to it, and the script. Raises OSError."""
-    base = _base(resolve(payload.input.uri))
-    named = {f"input {file.relative_to(base).as_posix()}": file for file in files}
+def inputs_of_preprocess(
+    payload: PreprocessPayload,
+    files: Iterable[Path],
+    tables: Mapping[str, Iterable[Path]] | None = None,
+) -> Inputs:
+    """The input's ``files``, by their names relative to it, those of further ``tables``, and the
+    script. Raises OSError."""
+    named = _named("input", payload.input.uri, files)
+    for name, others in (tables or {}).items():
+        named |= _named(f"input {name}:", payload.inputs[name].uri, others)
     return _read(named, payload.script)
+
+
+def _named(what: str, uri: str, files: Iterable[Path]) -> dict[str, Path]:
+    base = _base(resolve(uri))
+    return {f"{what} {file.relative_to(base).as_posix()}": file for file in files}
 
 
 def inputs_of_train(payload: TrainPayload) -> Inputs:

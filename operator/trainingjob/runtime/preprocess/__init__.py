@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
@@ -20,15 +21,19 @@ def run(payload: PreprocessPayload) -> StageResult:
     from .. import cache
     from .input import files
 
-    found = files.find(payload.input)
+    found = files.find_all(payload)
     return cache.through(
         payload,
-        lambda: cache.inputs_of_preprocess(payload, found.files),
+        lambda: cache.inputs_of_preprocess(
+            payload,
+            found[files.DATA].files,
+            {name: found[name].files for name in payload.inputs},
+        ),
         lambda: _make(payload, found),
     )
 
 
-def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResult:
+def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
     reporter = Reporter()
     try:
         with open_engine(payload) as engine:

@@ -7,6 +7,8 @@ and order; see ``engines/frame.py`` for the seam between them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
@@ -15,8 +17,8 @@ from ..base.outcome import with_findings
 from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
-from .engines.frame import Engine
-from .input.files import Source
+from .engines.frame import Engine, Frame
+from .input.files import DATA, Source, find_all
 from .input.read import read_input
 from .likeness import likeness, lines
 from .notes import Notes
@@ -28,18 +30,28 @@ from .write import write_dataset
 
 
 def run_stage(
-    engine: Engine, payload: PreprocessPayload, reporter: Reporter, found: Source | None = None
+    engine: Engine,
+    payload: PreprocessPayload,
+    reporter: Reporter,
+    found: Mapping[str, Source] | None = None,
 ) -> StageResult:
-    """Make the dataset, of the input's files that were ``found`` already, if they were; raises
-    StageFailure."""
+    """Make the dataset, of the files of the inputs that were ``found`` already, if they were;
+    raises StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
     notes = Notes()
-    frame = read_input(engine, payload.input, found, notes)
+    found = found or find_all(payload)
+    tables = {
+        name: read_input(engine, one, found[name], Notes(warnings=notes.warnings))
+        for name, one in payload.inputs.items()
+    }
+    raw_files = found[DATA].paths if payload.input.format == "raw" else None
+    given = raw_files or read_input(engine, payload.input, found[DATA], notes)
     reporter.report(0.3)
     if payload.script is not None:
-        frame = run_script(engine, frame, payload, notes)
-    frame = engine.hashed(frame)
+        given = run_script(engine, given, payload, tables, notes)
+    assert isinstance(given, Frame)
+    frame = engine.hashed(given)
     drops = payload.split.rare == "drop"
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
@@ -50,6 +62,7 @@ def run_stage(
         lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
+        tables,
     )
     frame = choose_columns(engine, frame, task)
     frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
+from trainingjob.api.payload import PreprocessPayload
 from trainingjob.api.v1alpha1.input import Input
 
 from ... import s3, storage
@@ -24,6 +25,9 @@ _UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"
 
 # Folders of one table, each a query of its own.
 _MOST_PARTS = 1000
+
+# The table that `preprocess.input` is.
+DATA = "data"
 
 # How Hive writes a null in the name of a folder.
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -77,6 +81,11 @@ class Source:
                 "read at once; write the table with fewer, or without",
             )
         return [self.part(files) for files in found.values()]
+
+
+def find_all(payload: PreprocessPayload) -> dict[str, Source]:
+    """The files of the input and of the further tables, by the tables' names."""
+    return {name: find(one) for name, one in {DATA: payload.input, **payload.inputs}.items()}
 
 
 def find(source: Input) -> Source:

@@ -121,7 +121,7 @@ def test_nothing_reads_a_raw_input_before_the_script(tmp_path: Path) -> None:
     )
     script = {"inline": source}
     result = run("pandas", folder, tmp_path / "out", format="raw", script=script, split=KEEP_ALL)
-    assert sorted(whole(result)["x"].to_pylist()) == list(range(1, 30))
+    assert sorted(whole(result)["x"].to_pylist()) == list(range(30))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -96,6 +96,12 @@ class Preprocess(Model):
             holds=lambda self: self.input.format != "raw" or self.script is not None,
         ),
         Rule(
+            cel="self.input.format != 'raw' || !has(self.split.files)",
+            message="split.files needs a format that is read before the script, not raw: split by "
+            "a column that the script makes, with split.column",
+            holds=lambda self: self.input.format != "raw" or self.split.files is None,
+        ),
+        Rule(
             cel="!has(self.inputs) || self.inputs.all(k, k != 'data' && k.size() <= 63 && "
             f"k.matches('{TABLE}') && self.inputs[k].format != 'raw')",
             message="inputs must have names of lower-case letters, digits and '_' that begin with "
@@ -129,11 +135,6 @@ class Preprocess(Model):
         ),
     )
 
-    @property
-    def uris(self) -> tuple[str, ...]:
-        """Where all of its inputs lie."""
-        return (self.input.uri, *(one.uri for one in (self.inputs or {}).values()))
-
     engine: Literal["spark", "pandas"] = Field(
         "spark",
         description="`spark` for data of any size, `pandas` for what fits on one machine "
@@ -166,3 +167,10 @@ class Preprocess(Model):
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the stage reads."""
+        files = self.split.files
+        tables = (one.uri for one in (self.inputs or {}).values())
+        return [self.input.uri, *(files.uris.values() if files is not None else ()), *tables]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
+from .. import storage
 from ..base.progress import Reporter
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import files
+    from .input.splits import DATA, find_inputs
 
-    found = files.find_all(payload)
+    found = find_inputs(payload)
     return cache.through(
         payload,
         lambda: cache.inputs_of_preprocess(
             payload,
-            found[files.DATA].files,
+            found[DATA].files,
             {name: found[name].files for name in payload.inputs},
         ),
         lambda: _make(payload, found),
@@ -38,9 +39,11 @@ def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None)
     try:
         with open_engine(payload) as engine:
             # Its libraries load while Spark's Java process starts.
+            from .input.scratch import Scratch
             from .stage import run_stage
 
-            return run_stage(engine, payload, reporter, found)
+            with Scratch(storage.resolve(payload.output)) as scratch:
+                return run_stage(engine, payload, reporter, scratch, found)
     finally:
         reporter.close()
 

@@ -20,6 +20,7 @@ from .. import storage
 from ..base.errors import StageFailure
 from ..base.text import listed, one_line
 from .engines.frame import Engine, Frame
+from .given import OF_FILE
 from .notes import Notes
 
 _MODULE = "trainingjob_script"
@@ -56,7 +57,7 @@ def run_script(
         task=payload.task.type,
         label=payload.task.label,
         input=str(storage.resolve(payload.input.uri)),
-        seed=payload.split.seed,
+        seed=payload.split.seed or 0,
         inputs={table: _frame(engine, frame) for table, frame in tables.items()},
     )
     preprocess = _load(name, source)
@@ -71,7 +72,14 @@ def run_script(
             f"the script's frame: {listed(index)}: the index of a frame is no column; to have it "
             "as one, return frame.reset_index()",
         )
-    return engine.frame_of_user(result)
+    made = engine.frame_of_user(result)
+    if payload.split.files is not None and OF_FILE not in made.columns:
+        raise StageFailure(
+            "ScriptInvalid",
+            f"the script's frame has no column {OF_FILE}, which says of which split's file a row "
+            "is: keep it",
+        )
+    return made
 
 
 def _frame(engine: Engine, frame: Frame) -> Any:

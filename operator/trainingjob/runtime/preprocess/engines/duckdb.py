@@ -35,6 +35,7 @@ from ..names import refuse_duplicates
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .frame import (
+    GROUP,
     HASH,
     ROW_GROUP_ROWS,
     SPLIT,
@@ -45,7 +46,7 @@ from .frame import (
     JsonFound,
     Layout,
 )
-from .rowhash import Longs, hash_rows, places
+from .rowhash import Longs, group_places, hash_rows, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,16 +123,16 @@ class DuckdbEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        quote = DUCKDB.text(options.quote)
+        quote, delimiter = DUCKDB.text(options.quote), options.delimiter or ","
         # A line that is blank is no row, whatever fields it may seem to have. An empty field in
         # quotes is not null here.
-        may_be_blank = width == 1 or options.delimiter.isspace()
+        may_be_blank = width == 1 or delimiter.isspace()
         fields = ", ".join(f"c{index}" for index in range(width))
         rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
-            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )
@@ -231,7 +232,12 @@ class DuckdbEngine:
             return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
 
         name = self._new_name()
-        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        types: dict[Gives, str] = {
+            "bigint": "BIGINT",
+            "double": "DOUBLE",
+            "doubles": "DOUBLE[]",
+            "texts": "VARCHAR[]",
+        }
         self._db.create_function(  # type: ignore[call-overload]
             name,
             on_array,
@@ -263,8 +269,12 @@ class DuckdbEngine:
         hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         table = self._arrow(frame.view)
+        if keys:
+            groups = group_places(_hash(table.select(list(keys)), computed=False), seed)
+            table = table.append_column(GROUP, pa.array(groups))
+            frame = replace(frame, hidden=(*frame.hidden, GROUP))
         hashes = places(table.column(HASH).to_numpy(), seed)
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")

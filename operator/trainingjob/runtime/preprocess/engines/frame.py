@@ -25,13 +25,15 @@ from ..input.files import Source
 # ``rowhash.py``). SPLIT: from the split on, its split's number.
 HASH = "__trainingjob_hash"
 SPLIT = "__trainingjob_split"
+# Where groups of rows are divided: the place of a row's group in the random order of groups.
+GROUP = "__trainingjob_group"
 
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
 
 # What a function of Python gives for a value.
-Gives = Literal["double", "doubles", "texts"]
+Gives = Literal["bigint", "double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -78,6 +80,7 @@ class Unread:
 
     reason: str
     why: str
+    in_whole: bool = False  # whether ``Frame.whole`` has it
 
 
 @dataclass(frozen=True)
@@ -249,8 +252,9 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
-        """The frame, kept, with each row's place in the random order in HASH, and the layout."""
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        """The frame, kept, with each row's place in the random order in HASH, and the layout; with
+        ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
         ...
 
     def content(self, frame: Frame) -> str:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -32,6 +32,7 @@ from ..input.files import Source
 from ..names import refuse_duplicates
 from . import spark_json, spark_query, spark_types
 from .frame import (
+    GROUP,
     HASH,
     ROW_GROUP_ROWS,
     SPLIT,
@@ -43,7 +44,7 @@ from .frame import (
     Layout,
 )
 from .java import ensure_java
-from .rowhash import spark_hash, spark_place
+from .rowhash import spark_group, spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
 
 _TYPES: dict[str, ColumnType] = {
@@ -115,7 +116,7 @@ class SparkEngine:
                 self._paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
-                sep=options.delimiter,
+                sep=options.delimiter or ",",
                 quote=options.quote,
                 escape=options.quote,
                 multiLine=line_breaks,
@@ -264,6 +265,7 @@ class SparkEngine:
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         types: dict[Gives, T.DataType] = {
+            "bigint": T.LongType(),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
             "texts": T.ArrayType(T.StringType()),
@@ -277,9 +279,9 @@ class SparkEngine:
         self._views += 1
         name = f"function_{self._views}"
         with spark_failures():
-            self.session.udf.register(
-                name, arrow_udf(on_array, types[gives], functionType=ArrowUDFType.SCALAR)
-            )
+            # Spark sees by the hints that whole arrays are meant.
+            function = arrow_udf(on_array, types[gives])  # type: ignore[call-overload]
+            self.session.udf.register(name, function)
         return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
@@ -321,9 +323,12 @@ class SparkEngine:
         ]
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns, computed))
+        doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
+        return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        if keys:
+            frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
         ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.
@@ -344,10 +349,10 @@ class SparkEngine:
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
 
-    def _with_hash(self, frame: Frame, value: str) -> Frame:
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+    def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
+        hidden = (*(name for name in frame.hidden if name != into), into)
         names = ", ".join([*(SPARK.ident(name) for name in frame.columns), *hidden[:-1]])
-        view = self.view(f"SELECT {names}, {value} AS {HASH} FROM {frame.view}")
+        view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

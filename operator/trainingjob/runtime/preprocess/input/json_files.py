@@ -12,7 +12,8 @@ from typing import Any
 from ...base.errors import StageFailure
 from ...base.text import listed
 from ..engines.frame import JsonForm
-from .files import Source, check_utf8, open_bytes, readable
+from .files import Source, check_utf8, readable
+from .packing import open_bytes
 
 # Up to this size a file is parsed whole to find what is wrong in it.
 _MOST_PARSED = 64 * 2**20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import duckdb
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
@@ -26,9 +28,18 @@ ZEROS = 256
 BIG = 512
 LONG = 1024
 INFINITE = 2048
+NULL_TEXT = 4096  # a text that stands for null, and is not empty
 DIGITS = CODES["bigint"] | ZEROS | BIG | LONG
 NUMBERS = DIGITS | CODES["double"]
 ZEROS_ONLY = (ZEROS, ZEROS | CODES["bigint"])
+# As pandas reads them: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
+_PANDAS_NULLS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+# What may be a value of another type than text, unless it stands for null.
+_TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
+_DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _INFINITE_TEXTS = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
 
 
@@ -55,8 +66,17 @@ def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str
     if "bigint" not in kinds and "double" in kinds:
         code = CODES["double"] | LONG
         tests = f"WHEN length({value}) > 15 AND {dialect.is_digits(value)} THEN {code} {tests}"
+    # Numbers are most of what there is: the many texts for null are looked at after them.
+    first = typed_nulls(options)
+    last = [text for text in nulls(options) if text and text not in first]
+    typed, others = (
+        f" WHEN {value} IN ({', '.join(map(dialect.text, texts))}) THEN {NULL_TEXT}"
+        if texts
+        else ""
+        for texts in (first, last)
+    )
     return (
-        f"CASE WHEN {value} IS NULL OR {value} IN ({null_texts(dialect, options)}) THEN 0 {tests} "
+        f"CASE WHEN {value} IS NULL OR {value} = '' THEN 0{typed} {tests}{others} "
         f"WHEN lower({value}) = 'nan' THEN {NOT_FINITE} "
         f"WHEN lower({value}) IN {_INFINITE_TEXTS} THEN {INFINITE} ELSE {text} END"
     )
@@ -77,16 +97,20 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
     if not sample:
         return [0] * width
     names = [f"c{index}" for index in range(width)]
+    plain = ", ".join(f"{plain_number(DUCKDB, name, options)} AS {name}" for name in names)
     codes = ", ".join(f"bit_or({code_of(DUCKDB, name, options, 0)})" for name in names)
     columns = [[record[index].strip(" ") for record in sample] for index in range(width)]
     unnested = ", ".join(f"unnest(?) AS {name}" for name in names)
     with duckdb.connect() as db:
-        (row,) = db.execute(f"SELECT {codes} FROM (SELECT {unnested})", columns).fetchall()
+        (row,) = db.execute(
+            f"SELECT {codes} FROM (SELECT {plain} FROM (SELECT {unnested}))", columns
+        ).fetchall()
     return list(row)
 
 
 def kind_of_codes(codes: int) -> ColumnType:
     """The narrowest type that holds every value seen, and all of it; text when there is none."""
+    codes &= ~NULL_TEXT
     if codes in (CODES["boolean"], CODES["date"]):
         return "boolean" if codes == 1 else "date"
     if codes and not codes & ~DIGITS:
@@ -98,6 +122,57 @@ def kind_of_codes(codes: int) -> ColumnType:
     return "string"
 
 
+def nulls(options: CsvOptions) -> tuple[str, ...]:
+    """The texts that stand for null; blanks around a field do not count, so they cannot here."""
+    if options.null_values is not None:
+        given = options.null_values
+    elif options.null_value is not None:
+        given = [options.null_value]
+    else:
+        return _PANDAS_NULLS
+    return tuple(dict.fromkeys(["", *(text.strip(" ") for text in given)]))
+
+
 def null_texts(dialect: Dialect, options: CsvOptions) -> str:
-    # Blanks around a field do not count, so they cannot here.
-    return ", ".join(sorted({"''", dialect.text(options.null_value.strip(" "))}))
+    """The same as SQL."""
+    return ", ".join(dialect.text(text) for text in nulls(options))
+
+
+def typed_nulls(options: CsvOptions) -> list[str]:
+    """Those that would be values of another type than text. Of pandas' own none is: no engine
+    takes NaN or 1.#IND for a value."""
+    texts = [text for text in nulls(options) if text not in _PANDAS_NULLS]
+    return [text for text in texts if _TYPED.fullmatch(text)]
+
+
+def number_pattern(options: CsvOptions) -> str:
+    """A regular expression for the numbers of a file."""
+    point, whole = re.escape(options.decimal or "."), "[0-9]+"
+    if options.thousands:
+        marks = "".join(re.escape(mark) for mark in _grouping(options))
+        whole = f"([0-9]{{1,3}}([{marks}][0-9]{{2,3}})*[{marks}][0-9]{{3}}|[0-9]+)"
+    return f"[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?"
+
+
+def plain_number(dialect: Dialect, value: str, options: CsvOptions) -> str:
+    """SQL: a text with the number in it, if it is one, as 1234.5; one that is so written and is
+    none by the options comes out as no number."""
+    point = options.decimal or "."
+    if point == "." and not options.thousands:
+        return value
+    plain = value
+    for mark in _grouping(options):
+        plain = f"replace({plain}, {dialect.text(mark)}, '')"
+    if point != ".":
+        plain = f"replace({plain}, {dialect.text(point)}, '.')"
+    return (
+        f"CASE WHEN {dialect.matches(value, number_pattern(options))} THEN {plain} "
+        f"WHEN {dialect.matches(value, _DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
+    )
+
+
+def _grouping(options: CsvOptions) -> tuple[str, ...]:
+    """What groups digits: of blanks, those that do not break lines as well."""
+    if not options.thousands:
+        return ()
+    return (" ", "\u00a0", "\u202f") if options.thousands == " " else (options.thousands,)

@@ -100,13 +100,17 @@ def run_steps(
     frame: Frame,
     steps: Sequence[Step],
     task: Task,
-    split: Callable[[Frame, str], Frame],
+    weight: str | None,
+    split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
     tables: Mapping[str, Frame] | None = None,
+    *,
+    divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
-    ``tables`` by the names that steps call them.
+    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
+    the first step that is fitted, or before all of them. It says in words how, if it is its own.
+    ``weight``: train.sampleWeight; ``tables`` by the names that steps call them.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -114,12 +118,14 @@ def run_steps(
     def divide(frame: Frame, where: str) -> Frame:
         if account.watches:
             account.settle()
-        divided = split(frame, where)
-        account.divided(divided)
+        divided, words = split(frame, where)
+        account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    if divided_first:
+        frame = divide(frame, "the input")
     for number, step in enumerate(steps, 1):
         name = kind_of(step)
         kind = KINDS[name]
@@ -129,12 +135,13 @@ def run_steps(
             f"step {number} ({camel(name)})",
             account,
             task.type == "classification",
+            weight,
             tables or {},
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:
             frame = divide(frame, where.text)
-        if kind.disguises and account.raw is None:
+        if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
         with where.errors(), of_unread(where.text, frame.unread):

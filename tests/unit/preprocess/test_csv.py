@@ -1,0 +1,94 @@
+"""The whole stage over CSV that must be written anew, and how its delimiter is found out."""
+
+from __future__ import annotations
+
+import bz2
+import shutil
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.local.preprocess.both import run, whole
+from trainingjob.api.v1alpha1.input import CsvOptions
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.preprocess.input import scratch
+from trainingjob.runtime.preprocess.input.files import Source
+from trainingjob.runtime.preprocess.input.records import found_delimiter
+from trainingjob.runtime.preprocess.input.scratch import Scratch, unpacked
+
+_ROWS = "".join(f"{i}.5 {i % 3}\n" for i in range(40))
+
+
+def test_what_was_written_anew_goes_when_the_stage_ends_and_what_a_killed_try_left(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "data.dat.bz2"
+    source.write_bytes(bz2.compress(f"# a\nx y\n{_ROWS}".encode()))
+    left = tmp_path / ".out.reading" / "0"
+    left.mkdir(parents=True)
+    (left / "half").write_text("half a file")
+    options = {"comment": "#", "delimiter": "whitespace"}
+    result = run("pandas", source, tmp_path / "out", options=options)
+    assert sorted(whole(result)["x"].to_pylist()) == [i + 0.5 for i in range(40)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.dat.bz2", "out"]
+
+    source.write_bytes(bz2.compress(b"# a\nx y\n1 2\n1 2 3\n"))
+    reason, message = run("pandas", source, tmp_path / "out", options=options)
+    assert (reason, message) == ("InputMalformed", f"{source}, line 4: 3 fields instead of 2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.dat.bz2", "out"]
+
+
+def test_a_file_that_unpacks_without_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_SURELY_FINE", 2**20)
+    file = tmp_path / "a.csv.bz2"
+    file.write_bytes(bz2.compress(bytes(64 * 2**20)))
+    archive = tmp_path / "b.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as members:
+        for name in "abc":
+            members.writestr(f"{name}.csv", bytes(30 * 2**20))
+    for one in (file, archive):
+        with Scratch(tmp_path / "out") as place, pytest.raises(StageFailure) as caught:
+            unpacked(Source(f"file://{one}", [one]), place)
+        assert caught.value.reason == "InputUnreadable"
+        assert "over 1000 times its size" in caught.value.message
+
+
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_unpacking_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(100 << 20, 97 << 20, 3 << 20))
+    file = tmp_path / "a.csv.bz2"
+    file.write_bytes(bz2.compress(b"n\n1\n"))
+    with Scratch(tmp_path / "out") as place, pytest.raises(StageFailure) as caught:
+        unpacked(Source(f"file://{file}", [file]), place)
+    assert (caught.value.reason, "has 3 MiB left" in caught.value.message) == ("DiskFull", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "delimiter"),
+    [
+        ("a,b\n1,2\n", True, ","),
+        ("a;b\n1,5;2\n3,5;4\n", True, ";"),
+        ("a,b;c,d;e\n1;2;3\n", True, ";"),
+        ("1,5;2,5;3,5\n", False, ";"),
+        ("1,5,2\n", False, ","),
+        ('a,b\n"x;y",1\n"z;w",2\n', True, ","),
+        ("name|note\na|x, y\nb|z, w\n", True, "|"),
+        ("a b\n1 2\n", True, ","),  # two lines of two words say nothing
+        ("a b\n1 2\n3  4\n", True, "whitespace"),
+        ("a\n1\n", True, ","),
+        ("a,b\n1,2\n3\n4,5\n", True, ","),
+        ("a\tb c\n1\t2 3\n4\t5\n", True, "\t"),
+        ("", True, ","),
+    ],
+)
+def test_the_delimiter_is_found_out(text: str, header: bool, delimiter: str) -> None:
+    assert found_delimiter(text, CsvOptions(header=header)) == delimiter

@@ -176,8 +176,9 @@ class Input(Model):
         description="`pvc://CLAIM/path`, `s3://BUCKET/path` or `file:///path`: a file, a folder, "
         "or a glob (`*`, `?`, `[ab]`)."
     )
-    format: Literal["csv", "json", "parquet", "orc"] = Field(
-        description="`json` means one object a line, or one array of objects."
+    format: Literal["csv", "json", "parquet", "orc", "raw"] = Field(
+        description="`json` means one object a line, or one array of objects; `raw` that nothing "
+        "is read before the script, which is `preprocess(paths, context)`."
     )
     options: CsvOptions | None = Field(None, description="For CSV.")
     types: Annotated[dict[Column, ColumnType], Field(min_length=1, max_length=4096)] | None = Field(

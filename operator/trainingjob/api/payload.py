@@ -95,6 +95,7 @@ class PreprocessPayload(Model):
     task: Task
     engine: Literal["spark", "pandas"]
     input: Input
+    inputs: dict[str, Input] = Field(default_factory=dict, description="Further tables.")
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
@@ -137,6 +138,9 @@ class TrainPayload(Model):
         None, description="Of that evaluation, those that need two classes; known before training."
     )
     threshold: float | None = Field(None, description="Of that evaluation.")
+    accepted: str | None = Field(
+        None, description="URI of the folder of the last accepted model's record, if compared with."
+    )
     dataset: str = Field(description="URI of the dataset folder.")
     checkpoints: str = Field(description="URI of the checkpoints folder.")
     model_uri: str = Field(description="URI of the model folder to write.")

@@ -410,6 +410,7 @@ JSON: dict[str, Good | Bad] = {
     "a key twice": Bad('{"n": 1}\n{"n": 1, "n": 2}\n', "InputMalformed", "line 2: a key appears twice"),
     "keys that differ only in case": Bad('{"n": 1}\n{"N": 2}\n', "DuplicateColumns", "differ only in case"),
     "objects without keys": Bad("{}\n{}\n", "InputEmpty", "the objects have no keys"),
+    "a table by columns": Bad('{"a": ["x", "y"], "b": [[1], [2]]}\n', "InputUnreadable", "no column is of numbers or texts: a has lists of texts"),
     "blank lines alone": Bad("\n\n", "InputEmpty", "the input has no rows"),
     "an empty file": Bad("", "InputEmpty", "the input is empty"),
     "Latin-1": Bad('{"s": "a"}\n{"s": "é"}\n'.encode("latin-1"), "InputNotUtf8", "line 2: not UTF-8"),

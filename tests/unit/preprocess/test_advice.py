@@ -114,11 +114,13 @@ def test_days_with_the_year_at_the_end_are_told_with_their_format(tmp_path: Path
         (some("31/12/2020", "01/02/2021"), "dd/MM/yyyy"),
         (some("12-31-20", "01-02-21"), "MM-dd-yy"),
     ):
-        told = failure(table(values), [], tmp_path, numericFeatures=True)
+        data = table(values)
+        told = failure(data, [], tmp_path, numericFeatures=True)
         assert (
             f"`withColumn: {{name: f, expr: \"to_date(f, '{form}')\"}}`, then `dateParts: {{"
             in told
         )
+        prepared_without_id(data, steps_of(told), tmp_path)
 
 
 def test_dates_are_told_with_their_step(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ CASTS: dict[str, tuple[list[str], str, str]] = {
     "a decimal comma": (some("1,5", "2,25"), "double", "use `parseNumber: {columns: [f], decimal: ','}` instead"),
     "categories": (some("red", "blue"), "double", "use oneHot for categories, hashText or tfidf for free text"),
     "yes and no": (some("yes", "no"), "double", "cast to boolean first"),
-    "what stands for null": (["n/a"] * ROWS, "double", "set input.options.nullValue to what stands for null, or fill them with fillna"),
+    "what stands for null": (["n/a"] * ROWS, "double", "set input.options.nullValues to what stands for null, or fill them with fillna"),
     "days with the year at the end": (some("31/12/2020", "01/02/2021"), "date", "use `withColumn: {name: f, expr: \"to_date(f, 'dd/MM/yyyy')\"}` instead, with the format that is meant"),
     "answers of one's own": (some("si", "hmm"), "boolean", "write which of them are true: `withColumn: {name: f, expr: \"f = '…'\"}`"),
 }  # fmt: skip

@@ -126,7 +126,7 @@ def test_numbers_as_people_write_them(
 
 # Texts of which some are no numbers, and the remedy.
 REMEDIES: dict[str, tuple[list[str], str, str]] = {
-    "nulls": (["1", "n/a"], ".", 'price: 20 of 40 values are no numbers, e.g. "n/a"; set input.options.nullValue to what stands for null, or `invalid: setNull` in the step'),
+    "nulls": (["1", "n/a"], ".", 'price: 20 of 40 values are no numbers, e.g. "n/a"; set input.options.nullValues to what stands for null, or `invalid: setNull` here'),
     "a decimal comma": (["1,25", "2,5"], ".", "price: 40 of 40 values are no numbers, e.g. \"1,25\" and \"2,5\"; set `decimal: ','` if that is their decimal mark"),
     "a decimal point": (["1.25", "2.5"], ",", "price: 40 of 40 values are no numbers, e.g. \"1.25\" and \"2.5\"; set `decimal: '.'` if that is their decimal mark"),
     "a unit": (["1", "3 kg"], ".", 'price: 20 of 40 values are no numbers, e.g. "3 kg"; set `units: [kg]`'),

@@ -61,6 +61,7 @@ def houses() -> pd.DataFrame:
                 f"20{chance.randrange(10, 25)}-0{chance.randrange(1, 10)}-1{chance.randrange(10)}"
                 for _ in range(COUNT)
             ],
+            "built": some("31/12/1999", "01/02/2003"),
             "seen": [1_600_000_000 + 3600 * row for row in range(COUNT)],
             "note_a": some("x", "y"),
             "note_b": some(1, 2),
@@ -123,7 +124,8 @@ ROWS: dict[str, Check] = {
     "codes with leading": columns("zone_02134", "zone_00501"),
     "free text |": columns("remarks_sunny", "remarks_sea", "-remarks"),
     "free text, and": columns("remarks_0", "remarks_63", "-remarks"),
-    "dates": about("sold_year", lambda raw, train: pd.to_datetime(raw["sold"]).dt.year),
+    "dates |": about("sold_year", lambda raw, train: pd.to_datetime(raw["sold"]).dt.year),
+    "dates in": about("built_year", lambda raw, train: raw["built"].str[-4:].astype(int)),
     "a time that": about("sold_daysSince1970", lambda raw, train: (pd.to_datetime(raw["sold"]) - pd.Timestamp(0)).dt.days),
     "seconds since": about("seen_hour", lambda raw, train: pd.to_datetime(raw["seen"], unit="s").dt.hour),
     "many columns": columns("-note_a", "-note_b", "price"),

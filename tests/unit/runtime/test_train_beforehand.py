@@ -117,6 +117,17 @@ def test_a_dataset_that_is_not_suitable_is_refused(tmp_path, make, task, train, 
     assert (caught.value.reason, words in message) == (reason, True), message
 
 
+def test_a_damaged_record_of_the_last_accepted_model_is_told_before_training(tmp_path):
+    dataset(tmp_path / "data")
+    (tmp_path / "accepted").mkdir()
+    judged = payload(tmp_path / "data", {}, **JUDGED, accepted=f"file://{tmp_path / 'accepted'}")
+    beforehand.check(judged)
+    (tmp_path / "accepted" / "metrics.json").write_text("{")
+    with pytest.raises(StageFailure, match="accepted model, is damaged") as caught:
+        beforehand.check(judged)
+    assert caught.value.reason == "BaselineInvalid"
+
+
 SUITABLE = {
     "all that own code wants, without an evaluation": (own_folder, {}, OWN),
     "text for own code": (dataset, {}, JUDGED),

@@ -6,6 +6,7 @@ import json
 from functools import partial
 from typing import Any
 
+from ...api import gates
 from ...api import payload as contract
 from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import Resources, amount
@@ -62,6 +63,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         needs_model=judged is not None,
         metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
         threshold=judged.threshold if judged else None,
+        accepted=names.accepted_uri(job) if gates.compared(gates.of(job)) else None,
         dataset=names.dataset_uri(job),
         checkpoints=names.checkpoints_uri(job),
         model_uri=names.model_uri(job),

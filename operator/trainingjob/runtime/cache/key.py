@@ -28,6 +28,7 @@ UNCOUNTED = frozenset(
         # By these a model is judged, and not trained.
         "metrics",
         "threshold",
+        "accepted",
         # Counted by what it holds: see inputs.py.
         "script",
         "dataset",

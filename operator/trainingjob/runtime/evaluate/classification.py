@@ -152,27 +152,29 @@ class Classification:
         present = [i for i in range(size) if support[i]]
         missing = [str(self._classes.values[i]) for i in range(size) if not support[i]]
         unscored = self._no_scores
-        if not unscored and self._score_file is None:
-            unscored = "too many rows and classes to compute it unasked"
+        if self._score_file is None:
+            unscored = unscored or "too many rows and classes to compute it unasked"
         lacking = f"the test split has no row of class {', '.join(missing[:5])}"
         # One against the rest compares rows with each other: scores need one scale.
         unscaled = self._no_probabilities if size > 2 else ""
-        if why := self._no_scores or (lacking if len(present) < 2 else "") or unscaled or unscored:
-            judgement.undefined["roc_auc"] = why
-        elif size > 2 and self._score_file is not None:
+        no_area = self._no_scores or (lacking if len(present) < 2 else "") or unscaled or unscored
+        if no_area:
+            judgement.undefined["roc_auc"] = no_area
+        if self._positive is not None and unscored:
+            judgement.undefined.setdefault("average_precision", unscored)
+        if self._score_file is None or unscored:
+            return
+        if self._positive is not None:
+            scores = self._score_file.column(0, self._positive)
+            if not no_area:
+                judgement.metrics["roc_auc"] = area_under_roc(*scores)
+            if support[self._positive]:
+                judgement.metrics["average_precision"] = average_precision(*scores)
+        elif not no_area:
             # A class that the split lacks has no area, as with scikit-learn's average=None; the
             # mean is that of the others.
             areas = [area_under_roc(*self._score_file.column(i, i)) for i in present]
             judgement.metrics["roc_auc"] = float(np.mean(areas))
-        if self._positive is None or self._score_file is None or self._no_scores:
-            if self._positive is not None:
-                judgement.undefined.setdefault("average_precision", unscored)
-            return
-        scores = self._score_file.column(0, self._positive)
-        if len(present) == 2:
-            judgement.metrics["roc_auc"] = area_under_roc(*scores)
-        if support[self._positive]:
-            judgement.metrics["average_precision"] = average_precision(*scores)
 
 
 def _per_class(

@@ -7,6 +7,7 @@ from trainingjob.api.payload import TrainPayload
 from ..base.errors import StageFailure
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
+from ..model import accepted
 from ..storage import resolve
 
 
@@ -15,7 +16,8 @@ def check(payload: TrainPayload) -> None:
     follows could not judge by.
 
     Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
-    LabelInvalid, MetricUndefined, ColumnNotFound, NoFeatures, FeatureNotNumeric, SplitEmpty.
+    LabelInvalid, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric,
+    SplitEmpty.
     """
     if payload.model is None and not payload.needs_model:
         return
@@ -35,3 +37,5 @@ def check(payload: TrainPayload) -> None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model:
         suitable.check_rows(manifest, "test", folder)
+    if payload.accepted is not None:
+        accepted.read(payload.accepted)

@@ -173,11 +173,12 @@ class SparkEngine:
                 )
             )
 
-    def query(self, text: str, data: str) -> Frame:
-        source = self.session.table(data)
-        source.createOrReplaceTempView("data")
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        given = {name: self.session.table(view) for name, view in tables.items()}
+        for name, table in given.items():
+            table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
-            made = spark_query.run(self.session, text, source)
+            made = spark_query.run(self.session, text, given)
             refuse_duplicates("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
+from ...base.errors import StageFailure
 from ...base.text import listed
 from ..engines.arrow import converted, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
@@ -67,16 +68,24 @@ def together(
     """All rows of the parts: columns by name, null where a part lacks one, whole numbers as doubles
     where another part has fractions. ``unread``: columns that are known to have no type.
 
-    Raises StageFailure(DuplicateColumns, ColumnsDiffer)."""
+    Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
     _refuse_strangers(parts)
     unread = dict(unread or {})
     flats = _flattened(engine, parts, unread)
     kinds = _kinds(engine, source, flats, unread, notes)
+    if not kinds:
+        name, one = next(iter(unread.items()))
+        raise StageFailure(
+            "InputUnreadable",
+            f"{source.uri}: no column is of numbers or texts: {name} {one.why}; write one object a "
+            "row, as pandas does with orient='records', or set format raw and read it in a script",
+        )
     refuse_duplicates(source.uri, [*kinds, *source.keys])
     tell_absent(
         source, {f: flat.schema.names for flat in flats for f in flat.part.source.files}, notes
     )
     raw = _given_as_they_are(flats, unread)
+    unread |= {name: replace(unread[name], in_whole=True) for name in raw}
     view = _union(engine, source, flats, kinds)
     whole = _union(engine, source, flats, kinds, raw) if raw else ""
     return Frame(view, kinds | partition_kinds(source), unread=unread, whole=whole)

@@ -164,6 +164,7 @@ CSV: dict[str, Good | Bad] = {
         {"m": "timestamp"},
         [(moment(text),) for text in ("2020-01-01T10:20:30+00:00", "2020-01-01T10:20:30.123456+00:00", "2020-01-01T10:20:00+00:00", "2020-01-01T04:50:30+00:00", "2020-01-01T00:00:00+00:00", "2020-01-02T00:00:00+00:00")],
     ),
+    "times of minutes with a zone": Good("m\n2020-01-01 10:20Z\n2020-01-01T10:20+05:30\n", {"m": "timestamp"}, [(moment("2020-01-01T10:20"),), (moment("2020-01-01T04:50"),)]),
     "numbers among text are text": Good("s\n1\na\n2.50\n", {"s": "string"}, [("1",), ("a",), ("2.50",)], warnings=["ReadAsText"], told='s is text: 2 of its values are numbers, 1 are not: "a" (data.csv, line 3)'),
     "text among numbers far down": Good("n,s\n" + "1,\n" * 3000 + "?,\n", dict.fromkeys("ns", "string"), [*[("1", None)] * 3000, ("?", None)], warnings=["ReadAsText"], told='n is text: 3000 of its values are numbers, 1 are not: "?" (data.csv, line 3002)'),
     "numbers among much text are no matter": Good("s\na\nb\n1\nc\n", {"s": "string"}, [("a",), ("b",), ("1",), ("c",)]),
@@ -290,6 +291,7 @@ CSV: dict[str, Good | Bad] = {
     ),
     # --- what is told
     "texts among numbers are told with their lines": Good("n,y\n1,1\n?,2\n3,3\nn/k,4\n5,5\n?,6\n7,7\n", {"n": "string", "y": "bigint"}, [("1", 1), ("?", 2), ("3", 3), ("n/k", 4), ("5", 5), ("?", 6), ("7", 7)], warnings=["ReadAsText"], told='3 are not: "?" (data.csv, line 3), "n/k" (data.csv, line 5); if that stands for null, set preprocess.input.options.nullValues to ["?", "n/k"]'),
+    "NA among codes of countries is told": Good("s,y\nDE,1\nNA,2\nFR,3\n", {"s": "string", "y": "bigint"}, [("DE", 1), (None, 2), ("FR", 3)], warnings=["ValuesBecameNull"], told='s: "NA" among codes of two letters is read as null'),
     "decimal commas that nobody named are told": Good("x;y\n4,24;1\n5,5;2\n", {"x": "string", "y": "bigint"}, [("4,24", 1), ("5,5", 2)], warnings=["ReadAsText"], told='x is text: "4,24"; set preprocess.input.options.decimal to a comma'),
     "thousands that nobody named are told": Good('x,y\n"1,234.5",1\n"5,555.5",2\n', {"x": "string", "y": "bigint"}, [("1,234.5", 1), ("5,555.5", 2)], warnings=["ReadAsText"], told="set preprocess.input.options.thousands to a comma"),
     "days first that nobody named are told": Good("d,y\n05/03/2024,1\n31/12/1999,2\n", {"d": "string", "y": "bigint"}, [("05/03/2024", 1), ("31/12/1999", 2)], warnings=["ReadAsText"], told="set preprocess.input.dateFormats to {d: dd/MM/yyyy} for dates"),

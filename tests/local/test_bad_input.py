@@ -125,7 +125,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("a step names no column", steps({"dropna": {"subset": ["z"]}}), "ColumnNotFound", "z"),
     ("a step fails on a value", steps({"scale": {"method": "standard", "columns": ["label"]}}), "StepFailed", "label"),
     ("a cast fits no value", all_of(data(HEADER + GOOD), steps({"cast": {"columns": {"label": "double"}}})), "CastLosesValues", "label: 60 of 60 values became null"),
-    ("files have other columns", all_of(data(HEADER + GOOD, "in1.csv"), data("x,z,label\n" + GOOD, "in2.csv"), spec("preprocess.input.uri", "pvc://data/in[12].csv")), "ColumnsDiffer", "in2.csv lacks y and has z besides"),
+    ("files have other columns", all_of(data(HEADER + GOOD, "in1.csv"), data("u,v,w\n" + GOOD, "in2.csv"), spec("preprocess.input.uri", "pvc://data/in[12].csv")), "ColumnsDiffer", "in2.csv lacks x, y, label and has u, v, w besides"),
     ("a column that no dataset can hold is used", all_of(data('[{"x": 1, "y": [1], "label": "a"}, {"x": 2, "y": [1, 2], "label": "b"}]', "in.json"), spec("preprocess.input.uri", "pvc://data/in.json"), spec("preprocess.input.format", "json")), "ColumnUnreadable", "the features: column y has lists of 1 to 2 numbers"),
     ("SQL with a syntax error", steps({"filter": {"where": "x >"}}), "ExpressionInvalid", "step 1"),
     ("SQL names no column", steps({"withColumn": {"name": "q", "expr": "z + 1"}}), "ColumnNotFound", "z"),

@@ -124,6 +124,8 @@ def _settle_defaults(node: Schema, in_list: bool = False) -> None:
         node.pop("default", None)
     for child in node.get("properties", {}).values():
         _settle_defaults(child, in_list)
+    if "additionalProperties" in node:
+        _settle_defaults(node["additionalProperties"], in_list)
     if "items" in node:
         _settle_defaults(node["items"], in_list=True)
 

@@ -95,6 +95,7 @@ class PreprocessPayload(Model):
     task: Task
     engine: Literal["spark", "pandas"]
     input: Input
+    inputs: dict[str, Input] = Field(default_factory=dict, description="Further tables.")
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split

@@ -56,7 +56,7 @@ def _named(
 ) -> Iterator[tuple[str, Path]]:
     spec = job.spec
     if stage == "preprocess" and spec.preprocess is not None:
-        for uri in spec.preprocess.uris:
+        for uri in dict.fromkeys(spec.preprocess.uris):
             yield from _found(uri, claims)
     elif stage == "train":
         if spec.train.dataset is not None:

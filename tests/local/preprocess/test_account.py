@@ -68,7 +68,7 @@ TOLD: dict[str, Case] = {
     "some values become null": Case(
         [cast(price="double")],
         ['step 1 (cast): 60 rows; price: 3 of 60 values became null as double, e.g. "n/a"'],
-        ['step 1 (cast): price: 3 of 60 values became null as double, e.g. "n/a"; set input.options.nullValue'],
+        ['step 1 (cast): price: 3 of 60 values became null as double, e.g. "n/a"; set input.options.nullValues'],
     ),
     "some values become null in rows that a step drops": Case(
         [cast(price="double"), {"dropna": {"subset": ["price"]}}, keep("price > 10"), cast(gaps="double")],

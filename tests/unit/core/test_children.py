@@ -211,6 +211,20 @@ def test_claims_are_mounted_once_where_the_stage_needs_them():
     assert len(claims) == 1
 
 
+def test_claims_of_further_tables_are_mounted_as_well():
+    tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
+    more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}
+    data = {"input": {"uri": "pvc://datasets/in.csv", "format": "csv"}, "engine": "spark", **more}
+    (driver,) = children.pods(job(preprocess=data), "preprocess", 1, Settings())
+    mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}
+    assert {"/mnt/claims/datasets", "/mnt/claims/orders", "/mnt/claims/training"} <= mounts
+    variables = driver["spec"]["containers"][0]["env"]
+    told = json.loads(next(v["value"] for v in variables if v["name"] == STAGE_PAYLOAD))
+    assert list(told["inputs"]) == ["orders"]
+    executor = told["kubernetes"]["executorTemplate"]["spec"]
+    assert "orders" in json.dumps(executor["volumes"])
+
+
 @pytest.mark.parametrize("engine", ["spark", "pandas"])
 def test_claims_of_splits_in_files_are_mounted_wherever_data_is_read(engine):
     files = {"validation": "pvc://held-out/dev", "test": "pvc://exam/test.csv"}

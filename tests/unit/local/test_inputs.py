@@ -61,6 +61,13 @@ def test_the_files_that_a_stage_reads(data):
     assert known("preprocess", job("pvc://data/nothing.csv"), data) == []
     assert known("preprocess", job("s3://bucket/in.csv"), data) == []
     assert known("train", job("pvc://data/in.csv"), data) == [], "what preprocess has made"
+    tables = {"months": {"uri": "pvc://data/months", "format": "csv"}}
+    spec = job("pvc://data/in.csv").to_dict()
+    spec["spec"]["preprocess"] |= {
+        "inputs": tables,
+        "steps": [{"sql": {"query": "select * from months"}}],
+    }
+    assert known("preprocess", TrainingJob.from_dict(spec), data) == ["pvc://data/in.csv", *months]
     given = job("", dataset={"uri": "pvc://data/months"}, args=[str(data / "code.py"), "/bin/sh"])
     assert known("train", given, data) == [f"{data}/code.py", *months]
 

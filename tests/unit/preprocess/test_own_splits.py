@@ -370,7 +370,12 @@ def test_a_time_that_orders_nothing_is_refused(tmp_path: Path) -> None:
     frame["years"] = 2023 + (frame["id"] % 10 > 0)
     source = written(tmp_path, frame)
     table = [
-        ("text", "SplitInvalid", "text is a string, not a date, a timestamp or a number; a step"),
+        (
+            "text",
+            "SplitInvalid",
+            "text is a string, not a date, a timestamp or a number; use `withColumn: {name: text, "
+            "expr: \"to_date(text, 'dd/MM/yyyy')\"}` instead, with the format that is meant",
+        ),
         ("gaps", "SplitInvalid", "gaps is null in 3 of 1200 rows; fill it, or drop these rows"),
         ("year", "SplitEmpty", "year has too few different values for the splits (2024 in 1200"),
         ("years", "SplitEmpty", "(2023 in 120 rows, 2024 in 1080 rows)"),
@@ -471,10 +476,10 @@ def test_values_that_name_no_split_are_told_with_their_counts(tmp_path: Path) ->
     for name, shown in (("number", '"0" (240 rows), "1" (240 rows)'), ("is_test", '"False" (960')):
         reason, message = refused(source, {"column": name})
         assert (reason, shown in message) == ("SplitInvalid", True), message
-        # What it says helps.
+        # What it says helps; the rarest of the values is for the test.
         expression = message.split('expr: "')[1].split('"}')[0]
         step = {"withColumn": {"name": name, "expr": expression}}
-        assert len(Made(source, {"column": name}, step).tables["train"]) in (960, 240)
+        assert len(Made(source, {"column": name}, step).tables["train"]) == 960
     assert refused(source, {"column": "all_test"}) == (
         "SplitEmpty",
         "preprocess.split.column: no row of all_test says train",
@@ -520,6 +525,22 @@ def test_files_hold_splits(tmp_path: Path) -> None:
     assert set(made.tables["validation"]["id"]) < set(range(800))
 
 
+def test_folders_of_files_may_give_columns(tmp_path: Path) -> None:
+    frame = visits(300)
+    for number, name in enumerate(("train/year=2022", "train/year=2023", "test/year=2024")):
+        written(tmp_path, frame[100 * number :][:100], f"own/{name}/a.csv")
+    made = Made(tmp_path / "own/train", {"files": {"test": f"file://{tmp_path}/own/test"}})
+    assert {name: set(t["year"]) for name, t in made.tables.items() if len(t)} == {
+        "train": {2022, 2023},
+        "test": {2024},
+    }
+    reason, message = refused(
+        tmp_path / "own/train", {"files": {"test": f"file://{tmp_path}/own/test/year=2024"}}
+    )
+    assert reason == "ColumnsDiffer"
+    assert "year=2024 lies in folders of no partition, " in message
+
+
 def test_steps_see_each_file_for_itself(tmp_path: Path) -> None:
     """Rows of the test that are in training as well stay, and a query goes over each split."""
     frame = pd.DataFrame({"id": range(100), "x": 1.0, "y": [0, 1] * 50})
@@ -556,11 +577,13 @@ def test_what_files_cannot_be(tmp_path: Path) -> None:
     train = written(tmp_path, frame[:900], "own/train/a.csv")
     written(tmp_path, frame[900:].drop(columns="y"), "own/test.csv")
     written(tmp_path, frame[:0], "empty.csv")
+    written(tmp_path, frame[900:].assign(y=None), "to-predict.csv")
     table = [
         (train, "own/test.csv", "ColumnsDiffer", "own/test.csv lacks y"),
         (tmp_path / "own", "own/train", "SplitInvalid", "is of preprocess.input and of preproc"),
         (train, "nothing.csv", "InputNotFound", "preprocess.split.files.test: file://"),
         (train, "empty.csv", "SplitEmpty", "the test split has no rows"),
+        (train, "to-predict.csv", "LabelHasNulls", "300 of 1200 rows, all those of the test split"),
     ]
     for source, test, reason, words in table:
         found = refused(source, {"files": {"test": f"file://{tmp_path}/{test}"}})

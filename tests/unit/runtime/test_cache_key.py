@@ -75,6 +75,7 @@ SHARED: dict[str, Any] = {
 PREPROCESS = SHARED | {
     "engine": "spark",
     "input": Input(uri="file:///data/other.csv", format="csv"),
+    "inputs": {"table": Input(uri="file:///data/table.csv", format="csv")},
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
     "sample_weight": "w",
@@ -206,6 +207,14 @@ def test_input_counts_by_name_and_bytes_and_not_by_its_place(tmp_path: Path) -> 
     assert found["one"] == found["two"]
     assert sorted(found["one"]) == ["input a.csv", "input b.csv"]
     assert len({str(value) for value in found.values()}) == 4
+
+
+def test_further_tables_count_by_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "one", a_csv="1", b_csv="2")
+    table = Input(uri=f"file://{tmp_path}/one/b.csv", format="csv")
+    given = preprocess(input=Input(uri=f"file://{tmp_path}/one", format="csv"), inputs={"t": table})
+    found = inputs_of_preprocess(given, [tmp_path / "one/a.csv"], {"t": [tmp_path / "one/b.csv"]})
+    assert sorted(found.digests) == ["input a.csv", "table t: b.csv"]
 
 
 def test_a_file_of_a_glob_is_named_from_where_the_glob_begins(tmp_path: Path) -> None:

@@ -120,8 +120,9 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES})"
-            ".exists(u, u.startsWith('s3://'))",
+            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
+            "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
+            "self.preprocess.inputs[k].uri) : [])).exists(u, u.startsWith('s3://'))",
             message="engine spark reads and writes claims only: use engine pandas with s3://",
             holds=lambda self: (
                 self.preprocess is None

@@ -193,7 +193,10 @@ WARNINGS: dict[str, str] = {
     "ValuesRounded": "numbers have more digits than a double holds",
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
-    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
+    "one that a query or a join cannot hold",
+    "RowsRepeated": "a join repeats rows: keys have several rows in the table",
+    "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ..base import Model, Rule
-from .common import Column, Uri
+from .common import Column, InputUri
 
 Fraction = Annotated[float, Field(ge=0, le=0.9)]
 HeldOut = Literal["test", "validation"]
@@ -56,11 +56,11 @@ class SplitFiles(Model):
         ),
     )
 
-    validation: Uri | None = Field(
+    validation: InputUri | None = Field(
         None,
         description="The validation split: a file, a folder or a glob, as `preprocess.input.uri`.",
     )
-    test: Uri | None = Field(None, description="The test split, likewise.")
+    test: InputUri | None = Field(None, description="The test split, likewise.")
 
     @property
     def uris(self) -> dict[HeldOut, str]:

@@ -39,6 +39,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         task=job.spec.task,
         engine=spec.engine,
         input=spec.input,
+        inputs=spec.inputs or {},
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,

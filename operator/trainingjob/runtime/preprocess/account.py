@@ -135,6 +135,11 @@ class Account:
         self.entries = [Entry("input", self._rows, self._rows, list(frame.columns))]
 
     @property
+    def notes(self) -> Notes:
+        """Where warnings go."""
+        return self._notes
+
+    @property
     def lines(self) -> list[str]:
         """A line for the input and for each step."""
         return [entry.line() for entry in self.entries]

@@ -25,8 +25,8 @@ _DIGITS = re.compile(r"[+-]?\d+")
 _ZEROS = re.compile(r"[+-]?0\d+")
 # What tools write for a null.
 _NULLS = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "missing")
-# What stands beside the digits of a number.
-_BESIDE = re.compile(r"([^\d\s.,+()%$€£¥-]{1,16}?)?\s*[\d.,' ]+\s*([^\d\s.,+()%$€£¥-]{1,16})?")
+# What stands beside the digits of a number: before them with a blank, for u5 is a code.
+_BESIDE = re.compile(r"(?:([^\d\s.,+()%$€£¥-]{1,16})\s+)?[\d.,' ]+\s*([^\d\s.,+()%$€£¥-]{1,16})?")
 # Categories that oneHot takes unasked, and at most.
 _FEW = 100
 _MOST_ONE_HOT = 1000
@@ -72,9 +72,7 @@ def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
     """To a parseNumber that cannot read these of its texts."""
     texts = [value.strip() for value in lost]
     if texts and all(text.lower() in _NULLS for text in texts):
-        return (
-            "set input.options.nullValue to what stands for null, or `invalid: setNull` in the step"
-        )
+        return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
     other = "," if written.decimal == "." else "."
     if texts and all(map(Written(other, written.units).fits, texts)):
         return f"set `decimal: '{other}'` if that is their decimal mark"
@@ -94,7 +92,7 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     lower = [text.lower() for text in texts]
     if target in ("bigint", "double"):
         if texts and all(text in _NULLS for text in lower):
-            return "set input.options.nullValue to what stands for null, or fill them with fillna"
+            return "set input.options.nullValues to what stands for null, or fill them with fillna"
         if target == "bigint" and texts and all(map(_NUMBER.fullmatch, texts)):
             return "they have a fraction, or are beyond 64 bits: cast to double"
         step = parse_step(name, lost)
@@ -110,6 +108,28 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     if texts and all(_DAY_FIRST.fullmatch(text) for text in texts):
         return f"use {_day_step(name, texts)} instead, with the format that is meant"
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
+
+
+def of_time(name: str, ends: Sequence[str]) -> str:
+    """To a text where a time is needed; ``ends``: the least and the greatest value."""
+    texts = [value.strip() for value in ends]
+    if texts and all(map(_DAY.fullmatch, texts)):
+        return f"`cast: {{columns: {{{_flow(name)}: timestamp}}}}`"
+    return of_cast(name, "string", "timestamp", ends)
+
+
+def of_split(name: str, value: object, others_are_known: bool) -> str:
+    """To a column that is to say which split a row is in, and has a ``value`` that names none."""
+    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+    text = (
+        str(value).lower()
+        if isinstance(value, bool | int | float)
+        else "'" + str(value).replace("'", "''") + "'"
+    )
+    is_so = f"{column} is null" if value is None else f"{column} = {text}"
+    other = column if others_are_known else "'train'"
+    expression = f"case when {is_so} then 'test' else {other} end"
+    return f'`withColumn: {{name: {_flow(name)}, expr: "{expression}"}}`'
 
 
 def _day_step(name: str, texts: Sequence[str]) -> str:
@@ -151,16 +171,16 @@ def of_text(name: str, found: Texts) -> str:
         )
     if found.numbers == found.rows:
         return f"all of it is numbers: `cast: {{columns: {{{column}: double}}}}`"
+    step = parse_step(name, found.ends)
+    if step is not None:
+        return f"it holds numbers in another form: {step}"
     if found.numbers >= found.rows / 2:
         others = " and ".join(quoted(text) for text in texts if not _NUMBER.fullmatch(text))
         return (
             f"{found.numbers} of {found.rows} values are numbers, others are not"
-            f"{f', e.g. {others}' if others else ''}: set input.options.nullValue if that stands "
+            f"{f', e.g. {others}' if others else ''}: set input.options.nullValues if that stands "
             f"for null, or {_parse_step(name, 'invalid: setNull')}, which makes null of it"
         )
-    step = parse_step(name, found.ends)
-    if step is not None:
-        return f"it holds numbers in another form: {step}"
     parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"
     if all(map(_DAY_FIRST.fullmatch, texts)):
         return f"it holds days: {_day_step(name, texts)}, then {parts}"

@@ -43,10 +43,16 @@ def weighted_words(
         for word in _words(text)
         if (place := places.get(word)) is not None
     ]
-    counts = np.zeros((len(texts), len(weights)))
-    if found:
-        np.add.at(counts, tuple(np.array(found).T), 1.0)
-    return _lists(_normal(counts * np.asarray(weights)))
+    counts = _counted(found, len(texts), len(weights))
+    counts *= np.asarray(weights)
+    return _lists(_normal(counts))
+
+
+def bin_of(values: pa.Array, borders: Sequence[float]) -> pa.Array:
+    """How many of the borders are not greater than the value."""
+    x = np.asarray(values.fill_null(0.0), dtype=np.float64)
+    found = np.searchsorted(np.asarray(borders, dtype=np.float64), x, side="right")
+    return pa.array(found.astype(np.int64), mask=np.asarray(values.is_null()))
 
 
 def rank(values: pa.Array, quantiles: Sequence[float]) -> pa.Array:
@@ -72,15 +78,23 @@ def _hashed(rows: Sequence[Iterable[str]], size: int) -> Doubles:
         for row, its in enumerate(rows)
         for word in its
     ]
-    matrix = np.zeros((len(rows), size))
-    if found:
-        hashes = murmur3([word.encode("utf-8", "surrogatepass") for word in numbers])
-        signs = np.where(hashes >= 0, 1.0, -1.0)
-        # Of the least number there is no positive one: scikit-learn takes 2**31 for it.
-        places = np.abs(hashes.astype(np.int64)) % size
-        row, number = np.array(found).T
-        np.add.at(matrix, (row, places[number]), signs[number])
-    return matrix
+    hashes = murmur3([word.encode("utf-8", "surrogatepass") for word in numbers])
+    signs = np.where(hashes >= 0, 1.0, -1.0)
+    # Of the least number there is no positive one: scikit-learn takes 2**31 for it.
+    places = np.abs(hashes.astype(np.int64)) % size
+    pairs = [(row, places[number]) for row, number in found]
+    return _counted(pairs, len(rows), size, [signs[number] for _, number in found])
+
+
+def _counted(
+    pairs: Sequence[tuple[int, int]], rows: int, size: int, weights: Sequence[float] | None = None
+) -> Doubles:
+    """How often each pair of a row and a column is there, or the sum of weights of it."""
+    if not pairs:
+        return np.zeros((rows, size))
+    row, place = np.array(pairs, dtype=np.int64).T
+    counts = np.bincount(row * size + place, weights, minlength=rows * size)
+    return counts.astype(np.float64, copy=False).reshape(rows, size)
 
 
 def murmur3(texts: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -118,12 +132,14 @@ def _rotated(value: Any, bits: int) -> Any:
 
 
 def _normal(matrix: Doubles) -> Doubles:
-    lengths = np.sqrt((matrix**2).sum(axis=1, keepdims=True))
-    return matrix / np.where(lengths > 0, lengths, 1.0)
+    """The matrix itself, its rows divided by their lengths: it may be large."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+    matrix /= np.where(lengths > 0, lengths, 1.0)[:, None]
+    return matrix
 
 
 def _lists(matrix: Doubles) -> pa.Array:
     rows, size = matrix.shape
-    # -0.0 is nowhere in a dataset.
-    flat = pa.array(matrix.ravel() + 0.0)
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * size), flat)
+    matrix += 0.0  # -0.0 is nowhere in a dataset
+    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(size)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))

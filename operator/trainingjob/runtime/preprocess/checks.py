@@ -103,14 +103,17 @@ def check(
         _check_label_values(groups, task)
     _check_splits(summary, split)  # type: ignore[arg-type]
     total = sum(rows.values())
-    nulls = (
-        sum(group[3] for group in groups if group[1] is None)
-        if by_class
-        else total - sum(group[-1] for group in groups)
-    )
-    if nulls:
+    if by_class:
+        null_rows = {number: count for number, value, _, count, *_ in groups if value is None}
+    else:
+        null_rows = {group[0]: group[3] - group[-1] for group in groups if group[3] > group[-1]}
+    if null_rows:
+        where = [name for name, number in SPLIT_NUMBER.items() if null_rows.get(number)]
+        all_of = len(where) == 1 and sum(null_rows.values()) == rows[where[0]]
         raise StageFailure(
-            "LabelHasNulls", f"the label {task.label} is null in {nulls} of {total} rows"
+            "LabelHasNulls",
+            f"the label {task.label} is null in {sum(null_rows.values())} of {total} rows"
+            + (f", all those of the {where[0]} split" if all_of else ""),
         )
     for index, name in enumerate(counted):
         missing = total - sum(group[4 + index] for group in groups)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.split import SHARES, Split
 
 from ..base.errors import StageFailure
 from ..dataset.manifest import SplitName
+from . import advice
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys
 from .names import quoted
@@ -29,9 +29,7 @@ _MOST_VALUES = 1000
 _SHOWN = 5
 
 
-def as_given(
-    engine: Engine, frame: Frame, spec: Split, keys: Keys, kind: ColumnType | None
-) -> tuple[Frame, str]:
+def as_given(engine: Engine, frame: Frame, spec: Split, keys: Keys) -> tuple[Frame, str]:
     """The frame with SPLIT and without the column, and what was done in words.
 
     Of the rows that are given for training the shares of the ``spec`` are drawn for other splits.
@@ -47,7 +45,7 @@ def as_given(
         key=lambda one: (-one[1], str(one[0])),
     )
     if unknown:
-        raise keys.invalid(_unknown(engine, name, kind, unknown, bool(any(splits.values()))))
+        raise keys.invalid(_unknown(name, unknown, any(splits.values())))
     rows = dict.fromkeys(SPLIT_NUMBER, 0)
     for value, count in found:
         rows[splits[value]] += count  # type: ignore[index]
@@ -96,30 +94,16 @@ def _literals(engine: Engine, splits: Mapping[str, SplitName | None], split: str
     )
 
 
-def _unknown(
-    engine: Engine,
-    name: str,
-    kind: ColumnType | None,
-    unknown: Sequence[tuple[Any, int]],
-    some_known: bool,
-) -> str:
+def _unknown(name: str, unknown: Sequence[tuple[Any, int]], some_known: bool) -> str:
     shown = ", ".join(
         f"{'null' if value is None else quoted(str(value))} ({count} row{'s' if count > 1 else ''})"
         for value, count in unknown[:_SHOWN]
     )
     more = f", … ({len(unknown)} in all)" if len(unknown) > _SHOWN else ""
-    column = engine.dialect.ident(name) if not name.isidentifier() else name
-    value = next((value for value, _ in unknown if value is not None), None)
-    is_so = f"{column} IS NULL" if value is None else f"{column} = {_plain(value)}"
-    other = column if some_known and kind == "string" else "'train'"
+    # The test split is seldom the largest.
+    value = next((value for value, _ in reversed(unknown) if value is not None), None)
+    step = advice.of_split(name, value, some_known)
     return (
         f"{name} has values that name no split: {shown}{more}; write train, validation or test in "
-        f"it, say `withColumn: {{name: {name}, expr: \"case when {is_so} then 'test' else {other} "
-        'end"}`'
+        f"it, say {step}"
     )
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    return "'" + str(value).replace("'", "''") + "'"

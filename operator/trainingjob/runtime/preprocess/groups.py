@@ -68,7 +68,7 @@ def by_groups(
     words = f"by {', '.join(keys.names)}: {groups} groups"
     if not together:
         found = {name: int((taken == number).sum()) for name, number in SPLIT_NUMBER.items()}
-        words += f", of which {found['test']} are test and {found['validation']} validation"
+        words += f", {found['test']} of them test, {found['validation']} validation"
     return replace(ordered, view=view, hidden=(HASH, SPLIT)), words
 
 

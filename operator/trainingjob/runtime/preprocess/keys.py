@@ -41,7 +41,12 @@ class Keys:
             for hidden, name in zip(self.hidden, self.names, strict=True)
             if name in self._read
         }
-        return self._with(frame, found) if found else frame
+        frame = self._with(frame, found) if found else frame
+        if self.of != "files":
+            return frame
+        # It is a column of ours, that only a script needs to see.
+        kept = {name: kind for name, kind in frame.columns.items() if name not in self._read}
+        return replace(frame, columns=kept)
 
     def recall(self, frame: Frame, where: str) -> tuple[Frame, list[ColumnType | None]]:
         """The frame with all of them hidden, and their types; raises StageFailure(ColumnNotFound).
@@ -55,7 +60,7 @@ class Keys:
                 found[hidden] = hidden
             else:
                 place = f"{where}: rows are divided here by preprocess.split.{self.of}"
-                failure = column_not_found(place, name, list(frame.columns))
+                failure = column_not_found(place, name, list(frame.columns), frame.unread)
                 if name in self._read:
                     failure = StageFailure(
                         failure.reason,

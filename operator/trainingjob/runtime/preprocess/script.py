@@ -1,4 +1,5 @@
-"""The user's own code, run before the steps: ``preprocess(frame, context) -> frame``."""
+"""The user's own code, run before the steps: ``preprocess(frame, context) -> frame``, or
+``preprocess(paths, context)`` where the input is raw."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import linecache
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,17 @@ class Context:
     label: str
     input: str  # path of the input: a file, a folder or a glob
     seed: int  # of the split
+    inputs: Mapping[str, Any]  # the tables of preprocess.inputs by name, as frames
 
 
 def run_script(
-    engine: Engine, frame: Frame, payload: PreprocessPayload, notes: Notes | None = None
+    engine: Engine,
+    given: Frame | list[str],
+    payload: PreprocessPayload,
+    tables: Mapping[str, Frame],
+    notes: Notes | None = None,
 ) -> Frame:
-    """What the script makes of the frame.
+    """What the script makes of a frame, or of the paths of files.
 
     Raises StageFailure(ScriptMissing, ScriptInvalid, ScriptFailed)."""
     assert payload.script is not None
@@ -52,12 +58,12 @@ def run_script(
         label=payload.task.label,
         input=str(storage.resolve(payload.input.uri)),
         seed=payload.split.seed or 0,
+        inputs={table: _frame(engine, frame) for table, frame in tables.items()},
     )
     preprocess = _load(name, source)
-    # The user's code may know what to do with columns that no dataset can hold.
-    given = engine.frame_for_user(frame.over(frame.whole or frame.view))
+    argument = given if isinstance(given, list) else _frame(engine, given)
     with _user_code(name):
-        result = preprocess(given, context)
+        result = preprocess(argument, context)
     # Of a frame of pandas; numbers of rows have no name.
     index = [str(name) for name in getattr(getattr(result, "index", None), "names", ()) if name]
     if index and notes is not None:
@@ -74,6 +80,11 @@ def run_script(
             "is: keep it",
         )
     return made
+
+
+def _frame(engine: Engine, frame: Frame) -> Any:
+    """With columns that no dataset can hold: the user's code may know what to do with them."""
+    return engine.frame_for_user(frame.over(frame.whole or frame.view))
 
 
 def _source(script: ScriptRef) -> tuple[str, str]:

@@ -93,7 +93,7 @@ def split_rows(
     elif spec.time is not None:
         divided, words = by_time(engine, frame, spec, keys, kinds[0])
     else:
-        divided, words = as_given(engine, frame, spec, keys, kinds[0])
+        divided, words = as_given(engine, frame, spec, keys)
     if not spec.given:
         _warn_of_shares(engine, divided, spec, words, warn)
     if task.type == "classification" and task.label in divided.columns:

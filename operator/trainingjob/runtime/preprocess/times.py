@@ -17,6 +17,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.split import Split
 
 from ..base.errors import StageFailure
+from . import advice
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .keys import Keys
 
@@ -27,10 +28,6 @@ _SAMPLE = 8192
 _DEVIATIONS = 5.0
 
 TYPES = ("date", "timestamp", "bigint", "double")
-_HOW = (
-    "a step can make one of it: `cast: {columns: {{name}: timestamp}}` where it says yyyy-mm-dd, "
-    "else `withColumn: {name: {name}, expr: \"to_date({name}, 'dd/MM/yyyy')\"}`"
-)
 
 
 def by_time(
@@ -40,7 +37,13 @@ def by_time(
     SplitEmpty)."""
     (name,), (key,) = keys.names, keys.hidden
     if kind not in TYPES:
-        how = _HOW.replace("{name}", name) if kind == "string" else "name another column"
+        how = "name another column"
+        if kind == "string":
+            least, most = (
+                f"{end}({engine.dialect.substring(key, 1, 64)})" for end in ("min", "max")
+            )
+            (ends,) = engine.rows(f"SELECT {least}, {most} FROM {frame.view}")
+            how = advice.of_time(name, [text for text in ends if text is not None])
         raise keys.invalid(f"{name} is a {kind}, not a date, a timestamp or a number; {how}")
     ordered = engine.ordered(frame, 0)
     keys.refuse_nulls(ordered)

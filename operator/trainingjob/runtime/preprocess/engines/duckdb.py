@@ -161,9 +161,14 @@ class DuckdbEngine:
     def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
         return self.view(duckdb_json.reading(_paths(source), form, schema))
 
-    def query(self, text: str, data: str) -> Frame:
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
         with _failures():
-            made = sandbox.run(text, self._arrow(data), self._spill)
+            given = {
+                name: self._arrow(view)
+                for name, view in tables.items()
+                if name == "data" or name in text.lower()
+            }
+            made = sandbox.run(text, given, list(tables), self._spill)
         refuse_duplicates(_RESULT, made.column_names)
         return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
@@ -227,7 +232,12 @@ class DuckdbEngine:
             return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
 
         name = self._new_name()
-        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        types: dict[Gives, str] = {
+            "bigint": "BIGINT",
+            "double": "DOUBLE",
+            "doubles": "DOUBLE[]",
+            "texts": "VARCHAR[]",
+        }
         self._db.create_function(  # type: ignore[call-overload]
             name,
             on_array,

@@ -33,7 +33,7 @@ SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
 
 # What a function of Python gives for a value.
-Gives = Literal["double", "doubles", "texts"]
+Gives = Literal["bigint", "double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -80,6 +80,7 @@ class Unread:
 
     reason: str
     why: str
+    in_whole: bool = False  # whether ``Frame.whole`` has it
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,10 @@ class Engine(Protocol):
         """A view of the objects; a value whose column is text and that is none is its JSON."""
         ...
 
-    def query(self, text: str, data: str) -> Frame:
-        """What the user's query, in the engine's own SQL, makes of a view that it calls ``data``:
-        computed, so that what fails does so here. It sees no other table, and no files.
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        """What the user's query, in the engine's own SQL, makes of views that it calls as
+        ``tables`` does, ``data`` first: computed, so that what fails does so here. It sees no other
+        table, and no files.
 
         Raises StageFailure(ExpressionInvalid, ColumnNotFound, DuplicateColumns, StepFailed)."""
         ...

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -173,11 +173,12 @@ class SparkEngine:
                 )
             )
 
-    def query(self, text: str, data: str) -> Frame:
-        source = self.session.table(data)
-        source.createOrReplaceTempView("data")
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        given = {name: self.session.table(view) for name, view in tables.items()}
+        for name, table in given.items():
+            table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
-            made = spark_query.run(self.session, text, source)
+            made = spark_query.run(self.session, text, given)
             refuse_duplicates("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")
@@ -264,6 +265,7 @@ class SparkEngine:
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         types: dict[Gives, T.DataType] = {
+            "bigint": T.LongType(),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
             "texts": T.ArrayType(T.StringType()),
@@ -277,9 +279,9 @@ class SparkEngine:
         self._views += 1
         name = f"function_{self._views}"
         with spark_failures():
-            self.session.udf.register(
-                name, arrow_udf(on_array, types[gives], functionType=ArrowUDFType.SCALAR)
-            )
+            # Spark sees by the hints that whole arrays are meant.
+            function = arrow_udf(on_array, types[gives])  # type: ignore[call-overload]
+            self.session.udf.register(name, function)
         return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:

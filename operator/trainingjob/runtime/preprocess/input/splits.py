@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from trainingjob.api.payload import PreprocessPayload
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.split import Split
 
@@ -14,6 +15,15 @@ from ...base.text import listed
 from ..given import NAMES, OF_FILE
 from ..notes import Notes
 from .files import Partition, Source, find
+
+# The table that `preprocess.input` is.
+DATA = "data"
+
+
+def find_inputs(payload: PreprocessPayload) -> dict[str, Source]:
+    """The files of the input, which is the table DATA, and of the further tables."""
+    tables = {name: find(one) for name, one in payload.inputs.items()}
+    return {DATA: find_all(payload.input, payload.split)} | tables
 
 
 def find_all(source: Input, split: Split) -> Source:

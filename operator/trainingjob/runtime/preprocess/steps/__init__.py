@@ -7,7 +7,7 @@ bounded size, and the step's docstring says how it is applied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from . import (
     categories,
     columns,
     dates,
+    join,
     missing,
     numbers,
     parse,
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "scale": Kind(scale.scale, always, disguises=True),
     "quantile": Kind(numbers.quantile, always, disguises=True),
     "bin": Kind(numbers.bins, lambda spec: spec.borders is None, disguises=True),
+    "join": Kind(join.join, new_rows=True),
     "sql": Kind(sql.query, new_rows=True),
 }
 
@@ -102,12 +104,13 @@ def run_steps(
     split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
+    tables: Mapping[str, Frame] | None = None,
     *,
     divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
     """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
     the first step that is fitted, or before all of them. It says in words how, if it is its own.
-    ``weight``: train.sampleWeight.
+    ``weight``: train.sampleWeight; ``tables`` by the names that steps call them.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -133,11 +136,12 @@ def run_steps(
             account,
             task.type == "classification",
             weight,
+            tables or {},
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:
             frame = divide(frame, where.text)
-        if kind.disguises and account.raw is None:
+        if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
         with where.errors(), of_unread(where.text, frame.unread):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.join import Join
 from trainingjob.api.v1alpha1.steps import Drop, Select
 
 from ...base.errors import StageFailure
@@ -25,6 +26,8 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
     """The step with names alone; a pattern never means the label.
 
     Raises StageFailure(ColumnNotFound) for a pattern or a type that no column has."""
+    if isinstance(spec, Join):
+        return spec  # its columns are another table's
     field = next((name for name in ("columns", "subset") if name in type(spec).model_fields), "")
     given = getattr(spec, field, None)
     types = getattr(spec, "types", None)

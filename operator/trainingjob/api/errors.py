@@ -26,6 +26,7 @@ from .v1alpha1 import TrainingJob
 from .v1alpha1.features import UNIT
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
+    BALANCED,
     CONFIG_MAP_KEY,
     DATE_FORMAT,
     DELIMITER,
@@ -124,6 +125,7 @@ _EXPECTED = {
 
 # What the patterns of the API ask for; a test sees to it that none is missing.
 PATTERNS = {
+    BALANCED: "`balanced`, or a weight by class",
     DNS_LABEL: "lower-case letters, digits and '-', with a letter or digit at both ends",
     DNS_SUBDOMAIN: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "

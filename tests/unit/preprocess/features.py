@@ -85,10 +85,12 @@ def prepared(
     preprocess.run(payload(engine, source, output, steps, format="parquet", **more))
     manifest = DatasetManifest.read(output)
     parts = {
-        split: pq.read_table(output / split).to_pandas().sort_values("id", ignore_index=True)
+        split: pq.read_table(output / split).to_pandas()
         for split, info in manifest.splits.items()
         if info.files
     }
+    if "id" in manifest.columns:
+        parts = {name: part.sort_values("id", ignore_index=True) for name, part in parts.items()}
     return manifest, parts
 
 

@@ -212,6 +212,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a text is no number": ({"clip": {"columns": ["city"], "min": 0}}, "StepFailed: step 1 (clip): column city is a string, not a number; `parseNumber: {columns: [city]}`"),
     "no logarithm": ({"log1p": {"columns": ["n"]}}, "CastLosesValues: step 1 (log1p): n: "),
     "the name is taken": ({"missingIndicator": {"columns": ["taken"]}}, "DuplicateColumns: step 1 (missingIndicator): column taken_missing is there already"),
+    "too many for oneHot": ({"oneHot": {"columns": ["id"], "maxCategories": 9}}, "StepFailed: step 1 (oneHot): column id has more than 9 categories: `groupRare: {columns: [id], keep: 50}` before it keeps the frequent ones, hashEncode and targetEncode take more; drop it if it names the rows"),
     "nothing to learn of": ({"quantile": {"columns": ["empty"]}}, "StepFailed: step 1 (quantile): column empty has no value in the training split"),
 }  # fmt: skip
 

@@ -77,6 +77,7 @@ PREPROCESS = SHARED | {
     "input": Input(uri="file:///data/other.csv", format="csv"),
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
+    "sample_weight": "w",
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
     "numeric_features": False,
@@ -93,7 +94,12 @@ TRAIN = SHARED | {
     "batch_size": 7,
     "precision": "fp32",
     "checkpoint": spec.Checkpoint(keep=7),
+    "class_weights": "balanced",
+    "sample_weight": "w",
+    "target_transform": "log1p",
     "seed": 9,
+    "metrics": ["recall"],
+    "threshold": 0.3,
     "command": ["torchrun"],
     "args": ["--fast"],
     "needs_model": False,
@@ -119,6 +125,12 @@ def test_each_field_of_a_payload_counts_or_is_said_not_to(
 ) -> None:
     other = payload.model_copy(update={field: value})
     assert (plain_key(other) == plain_key(payload)) == (field in UNCOUNTED)
+
+
+def test_by_which_class_a_model_is_judged_does_not_count() -> None:
+    task = Task(type="classification", label="label", positive_class="yes")
+    for payload in (preprocess(), train()):
+        assert plain_key(payload.model_copy(update={"task": task})) == plain_key(payload)
 
 
 @pytest.mark.parametrize(

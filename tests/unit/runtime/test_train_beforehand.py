@@ -82,6 +82,20 @@ REFUSED = {
         "task.features: the dataset has no feature aa; did you mean a? (features: a, t)",
     ),
     "text for a built-in model": (dataset, {}, BUILT_IN, "FeatureNotNumeric", "feature t is of"),
+    "recall of three classes": (
+        lambda folder: dataset(folder, train=rows(4, label=["p", "q", "r", "r"])), {},
+        JUDGED | {"metrics": ["recall"]}, "MetricUndefined",
+        "recall is about the positive one of two classes, and the label label has 3 (p, q, r); "
+        "use recall_macro, the mean over the classes",
+    ),
+    "a threshold for three classes": (
+        lambda folder: dataset(folder, train=rows(4, label=["p", "q", "r", "r"])), A,
+        BUILT_IN | {"threshold": 0.5}, "LabelInvalid", "evaluate.threshold is about one of two",
+    ),
+    "a positive class that is none": (
+        dataset, A | {"positive_class": "yes"}, BUILT_IN, "LabelInvalid",
+        "task.positiveClass: the label has no class yes (classes: p, q)",
+    ),
     "no row to judge by": (
         lambda folder: dataset(folder, test=rows(0)), {}, JUDGED, "SplitEmpty", "the test split",
     ),
@@ -107,6 +121,10 @@ SUITABLE = {
     "all that own code wants, without an evaluation": (own_folder, {}, OWN),
     "text for own code": (dataset, {}, JUDGED),
     "a subset for a built-in model": (dataset, A, BUILT_IN),
+    "recall of two classes": (
+        dataset, A | {"positive_class": "p"}, BUILT_IN | {"metrics": ["recall"], "threshold": 0.5},
+    ),
+    "text that weighs the rows is no feature": (dataset, {}, BUILT_IN | {"sample_weight": "t"}),
     "nothing to judge by, and no evaluation": (
         lambda folder: dataset(folder, test=rows(0), validation=rows(0)), A, BUILT_IN,
     ),

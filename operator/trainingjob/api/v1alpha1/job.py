@@ -15,6 +15,7 @@ from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
 from .status import Status
+from .steps import Scalar
 from .train import Train
 
 GROUP = "trainingjob.dev"
@@ -53,12 +54,29 @@ class Task(Model):
             "them unset, and drop the columns that are not to be learned from",
             holds=lambda self: sum(map(len, self.features or ())) <= MOST_FEATURE_CHARS,
         ),
+        Rule(
+            cel=None,
+            message="positiveClass needs task.type classification",
+            holds=lambda self: self.positive_class is None or self.type == "classification",
+            schema={
+                "anyOf": [
+                    {"properties": {"type": {"enum": ["classification"]}}},
+                    {"not": {"required": ["positiveClass"]}},
+                ]
+            },
+        ),
     )
 
     type: Literal["classification", "regression"] = Field(description="The kind of task.")
     label: Column = Field(description="Column that holds the truth.")
     features: Columns | None = Field(
         None, description="Columns to learn from; all except the label when unset."
+    )
+    positive_class: Scalar | None = Field(
+        None,
+        description="Two classes: the one that `precision`, `recall`, `f1`, `average_precision` "
+        "and `evaluate.threshold` are about; the greater one when unset: 1 of 0 and 1, true, "
+        "`yes` of `no` and `yes`.",
     )
 
 
@@ -172,6 +190,50 @@ class Spec(Model):
             message="regression is judged by " + ", ".join(REGRESSION_METRICS),
             holds=lambda self: (
                 self.task.type != "regression" or _metrics_of(self) <= set(REGRESSION_METRICS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || !has(self.evaluate.threshold) "
+            "|| self.task.type == 'classification'",
+            message="evaluate.threshold needs task.type classification",
+            holds=lambda self: (
+                self.evaluate is None
+                or self.evaluate.threshold is None
+                or self.task.type == "classification"
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.targetTransform) || self.task.type == 'regression'",
+            message="train.targetTransform needs task.type regression",
+            holds=lambda self: (
+                self.train.target_transform is None or self.task.type == "regression"
+            ),
+        ),
+        Rule(
+            cel=None,
+            message="train.classWeights needs task.type classification",
+            holds=lambda self: (
+                self.train.class_weights is None or self.task.type == "classification"
+            ),
+            schema={
+                "anyOf": [
+                    {
+                        "properties": {
+                            "task": {"properties": {"type": {"enum": ["classification"]}}}
+                        }
+                    },
+                    {"properties": {"train": {"not": {"required": ["classWeights"]}}}},
+                ]
+            },
+        ),
+        Rule(
+            cel="!has(self.train.sampleWeight) || (self.train.sampleWeight != self.task.label && "
+            "(!has(self.task.features) || "
+            "!self.task.features.exists(f, f == self.train.sampleWeight)))",
+            message="train.sampleWeight must be neither the label nor one of the features",
+            holds=lambda self: (
+                self.train.sample_weight is None
+                or self.train.sample_weight not in (self.task.label, *(self.task.features or ()))
             ),
         ),
     )

@@ -45,6 +45,7 @@ DATE_FORMAT = (
     r"|'[^'\x00-\x1f]+'|[^A-Za-z'\x00-\x1f])+$"
 )
 TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]*$"
+BALANCED = r"^balanced$"
 NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"

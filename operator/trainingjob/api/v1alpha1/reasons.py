@@ -86,6 +86,9 @@ REASONS: dict[str, Reason] = {
     ),
     "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
+    "WeightInvalid": Reason(
+        "data", "correct the column in preprocess.steps, by fillna, filter or withColumn"
+    ),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
     "SplitInvalid": Reason("data", "or set preprocess.split otherwise"),

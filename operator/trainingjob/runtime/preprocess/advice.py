@@ -25,8 +25,8 @@ _DIGITS = re.compile(r"[+-]?\d+")
 _ZEROS = re.compile(r"[+-]?0\d+")
 # What tools write for a null.
 _NULLS = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "missing")
-# What stands beside the digits of a number.
-_BESIDE = re.compile(r"([^\d\s.,+()%$€£¥-]{1,16}?)?\s*[\d.,' ]+\s*([^\d\s.,+()%$€£¥-]{1,16})?")
+# What stands beside the digits of a number: before them with a blank, for u5 is a code.
+_BESIDE = re.compile(r"(?:([^\d\s.,+()%$€£¥-]{1,16})\s+)?[\d.,' ]+\s*([^\d\s.,+()%$€£¥-]{1,16})?")
 # Categories that oneHot takes unasked, and at most.
 _FEW = 100
 _MOST_ONE_HOT = 1000
@@ -173,6 +173,9 @@ def of_text(name: str, found: Texts) -> str:
         )
     if found.numbers == found.rows:
         return f"all of it is numbers: `cast: {{columns: {{{column}: double}}}}`"
+    step = parse_step(name, found.ends)
+    if step is not None:
+        return f"it holds numbers in another form: {step}"
     if found.numbers >= found.rows / 2:
         others = " and ".join(quoted(text) for text in texts if not _NUMBER.fullmatch(text))
         return (
@@ -180,9 +183,6 @@ def of_text(name: str, found: Texts) -> str:
             f"{f', e.g. {others}' if others else ''}: set input.options.nullValue if that stands "
             f"for null, or {_parse_step(name, 'invalid: setNull')}, which makes null of it"
         )
-    step = parse_step(name, found.ends)
-    if step is not None:
-        return f"it holds numbers in another form: {step}"
     parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"
     if all(map(_DAY_FIRST.fullmatch, texts)):
         return f"it holds days: {_day_step(name, texts)}, then {parts}"

@@ -49,6 +49,13 @@ def weighted_words(
     return _lists(_normal(counts * np.asarray(weights)))
 
 
+def bin_of(values: pa.Array, borders: Sequence[float]) -> pa.Array:
+    """How many of the borders are not greater than the value."""
+    x = np.asarray(values.fill_null(0.0), dtype=np.float64)
+    found = np.searchsorted(np.asarray(borders, dtype=np.float64), x, side="right")
+    return pa.array(found.astype(np.int64), mask=np.asarray(values.is_null()))
+
+
 def rank(values: pa.Array, quantiles: Sequence[float]) -> pa.Array:
     """As QuantileTransformer with these quantiles, of shares that are evenly from 0 to 1. Equal
     quantiles are looked at from below and from above."""

@@ -57,24 +57,25 @@ def run_stage(
         frame,
         payload.steps,
         task,
+        payload.sample_weight,
         lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
         divided_first=split.files is not None,
     )
-    frame = choose_columns(engine, frame, task)
-    frame, summary = check(engine, frame, task, split, payload.numeric_features, notes.add)
+    frame, features = choose_columns(engine, frame, task, payload.sample_weight)
+    numeric = features if payload.numeric_features else []
+    frame, summary = check(engine, frame, task, split, numeric, notes.add)
     raw = account.raw
     if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
         raw = frame
-    features = [name for name in frame.columns if name != task.label]
     warn_of_features(engine, raw, task, features, notes)
     warn_of_groups(split, features, notes)
     alike = likeness(engine, frame, summary)
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)
-    manifest = write_dataset(engine, frame, task, summary, pipeline, target)
+    manifest = write_dataset(engine, frame, task, features, summary, pipeline, target)
     reporter.report(1.0)
     result = StageResult(
         outputs=Outputs(

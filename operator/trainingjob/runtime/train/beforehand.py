@@ -15,7 +15,7 @@ def check(payload: TrainPayload) -> None:
     follows could not judge by.
 
     Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
-    LabelInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric, SplitEmpty.
+    LabelInvalid, MetricUndefined, ColumnNotFound, NoFeatures, FeatureNotNumeric, SplitEmpty.
     """
     if payload.model is None and not payload.needs_model:
         return
@@ -26,7 +26,8 @@ def check(payload: TrainPayload) -> None:
         who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
         raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
     suitable.check(manifest, payload.task, folder)
-    features = suitable.features(manifest, payload.task)
+    suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
+    features = suitable.features(manifest, payload.task, payload.sample_weight)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)
         suitable.check_rows(manifest, "train", folder)

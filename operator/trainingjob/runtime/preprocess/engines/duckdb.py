@@ -227,7 +227,12 @@ class DuckdbEngine:
             return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
 
         name = self._new_name()
-        types: dict[Gives, str] = {"double": "DOUBLE", "doubles": "DOUBLE[]", "texts": "VARCHAR[]"}
+        types: dict[Gives, str] = {
+            "bigint": "BIGINT",
+            "double": "DOUBLE",
+            "doubles": "DOUBLE[]",
+            "texts": "VARCHAR[]",
+        }
         self._db.create_function(  # type: ignore[call-overload]
             name,
             on_array,

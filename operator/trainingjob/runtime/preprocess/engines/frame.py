@@ -33,7 +33,7 @@ SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
 
 # What a function of Python gives for a value.
-Gives = Literal["double", "doubles", "texts"]
+Gives = Literal["bigint", "double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 

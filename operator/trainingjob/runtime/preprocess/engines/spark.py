@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -264,6 +264,7 @@ class SparkEngine:
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         types: dict[Gives, T.DataType] = {
+            "bigint": T.LongType(),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
             "texts": T.ArrayType(T.StringType()),
@@ -277,9 +278,9 @@ class SparkEngine:
         self._views += 1
         name = f"function_{self._views}"
         with spark_failures():
-            self.session.udf.register(
-                name, arrow_udf(on_array, types[gives], functionType=ArrowUDFType.SCALAR)
-            )
+            # Spark sees by the hints that whole arrays are meant.
+            function = arrow_udf(on_array, types[gives])  # type: ignore[call-overload]
+            self.session.udf.register(name, function)
         return name
 
     def melt(self, frame: Frame, columns: Sequence[str], where: str) -> str:
@@ -321,11 +322,12 @@ class SparkEngine:
         ]
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns, computed))
+        doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
+        return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:
-            frame = self._with_hash(frame, spark_group(dict.fromkeys(keys, "string"), seed), GROUP)
+            frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
         ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.

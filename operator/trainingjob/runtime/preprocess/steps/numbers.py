@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from .. import apply
 from ..account import Tally
-from ..engines.frame import Frame
+from ..engines.frame import Frame, Gives
 from ..statistics import ranges
 from .chosen import add, numeric
 from .sample import sorted_values
@@ -27,7 +28,7 @@ _NARROW = 1e-8
 def missing_indicator(spec: MissingIndicator, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """``column_missing``, 1 for null. Applied: of the columns listed."""
     if spec.columns is None:
-        candidates = [name for name in frame.columns if name != where.label]
+        candidates = [name for name in frame.columns if name not in where.apart]
         counts = ", ".join(
             ["count(*)", *(f"count({where.dialect.ident(name)})" for name in candidates)]
         )
@@ -129,13 +130,11 @@ def bins(spec: Bin, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
         borders = _borders(spec.method or "quantile", spec.bins or _BINS, columns, frame, where)
     changed: dict[str, tuple[str, ColumnType]] = {}
     for name, inner in borders.items():
-        x = where.dialect.cast(where.dialect.ident(name), frame.columns[name], "double")
-        cases = "".join(
-            f" WHEN {x} < {where.dialect.double(border)} THEN {number}"
-            for number, border in enumerate(inner)
+        # Not a CASE: DuckDB takes a millisecond a column and query to plan one.
+        changed[name] = (
+            _applied(where, frame, name, partial(apply.bin_of, borders=inner), "bigint"),
+            "bigint",
         )
-        value = f"CASE WHEN {x} IS NULL THEN NULL{cases} ELSE {len(inner)} END"
-        changed[name] = (f"CAST({value} AS BIGINT)", "bigint")
     return where.replace(frame, changed), {"borders": borders}
 
 
@@ -170,9 +169,16 @@ def quantile(spec: Quantile, frame: Frame, where: Where) -> tuple[Frame, Fitted]
     for name, values in sorted_values(where, frame, columns):
         shares = np.linspace(0, 1, min(spec.quantiles or _QUANTILES, len(values)))
         found[name] = np.percentile(values, 100 * shares).tolist()
-        function = where.engine.function(
-            partial(apply.rank, quantiles=found[name]), "double", "double"
-        )
-        x = where.dialect.cast(where.dialect.ident(name), frame.columns[name], "double")
-        changed[name] = (f"{function}({x})", "double")
+        function = partial(apply.rank, quantiles=found[name])
+        changed[name] = (_applied(where, frame, name, function, "double"), "double")
     return where.replace(frame, changed), {"quantiles": found}
+
+
+def _applied(
+    where: Where, frame: Frame, name: str, function: Callable[..., Any], gives: Gives
+) -> str:
+    """SQL of what a function in ``apply.py`` makes of a column as a double."""
+    called = where.engine.function(function, "double", gives)
+    return (
+        f"{called}({where.dialect.cast(where.dialect.ident(name), frame.columns[name], 'double')})"
+    )

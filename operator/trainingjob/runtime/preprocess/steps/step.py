@@ -28,6 +28,12 @@ class Where:
     text: str
     account: Account
     by_class: bool = False  # whether the task is classification
+    weight: str | None = None  # train.sampleWeight
+
+    @property
+    def apart(self) -> tuple[str | None, ...]:
+        """The columns that are no features: no step takes one of them that is not named."""
+        return self.label, self.weight
 
     @property
     def dialect(self) -> Dialect:

@@ -151,7 +151,13 @@ def target_encode(spec: TargetEncode, frame: Frame, where: Where) -> tuple[Frame
     where.watch(
         made,
         [
-            unseen(name, f"NOT ({where.train})", "TRUE", f"NOT {mark}")
+            unseen(
+                name,
+                f"NOT ({where.train})",
+                "TRUE",
+                f"NOT {mark}",
+                f"they become the mean of all rows; drop {name} if it names the rows",
+            )
             for name, mark in marks.items()
         ],
     )

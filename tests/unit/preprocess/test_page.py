@@ -65,6 +65,8 @@ def houses() -> pd.DataFrame:
             ],
             "built": some("31/12/1999", "01/02/2003"),
             "seen": [1_600_000_000 + 3600 * row for row in range(COUNT)],
+            "fold": [("train", "Train", "dev", "test")[row % 4] for row in range(COUNT)],
+            "lot": [("train", "test")[row % 4 // 3] for row in range(COUNT)],
             "note_a": some("x", "y"),
             "note_b": some(1, 2),
             "y": [None if row % 50 == 7 else chance.gauss(0, 1) for row in range(COUNT)],
@@ -142,6 +144,12 @@ ROWS: dict[str, Check] = {
     "another division": lambda rows, raw, train: len(raw) > len(train),
     "every class": lambda rows, raw, train: len(raw) > len(train),
     "to drop classes": lambda rows, raw, train: len(raw) > len(train),
+    "rows of one patient": lambda rows, raw, train: len(train) == (raw["street"].isin(set(train["street"]))).sum(),
+    "the same, and every": lambda rows, raw, train: len(train) == (raw["street"].isin(set(train["street"]))).sum(),
+    "to be tested on": lambda rows, raw, train: len(train) == (raw["sold"] <= train["sold"].max()).sum(),
+    "a column that says": lambda rows, raw, train: set(train["fold"]) == {"train", "Train"} and "fold" not in rows,
+    "the same, and a": lambda rows, raw, train: (len(train), len(rows)) == (round(225 * 0.9), 300),
+    "a test set that": lambda rows, raw, train: (len(train), len(rows)) == (270, 350),
 }  # fmt: skip
 
 
@@ -180,7 +188,10 @@ def test_an_example_does_what_its_row_says(
         if more.get("split", {}).get("stratify")
         else None
     )
-    split = {"test": 0.2, "validation": 0.1} | more.get("split", {})
+    split = more.get("split") or {"test": 0.2, "validation": 0.1}
+    if "files" in split:
+        houses()[:50].to_csv(tmp_path / "exam.csv", index=False)
+        split["files"] = {"test": f"file://{tmp_path}/exam.csv"}
     preprocess.run(
         payload(
             "pandas",

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainingjob.api.v1alpha1.input import ColumnType
-from trainingjob.runtime.artefacts import (
+from trainingjob.runtime.base.digest import sha256
+from trainingjob.runtime.dataset.manifest import (
     SPLITS,
     DataFile,
     DatasetManifest,
     SplitInfo,
     SplitName,
 )
-from trainingjob.runtime.storage import sha256
 
 
 def write_dataset(

@@ -109,7 +109,7 @@ EXPRESSIONS = [
     # dates
     "year(d)", "quarter(d)", "month(d)", "day(d)", "dayofmonth(d)", "dayofyear(d)", "dayofweek(d)", "weekday(d)", "weekofyear(d)",
     "year(m)", "month(m)", "hour(m)", "minute(m)", "second(m)", "hour(s)", "year(s)", "last_day(d)", "date_add(d, 1)", "date_add(d, i)", "date_sub(d, 1)",
-    "datediff(d, e)", "datediff(m, d)", "date_diff(d, e)", "unix_timestamp(m)", "to_date(s)", "to_timestamp(s)", "to_date(m)", "extract(year from d)",
+    "datediff(d, e)", "datediff(m, d)", "date_diff(d, e)", "unix_timestamp(m)", "to_date(s)", "to_timestamp(s)", "to_date('02/01/2020', 'dd/MM/yyyy')", "to_date(s, 'yyyy-MM-dd')", "to_timestamp(s, 'yyyy-MM-dd HH:mm')", "to_date(m)", "extract(year from d)",
     "extract(hour from m)", "add_months(d, 1)", "add_months(d, -13)", "trunc(d, 'month')", "trunc(d, 'year')", "date_trunc('hour', m)", "date_trunc('week', m)", "date_trunc('day', d)",
     "date '2020-01-01'", "timestamp '2020-01-01 10:00:00'", "datediff(d, '2020-01-01')",
     # nesting
@@ -225,7 +225,7 @@ REFUSED = [
     "d + 1", "d - 1", "d - e", "m - m", "d + interval 1 day", "date_add(d, '1')", "months_between(d, e)", "next_day(d, 'MON')", "trunc(d, 'day')", "trunc(d, 'abc')",
     "date_trunc('millisecond', m)", "extract(week from d)", "extract(dow from d)", "extract(dayofweek_iso from d)", "extract(doy from d)", "extract(second from m)",
     "extract(yearofweek from d)", "extract(epoch from m)", "date_part('year', d)", "datepart('year', d)", "unix_timestamp(s)", "unix_timestamp('2020-01-01 00:00:00')",
-    "to_unix_timestamp(m)", "from_unixtime(i)", "unix_date(d)", "to_date('02/01/2020', 'dd/MM/yyyy')", "to_date(s, 'yyyy-MM-dd')", "to_timestamp(i)", "to_date(i)",
+    "to_unix_timestamp(m)", "from_unixtime(i)", "unix_date(d)", "to_date(s, t)", "to_date(s, 'EEE yyyy-MM-dd')", "to_timestamp(i)", "to_date(i)",
     "timestamp(i)", "date_format(d, 'yyyy')", "make_date(2020, 1, 2)", "current_date()", "now()", "current_date", "months_between(m, m)", "year(i)",
     "timestampdiff(day, d, e)", "date_from_unix_date(1)", "timestamp_seconds(i)",
     # precedence

@@ -32,7 +32,7 @@ AUDIENCE = "trainingjob.dev"
 SECRET = "certificate"
 REPORT = """
 import sys
-from trainingjob.runtime.progress import Reporter
+from trainingjob.runtime.base.progress import Reporter
 reporter = Reporter()
 metrics = dict(zip(sys.argv[2::2], map(float, sys.argv[3::2])))
 reporter.report(float(sys.argv[1]), metrics)

@@ -7,19 +7,26 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic.alias_generators import to_camel
+
+
+def camel(name: str) -> str:
+    """A field's name in YAML; pydantic's own would write log1P."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 @dataclass(frozen=True)
 class Rule:
     """A cross-field rule: ``cel`` for the API server, ``holds`` for pydantic, one ``message``.
 
-    ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``.
+    ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``. It does not see fields
+    of several types: a rule about these is a ``schema`` for the server, and not ``cel``.
     """
 
-    cel: str
+    cel: str | None
     message: str
     holds: Callable[[Any], bool]
+    schema: dict[str, Any] | None = None
 
 
 class Model(BaseModel):
@@ -29,7 +36,7 @@ class Model(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        alias_generator=to_camel,
+        alias_generator=camel,
         populate_by_name=True,
         allow_inf_nan=False,
     )
@@ -51,7 +58,7 @@ class Model(BaseModel):
 
 def exactly_one_of(*fields: str) -> Rule:
     """A rule: exactly one of the optional fields (Python names) is set."""
-    names = [to_camel(field) for field in fields]
+    names = [camel(field) for field in fields]
     return Rule(
         cel=f"[{', '.join(f'has(self.{name})' for name in names)}].filter(x, x).size() == 1",
         message=f"exactly one of {', '.join(names)} must be set",

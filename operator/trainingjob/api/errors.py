@@ -23,21 +23,29 @@ from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
-from .v1alpha1.input import CHARACTER
+from .v1alpha1.features import UNIT
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
+    BALANCED,
     CONFIG_MAP_KEY,
+    DATE_FORMAT,
+    DELIMITER,
     DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
     IMAGE,
+    INPUT_URI,
     LABEL_KEY,
     LABEL_VALUE,
     MANAGER,
     MOUNT_PATH,
+    NO_LINE_END,
     NO_NUL,
+    ONE_CHARACTER,
     QUANTITY,
     SUB_PATH,
+    TABLE,
+    TIME_ZONE,
     URI,
 )
 from .walk import child_type, fields_of, members, plain_type
@@ -118,6 +126,7 @@ _EXPECTED = {
 
 # What the patterns of the API ask for; a test sees to it that none is missing.
 PATTERNS = {
+    BALANCED: "`balanced`, or a weight by class",
     DNS_LABEL: "lower-case letters, digits and '-', with a letter or digit at both ends",
     DNS_SUBDOMAIN: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
@@ -130,12 +139,56 @@ PATTERNS = {
     "with a letter or digit at both ends",
     IMAGE: "an image name in ASCII without spaces",
     URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path, without spaces",
+    TABLE: "lower-case letters, digits and '_', beginning with a letter",
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
-    CHARACTER: "a character that does not end a line",
+    INPUT_URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path",
+    ONE_CHARACTER: "a character that does not end a line",
+    NO_LINE_END: "a character that does not end a line, or empty",
+    DELIMITER: "a character that does not end a line, up to four signs such as '::', or "
+    'whitespace; a tab is "\\t", in double quotes',
+    DATE_FORMAT: "of the letters yyyy yy MM M MMM MMMM dd d HH H hh h mm m ss s S a XXX, signs "
+    "between them, and other text in '…', such as dd/MM/yyyy",
+    TIME_ZONE: "the name of a zone, such as Europe/Berlin",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
     CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",
+    UNIT: "text without digits, signs, parentheses, '%', '.' and ','",
+}
+
+# What people write for a URI -> what to do.
+_OTHER_PLACES = {
+    "gs://": "Google Cloud Storage is not read: copy the data to a claim, say with gsutil cp",
+    "https://": "nothing is downloaded: fetch the file and put it into a claim",
+    "http://": "nothing is downloaded: fetch the file and put it into a claim",
+    "ftp://": "nothing is downloaded: fetch the file and put it into a claim",
+    "hdfs://": "HDFS is not read: copy the data to a claim, say with hdfs dfs -get",
+    "abfs": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "wasb": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "az://": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "s3a://": "write s3:// for s3a://",
+    "s3n://": "write s3:// for s3n://",
+}
+
+
+def _uri_words(pattern: str, given: object) -> str:
+    """``; `` and what to do about a URI of another kind."""
+    if pattern not in (URI, INPUT_URI) or not isinstance(given, str):
+        return ""
+    words = next((w for start, w in _OTHER_PLACES.items() if given.startswith(start)), None)
+    if words is None and given.startswith("/"):
+        words = f"write file://{given[:100]}, on one machine"
+    elif words is None and given.strip() and "://" not in given:
+        words = "a path alone is none: pvc://CLAIM/path, where CLAIM may be a folder beside the "
+        words += "manifest, or file:///path from the root on, on one machine"
+    elif words is None and given != given.strip():
+        words = "remove the blanks around it"
+    return f"; {words}" if words else ""
+
+
+# What to do with formats that people bring and that we do not read.
+_INSTEAD = {
+    "avro": "; write it as parquet, or set format: raw and read the files in preprocess.script",
 }
 
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
@@ -157,6 +210,7 @@ _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {
     "too_long": lambda ctx, got: f"must have at most {_count(ctx['max_length'], 'item')}",
     "string_pattern_mismatch": lambda ctx, got: (
         f"must be {PATTERNS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
+        f"{_uri_words(ctx['pattern'], got)}"
     ),
     "string_unicode": lambda ctx, got: "must be valid Unicode text",
     "invalid_key": lambda ctx, got: "keys must be strings",
@@ -184,11 +238,12 @@ def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) ->
         return f"unknown field {shown(path[-1])}" + _did_you_mean(path[-1], known)
     if kind == "literal_error":
         options = get_args(_type_at(model, path))
-        return _not_one_of(options, given) if options else f"must be {context['expected']}"
+        words = _not_one_of(options, given) if options else f"must be {context['expected']}"
+        return words + _INSTEAD.get(str(given).lower(), "")
     if kind == "value_error":
-        words = str(context.get("error", ""))
+        said = str(context.get("error", ""))
         # The one parser of ours that speaks Python: status.parse_time.
-        return "must be a time in RFC 3339" if words.startswith("Invalid isoformat") else words
+        return "must be a time in RFC 3339" if said.startswith("Invalid isoformat") else said
     if kind in _MESSAGES:
         return _MESSAGES[kind](context, given)
     return detail["msg"].replace("Input should", "must")

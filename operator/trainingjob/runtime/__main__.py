@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainingjob.api.payload import STAGE_PAYLOAD, Payload, StageResult
 
-from .errors import StageFailure, from_os_error
-from .result import publish_failure, publish_result
+from .base.errors import StageFailure, from_os_error
+from .base.outcome import publish_failure, publish_result
 
 
 def main() -> int:

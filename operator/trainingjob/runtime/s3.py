@@ -20,7 +20,7 @@ from pathlib import Path
 
 from trainingjob.api.payload import S3_DIR
 
-from .errors import StageFailure
+from .base.errors import StageFailure
 
 SCHEME = "s3://"
 _GLOB = re.compile(r"[*?\[]")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainingjob.runtime.artefacts import DataFile, DatasetManifest, SplitInfo
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 
 from .build import World
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 ENGINES = ("pandas", "spark")
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import DatasetManifest
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 from .both import ENGINES, payload
 
@@ -68,7 +68,7 @@ TOLD: dict[str, Case] = {
     "some values become null": Case(
         [cast(price="double")],
         ['step 1 (cast): 60 rows; price: 3 of 60 values became null as double, e.g. "n/a"'],
-        ['step 1 (cast): price: 3 of 60 values became null as double, e.g. "n/a"; set input.options.nullValue'],
+        ['step 1 (cast): price: 3 of 60 values became null as double, e.g. "n/a"; set input.options.nullValues'],
     ),
     "some values become null in rows that a step drops": Case(
         [cast(price="double"), {"dropna": {"subset": ["price"]}}, keep("price > 10"), cast(gaps="double")],
@@ -180,7 +180,7 @@ FAILED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "texts that are no booleans": ([cast(smoker="boolean")], 'step 1 (cast): smoker: 60 of 60 values became null as boolean, e.g. "maybe" and "often"; write which of them are true'),
     "filled up again": ([cast(smoker="boolean"), {"fillna": {"value": False}}], "step 1 (cast): smoker: 60 of 60"),
     "dropped": ([cast(comma="double"), {"dropna": {}}], "step 1 (cast): comma: 60 of 60"),
-    "decimal commas": ([cast(comma="double")], "step 1 (cast): comma: 60 of 60 values became null as double, e.g. \"0,5\" and \"9,5\"; use `withColumn: {name: comma, expr: \"cast(replace(comma, ',', '.') as double)\"}` instead"),
+    "decimal commas": ([cast(comma="double")], "step 1 (cast): comma: 60 of 60 values became null as double, e.g. \"0,5\" and \"9,5\"; use `parseNumber: {columns: [comma], decimal: ','}` instead"),
     "numbers beyond 64 bits": ([cast(huge="bigint")], 'step 1 (cast): huge: 60 of 60 values became null as bigint, e.g. "2e+19" and "7.9e+19"; they are beyond 64 bits'),
     "types that have nothing in common": ([cast(flag="date")], 'step 1 (cast): flag: 60 of 60 values became null as date, e.g. "false" and "true"; no boolean is a date'),
     "after the split": ([{"scale": {"columns": ["whole"]}}, cast(smoker="double")], "step 2 (cast): smoker: 60 of 60"),

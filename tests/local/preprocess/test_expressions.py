@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tests.spark_sql import DIFFERENT, EXPRESSIONS, REFUSED_BY_SPARK, write_values
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine, Frame
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine

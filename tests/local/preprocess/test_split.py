@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from trainingjob.runtime import preprocess
-from trainingjob.runtime.artefacts import SPLITS
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import SPLITS
 
 from .both import payload, same
 

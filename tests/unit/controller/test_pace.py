@@ -39,9 +39,9 @@ def stage_ends(status: Status) -> Status:
         ("no change is not written", lambda s: s, 100, None),
         ("the end of a stage is written at once", stage_ends, 0, 0),
         ("pods that start wait up to a second", pods_run, 0.25, 0.75),
-        ("and no longer", pods_run, 3, 0),
+        ("and half a second for others of their gang", pods_run, 3, 0.5),
         ("progress alone waits up to five", lambda s: progress(s, 7), 1, 4),
-        ("and no longer", lambda s: progress(s, 7), 30, 0),
+        ("and no longer than for company", lambda s: progress(s, 7), 30, 0.5),
     ],
 )
 def test_turns_are_written_at_once_and_lesser_changes_wait(
@@ -59,3 +59,15 @@ def test_the_first_status_is_written_at_once() -> None:
     _, first = started()
 
     assert Pace().wait(Status(), first, 0) == 0
+
+
+def test_what_has_waited_for_company_is_written_together_with_it() -> None:
+    _, before = started()
+    pace = Pace()
+    pace.written(0)
+
+    assert pace.wait(before, progress(before, 7), 100) == 0.5
+    assert pace.wait(before, pods_run(before), 100.25) == 0.25
+    assert pace.wait(before, pods_run(before), 100.5) == 0
+    pace.written(100.5)
+    assert pace.wait(before, before, 100.6) is None

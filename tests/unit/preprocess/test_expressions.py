@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from tests.spark_sql import COLUMNS, EXPRESSIONS
 from tests.spark_sql import REFUSED as WITHOUT_TRANSLATION
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.expressions import compiler as expressions
 from trainingjob.runtime.preprocess.expressions.compiler import compile_expression

@@ -16,10 +16,10 @@ from trainingjob.api.payload import CacheRef, PreprocessPayload, StageResult, Tr
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.runtime import cache
-from trainingjob.runtime.artefacts import DataFile, DatasetManifest, SplitInfo, data_digest
+from trainingjob.runtime.base.digest import digest_of_folder
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import Entry, inputs_of_preprocess, inputs_of_train
-from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.train.output import digest_of_folder
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo, data_digest
 
 from .test_cache_key import preprocess, train
 

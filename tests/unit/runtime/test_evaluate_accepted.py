@@ -19,7 +19,7 @@ from trainingjob.api.payload import (
 from trainingjob.api.v1alpha1 import METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.status import MetricValue, Outputs
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
 from trainingjob.runtime.evaluate.report import MetricsFile
 

@@ -47,6 +47,7 @@ CLASSES: dict[str, tuple[Any, Any, str | None]] = {
     "being there by chance": (nulls(NOISE, CHANCE.random(ROWS) < 0.5), Y, None),
     "an id": (SHUFFLED, Y, "IdLikeFeature"),
     "an id as text": (np.array([f"u{i}" for i in range(ROWS)]), Y, "IdLikeFeature"),
+    "texts of several words": (np.array([f"it is {i} o'clock" for i in range(ROWS)]), Y, None),
     "an id of doubles": (SHUFFLED + 1000.0, Y, "IdLikeFeature"),
     "a large id": (SHUFFLED * 7_919_000_000 + 10**15, Y, "IdLikeFeature"),
     "an id by its name": (SHUFFLED**2, Y, None),

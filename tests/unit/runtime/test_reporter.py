@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from trainingjob.api.payload import STATUS_TOKEN, STATUS_URL
-from trainingjob.runtime.progress import Reporter
+from trainingjob.runtime.base.progress import Reporter
 
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainingjob.api.payload import StageError
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import blame
 from trainingjob.runtime.train.processes import Exit, Outcome
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainingjob.api.v1alpha1.train import Checkpoint
-from trainingjob.runtime.errors import StageFailure
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import checkpoints as module
 from trainingjob.runtime.train.checkpoints import Checkpoints, Saved
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from trainingjob.runtime import model_folder
-from trainingjob.runtime.errors import StageFailure
-from trainingjob.runtime.train.output import check_model, digest_of_folder
+from trainingjob.runtime.base.digest import digest_of_folder
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.model import folder as model_folder
+from trainingjob.runtime.model.check import check_model
 
 
 def pt2(folder: Path) -> None:

@@ -57,10 +57,10 @@ REASONS: dict[str, Reason] = {
     ),
     "StorageUnavailable": Reason("configuration", "check the URI that it names, and its rights"),
     # --- input data --------------------------------------------------------------------
-    "InputNotFound": Reason("data", "check preprocess.input.uri"),
+    "InputNotFound": Reason("data", "check the path, and its claim or bucket"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
     "InputEmpty": Reason("data", "check that the input has rows"),
-    "InputNotUtf8": Reason("data", "convert the file to UTF-8"),
+    "InputNotUtf8": Reason("data", "or convert the file to UTF-8"),
     "InputMalformed": Reason(
         "data", "correct the line, or set preprocess.input.options to how the file is written"
     ),
@@ -71,6 +71,11 @@ REASONS: dict[str, Reason] = {
     "StepFailed": Reason("data", "correct the step, or the values that it fails on"),
     "CastLosesValues": Reason("data", "or drop the column"),
     "ColumnsDiffer": Reason("data", "give every file the same columns, or read fewer files"),
+    "ColumnUnreadable": Reason(
+        "data",
+        "drop it before other steps, leave it out of task.features, or make what you need of it in "
+        "preprocess.script",
+    ),
     "LabelMissing": Reason("configuration", "set task.label to one of the columns"),
     "LabelConstant": Reason("data", "check the label column: there is nothing to learn"),
     "LabelHasNulls": Reason("data", "drop those rows with `dropna: {subset: [LABEL]}`"),
@@ -81,8 +86,12 @@ REASONS: dict[str, Reason] = {
     ),
     "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
+    "WeightInvalid": Reason(
+        "data", "correct the column in preprocess.steps, by fillna, filter or withColumn"
+    ),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
+    "SplitInvalid": Reason("data", "or set preprocess.split otherwise"),
     # --- artefacts ---------------------------------------------------------------------
     "DatasetInvalid": Reason(
         "data", "check train.dataset.uri, or let a preprocess stage write the dataset"
@@ -184,13 +193,19 @@ WARNINGS: dict[str, str] = {
     "ValuesRounded": "numbers have more digits than a double holds",
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
-    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
+    "one that a query or a join cannot hold",
+    "RowsRepeated": "a join repeats rows: keys have several rows in the table",
+    "RowsUnmatched": "rows have no match in the table that a step joins",
+    "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",
     "ConstantFeature": "a feature has one value in every row",
     "ClassRare": "a class is too rare to be in every split",
     "SplitStratified": "without stratify a split would have had no row of a class",
+    "SplitUneven": "groups, or rows of one time, are too large for the shares that were asked for",
+    "SplitsMixed": "the input has train and test, which are put together and divided anew",
     "ModelElsewhere": "own code left files, and saved what may be its model elsewhere",
     "ModelNotChecked": "the image runs as it stands, and nobody looked whether a model is there",
     "MoreWarnings": "there are more, in the log",

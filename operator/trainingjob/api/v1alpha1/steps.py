@@ -8,7 +8,22 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
 from .common import Column, Columns
+from .features import (
+    Bin,
+    Clip,
+    DateParts,
+    GroupRare,
+    HashEncode,
+    HashText,
+    Log1p,
+    MissingIndicator,
+    ParseNumber,
+    Quantile,
+    TargetEncode,
+    Tfidf,
+)
 from .input import ColumnType
+from .join import Join
 
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 
@@ -74,16 +89,35 @@ class FillNa(Model):
     )
 
 
-class Select(Model):
-    """Keep these columns, in this order."""
+Types = Annotated[list[ColumnType], Field(min_length=1, max_length=6)]
+COLUMNS_OR_TYPES = Rule(
+    cel="has(self.columns) || has(self.types)",
+    message="columns or types must be set",
+    holds=lambda self: self.columns is not None or self.types is not None,
+)
 
-    columns: Columns = Field(description="Columns to keep.")
+
+class Select(Model):
+    """Keep these columns, in this order, and those of these types. By a pattern or a type, the
+    label is kept in any case."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (COLUMNS_OR_TYPES,)
+
+    columns: Columns | None = Field(
+        None, description="Columns to keep, or patterns of their names (`price_*`)."
+    )
+    types: Types | None = Field(None, description="Types of columns to keep.")
 
 
 class Drop(Model):
-    """Drop columns."""
+    """Drop these columns, and those of these types. By a pattern or a type, the label never is."""
 
-    columns: Columns = Field(description="Columns to drop.")
+    rules: ClassVar[tuple[Rule, ...]] = (COLUMNS_OR_TYPES,)
+
+    columns: Columns | None = Field(
+        None, description="Columns to drop, or patterns of their names (`price_*`)."
+    )
+    types: Types | None = Field(None, description="Types of columns to drop.")
 
 
 class Rename(Model):
@@ -148,41 +182,40 @@ class Sql(Model):
 
     query: Expression = Field(
         description="One query in the engine's own SQL, DuckDB's or Spark's; the result replaces "
-        "the data."
+        "the data. `inputs` are tables under their names."
     )
 
 
 class Step(Model):
-    """One step: exactly one of the fields."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of(
-            "drop_duplicates",
-            "dropna",
-            "fillna",
-            "select",
-            "drop",
-            "rename",
-            "cast",
-            "filter",
-            "with_column",
-            "encode_labels",
-            "one_hot",
-            "scale",
-            "sql",
-        ),
-    )
+    """One step: exactly one of the fields. In every list of columns, `*` stands for any part of a
+    name: `price_*` are the columns whose names begin so, the label excepted."""
 
     drop_duplicates: DropDuplicates | None = Field(None, description="Drop equal rows.")
     dropna: DropNa | None = Field(None, description="Drop rows with nulls.")
     fillna: FillNa | None = Field(None, description="Replace nulls.")
+    missing_indicator: MissingIndicator | None = Field(None, description="Mark nulls by 0/1.")
     select: Select | None = Field(None, description="Keep columns.")
     drop: Drop | None = Field(None, description="Drop columns.")
     rename: Rename | None = Field(None, description="Rename columns.")
     cast: Cast | None = Field(None, description="Change types.")
+    parse_number: ParseNumber | None = Field(None, description="Texts like `$1,234` to numbers.")
     filter: Filter | None = Field(None, description="Keep rows by a condition.")
     with_column: WithColumn | None = Field(None, description="Compute a column.")
+    date_parts: DateParts | None = Field(None, description="Dates to numbers.")
+    group_rare: GroupRare | None = Field(None, description="Rare categories to one.")
     encode_labels: EncodeLabels | None = Field(None, description="Categories to integers.")
     one_hot: OneHot | None = Field(None, description="Categories to 0/1 columns.")
+    hash_encode: HashEncode | None = Field(None, description="Many categories to few columns.")
+    target_encode: TargetEncode | None = Field(None, description="Categories to label means.")
+    hash_text: HashText | None = Field(None, description="Free text to columns, by hashes.")
+    tfidf: Tfidf | None = Field(None, description="Free text to columns, by its words.")
+    clip: Clip | None = Field(None, description="Bound numbers.")
+    log1p: Log1p | None = Field(None, description="Logarithm of 1 + x.")
     scale: Scale | None = Field(None, description="Scale numeric columns.")
+    quantile: Quantile | None = Field(None, description="Numbers to their rank.")
+    bin: Bin | None = Field(None, description="Numbers to bins.")
+    join: Join | None = Field(None, description="Add the columns of a table of `inputs`.")
     sql: Sql | None = Field(None, description="A query over the table `data`.")
+
+
+Step.rules = (exactly_one_of(*Step.model_fields),)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from trainingjob.api.payload import StageResult
 
-from ..errors import StageFailure
-from ..train.log import log
+from ..base.errors import StageFailure
+from ..base.log import log
 from . import artefact, record
 from .inputs import Inputs, inputs_of_preprocess, inputs_of_train
 from .key import Cacheable, key_of, packages

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..artefacts import MANIFEST, DataFile, DatasetManifest, data_digest
-from ..errors import StageFailure
+from ..base.digest import digest_of_folder
+from ..base.errors import StageFailure
+from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, data_digest
 from ..storage import fetch, resolve, write_aside
-from ..train.output import digest_of_folder
 from .key import Cacheable
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 from trainingjob.api.base import Model
 from trainingjob.api.payload import StageResult
 
-from ..storage import digest_of, fetch, resolve, write_file
+from ..base.digest import digest_of
+from ..storage import fetch, resolve, write_file
 
 
 class Record(Model):

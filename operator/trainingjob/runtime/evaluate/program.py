@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import one_line
 from .archive import RefusedArchive, copy_safely
-from .split import first_line
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Program:
             raise
         except Exception as error:  # the loader raises whatever it stumbles over
             raise StageFailure(
-                "ModelCorrupt", f"{path} cannot be loaded: {first_line(error)}"
+                "ModelCorrupt", f"{path} cannot be loaded: {one_line(error)}"
             ) from error
         shape, dtype = _input(path, program, features)
         low, high = _batch_sizes(program, shape[0])
@@ -79,7 +79,7 @@ class Program:
             output = self.module(rows)
         except Exception as error:  # operators raise whatever they stumble over
             raise StageFailure(
-                "ModelCorrupt", f"{self.path} fails on {list(rows.shape)}: {first_line(error)}"
+                "ModelCorrupt", f"{self.path} fails on {list(rows.shape)}: {one_line(error)}"
             ) from error
         if isinstance(output, tuple | list) and len(output) == 1:
             output = output[0]

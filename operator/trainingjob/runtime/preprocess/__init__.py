@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..progress import Reporter
+from .. import storage
+from ..base.progress import Reporter
 
 if TYPE_CHECKING:
     from .engines.frame import Engine
@@ -18,24 +20,30 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import files
+    from .input.splits import DATA, find_inputs
 
-    found = files.find(payload.input)
+    found = find_inputs(payload)
     return cache.through(
         payload,
-        lambda: cache.inputs_of_preprocess(payload, found.files),
+        lambda: cache.inputs_of_preprocess(
+            payload,
+            found[DATA].files,
+            {name: found[name].files for name in payload.inputs},
+        ),
         lambda: _make(payload, found),
     )
 
 
-def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResult:
+def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
     reporter = Reporter()
     try:
         with open_engine(payload) as engine:
             # Its libraries load while Spark's Java process starts.
+            from .input.scratch import Scratch
             from .stage import run_stage
 
-            return run_stage(engine, payload, reporter, found)
+            with Scratch(storage.resolve(payload.output)) as scratch:
+                return run_stage(engine, payload, reporter, scratch, found)
     finally:
         reporter.close()
 

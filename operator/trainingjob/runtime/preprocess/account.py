@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from .engines.frame import Engine, Frame
 from .expressions.many import Same, select
 from .expressions.typed import Kind
@@ -136,6 +136,11 @@ class Account:
         self.entries = [Entry("input", self._rows, self._rows, list(frame.columns))]
 
     @property
+    def notes(self) -> Notes:
+        """Where warnings go."""
+        return self._notes
+
+    @property
     def lines(self) -> list[str]:
         """A line for the input and for each step."""
         return [entry.line() for entry in self.entries]
@@ -210,14 +215,15 @@ class Account:
             self._rows = Rows()
         self._restart(after)
 
-    def divided(self, after: Frame) -> None:
-        """Rows were divided, all of them: their number is known."""
+    def divided(self, after: Frame, words: str = "") -> None:
+        """Rows were divided, all of them, as the words say: their number is known."""
         assert after.layout is not None
         if not self._tallies:
             self._rows.count = after.layout.rows
         self._count()
+        if self._split_drops or words:
+            entry = self.begin(f"split {words}".rstrip())
         if self._split_drops:
-            entry = self.begin("split")
             self._rows = entry.after = Rows()
         self._restart(after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,13 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from .engines.frame import Engine, Frame
 from .names import quoted
+from .written import Written
 
 _TRUE = ("true", "t", "yes", "y", "1", "on", "ja", "oui", "si", "sí")
 _FALSE = ("false", "f", "no", "n", "0", "off", "nein", "non")
 # As Spark's cast to boolean takes them.
 _CAST_TO_BOOLEAN = ("true", "t", "yes", "y", "1", "false", "f", "no", "n", "0")
 
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")
-_DECORATED = re.compile(r"[^\d\w.,]*[+-]?[^\d\w.,]*\d[\d,]*(\.\d+)?\s*[^\d\s.,]{0,3}")
 _DAY_FIRST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})")
 _DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -25,28 +25,61 @@ _DIGITS = re.compile(r"[+-]?\d+")
 _ZEROS = re.compile(r"[+-]?0\d+")
 # What tools write for a null.
 _NULLS = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "missing")
-# Values that oneHot takes unasked.
+# What stands beside the digits of a number: before them with a blank, for u5 is a code.
+_BESIDE = re.compile(r"(?:([^\d\s.,+()%$€£¥-]{1,16})\s+)?[\d.,' ]+\s*([^\d\s.,+()%$€£¥-]{1,16})?")
+# Categories that oneHot takes unasked, and at most.
 _FEW = 100
+_MOST_ONE_HOT = 1000
+# Characters of a text that is no name of a category.
+_LONG = 60
 # Columns that get advice in one message.
 _MOST = 3
 
 
-def number_expression(name: str, values: Sequence[str]) -> str | None:
-    """The expression of a withColumn that reads such texts as numbers; None if there is none."""
-    column = f"`{name}`" if not re.fullmatch(r"[A-Za-z_]\w*", name) else name
+def parse_step(name: str, values: Sequence[str]) -> str | None:
+    """The step that reads such texts as numbers; None if there is none."""
     texts = [value.strip() for value in values]
-    if not texts:
+    if not texts or all(map(_NUMBER.fullmatch, texts)):
         return None
-    if all(_DECIMAL_COMMA.fullmatch(text) for text in texts) and not all(
-        re.fullmatch(r"\d{1,3}(,\d{3})+", text) for text in texts
-    ):
-        inner = f"replace({column}, '.', '')" if any("." in text for text in texts) else column
-        return f"cast(replace({inner}, ',', '.') as double)"
-    if all(_DECORATED.fullmatch(text) for text in texts) and not all(
-        _NUMBER.fullmatch(text) for text in texts
-    ):
-        return f"cast(regexp_replace({column}, '[^0-9.+-]', '') as double)"
+    for decimal, field in ((".", ""), (",", "decimal: ','")):
+        written = Written(decimal)
+        if all(map(written.fits, texts)):
+            return _parse_step(name, field)
+        units = _units(texts)
+        if units and all(map(Written(decimal, units).fits, texts)):
+            return _parse_step(name, field, f"units: [{', '.join(units)}]")
     return None
+
+
+def _parse_step(name: str, *fields: str) -> str:
+    others = "".join(f", {field}" for field in fields if field)
+    return f"`parseNumber: {{columns: [{_flow(name)}]{others}}}`"
+
+
+def _units(texts: Sequence[str]) -> tuple[str, ...]:
+    """What stands before and behind the digits of all of them."""
+    found = [match for match in map(_BESIDE.fullmatch, texts) if match]
+    units = dict.fromkeys(unit for match in found for unit in match.groups() if unit)
+    return tuple(units) if len(found) == len(texts) and len(units) <= 3 else ()
+
+
+def _flow(name: str) -> str:
+    """A name in YAML's brackets."""
+    return name if re.fullmatch(r"[^\W\d][\w-]*( [\w-]+)*", name) else json.dumps(name)
+
+
+def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
+    """To a parseNumber that cannot read these of its texts."""
+    texts = [value.strip() for value in lost]
+    if texts and all(text.lower() in _NULLS for text in texts):
+        return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
+    other = "," if written.decimal == "." else "."
+    if texts and all(map(Written(other, written.units).fits, texts)):
+        return f"set `decimal: '{other}'` if that is their decimal mark"
+    units = _units(texts)
+    if units and all(map(Written(written.decimal, (*written.units, *units)).fits, texts)):
+        return f"set `units: [{', '.join((*written.units, *units))}]`"
+    return "`invalid: setNull` makes null of them"
 
 
 def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[str]) -> str:
@@ -59,25 +92,55 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     lower = [text.lower() for text in texts]
     if target in ("bigint", "double"):
         if texts and all(text in _NULLS for text in lower):
-            return "set input.options.nullValue to what stands for null, or fill them with fillna"
+            return "set input.options.nullValues to what stands for null, or fill them with fillna"
         if target == "bigint" and texts and all(map(_NUMBER.fullmatch, texts)):
             return "they have a fraction, or are beyond 64 bits: cast to double"
-        expression = number_expression(name, lost)
-        if expression is not None:
-            return f'use `withColumn: {{name: {name}, expr: "{expression}"}}` instead'
+        step = parse_step(name, lost)
+        if step is not None:
+            return f"use {step} instead"
         if texts and all(text in _TRUE + _FALSE for text in lower):
             return "cast to boolean first"
-        return "use oneHot or encodeLabels for categories"
+        return "use oneHot for categories, hashText or tfidf for free text"
     if target == "boolean":
         return (
             f"write which of them are true: `withColumn: {{name: {name}, expr: \"{name} = '…'\"}}`"
         )
     if texts and all(_DAY_FIRST.fullmatch(text) for text in texts):
-        return (
-            "days are read as yyyy-mm-dd: with engine spark, "
-            f"`withColumn: {{name: {name}, expr: \"to_date({name}, 'dd/MM/yyyy')\"}}`"
-        )
+        return f"use {_day_step(name, texts)} instead, with the format that is meant"
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
+
+
+def of_time(name: str, ends: Sequence[str]) -> str:
+    """To a text where a time is needed; ``ends``: the least and the greatest value."""
+    texts = [value.strip() for value in ends]
+    if texts and all(map(_DAY.fullmatch, texts)):
+        return f"`cast: {{columns: {{{_flow(name)}: timestamp}}}}`"
+    return of_cast(name, "string", "timestamp", ends)
+
+
+def of_split(name: str, value: object, others_are_known: bool) -> str:
+    """To a column that is to say which split a row is in, and has a ``value`` that names none."""
+    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+    text = (
+        str(value).lower()
+        if isinstance(value, bool | int | float)
+        else "'" + str(value).replace("'", "''") + "'"
+    )
+    is_so = f"{column} is null" if value is None else f"{column} = {text}"
+    other = column if others_are_known else "'train'"
+    expression = f"case when {is_so} then 'test' else {other} end"
+    return f'`withColumn: {{name: {_flow(name)}, expr: "{expression}"}}`'
+
+
+def _day_step(name: str, texts: Sequence[str]) -> str:
+    """The step that reads days written with the year at the end."""
+    mark = next(char for char in texts[0] if not char.isdigit())
+    parts = [text.split(mark) for text in texts]
+    months_first = any(len(its) > 1 and its[1].isdigit() and int(its[1]) > 12 for its in parts)
+    year = "yyyy" if len(texts[0].split(mark)[-1]) == 4 else "yy"
+    form = mark.join(("MM", "dd", year) if months_first else ("dd", "MM", year))
+    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+    return f"`withColumn: {{name: {_flow(name)}, expr: \"to_date({column}, '{form}')\"}}`"
 
 
 @dataclass(frozen=True)
@@ -90,46 +153,63 @@ class Texts:
     numbers: int
     longest: int
     ends: tuple[str, ...]
+    spaced: int = 0  # values with a blank
 
 
 def of_text(name: str, found: Texts) -> str:
     """To a feature that is text, for a model that takes numbers."""
+    column = _flow(name)
     if not found.rows:
-        return "it has no values: drop it"
+        return f"it has no values: `drop: {{columns: [{column}]}}`"
     texts = [value.strip() for value in found.ends]
     if {text.lower() for text in texts} <= set(_CAST_TO_BOOLEAN) and found.distinct <= 4:
-        return f"it says yes and no: `cast: {{columns: {{{name}: boolean}}}}`"
+        return f"it says yes and no: `cast: {{columns: {{{column}: boolean}}}}`"
     if found.numbers == found.rows and any(map(_ZEROS.fullmatch, texts)):
         return (
-            "its digits have leading zeros, as codes have: oneHot for a few codes, "
-            f"`cast: {{columns: {{{name}: bigint}}}}` for a quantity"
+            "its digits have leading zeros, as codes have: oneHot for a few codes, hashEncode for "
+            f"many, `cast: {{columns: {{{column}: bigint}}}}` for a quantity"
         )
     if found.numbers == found.rows:
-        return f"all of it is numbers: `cast: {{columns: {{{name}: double}}}}`"
+        return f"all of it is numbers: `cast: {{columns: {{{column}: double}}}}`"
+    step = parse_step(name, found.ends)
+    if step is not None:
+        return f"it holds numbers in another form: {step}"
     if found.numbers >= found.rows / 2:
         others = " and ".join(quoted(text) for text in texts if not _NUMBER.fullmatch(text))
         return (
             f"{found.numbers} of {found.rows} values are numbers, others are not"
-            f"{f', e.g. {others}' if others else ''}: set input.options.nullValue if that stands "
-            f"for null, or `cast: {{columns: {{{name}: double}}}}`, which makes null of it"
+            f"{f', e.g. {others}' if others else ''}: set input.options.nullValues if that stands "
+            f"for null, or {_parse_step(name, 'invalid: setNull')}, which makes null of it"
         )
-    expression = number_expression(name, found.ends)
-    if expression is not None:
-        step = f'withColumn: {{name: {name}, expr: "{expression}"}}'
-        return f"it holds numbers in another form: `{step}`"
-    if all(_DAY.fullmatch(text) or _DAY_FIRST.fullmatch(text) for text in texts):
-        return "it holds days: compute numbers of it with withColumn, as the year or the month"
-    if found.distinct > found.rows * 0.5 and found.distinct > 10:
-        what = "text" if found.longest > 30 else "value"
+    parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"
+    if all(map(_DAY_FIRST.fullmatch, texts)):
+        return f"it holds days: {_day_step(name, texts)}, then {parts}"
+    if all(map(_DAY.fullmatch, texts)):
+        kind = "date" if all(len(text) <= 10 for text in texts) else "timestamp"
+        return f"it holds days: `cast: {{columns: {{{column}: {kind}}}}}`, then {parts}"
+    if found.longest > _LONG or (
+        found.spaced >= found.rows / 2 and found.distinct > max(_FEW, found.rows / 2)
+    ):
         return (
-            f"nearly every row has a {what} of its own, of which no encoding makes a feature: "
-            "drop it, or compute numbers of it in preprocess.script"
+            f"it holds free text: `tfidf: {{columns: [{column}]}}` makes features of its words, "
+            f"`hashText: {{columns: [{column}]}}` does so without learning which there are"
+        )
+    if found.distinct > found.rows * 0.9 and found.distinct > 10:
+        return (
+            "nearly every row has a value of its own, of which no encoding makes a feature: "
+            f"`drop: {{columns: [{column}]}}`"
         )
     if found.distinct <= _FEW:
-        return f"it has {found.distinct} categories: `oneHot: {{columns: [{name}]}}`"
+        return f"it has {found.distinct} categories: `oneHot: {{columns: [{column}]}}`"
+    if found.distinct <= _MOST_ONE_HOT:
+        return (
+            f"it has {found.distinct} categories: `groupRare: {{columns: [{column}], keep: 50}}`, "
+            f"then oneHot; or `targetEncode: {{columns: [{column}]}}`"
+        )
     return (
-        f"it has {found.distinct} categories: make fewer of them with withColumn, then oneHot; "
-        "encodeLabels would give them an order that they do not have"
+        f"it has {found.distinct} categories: `hashEncode: {{columns: [{column}]}}` or "
+        f"`targetEncode: {{columns: [{column}]}}`; "
+        f"`groupRare: {{columns: [{column}], keep: 50}}`, then oneHot, for the frequent ones"
     )
 
 
@@ -145,17 +225,19 @@ def of_features(engine: Engine, frame: Frame, features: Sequence[str]) -> str:
             f"count(DISTINCT {column})",
             f"count({dialect.cast(column, 'string', 'double')})",
             f"coalesce(max(length({column})), 0)",
+            f"count(CASE WHEN contains({column}, ' ') THEN 1 END)",
             *(f"{end}({dialect.substring(column, 1, 64)})" for end in ("min", "max")),
         ]
     found = engine.rows(f"SELECT {', '.join(figures)} FROM {frame.view}")[0] if texts else ()
     parts = []
     for index, name in enumerate(texts):
-        rows, distinct, numbers, longest, least, most = found[6 * index : 6 * index + 6]
-        ends = tuple(dict.fromkeys(end for end in (least, most) if end is not None))
-        parts.append(f"{name}: {of_text(name, Texts(rows, distinct, numbers, longest, ends))}")
+        rows, distinct, numbers, longest, spaced, *its = found[7 * index : 7 * index + 7]
+        ends = tuple(dict.fromkeys(end for end in its if end is not None))
+        texts_found = Texts(rows, distinct, numbers, longest, ends, spaced)
+        parts.append(f"{name}: {of_text(name, texts_found)}")
     parts += [
-        f"{name} is a {frame.columns[name]}: compute numbers of it with withColumn, as the year "
-        "or the month"
+        f"{name} is a {frame.columns[name]}: "
+        f"`dateParts: {{columns: [{_flow(name)}], parts: [year, month, dayOfWeek]}}`"
         for name in features
         if frame.columns[name] in ("date", "timestamp")
     ][: max(0, _MOST - len(parts))]

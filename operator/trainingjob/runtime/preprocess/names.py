@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ..errors import StageFailure
-from ..result import cut
+from ..base.errors import StageFailure
+from ..base.text import cut, listed
 
-_SHOWN = 20
-
-
-def listed(names: Collection[str]) -> str:
-    """``a, b, c``, cut when there are many."""
-    shown = ", ".join(list(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+if TYPE_CHECKING:
+    from .engines.frame import Unread
 
 
-def column_not_found(where: str, name: str, columns: Collection[str]) -> StageFailure:
-    """``where`` reads like "step 3 (drop)"."""
+def column_not_found(
+    where: str, name: str, columns: Collection[str], unread: Mapping[str, Unread] | None = None
+) -> StageFailure:
+    """``where`` reads like "step 3 (drop)"; ``unread`` are columns of the input that are none
+    here."""
+    if unread and name in unread:
+        return cannot_use(where, name, unread[name])
     return StageFailure("ColumnNotFound", f"{where}: {no_column(name, columns)}")
 
 
 def no_column(name: str, columns: Collection[str]) -> str:
     """``there is no column prize; did you mean price?`` and which there are."""
+    parts = [c for c in columns if re.fullmatch(re.escape(name) + r"(\..+|_\d+)", c)]
+    if len(parts) > 1:
+        return f"{name} is here as {listed(parts)}: name those"
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
     return f"there is no column {name}{hint} (columns: {listed(columns)})"
+
+
+def cannot_use(where: str, name: str, unread: Unread) -> StageFailure:
+    """A column of the input that is used, though nothing can hold it."""
+    return StageFailure(unread.reason, f"{where}: column {name} {unread.why}")
+
+
+@contextmanager
+def of_unread(where: str, unread: Mapping[str, Unread]) -> Iterator[None]:
+    """Say of a column that an expression did not find why it is not there."""
+    try:
+        yield
+    except StageFailure as failure:
+        if failure.reason != "ColumnNotFound":
+            raise
+        for name, why in unread.items():
+            if re.search(
+                rf"no column {re.escape(name)}(; did you mean| \(columns)", failure.message
+            ):
+                raise cannot_use(where, name, why) from failure
+        raise
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
@@ -49,10 +76,3 @@ def printable(text: str) -> str:
 def quoted(value: str, limit: int = 40) -> str:
     """A value of the data in a message."""
     return f'"{cut(printable(value), limit)}"'
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """The first line of an engine's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= limit else text[:limit] + " …"

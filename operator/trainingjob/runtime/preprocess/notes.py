@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 
 from trainingjob.api.v1alpha1.reasons import WARNINGS
 from trainingjob.api.v1alpha1.status import StageWarning
 
-from ..result import cut
+from ..base.log import log
+from ..base.text import cut
 from .names import printable
 
 _MESSAGE_CHARS = 512
@@ -35,5 +35,4 @@ class Notes:
 
     def log(self, line: str) -> None:
         """Write a line to the pod's log."""
-        sys.stdout.write(printable(line) + "\n")
-        sys.stdout.flush()
+        log(printable(line))

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from trainingjob.api.v1alpha1.job import Task
 
+from ..base.text import listed
 from .engines.buffers import numpy_of
 from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
-from .names import listed, quoted
+from .names import quoted
 from .notes import Notes
 
 # The sample: so many values in all, so many rows at most and columns at most.
@@ -86,13 +87,7 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
         if told >= (_TELLS if by_class else _TELLS_NUMBER):
             leaks.append(name)
         elif _is_id(name, column, rows):
-            first = pc.min(column).as_py()
-            yield (
-                "IdLikeFeature",
-                f"feature {name} has another value in each of the {len(column)} rows looked at, "
-                f"as {quoted(str(first))}: it names the row, and a model learns it by heart; "
-                f"`drop: {{columns: [{name}]}}`",
-            )
+            yield "IdLikeFeature", _id_words(name, column)
     for name in leaks:
         yield (
             "LabelLeaked",
@@ -106,6 +101,23 @@ def findings(table: pa.Table, label: str, by_class: bool, rows: int) -> Iterator
             f"{some} {listed(constant)} {'has' if len(constant) == 1 else 'have'} one value in all "
             f"of the {known.num_rows} rows looked at: nothing is learned of it",
         )
+
+
+def _id_words(name: str, column: pa.ChunkedArray) -> str:
+    ends = pc.min_max(column).as_py()
+    drop = f"`drop: {{columns: [{name}]}}`"
+    every = f"feature {name} has another value in each of the {len(column)} rows looked at"
+    # A counter may as well be a point in time, which is known when the model is used.
+    if _is_number(column.type) and abs(ends["max"]) <= 1e9 and not _ID_NAME.search(name):
+        return (
+            f"{every}, whole numbers from {ends['min']:g} to {ends['max']:g}: if they number the "
+            f"rows, {drop}; if they are a time or an order that is known when the model is used, "
+            "leave it"
+        )
+    return (
+        f"{every}, as {quoted(str(ends['min']))}: it names the row, and a model learns it by "
+        f"heart; {drop}"
+    )
 
 
 def _codes(column: pa.ChunkedArray) -> Codes:
@@ -199,7 +211,9 @@ def _is_id(name: str, column: pa.ChunkedArray, rows: int) -> bool:
     if len(values) < _FEWEST_ROWS or len(pc.unique(values)) < len(values):
         return False
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return True
+        # Texts of several words differ because they say something.
+        spaced = pc.sum(pc.match_substring(values, " ")).as_py()
+        return bool(spaced < len(values) / 2)
     if not _is_number(column.type):
         return False
     numbers = _numbers(values)

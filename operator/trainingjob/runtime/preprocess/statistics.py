@@ -46,8 +46,9 @@ def categories(
     for name, values in found.items():
         if len(values) > limit:
             raise where.failure(
-                f"column {name} has more than {limit} categories; drop it if it names the rows, or "
-                "make fewer categories of it with withColumn"
+                f"column {name} has more than {limit} categories: `groupRare: {{columns: [{name}], "
+                "keep: 50}` before it keeps the frequent ones, hashEncode and targetEncode take "
+                "more; drop it if it names the rows"
             )
         values.sort()  # type: ignore[type-var]
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainingjob.api.payload import StageError
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from .processes import Exit, Outcome
 
 # What exceptions of user code mean, when it is not the code's own fault. The first that fits.

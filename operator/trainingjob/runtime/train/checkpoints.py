@@ -20,9 +20,10 @@ from torch import Tensor
 
 from trainingjob.api.v1alpha1.train import Checkpoint
 
-from ..errors import StageFailure, storage_errors
-from ..storage import digest_of, remove, sha256, write_aside
-from .log import log
+from ..base.digest import digest_of, sha256
+from ..base.errors import StageFailure, storage_errors
+from ..base.log import log
+from ..storage import remove, write_aside
 from .ownership import claim
 
 STATE = "state.json"

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
+from ..base.text import one_line
 from .place import Place, is_loopback
 
 # Pods of a gang start minutes apart while images are pulled. The operator ends earlier what can
@@ -66,7 +67,7 @@ class Gang:
             raise StageFailure(
                 "RendezvousFailed",
                 f"rank {self.rank} of {self.world} could not meet the others at {where}: "
-                f"{first_line(error)}",
+                f"{one_line(error)}",
             ) from error
 
     def all_reduce(self, tensor: Tensor) -> None:
@@ -110,15 +111,10 @@ class Gang:
 
     def _peer_lost(self, error: RuntimeError) -> StageFailure:
         if isinstance(error, torch.OutOfMemoryError):
-            return StageFailure("OutOfMemory", first_line(error))
+            return StageFailure("OutOfMemory", one_line(error))
         return StageFailure(
-            "PeerLost", f"rank {self.rank} lost the connection to the others: {first_line(error)}"
+            "PeerLost", f"rank {self.rank} lost the connection to the others: {one_line(error)}"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without torch's native stack."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _listen(place: Place) -> int | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 from ..storage import fetch
-from . import beforehand, blame, reports, user_code
+from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
 from .node import Node
 from .processes import Command, Exit, Outcome, run_together
@@ -36,9 +36,6 @@ def run(payload: TrainPayload) -> StageResult | None:
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)
-    # Not above: the cache itself uses parts of this package.
-    from . import restored
-
     return restored.through(payload, payload.cache, node.index, lambda: _train(payload, node))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from trainingjob.api.payload import TrainPayload
 
-from ..errors import StageFailure
-from ..model_folder import File, files, in_words, size_in_words
+from ..base.errors import StageFailure
+from ..model.folder import File, files, in_words, size_in_words
 from ..s3 import SCHEME
 from ..storage import remove, resolve, write_aside
 

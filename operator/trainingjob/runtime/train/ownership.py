@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..base.log import log
 from ..storage import remove
-from .log import log
 
 MARKER = ".job"
 

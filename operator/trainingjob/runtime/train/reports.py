@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainingjob.api.payload import Report, StageError, StageResult
 
-from ..errors import StageFailure
+from ..base.errors import StageFailure
 
 # The folder of the files; set by the launcher.
 REPORTS_DIR = "TRAININGJOB_REPORTS_DIR"

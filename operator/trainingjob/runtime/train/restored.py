@@ -14,10 +14,10 @@ from trainingjob.api.base import Model
 from trainingjob.api.payload import CacheRef, StageResult, TrainPayload
 
 from .. import cache
-from ..errors import storage_errors
+from ..base.errors import storage_errors
+from ..base.log import log
 from ..storage import fetch, resolve, write_file
 from . import user_code
-from .log import log
 
 _LOOK_SECONDS = 0.5
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from trainingjob.api.payload import RESUME_FROM, ScriptRef, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs, StageWarning
 
-from .. import model_folder
-from ..errors import StageFailure, storage_errors
-from ..result import cut, with_findings
+from ..base.digest import digest_of_folder
+from ..base.errors import StageFailure, storage_errors
+from ..base.log import log
+from ..base.outcome import with_findings
+from ..base.text import cut
+from ..model import folder as model_folder
+from ..model.check import check_model
 from ..storage import resolve, store
 from .left_behind import SCRIPT, LeftBehind
-from .log import log
 from .node import Node
-from .output import check_model, digest_of_folder
 from .ownership import claim, is_ours
 from .processes import Command
 

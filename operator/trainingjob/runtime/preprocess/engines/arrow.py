@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
 from ..notes import Notes
@@ -35,6 +35,14 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
     if types.is_timestamp(type_):
         return "timestamp"
     return None
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Whether its values are lists, of one length or of any."""
+    types = pa.types
+    return bool(
+        types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+    )
 
 
 def is_wide(type_: pa.DataType) -> bool:
@@ -113,13 +121,14 @@ def convert(
     fields = {field.name: field for field in schema}
     dialect = engine.dialect
     selected: dict[str, str | Same] = {
-        name: Same(dialect.ident(name), partial(_converted, dialect, fields[name].type, kind))
+        name: Same(dialect.ident(name), partial(converted, dialect, fields[name].type, kind))
         for name, kind in kinds.items()
     }
     return Frame(engine.view(select(dialect, selected, (), view)), kinds)
 
 
-def _converted(dialect: Dialect, type_: pa.DataType, kind: ColumnType, quoted: str) -> str:
+def converted(dialect: Dialect, type_: pa.DataType, kind: ColumnType, quoted: str) -> str:
+    """SQL for a column of an Arrow type as one of our types."""
     if kind == "double":
         if pa.types.is_decimal(type_):
             quoted = dialect.decimal_to_double(quoted)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,22 +21,36 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import pyarrow as pa
+from pyarrow import dataset
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ...dataset.manifest import SplitName
 from ..expressions import javalike
 from ..expressions.dialect import DUCKDB, Dialect, Value
 from ..expressions.many import FEW, melt
 from ..input.files import Source
-from ..names import one_line, refuse_duplicates
-from . import sandbox
+from ..names import refuse_duplicates
+from . import duckdb_json, sandbox
 from .arrow import convert
 from .buffers import array_of
 from .figures import BATCH_VALUES, figures_of, in_units
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Figure, Frame, Layout
-from .rowhash import hash_rows, place
+from .frame import (
+    GROUP,
+    HASH,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Figure,
+    Frame,
+    Gives,
+    JsonForm,
+    JsonFound,
+    Layout,
+)
+from .rowhash import Longs, group_places, hash_rows, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,16 +132,16 @@ class DuckdbEngine:
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
     ) -> str:
         columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(width))
-        quote = DUCKDB.text(options.quote)
+        quote, delimiter = DUCKDB.text(options.quote), options.delimiter or ","
         # A line that is blank is no row, whatever fields it may seem to have. An empty field in
         # quotes is not null here.
-        may_be_blank = width == 1 or options.delimiter.isspace()
+        may_be_blank = width == 1 or delimiter.isspace()
         fields = ", ".join(f"c{index}" for index in range(width))
         rows = f" WHERE coalesce({fields}) IS NOT NULL" if may_be_blank else ""
         return self.view(
             f"SELECT *, FALSE AS malformed FROM read_csv([{_paths(source)}], "
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
-            f"delim = {DUCKDB.text(options.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}){rows}"
         )
@@ -135,61 +149,35 @@ class DuckdbEngine:
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         return False  # reading fails there
 
-    def read_parquet(self, source: Source) -> str:
-        return self.view(
+    def reads(self, type_: pa.DataType) -> bool:
+        return True
+
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        view = self.view(
             f"SELECT * FROM read_parquet([{_paths(source)}], union_by_name = true, "
             "hive_partitioning = false)"
         )
+        return view, schema
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
-        kinds = {
-            "NULL": "null",
-            "BOOLEAN": "boolean",
-            "BIGINT": "integer",
-            "UBIGINT": "integer",
-            "LONG": "long",
-            "HUGE": "huge",
-            "DOUBLE": "number",
-            "VARCHAR": "string",
-            "NAN": "malformed",
-        }
-        lines = self.view(
-            f"SELECT json, json_keys(json) AS keys FROM read_ndjson_objects([{_paths(source)}])"
-        )
-        ((objects, malformed),) = self.rows(
-            "SELECT count(*), count_if(json_type(json) <> 'OBJECT' "
-            "OR len(keys) <> len(list_distinct(keys)) "
-            f"OR regexp_matches(CAST(json AS VARCHAR), ',\\s*}}\\s*$')) FROM {lines}"
-        )
-        # DuckDB reads a comma at the end (above), NaN and infinities, which are not JSON.
-        found = self.rows(
-            "SELECT key, CASE WHEN type = 'DOUBLE' AND "
-            "NOT regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]') THEN 'NAN' "
-            "WHEN type NOT LIKE '%BIGINT' AND type <> 'DOUBLE' THEN type "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) "
-            "NOT BETWEEN -9007199254740992 AND 9007199254740992 AND type <> 'DOUBLE' THEN 'LONG' "
-            "WHEN try_cast(CAST(value AS VARCHAR) AS BIGINT) IS NULL AND "
-            "regexp_matches(CAST(value AS VARCHAR), '^-?[0-9]{1,38}$') THEN 'HUGE' "
-            "ELSE type END AS t, count(*) "
-            f"FROM {lines}, json_each(json) GROUP BY ALL"
-        )
-        return [
-            *((None, kind, n) for kind, n in (("object", objects), ("malformed", malformed)) if n),
-            *((key, kinds.get(type_, "nested"), count) for key, type_, count in found),
-        ]
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        # DuckDB has no reader for it; it takes the columns that it needs from Arrow's.
+        files = dataset.dataset(source.paths, schema=schema, format="orc")
+        return self._register(files), schema
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        spec = ", ".join(
-            f"{DUCKDB.ident(name)}: '{DUCKDB.type_name(kind)}'" for name, kind in columns.items()
-        )
-        return self.view(
-            f"SELECT * FROM read_json([{_paths(source)}], format = 'newline_delimited', "
-            f"columns = {{{spec}}})"
-        )
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
+        return duckdb_json.level(self, duckdb_json.objects(self, _paths(source), form), depth)
 
-    def query(self, text: str, data: str) -> Frame:
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
+        return self.view(duckdb_json.reading(_paths(source), form, schema))
+
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
         with _failures():
-            made = sandbox.run(text, self._arrow(data), self._spill)
+            given = {
+                name: self._arrow(view)
+                for name, view in tables.items()
+                if name == "data" or name in text.lower()
+            }
+            made = sandbox.run(text, given, list(tables), self._spill)
         refuse_duplicates(_RESULT, made.column_names)
         return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
@@ -262,6 +250,27 @@ class DuckdbEngine:
 
         return in_units(columns, found)
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        def on_array(values: Any) -> pa.Array:
+            return call(values.combine_chunks() if hasattr(values, "combine_chunks") else values)
+
+        name = self._new_name()
+        types: dict[Gives, str] = {
+            "bigint": "BIGINT",
+            "double": "DOUBLE",
+            "doubles": "DOUBLE[]",
+            "texts": "VARCHAR[]",
+        }
+        self._db.create_function(  # type: ignore[call-overload]
+            name,
+            on_array,
+            [duckdb.type(DUCKDB.type_name(takes))],
+            duckdb.type(types[gives]),
+            type="arrow",
+            null_handling="special",
+        )
+        return name
+
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         # A negative share counts from the largest value.
         both = "quantile_disc({0}, 0.5), quantile_disc({0}, -0.5)".format
@@ -284,36 +293,14 @@ class DuckdbEngine:
         return found
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
-        names = ", ".join([*map(DUCKDB.ident, frame.columns), *hidden[:-1]])
-        batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
-        first = next(batches, None)
-        if first is None:
-            none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {HASH} FROM {frame.view}")
-            return replace(frame, view=none, hidden=hidden)
-        columns, failures = list(frame.columns), []
+        columns = list(frame.columns)
+        return self._with(frame, HASH, lambda batch: hash_rows(batch.select(columns), computed))
 
-        def with_hash() -> Iterator[pa.RecordBatch]:
-            try:
-                for batch in itertools.chain((first,), batches):
-                    hashes = hash_rows(batch.select(columns), computed)
-                    yield batch.append_column(HASH, array_of(hashes))
-            except StageFailure as failure:
-                failures.append(failure)
-                raise
-
-        name = self._new_name()
-        self._tables.add(name)
-        schema = first.schema.append(pa.field(HASH, pa.int64()))
-        try:
-            with _failures(), self._db.cursor() as other:
-                other.register("hashed", pa.RecordBatchReader.from_batches(schema, with_hash()))
-                other.execute(f"CREATE TABLE {name} AS FROM hashed")
-        except StageFailure as failure:
-            raise (failures or [failure])[0] from None
-        return replace(frame, view=name, hidden=hidden)
-
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        if keys:
+            frame = self._with(
+                frame, GROUP, lambda batch: group_places(hash_rows(batch.select(keys)), seed)
+            )
         ((rows, different),) = self.rows(
             f"SELECT count(*), count(DISTINCT {HASH}) FROM {frame.view}"
         )
@@ -381,7 +368,37 @@ class DuckdbEngine:
             rows = max(1, min(_BATCH_ROWS, BATCH_VALUES // max(1, width)))
             yield from self._db.sql(query).to_arrow_reader(rows)
 
-    def _register(self, table: pa.Table) -> str:
+    def _with(self, frame: Frame, name: str, of: Callable[[pa.RecordBatch], Longs]) -> Frame:
+        """The frame with a hidden column, kept, as Python makes it of the rows, batch by batch."""
+        hidden = (*(other for other in frame.hidden if other != name), name)
+        names = ", ".join([*map(DUCKDB.ident, frame.columns), *hidden[:-1]])
+        batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
+        first = next(batches, None)
+        if first is None:
+            none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {name} FROM {frame.view}")
+            return replace(frame, view=none, hidden=hidden)
+        failures = []
+
+        def more() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in itertools.chain((first,), batches):
+                    yield batch.append_column(name, array_of(of(batch)))
+            except StageFailure as failure:
+                failures.append(failure)
+                raise
+
+        table = self._new_name()
+        self._tables.add(table)
+        schema = first.schema.append(pa.field(name, pa.int64()))
+        try:
+            with _failures(), self._db.cursor() as other:
+                other.register("rows", pa.RecordBatchReader.from_batches(schema, more()))
+                other.execute(f"CREATE TABLE {table} AS FROM rows")
+        except StageFailure as failure:
+            raise (failures or [failure])[0] from None
+        return replace(frame, view=table, hidden=hidden)
+
+    def _register(self, table: pa.Table | dataset.Dataset) -> str:
         name = self._new_name()
         self._db.register(name, table)
         return name

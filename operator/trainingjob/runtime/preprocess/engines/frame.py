@@ -6,17 +6,17 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
+from ...dataset.manifest import SplitName
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
 
@@ -25,6 +25,8 @@ from ..input.files import Source
 # ``rowhash.py``). SPLIT: from the split on, its split's number.
 HASH = "__trainingjob_hash"
 SPLIT = "__trainingjob_split"
+# Where groups of rows are divided: the place of a row's group in the random order of groups.
+GROUP = "__trainingjob_group"
 
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
@@ -32,6 +34,8 @@ TRAIN = SPLIT_NUMBER["train"]
 
 # Of the values of a column; deviation: the standard deviation of the population, over their count.
 Figure = Literal["least", "greatest", "mean", "deviation"]
+# What a function of Python gives for a value.
+Gives = Literal["bigint", "double", "doubles", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -72,13 +76,28 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """Why a column of the input is in no view: a reason of ``REASONS``, and the predicate of a
+    sentence whose subject is the column. Nothing is wrong until a job uses it."""
+
+    reason: str
+    why: str
+    in_whole: bool = False  # whether ``Frame.whole`` has it
+
+
+@dataclass(frozen=True)
 class Frame:
-    """A view of the engine, the user's columns in it, and the hidden ones that are there."""
+    """A view of the engine, the user's columns in it, and the hidden ones that are there.
+
+    ``unread``: columns of the input that are in no view; ``whole``: a view that has, as the engine
+    reads them, those that it can read."""
 
     view: str
     columns: Mapping[str, ColumnType]
     hidden: tuple[str, ...] = ()
     layout: Layout | None = None  # once rows are divided
+    unread: Mapping[str, Unread] = field(default_factory=dict)
+    whole: str = ""
 
     @property
     def is_split(self) -> bool:
@@ -88,6 +107,30 @@ class Frame:
     def over(self, view: str, columns: Mapping[str, ColumnType] | None = None) -> Frame:
         """The frame of another view that has the same hidden columns."""
         return replace(self, view=view, columns=self.columns if columns is None else columns)
+
+
+# How the objects stand in a file of JSON: one a line, or all in one array.
+JsonForm = Literal["lines", "array"]
+
+# Pairs of a key and what its values are, of one depth.
+MOST_JSON = 20_000
+
+
+class JsonFound(NamedTuple):
+    """Values of one kind that a key has in objects of JSON. ``path``: the keys that lead there; ()
+    for the objects themselves. ``kind``: null, boolean, integer, long (beyond 2**53), huge (beyond
+    64 bits), number, string, object; of arrays integers, numbers, texts, empty, or nested, which is
+    anything else; any stands for all of them. Of the objects themselves: object, malformed, or
+    suspicious, which may be so.
+    ``shortest``, ``longest``: of arrays of numbers. ``files`` that have such values, and one."""
+
+    path: tuple[str, ...]
+    kind: str
+    total: int
+    shortest: int | None
+    longest: int | None
+    files: int
+    file: str
 
 
 class Engine(Protocol):
@@ -130,23 +173,34 @@ class Engine(Protocol):
         open at the line's end."""
         ...
 
-    def read_parquet(self, source: Source) -> str:
-        """A view of files that have the same columns."""
+    def reads(self, type_: pa.DataType) -> bool:
+        """Whether a file's values of this type can be read at all."""
         ...
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
-        """Key, JSON type of its values and count, of every key of objects that stand one a line;
-        key None and type ``object``: the number of objects, type ``malformed``: that of lines that
-        are something else. Types: null, boolean, integer, number, string, nested."""
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        """A view of files that have the same columns, and their types in it; columns of types that
+        the engine does not read may be left out of the view."""
         ...
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        """A view of objects that stand one a line."""
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        """The same for ORC."""
         ...
 
-    def query(self, text: str, data: str) -> Frame:
-        """What the user's query, in the engine's own SQL, makes of a view that it calls ``data``:
-        computed, so that what fails does so here. It sees no other table, and no files.
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
+        """What the values of keys are that lie ``depth`` objects below the objects of the files; of
+        depth 0 also what these are themselves, and nothing else where one is malformed.
+
+        At most MOST_JSON + 1 of them, in no order."""
+        ...
+
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
+        """A view of the objects; a value whose column is text and that is none is its JSON."""
+        ...
+
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        """What the user's query, in the engine's own SQL, makes of views that it calls as
+        ``tables`` does, ``data`` first: computed, so that what fails does so here. It sees no other
+        table, and no files.
 
         Raises StageFailure(ExpressionInvalid, ColumnNotFound, DuplicateColumns, StepFailed)."""
         ...
@@ -192,6 +246,11 @@ class Engine(Protocol):
         """Some figures of each numeric column's values, as doubles; None when it has none."""
         ...
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        """The name in SQL of a function of a column, which Python runs over Arrow arrays. It may
+        be a partial one, of a function in ``apply.py``."""
+        ...
+
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         """The two middle values of each numeric column (one value twice when their number is
         odd; nulls do not count; None when there are none)."""
@@ -202,8 +261,9 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
-        """The frame, kept, with each row's place in the random order in HASH, and the layout."""
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        """The frame, kept, with each row's place in the random order in HASH, and the layout; with
+        ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
         ...
 
     def content(self, frame: Frame) -> str:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 
 # Spark's launcher always asks for a module that small Java runtimes do not have.
 _WRAPPER = """#!/bin/sh

@@ -11,15 +11,13 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.jav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-
-from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..expressions.dialect import SPARK
 from .buffers import array_of, flags_of, there, values_of
@@ -41,12 +39,12 @@ Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def spark_hash(columns: Mapping[str, ColumnType], computed: bool = False) -> str:
-    """A row's hash in Spark SQL; ``computed`` as in ``hash_rows``."""
+def spark_hash(columns: Collection[str], computed: Collection[str] = ()) -> str:
+    """A row's hash in Spark SQL; ``computed``: doubles of which only the leading 30 bits count."""
     values = []
     for name in sorted(columns):
         value = SPARK.ident(name)
-        if computed and columns[name] == "double":
+        if name in computed:
             large = f"({value} * {_SHORTER!r}D)"
             value = f"nanvl({large} - ({large} - {value}), {value})"
         values.append(f"xxhash64({value})")
@@ -56,6 +54,11 @@ def spark_hash(columns: Mapping[str, ColumnType], computed: bool = False) -> str
 def spark_place(occurrence: str, seed: int) -> str:
     """A row's place in Spark SQL; ``occurrence``: SQL of its occurrence number."""
     return f"xxhash64({HASH}, CAST({occurrence} AS BIGINT), {SPARK.literal(seed, 'bigint')})"
+
+
+def spark_group(keys: Collection[str], seed: int) -> str:
+    """A group's place in Spark SQL."""
+    return f"xxhash64({spark_hash(keys)}, {SPARK.literal(seed, 'bigint')})"
 
 
 def hash_rows(batch: pa.RecordBatch, computed: bool = False) -> Longs:
@@ -80,6 +83,12 @@ def place(hashes: Any, numbers: Any, seeds: Any) -> pa.Array:
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         found = _hash_long(values_of(column, np.uint64), found)
     return array_of(found.view(np.int64))
+
+
+def group_places(hashes: Longs, seed: int) -> Longs:
+    """The place of every row's group by the hash of its keys."""
+    found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
+    return _hash_long(np.uint64(seed), found).view(np.int64)
 
 
 def _hash_columns(columns: Sequence[pa.Array], computed: bool) -> Iterable[Hashes]:

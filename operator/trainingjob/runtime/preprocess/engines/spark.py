@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,21 +17,36 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.functions import arrow_udf
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...artefacts import SplitName
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...dataset.manifest import SplitName
+from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
 from ..names import refuse_duplicates
-from . import spark_query
+from . import spark_json, spark_query, spark_types
 from .figures import in_units
-from .frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Figure, Frame, Layout
+from .frame import (
+    GROUP,
+    HASH,
+    ROW_GROUP_ROWS,
+    SPLIT,
+    SPLIT_NUMBER,
+    Figure,
+    Frame,
+    Gives,
+    JsonForm,
+    JsonFound,
+    Layout,
+)
 from .java import ensure_java
-from .rowhash import spark_hash, spark_place
+from .rowhash import spark_group, spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
 
 _TYPES: dict[str, ColumnType] = {
@@ -41,17 +56,6 @@ _TYPES: dict[str, ColumnType] = {
     **dict.fromkeys(("string", "char", "varchar", "void"), "string"),
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
-}
-# Types of variants.
-_JSON_TYPES = {
-    "VOID": "null",
-    "BOOLEAN": "boolean",
-    "BIGINT": "integer",
-    "LONG": "long",
-    "HUGE": "huge",
-    "DECIMAL": "number",
-    "DOUBLE": "number",
-    "STRING": "string",
 }
 _FIGURES: dict[Figure, str] = {
     "least": "min",
@@ -120,7 +124,7 @@ class SparkEngine:
                 self._paths(source),
                 schema=T.StructType(fields),
                 header=options.header,
-                sep=options.delimiter,
+                sep=options.delimiter or ",",
                 quote=options.quote,
                 escape=options.quote,
                 multiLine=line_breaks,
@@ -134,9 +138,19 @@ class SparkEngine:
             )
         )
 
-    def read_parquet(self, source: Source) -> str:
+    def reads(self, type_: pa.DataType) -> bool:
+        return spark_types.readable(type_)
+
+    def read_parquet(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        less = spark_types.schema_without(schema)
         with spark_failures():
-            return self._named(self.session.read.parquet(*self._paths(source)))
+            reader = self.session.read if less is None else self.session.read.schema(less)
+            return self._named(reader.parquet(*self._paths(source))), schema
+
+    def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
+        with spark_failures():
+            view = self._named(self.session.read.orc(self._paths(source)))
+        return view, spark_types.in_microseconds(schema)
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         mark = SPARK.text(quote)
@@ -146,59 +160,33 @@ class SparkEngine:
         ((found,),) = self.rows(f"SELECT coalesce(max({quotes} & 1), 0) FROM {lines}")
         return bool(found)
 
-    def json_types(self, source: Source) -> list[tuple[str | None, str, int]]:
+    def json_level(self, source: Source, form: JsonForm, depth: int) -> list[JsonFound]:
         with spark_failures():
-            lines = self._named(self.session.read.text(self._paths(source)))
-        # The parser stops at the end of a value: only in brackets is what follows found, too.
-        parsed = self.view(
-            "SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || value || ']') END "
-            f"AS v FROM {lines} WHERE rlike(value, '\\\\S')"
-        )
-        first, second = (f"variant_get(v, '$[{place}]', 'variant')" for place in (0, 1))
-        objects = self.view(
-            f"SELECT CASE WHEN schema_of_variant({first}) LIKE 'OBJECT<%' AND {second} IS NULL "
-            f"THEN {first} END AS v FROM {parsed}"
-        )
-        # What is no object, and one without keys, is a row of nulls here.
-        # A whole number beyond 64 bits is a decimal without a fraction.
-        type_ = (
-            "CASE WHEN schema_of_variant(value) = 'BIGINT' AND try_variant_get(value, '$', "
-            "'bigint') NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN 'LONG' "
-            "WHEN rlike(schema_of_variant(value), '^DECIMAL[(](19|[23][0-9]),0[)]$') THEN 'HUGE' "
-            "ELSE regexp_extract(schema_of_variant(value), '^[A-Z]+', 0) END"
-        )
-        found = self.rows(
-            f"SELECT key, {type_}, count(*), "
-            "count_if(pos = 0 OR (pos IS NULL AND v IS NOT NULL)), count_if(v IS NULL) "
-            f"FROM {objects}, LATERAL variant_explode_outer(v) GROUP BY 1, 2"
-        )
-        whole = {"object": sum(row[3] for row in found), "malformed": sum(row[4] for row in found)}
-        return [
-            *((None, kind, count) for kind, count in whole.items() if count),
-            *(
-                (key, _JSON_TYPES.get(type_, "nested"), count)
-                for key, type_, count, _, _ in found
-                if key is not None
-            ),
-        ]
+            lines = self._named(
+                self.session.read.text(self._paths(source)).selectExpr(
+                    "value", "_metadata.file_path AS file"
+                )
+            )
+        return spark_json.level(self, lines, depth)
 
-    def read_json(self, source: Source, columns: Mapping[str, ColumnType]) -> str:
-        schema = T.StructType([T.StructField(n, _spark_type(kind)) for n, kind in columns.items()])
+    def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
         with spark_failures():
             return self._named(
                 self.session.read.json(
                     self._paths(source),
-                    schema=schema,
+                    schema=spark_types.spark_type(pa.struct(list(schema))),  # type: ignore[arg-type]
+                    multiLine=form == "array",
                     allowSingleQuotes=False,
                     allowNonNumericNumbers=False,
                 )
             )
 
-    def query(self, text: str, data: str) -> Frame:
-        source = self.session.table(data)
-        source.createOrReplaceTempView("data")
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        given = {name: self.session.table(view) for name, view in tables.items()}
+        for name, table in given.items():
+            table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
-            made = spark_query.run(self.session, text, source)
+            made = spark_query.run(self.session, text, given)
             refuse_duplicates("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")
@@ -301,6 +289,27 @@ class SparkEngine:
 
         return in_units(columns, found)
 
+    def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
+        types: dict[Gives, T.DataType] = {
+            "bigint": T.LongType(),
+            "double": T.DoubleType(),
+            "doubles": T.ArrayType(T.DoubleType()),
+            "texts": T.ArrayType(T.StringType()),
+        }
+
+        def on_array(values: pa.Array) -> pa.Array:
+            return call(values)
+
+        # Python workers of executors have no module of ours at hand.
+        cloudpickle.register_pickle_by_value(apply)
+        self._views += 1
+        name = f"function_{self._views}"
+        with spark_failures():
+            # Spark sees by the hints that whole arrays are meant.
+            function = arrow_udf(on_array, types[gives])  # type: ignore[call-overload]
+            self.session.udf.register(name, function)
+        return name
+
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         names = [SPARK.ident(name) for name in columns]
         source = f"FROM {frame.view} WHERE {where}"
@@ -331,9 +340,12 @@ class SparkEngine:
         ]
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns, computed))
+        doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
+        return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        if keys:
+            frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
         ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.
@@ -354,10 +366,10 @@ class SparkEngine:
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
 
-    def _with_hash(self, frame: Frame, value: str) -> Frame:
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+    def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
+        hidden = (*(name for name in frame.hidden if name != into), into)
         names = ", ".join([*(SPARK.ident(name) for name in frame.columns), *hidden[:-1]])
-        view = self.view(f"SELECT {names}, {value} AS {HASH} FROM {frame.view}")
+        view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 
 from trainingjob.api.payload import SPARK_MASTER
 
-from ...errors import StageFailure
-from ..names import one_line
+from ...base.errors import StageFailure
+from ...base.text import one_line
 from . import archive
 
 # Set on every session, whatever the user's settings: results depend on them.

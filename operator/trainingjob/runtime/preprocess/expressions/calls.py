@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
+from .date_formats import BadFormat, date_format
 from .functions import ALIASES, FUNCTIONS, TRUNCATIONS, UNSTABLE
 from .patterns import matches_nothing, portable
 from .syntax import Unportable, text_of, written_text
@@ -153,6 +154,18 @@ def _truncated(
     return Typed(f"CAST({cut} AS {dialect.type_name(kind)})", kind)
 
 
+def _parsed(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
+    kind: ColumnType = "date" if name == "to_date" else "timestamp"
+    value = compiler.compile(arguments[0])
+    if len(arguments) == 1 or value.kind not in ("string", "bigint", "null"):
+        return Typed(_taken(compiler, name, value, kind), kind)
+    try:
+        written = date_format(_written_text(arguments[1]))
+    except BadFormat as error:
+        raise Unportable(f"{name} with {error}") from error
+    return Typed(written.read(compiler.dialect, compiler.as_kind(value, "string"), kind), kind)
+
+
 def _mod(compiler: Compiler, name: str, arguments: Arguments) -> Typed:
     return compiler.remainder(arguments[0], arguments[1])
 
@@ -220,6 +233,7 @@ _SPECIAL: dict[str, tuple[range, Callable[[Compiler, str, Arguments], Typed]]] =
     **dict.fromkeys(("regexp_like", "rlike", "regexp"), (range(2, 3), matches)),
     "regexp_extract": (range(2, 4), _regexp_extract),
     "regexp_replace": (range(3, 4), _regexp_replace),
+    **dict.fromkeys(("to_date", "to_timestamp"), (range(1, 3), _parsed)),
     "trunc": (range(2, 3), _trunc),
     "date_trunc": (range(2, 3), _date_trunc),
     "mod": (range(2, 3), _mod),

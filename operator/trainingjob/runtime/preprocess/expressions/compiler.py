@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..names import column_not_found
 from . import calls
 from .dialect import Dialect, has_meaning
@@ -125,9 +125,12 @@ class Compiler:
     # --- values --------------------------------------------------------------------------
 
     def _column(self, node: exp.Column) -> Typed:
-        if node.table and node.table.lower() != "data":
-            raise self.invalid(f"{text_of(node)}: columns have no qualifier here")
-        name = self._by_lower_name.get(node.name.lower())
+        # A field of an object is a column: user.age.
+        dotted = ".".join(part.name for part in node.parts)
+        name = self._by_lower_name.get(dotted.lower())
+        if name is None and node.table and node.table.lower() != "data":
+            raise column_not_found(self.where, dotted, list(self._columns))
+        name = name or self._by_lower_name.get(node.name.lower())
         if name is None:
             raise column_not_found(self.where, node.name, list(self._columns))
         return Typed(self.dialect.ident(name), self._columns[name])

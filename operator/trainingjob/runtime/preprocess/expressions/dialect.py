@@ -148,6 +148,15 @@ class Dialect(ABC):
     def from_epoch_seconds(self, expr: str) -> str:
         """A timestamp so many seconds (double) after 1970; null when out of range."""
 
+    def with_seconds(self, expr: str) -> str:
+        """The text of a timestamp with seconds before its zone, where the engine asks for them."""
+        return expr
+
+    @abstractmethod
+    def from_zone(self, expr: str, zone: str) -> str:
+        """A timestamp of a zone's clocks as UTC. Of a time that the clocks show twice it is the
+        first; one that they leave out counts from before."""
+
     def _in_years(self, seconds: str) -> str:
         """Whether a time lies in the years 1 to 9999."""
         return f"{seconds} >= -62135596800 AND {seconds} < 253402300800"
@@ -219,7 +228,8 @@ class Dialect(ABC):
         if kind == "timestamp":
             day, moment = self.is_text_of("date", trimmed), self.is_text_of("timestamp", trimmed)
             return self.parse_timestamp(
-                f"CASE WHEN {day} THEN {trimmed} || ' 00:00' WHEN {moment} THEN {trimmed} END"
+                f"CASE WHEN {day} THEN {trimmed} || ' 00:00' "
+                f"WHEN {moment} THEN {self.with_seconds(trimmed)} END"
             )
         # Both engines skip blanks when they cast to a number or a date.
         value = f"try_cast({expr} AS {self.type_name(kind)})"
@@ -423,6 +433,15 @@ class DuckDbDialect(Dialect):
         micros = f"CAST(trunc({expr} * 1000000) AS BIGINT)"
         return f"CASE WHEN {self._in_years(expr)} THEN make_timestamp({micros}) END"
 
+    def from_zone(self, expr: str, zone: str) -> str:
+        name = self.text(zone)
+        utc = f"CAST(timezone({name}, {expr}) AS TIMESTAMP)"
+        # ICU takes the second of two. Clocks are put back an hour, on Lord Howe half of one.
+        earlier = [f"{utc} - INTERVAL {minutes} MINUTE" for minutes in (60, 30)]
+        shows = [f"timezone({name}, CAST({one} AS TIMESTAMPTZ)) = {expr}" for one in earlier]
+        cases = " ".join(f"WHEN {a} THEN {b}" for a, b in zip(shows, earlier, strict=True))
+        return f"CASE {cases} ELSE {utc} END"
+
 
 class SparkDialect(Dialect):
     """Spark SQL with ANSI mode off, session time zone UTC."""
@@ -531,6 +550,12 @@ class SparkDialect(Dialect):
 
     def from_epoch_seconds(self, expr: str) -> str:
         return f"CASE WHEN {self._in_years(expr)} THEN CAST({expr} AS TIMESTAMP) END"
+
+    def with_seconds(self, expr: str) -> str:
+        return f"regexp_replace({expr}, '^(.{{16}})([Z+-].*)$', '$1:00$2')"
+
+    def from_zone(self, expr: str, zone: str) -> str:
+        return f"to_utc_timestamp({expr}, {self.text(zone)})"
 
 
 DUCKDB = DuckDbDialect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from .compiler import compile_expression
 from .syntax import Unportable
 from .typed import Typed

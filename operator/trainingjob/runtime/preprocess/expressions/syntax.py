@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlglot.dialects.spark import Spark
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
-from ..names import one_line
+from ...base.text import one_line
 
 
 class PlainSpark(Spark):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
@@ -17,15 +18,26 @@ from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
 from ..names import quoted, refuse_duplicates
 from ..notes import Notes
-from .csv_files import CsvHeads, check_csv, csv_heads, line_of
+from .csv_files import (
+    CsvHeads,
+    as_written,
+    check_csv,
+    csv_heads,
+    is_odd,
+    lines_of,
+    written_anew,
+)
 from .files import Source, malformed
 from .partitions import partition_kinds, partition_values
+from .schema import Wanted, looks_dated, refuse_unknown
+from .scratch import Scratch
 from .texts import (
     BIG,
     CODES,
     DIGITS,
     INFINITE,
     LONG,
+    NULL_TEXT,
     NUMBERS,
     SUSPICIOUS,
     ZEROS,
@@ -34,42 +46,94 @@ from .texts import (
     codes_of_sample,
     kind_of_codes,
     null_texts,
+    nulls,
+    number_pattern,
+    plain_number,
+    typed_nulls,
 )
+from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20
+
+# Of countries, states and languages.
+_CODE = re.compile("[A-Z]{2}")
+
+# Texts among numbers that a warning shows.
+_SHOWN = 5
 
 # Up to this size, files for Spark are inspected on the driver.
 _SMALL_BYTES = 256 * 2**20
 
 
-def read_csv(engine: Engine, source: Source, options: CsvOptions, notes: Notes) -> Frame:
+def read_csv(
+    engine: Engine,
+    source: Source,
+    options: CsvOptions,
+    notes: Notes,
+    wanted: Mapping[str, Wanted],
+    zone: str | None,
+    scratch: Scratch,
+) -> Frame:
+    """Columns in the order of the first file. ``wanted``: types that the user gives."""
+    options = as_written(source, options)
     heads = csv_heads(source, options)
-    refuse_duplicates(source.uri, [*heads.names, *source.keys])
-    hints = codes_of_sample(heads.sample, options, len(heads.names))
-    csv = _Csv(source, options, heads)
-    raw, tally, line_breaks = _inspect(engine, csv, hints)
+    _refuse_duplicates(source, options, heads)
+    refuse_unknown(source.uri, wanted, heads.names)
+    tell_absent(source, heads.of_file, notes)
+    first = len(next(iter(heads.of_file.values())))
+    hints = codes_of_sample(heads.sample, options, first) + [0] * (len(heads.names) - first)
+    # What is known to be text is not looked at.
+    hints = [
+        CODES["string"] if name in wanted else hint
+        for name, hint in zip(heads.names, hints, strict=True)
+    ]
+    csv = _Csv(source, options, heads, dict(wanted), source, options)
+    if is_odd(options, heads):
+        csv = csv.written_anew(scratch)
+    raw, tally, line_breaks = _inspect(engine, csv, hints, scratch)
     if not tally.rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = tally.rows
+    csv.refuse_misfits(tally)
     kinds = {name: kind_of_codes(code) for name, code in zip(heads.names, tally.codes, strict=True)}
     _tell(csv, kinds, tally, notes)
     dialect = engine.dialect
-    columns: dict[str, str | Same] = {
-        name: Same(f"c{index}", partial(_typed, dialect, kind, options, line_breaks))
-        for index, (name, kind) in enumerate(kinds.items())
-    }
+    columns: dict[str, str | Same] = {}
+    for index, (name, kind) in enumerate(kinds.items()):
+        one = wanted.get(name) or Wanted(kind, None, zone)
+        kinds[name] = one.kind
+        typed = partial(_typed, dialect, one, name in wanted, options, line_breaks)
+        columns[name] = Same(f"c{index}", typed)
     view = engine.view(select(dialect, columns, [dialect.ident(key) for key in source.keys], raw))
     return Frame(view, kinds | partition_kinds(source))
 
 
+def _refuse_duplicates(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
+    try:
+        refuse_duplicates(source.uri, [*heads.names, *source.keys])
+    except StageFailure as failure:
+        number = re.compile(number_pattern(options))
+        values = sum(bool(number.fullmatch(name)) for name in heads.names)
+        if not options.header or values * 2 < len(heads.names):
+            raise
+        message = (
+            f"{failure.message}; the first line has values and no names: set "
+            "preprocess.input.options.header to false"
+        )
+        raise StageFailure(failure.reason, message) from failure
+
+
 @dataclass(frozen=True)
 class _Csv:
-    """Files of CSV, and how they are written."""
+    """Files of CSV, and how they are written; the same as the engines read them."""
 
     source: Source
     options: CsvOptions
     heads: CsvHeads
+    wanted: Mapping[str, Wanted]
+    plain: Source
+    plain_options: CsvOptions
 
     @property
     def width(self) -> int:
@@ -79,16 +143,36 @@ class _Csv:
         """A view of the fields as ``Engine.read_csv`` gives it, in the order of the first file's
         names, and the partition columns."""
         names, of_file = self.heads.names, self.heads.of_file
-        if not self.source.keys and len(set(of_file.values())) == 1:
-            return engine.read_csv(self.source, self.options, self.width, line_breaks=line_breaks)
+        plain, options = self.plain, self.plain_options
+        if not plain.keys and len(set(of_file.values())) == 1:
+            return engine.read_csv(plain, options, self.width, line_breaks=line_breaks)
+        if plain is not self.source:
+            of_file = dict(zip(plain.files, of_file.values(), strict=True))
         queries = []
-        for part in self.source.part(list(of_file)).parts(of_file):
+        for part in plain.part(list(of_file)).parts(of_file):
             order = of_file[part.files[0]]
-            fields = [f"c{order.index(name)} AS c{index}" for index, name in enumerate(names)]
-            view = engine.read_csv(part, self.options, self.width, line_breaks=line_breaks)
-            values = partition_values(engine.dialect, self.source, part)
+            null = f"CAST(NULL AS {engine.dialect.type_name('string')})"
+            fields = [
+                f"{f'c{order.index(name)}' if name in order else null} AS c{index}"
+                for index, name in enumerate(names)
+            ]
+            view = engine.read_csv(part, options, len(order), line_breaks=line_breaks)
+            values = partition_values(engine.dialect, plain, part)
             queries.append(f"SELECT {', '.join([*fields, 'malformed', *values])} FROM {view}")
         return engine.view(" UNION ALL ".join(queries))
+
+    def written_anew(self, scratch: Scratch) -> _Csv:
+        """The same as plain CSV."""
+        plain, options = written_anew(self.source, self.options, self.heads, scratch)
+        return replace(self, plain=plain, plain_options=options)
+
+    def refuse_misfits(self, tally: _Tally) -> None:
+        """Raises StageFailure(InputMalformed) for a value that is not of the type that is given."""
+        for name, (count, value) in tally.misfits.items():
+            found = lines_of(self.source, self.options, name, value.__eq__, 1)
+            advice = "; set preprocess.input.options.nullValues if it stands for null"
+            where = found.get(value, self.source.uri)
+            raise self.wanted[name].misfit(name, value, where, count, advice)
 
 
 def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Notes) -> None:
@@ -121,20 +205,86 @@ def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Note
             )
         if kind == "double" and code & INFINITE:
             notes.warn("ValuesBecameNull", f"{where}: infinite values are read as null")
-    for name, (numbers, others, least, greatest) in tally.mixed.items():
-        if numbers <= others:
-            continue
-        line = line_of(source, csv.options, name, least)
-        shown = " and ".join(quoted(value) for value in dict.fromkeys((least, greatest)))
-        notes.warn(
-            "ReadAsText",
-            f"{source.uri}: {name} is text: {numbers} of its values are numbers, {others} are not: "
-            f"{shown}{f' ({line})' if line else ''}; set preprocess.input.options.nullValue if "
-            f"that stands for null, or `cast: {{columns: {{{name}: double}}}}`",
+    for name, code in zip(heads.names, tally.codes, strict=True):
+        if name not in csv.wanted and code & CODES["string"]:
+            _tell_of_texts(csv, name, tally.mixed.get(name), notes)
+    for name in tally.nulls:
+        place = heads.names.index(name)
+        texts = {record[place].strip(" ") for record in heads.sample if len(record) > place} - {""}
+        codes = texts - {"NA"}
+        if len(codes) < len(texts) and codes and all(_CODE.fullmatch(text) for text in codes):
+            notes.warn(
+                "ValuesBecameNull",
+                f'{source.uri}: {name}: "NA" among codes of two letters is read as null; if it is '
+                "one of them, set preprocess.input.options.nullValues to []",
+            )
+    if tally.nulls:
+        notes.log(
+            f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
+            "preprocess.input.options.nullValues says which do"
         )
 
 
-def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, bool]:
+def _tell_of_texts(
+    csv: _Csv, name: str, mixed: tuple[int, int, str, str] | None, notes: Notes
+) -> None:
+    """Warn of a column that is text because of a few values, or only by how it is written."""
+    source, options = csv.source, csv.options
+    where = f"{source.uri}: {name} is text"
+    if mixed and mixed[0] > mixed[1]:
+        numbers, others, least, greatest = mixed
+        number, none = re.compile(number_pattern(options)), nulls(options)
+        found = lines_of(
+            source,
+            options,
+            name,
+            lambda text: not number.fullmatch(text) and text not in none,
+            _SHOWN,
+        )
+        texts = list(found) or list(dict.fromkeys((least, greatest)))
+        shown = ", ".join(f"{quoted(t)} ({found[t]})" if t in found else quoted(t) for t in texts)
+        listing = ", ".join(map(quoted, texts))
+        notes.warn(
+            "ReadAsText",
+            f"{where}: {numbers} of its values are numbers, {others} are not: {shown}; if that "
+            f"stands for null, set preprocess.input.options.nullValues to [{listing}]; else "
+            f"`cast: {{columns: {{{name}: double}}}}` makes null of it",
+        )
+        return
+    place = csv.heads.names.index(name)
+    some = [record[place].strip(" ") for record in csv.heads.sample if len(record) > place]
+    some = [text for text in some if text and text not in nulls(options)]
+    advice = None
+    if any("," in text for text in some):
+        advice = next((words for pattern, words in _STYLES if _all_match(pattern, some)), None)
+    dated = next((form for form in map(looks_dated, some) if form), None)
+    if dated and _all_match(r"[0-9]{2}([/.-])[0-9]{2}\1[0-9]{4}", some):
+        advice = f"preprocess.input.dateFormats to {{{name}: {dated}}} for dates"
+    if advice:
+        notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {advice}")
+
+
+def _all_match(pattern: str, texts: list[str]) -> bool:
+    return all(re.fullmatch(pattern, text) for text in texts)
+
+
+# How numbers are written, too -> what to set.
+_STYLES = [
+    (
+        r"[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+),[0-9]+|[+-]?[0-9]+|[+-]?[0-9]{1,3}([.][0-9]{3})+",
+        "preprocess.input.options.decimal to a comma for numbers, and thousands to a point if "
+        "that groups their digits",
+    ),
+    (
+        r"[+-]?[0-9]{1,3}(,[0-9]{3})*([.][0-9]+)?",
+        "preprocess.input.options.thousands to a comma for numbers",
+    ),
+]
+
+
+def _inspect(
+    engine: Engine, csv: _Csv, hints: list[int], scratch: Scratch
+) -> tuple[str, _Tally, bool]:
     """A view of the fields, what their values look like, and whether a field may have a line
     break; raises StageFailure(Input…)."""
     source, options = csv.source, csv.options
@@ -148,11 +298,15 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
         tally = _count(engine, raw, csv, hints)
         if not engine.runs_spark_sql:
             return raw, tally, tally.suspicious
-        suspicious = tally.suspicious or engine.has_open_quotes(source, options.quote)
+        quote = csv.plain_options.quote
+        suspicious = tally.suspicious or engine.has_open_quotes(csv.plain, quote)
     except StageFailure as failure:
-        check_csv(source, options, csv.width)
+        check_csv(options, csv.heads)
+        if failure.reason == "StepFailed" and csv.plain is source:
+            # Such as a file whose lines end in several ways.
+            return _inspect(engine, csv.written_anew(scratch), hints, scratch)
         raise malformed(source, failure) from failure
-    line_breaks = suspicious and check_csv(source, options, csv.width)
+    line_breaks = suspicious and check_csv(options, csv.heads)
     if line_breaks:
         raw = csv.read(engine, line_breaks=True)
         tally = _count(engine, raw, csv, hints)
@@ -162,24 +316,35 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
 @dataclass(frozen=True)
 class _Tally:
     """What the values of each column look like, the number of rows, whether any row is
-    suspicious: it has, or may have, a line break in a field; and of columns that have numbers and
+    suspicious: it has, or may have, a line break in a field; of columns that have numbers and
     other texts how many of either, and the least and the greatest of the others."""
 
     codes: list[int]
     rows: int
     suspicious: bool
     mixed: dict[str, tuple[int, int, str, str]]
+    # Columns of a type that is given: how many values do not fit, and the least of them.
+    misfits: dict[str, tuple[int, str]]
+    # Columns of text that have texts for null.
+    nulls: list[str]
 
 
 def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
     dialect, options = engine.dialect, csv.options
     names = [f"c{index}" for index in range(len(hints))]
     found, rows, malformed = codes_of(dialect, names, options, hints, raw, engine.rows)
-    trimmed = ", ".join(f"trim({name}) AS {name}" for name in names)
+    trimmed = ", ".join(
+        f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in names
+    )
     source = f"(SELECT {trimmed} FROM {raw}) AS t"
     all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
     suspicious = bool(malformed) or any(code & SUSPICIOUS for code in all_codes)
-    all_codes = [code & ~SUSPICIOUS for code in all_codes]
+    with_nulls = [
+        name
+        for name, code in zip(csv.heads.names, all_codes, strict=True)
+        if code & NULL_TEXT and code & CODES["string"] and name not in csv.wanted
+    ]
+    all_codes = [code & ~(SUSPICIOUS | NULL_TEXT) for code in all_codes]
     mixed = [
         (f"c{index}", name)
         for index, (name, code) in enumerate(zip(csv.heads.names, all_codes, strict=True))
@@ -194,23 +359,47 @@ def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
             f"count(CASE WHEN {code} & {NUMBERS} <> 0 THEN 1 END)",
             *(f"{function}({text})" for function in ("count", "min", "max")),
         ]
+    given = [(f"c{csv.heads.names.index(name)}", one) for name, one in csv.wanted.items()]
+    given = [(column, one) for column, one in given if one.kind != "string"]
+    for column, one in given:
+        given_nulls = null_texts(dialect, options)
+        test = f"{column} NOT IN ({given_nulls}) AND NOT ({one.fits(dialect, column)})"
+        start = dialect.substring(column, 1, 64)
+        counts += [f"count(CASE WHEN {test} THEN 1 END)", f"min(CASE WHEN {test} THEN {start} END)"]
     values = engine.rows(f"SELECT {', '.join(counts)} FROM {source}")[0] if counts else ()
+    misfits = values[4 * len(mixed) :]
     return _Tally(
         all_codes,
         rows,
         suspicious,
         {name: tuple(values[4 * i : 4 * i + 4]) for i, (_, name) in enumerate(mixed)},  # type: ignore[misc]
+        {
+            csv.heads.names[int(column[1:])]: (count, value)
+            for (column, _), count, value in zip(given, misfits[::2], misfits[1::2], strict=True)
+            if count
+        },
+        with_nulls,
     )
 
 
 def _typed(
-    dialect: Dialect, kind: ColumnType, options: CsvOptions, line_breaks: bool, column: str
+    dialect: Dialect,
+    one: Wanted,
+    given: bool,
+    options: CsvOptions,
+    line_breaks: bool,
+    column: str,
 ) -> str:
-    value = dialect.read(kind, column)
-    if kind == "string" and line_breaks:
+    text = column
+    if one.kind in ("bigint", "double"):
+        text = plain_number(dialect, f"trim({column})", options)
+        text = column if text == f"trim({column})" else text
+    elif given and one.kind != "string":
+        text = f"trim({column})"
+    value = one.value(dialect, text) if given else one.read(dialect, text)
+    if one.kind == "string" and line_breaks:
         # Spark makes one character of both where lines end with both.
         value = f"replace({value}, chr(13) || chr(10), chr(10))"
-    if kind == "string" or options.null_value:
-        nulls = null_texts(dialect, options)
-        return f"CASE WHEN trim({column}) NOT IN ({nulls}) THEN {value} END"
+    if one.kind == "string" or given or typed_nulls(options):
+        return f"CASE WHEN trim({column}) NOT IN ({null_texts(dialect, options)}) THEN {value} END"
     return value

@@ -3,39 +3,107 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
-import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-from trainingjob.api.v1alpha1.input import CsvOptions
+from trainingjob.api.v1alpha1.input import WHITESPACE, CsvOptions
 
-from ...errors import StageFailure
-from .files import Source, check_utf8, columns_differ, open_bytes, readable
+from ...base.errors import StageFailure
+from ..names import quoted
+from .encodings import open_text
+from .files import Source, columns_differ, readable
+from .records import Records, found_delimiter, found_out, has_blanks_before_quotes
+from .scratch import Budget, Scratch
 
 # Records that the first guess of the types comes from.
 _SAMPLE_RECORDS = 1000
 _SAMPLE_VALUES = 200_000
 
+# Records that may stand before a table.
+_PREAMBLE = 100
+
+# Characters that the delimiter is found out from.
+_SAMPLE_CHARS = 256 * 2**10
+
 # How far to look for the line of a value.
 _SEARCHED_LINES = 200_000
 
-csv.field_size_limit(sys.maxsize)
+_OPTIONS = "preprocess.input.options"
+
+# The delimiter of files that are written anew.
+PLAIN = ","
 
 
 @dataclass(frozen=True)
 class CsvHeads:
-    """Names of the columns of each file, the same ones in some order; those of the first file give
-    theirs. ``unnamed``: those that have none there. ``sample``: the first file's first records."""
+    """Names of the columns: those of the first file in their order, then what others have besides.
+    ``unnamed``: those that have none there. ``sample``: the first file's first records. ``odd``:
+    whether a file begins with blank lines."""
 
     names: list[str]
     of_file: Mapping[Path, tuple[str, ...]]
     unnamed: list[str]
     sample: list[list[str]]
+    odd: bool = False
+
+
+@contextmanager
+def records_of(file: Path, options: CsvOptions) -> Iterator[Records]:
+    """The records of a file, unpacked. Raises StageFailure(InputNotUtf8, InputMalformed)."""
+    with readable(file), open_text(file, None) as text:
+        records = None
+        try:
+            records = Records(text, options)
+            yield records
+        except csv.Error as error:
+            line = records.line if records else 1
+            message = f"{file}, line {line}: {_words(error, options)}"
+            raise StageFailure("InputMalformed", message) from error
+
+
+def _words(error: csv.Error, options: CsvOptions) -> str:
+    """What Python's reader says, with the option that may help."""
+    if "unexpected end of data" in str(error) or "field limit" in str(error):
+        return (
+            f"the quote that opens here is not closed; if {options.quote} is a character like any "
+            f"other in this file, set {_OPTIONS}.quote to an empty text"
+        )
+    if "expected after" in str(error):
+        escape = "" if options.escape else f", or {_OPTIONS}.escape if a backslash stands before it"
+        return (
+            f"{error}: a quote inside a field must be doubled; set {_OPTIONS}.quote to an empty "
+            f"text if fields have no quotes{escape}"
+        )
+    return str(error)
+
+
+def as_written(source: Source, options: CsvOptions) -> CsvOptions:
+    """The options with what the first lines show: the delimiter, unless they have one.
+
+    Raises StageFailure(InputMalformed) where they have one that is not in the file and another
+    one is."""
+    for file in source.files:
+        with readable(file), open_text(file, None) as text:
+            sample = text.read(_SAMPLE_CHARS)
+        if not sample.strip():
+            continue
+        if len(sample) == _SAMPLE_CHARS:
+            sample = sample[: sample.rfind("\n") + 1] or sample
+        found = found_delimiter(sample, options)
+        given = options.delimiter
+        if given is None:
+            return found_out(sample, options, found)
+        if given not in (found, WHITESPACE) and given not in sample and found in sample:
+            raise StageFailure(
+                "InputMalformed",
+                f"{file} has no {quoted(given)} in its first lines, but {quoted(found)} between "
+                f"fields: remove {_OPTIONS}.delimiter, or set it to that",
+            )
+        return found_out(sample, options, given)
+    return options.model_copy(update={"delimiter": options.delimiter or PLAIN})
 
 
 def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
@@ -46,102 +114,167 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
     unnamed: list[str] = []
     sample: list[list[str]] = []
     of_file: dict[Path, tuple[str, ...]] = {}
+    odd = False
     for file in source.files:
-        first, others = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
+        first, others, blank = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
         if first is None:
             continue
-        found = (
-            [name.strip() or f"c{index}" for index, name in enumerate(first)]
-            if options.header
-            else [f"c{index}" for index in range(len(first))]
-        )
+        odd |= blank and options.header
+        found = named(first, options)
         if any("\n" in name or "\r" in name for name in found):
             raise StageFailure(
                 "InputMalformed", f"{file}, line 1: a column's name has a line break"
             )
         of_file[file] = tuple(found)
         if names is None:
-            names, sample = found, [record for record in others if len(record) == len(found)]
+            names = list(found)
+            sample = [record for record in others if len(record) == len(found)]
             if options.header:
                 unnamed = [
                     name for name, text in zip(found, first, strict=True) if not text.strip()
                 ]
-        elif sorted(names) != sorted(found):
+        elif not {*found} & {*names}:
             raise columns_differ(file, found, next(iter(of_file)), names)
+        names += [name for name in found if name not in names or found.count(name) > 1]
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
-    return CsvHeads(names, of_file, unnamed, sample)
+    return CsvHeads(names, of_file, unnamed, sample, odd)
 
 
-def _head(file: Path, options: CsvOptions, count: int) -> tuple[list[str] | None, list[list[str]]]:
-    """The first record of a file, if there is any, and up to so many that follow."""
-    with readable(file), open_bytes(file) as stream:
-        records = _records(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), options)
-        try:
-            begin = next(records, None)
-            first = begin or next((record for record in records if record), None)
-        except csv.Error as error:
-            raise StageFailure("InputMalformed", f"{file}, line 1: {error}") from error
-        if options.header and first and not begin:
-            message = f"{file}, line 1: blank, where the names of the columns should be"
-            raise StageFailure("InputMalformed", message)
-        others: list[list[str]] = []
+def named(first: list[str], options: CsvOptions) -> list[str]:
+    """The names that a file's first record gives to its columns."""
+    if options.header:
+        return [name.strip() or f"c{index}" for index, name in enumerate(first)]
+    return [f"c{index}" for index in range(len(first))]
+
+
+def _head(
+    file: Path, options: CsvOptions, count: int
+) -> tuple[list[str] | None, list[list[str]], bool]:
+    """The first record of a file, if there is any, up to so many that follow, and whether blank
+    lines stand before it."""
+    others: list[list[str]] = []
+    with records_of(file, options) as records:
+        begin = next(records, None)
+        first = begin or next((record for record in records if record), None)
         with suppress(csv.Error):  # an engine that comes to this record says so
             fewer = _SAMPLE_VALUES // max(1, len(first or ()))
             others += itertools.islice(records, min(count, max(fewer, 20)))
-    return first, others
+    return first, others, begin != first
 
 
-def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
+def check_csv(options: CsvOptions, heads: CsvHeads) -> bool:
     """Read every file line by line and raise StageFailure(InputNotUtf8, InputMalformed) for the
     first that is wrong; returns whether a field has a line break.
 
     Slow: only for when an engine has found that something may be wrong."""
     line_breaks = False
-    for file in source.files:
-        check_utf8(file)
-        with readable(file), open_bytes(file) as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            reader = _records(text, options)
-            line = 1
-            try:
-                for row in reader:
-                    # Engines cut off empty fields at the end.
-                    if row and (len(row) < width or any(row[width:])):
-                        raise StageFailure(
-                            "InputMalformed",
-                            f"{file}, line {line}: {len(row)} fields instead of {width}",
-                        )
-                    line_breaks |= reader.line_num > line
-                    line = reader.line_num + 1
-            except csv.Error as error:
-                raise StageFailure("InputMalformed", f"{file}, line {line}: {error}") from error
+    for file, names in heads.of_file.items():
+        for _, breaks in _checked(file, options, len(names)):
+            line_breaks |= breaks
     return line_breaks
 
 
-def line_of(source: Source, options: CsvOptions, column: str, value: str) -> str:
-    """``in.csv, line 9``: where a field of a column first has this text, blanks around it cut;
-    "" when that is not among the first lines. The column is named as in the first file."""
-    for file in source.files:
-        lines = 0
-        with suppress(csv.Error, StageFailure), readable(file), open_bytes(file) as stream:
-            reader = _records(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), options)
-            place, line = -1, 1
-            for row in reader:
-                if place < 0 and row:
-                    names = [name.strip() or f"c{i}" for i, name in enumerate(row)]
-                    names = names if options.header else [f"c{i}" for i in range(len(row))]
-                    place = names.index(column) if column in names else len(row)
-                    if options.header:
-                        line = reader.line_num + 1
-                        continue
-                if len(row) > place and row[place].strip(" ") == value:
-                    return f"{file.name}, line {line}"
-                line, lines = reader.line_num + 1, lines + 1
-                if lines > _SEARCHED_LINES:
-                    return ""
+def _checked(file: Path, options: CsvOptions, width: int) -> Iterator[tuple[list[str], bool]]:
+    """The records that are rows, names included, and whether each has a line break."""
+    with records_of(file, options) as records:
+        place = 0
+        for row in records:
+            if not row:
+                continue
+            # Engines cut off empty fields at the end.
+            if len(row) < width or any(row[width:]):
+                raise StageFailure(
+                    "InputMalformed",
+                    f"{file}, line {records.line}: {len(row)} fields instead of {width}"
+                    f"{_advice(row, width, place, file, options)}",
+                )
+            place += 1
+            yield row[:width], records.last_line > records.line
+
+
+def _advice(row: list[str], width: int, place: int, file: Path, options: CsvOptions) -> str:
+    """What may be the matter with a record of another number of fields."""
+    if place > _PREAMBLE or options.skip_rows:
+        return ""
+    with records_of(file, options) as records:
+        some = [(records.line, row) for row in itertools.islice(records, _SAMPLE_RECORDS) if row]
+    most = max((len(row) for _, row in some), key=[len(row) for _, row in some].count)
+    first = next(line for line, row in some if len(row) == most)
+    if some[0][1][0].startswith("#") and not options.comment:
+        return f'; set {_OPTIONS}.comment to "#" if lines that begin so are none of the data'
+    if len(row) == width + 1 == most and all(len(row) == most for _, row in some[1:]):
+        return (
+            "; the first of each line may be a row's name, as R writes them: give that column a "
+            "name in the first line"
+        )
+    if first > 1 and most != width:
+        return f"; if the table begins in line {first}, set {_OPTIONS}.skipRows to {first - 1}"
     return ""
 
 
-def _records(text: IO[str], options: CsvOptions) -> Any:
-    return csv.reader(text, delimiter=options.delimiter, quotechar=options.quote, strict=True)
+def is_odd(options: CsvOptions, heads: CsvHeads) -> bool:
+    """Whether the engines have no option for how the files are written."""
+    return (
+        len(options.delimiter or PLAIN) > 1
+        or not options.quote
+        or heads.odd
+        or has_blanks_before_quotes(options)
+        or any((options.escape, options.comment, options.skip_rows))
+    )
+
+
+def written_anew(
+    source: Source, options: CsvOptions, heads: CsvHeads, scratch: Scratch
+) -> tuple[Source, CsvOptions]:
+    """The files as plain CSV in ``scratch``, and the options to read them with. Raises
+    StageFailure."""
+    found = {}
+    for file, names in heads.of_file.items():
+        lines = _lines(_checked(file, options, len(names)))
+        found[file] = [scratch.write(f"{file.name}.csv", str(file), lines, Budget(file))]
+    plain = CsvOptions(header=options.header, delimiter=PLAIN)
+    return source.part(list(heads.of_file)).replaced(found), plain
+
+
+class _Line:
+    """What a writer writes."""
+
+    text = ""
+
+    def write(self, text: str) -> None:
+        self.text = text
+
+
+def _lines(rows: Iterator[tuple[list[str], bool]]) -> Iterator[bytes]:
+    line = _Line()
+    writer = csv.writer(line, lineterminator="\r\n")
+    for row, _ in rows:
+        writer.writerow(row)
+        yield line.text.encode()
+
+
+def lines_of(
+    source: Source, options: CsvOptions, column: str, wanted: Callable[[str], bool], count: int
+) -> dict[str, str]:
+    """``in.csv, line 9`` by text: where fields of a column, blanks around them cut, first have
+    texts that are ``wanted``, of which so many are looked for among the first lines. The column is
+    named as in the first file."""
+    found: dict[str, str] = {}
+    left = _SEARCHED_LINES
+    for file in source.files:
+        with suppress(csv.Error, StageFailure), records_of(file, options) as records:
+            place = -1
+            for row in records:
+                if place < 0 and row:
+                    names = named(row, options)
+                    place = names.index(column) if column in names else len(row)
+                    if options.header:
+                        continue
+                value = row[place].strip(" ") if len(row) > place else ""
+                if value and value not in found and wanted(value):
+                    found[value] = f"{file.name}, line {records.line}"
+                left -= 1
+                if left <= 0 or len(found) == count:
+                    return found
+    return found

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
-import gzip
 import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote
 
 from trainingjob.api.v1alpha1.input import Input
 
 from ... import s3, storage
-from ...errors import StageFailure
-from ..names import listed
-
-# Packed formats that people bring and that only one of the engines could read, or none.
-_UNKNOWN_PACKING = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
+from ...base.errors import StageFailure
+from ...base.text import listed
+from .encodings import check_encoding
+from .packing import HEAD_BYTES, open_bytes, packing_errors, packing_of, refuse_other_kinds
 
 # Folders of one table, each a query of its own.
 _MOST_PARTS = 1000
@@ -64,6 +62,15 @@ class Source:
         partitions = {file: self.partitions[file] for file in files if file in self.partitions}
         return Source(self.uri, list(files), partitions, self.size)
 
+    def replaced(self, others: Mapping[Path, Sequence[Path]]) -> Source:
+        """The source with some files replaced by others that hold the same."""
+        found = {file: others.get(file, [file]) for file in self.files}
+        files = [new for file in self.files for new in found[file]]
+        partitions = {
+            new: values for file, values in self.partitions.items() for new in found[file]
+        }
+        return Source(self.uri, files, partitions)
+
     def parts(self, groups: Mapping[Path, Any] | None = None) -> list[Source]:
         """The files of each partition, and of each of some other groups, by themselves."""
         found: dict[Any, list[Path]] = {}
@@ -93,18 +100,42 @@ def find(source: Input) -> Source:
         ]
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
-        if s3.is_copy(path):
-            what = "there is no such object"
+        what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path, source.uri)}"
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
     for file in found:
-        if file.suffix.lower() in _UNKNOWN_PACKING:
-            raise StageFailure("InputUnreadable", f"{file}: only .gz is unpacked")
         with readable(file):
             os.close(os.open(file, os.O_RDONLY))
     if not any(file.stat().st_size for file in found):
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
+    if source.format == "raw":
+        return Source(source.uri, found)  # what they mean is the script's to say
     files = [file for file in found if file.stat().st_size]
     return Source(source.uri, files, _partitions(source.uri, path, files))
+
+
+def _near(path: Path, uri: str) -> str:
+    """What there is where a file was looked for."""
+    folder = path
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    if path.is_dir() or folder == folder.parent:
+        return ""
+    lacks = path.relative_to(folder).parts[0]
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if not names and uri.startswith("pvc://"):
+        claim = uri.removeprefix("pvc://").partition("/")[0]
+        if folder == storage.resolve(f"pvc://{claim}/"):
+            return (
+                f": the claim {claim} is empty; on one machine it is the folder {claim} beside the "
+                f"manifest, or --claim {claim}=FOLDER"
+            )
+    if not names:
+        return f": {folder} is empty"
+    near = difflib.get_close_matches(lacks, names, n=1, cutoff=0.7)
+    near = near or [name for name in names if name.lower() == lacks.lower()]
+    if near and not glob.has_magic(lacks):
+        return f"; did you mean {near[0]}?"
+    return f": {folder} has {listed(names)}"
 
 
 def _partitions(uri: str, path: Path, files: Sequence[Path]) -> dict[Path, Partition]:
@@ -134,6 +165,9 @@ def _before_glob(path: Path) -> Path:
     """The folder above the first part of a path that has a wildcard; above a file."""
     for place, part in enumerate(path.parts):
         if glob.has_magic(part):
+            # t/month=1/* names a partition, and its files are of that month.
+            while place and "=" in path.parts[place - 1].strip("="):
+                place -= 1
             return Path(*path.parts[:place])
     return path.parent
 
@@ -149,21 +183,23 @@ def _files_below(folder: Path) -> Iterator[Path]:
 def readable(file: Path) -> Iterator[None]:
     """Turn errors of reading ``file`` into StageFailures."""
     try:
-        yield
+        with packing_errors(file):
+            yield
     except UnicodeDecodeError:
         check_utf8(file)
         raise
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise StageFailure(
-            "InputUnreadable", f"{file} is not a whole gzip file: {error}"
-        ) from error
     except OSError as error:
         raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
 
 
-def open_bytes(file: Path) -> IO[bytes]:
-    """A file for reading, unpacked."""
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+def refuse_others(source: Source) -> None:
+    """Raises StageFailure(InputUnreadable) for a file that is no text, with what it is."""
+    for file in source.files:
+        with readable(file):
+            packing = packing_of(file)
+            if packing != "zip":
+                with open_bytes(file) as stream:
+                    refuse_other_kinds(file, stream.read(HEAD_BYTES))
 
 
 def columns_differ(
@@ -179,14 +215,10 @@ def columns_differ(
     return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}")
 
 
-def check_utf8(file: Path) -> None:
-    with readable(file), open_bytes(file) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                message = f"{file}, line {number}: not UTF-8"
-                raise StageFailure("InputNotUtf8", message) from error
+def check_utf8(file: Path, *, option: bool = False) -> None:
+    """Raises StageFailure(InputNotUtf8) for the first line that is not UTF-8."""
+    with readable(file):
+        check_encoding(file, option=option)
 
 
 def malformed(source: Source, failure: StageFailure) -> StageFailure:

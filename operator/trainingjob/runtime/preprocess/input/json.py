@@ -1,139 +1,244 @@
-"""Reading JSON: one object a line."""
+"""Reading JSON: one object a line, or all in one array. Objects in objects are columns ``a.b``."""
 
 from __future__ import annotations
 
-import codecs
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from trainingjob.api.v1alpha1.input import ColumnType
+import pyarrow as pa
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
+from ...base.text import listed
 from ..engines.arrow import beyond
-from ..engines.frame import Engine, Frame
-from ..names import listed, refuse_duplicates
+from ..engines.duckdb import DuckdbEngine
+from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unread
+from ..names import refuse_duplicates
 from ..notes import Notes
-from .files import Source, check_utf8, malformed, open_bytes, readable
-from .partitions import partition_kinds, partition_values
+from .files import Source, malformed
+from .json_files import check_json, first_object, form_of
+from .nested import MOST_DEPTH
+from .together import Part, together
 
-# The JSON types of a key's values, nulls aside, and the type of its column.
-_JSON_TYPES: dict[frozenset[str], ColumnType] = {
-    frozenset(): "string",
-    frozenset({"boolean"}): "boolean",
-    frozenset({"integer"}): "bigint",
-    frozenset({"huge"}): "string",
-    frozenset({"number"}): "double",
-    frozenset({"integer", "number"}): "double",
-    frozenset({"string"}): "string",
+# Up to this size, files for Spark are inspected on the driver: that takes less time than starting
+# a pass in Spark.
+_SMALL_BYTES = 256 * 2**20
+
+# The kinds of a key's values, nulls aside, and the type of its column.
+_SCALARS: dict[frozenset[str], pa.DataType] = {
+    frozenset(): pa.string(),
+    frozenset({"boolean"}): pa.bool_(),
+    frozenset({"integer"}): pa.int64(),
+    frozenset({"huge"}): pa.string(),
+    frozenset({"number"}): pa.float64(),
+    frozenset({"integer", "number"}): pa.float64(),
+    frozenset({"string"}): pa.string(),
+}
+_WORDS = {
+    "boolean": "booleans",
+    "integer": "whole numbers",
+    "huge": "whole numbers beyond 64 bits",
+    "number": "numbers",
+    "string": "texts",
+    "object": "objects",
+    "integers": "lists of numbers",
+    "numbers": "lists of numbers",
+    "texts": "lists of texts",
+    "empty": "lists",
+    "nested": "lists of objects, of lists, or of values of several types",
 }
 
 
 def read_json(engine: Engine, source: Source, notes: Notes) -> Frame:
     """Columns in the order of the first object's keys, then others by name. Text stays text."""
-    refuse_byte_order_marks(source)
+    forms = {file: form_of(file) for file in source.files}
     try:
-        found = engine.json_types(source)
+        tree = _inspect(engine, source, forms)
     except StageFailure as failure:
-        check_json(source)
+        check_json(source, forms)
         raise malformed(source, failure) from failure
-    if any(kind == "malformed" for _, kind, _ in found):
-        check_json(source)
+    objects = tree[()]
+    if {"malformed", "suspicious"} & {*objects.kinds}:
+        check_json(source, forms)
+    if "malformed" in objects.kinds:
         raise StageFailure("InputMalformed", f"{source.uri}: not one JSON object a line")
-    if not any(kind == "object" for _, kind, _ in found):
+    if not objects.kinds:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
-    notes.rows = sum(count for name, kind, count in found if name is None and kind == "object")
-    types: dict[str, set[str]] = {name: set() for name in first_json_keys(source)}
-    for name, kind, _ in sorted(row for row in found if row[0] is not None):
-        types.setdefault(name, set()).update({kind} - {"null"})  # type: ignore[arg-type]
-    if not types:
+    notes.rows = sum(one.total for one in objects.kinds.values())
+    if not objects.keys:
         raise StageFailure("InputEmpty", f"{source.uri}: the objects have no keys")
-    refuse_duplicates(source.uri, [*types, *source.keys])
-    columns: dict[str, ColumnType] = {}
-    for name, kinds in types.items():
+    found = _Schema(source, tree, notes)
+    schema = pa.schema(found.fields((), first_object(forms)))
+    refuse_duplicates(source.uri, [*schema.names, *source.keys])
+    found.tell_absent()
+    parts = [
+        Part(part, engine.read_json(part, forms[part.files[0]], schema), schema)
+        for part in source.parts(forms)
+    ]
+    return together(engine, source, parts, notes, found.unread)
+
+
+@dataclass
+class _Values:
+    """What the values of a key are, by kind; how many files have the key; and the keys of its
+    objects, unless these are too many or too deep to be looked at."""
+
+    kinds: dict[str, JsonFound] = field(default_factory=dict)
+    files: int = 0
+    keys: list[str] | None = None
+
+
+_Tree = dict[tuple[str, ...], _Values]
+
+
+def _inspect(engine: Engine, source: Source, forms: Mapping[Path, JsonForm]) -> _Tree:
+    """Of every key, by its path; of () the objects themselves."""
+    if engine.runs_spark_sql and ("array" in forms.values() or source.size <= _SMALL_BYTES):
+        with DuckdbEngine() as duckdb_engine:
+            return _inspect(duckdb_engine, source, forms)
+    # Not the partitions: they do not matter here.
+    plain = Source(source.uri, source.files, {}, source.size)
+    tree: _Tree = {(): _Values()}
+    for depth in range(MOST_DEPTH + 1):
+        found = [
+            one
+            for part in plain.parts(forms)
+            for one in engine.json_level(part, forms[part.files[0]], depth)
+        ]
+        if len(found) > MOST_JSON:
+            if depth == 0:
+                message = f"{source.uri}: the objects have too many different keys"
+                raise StageFailure("InputUnreadable", message)
+            break
+        for values in [v for path, v in tree.items() if len(path) == depth]:
+            values.keys = []
+        for one in found:
+            _add(tree, one)
+        if "malformed" in tree[()].kinds:
+            break
+        if not any(one.path and one.kind == "object" for one in found):
+            break
+    return tree
+
+
+def _add(tree: _Tree, one: JsonFound) -> None:
+    values = tree.setdefault(one.path, _Values())
+    if one.path:
+        parent = tree[one.path[:-1]]
+        if not values.files and not values.kinds and parent.keys is not None:
+            parent.keys.append(one.path[-1])
+    if one.kind == "any":
+        values.files += one.files
+        return
+    if one.kind == "malformed":
+        tree[()].kinds["malformed"] = one
+    before = values.kinds.get(one.kind)
+    values.kinds[one.kind] = one if before is None else _both(before, one)
+
+
+def _both(one: JsonFound, other: JsonFound) -> JsonFound:
+    shortest = [n for n in (one.shortest, other.shortest) if n is not None]
+    longest = [n for n in (one.longest, other.longest) if n is not None]
+    return one._replace(
+        total=one.total + other.total,
+        shortest=min(shortest, default=None),
+        longest=max(longest, default=None),
+        files=one.files + other.files,
+    )
+
+
+@dataclass
+class _Schema:
+    """The types of columns, and which have none."""
+
+    source: Source
+    tree: _Tree
+    notes: Notes
+    unread: dict[str, Unread] = field(default_factory=dict)
+    columns: list[tuple[str, ...]] = field(default_factory=list)
+
+    def fields(self, path: tuple[str, ...], first: Any) -> list[pa.Field]:
+        """Of the objects at a path; ``first``: the first of them, whose keys come first."""
+        first = first if isinstance(first, dict) else {}
+        keys = self.tree[path].keys or []
+        found = []
+        for key in dict.fromkeys([*(key for key in first if key in {*keys}), *sorted(keys)]):
+            type_ = self._type((*path, key), first.get(key))
+            if type_ is not None:
+                found.append(pa.field(key, type_))
+        return found
+
+    def _type(self, path: tuple[str, ...], first: Any) -> pa.DataType | None:
+        """None for objects that are all without keys."""
+        values, name = self.tree[path], ".".join(path)
+        kinds = {*values.kinds} - {"null"}
+        if kinds == {"object"}:
+            if values.keys is None:
+                what = f"below {MOST_DEPTH} others" if len(path) > MOST_DEPTH else "of many keys"
+                return self._unread(path, f"has objects {what}")
+            fields = self.fields(path, first)
+            return pa.struct(fields) if fields else None
+        self.columns.append(path)
+        if kinds and kinds <= {"integers", "numbers", "empty"}:
+            return self._list(path, kinds)
+        if kinds and kinds <= {"texts", "empty"}:
+            self._unread(path, "has lists of texts")
+            return pa.list_(pa.string())
+        where = f"{self.source.uri}: {name}"
         if "number" in kinds and kinds & {"long", "huge"}:
-            notes.warn(
+            self.notes.warn(
                 "ValuesRounded",
-                f"{source.uri}: {name} has whole numbers beyond 2**53 among numbers with a "
-                "fraction: they are read as doubles, which hold 15 to 17 digits",
+                f"{where} has whole numbers beyond 2**53 among numbers with a fraction: they are "
+                "read as doubles, which hold 15 to 17 digits",
             )
             kinds -= {"long", "huge"}
         elif "huge" in kinds and kinds <= {"integer", "long", "huge"}:
-            notes.warn("ReadAsText", f"{source.uri}: {name} is text: {beyond()}")
+            self.notes.warn("ReadAsText", f"{where} is text: {beyond()}")
             kinds = {"huge"}
-        kinds = {"integer" if kind in ("long",) else kind for kind in kinds}
-        if frozenset(kinds) not in _JSON_TYPES:
-            what = (
-                "nested values" if "nested" in kinds else f"values of types {listed(sorted(kinds))}"
+        kinds = {"integer" if kind == "long" else kind for kind in kinds}
+        type_ = _SCALARS.get(frozenset(kinds))
+        return self._mixed(path) if type_ is None else type_
+
+    def _list(self, path: tuple[str, ...], kinds: set[str]) -> pa.DataType:
+        lists = [self.tree[path].kinds[kind] for kind in kinds]
+        least = min(one.shortest or 0 for one in lists)
+        most = max(one.longest or 0 for one in lists)
+        number = pa.float64() if "numbers" in kinds else pa.int64()
+        if least == most and most:
+            return pa.list_(number, most)
+        self._unread(path, f"has lists of {least} to {most} numbers" if most else "has empty lists")
+        return pa.list_(number)
+
+    def _mixed(self, path: tuple[str, ...]) -> pa.DataType:
+        kinds = {kind: one for kind, one in self.tree[path].kinds.items() if kind != "null"}
+        words: dict[str, str] = {}
+        for kind, one in kinds.items():
+            words.setdefault(_WORDS["integer" if kind == "long" else kind], one.file)
+        several = len({*words.values()}) > 1
+        parts = [f"{what} (in {file})" if several else what for what, file in sorted(words.items())]
+        self.unread[".".join(path)] = Unread(
+            "ColumnsDiffer" if several else "ColumnUnreadable", f"has {' and '.join(parts)}"
+        )
+        return pa.string()
+
+    def _unread(self, path: tuple[str, ...], why: str) -> pa.DataType:
+        self.unread[".".join(path)] = Unread("ColumnUnreadable", why)
+        return pa.string()
+
+    def tell_absent(self) -> None:
+        """Warn of columns that not every file has."""
+        total = len(self.source.files)
+        lacking: dict[tuple[int, str], list[str]] = {}
+        for path in self.columns:
+            values = self.tree[path]
+            if values.files < total:
+                one = min(found.file for found in values.kinds.values())
+                lacking.setdefault((values.files, Path(one).name), []).append(".".join(path))
+        for (files, one), names in lacking.items():
+            having = f"{one} alone" if files == 1 else f"{files} files of {total}, {one} is one,"
+            verb = "is" if len(names) == 1 else "are"
+            self.notes.warn(
+                "ColumnAbsent",
+                f"{self.source.uri}: {listed(names)} {verb} in {having} and null in other rows",
             )
-            raise StageFailure(
-                "InputMalformed",
-                f"{source.uri}: {name} has {what}; a column has values of one type",
-            )
-        columns[name] = _JSON_TYPES[frozenset(kinds)]
-    dialect = engine.dialect
-    selected = [
-        f"{dialect.finite(dialect.ident(name)) if kind == 'double' else dialect.ident(name)} "
-        f"AS {dialect.ident(name)}"
-        for name, kind in columns.items()
-    ]
-    if not source.keys:
-        raw = engine.read_json(source, columns)
-        return Frame(engine.view(f"SELECT {', '.join(selected)} FROM {raw}"), columns)
-    queries = []
-    for part in source.parts():
-        raw = engine.read_json(part, columns)
-        values = partition_values(dialect, source, part)
-        queries.append(f"SELECT {', '.join([*selected, *values])} FROM {raw}")
-    return Frame(engine.view(" UNION ALL ".join(queries)), columns | partition_kinds(source))
-
-
-def check_json(source: Source) -> None:
-    """The same for JSON: raises StageFailure for the first line that is not an object."""
-    for file in source.files:
-        check_utf8(file)
-        with readable(file), open_bytes(file) as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
-                except ValueError as error:
-                    message = f"{file}, line {number}: {error}"
-                    raise StageFailure("InputMalformed", message) from error
-                if not isinstance(value, dict):
-                    raise StageFailure("InputMalformed", f"{file}, line {number}: not an object")
-
-
-def refuse_byte_order_marks(source: Source) -> None:
-    """Raises StageFailure(InputMalformed): a JSON text must not begin with one, and DuckDB reads
-    none that does."""
-    for file in source.files:
-        with readable(file), open_bytes(file) as stream:
-            if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
-                message = f"{file}, line 1: a byte order mark; write the file without one"
-                raise StageFailure("InputMalformed", message)
-
-
-def first_json_keys(source: Source) -> list[str]:
-    """The keys of the first object."""
-    for file in source.files:
-        with readable(file), open_bytes(file) as stream:
-            for line in stream:
-                if line.strip():
-                    try:
-                        return list(json.loads(line))
-                    except ValueError as error:
-                        message = f"{file}, line 1: {error}"
-                        raise StageFailure("InputMalformed", message) from error
-    return []
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key appears twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -14,7 +14,7 @@ def partition_kinds(source: Source) -> dict[str, ColumnType]:
     kinds: dict[str, ColumnType] = {}
     for key in source.keys:
         values = sorted({v for p in source.partitions.values() if (v := p[key]) is not None})
-        (codes,) = codes_of_sample([[value] for value in values], CsvOptions(), 1)
+        (codes,) = codes_of_sample([[value] for value in values], CsvOptions(null_values=[]), 1)
         kinds[key] = kind_of_codes(CODES["bigint"] if codes in ZEROS_ONLY else codes)
     return kinds
 

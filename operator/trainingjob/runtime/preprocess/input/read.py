@@ -4,23 +4,48 @@ from __future__ import annotations
 
 from trainingjob.api.v1alpha1.input import CsvOptions, Input
 
+from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..notes import Notes
 from .csv import read_csv
-from .files import Source, find
+from .files import Source, find, refuse_others
 from .json import read_json
+from .orc import read_orc
 from .parquet import read_parquet
+from .schema import conformed, wanted_columns
+from .scratch import Scratch, in_utf8, unpacked
 
 
 def read_input(
-    engine: Engine, source: Input, found: Source | None = None, notes: Notes | None = None
+    engine: Engine,
+    source: Input,
+    found: Source | None = None,
+    notes: Notes | None = None,
+    scratch: Scratch | None = None,
 ) -> Frame:
-    """The input as a frame, of the files that were ``found`` already, if they were; raises
-    StageFailure(Input…, DuplicateColumns)."""
-    notes = notes or Notes()
+    """The input as a frame, of the files that were ``found`` already, if they were; what must be
+    written anew to be read goes to ``scratch``, and must stay there as long as the frame is used.
+
+    Raises StageFailure(Input…, DuplicateColumns, ColumnNotFound, InvalidSpec)."""
+    notes, scratch = notes or Notes(), scratch or Scratch()
     found = found or find(source)
-    if source.format == "csv":
-        return read_csv(engine, found, source.options or CsvOptions(), notes)
+    try:
+        return _read(engine, source, found, notes, scratch)
+    except StageFailure as failure:
+        raise StageFailure(failure.reason, scratch.named(failure.message)) from failure
+
+
+def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: Scratch) -> Frame:
+    wanted = wanted_columns(source)
+    if source.format == "parquet":
+        return conformed(engine, read_parquet(engine, found, notes), wanted, found.uri)
+    if source.format == "orc":
+        return conformed(engine, read_orc(engine, found, notes), wanted, found.uri)
+    refuse_others(found)
+    found = unpacked(found, scratch, native=("gzip",))
     if source.format == "json":
-        return read_json(engine, found, notes)
-    return read_parquet(engine, found, notes)
+        return conformed(engine, read_json(engine, found, notes), wanted, found.uri)
+    options = source.options or CsvOptions()
+    found = in_utf8(found, options.encoding, scratch)
+    refuse_others(found)
+    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch)

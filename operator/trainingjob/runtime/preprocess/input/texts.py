@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,9 +31,18 @@ ZEROS = 256
 BIG = 512
 LONG = 1024
 INFINITE = 2048
+NULL_TEXT = 4096  # a text that stands for null, and is not empty
 DIGITS = CODES["bigint"] | ZEROS | BIG | LONG
 NUMBERS = DIGITS | CODES["double"]
 ZEROS_ONLY = (ZEROS, ZEROS | CODES["bigint"])
+# As pandas reads them: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
+_PANDAS_NULLS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+# What may be a value of another type than text, unless it stands for null.
+_TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
+_DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _INFINITE_TEXTS = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
 
 
@@ -59,8 +69,17 @@ def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str
     if "bigint" not in kinds and "double" in kinds:
         code = CODES["double"] | LONG
         tests = f"WHEN length({value}) > 15 AND {dialect.is_digits(value)} THEN {code} {tests}"
+    # Numbers are most of what there is: the many texts for null are looked at after them.
+    first = typed_nulls(options)
+    last = [text for text in nulls(options) if text and text not in first]
+    typed, others = (
+        f" WHEN {value} IN ({', '.join(map(dialect.text, texts))}) THEN {NULL_TEXT}"
+        if texts
+        else ""
+        for texts in (first, last)
+    )
     return (
-        f"CASE WHEN {value} IS NULL OR {value} IN ({null_texts(dialect, options)}) THEN 0 {tests} "
+        f"CASE WHEN {value} IS NULL OR {value} = '' THEN 0{typed} {tests}{others} "
         f"WHEN lower({value}) = 'nan' THEN {NOT_FINITE} "
         f"WHEN lower({value}) IN {_INFINITE_TEXTS} THEN {INFINITE} ELSE {text} END"
     )
@@ -88,7 +107,9 @@ def codes_of(
     """The codes of each of these columns of a source, its number of rows, and whether one of them
     is ``malformed``. ``rows`` runs a query."""
     if len(columns) <= FEW:
-        trimmed = ", ".join(f"trim({name}) AS {name}" for name in columns)
+        trimmed = ", ".join(
+            f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in columns
+        )
         codes = ", ".join(
             f"bit_or({code_of(dialect, name, options, hint)})"
             for name, hint in zip(columns, hints, strict=True)
@@ -103,11 +124,12 @@ def codes_of(
     branches = " ".join(
         f"WHEN {one} THEN {code_of(dialect, 'v', options, one)}" for one in dict.fromkeys(hints)
     )
+    plain = plain_number(dialect, "trim(v)", options)
     by_column = {
         place: others
         for place, *others in rows(
             f"SELECT i, bit_or(CASE h {branches} END), count(*), max(malformed) FROM "
-            f"(SELECT i, trim(v) AS v, {hint} AS h, malformed FROM "
+            f"(SELECT i, {plain} AS v, {hint} AS h, malformed FROM "
             f"({melt(dialect, columns, source, ['malformed'])}) AS m) AS t GROUP BY i"
         )
     }
@@ -117,11 +139,12 @@ def codes_of(
 
 def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -> list[int]:
     texts = [text.strip(" ") for record in sample for text in record]
-    numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS v"
+    numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS t"
+    plain = plain_number(DUCKDB, "t", options)
     with duckdb.connect() as db:
         found = db.execute(
-            f"SELECT i, bit_or({code_of(DUCKDB, 'v', options, 0)}) FROM (SELECT {numbered}) "
-            "GROUP BY i",
+            f"SELECT i, bit_or({code_of(DUCKDB, 'v', options, 0)}) FROM "
+            f"(SELECT i, {plain} AS v FROM (SELECT {numbered})) GROUP BY i",
             [len(texts), texts],
         ).fetchall()
     codes = dict(found)
@@ -130,6 +153,7 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
 
 def kind_of_codes(codes: int) -> ColumnType:
     """The narrowest type that holds every value seen, and all of it; text when there is none."""
+    codes &= ~NULL_TEXT
     if codes in (CODES["boolean"], CODES["date"]):
         return "boolean" if codes == 1 else "date"
     if codes and not codes & ~DIGITS:
@@ -141,6 +165,57 @@ def kind_of_codes(codes: int) -> ColumnType:
     return "string"
 
 
+def nulls(options: CsvOptions) -> tuple[str, ...]:
+    """The texts that stand for null; blanks around a field do not count, so they cannot here."""
+    if options.null_values is not None:
+        given = options.null_values
+    elif options.null_value is not None:
+        given = [options.null_value]
+    else:
+        return _PANDAS_NULLS
+    return tuple(dict.fromkeys(["", *(text.strip(" ") for text in given)]))
+
+
 def null_texts(dialect: Dialect, options: CsvOptions) -> str:
-    # Blanks around a field do not count, so they cannot here.
-    return ", ".join(sorted({"''", dialect.text(options.null_value.strip(" "))}))
+    """The same as SQL."""
+    return ", ".join(dialect.text(text) for text in nulls(options))
+
+
+def typed_nulls(options: CsvOptions) -> list[str]:
+    """Those that would be values of another type than text. Of pandas' own none is: no engine
+    takes NaN or 1.#IND for a value."""
+    texts = [text for text in nulls(options) if text not in _PANDAS_NULLS]
+    return [text for text in texts if _TYPED.fullmatch(text)]
+
+
+def number_pattern(options: CsvOptions) -> str:
+    """A regular expression for the numbers of a file."""
+    point, whole = re.escape(options.decimal or "."), "[0-9]+"
+    if options.thousands:
+        marks = "".join(re.escape(mark) for mark in _grouping(options))
+        whole = f"([0-9]{{1,3}}([{marks}][0-9]{{2,3}})*[{marks}][0-9]{{3}}|[0-9]+)"
+    return f"[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?"
+
+
+def plain_number(dialect: Dialect, value: str, options: CsvOptions) -> str:
+    """SQL: a text with the number in it, if it is one, as 1234.5; one that is so written and is
+    none by the options comes out as no number."""
+    point = options.decimal or "."
+    if point == "." and not options.thousands:
+        return value
+    plain = value
+    for mark in _grouping(options):
+        plain = f"replace({plain}, {dialect.text(mark)}, '')"
+    if point != ".":
+        plain = f"replace({plain}, {dialect.text(point)}, '.')"
+    return (
+        f"CASE WHEN {dialect.matches(value, number_pattern(options))} THEN {plain} "
+        f"WHEN {dialect.matches(value, _DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
+    )
+
+
+def _grouping(options: CsvOptions) -> tuple[str, ...]:
+    """What groups digits: of blanks, those that do not break lines as well."""
+    if not options.thousands:
+        return ()
+    return (" ", "\u00a0", "\u202f") if options.thousands == " " else (options.thousands,)

@@ -1,67 +1,116 @@
-"""The steps of a manifest, in order: which function runs which kind, and when rows are divided."""
+"""The steps of a manifest, in order: which function runs which kind, and when rows are divided.
+
+To add one: a model and its field in ``api/v1alpha1``, and a row in ``KINDS`` here. What a step
+learns is in the dataset's manifest, and is all that is needed to apply it to other rows: it is of
+bounded size, and the step's docstring says how it is applied.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic.alias_generators import to_camel
-
-from trainingjob.api.v1alpha1.steps import FillNa, Step
+from trainingjob.api.base import camel
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.steps import Step
 
 from ..account import Account, Entry
 from ..engines.frame import Engine, Frame
-from . import categories, columns, missing, rows, scale, sql
+from ..names import of_unread
+from . import (
+    categories,
+    columns,
+    dates,
+    join,
+    missing,
+    numbers,
+    parse,
+    rare,
+    rows,
+    scale,
+    sql,
+    target,
+    texts,
+)
+from .chosen import concrete
 from .step import Fitted, Where
 
-# Steps whose rows are new ones, of which there may be fewer or more.
-_NEW_ROWS = ("drop_duplicates", "sql")
+Learns = Callable[[Any], bool]
 
-# Steps after which a column's values are no longer those that people know.
-_NO_LONGER_RAW = ("encode_labels", "one_hot", "scale")
 
-# The field of ``Step`` and what runs it: (spec, frame, where) -> (frame, what was fitted).
-RUN: dict[str, Callable[[Any, Frame, Where], tuple[Frame, Fitted]]] = {
-    "drop_duplicates": rows.drop_duplicates,
-    "dropna": rows.dropna,
-    "filter": rows.filter_rows,
-    "fillna": missing.fillna,
-    "select": columns.select,
-    "drop": columns.drop,
-    "rename": columns.rename,
-    "cast": columns.cast,
-    "with_column": columns.with_column,
-    "encode_labels": categories.encode_labels,
-    "one_hot": categories.one_hot,
-    "scale": scale.scale,
-    "sql": sql.query,
+def always(spec: Any) -> bool:
+    """Of a step that learns from the training split, whatever its fields."""
+    return True
+
+
+def never(spec: Any) -> bool:
+    """Of one that does not."""
+    return False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of step is run."""
+
+    run: Callable[[Any, Frame, Where], tuple[Frame, Fitted]]
+    learns: Learns = never  # from the training split, so that rows must be divided before it
+    new_rows: bool = False  # of which there may be fewer or more
+    disguises: bool = False  # values are no longer those that people know
+
+
+# By the field of ``Step``.
+KINDS: dict[str, Kind] = {
+    "drop_duplicates": Kind(rows.drop_duplicates, new_rows=True),
+    "dropna": Kind(rows.dropna),
+    "filter": Kind(rows.filter_rows),
+    "fillna": Kind(missing.fillna, lambda spec: spec.strategy != "value"),
+    "missing_indicator": Kind(numbers.missing_indicator, lambda spec: spec.columns is None),
+    "select": Kind(columns.select),
+    "drop": Kind(columns.drop),
+    "rename": Kind(columns.rename),
+    "cast": Kind(columns.cast),
+    "parse_number": Kind(parse.parse_number),
+    "with_column": Kind(columns.with_column),
+    "date_parts": Kind(dates.date_parts),
+    "encode_labels": Kind(categories.encode_labels, always, disguises=True),
+    "one_hot": Kind(categories.one_hot, always, disguises=True),
+    "group_rare": Kind(rare.group_rare, always),
+    "hash_encode": Kind(texts.hash_encode, disguises=True),
+    "target_encode": Kind(target.target_encode, always, disguises=True),
+    "hash_text": Kind(texts.hash_text, disguises=True),
+    "tfidf": Kind(texts.tfidf, always, disguises=True),
+    "clip": Kind(numbers.clip, numbers.has_quantiles),
+    "log1p": Kind(numbers.log1p),
+    "scale": Kind(scale.scale, always, disguises=True),
+    "quantile": Kind(numbers.quantile, always, disguises=True),
+    "bin": Kind(numbers.bins, lambda spec: spec.borders is None, disguises=True),
+    "join": Kind(join.join, new_rows=True),
+    "sql": Kind(sql.query, new_rows=True),
 }
 
 
 def kind_of(step: Step) -> str:
     """The one field that is set."""
-    return next(field for field in RUN if getattr(step, field) is not None)
-
-
-def is_fitted(step: Step) -> bool:
-    """Whether the step learns from the training split, so that rows must be divided before it."""
-    kind = kind_of(step)
-    if kind == "fillna":
-        assert isinstance(step.fillna, FillNa)
-        return step.fillna.strategy != "value"
-    return kind in ("encode_labels", "one_hot", "scale")
+    return next(field for field in KINDS if getattr(step, field) is not None)
 
 
 def run_steps(
     engine: Engine,
     frame: Frame,
     steps: Sequence[Step],
-    label: str,
-    split: Callable[[Frame, str], Frame],
+    task: Task,
+    weight: str | None,
+    split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
+    tables: Mapping[str, Frame] | None = None,
+    *,
+    divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
+    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
+    the first step that is fitted, or before all of them. It says in words how, if it is its own.
+    ``weight``: train.sampleWeight; ``tables`` by the names that steps call them.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -69,27 +118,39 @@ def run_steps(
     def divide(frame: Frame, where: str) -> Frame:
         if account.watches:
             account.settle()
-        divided = split(frame, where)
-        account.divided(divided)
+        divided, words = split(frame, where)
+        account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    if divided_first:
+        frame = divide(frame, "the input")
     for number, step in enumerate(steps, 1):
-        kind = kind_of(step)
-        where = Where(engine, label, f"step {number} ({to_camel(kind)})", account)
-        if is_fitted(step) and not frame.is_split:
+        name = kind_of(step)
+        kind = KINDS[name]
+        where = Where(
+            engine,
+            task.label,
+            f"step {number} ({camel(name)})",
+            account,
+            task.type == "classification",
+            weight,
+            tables or {},
+        )
+        spec = concrete(getattr(step, name), frame, where)
+        if kind.learns(spec) and not frame.is_split:
             frame = divide(frame, where.text)
-        if kind in _NO_LONGER_RAW and account.raw is None:
+        if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
-        with where.errors():
-            made, fitted = RUN[kind](getattr(step, kind), frame, where)
-        if kind in _NEW_ROWS:
+        with where.errors(), of_unread(where.text, frame.unread):
+            made, fitted = kind.run(spec, frame, where)
+        if kind.new_rows:
             account.replaced(made)
         account.end(frame, made)
         frame = made
-        pipeline.append({"step": step.to_dict(), "fitted": fitted})
+        pipeline.append({"step": {camel(name): spec.to_dict()}, "fitted": fitted})
         done(number / len(steps))
     if not frame.is_split:
         frame = divide(frame, "after the last step" if steps else "the input")

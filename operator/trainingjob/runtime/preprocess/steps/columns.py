@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainingjob.api.v1alpha1.steps import Cast, Drop, Rename, Select, WithColumn
 
 from ..engines.frame import Frame
@@ -13,18 +15,22 @@ from .step import Fitted, Where
 
 def select(spec: Select, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep these columns, in this order."""
-    where.require(frame, spec.columns)
+    names = spec.columns or []
+    where.require(frame, names)
     same = where.unchanged(frame)
-    return where.project(frame, {name: same[name] for name in spec.columns}), {}
+    made = where.project(frame, {name: same[name] for name in names})
+    return replace(made, unread={}), {}
 
 
 def drop(spec: Drop, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Drop columns."""
-    where.require(frame, spec.columns)
-    kept = {k: v for k, v in where.unchanged(frame).items() if k not in spec.columns}
+    names = spec.columns or []
+    where.require(frame, [name for name in names if name not in frame.unread])
+    kept = {k: v for k, v in where.unchanged(frame).items() if k not in names}
     if not kept:
         raise where.failure("no column is left", "NoFeatures")
-    return where.project(frame, kept), {}
+    unread = {k: v for k, v in frame.unread.items() if k not in names}
+    return replace(where.project(frame, kept), unread=unread), {}
 
 
 def rename(spec: Rename, frame: Frame, where: Where) -> tuple[Frame, Fitted]:

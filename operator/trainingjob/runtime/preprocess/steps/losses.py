@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...errors import StageFailure
+from ...base.errors import StageFailure
 from ..account import Tally, Then
 from ..advice import of_cast
 from ..engines.frame import Frame
@@ -165,9 +165,13 @@ def _of_result(compiler: Compiler, tree: exp.Expr, name: str) -> list[Tally]:
     ]
 
 
-def unseen(name: str, held_out: str, there: str, test: str) -> Tally:
+def unseen(name: str, held_out: str, there: str, test: str, remedy: str = "") -> Tally:
     """Of values ``there`` in rows that are ``held_out``: whether the training split has them not,
     by ``test``."""
+    remedy = remedy or (
+        f"`groupRare: {{columns: [{name}], minCount: 10}}` before it makes one category of those "
+        "and of the rare ones"
+    )
     return Tally(
         name,
         f"{held_out} AND {there}",
@@ -177,7 +181,7 @@ def unseen(name: str, held_out: str, there: str, test: str) -> Tally:
         became="in held-out rows are of categories that no training row has",
         reason="CategoriesUnseen",
         when_all="warn",
-        remedy="the model cannot use them: make fewer categories of the column, or drop it",
+        remedy=remedy,
         warn_from=0.05,
     )
 

@@ -19,12 +19,12 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     if spec.columns is not None:
         where.require(frame, spec.columns)
     if spec.strategy == "value":
-        return _fill_value(spec, frame, where), {}
+        return _fill_value(spec, frame, where)
     numbers = spec.strategy != "mode"
     columns = spec.columns or [
         name
         for name, kind in frame.columns.items()
-        if name != where.label and (kind in NUMERIC or not numbers)
+        if name not in where.apart and (kind in NUMERIC or not numbers)
     ]
     for name in columns:
         if numbers and frame.columns[name] not in NUMERIC:
@@ -60,12 +60,12 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     return where.replace(frame, changed), {"values": texts}
 
 
-def _fill_value(spec: FillNa, frame: Frame, where: Where) -> Frame:
+def _fill_value(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     assert spec.value is not None
     columns = spec.columns or [
         name
         for name, kind in frame.columns.items()
-        if name != where.label and _fits(spec.value, kind)
+        if name not in where.apart and _fits(spec.value, kind)
     ]
     changed = {}
     for name in columns:
@@ -73,7 +73,7 @@ def _fill_value(spec: FillNa, frame: Frame, where: Where) -> Frame:
         if not _fits(spec.value, kind):
             raise where.failure(f"{spec.value!r} does not fit column {name}, which is a {kind}")
         changed[name] = _filled(where, frame, name, spec.value, kind)
-    return where.replace(frame, changed)
+    return where.replace(frame, changed), {"values": dict.fromkeys(changed, spec.value)}
 
 
 def _fits(value: Value, kind: ColumnType) -> bool:

@@ -1,0 +1,26 @@
+"""Digests: ``sha256:<hex>`` of files, folders and JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def sha256(path: Path) -> str:
+    """``sha256:<hex>`` of a file."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """``sha256:<hex>`` of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_folder(folder: Path) -> str:
+    """sha256 over the names and sha256 of all files below ``folder``."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})

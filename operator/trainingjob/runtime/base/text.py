@@ -1,0 +1,25 @@
+"""Pieces of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_SHOWN = 20
+
+
+def listed(names: Collection[str]) -> str:
+    """``a, b, c``, cut when there are many."""
+    shown = ", ".join(list(names)[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or as much of it as ``limit`` characters have room for."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """The first line of a library's error that has text: no stack of native code behind it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[:limit] + " …"

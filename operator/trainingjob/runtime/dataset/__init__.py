@@ -1,0 +1,1 @@
+"""A prepared dataset: its manifest, whether it fits the task, and its rows."""

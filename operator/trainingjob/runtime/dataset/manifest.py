@@ -1,0 +1,124 @@
+"""The files by which stages hand over to each other.
+
+dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
+checkpoints/step-000000050/
+model/config.json  model/model.safetensors      (built-in models)
+model/model.pt2 | model/predictions.parquet      (user code)
+evaluation/metrics.json
+accepted/metrics.json                            (of the last model that passed all gates)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from trainingjob.api.base import Model
+from trainingjob.api.v1alpha1.input import ColumnType
+
+from ..base.digest import digest_of
+from ..base.errors import StageFailure
+
+MANIFEST = "manifest.json"
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+SplitName = Literal["train", "validation", "test"]
+
+
+def data_digest(path: Path) -> str:
+    """``sha256:<hex>`` of a parquet file up to its footer: equal data, equal digest.
+
+    Java writes the encodings into the footer in the order of a hash set, which differs from run
+    to run; the schema is in the manifest.
+    """
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        left = file.tell() - int.from_bytes(file.read(4), "little")
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+    return "sha256:" + digest.hexdigest()
+
+
+class DataFile(Model):
+    """A parquet file of the dataset."""
+
+    name: str = Field(description="Relative to the split's folder.")
+    rows: int
+    bytes: int
+    sha256: str = Field(description="Of its data, see data_digest.")
+
+
+class SplitInfo(Model):
+    """One split; a split without rows has no files."""
+
+    rows: int
+    files: list[DataFile]
+
+
+class DatasetManifest(Model):
+    """``dataset/manifest.json``: the last file written, so that with it the dataset is complete."""
+
+    version: Literal[1] = 1
+    label: str
+    task: Literal["classification", "regression"]
+    features: list[str] = Field(description="Feature columns in the order of the network's inputs.")
+    columns: dict[str, ColumnType] = Field(description="Every column and its type, in order.")
+    classes: list[bool | int | float | str] | None = Field(
+        None, description="Classification: the label's values, sorted; a class's index is its id."
+    )
+    splits: dict[SplitName, SplitInfo]
+    pipeline: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="The steps with what was fitted on the training split: what inference repeats.",
+    )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest, which holds the sha256 of every file."""
+        return digest_of(self.to_dict())
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json`` into ``folder``."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> DatasetManifest:
+        """Read it; raises StageFailure(DatasetInvalid) when it is missing or not a manifest,
+        or when a file that it names is missing or of another size."""
+        path = folder / MANIFEST
+        try:
+            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
+        for split, info in manifest.splits.items():
+            for file in info.files:
+                data = folder / split / file.name
+                if not data.is_file() or data.stat().st_size != file.bytes:
+                    raise StageFailure(
+                        "DatasetInvalid", f"{data} is missing or not as its manifest says"
+                    )
+        return manifest
+
+
+def _no_dataset(folder: Path) -> str:
+    """What lies where a manifest should."""
+    if not folder.is_dir():
+        return f"there is no dataset at {folder}: no such folder"
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    own = {re.split("[^a-z]", name.lower())[0] for name in names}
+    hint = ": preprocess.split.files takes such splits" if "test" in own else ""
+    return (
+        f"there is no dataset at {folder}: it has no {MANIFEST}, which a preprocess stage writes "
+        f"({f'it has {shown}{hint}' if names else 'it is empty'})"
+    )

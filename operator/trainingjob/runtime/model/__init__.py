@@ -1,0 +1,1 @@
+"""The model folder: what lies in one, and the built-in network."""

@@ -1,0 +1,71 @@
+"""What training code leaves in the model folder, looked at without torch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ..base.errors import StageFailure, storage_errors
+from .folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS, Kind, find, nothing_to_judge
+
+
+def require(folder: Path) -> Kind:
+    """What there is to judge in ``folder``; raises StageFailure(ModelMissing)."""
+    kind = find(folder)
+    if kind is None:
+        raise StageFailure("ModelMissing", nothing_to_judge(folder))
+    return kind
+
+
+def check_model(folder: Path) -> None:
+    """Raise ModelMissing, ModelCorrupt or PredictionsInvalid unless evaluation can begin on what
+    lies in ``folder``.
+
+    A look at the outside: evaluation itself loads it.
+    """
+    with storage_errors("read the model"):
+        require(folder)
+        for name, (is_whole, reason) in _CHECKS.items():
+            path = folder / name
+            if path.is_file() and not is_whole(path):
+                raise StageFailure(reason, f"{path} is damaged")
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(0, path.stat().st_size - 4))
+        return head == file.read(4) == b"PAR1" and path.stat().st_size > 12
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Eight bytes of length, a JSON header of that length, the data that it describes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name[0] != "_"]
+        except (ValueError, AttributeError, LookupError, TypeError):
+            return False
+    return size == 8 + length + max(ends, default=0)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+_CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
+    PROGRAM: (zipfile.is_zipfile, "ModelCorrupt"),
+    PREDICTIONS: (_is_parquet, "PredictionsInvalid"),
+    WEIGHTS: (_is_safetensors, "ModelCorrupt"),
+    CONFIG: (_is_json, "ModelCorrupt"),
+}

@@ -1,0 +1,33 @@
+"""Reading ORC."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyarrow import orc
+
+from ...base.errors import StageFailure
+from ...base.text import one_line
+from ..engines.frame import Engine, Frame
+from ..names import refuse_duplicates
+from ..notes import Notes
+from .files import Source
+from .together import by_columns, together
+
+
+def read_orc(engine: Engine, source: Source, notes: Notes) -> Frame:
+    """Raises StageFailure(InputUnreadable, InputEmpty, DuplicateColumns, ColumnsDiffer)."""
+    schemas, rows = {}, 0
+    for file in source.files:
+        try:
+            opened = orc.ORCFile(file)
+        except (pa.ArrowException, ValueError, OSError) as error:
+            # Whether it can be read at all was looked at before.
+            message = f"{file} is not an ORC file: {one_line(error)}"
+            raise StageFailure("InputUnreadable", message) from error
+        schemas[file] = opened.schema.remove_metadata()
+        rows += opened.nrows
+        refuse_duplicates(str(file), schemas[file].names)
+    if not rows:
+        raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
+    notes.rows = rows
+    return together(engine, source, by_columns(source, schemas, engine.read_orc), notes)

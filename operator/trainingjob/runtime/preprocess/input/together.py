@@ -1,0 +1,233 @@
+"""Files put together by the names of their columns: one rule for all formats that have types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from trainingjob.api.v1alpha1.input import ColumnType
+
+from ...base.errors import StageFailure
+from ...base.text import listed
+from ..engines.arrow import converted, kind_of, kinds_of
+from ..engines.frame import Engine, Frame, Unread
+from ..expressions.many import Same, select
+from ..names import refuse_duplicates
+from ..notes import Notes
+from . import nested
+from .files import Source, columns_differ
+from .nested import Leaf
+from .partitions import partition_kinds, partition_values
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files that have the same columns and partition, as the engine reads them."""
+
+    source: Source
+    view: str
+    schema: pa.Schema
+
+    @property
+    def first(self) -> Path:
+        """The file that messages name."""
+        return self.source.files[0]
+
+
+def by_columns(
+    source: Source,
+    schemas: Mapping[Path, pa.Schema],
+    read: Callable[[Source, pa.Schema], tuple[str, pa.Schema]],
+) -> list[Part]:
+    """The files, each read with those that have the same columns."""
+    groups = {file: tuple(sorted((f.name, str(f.type)) for f in s)) for file, s in schemas.items()}
+    parts = source.parts(groups)
+    return [Part(part, *read(part, schemas[part.files[0]])) for part in parts]
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """A part with structs and lists as columns; ``schema`` is of those that are read, ``types`` of
+    all that the view has."""
+
+    part: Part
+    view: str
+    schema: pa.Schema
+    types: Mapping[str, pa.DataType]
+
+
+def together(
+    engine: Engine,
+    source: Source,
+    parts: Sequence[Part],
+    notes: Notes,
+    unread: Mapping[str, Unread] | None = None,
+) -> Frame:
+    """All rows of the parts: columns by name, null where a part lacks one, whole numbers as doubles
+    where another part has fractions. ``unread``: columns that are known to have no type.
+
+    Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
+    _refuse_strangers(parts)
+    unread = dict(unread or {})
+    flats = _flattened(engine, parts, unread)
+    kinds = _kinds(engine, source, flats, unread, notes)
+    if not kinds:
+        name, one = next(iter(unread.items()))
+        raise StageFailure(
+            "InputUnreadable",
+            f"{source.uri}: no column is of numbers or texts: {name} {one.why}; write one object a "
+            "row, as pandas does with orient='records', or set format raw and read it in a script",
+        )
+    refuse_duplicates(source.uri, [*kinds, *source.keys])
+    tell_absent(
+        source, {f: flat.schema.names for flat in flats for f in flat.part.source.files}, notes
+    )
+    raw = _given_as_they_are(flats, unread)
+    unread |= {name: replace(unread[name], in_whole=True) for name in raw}
+    view = _union(engine, source, flats, kinds)
+    whole = _union(engine, source, flats, kinds, raw) if raw else ""
+    return Frame(view, kinds | partition_kinds(source), unread=unread, whole=whole)
+
+
+def tell_absent(source: Source, columns: Mapping[Path, Sequence[str]], notes: Notes) -> None:
+    """Warn of columns that some of the files lack: their rows have nulls there."""
+    names = dict.fromkeys(name for found in columns.values() for name in found)
+    sets = {file: frozenset(found) for file, found in columns.items()}
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        files = tuple(file.name for file, found in sets.items() if name not in found)
+        if files:
+            lacking.setdefault(files, []).append(name)
+    for files, absent in lacking.items():
+        notes.warn(
+            "ColumnAbsent",
+            f"{source.uri}: {listed(absent)} {'is' if len(absent) == 1 else 'are'} not in "
+            f"{listed(files)}: null in their rows",
+        )
+
+
+def _refuse_strangers(parts: Sequence[Part]) -> None:
+    """Raises StageFailure(ColumnsDiffer) for files that have nothing in common with the first."""
+    first = parts[0]
+    for part in parts[1:]:
+        if not {*part.schema.names} & {*first.schema.names}:
+            raise columns_differ(part.first, part.schema.names, first.first, first.schema.names)
+
+
+def _flattened(engine: Engine, parts: Sequence[Part], unread: dict[str, Unread]) -> list[_Flat]:
+    found = [nested.leaves(engine, part.schema) for part in parts]
+    sizes: dict[str, tuple[int, int]] = {}
+    for part, leaves in zip(parts, found, strict=True):
+        wanted = [x for x in leaves if x.name not in unread and engine.reads(x.type)]
+        for name, (least, most) in nested.lengths(engine, part.view, wanted).items():
+            before = sizes.get(name, (least, most))
+            sizes[name] = (min(least, before[0]), max(most, before[1]))
+    lists = {leaf.name for leaves in found for leaf in leaves if leaf.elements is not None}
+    for leaf in (leaf for leaves in found for leaf in leaves):
+        why = nested.unread(engine, leaf, sizes.get(leaf.name))
+        if why is not None:
+            unread.setdefault(leaf.name, why)
+    counts = {name: most for name, (_, most) in sizes.items() if name not in unread}
+    unread |= nested.too_many(counts)
+    # A column without values has no type: in another part it may be a list, or a struct.
+    wider = lists | {leaf.name.rpartition(".")[0] for leaves in found for leaf in leaves}
+    flats = []
+    for part, leaves in zip(parts, found, strict=True):
+        flat: list[Leaf] = []
+        raw: list[Leaf] = []
+        for leaf in leaves:
+            if leaf.name in unread:
+                raw += [leaf] if engine.reads(leaf.type) else []
+            elif leaf.elements is not None:
+                flat += nested.elements_of(engine, leaf, sizes[leaf.name][1])
+            elif not pa.types.is_null(leaf.type) or leaf.name not in wider:
+                flat.append(leaf)
+        refuse_duplicates(part.source.uri, [leaf.name for leaf in flat])
+        schema = pa.schema([pa.field(leaf.name, leaf.type) for leaf in flat])
+        types = {leaf.name: leaf.type for leaf in [*flat, *raw]}
+        selected = [f"{leaf.sql} AS {engine.dialect.ident(leaf.name)}" for leaf in [*flat, *raw]]
+        # A file may have none of the columns, but it has rows.
+        view = engine.view(f"SELECT {', '.join(selected or ['1'])} FROM {part.view}")
+        flats.append(_Flat(part, view, schema, types))
+    return flats
+
+
+def _kinds(
+    engine: Engine,
+    source: Source,
+    flats: Sequence[_Flat],
+    unread: dict[str, Unread],
+    notes: Notes,
+) -> dict[str, ColumnType]:
+    """The type of each column in all parts; one that has several is unread."""
+    kinds: dict[str, ColumnType] = {}
+    origin: dict[str, _Flat] = {}
+    for flat in flats:
+        # A column without values has no type of its own.
+        typed = pa.schema([field for field in flat.schema if not pa.types.is_null(field.type)])
+        found = kinds_of(engine, flat.view, typed, source.uri, "InputUnreadable", notes)
+        for name, kind in found.items():
+            before = kinds.setdefault(name, kind)
+            first = origin.setdefault(name, flat)
+            pair = {kind, before}
+            if kind == before:
+                continue
+            if pair == {"bigint", "double"}:
+                kinds[name] = "double"
+                message = (
+                    f"{source.uri}: {name} is a {before} in {first.part.first} and a {kind} in "
+                    f"{flat.part.first}: read as doubles, which hold whole numbers up to 2**53"
+                )
+                notes.warn("ValuesRounded", message)
+            elif pair == {"date", "timestamp"}:
+                kinds[name] = "timestamp"
+            elif pair == {"bigint", "string"} and _both_whole(name, flat, first):
+                kinds[name] = "string"
+            else:
+                why = f"is a {before} in {first.part.first} and a {kind} in {flat.part.first}"
+                unread.setdefault(name, Unread("ColumnsDiffer", why))
+    names = dict.fromkeys(name for flat in flats for name in flat.schema.names)
+    return {name: kinds.get(name, "string") for name in names if name not in unread}
+
+
+def _both_whole(name: str, *flats: _Flat) -> bool:
+    """Whether a column has whole numbers everywhere, of which some are beyond 64 bits."""
+    return all(kind_of(flat.schema.field(name).type) == "bigint" for flat in flats)
+
+
+def _given_as_they_are(flats: Sequence[_Flat], unread: Mapping[str, Unread]) -> list[str]:
+    """The unread columns that have one type in all parts: the user's own code may read them."""
+    found = []
+    for name in unread:
+        types = {str(flat.types[name]) for flat in flats if name in flat.types}
+        found += [name] if len(types) == 1 else []
+    return found
+
+
+def _union(
+    engine: Engine,
+    source: Source,
+    flats: Sequence[_Flat],
+    kinds: Mapping[str, ColumnType],
+    as_they_are: Sequence[str] = (),
+) -> str:
+    dialect = engine.dialect
+    queries = []
+    for flat in flats:
+        types = {field.name: field.type for field in flat.schema}
+        values: dict[str, str | Same] = {
+            name: Same(dialect.ident(name), partial(converted, dialect, types[name], kind))
+            if name in types
+            else dialect.literal(None, kind)
+            for name, kind in kinds.items()
+        }
+        values |= {
+            name: dialect.ident(name) if name in flat.types else "NULL" for name in as_they_are
+        }
+        partition = partition_values(dialect, source, flat.part.source)
+        queries.append(select(dialect, values, partition, flat.view))
+    return engine.view(" UNION ALL ".join(queries))

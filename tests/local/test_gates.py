@@ -61,7 +61,7 @@ def test_a_model_is_held_to_the_last_accepted_one(tmp_path: Path) -> None:
     assert again["baseline"]["metrics"] == {"accuracy": accuracy}
 
 
-def test_a_damaged_record_fails_the_job_before_the_model_is_judged(tmp_path: Path) -> None:
+def test_a_damaged_record_fails_the_job_before_a_model_is_trained(tmp_path: Path) -> None:
     write_csv(tmp_path / "data/in.csv", rows())
     record = tmp_path / ".trainingjob/claims/runs/default/small/accepted/metrics.json"
     record.parent.mkdir(parents=True)
@@ -75,4 +75,4 @@ def test_a_damaged_record_fails_the_job_before_the_model_is_judged(tmp_path: Pat
         "delete the job's accepted folder to compare with nothing"
     )
     assert record.read_text() == "{"
-    assert not (record.parents[1] / "evaluation").exists()
+    assert not (record.parents[1] / "model").exists()

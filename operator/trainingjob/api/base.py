@@ -19,12 +19,14 @@ def camel(name: str) -> str:
 class Rule:
     """A cross-field rule: ``cel`` for the API server, ``holds`` for pydantic, one ``message``.
 
-    ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``.
+    ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``. It does not see fields
+    of several types: a rule about these is a ``schema`` for the server, and not ``cel``.
     """
 
-    cel: str
+    cel: str | None
     message: str
     holds: Callable[[Any], bool]
+    schema: dict[str, Any] | None = None
 
 
 class Model(BaseModel):

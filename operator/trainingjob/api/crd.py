@@ -124,6 +124,8 @@ def _settle_defaults(node: Schema, in_list: bool = False) -> None:
         node.pop("default", None)
     for child in node.get("properties", {}).values():
         _settle_defaults(child, in_list)
+    if "additionalProperties" in node:
+        _settle_defaults(node["additionalProperties"], in_list)
     if "items" in node:
         _settle_defaults(node["items"], in_list=True)
 
@@ -157,8 +159,12 @@ class _Generator(GenerateJsonSchema):
         model = schema["cls"]
         if model in AS_SCHEMA:
             node |= AS_SCHEMA[model]
-        elif rules := getattr(model, "rules", ()):
-            node[RULES] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
+            return node
+        rules = getattr(model, "rules", ())
+        if stated := [rule for rule in rules if rule.schema is None]:
+            node[RULES] = [{"rule": rule.cel, "message": rule.message} for rule in stated]
+        if schemas := [rule.schema for rule in rules if rule.schema is not None]:
+            node["allOf"] = schemas
         return node
 
     def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
@@ -192,7 +198,7 @@ def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Sche
     elif entries is True:
         result[PRESERVE] = True
     if is_model(plain_type(kind)):
-        result |= {key: node[key] for key in ("required", "oneOf", RULES) if key in node}
+        result |= {key: node[key] for key in ("required", "oneOf", "allOf", RULES) if key in node}
         result["properties"] = {
             name: _structural(child, definitions, child_type(kind, name))
             for name, child in node["properties"].items()
@@ -236,5 +242,6 @@ def _union(members: list[Schema]) -> Schema:
     }
     if {member["type"] for member in members} == {"integer", "string"}:
         return bounds | {INT_OR_STRING: True}
-    # No list and no object; bounds apply to the values whose type has them.
-    return bounds | {"maxItems": 0, "maxProperties": 0, PRESERVE: True}
+    # No list, and no object unless it is one of the types; bounds apply to the values whose type
+    # has them.
+    return {"maxProperties": 0} | bounds | {"maxItems": 0, PRESERVE: True}

@@ -26,6 +26,7 @@ from .v1alpha1 import TrainingJob
 from .v1alpha1.features import UNIT
 from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
+    BALANCED,
     CONFIG_MAP_KEY,
     DATE_FORMAT,
     DELIMITER,
@@ -43,6 +44,7 @@ from .v1alpha1.patterns import (
     ONE_CHARACTER,
     QUANTITY,
     SUB_PATH,
+    TABLE,
     TIME_ZONE,
     URI,
 )
@@ -124,6 +126,7 @@ _EXPECTED = {
 
 # What the patterns of the API ask for; a test sees to it that none is missing.
 PATTERNS = {
+    BALANCED: "`balanced`, or a weight by class",
     DNS_LABEL: "lower-case letters, digits and '-', with a letter or digit at both ends",
     DNS_SUBDOMAIN: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
@@ -136,6 +139,7 @@ PATTERNS = {
     "with a letter or digit at both ends",
     IMAGE: "an image name in ASCII without spaces",
     URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path, without spaces",
+    TABLE: "lower-case letters, digits and '_', beginning with a letter",
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
@@ -184,7 +188,7 @@ def _uri_words(pattern: str, given: object) -> str:
 
 # What to do with formats that people bring and that we do not read.
 _INSTEAD = {
-    "avro": "; write it as parquet",
+    "avro": "; write it as parquet, or set format: raw and read the files in preprocess.script",
 }
 
 _MESSAGES: dict[str, Callable[[dict[str, Any], Any], str]] = {

@@ -19,7 +19,14 @@ from .v1alpha1.job import Task
 from .v1alpha1.split import Split
 from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
 from .v1alpha1.steps import Step
-from .v1alpha1.train import BuiltInModel, Checkpoint, EarlyStopping, Optimizer, Schedule
+from .v1alpha1.train import (
+    BuiltInModel,
+    Checkpoint,
+    ClassWeights,
+    EarlyStopping,
+    Optimizer,
+    Schedule,
+)
 
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
 # does to the downward API: they hold what only the machine knows.
@@ -88,6 +95,7 @@ class PreprocessPayload(Model):
     task: Task
     engine: Literal["spark", "pandas"]
     input: Input
+    inputs: dict[str, Input] = Field(default_factory=dict, description="Further tables.")
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
@@ -96,6 +104,7 @@ class PreprocessPayload(Model):
     numeric_features: bool = Field(
         description="A built-in model follows: features must be numbers without nulls."
     )
+    sample_weight: str | None = Field(None, description="A column that is no feature.")
     output: str = Field(description="URI of the dataset folder to write.")
     cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
@@ -117,11 +126,21 @@ class TrainPayload(Model):
     batch_size: int | None = None
     precision: Literal["auto", "fp32", "bf16"] | None = None
     checkpoint: Checkpoint | None = None
+    class_weights: ClassWeights | None = None
+    sample_weight: str | None = None
+    target_transform: Literal["standardize", "log1p"] | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None
     args: Arguments | None = None
     needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
+    metrics: list[str] | None = Field(
+        None, description="Of that evaluation, those that need two classes; known before training."
+    )
+    threshold: float | None = Field(None, description="Of that evaluation.")
+    accepted: str | None = Field(
+        None, description="URI of the folder of the last accepted model's record, if compared with."
+    )
     dataset: str = Field(description="URI of the dataset folder.")
     checkpoints: str = Field(description="URI of the checkpoints folder.")
     model_uri: str = Field(description="URI of the model folder to write.")
@@ -138,6 +157,7 @@ class EvaluatePayload(Model):
     metrics: list[str] = Field(description="Metrics to report, gates' included.")
     dataset: str
     model_uri: str
+    threshold: float | None = None
     output: str = Field(description="URI of the evaluation folder to write.")
     gates: list[Gate] = Field(default_factory=list)
     # An operator that does not know it does not send the gates either.

@@ -166,7 +166,8 @@ class _Loader(_Base):  # type: ignore[misc]
     }
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A dict. Raises ConstructorError for a duplicate key."""
+        """A dict, whose keys are text: `{1: 10}` is `{"1": 10}`. Raises ConstructorError for a
+        duplicate key."""
         seen = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
@@ -178,7 +179,14 @@ class _Loader(_Base):  # type: ignore[misc]
                     None, None, f'duplicate key "{key.value}"', key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
+
+
+def _key(key: Any) -> Any:
+    """As sigs.k8s.io/yaml has it."""
+    if isinstance(key, bool):
+        return str(key).lower()
+    return str(key) if isinstance(key, int | float) else key
 
 
 _Loader.add_implicit_resolver(

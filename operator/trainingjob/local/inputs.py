@@ -56,7 +56,8 @@ def _named(
 ) -> Iterator[tuple[str, Path]]:
     spec = job.spec
     if stage == "preprocess" and spec.preprocess is not None:
-        yield from _found(spec.preprocess.input.uri, claims)
+        for uri in dict.fromkeys(spec.preprocess.uris):
+            yield from _found(uri, claims)
     elif stage == "train":
         if spec.train.dataset is not None:
             yield from _found(spec.train.dataset.uri, claims)

@@ -33,6 +33,8 @@ class World:
         self.label = "label"
         self.task = "classification"
         self.features: list[str] | None = None
+        self.positive: Any = None
+        self.threshold: float | None = None
         self.uid = "1"
         self.gates: list[Gate] = []
 
@@ -72,7 +74,13 @@ class World:
             EvaluatePayload(
                 job=JobRef(namespace="default", name="job", uid=self.uid),
                 attempt=1,
-                task=Task(type=self.task, label=self.label, features=self.features),
+                task=Task(
+                    type=self.task,
+                    label=self.label,
+                    features=self.features,
+                    positive_class=self.positive,
+                ),
+                threshold=self.threshold,
                 metrics=list(metrics),
                 dataset=f"file://{self.dataset}",
                 model_uri=f"file://{self.model}",

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from trainingjob.api.v1alpha1.evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from trainingjob.api.v1alpha1.evaluate import (
+    BINARY_METRICS,
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+)
 
 from .build import World
 
@@ -17,9 +21,9 @@ ROWS = 20_000  # more than one batch
 
 
 def classified(
-    labels: list[Any], truth: np.ndarray, predicted: np.ndarray, scores: np.ndarray
+    labels: list[Any], truth: np.ndarray, predicted: np.ndarray, scores: np.ndarray, positive=1
 ) -> dict[str, float]:
-    """What scikit-learn says."""
+    """What scikit-learn says; ``positive``: of two classes, which one."""
     expected = {
         "accuracy": sk.accuracy_score(truth, predicted),
         "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
@@ -40,8 +44,17 @@ def classified(
         )
         # It has none for a class that is not there.
         expected["roc_auc"] = np.nanmean(areas)
-    elif len(set(truth)) == 2:
-        expected["roc_auc"] = sk.roc_auc_score(truth, scores[:, 1])
+        return expected
+    if len(set(truth)) == 2:
+        expected["roc_auc"] = sk.roc_auc_score(truth == positive, scores[:, positive])
+    of = {"pos_label": positive, "zero_division": 0}
+    expected["precision"] = sk.precision_score(truth, predicted, **of)
+    if positive in truth:
+        expected["recall"] = sk.recall_score(truth, predicted, **of)
+        expected["f1"] = sk.f1_score(truth, predicted, **of)
+        expected["average_precision"] = sk.average_precision_score(
+            truth, scores[:, positive], pos_label=positive
+        )
     return expected
 
 
@@ -113,6 +126,99 @@ def test_classification_is_judged_as_scikit_learn_does(
         assert row["support"] == table[3][index]
         for name, column in zip(("precision", "recall", "f1"), table, strict=False):
             assert row.get(name, np.nan) == pytest.approx(column[index], nan_ok=True)
+
+
+POSITIVES = {
+    "the greater class": ([0, 1], None, 1),
+    "the smaller class": ([0, 1], 0, 0),
+    "text, the greater": (["no", "yes"], None, 1),
+    "text, the smaller": (["no", "yes"], "no", 0),
+    "a boolean": ([False, True], False, 0),
+    "a boolean as text": ([False, True], "true", 1),
+    "a number as text": ([3, 7], "3", 0),
+    "a fraction as a whole number": ([0.0, 1.0], 1, 1),
+}
+
+
+@pytest.mark.parametrize("threshold", [None, 0.2, 0.5, 0.9, 0.0, 1.0])
+@pytest.mark.parametrize("case", POSITIVES)
+@pytest.mark.filterwarnings("ignore")
+def test_two_classes_are_judged_by_the_positive_one(
+    world: World, case: str, threshold: float | None
+) -> None:
+    values, world.positive, positive = POSITIVES[case]
+    world.threshold = threshold
+    truth, scores = drawn(2, 3000)
+    predicted = scores.argmax(axis=1)
+    shown = np.array(values)
+    world.write(shown[truth].tolist())
+    columns = {f"y_score_{value}": scores[:, i] for i, value in enumerate(values)}
+    world.predictions(y_true=shown[truth], y_pred=shown[predicted], **columns)
+    if threshold is not None:
+        predicted = np.where(scores[:, positive] >= threshold, positive, 1 - positive)
+    found = world.values(*BINARY_METRICS, "accuracy", "roc_auc")
+    expected = classified(values, truth, predicted, scores, positive)
+    assert found == pytest.approx(expected, abs=1e-12)
+    report = world.report()
+    assert report["positiveClass"] == values[positive]
+    assert report.get("threshold") == threshold
+
+
+def test_average_precision_of_more_rows_than_are_looked_up_at_once(world: World) -> None:
+    truth, scores = drawn(2, 300_000)
+    world.write(truth.tolist(), np.zeros((len(truth), 1)))
+    world.predictions(y_true=truth, y_pred=truth, y_score_1=scores[:, 1])
+    found = world.values("average_precision")["average_precision"]
+    assert found == pytest.approx(sk.average_precision_score(truth, scores[:, 1]), abs=1e-12)
+
+
+# classes, positive class, threshold, metric -> reason, words
+NOT_TWO = {
+    "recall of three classes": (
+        ["a", "b", "c"], None, None, "recall", "MetricUndefined",
+        "recall is about the positive one of two classes, and the label label has 3 (a, b, c); "
+        "use recall_macro",
+    ),
+    "average_precision of three": (
+        ["a", "b", "c"], None, None, "average_precision", "MetricUndefined", "use roc_auc",
+    ),
+    "a positive one of three": (
+        ["a", "b", "c"], "a", None, "accuracy", "LabelInvalid",
+        "task.positiveClass is about one of two classes, and the label label has 3 (a, b, c)",
+    ),
+    "a threshold for three": (
+        ["a", "b", "c"], None, 0.5, "accuracy", "LabelInvalid", "evaluate.threshold is about one",
+    ),
+    "no such class": (
+        ["no", "yes"], "yep", None, "accuracy", "LabelInvalid",
+        "task.positiveClass: the label has no class yep; did you mean yes? (classes: no, yes)",
+    ),
+    "yes without quotes": (
+        ["no", "yes"], True, None, "accuracy", "LabelInvalid", "put it in quotes",
+    ),
+    "a threshold without scores": (
+        ["no", "yes"], None, 0.5, "accuracy", "PredictionsInvalid", "write y_score_yes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_TWO)
+def test_what_needs_two_classes_says_so(world: World, case: str) -> None:
+    labels, world.positive, world.threshold, metric, reason, words = NOT_TWO[case]
+    world.write(labels * 2)
+    world.predictions(y_true=labels * 2, y_pred=labels * 2)
+    failure = world.failure(metric)
+    assert (failure.reason, words in failure.message) == (reason, True), failure.message
+
+
+def test_a_test_split_without_the_positive_class_has_no_recall(world: World) -> None:
+    labels = ["no", "no", "no"]
+    world.write(labels).model_copy(update={"classes": ["no", "yes"]}).write(world.dataset)
+    world.predictions(y_true=labels, y_pred=["yes", "no", "no"], y_score_yes=[0.9, 0.2, 0.1])
+    assert world.failure("recall").message == (
+        "recall is undefined: the test split has no row of the positive class, yes"
+    )
+    assert world.values("precision")["precision"] == 0
 
 
 REGRESSIONS = {

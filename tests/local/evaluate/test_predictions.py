@@ -128,11 +128,13 @@ def test_labels_may_change_their_type_on_the_way(world: World, case: str) -> Non
     assert world.run("accuracy").metrics[0].value == 1
 
 
-@pytest.mark.parametrize("name", ["y_score_True", "y_score_true"])
-def test_the_score_of_the_second_of_two_classes_is_enough(world: World, name: str) -> None:
+@pytest.mark.parametrize("name", ["y_score_True", "y_score_true", "y_score_False"])
+def test_the_score_of_one_of_two_classes_is_enough(world: World, name: str) -> None:
     truth = [False, True, False, True]
     world.write(truth)
-    world.predictions(y_true=truth, y_pred=truth, **{name: [0.1, 0.4, 0.2, 0.3]})
+    scores = np.array([0.1, 0.4, 0.2, 0.3])
+    given = 1 - scores if name == "y_score_False" else scores
+    world.predictions(y_true=truth, y_pred=truth, **{name: given})
     found = world.values("roc_auc", "log_loss")
     assert found["roc_auc"] == 1
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.3]).mean())

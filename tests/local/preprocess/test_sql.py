@@ -67,7 +67,7 @@ def engine(spark: Any) -> Iterator[SparkEngine]:
 @pytest.mark.parametrize("text", RESULTS)
 def test_a_query_gives_what_spark_gives(text: str, engine: SparkEngine) -> None:
     kinds, rows = RESULTS[text]
-    found = engine.query(text, engine.table(COLUMNS, ROWS))
+    found = engine.query(text, {"data": engine.table(COLUMNS, ROWS)})
     assert list(found.columns.values()) == kinds
     assert sorted(engine.rows(f"SELECT * FROM {found.view}"), key=repr) == sorted(rows, key=repr)
 
@@ -76,7 +76,7 @@ def test_a_query_gives_what_spark_gives(text: str, engine: SparkEngine) -> None:
 def test_a_query_does_nothing_else(text: str, engine: SparkEngine, tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
     with pytest.raises(StageFailure, match=re.escape(REFUSED[text])):
-        engine.query(text.replace("FOLDER", str(tmp_path)), engine.table(COLUMNS, ROWS))
+        engine.query(text.replace("FOLDER", str(tmp_path)), {"data": engine.table(COLUMNS, ROWS)})
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
     # Steps after it are as lenient as those before.
     assert engine.rows("SELECT CAST('x' AS BIGINT)") == [(None,)]

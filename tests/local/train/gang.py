@@ -213,6 +213,10 @@ def fail(job: Job, node: int = 0) -> contract.StageError:
         return report.error
 
 
+def model_of(job: Job) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in job.model.iterdir()}
+
+
 def mlp(**fields: Any) -> dict[str, Any]:
     """A built-in model as JSON."""
     return BuiltInModel.model_validate({"mlp": fields}).to_dict()

@@ -34,8 +34,8 @@ def rank() -> int:
     plan = json.loads(os.environ.get("AT_STEP", "{}"))
     step = Trainer._step
 
-    def step_and_do(self, x, y, rows):
-        step(self, x, y, rows)
+    def step_and_do(self, *batch):
+        step(self, *batch)
         if self.position.step == plan.get("step") and self.gang.rank == plan["rank"]:
             do(plan)
 

@@ -6,21 +6,17 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.train import reports, worker
 from trainingjob.runtime.train.data import Split
-from trainingjob.runtime.train.loop import Trainer
 
 from . import instrumented
-from .gang import Job, fail, mlp, pods, succeed, until
+from .gang import Job, fail, mlp, model_of, pods, succeed, until
 from .problems import classification
 
 INSTRUMENTED = [sys.executable, instrumented.__file__, "node"]
@@ -47,48 +43,12 @@ SPECS: dict[str, dict[str, Any]] = {
     "a linear model, a checkpoint at every step": {
         "model": mlp(hidden=[]),
         "optimizer": {"adamw": {"weightDecay": 0.1}},
+        "classWeights": {"a": 5, "b": 0.5},
         "epochs": 2,
         "batchSize": 20,
         "checkpoint": {"everySteps": 1},
     },
 }
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL where the process has to live on."""
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Run rank 0 of a gang of one in this process; ``at``: the step after which it is killed."""
-    handler = signal.getsignal(signal.SIGTERM)
-    step = Trainer._step
-
-    def run(job: Job, at: int | None = None) -> dict[str, bytes] | None:
-        for name, value in job.environment(0, 1).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv(reports.REPORTS_DIR, str(job.folder))
-
-        def step_and_die(self, x, y, rows):
-            step(self, x, y, rows)
-            if self.position.step == at:
-                self.checkpoints.wait()  # the writing thread cannot be killed
-                raise Killed
-
-        monkeypatch.setattr(Trainer, "_step", step_and_die)
-        try:
-            worker.work(job.payload())
-        except Killed:
-            return None
-        return model_of(job)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
-    torch.set_deterministic_debug_mode("default")
-
-
-def model_of(job: Job) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in job.model.iterdir()}
 
 
 @pytest.mark.parametrize("window_bytes", [None, "1200"], ids=["kept", "streamed"])

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.core.test_progress import told
 from tests.unit.core.world import World, running, world
 from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway
+from trainingjob.controller import pace
 from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.progress import Reports
 from trainingjob.controller.reconcile import Outcome, Reconciler
@@ -99,7 +100,10 @@ async def test_a_job_that_was_changed_meanwhile_is_not_deleted_at_its_end() -> N
     assert server.deleted == [KEY]
 
 
-async def test_what_an_older_crd_drops_is_not_written_again_and_again() -> None:
+async def test_what_an_older_crd_drops_is_not_written_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "_COMPANY_SECONDS", 0.0)
     w = world()
     w.finish("preprocess")
     for pod in w.of("train"):

@@ -211,6 +211,41 @@ def test_claims_are_mounted_once_where_the_stage_needs_them():
     assert len(claims) == 1
 
 
+def test_claims_of_further_tables_are_mounted_as_well():
+    tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
+    more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}
+    data = {"input": {"uri": "pvc://datasets/in.csv", "format": "csv"}, "engine": "spark", **more}
+    (driver,) = children.pods(job(preprocess=data), "preprocess", 1, Settings())
+    mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}
+    assert {"/mnt/claims/datasets", "/mnt/claims/orders", "/mnt/claims/training"} <= mounts
+    variables = driver["spec"]["containers"][0]["env"]
+    told = json.loads(next(v["value"] for v in variables if v["name"] == STAGE_PAYLOAD))
+    assert list(told["inputs"]) == ["orders"]
+    executor = told["kubernetes"]["executorTemplate"]["spec"]
+    assert "orders" in json.dumps(executor["volumes"])
+
+
+@pytest.mark.parametrize("engine", ["spark", "pandas"])
+def test_claims_of_splits_in_files_are_mounted_wherever_data_is_read(engine):
+    files = {"validation": "pvc://held-out/dev", "test": "pvc://exam/test.csv"}
+    spec = {
+        "engine": engine,
+        "input": {"uri": "pvc://datasets/train.csv", "format": "csv"},
+        "split": {"files": files},
+    }
+    (made,) = children.pods(job(preprocess=spec), "preprocess", 1, Settings())
+    pods = [made]
+    variables = {v["name"]: v.get("value") for v in made["spec"]["containers"][0]["env"]}
+    told = json.loads(variables[STAGE_PAYLOAD])
+    assert told["split"] == {"files": files}
+    if engine == "spark":
+        pods.append(told["kubernetes"]["executorTemplate"])
+    for pod in pods:
+        volumes = [v.get("persistentVolumeClaim") for v in pod["spec"]["volumes"]]
+        claims = [volume["claimName"] for volume in volumes if volume]
+        assert sorted(claims) == ["datasets", "exam", "held-out", "training"]
+
+
 def test_user_code_sees_plain_paths():
     pods = all_children("the usual job")
     train = next(c for c in pods if c["metadata"]["name"] == "digits-train-1-0")

@@ -12,11 +12,15 @@ from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.local import inputs
 
 
-def job(uri: str, **train: Any) -> TrainingJob:
+def job(uri: str, split: Any = None, **train: Any) -> TrainingJob:
     spec = {
         "task": {"type": "classification", "label": "y"},
         "storage": {"uri": "pvc://runs"},
-        "preprocess": {"engine": "pandas", "input": {"uri": uri, "format": "csv"}},
+        "preprocess": {
+            "engine": "pandas",
+            "input": {"uri": uri, "format": "csv"},
+            "split": split or {},
+        },
         "train": {"command": ["python", "x.py"], **train},
     }
     if "dataset" in train:
@@ -51,9 +55,19 @@ def test_the_files_that_a_stage_reads(data):
     assert known("preprocess", job("pvc://data/months"), data) == months
     assert known("preprocess", job("pvc://data/*/0?.csv"), data) == months
     assert known("preprocess", job(f"file://{data}/in.csv"), data) == [f"{data}/in.csv"]
+    split = {"files": {"test": "pvc://data/in.csv"}}
+    both = ["pvc://data/in.csv", *months]
+    assert known("preprocess", job("pvc://data/months", split), data) == both
     assert known("preprocess", job("pvc://data/nothing.csv"), data) == []
     assert known("preprocess", job("s3://bucket/in.csv"), data) == []
     assert known("train", job("pvc://data/in.csv"), data) == [], "what preprocess has made"
+    tables = {"months": {"uri": "pvc://data/months", "format": "csv"}}
+    spec = job("pvc://data/in.csv").to_dict()
+    spec["spec"]["preprocess"] |= {
+        "inputs": tables,
+        "steps": [{"sql": {"query": "select * from months"}}],
+    }
+    assert known("preprocess", TrainingJob.from_dict(spec), data) == ["pvc://data/in.csv", *months]
     given = job("", dataset={"uri": "pvc://data/months"}, args=[str(data / "code.py"), "/bin/sh"])
     assert known("train", given, data) == [f"{data}/code.py", *months]
 

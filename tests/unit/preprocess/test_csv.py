@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
+import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from tests.local.preprocess.both import run, whole
-from trainingjob.api.v1alpha1.input import CsvOptions
+from trainingjob.api.v1alpha1.input import CsvOptions, Input
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.input import scratch
 from trainingjob.runtime.preprocess.input.files import Source
+from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.records import found_delimiter
 from trainingjob.runtime.preprocess.input.scratch import Scratch, unpacked
 
@@ -92,3 +98,33 @@ def test_unpacking_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_the_delimiter_is_found_out(text: str, header: bool, delimiter: str) -> None:
     assert found_delimiter(text, CsvOptions(header=header)) == delimiter
+
+
+_PAGE = (Path(__file__).parents[3] / "docs" / "preprocessing.md").read_text("utf-8")
+_SECTION = _PAGE[_PAGE.index("| the file has |") :].partition("\n\n")[0]
+_ROW = re.compile(r"\| (.*): `(.*)` \| `(.*)` \| (.*) \|")
+
+
+@pytest.mark.parametrize("row", [line for line in _SECTION.splitlines() if _ROW.fullmatch(line)])
+def test_the_page_says_what_is_read(row: str, tmp_path: Path) -> None:
+    found = _ROW.fullmatch(row)
+    assert found is not None
+    what, field, setting, becomes = found.groups()
+    settings = yaml.safe_load(setting)
+    options = settings.get("options", {})
+    delimiter = {"whitespace": "  "}.get(options.get("delimiter"), options.get("delimiter", ","))
+    lines = [f"x{delimiter}y", f"{field}{delimiter}1"]
+    if "comment" in what:
+        lines.insert(1, "# this, and, that")
+    if "before the table" in what:
+        lines = ["A report", "of 2024", *lines]
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(lines) + "\n", options.get("encoding", "utf-8"))
+    source = Input.model_validate({"uri": f"file://{path}", "format": "csv", **settings})
+    with DuckdbEngine() as engine, Scratch(tmp_path / "out") as place:
+        frame = read_input(engine, source, scratch=place)
+        ((value, one),) = engine.rows(f"SELECT x, y FROM {frame.view}")
+    with contextlib.suppress(json.JSONDecodeError):
+        becomes = json.loads(becomes)
+    assert (str(value) if isinstance(becomes, str) else value) == becomes
+    assert one == 1 or "quotes that are" in what

@@ -144,9 +144,10 @@ ROWS: dict[str, Check] = {
 
 
 def examples() -> list[tuple[str, list[dict[str, Any]], dict[str, Any]]]:
-    """Every row of a table with YAML in its second column: the row, its steps, other fields."""
+    """Every row of a table with YAML in its second column: the row, its steps, other fields. Those
+    about files of CSV are in test_csv.py."""
     found = []
-    for line in re.findall(r"^\| (.*) \|$", PAGE, re.M):
+    for line in re.findall(r"^\| (.*) \|$", re.sub(r"(?ms)^## CSV.*?(?=^## )", "", PAGE), re.M):
         second = line.split(" | ")[1] if " | " in line else ""
         snippets = [
             yaml.safe_load(text) for text in re.findall(r"`(\w+: \{.*?\})`(?:$|, then )", second)

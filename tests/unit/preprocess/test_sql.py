@@ -110,7 +110,7 @@ def engine() -> Iterator[DuckdbEngine]:
 @pytest.mark.parametrize("text", RESULTS)
 def test_a_query_gives_what_duckdb_gives(text: str, engine: DuckdbEngine) -> None:
     kinds, rows = RESULTS[text]
-    found = engine.query(text, engine.table(COLUMNS, ROWS))
+    found = engine.query(text, {"data": engine.table(COLUMNS, ROWS)})
     assert list(found.columns.values()) == kinds
     assert sorted(engine.rows(f"FROM {found.view}"), key=repr) == sorted(rows, key=repr)
 
@@ -120,7 +120,7 @@ def test_a_query_does_nothing_else(text: str, engine: DuckdbEngine, tmp_path: Pa
     (tmp_path / "secret.csv").write_text("a\n1\n")
     data = engine.table(COLUMNS, ROWS)
     with pytest.raises(StageFailure, match=re.escape(REFUSED[text])) as failed:
-        engine.query(text.replace("FOLDER", str(tmp_path)), data)
+        engine.query(text.replace("FOLDER", str(tmp_path)), {"data": data})
     assert failed.value.reason in ("ExpressionInvalid", "ColumnNotFound", "DuplicateColumns", "StepFailed")  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
     assert len(engine.rows(f"FROM {data}")) == len(ROWS)
@@ -129,7 +129,7 @@ def test_a_query_does_nothing_else(text: str, engine: DuckdbEngine, tmp_path: Pa
 def test_a_query_sees_no_variable_of_ours(engine: DuckdbEngine) -> None:
     frame = pd.DataFrame({"a": [1]})
     with pytest.raises(StageFailure, match="there is no table frame, only data"):
-        engine.query("select * from frame", engine.table(COLUMNS, ROWS))
+        engine.query("select * from frame", {"data": engine.table(COLUMNS, ROWS)})
     assert len(frame) == 1
 
 

@@ -75,8 +75,10 @@ SHARED: dict[str, Any] = {
 PREPROCESS = SHARED | {
     "engine": "spark",
     "input": Input(uri="file:///data/other.csv", format="csv"),
+    "inputs": {"table": Input(uri="file:///data/table.csv", format="csv")},
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
+    "sample_weight": "w",
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
     "numeric_features": False,
@@ -93,7 +95,13 @@ TRAIN = SHARED | {
     "batch_size": 7,
     "precision": "fp32",
     "checkpoint": spec.Checkpoint(keep=7),
+    "class_weights": "balanced",
+    "sample_weight": "w",
+    "target_transform": "log1p",
     "seed": 9,
+    "metrics": ["recall"],
+    "threshold": 0.3,
+    "accepted": "file:///runs/team/b/accepted",
     "command": ["torchrun"],
     "args": ["--fast"],
     "needs_model": False,
@@ -119,6 +127,12 @@ def test_each_field_of_a_payload_counts_or_is_said_not_to(
 ) -> None:
     other = payload.model_copy(update={field: value})
     assert (plain_key(other) == plain_key(payload)) == (field in UNCOUNTED)
+
+
+def test_by_which_class_a_model_is_judged_does_not_count() -> None:
+    task = Task(type="classification", label="label", positive_class="yes")
+    for payload in (preprocess(), train()):
+        assert plain_key(payload.model_copy(update={"task": task})) == plain_key(payload)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +209,39 @@ def test_input_counts_by_name_and_bytes_and_not_by_its_place(tmp_path: Path) -> 
     assert len({str(value) for value in found.values()}) == 4
 
 
+def test_further_tables_count_by_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "one", a_csv="1", b_csv="2")
+    table = Input(uri=f"file://{tmp_path}/one/b.csv", format="csv")
+    given = preprocess(input=Input(uri=f"file://{tmp_path}/one", format="csv"), inputs={"t": table})
+    found = inputs_of_preprocess(given, [tmp_path / "one/a.csv"], {"t": [tmp_path / "one/b.csv"]})
+    assert sorted(found.digests) == ["input a.csv", "table t: b.csv"]
+
+
 def test_a_file_of_a_glob_is_named_from_where_the_glob_begins(tmp_path: Path) -> None:
     write(tmp_path / "data/2026", a_csv="1")
     assert [*read(tmp_path / "data", "/*/a.csv")] == ["input 2026/a.csv"]
     assert [*read(tmp_path / "data", "/2026/a.csv")] == ["input a.csv"]
+
+
+def test_files_of_splits_are_named_by_their_split(tmp_path: Path) -> None:
+    write(tmp_path / "data/train", a_csv="1", b_csv="2")
+    write(tmp_path / "data/test", a_csv="3")
+    write(tmp_path / "data", dev_csv="4")
+    files = {
+        "test": f"file://{tmp_path}/data/test",
+        "validation": f"file://{tmp_path}/data/dev.csv",
+    }
+    uri = f"file://{tmp_path}/data/train"
+    payload = preprocess(
+        input=Input(uri=uri, format="csv"), split=Split.model_validate({"files": files})
+    )
+    found = inputs_of_preprocess(payload, sorted((tmp_path / "data").rglob("*.csv")))
+    assert sorted(found.digests) == [
+        "input a.csv",
+        "input b.csv",
+        "test a.csv",
+        "validation dev.csv",
+    ]
 
 
 def test_a_script_counts_by_its_text_wherever_it_comes_from(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ import torch
 from tests.datasets import write_dataset
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset import suitable
 from trainingjob.runtime.dataset.manifest import DatasetManifest
-from trainingjob.runtime.train.data import Columns, Split
+from trainingjob.runtime.dataset.rows import Rows
+from trainingjob.runtime.model.target import Target
+from trainingjob.runtime.train.data import Split
 
 CLASSIFY = Task(type="classification", label="label")
 REGRESS = Task(type="regression", label="label")
@@ -31,11 +34,16 @@ def write(folder: Path, table: pa.Table, task: str = "classification", **sizes) 
     return write_dataset(folder, {"train": table}, label="label", task=task, **sizes)
 
 
+def reading(
+    folder: Path, manifest: DatasetManifest, batch: int, task: Task = CLASSIFY, **options: int
+) -> Split:
+    features = suitable.learnable(manifest, task)
+    return Split(Rows(folder, manifest, "train", features), batch, **options)
+
+
 def split(folder: Path, rows: int, batch: int, window_bytes: int = KEEP_ALL) -> Split:
     manifest = write(folder, numbered(rows), rows_per_file=17, rows_per_group=5)
-    return Split(
-        folder, manifest, "train", Columns.of(manifest, CLASSIFY), batch, window_bytes=window_bytes
-    )
+    return reading(folder, manifest, batch, window_bytes=window_bytes)
 
 
 def global_batches(data: Split, epoch: int, world: int, start: int = 0) -> list[list[int]]:
@@ -43,9 +51,9 @@ def global_batches(data: Split, epoch: int, world: int, start: int = 0) -> list[
     ranks = [list(data.batches(7, epoch, rank, world, start)) for rank in range(world)]
     found = []
     for shares in zip(*ranks, strict=True):
-        sizes = {size for _, _, size in shares}
-        x = torch.cat([x for x, _, _ in shares])
-        y = torch.cat([y for _, y, _ in shares])
+        sizes = {size for _, _, _, size in shares}
+        x = torch.cat([x for x, *_ in shares])
+        y = torch.cat([y for _, y, *_ in shares])
         assert sizes == {len(x)}, "every rank knows the size of the global batch"
         assert torch.equal(x[:, 1], -x[:, 0])
         assert torch.equal(y, x[:, 0].long() % 3), "labels stay with their rows"
@@ -110,7 +118,7 @@ COLUMN_TYPES = {
 @pytest.mark.parametrize(("values", "expected"), COLUMN_TYPES.values(), ids=COLUMN_TYPES)
 def test_numbers_of_every_type_become_float32(tmp_path, values, expected):
     manifest = write(tmp_path, pa.table({"a": values, "label": [0, 1]}))
-    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    data = reading(tmp_path, manifest, 2)
     x = next(data.share(0, 1, 9))[0]
     assert x.dtype == torch.float32
     assert x[:, 0].tolist() == expected
@@ -126,25 +134,24 @@ LABELS = {
 @pytest.mark.parametrize("values", LABELS.values(), ids=LABELS)
 def test_a_label_becomes_the_index_of_its_class(tmp_path, values):
     manifest = write(tmp_path, pa.table({"a": [1.0, 2, 3, 4], "label": values}))
-    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    data = reading(tmp_path, manifest, 2)
     y = next(data.share(0, 1, 9))[1]
     assert y.tolist() == [1, 0, 2, 1]
 
 
 def test_a_boolean_label_has_two_classes(tmp_path):
     manifest = write(tmp_path, pa.table({"a": [1.0, 2], "label": [True, False]}))
-    data = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 2)
+    data = reading(tmp_path, manifest, 2)
     assert next(data.share(0, 1, 9))[1].tolist() == [1, 0]
 
 
 def test_a_regression_target_is_standardised(tmp_path):
     values = np.random.default_rng(0).normal(1e6, 3, size=1000)
     manifest = write(tmp_path, pa.table({"a": values, "label": values}), "regression")
-    columns = Columns.of(manifest, REGRESS)
-    data = Split(tmp_path, manifest, "train", columns, 10)
+    data = reading(tmp_path, manifest, 10, REGRESS)
     mean, std = data.target_statistics()
     assert (mean, std) == (pytest.approx(values.mean()), pytest.approx(values.std()))
-    data.columns = columns.standardised(mean, std)
+    data.target = Target(None, mean, std)
     y = torch.cat([y for _, y in data.share(0, 1, 100)])
     assert y.dtype == torch.float32
     assert (float(y.mean()), float(y.std())) == (
@@ -155,14 +162,14 @@ def test_a_regression_target_is_standardised(tmp_path):
 
 def test_a_constant_target_does_not_divide_by_zero(tmp_path):
     manifest = write(tmp_path, pa.table({"a": [1.0, 2], "label": [4.0, 4.0]}), "regression")
-    data = Split(tmp_path, manifest, "train", Columns.of(manifest, REGRESS), 1)
+    data = reading(tmp_path, manifest, 1, REGRESS)
     assert data.target_statistics() == (4.0, 1.0)
 
 
 def test_task_features_choose_among_those_of_the_dataset(tmp_path):
     manifest = write(tmp_path, numbered(3))
     task = Task(type="classification", label="label", features=["b"])
-    assert Columns.of(manifest, task).features == ["b"]
+    assert suitable.learnable(manifest, task) == ["b"]
 
 
 def table(**columns: object) -> pa.Table:
@@ -188,7 +195,7 @@ BAD = {
 def test_a_dataset_that_cannot_be_learned_from_is_refused(tmp_path, data, task, reason, words):
     manifest = write(tmp_path, data, task.type)
     with pytest.raises(StageFailure, match=words) as caught:
-        split = Split(tmp_path, manifest, "train", Columns.of(manifest, task), 1)
+        split = reading(tmp_path, manifest, 1, task)
         list(split.share(0, 1, 9))
     assert caught.value.reason == reason
 
@@ -244,6 +251,6 @@ DAMAGE = [
 def test_a_dataset_that_is_not_as_its_manifest_says_is_refused(tmp_path, damage):
     manifest = damage(tmp_path, write(tmp_path, numbered(500)))
     with pytest.raises(StageFailure) as caught:
-        split = Split(tmp_path, manifest, "train", Columns.of(manifest, CLASSIFY), 1)
+        split = reading(tmp_path, manifest, 1)
         list(split.share(0, 1, 9))
     assert caught.value.reason == "DatasetInvalid"

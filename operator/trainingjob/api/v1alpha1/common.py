@@ -15,6 +15,7 @@ from .patterns import (
     DNS_LABEL,
     ENV_NAME,
     IMAGE,
+    INPUT_URI,
     LABEL_KEY,
     MOUNT_PATH,
     NO_NUL,
@@ -38,6 +39,7 @@ Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
 Argument = Annotated[str, StringConstraints(max_length=4096, pattern=NO_NUL)]
 Arguments = Annotated[list[Argument], Field(min_length=1, max_length=256)]
 Uri = Annotated[str, StringConstraints(max_length=1024, pattern=URI)]
+InputUri = Annotated[str, StringConstraints(max_length=1024, pattern=INPUT_URI)]
 
 NO_PARENT = Rule(
     cel="!self.uri.split('/').exists(part, part == '..')",

@@ -23,12 +23,18 @@ ClassificationMetric = Literal[
     "f1_weighted",
     "roc_auc",
     "log_loss",
+    "precision",
+    "recall",
+    "f1",
+    "average_precision",
 ]
 RegressionMetric = Literal["mae", "rmse", "r2", "mape"]
 MetricName = Literal[ClassificationMetric, RegressionMetric]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
 METRICS: tuple[str, ...] = get_args(MetricName)
+# Of two classes: about the positive one, task.positiveClass.
+BINARY_METRICS: tuple[str, ...] = ("precision", "recall", "f1", "average_precision")
 # Errors: the lower, the better. Of all others more is better.
 LOWER_IS_BETTER: frozenset[MetricName] = frozenset({"log_loss", "mae", "rmse", "mape"})
 
@@ -78,10 +84,16 @@ class Gate(Model):
 class Evaluate(Model):
     """Judge the model on the test split."""
 
-    metrics: Annotated[list[MetricName], Field(max_length=17)] | None = Field(
+    metrics: Annotated[list[MetricName], Field(max_length=21)] | None = Field(
         None,
         description="Metrics for status; accuracy and f1_macro, or rmse and r2, when unset. "
         "`evaluation/metrics.json` has them all.",
+    )
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Two classes: a row is taken for `task.positiveClass` when the score of that "
+        "class is at least this, whatever `y_pred` says; when unset, for the class with the higher "
+        "score, or `y_pred`.",
     )
     gates: Annotated[list[Gate], Field(max_length=32)] | None = Field(
         None, description="All must pass, or the job ends as Failed with reason GateFailed."

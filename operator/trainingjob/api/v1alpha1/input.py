@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
-from .common import NO_PARENT, Column
+from .common import NO_PARENT, Column, InputUri
 from .patterns import (
     DATE_FORMAT,
     DELIMITER,
-    INPUT_URI,
     NO_LINE_END,
     NO_NUL,
     ONE_CHARACTER,
@@ -173,12 +172,13 @@ class Input(Model):
         ),
     )
 
-    uri: Annotated[str, StringConstraints(max_length=1024, pattern=INPUT_URI)] = Field(
+    uri: InputUri = Field(
         description="`pvc://CLAIM/path`, `s3://BUCKET/path` or `file:///path`: a file, a folder, "
         "or a glob (`*`, `?`, `[ab]`)."
     )
-    format: Literal["csv", "json", "parquet", "orc"] = Field(
-        description="`json` means one object a line, or one array of objects."
+    format: Literal["csv", "json", "parquet", "orc", "raw"] = Field(
+        description="`json` means one object a line, or one array of objects; `raw` that nothing "
+        "is read before the script, which is `preprocess(paths, context)`."
     )
     options: CsvOptions | None = Field(None, description="For CSV.")
     types: Annotated[dict[Column, ColumnType], Field(min_length=1, max_length=4096)] | None = Field(

@@ -13,7 +13,9 @@ from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
+from .split import cel_may_have
 from .status import Status
+from .steps import Scalar
 from .train import Train
 
 GROUP = "trainingjob.dev"
@@ -26,6 +28,13 @@ PLURAL = "trainingjobs"
 OPERATOR = f"{GROUP}/operator"
 # What a pod can be told in all is little more.
 MOST_FEATURE_CHARS = 96 * 1024
+
+# CEL.
+_SPLIT = "self.preprocess.split"
+_CEL_FILES = " + ".join(
+    f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
+    for name in ("validation", "test")
+)
 
 
 class Task(Model):
@@ -45,12 +54,29 @@ class Task(Model):
             "them unset, and drop the columns that are not to be learned from",
             holds=lambda self: sum(map(len, self.features or ())) <= MOST_FEATURE_CHARS,
         ),
+        Rule(
+            cel=None,
+            message="positiveClass needs task.type classification",
+            holds=lambda self: self.positive_class is None or self.type == "classification",
+            schema={
+                "anyOf": [
+                    {"properties": {"type": {"enum": ["classification"]}}},
+                    {"not": {"required": ["positiveClass"]}},
+                ]
+            },
+        ),
     )
 
     type: Literal["classification", "regression"] = Field(description="The kind of task.")
     label: Column = Field(description="Column that holds the truth.")
     features: Columns | None = Field(
         None, description="Columns to learn from; all except the label when unset."
+    )
+    positive_class: Scalar | None = Field(
+        None,
+        description="Two classes: the one that `precision`, `recall`, `f1`, `average_precision` "
+        "and `evaluate.threshold` are about; the greater one when unset: 1 of 0 and 1, true, "
+        "`yes` of `no` and `yes`.",
     )
 
 
@@ -83,7 +109,7 @@ class Spec(Model):
             holds=lambda self: (self.preprocess is not None) != (self.train.dataset is not None),
         ),
         Rule(
-            cel="!has(self.preprocess) || !self.preprocess.split.stratify "
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.stratify) || !{_SPLIT}.stratify "
             "|| self.task.type == 'classification'",
             message="split.stratify needs task.type classification",
             holds=lambda self: (
@@ -94,32 +120,58 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            "![self.storage.uri, self.preprocess.input.uri].exists(u, u.startsWith('s3://'))",
+            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
+            "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
+            "self.preprocess.inputs[k].uri) : [])).exists(u, u.startsWith('s3://'))",
             message="engine spark reads and writes claims only: use engine pandas with s3://",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, self.preprocess.input.uri)
+                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),
         Rule(
-            cel="!has(self.evaluate) || !has(self.preprocess) || self.preprocess.split.test > 0.0",
-            message="evaluate needs a test split: set preprocess.split.test above 0",
+            cel=f"!has(self.evaluate) || !has(self.preprocess) || {cel_may_have('test', _SPLIT)}",
+            message="evaluate needs a test split: set preprocess.split.test above 0, or "
+            "preprocess.split.files.test",
             holds=lambda self: (
-                self.evaluate is None or self.preprocess is None or self.preprocess.split.test > 0
+                self.evaluate is None
+                or self.preprocess is None
+                or self.preprocess.split.may_have("test")
             ),
         ),
         Rule(
             cel="!has(self.train.earlyStopping) || !has(self.preprocess) "
-            "|| self.preprocess.split.validation > 0.0",
+            f"|| {cel_may_have('validation', _SPLIT)}",
             message="train.earlyStopping needs a validation split: "
-            "set preprocess.split.validation above 0",
+            "set preprocess.split.validation above 0, or preprocess.split.files.validation",
             holds=lambda self: (
                 self.train.early_stopping is None
                 or self.preprocess is None
-                or self.preprocess.split.validation > 0
+                or self.preprocess.split.may_have("validation")
+            ),
+        ),
+        Rule(
+            cel="!has(self.preprocess) || ("
+            f"(!has({_SPLIT}.by) || !(self.task.label in {_SPLIT}.by))"
+            f" && (!has({_SPLIT}.time) || self.task.label != {_SPLIT}.time)"
+            f" && (!has({_SPLIT}.column) || self.task.label != {_SPLIT}.column))",
+            message="rows cannot be divided by the label: preprocess.split must name other columns",
+            holds=lambda self: (
+                self.preprocess is None or self.task.label not in self.preprocess.split.columns
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.column) || !has(self.task.features) || "
+            f"!self.task.features.exists(f, f == {_SPLIT}.column)",
+            message="the column of preprocess.split.column is no feature: leave it out of "
+            "task.features",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.column is None
+                or self.preprocess.split.column not in (self.task.features or ())
             ),
         ),
         Rule(
@@ -139,6 +191,50 @@ class Spec(Model):
             message="regression is judged by " + ", ".join(REGRESSION_METRICS),
             holds=lambda self: (
                 self.task.type != "regression" or _metrics_of(self) <= set(REGRESSION_METRICS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || !has(self.evaluate.threshold) "
+            "|| self.task.type == 'classification'",
+            message="evaluate.threshold needs task.type classification",
+            holds=lambda self: (
+                self.evaluate is None
+                or self.evaluate.threshold is None
+                or self.task.type == "classification"
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.targetTransform) || self.task.type == 'regression'",
+            message="train.targetTransform needs task.type regression",
+            holds=lambda self: (
+                self.train.target_transform is None or self.task.type == "regression"
+            ),
+        ),
+        Rule(
+            cel=None,
+            message="train.classWeights needs task.type classification",
+            holds=lambda self: (
+                self.train.class_weights is None or self.task.type == "classification"
+            ),
+            schema={
+                "anyOf": [
+                    {
+                        "properties": {
+                            "task": {"properties": {"type": {"enum": ["classification"]}}}
+                        }
+                    },
+                    {"properties": {"train": {"not": {"required": ["classWeights"]}}}},
+                ]
+            },
+        ),
+        Rule(
+            cel="!has(self.train.sampleWeight) || (self.train.sampleWeight != self.task.label && "
+            "(!has(self.task.features) || "
+            "!self.task.features.exists(f, f == self.train.sampleWeight)))",
+            message="train.sampleWeight must be neither the label nor one of the features",
+            holds=lambda self: (
+                self.train.sample_weight is None
+                or self.train.sample_weight not in (self.task.label, *(self.task.features or ()))
             ),
         ),
     )

@@ -32,6 +32,7 @@ URI = (
     rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*"
     r"|s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^\x00-\x20\x7f]*)?)$"
 )
+TABLE = r"^[a-z][a-z0-9_]*$"
 # The same for what is read: files that people bring have blanks in their names, but not at the end.
 _READ = r"([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?"
 INPUT_URI = rf"^(pvc://{_SUBDOMAIN}(/{_READ})?|file:///{_READ}|s3://[a-z0-9][-a-z0-9.]{{1,61}}[a-z0-9](/{_READ})?)$"
@@ -45,6 +46,7 @@ DATE_FORMAT = (
     r"|'[^'\x00-\x1f]+'|[^A-Za-z'\x00-\x1f])+$"
 )
 TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]*$"
+BALANCED = r"^balanced$"
 NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"

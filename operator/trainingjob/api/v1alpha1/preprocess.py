@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -17,6 +18,7 @@ from .common import (
     Script,
 )
 from .input import Input
+from .patterns import TABLE
 from .split import Split
 from .steps import Step
 
@@ -87,6 +89,50 @@ class Preprocess(Model):
                 not any(key.startswith(RESERVED_SPARK_CONF) for key in self.spark_conf or ())
             ),
         ),
+        Rule(
+            cel="self.input.format != 'raw' || has(self.script)",
+            message="input.format raw needs a script, which reads the files: "
+            "preprocess(paths, context)",
+            holds=lambda self: self.input.format != "raw" or self.script is not None,
+        ),
+        Rule(
+            cel="self.input.format != 'raw' || !has(self.split.files)",
+            message="split.files needs a format that is read before the script, not raw: split by "
+            "a column that the script makes, with split.column",
+            holds=lambda self: self.input.format != "raw" or self.split.files is None,
+        ),
+        Rule(
+            cel="!has(self.inputs) || self.inputs.all(k, k != 'data' && k.size() <= 63 && "
+            f"k.matches('{TABLE}') && self.inputs[k].format != 'raw')",
+            message="inputs must have names of lower-case letters, digits and '_' that begin with "
+            "a letter, not data, which is the input; and no format raw",
+            holds=lambda self: all(
+                name != "data"
+                and len(name) <= 63
+                and re.fullmatch(TABLE, name)
+                and one.format != "raw"
+                for name, one in (self.inputs or {}).items()
+            ),
+        ),
+        Rule(
+            cel="!has(self.inputs) || has(self.script) || "
+            "(has(self.steps) && self.steps.exists(s, has(s.join) || has(s.sql)))",
+            message="inputs are tables for join and sql steps and the script, and there is none",
+            holds=lambda self: (
+                self.inputs is None
+                or self.script is not None
+                or any(step.join or step.sql for step in self.steps or ())
+            ),
+        ),
+        Rule(
+            cel="!has(self.steps) || self.steps.all(s, !has(s.join) || "
+            "(has(self.inputs) && s.join.table in self.inputs))",
+            message="a join step must name a table of inputs",
+            holds=lambda self: all(
+                step.join is None or step.join.table in (self.inputs or {})
+                for step in self.steps or ()
+            ),
+        ),
     )
 
     engine: Literal["spark", "pandas"] = Field(
@@ -96,6 +142,11 @@ class Preprocess(Model):
     )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
     input: Input = Field(description="The raw data.")
+    inputs: Annotated[dict[str, Input], Field(min_length=1, max_length=16)] | None = Field(
+        None,
+        description="Further tables by name, for `join` and `sql` steps and the script, which has "
+        "them as `context.inputs`. `input` is the table `data`.",
+    )
     script: Script | None = Field(
         None,
         description="Own code, run before the steps: a Python module with "
@@ -116,3 +167,10 @@ class Preprocess(Model):
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the stage reads."""
+        files = self.split.files
+        tables = (one.uri for one in (self.inputs or {}).values())
+        return [self.input.uri, *(files.uris.values() if files is not None else ()), *tables]

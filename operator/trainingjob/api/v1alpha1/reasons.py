@@ -57,7 +57,7 @@ REASONS: dict[str, Reason] = {
     ),
     "StorageUnavailable": Reason("configuration", "check the URI that it names, and its rights"),
     # --- input data --------------------------------------------------------------------
-    "InputNotFound": Reason("data", "check preprocess.input.uri"),
+    "InputNotFound": Reason("data", "check the path, and its claim or bucket"),
     "InputUnreadable": Reason("data", "check the permissions, format and integrity of the file"),
     "InputEmpty": Reason("data", "check that the input has rows"),
     "InputNotUtf8": Reason("data", "or convert the file to UTF-8"),
@@ -86,8 +86,12 @@ REASONS: dict[str, Reason] = {
     ),
     "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
+    "WeightInvalid": Reason(
+        "data", "correct the column in preprocess.steps, by fillna, filter or withColumn"
+    ),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
+    "SplitInvalid": Reason("data", "or set preprocess.split otherwise"),
     # --- artefacts ---------------------------------------------------------------------
     "DatasetInvalid": Reason(
         "data", "check train.dataset.uri, or let a preprocess stage write the dataset"
@@ -189,7 +193,10 @@ WARNINGS: dict[str, str] = {
     "ValuesRounded": "numbers have more digits than a double holds",
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
-    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame",
+    "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
+    "one that a query or a join cannot hold",
+    "RowsRepeated": "a join repeats rows: keys have several rows in the table",
+    "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
@@ -197,6 +204,8 @@ WARNINGS: dict[str, str] = {
     "ConstantFeature": "a feature has one value in every row",
     "ClassRare": "a class is too rare to be in every split",
     "SplitStratified": "without stratify a split would have had no row of a class",
+    "SplitUneven": "groups, or rows of one time, are too large for the shares that were asked for",
+    "SplitsMixed": "the input has train and test, which are put together and divided anew",
     "ModelElsewhere": "own code left files, and saved what may be its model elsewhere",
     "ModelNotChecked": "the image runs as it stands, and nobody looked whether a model is there",
     "MoreWarnings": "there are more, in the log",

@@ -23,6 +23,7 @@ from .features import (
     Tfidf,
 )
 from .input import ColumnType
+from .join import Join
 
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 
@@ -181,7 +182,7 @@ class Sql(Model):
 
     query: Expression = Field(
         description="One query in the engine's own SQL, DuckDB's or Spark's; the result replaces "
-        "the data."
+        "the data. `inputs` are tables under their names."
     )
 
 
@@ -213,6 +214,7 @@ class Step(Model):
     scale: Scale | None = Field(None, description="Scale numeric columns.")
     quantile: Quantile | None = Field(None, description="Numbers to their rank.")
     bin: Bin | None = Field(None, description="Numbers to bins.")
+    join: Join | None = Field(None, description="Add the columns of a table of `inputs`.")
     sql: Sql | None = Field(None, description="A query over the table `data`.")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
 from .common import (
     ENV_FROM,
     Arguments,
+    Column,
     Env,
     EnvFroms,
     Image,
@@ -19,10 +20,20 @@ from .common import (
     Resources,
     Script,
 )
+from .patterns import BALANCED
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Decay = Annotated[float, Field(ge=0, le=10)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+# By how the class is written.
+ClassWeights = (
+    Annotated[str, StringConstraints(max_length=8, pattern=BALANCED)]
+    | Annotated[
+        dict[Annotated[str, StringConstraints(max_length=4096)], Weight],
+        Field(min_length=1, max_length=1000),
+    ]
+)
 
 # Settings of the built-in training loop. User code has its own: accepting them
 # beside a command or a script would be accepting and ignoring them.
@@ -34,6 +45,9 @@ BUILT_IN_ONLY = (
     "batch_size",
     "precision",
     "checkpoint",
+    "class_weights",
+    "sample_weight",
+    "target_transform",
 )
 # Of those and their like, what a checkpoint of the built-in training is of: it cannot be gone on
 # from with others.
@@ -46,8 +60,14 @@ CHECKPOINTED = (
     "batch_size",
     "precision",
     "seed",
+    "class_weights",
+    "sample_weight",
+    "target_transform",
 )
+# CEL does not see a field of several types.
+_UNSEEN = ("class_weights",)
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
+_OF_BUILT_IN = f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own"
 
 
 class Dataset(Location):
@@ -191,12 +211,21 @@ class Train(Model):
         ),
         Rule(
             cel="has(self.model) || !("
-            + " || ".join(f"has(self.{name})" for name in _IN_MANIFEST)
+            + " || ".join(
+                f"has(self.{to_camel(name)})" for name in BUILT_IN_ONLY if name not in _UNSEEN
+            )
             + ")",
-            message=f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own",
+            message=_OF_BUILT_IN,
             holds=lambda self: (
-                self.model is not None or all(getattr(self, name) is None for name in BUILT_IN_ONLY)
+                self.model is not None
+                or all(getattr(self, name) is None for name in BUILT_IN_ONLY if name not in _UNSEEN)
             ),
+        ),
+        Rule(
+            cel=None,
+            message=_OF_BUILT_IN,
+            holds=lambda self: self.model is not None or self.class_weights is None,
+            schema={"anyOf": [{"required": ["model"]}, {"not": {"required": ["classWeights"]}}]},
         ),
     )
 
@@ -244,6 +273,24 @@ class Train(Model):
         None,
         description="Built-in models: `auto` (when unset) is bf16 autocast on GPUs that have it, "
         "else fp32.",
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="Built-in models: what the rows of each class count in the training loss: "
+        "`balanced`, by rows / (classes · rows of the class), or a weight by class, 1 for those "
+        "that are not named. Validation and evaluation count every row once.",
+    )
+    sample_weight: Column | None = Field(
+        None,
+        description="Built-in models: a column of what each row counts in the training loss, "
+        "numbers from 0 on; it is no feature. Validation and evaluation count every row once.",
+    )
+    target_transform: Literal["standardize", "log1p"] | None = Field(
+        None,
+        description="Built-in models of regression: what is learned of the label, to which "
+        "predictions and metrics are brought back. `log1p`: its log(1 + x), standardized, for "
+        "values above -1 of many sizes; `standardize`, as when unset: its distance from the mean "
+        "in standard deviations.",
     )
     checkpoint: Checkpoint | None = Field(
         None, description="Built-in models: when state is saved; every 30 s when unset."

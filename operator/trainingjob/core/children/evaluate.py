@@ -30,6 +30,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         attempt=attempt,
         task=job.spec.task,
         metrics=metrics(job),
+        threshold=spec.threshold,
         dataset=names.dataset_uri(job),
         model_uri=names.model_uri(job),
         output=names.evaluation_uri(job),

@@ -39,12 +39,14 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         task=job.spec.task,
         engine=spec.engine,
         input=spec.input,
+        inputs=spec.inputs or {},
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None,
+        sample_weight=job.spec.train.sample_weight,
         output=output,
         cache=cache.ref(job, "preprocess", image),
     )
@@ -59,7 +61,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(spec.input.uri, output),
+        uris=(*spec.uris, output),
         script=spec.script,
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
@@ -70,7 +72,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
 def _on_kubernetes(
     job: TrainingJob, spec: Preprocess, attempt: int, image: str
 ) -> contract.SparkOnKubernetes:
-    claims = claims_of(spec.input.uri, names.dataset_uri(job))
+    claims = claims_of(*spec.uris, names.dataset_uri(job))
     return spark.on_kubernetes(job, spec, attempt, image, claims)
 
 

@@ -6,12 +6,15 @@ import json
 from functools import partial
 from typing import Any
 
+from ...api import gates
 from ...api import payload as contract
 from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import Resources, amount
+from ...api.v1alpha1.evaluate import BINARY_METRICS
 from .. import names
 from ..observation import Settings
 from . import cache
+from .evaluate import metrics
 from .pod import RUNTIME, Maker, encoded, escape, in_s3, job_ref, mounted, script_ref
 from .pod import pod as make_pod
 
@@ -35,6 +38,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
     spec = job.spec.train
     image = spec.image or settings.images["train"]
     plain = runs_as_it_stands(job)
+    judged = job.spec.evaluate
     payload = contract.TrainPayload(
         job=job_ref(job, "train"),
         attempt=attempt,
@@ -49,11 +53,17 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         batch_size=spec.batch_size,
         precision=spec.precision,
         checkpoint=spec.checkpoint,
+        class_weights=spec.class_weights,
+        sample_weight=spec.sample_weight,
+        target_transform=spec.target_transform,
         seed=spec.seed,
         script=script_ref(spec.script),
         command=spec.command,
         args=spec.args,
-        needs_model=job.spec.evaluate is not None,
+        needs_model=judged is not None,
+        metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
+        threshold=judged.threshold if judged else None,
+        accepted=names.accepted_uri(job) if gates.compared(gates.of(job)) else None,
         dataset=names.dataset_uri(job),
         checkpoints=names.checkpoints_uri(job),
         model_uri=names.model_uri(job),

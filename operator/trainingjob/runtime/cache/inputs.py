@@ -35,10 +35,24 @@ class Inputs:
         return False
 
 
-def inputs_of_preprocess(payload: PreprocessPayload, files: Iterable[Path]) -> Inputs:
-    """The input's ``files``, by their names relative to it, and the script. Raises OSError."""
-    base = _base(resolve(payload.input.uri))
-    named = {f"input {file.relative_to(base).as_posix()}": file for file in files}
+def inputs_of_preprocess(
+    payload: PreprocessPayload,
+    files: Iterable[Path],
+    tables: Mapping[str, Iterable[Path]] | None = None,
+) -> Inputs:
+    """The input's ``files``, by their names relative to it, those of splits likewise, those of
+    further ``tables``, and the script. Raises OSError."""
+    of_splits = payload.split.files.uris if payload.split.files is not None else {}
+    bases = {str(name): _base(resolve(uri)) for name, uri in of_splits.items()}
+    bases["input"] = _base(resolve(payload.input.uri))
+    named = {}
+    for file in files:
+        around = [name for name, base in bases.items() if file.is_relative_to(base)]
+        name = max(around, key=lambda name: len(bases[name].parts))
+        named[f"{name} {file.relative_to(bases[name]).as_posix()}"] = file
+    for table, others in (tables or {}).items():
+        base = _base(resolve(payload.inputs[table].uri))
+        named |= {f"table {table}: {file.relative_to(base).as_posix()}": file for file in others}
     return _read(named, payload.script)
 
 

@@ -25,6 +25,10 @@ UNCOUNTED = frozenset(
         "output",
         "checkpoints",
         "model_uri",
+        # By these a model is judged, and not trained.
+        "metrics",
+        "threshold",
+        "accepted",
         # Counted by what it holds: see inputs.py.
         "script",
         "dataset",
@@ -43,7 +47,10 @@ def key_of(payload: Cacheable, inputs: Mapping[str, str], packages: Sequence[str
         "trainingjob": trainingjob.__version__,
         "packages": list(packages),
         "payload": payload.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude=set(UNCOUNTED)
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={**dict.fromkeys(UNCOUNTED, True), "task": {"positive_class"}},
         ),
         "conditions": payload.cache.conditions if payload.cache else "",
         "inputs": dict(inputs),

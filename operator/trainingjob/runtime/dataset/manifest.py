@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,7 +116,9 @@ def _no_dataset(folder: Path) -> str:
         return f"there is no dataset at {folder}: no such folder"
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    own = {re.split("[^a-z]", name.lower())[0] for name in names}
+    hint = ": preprocess.split.files takes such splits" if "test" in own else ""
     return (
         f"there is no dataset at {folder}: it has no {MANIFEST}, which a preprocess stage writes "
-        f"({f'it has {shown}' if names else 'it is empty'})"
+        f"({f'it has {shown}{hint}' if names else 'it is empty'})"
     )

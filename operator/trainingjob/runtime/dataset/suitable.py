@@ -6,12 +6,15 @@ All by its manifest alone, so that it can be told before anything is learned fro
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
+from trainingjob.api.v1alpha1.evaluate import BINARY_METRICS
 from trainingjob.api.v1alpha1.job import Task
 
 from ..base.errors import StageFailure
 from ..base.text import listed
+from .classes import index_of
 from .manifest import DatasetManifest
 
 NUMBERS = ("boolean", "bigint", "double")
@@ -32,11 +35,12 @@ def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> 
         raise StageFailure("DatasetInvalid", f"{what} names no classes of its label")
 
 
-def features(manifest: DatasetManifest, task: Task) -> list[str]:
-    """The columns to learn from, in the manifest's order: all, or those that the task lists.
+def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -> list[str]:
+    """The columns to learn from, in the manifest's order: all, or those that the task lists; the
+    column that weighs the rows is none of them.
 
     Raises StageFailure(ColumnNotFound, NoFeatures)."""
-    known = manifest.features
+    known = [name for name in manifest.features if name != weight]
     for name in task.features or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -58,6 +62,45 @@ def check_numeric(manifest: DatasetManifest, names: list[str]) -> None:
     for name in names:
         if (type_ := manifest.columns.get(name)) not in NUMBERS:
             raise StageFailure("FeatureNotNumeric", f"feature {name} is of type {type_}")
+
+
+def positive(
+    manifest: DatasetManifest, task: Task, metrics: Iterable[str], threshold: float | None
+) -> int | None:
+    """The id of the positive one of two classes; None when there are more, or for regression.
+
+    Raises StageFailure(LabelInvalid, MetricUndefined) when what is asked for needs two classes, or
+    when task.positiveClass is none of them."""
+    classes = manifest.classes or []
+    if len(classes) == 2:
+        name = task.positive_class
+        return 1 if name is None else index_of(classes, name, "task.positiveClass")
+    has = f"label {task.label} has {len(classes)} ({listed([*map(str, classes)])})"
+    for field, value in (
+        ("task.positiveClass", task.positive_class),
+        ("evaluate.threshold", threshold),
+    ):
+        if value is not None:
+            raise StageFailure(
+                "LabelInvalid", f"{field} is about one of two classes, and the {has}; unset it"
+            )
+    for name in metrics:
+        if name in BINARY_METRICS:
+            others = "roc_auc" if name == "average_precision" else f"{name}_macro"
+            raise StageFailure(
+                "MetricUndefined",
+                f"{name} is about the positive one of two classes, and the {has}; "
+                f"use {others}, the mean over the classes",
+            )
+    return None
+
+
+def learnable(manifest: DatasetManifest, task: Task, weight: str | None = None) -> list[str]:
+    """The features of a built-in model. Raises StageFailure as the functions above."""
+    check(manifest, task)
+    names = features(manifest, task, weight)
+    check_numeric(manifest, names)
+    return names
 
 
 def check_rows(manifest: DatasetManifest, split: str, folder: Path) -> None:

@@ -1,33 +1,19 @@
-"""``accepted/metrics.json``: the last model of this name that passed all gates.
+"""The last accepted model: what the gates compare with, and when there is a new one.
 
-It outlives the job: the next one of the name may have gates that compare with it.
+Its record outlives the job: the next one of the name may have gates that compare with it.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Literal
-
-from pydantic import Field, ValidationError
 
 from trainingjob.api import gates
-from trainingjob.api.base import Model
 from trainingjob.api.payload import Baseline, EvaluatePayload
 
-from ..base.errors import StageFailure, storage_errors
-from ..storage import fetch, resolve, write_file
-from .report import METRICS, MetricsFile
-
-
-class AcceptedModel(Model):
-    """The file's content."""
-
-    version: Literal[1] = 1
-    uid: str = Field(description="Of the job that made it.")
-    metrics: dict[str, float] = Field(description="All that were computed.")
-    baseline: Baseline | None = Field(None, description="What it was compared with itself.")
-    dataset_digest: str
-    model_digest: str
+from ..base.errors import storage_errors
+from ..model.accepted import RECORD, AcceptedModel, read
+from ..storage import resolve, write_file
+from .report import MetricsFile
 
 
 def baseline_of(payload: EvaluatePayload) -> Baseline | None:
@@ -38,7 +24,7 @@ def baseline_of(payload: EvaluatePayload) -> Baseline | None:
     compared = gates.compared(payload.gates)
     if payload.accepted is None or not compared:
         return None
-    record = _read(f"{payload.accepted}/{METRICS}")
+    record = read(payload.accepted)
     if record is None:
         return None
     if record.uid == payload.job.uid:
@@ -66,19 +52,4 @@ def keep_if_accepted(
     )
     text = json.dumps(record.to_dict(), indent=1, ensure_ascii=False)
     with storage_errors("write the record of the accepted model"):
-        write_file(resolve(payload.accepted) / METRICS, text + "\n")
-
-
-def _read(uri: str) -> AcceptedModel | None:
-    with storage_errors("read the record of the last accepted model"):
-        try:
-            text = fetch(uri).read_bytes()
-        except FileNotFoundError:
-            return None
-    try:
-        return AcceptedModel.model_validate_json(text)
-    except ValidationError as error:
-        raise StageFailure(
-            "BaselineInvalid",
-            f"{uri}, the record of the last accepted model, is damaged or of another version",
-        ) from error
+        write_file(resolve(payload.accepted) / RECORD, text + "\n")

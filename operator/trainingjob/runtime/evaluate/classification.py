@@ -16,9 +16,12 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from .columns import Classes
+from trainingjob.api.v1alpha1.evaluate import BINARY_METRICS
+
+from ..base.errors import StageFailure
+from ..dataset.labels import Classes
 from .judgement import Batch, Judgement
-from .scores import ScoreFile, area_under_roc
+from .scores import ScoreFile, area_under_roc, average_precision
 
 # Larger matrices are for nobody's eyes.
 _LARGEST_MATRIX = 1000
@@ -29,10 +32,22 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 
 class Classification:
-    """Counts cells of the confusion matrix; scores go to ``score_file``, unless it is None."""
+    """Counts cells of the confusion matrix; scores go to ``score_file``, unless it is None.
 
-    def __init__(self, classes: Classes, score_file: ScoreFile | None) -> None:
+    ``positive``: the id of the positive one of two classes, None when there are more. A row whose
+    score of it is at least ``threshold`` is taken for it, when that is set.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        score_file: ScoreFile | None,
+        positive: int | None = None,
+        threshold: float | None = None,
+    ) -> None:
         self._classes = classes
+        self._positive = positive
+        self._threshold = threshold
         self._cells: Counter[int] = Counter()
         self._score_file = score_file
         self._log_loss = 0.0
@@ -40,17 +55,19 @@ class Classification:
         self._no_probabilities = ""
 
     def add(self, batch: Batch) -> None:
-        """Take some rows into account."""
+        """Take some rows into account. Raises StageFailure(PredictionsInvalid)."""
         size = len(self._classes)
-        cells, counts = np.unique(batch.truth * size + batch.predicted, return_counts=True)
+        predicted = self._decided(batch)
+        cells, counts = np.unique(batch.truth * size + predicted, return_counts=True)
         for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
             self._cells[cell] += count
         if batch.scores is None:
             self._no_scores = "there are no scores of the classes"
             return
         if self._score_file is not None:
-            # Of two classes, the scores of the second say all.
-            kept = batch.scores[:, 1:] if size == 2 else batch.scores
+            # Of two classes, the scores of the positive one say all.
+            one = self._positive
+            kept = batch.scores if one is None else batch.scores[:, one : one + 1]
             self._score_file.append(batch.truth, kept)
         self._add_log_loss(batch.truth, batch.scores)
 
@@ -81,8 +98,38 @@ class Classification:
         if size <= _LARGEST_MATRIX:
             judgement.confusion = np.zeros((size, size), dtype=np.int64)
             judgement.confusion[truth, predicted] = counts
+        if self._positive is not None:
+            self._judge_positive(judgement, judgement.per_class[self._positive])
+        else:
+            for name in BINARY_METRICS:
+                judgement.undefined[name] = f"the label has {size} classes, and not two"
         self._judge_scores(judgement, [row["support"] or 0 for row in judgement.per_class])
         return judgement
+
+    def _decided(self, batch: Batch) -> np.ndarray:
+        if self._threshold is None or self._positive is None:
+            return batch.predicted
+        if batch.scores is None:
+            raise StageFailure(
+                "PredictionsInvalid",
+                "evaluate.threshold decides by scores, and there are none: "
+                f"write y_score_{self._classes.values[self._positive]}, or unset it",
+            )
+        taken = batch.scores[:, self._positive] >= self._threshold
+        return np.where(taken, self._positive, 1 - self._positive)
+
+    def _judge_positive(self, judgement: Judgement, row: dict[str, float | None]) -> None:
+        """Of the positive class alone; ``row`` is its own in the table."""
+        # As scikit-learn has it: 0 when nothing was taken for the class.
+        judgement.metrics["precision"] = row["precision"] or 0.0
+        if row["support"]:
+            judgement.metrics["recall"] = row["recall"] or 0.0
+            judgement.metrics["f1"] = row["f1"] or 0.0
+            return
+        assert self._positive is not None
+        name = self._classes.values[self._positive]
+        for metric in ("recall", "f1", "average_precision"):
+            judgement.undefined[metric] = f"the test split has no row of the positive class, {name}"
 
     def _add_log_loss(self, truth: np.ndarray, scores: np.ndarray) -> None:
         if self._no_probabilities:
@@ -104,20 +151,26 @@ class Classification:
         size = len(self._classes)
         present = [i for i in range(size) if support[i]]
         missing = [str(self._classes.values[i]) for i in range(size) if not support[i]]
-        if self._no_scores:
-            judgement.undefined["roc_auc"] = self._no_scores
-        elif len(present) < 2:
-            judgement.undefined["roc_auc"] = (
-                f"the test split has no row of class {', '.join(missing[:5])}"
-            )
-        elif self._no_probabilities and size > 2:
-            # One against the rest compares rows with each other: scores need one scale.
-            judgement.undefined["roc_auc"] = self._no_probabilities
-        elif self._score_file is None:
-            judgement.undefined["roc_auc"] = "too many rows and classes to compute it unasked"
-        elif size == 2:
-            judgement.metrics["roc_auc"] = area_under_roc(*self._score_file.column(0, 1))
-        else:
+        unscored = self._no_scores
+        if self._score_file is None:
+            unscored = unscored or "too many rows and classes to compute it unasked"
+        lacking = f"the test split has no row of class {', '.join(missing[:5])}"
+        # One against the rest compares rows with each other: scores need one scale.
+        unscaled = self._no_probabilities if size > 2 else ""
+        no_area = self._no_scores or (lacking if len(present) < 2 else "") or unscaled or unscored
+        if no_area:
+            judgement.undefined["roc_auc"] = no_area
+        if self._positive is not None and unscored:
+            judgement.undefined.setdefault("average_precision", unscored)
+        if self._score_file is None or unscored:
+            return
+        if self._positive is not None:
+            scores = self._score_file.column(0, self._positive)
+            if not no_area:
+                judgement.metrics["roc_auc"] = area_under_roc(*scores)
+            if support[self._positive]:
+                judgement.metrics["average_precision"] = average_precision(*scores)
+        elif not no_area:
             # A class that the split lacks has no area, as with scikit-learn's average=None; the
             # mean is that of the others.
             areas = [area_under_roc(*self._score_file.column(i, i)) for i in present]

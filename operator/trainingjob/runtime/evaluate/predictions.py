@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
-from .columns import BadColumn, Classes, numbers
+from ..dataset.classes import written
+from ..dataset.columns import BadColumn, numbers
+from ..dataset.labels import Classes
+from ..dataset.moments import Moments
+from ..dataset.rows import Rows, read_parquet
 from .judgement import Batch
-from .regression import Moments
-from .split import Split, read_parquet
 
 TRUTH = "y_true"
 PREDICTED = "y_pred"
@@ -25,7 +27,7 @@ _BATCH_NUMBERS = 2**20
 _TOLERANCE = 1e-4
 
 
-def read_predictions(path: Path, split: Split) -> Iterator[Batch]:
+def read_predictions(path: Path, split: Rows) -> Iterator[Batch]:
     """Batches of the file, then a check that its truths are those of the split.
 
     The order of the rows is free. Truths are compared by the number of rows of each class, or for
@@ -42,8 +44,8 @@ def read_predictions(path: Path, split: Split) -> Iterator[Batch]:
     for name in (TRUTH, PREDICTED):
         if name not in schema.names:
             raise _invalid(path, f"has no column {name}")
-    if rows != split.rows:
-        raise _invalid(path, f"has {rows} rows, the test split has {split.rows}")
+    if rows != split.count:
+        raise _invalid(path, f"has {rows} rows, the test split has {split.count}")
     scores = [] if classes is None else _score_columns(path, schema.names, classes)
     columns = [TRUTH, PREDICTED, *(name for name in scores if name)]
     size = max(1, _BATCH_NUMBERS // len(columns))
@@ -103,22 +105,27 @@ def _column(path: Path, table: pa.RecordBatch, name: str, classes: Classes | Non
 
 
 def _score_columns(path: Path, names: list[str], classes: Classes) -> list[str | None]:
-    """The score column of each class; none at all, or None for the first of two classes, whose
-    score is 1 minus the other."""
+    """The score column of each class; none at all, or None for one of two classes, whose score is
+    1 minus the other."""
     given = {name for name in names if name.startswith(SCORE)}
     if not given:
         return []
     found: list[str | None] = []
     for index in range(len(classes)):
-        known = [name for name in classes.score_columns(index) if name in given]
+        known = [name for name in _names(classes, index) if name in given]
         found.append(known[0] if known else None)
     unknown = sorted(given - set(found))
     if unknown:
         raise _invalid(path, f"{unknown[0]} names none of the classes {classes}")
     missing = [index for index, name in enumerate(found) if name is None]
-    if missing and (len(classes) != 2 or missing != [0]):
-        raise _invalid(path, f"has no column {classes.score_columns(missing[0])[0]}")
+    if missing and len(classes) != 2:
+        raise _invalid(path, f"has no column {_names(classes, missing[0])[0]}")
     return found
+
+
+def _names(classes: Classes, index: int) -> list[str]:
+    """Names that the column of a class's scores may have."""
+    return [f"{SCORE}{name}" for name in written(classes.values[index])]
 
 
 def _scores(path: Path, table: pa.RecordBatch, names: list[str | None]) -> np.ndarray | None:
@@ -131,8 +138,9 @@ def _scores(path: Path, table: pa.RecordBatch, names: list[str | None]) -> np.nd
                 scores[:, index] = _finite(path, name, numbers(table.column(name)))
             except BadColumn as error:
                 raise _invalid(path, f"{name} {error}") from error
-    if names[0] is None:
-        scores[:, 0] = 1 - scores[:, 1]
+    for index, name in enumerate(names):
+        if name is None:
+            scores[:, index] = 1 - scores[:, 1 - index]
     return scores
 
 

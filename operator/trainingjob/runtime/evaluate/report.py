@@ -32,6 +32,12 @@ class MetricsFile(Model):
     metrics: dict[str, float]
     undefined: dict[str, str] = Field(description="Metrics without a value, and why.")
     classes: list[bool | int | float | str] | None = None
+    positive_class: bool | int | float | str | None = Field(
+        None, description="Two classes: what precision, recall, f1 and average_precision are of."
+    )
+    threshold: float | None = Field(
+        None, description="The score of that class from which on a row was taken for it."
+    )
     confusion_matrix: list[list[int]] | None = Field(
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )

@@ -1,4 +1,4 @@
-"""Scores of a large split on disk, and the area under the ROC curve from them."""
+"""Scores of a large split on disk, and the areas under the ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -64,6 +64,24 @@ class ScoreFile:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
+    """The mean over the positives of the precision at their score: scikit-learn's
+    average_precision_score, the area under the steps of precision over recall.
+
+    Sorts both arrays in place; ``positive`` may not be empty.
+    """
+    positive.sort()
+    negative.sort()
+    total = 0.0
+    for begin in range(0, len(positive), _CHUNK):
+        chunk = positive[begin : begin + _CHUNK]
+        # Rows whose score is at least that of the positive.
+        found = len(positive) - np.searchsorted(positive, chunk, "left")
+        wrong = len(negative) - np.searchsorted(negative, chunk, "left")
+        total += float((found / (found + wrong)).sum())
+    return total / len(positive)
 
 
 def area_under_roc(positive: np.ndarray, negative: np.ndarray) -> float:

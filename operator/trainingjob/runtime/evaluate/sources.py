@@ -8,25 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ..base.errors import StageFailure
-from ..model import folder as model_folder
+from ..dataset.labels import Classes
+from ..dataset.rows import Rows
 from ..model.folder import CONFIG, PREDICTIONS, PROGRAM, Kind
-from .columns import Classes
 from .judgement import Batch
 from .predictions import read_predictions
-from .split import Split
 
 _SMALL_NETWORK = 100_000
 
 
-def find(folder: Path) -> Kind:
-    """What the model folder holds; raises StageFailure(ModelMissing)."""
-    kind = model_folder.find(folder)
-    if kind is None:
-        raise StageFailure("ModelMissing", model_folder.nothing_to_judge(folder))
-    return kind
-
-
-def predict(kind: Kind, folder: Path, split: Split) -> Iterator[Batch]:
+def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
     """Predictions for every row of the split, in batches.
 
     Raises StageFailure(ModelCorrupt, PredictionsInvalid, DatasetInvalid, FeatureNotNumeric,
@@ -46,7 +37,7 @@ def predict(kind: Kind, folder: Path, split: Split) -> Iterator[Batch]:
 Model = tuple[Callable[[np.ndarray], np.ndarray], Sequence[str]]
 
 
-def _program(path: Path, split: Split) -> Model:
+def _program(path: Path, split: Rows) -> Model:
     # torch takes two seconds to import, which files of predictions do not need.
     from .program import Program
 
@@ -57,7 +48,7 @@ def _program(path: Path, split: Split) -> Model:
     return program.predict, choices[program.features]
 
 
-def _built_in(folder: Path, split: Split) -> Model:
+def _built_in(folder: Path, split: Rows) -> Model:
     from ..model.mlp import load_model
 
     model = load_model(folder)
@@ -65,7 +56,7 @@ def _built_in(folder: Path, split: Split) -> Model:
     for what, ours, theirs in (
         ("task", config.task, manifest.task),
         ("label", config.label, manifest.label),
-        ("features", config.features, list(split.features)),
+        ("features", config.features, [x for x in split.features if x != config.sample_weight]),
         ("classes", config.classes, manifest.classes),
     ):
         if ours != theirs:

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..base.errors import StageFailure, storage_errors
-from .folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS, find, nothing_to_judge
+from .folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS, Kind, find, nothing_to_judge
+
+
+def require(folder: Path) -> Kind:
+    """What there is to judge in ``folder``; raises StageFailure(ModelMissing)."""
+    kind = find(folder)
+    if kind is None:
+        raise StageFailure("ModelMissing", nothing_to_judge(folder))
+    return kind
 
 
 def check_model(folder: Path) -> None:
@@ -18,8 +26,7 @@ def check_model(folder: Path) -> None:
     A look at the outside: evaluation itself loads it.
     """
     with storage_errors("read the model"):
-        if find(folder) is None:
-            raise StageFailure("ModelMissing", nothing_to_judge(folder))
+        require(folder)
         for name, (is_whole, reason) in _CHECKS.items():
             path = folder / name
             if path.is_file() and not is_whole(path):

@@ -22,6 +22,7 @@ from trainingjob.api.v1alpha1.train import Mlp
 
 from ..base.errors import StageFailure, storage_errors
 from .folder import CONFIG, FORMAT, WEIGHTS
+from .target import Target, Transform
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -48,12 +49,23 @@ class ModelConfig(Model):
     )
     mlp: Mlp
     target_mean: float = Field(0.0, description="Regression: the network's output is")
-    target_std: float = Field(1.0, description="(value - target_mean) / target_std.")
+    target_std: float = Field(1.0, description="(target - target_mean) / target_std,")
+    target_transform: Transform | None = Field(
+        None, description="where target is this function of the label, or the label itself."
+    )
+    sample_weight: str | None = Field(
+        None, description="The column that weighed the rows in training; no feature."
+    )
     dataset_digest: str = Field("", description="What it was trained on.")
     pipeline: list[dict[str, Any]] = Field(
         default_factory=list,
         description="The dataset's preparation with its statistics: inference repeats it.",
     )
+
+    @property
+    def target(self) -> Target:
+        """From the label to what the network learns, and back."""
+        return Target(self.target_transform, self.target_mean, self.target_std)
 
     @property
     def outputs(self) -> int:
@@ -76,7 +88,7 @@ class BuiltIn:
         out = torch.cat([self.network(rows[at : at + _PREDICT_ROWS]) for at in starts])
         if self.config.task == "classification":
             return out
-        return out.squeeze(1).double() * self.config.target_std + self.config.target_mean
+        return torch.from_numpy(self.config.target.back(out.squeeze(1).double().numpy()))
 
 
 def build(config: ModelConfig) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
@@ -19,17 +20,21 @@ def run(payload: PreprocessPayload) -> StageResult:
     if payload.cache is None:
         return _make(payload)
     from .. import cache
-    from .input import files
+    from .input.splits import DATA, find_inputs
 
-    found = files.find(payload.input)
+    found = find_inputs(payload)
     return cache.through(
         payload,
-        lambda: cache.inputs_of_preprocess(payload, found.files),
+        lambda: cache.inputs_of_preprocess(
+            payload,
+            found[DATA].files,
+            {name: found[name].files for name in payload.inputs},
+        ),
         lambda: _make(payload, found),
     )
 
 
-def _make(payload: PreprocessPayload, found: Source | None = None) -> StageResult:
+def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
     reporter = Reporter()
     try:
         with open_engine(payload) as engine:

@@ -135,6 +135,11 @@ class Account:
         self.entries = [Entry("input", self._rows, self._rows, list(frame.columns))]
 
     @property
+    def notes(self) -> Notes:
+        """Where warnings go."""
+        return self._notes
+
+    @property
     def lines(self) -> list[str]:
         """A line for the input and for each step."""
         return [entry.line() for entry in self.entries]
@@ -209,14 +214,15 @@ class Account:
             self._rows = Rows()
         self._restart(after)
 
-    def divided(self, after: Frame) -> None:
-        """Rows were divided, all of them: their number is known."""
+    def divided(self, after: Frame, words: str = "") -> None:
+        """Rows were divided, all of them, as the words say: their number is known."""
         assert after.layout is not None
         if not self._tallies:
             self._rows.count = after.layout.rows
         self._count()
+        if self._split_drops or words:
+            entry = self.begin(f"split {words}".rstrip())
         if self._split_drops:
-            entry = self.begin("split")
             self._rows = entry.after = Rows()
         self._restart(after)
 

@@ -110,6 +110,28 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
 
 
+def of_time(name: str, ends: Sequence[str]) -> str:
+    """To a text where a time is needed; ``ends``: the least and the greatest value."""
+    texts = [value.strip() for value in ends]
+    if texts and all(map(_DAY.fullmatch, texts)):
+        return f"`cast: {{columns: {{{_flow(name)}: timestamp}}}}`"
+    return of_cast(name, "string", "timestamp", ends)
+
+
+def of_split(name: str, value: object, others_are_known: bool) -> str:
+    """To a column that is to say which split a row is in, and has a ``value`` that names none."""
+    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+    text = (
+        str(value).lower()
+        if isinstance(value, bool | int | float)
+        else "'" + str(value).replace("'", "''") + "'"
+    )
+    is_so = f"{column} is null" if value is None else f"{column} = {text}"
+    other = column if others_are_known else "'train'"
+    expression = f"case when {is_so} then 'test' else {other} end"
+    return f'`withColumn: {{name: {_flow(name)}, expr: "{expression}"}}`'
+
+
 def _day_step(name: str, texts: Sequence[str]) -> str:
     """The step that reads days written with the year at the end."""
     mark = next(char for char in texts[0] if not char.isdigit())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,11 @@ class Summary:
         return None if self.counts is None else sorted(self.counts)
 
 
-def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
-    """Only the label and, when they are listed, the features, in that order.
+def choose_columns(
+    engine: Engine, frame: Frame, task: Task, weight: str | None
+) -> tuple[Frame, list[str]]:
+    """The features, and a frame of them, the label and the ``weight`` (train.sampleWeight), in that
+    order when features are listed.
 
     Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
     if task.label in frame.unread:
@@ -45,36 +49,40 @@ def choose_columns(engine: Engine, frame: Frame, task: Task) -> Frame:
             "LabelMissing",
             f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
         )
+    if weight is not None and weight not in frame.columns:
+        raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)
+    apart = [task.label, *([weight] if weight else [])]
     if task.features is None:
+        features = [name for name in frame.columns if name not in apart]
         for name, unread in frame.unread.items():
             raise cannot_use("the features", name, unread)
-        if len(frame.columns) == 1:
-            raise StageFailure("NoFeatures", f"there is no column besides the label {task.label}")
-        return frame
+        if not features:
+            raise StageFailure(
+                "NoFeatures",
+                f"there is no column besides the label {' and the weight '.join(apart)}",
+            )
+        return frame, features
     for name in task.features:
         if name not in frame.columns:
             raise column_not_found("task.features", name, list(frame.columns), frame.unread)
-    kinds = {name: frame.columns[name] for name in [*task.features, task.label]}
+    kinds = {name: frame.columns[name] for name in [*task.features, *apart]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
-    return frame.over(engine.view(query), kinds)
+    return frame.over(engine.view(query), kinds), list(dict.fromkeys(task.features))
 
 
 def check(
-    engine: Engine, frame: Frame, task: Task, split: Split, numeric: bool, warn: Warn
+    engine: Engine, frame: Frame, task: Task, split: Split, counted: Sequence[str], warn: Warn
 ) -> tuple[Frame, Summary]:
     """Count the rows, nulls and classes of every split in one query, and judge them; the frame is
     another one when classes that are too rare for the splits were moved or dropped.
 
-    ``numeric``: features must be numbers without nulls. Raises StageFailure with the reasons of
-    the label, the features and the splits."""
-    features = [name for name in frame.columns if name != task.label]
-    if numeric:
-        _check_types(engine, frame, features)
+    ``counted``: features that must be numbers without nulls. Raises StageFailure with the reasons
+    of the label, the features and the splits."""
+    _check_types(engine, frame, counted)
     _check_label_type(frame, task)
     by_class = task.type == "classification"
     label = engine.dialect.ident(task.label)
-    counted = features if numeric else []
     counts = ", ".join(["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)])
     # Larger values would overflow.
     value = f"CAST({label} AS DOUBLE)"
@@ -95,14 +103,17 @@ def check(
         _check_label_values(groups, task)
     _check_splits(summary, split)  # type: ignore[arg-type]
     total = sum(rows.values())
-    nulls = (
-        sum(group[3] for group in groups if group[1] is None)
-        if by_class
-        else total - sum(group[-1] for group in groups)
-    )
-    if nulls:
+    if by_class:
+        null_rows = {number: count for number, value, _, count, *_ in groups if value is None}
+    else:
+        null_rows = {group[0]: group[3] - group[-1] for group in groups if group[3] > group[-1]}
+    if null_rows:
+        where = [name for name, number in SPLIT_NUMBER.items() if null_rows.get(number)]
+        all_of = len(where) == 1 and sum(null_rows.values()) == rows[where[0]]
         raise StageFailure(
-            "LabelHasNulls", f"the label {task.label} is null in {nulls} of {total} rows"
+            "LabelHasNulls",
+            f"the label {task.label} is null in {sum(null_rows.values())} of {total} rows"
+            + (f", all those of the {where[0]} split" if all_of else ""),
         )
     for index, name in enumerate(counted):
         missing = total - sum(group[4 + index] for group in groups)
@@ -119,7 +130,7 @@ def check(
     by_split = counts_of([(value, number, count) for number, value, _, count, *_ in groups])
     changed = settle(engine, frame, task, split, by_split, warn, final=True)
     if changed is not frame:
-        return check(engine, changed, task, split, numeric, warn)
+        return check(engine, changed, task, split, counted, warn)
     return frame, Summary(summary, by_split, {})  # type: ignore[arg-type]
 
 
@@ -136,7 +147,7 @@ def _total(groups: list[tuple[Any, ...]], split: int, column: int) -> int:
     return sum(group[column] for group in groups if group[0] == split)
 
 
-def _check_types(engine: Engine, frame: Frame, features: list[str]) -> None:
+def _check_types(engine: Engine, frame: Frame, features: Sequence[str]) -> None:
     wrong = [n for n in features if frame.columns[n] in ("string", "date", "timestamp")]
     if wrong:
         named = listed([f"{name} ({frame.columns[name]})" for name in wrong])
@@ -160,8 +171,12 @@ def _check_label_type(frame: Frame, task: Task) -> None:
 def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
     if not sum(rows.values()):
         raise StageFailure("NoRowsLeft", "no row is left after the last step")
-    for name, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
-        if share and not rows[name]:  # type: ignore[index]
+    for name, is_asked in (
+        ("train", True),
+        ("validation", split.asks("validation")),
+        ("test", split.asks("test")),
+    ):
+        if is_asked and not rows[name]:  # type: ignore[index]
             raise StageFailure(
                 "SplitEmpty", f"the {name} split has no rows; there are {sum(rows.values())} in all"
             )

@@ -11,7 +11,8 @@ from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
-from ..dataset.manifest import SplitName
+from ..base.text import cut
+from ..dataset.manifest import SPLITS, SplitName
 from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 
@@ -63,13 +64,18 @@ def absent(counts: Counts) -> list[Any]:
 def settle(
     engine: Engine, frame: Frame, task: Task, split: Split, counts: Counts, warn: Warn, final: bool
 ) -> Frame:
-    """The frame without absent classes in its held-out splits, or anywhere, as ``split.rare`` says.
+    """The frame without absent classes in its held-out splits, or anywhere, as ``split.rare`` says;
+    unless each row was drawn for itself, rows stay where they are when it is unset.
     ``final``: no step follows, so that what is kept in the training split now is reported.
 
     Raises StageFailure(ClassMissing) when it says so, or when a split would have no rows left."""
     rare = absent(counts)
     if split.rare == "fail" and rare:
         raise StageFailure("ClassMissing", _where_absent(counts, rare))
+    if split.rare is None and not split.drawn_by_row:
+        if rare and final:
+            warn(StageWarning(reason="ClassRare", message=_left(counts, rare)))
+        return frame
     dropped = split.rare == "drop"
     changed = [value for value in rare if dropped or set(counts[value]) != {"train"}]
     _refuse_emptied(counts, changed, dropped)
@@ -99,6 +105,14 @@ def _where_absent(counts: Counts, rare: Collection[Any]) -> str:
             if missing:
                 return f"the {name} split has no row of class {named(missing)}"
     raise AssertionError("no class is absent")
+
+
+def _left(counts: Counts, rare: Collection[Any]) -> str:
+    """What is nowhere but where it was: by split."""
+    splits = [name for name in SPLITS if any(name in rows for rows in counts.values())]
+    missing = {name: [v for v in rare if name not in counts[v]] for name in splits}
+    parts = [f"the {name} split has no row of class {named(v)}" for name, v in missing.items() if v]
+    return cut(f"{'; '.join(parts)}; to do without these classes, set preprocess.split.rare", 512)
 
 
 def _refuse_emptied(counts: Counts, changed: Collection[Any], dropped: bool) -> None:

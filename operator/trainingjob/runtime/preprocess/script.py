@@ -1,4 +1,5 @@
-"""The user's own code, run before the steps: ``preprocess(frame, context) -> frame``."""
+"""The user's own code, run before the steps: ``preprocess(frame, context) -> frame``, or
+``preprocess(paths, context)`` where the input is raw."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import linecache
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from .. import storage
 from ..base.errors import StageFailure
 from ..base.text import listed, one_line
 from .engines.frame import Engine, Frame
+from .given import OF_FILE
 from .notes import Notes
 
 _MODULE = "trainingjob_script"
@@ -34,12 +36,17 @@ class Context:
     label: str
     input: str  # path of the input: a file, a folder or a glob
     seed: int  # of the split
+    inputs: Mapping[str, Any]  # the tables of preprocess.inputs by name, as frames
 
 
 def run_script(
-    engine: Engine, frame: Frame, payload: PreprocessPayload, notes: Notes | None = None
+    engine: Engine,
+    given: Frame | list[str],
+    payload: PreprocessPayload,
+    tables: Mapping[str, Frame],
+    notes: Notes | None = None,
 ) -> Frame:
-    """What the script makes of the frame.
+    """What the script makes of a frame, or of the paths of files.
 
     Raises StageFailure(ScriptMissing, ScriptInvalid, ScriptFailed)."""
     assert payload.script is not None
@@ -50,13 +57,13 @@ def run_script(
         task=payload.task.type,
         label=payload.task.label,
         input=str(storage.resolve(payload.input.uri)),
-        seed=payload.split.seed,
+        seed=payload.split.seed or 0,
+        inputs={table: _frame(engine, frame) for table, frame in tables.items()},
     )
     preprocess = _load(name, source)
-    # The user's code may know what to do with columns that no dataset can hold.
-    given = engine.frame_for_user(frame.over(frame.whole or frame.view))
+    argument = given if isinstance(given, list) else _frame(engine, given)
     with _user_code(name):
-        result = preprocess(given, context)
+        result = preprocess(argument, context)
     # Of a frame of pandas; numbers of rows have no name.
     index = [str(name) for name in getattr(getattr(result, "index", None), "names", ()) if name]
     if index and notes is not None:
@@ -65,7 +72,19 @@ def run_script(
             f"the script's frame: {listed(index)}: the index of a frame is no column; to have it "
             "as one, return frame.reset_index()",
         )
-    return engine.frame_of_user(result)
+    made = engine.frame_of_user(result)
+    if payload.split.files is not None and OF_FILE not in made.columns:
+        raise StageFailure(
+            "ScriptInvalid",
+            f"the script's frame has no column {OF_FILE}, which says of which split's file a row "
+            "is: keep it",
+        )
+    return made
+
+
+def _frame(engine: Engine, frame: Frame) -> Any:
+    """With columns that no dataset can hold: the user's code may know what to do with them."""
+    return engine.frame_for_user(frame.over(frame.whole or frame.view))
 
 
 def _source(script: ScriptRef) -> tuple[str, str]:

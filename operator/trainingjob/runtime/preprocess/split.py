@@ -3,20 +3,22 @@
 Every row has a place in that order, which comes from the row as it was read
 (``engines/rowhash.py``): steps that compute, rename or drop columns do not move it, and copies of a
 row lie apart. The first share of the places is the test split, the next the validation split, the
-rest is for training; with ``stratify`` so in each class.
+rest is for training; with ``stratify`` so in each class. Splits of one's own are in ``groups.py``,
+``times.py`` and ``given.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.split import Split
+from trainingjob.api.v1alpha1.split import SHARES, Split
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
-from ..base.text import listed
+from ..base.text import cut, listed
 from .classes import (
     MAX_CLASSES,
     Warn,
@@ -27,7 +29,16 @@ from .classes import (
     too_many_classes,
 )
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
+from .given import OF_FILE, as_given
+from .groups import by_groups
+from .keys import Keys
+from .names import printable
+from .notes import Notes
 from .ranks import beside, class_of, places_of
+from .times import by_time
+
+# From which part of a share on it is told that it was missed.
+_UNEVEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -41,31 +52,63 @@ class Quota:
     @classmethod
     def of(cls, rows: int, spec: Split) -> Quota:
         """Shares to the nearest whole number of rows."""
-        test = int(rows * spec.test + 0.5)
-        validation = min(int(rows * spec.validation + 0.5), rows - test)
+        test = int(rows * spec.share("test") + 0.5)
+        validation = min(int(rows * spec.share("validation") + 0.5), rows - test)
         return cls(test, validation, rows - test - validation)
 
     def fills(self, spec: Split) -> bool:
         """Whether every split that is asked for gets a row."""
-        asked = {"test": spec.test, "validation": spec.validation, "train": 1}
+        asked = {"test": spec.share("test"), "validation": spec.share("validation"), "train": 1}
         return all(getattr(self, name) for name, share in asked.items() if share)
 
 
+def keys_of(engine: Engine, spec: Split) -> Keys:
+    """The columns that rows are divided by, if there are some."""
+    if spec.files is not None:
+        return Keys(engine, "files", [OF_FILE])
+    field = next((f for f in ("by", "time", "column") if getattr(spec, f) is not None), "")
+    return Keys(engine, field, spec.columns)
+
+
 def split_rows(
-    engine: Engine, frame: Frame, spec: Split, task: Task, where: str, warn: Warn
-) -> Frame:
-    """The frame with SPLIT; classes that are too rare to be everywhere follow ``spec.rare``.
+    engine: Engine, frame: Frame, spec: Split, task: Task, where: str, warn: Warn, keys: Keys
+) -> tuple[Frame, str]:
+    """The frame with SPLIT, and in words by what rows were divided, unless each was drawn for
+    itself; classes that are too rare to be everywhere follow ``spec.rare``.
 
     Raises StageFailure(LabelMissing) when the label to stratify by is not there at this point,
-    and StageFailure(LabelInvalid, ClassMissing)."""
-    if spec.stratify and task.label not in frame.columns:
+    and StageFailure(LabelInvalid, ClassMissing, ColumnNotFound, SplitInvalid, SplitEmpty)."""
+    label = task.label if spec.stratify else None
+    if label is not None and label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
             f"{where}: rows are divided here, by the label {task.label}, which is not a column yet "
             f"(columns: {listed(frame.columns)})",
         )
-    ordered = engine.ordered(frame, spec.seed)
-    divided = _divided(engine, ordered, spec, task, task.label if spec.stratify else None)
+    if spec.drawn_by_row:
+        return _drawn(engine, frame, spec, task, label, warn), ""
+    frame, kinds = keys.recall(frame, where)
+    if spec.by is not None:
+        divided, words = by_groups(engine, frame, spec, keys, task)
+    elif spec.time is not None:
+        divided, words = by_time(engine, frame, spec, keys, kinds[0])
+    else:
+        divided, words = as_given(engine, frame, spec, keys)
+    if not spec.given:
+        _warn_of_shares(engine, divided, spec, words, warn)
+    if task.type == "classification" and task.label in divided.columns:
+        counts = count_classes(engine, divided, task.label)
+        if counts is not None:
+            divided = settle(engine, divided, task, spec, counts, warn, final=False)
+    return divided, words
+
+
+def _drawn(
+    engine: Engine, frame: Frame, spec: Split, task: Task, by: str | None, warn: Warn
+) -> Frame:
+    """Each row for itself."""
+    ordered = engine.ordered(frame, spec.seed or 0)
+    divided = _divided(engine, ordered, spec, task, by)
     if task.type != "classification" or task.label not in frame.columns:
         return divided
     counts = count_classes(engine, divided, task.label)
@@ -84,6 +127,33 @@ def split_rows(
         divided = _divided(engine, ordered, spec, task, task.label)
         counts = count_classes(engine, divided, task.label) or {}
     return settle(engine, divided, task, spec, counts, warn, final=False)
+
+
+def warn_of_groups(spec: Split, features: Sequence[str], notes: Notes) -> None:
+    """Where what names the groups is a feature: no held-out row has a value that was learned."""
+    names = [name for name in spec.by or () if name in features]
+    if names:
+        notes.warn(
+            "IdLikeFeature",
+            f"feature {listed(names)}: rows are divided by it, so that no held-out row has a value "
+            "that the model has learned from; if it only names the groups, "
+            f"`drop: {{columns: [{', '.join(names)}]}}`",
+        )
+
+
+def _warn_of_shares(engine: Engine, frame: Frame, spec: Split, words: str, warn: Warn) -> None:
+    """Where groups, or rows of the same time, are so large that a share is nothing like asked."""
+    found = dict(engine.rows(f"SELECT {SPLIT}, count(*) FROM {frame.view} GROUP BY 1"))
+    rows = sum(found.values())
+    uneven = []
+    for name in SHARES:
+        share, asked = found.get(SPLIT_NUMBER[name], 0) / max(rows, 1), spec.share(name)
+        if rows and abs(share - asked) > _UNEVEN * asked:
+            uneven.append(f"{share:.0%} of the rows are in the {name} split, not {asked:.0%}")
+    if uneven:
+        what = "groups" if spec.by is not None else "the rows of a time"
+        message = f"{'; '.join(uneven)}: {what} stay together and are too large ({words})"
+        warn(StageWarning(reason="SplitUneven", message=cut(printable(message), 512)))
 
 
 def _divided(engine: Engine, frame: Frame, spec: Split, task: Task, by: str | None) -> Frame:

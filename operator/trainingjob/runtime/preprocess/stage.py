@@ -7,6 +7,8 @@ and order; see ``engines/frame.py`` for the seam between them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
@@ -15,15 +17,16 @@ from ..base.outcome import with_findings
 from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
-from .engines.frame import Engine
+from .engines.frame import Engine, Frame
 from .input.files import Source
 from .input.read import read_input
 from .input.scratch import Scratch
+from .input.splits import DATA, find_inputs, warn_of_parts
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
 from .script import run_script
-from .split import split_rows
+from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
 from .write import write_dataset
 
@@ -33,41 +36,59 @@ def run_stage(
     payload: PreprocessPayload,
     reporter: Reporter,
     scratch: Scratch,
-    found: Source | None = None,
+    found: Mapping[str, Source] | None = None,
 ) -> StageResult:
-    """Make the dataset, of the input's files that were ``found`` already, if they were; raises
-    StageFailure."""
+    """Make the dataset, of the files of the inputs that were ``found`` already, if they were;
+    raises StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     reporter.report(0.05)
     notes = Notes()
-    frame = read_input(engine, payload.input, found, notes, scratch)
+    split = payload.split
+    found = found or find_inputs(payload)
+    tables = {
+        name: read_input(engine, one, found[name], Notes(warnings=notes.warnings), scratch)
+        for name, one in payload.inputs.items()
+    }
+    given = (
+        found[DATA].paths
+        if payload.input.format == "raw"
+        else read_input(engine, payload.input, found[DATA], notes, scratch)
+    )
+    if isinstance(given, Frame):
+        warn_of_parts(found[DATA], split, notes)
     reporter.report(0.3)
     if payload.script is not None:
-        frame = run_script(engine, frame, payload, notes)
-    frame = engine.hashed(frame)
-    drops = payload.split.rare == "drop"
+        given = run_script(engine, given, payload, tables, notes)
+    assert isinstance(given, Frame)
+    keys = keys_of(engine, split)
+    frame = keys.remember(engine.hashed(given))
+    drops = split.rare == "drop"
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     frame, pipeline = run_steps(
         engine,
         frame,
         payload.steps,
         task,
-        lambda frame, where: split_rows(engine, frame, payload.split, task, where, notes.add),
+        payload.sample_weight,
+        lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
+        tables,
+        divided_first=split.files is not None,
     )
-    frame = choose_columns(engine, frame, task)
-    frame, summary = check(engine, frame, task, payload.split, payload.numeric_features, notes.add)
+    frame, features = choose_columns(engine, frame, task, payload.sample_weight)
+    numeric = features if payload.numeric_features else []
+    frame, summary = check(engine, frame, task, split, numeric, notes.add)
     raw = account.raw
     if raw is None or raw.columns.get(task.label) != frame.columns[task.label]:
         raw = frame
-    features = [name for name in frame.columns if name != task.label]
     warn_of_features(engine, raw, task, features, notes)
+    warn_of_groups(split, features, notes)
     alike = likeness(engine, frame, summary)
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)
-    manifest = write_dataset(engine, frame, task, summary, pipeline, target)
+    manifest = write_dataset(engine, frame, task, features, summary, pipeline, target)
     reporter.report(1.0)
     result = StageResult(
         outputs=Outputs(

@@ -21,6 +21,7 @@ def write_dataset(
     engine: Engine,
     frame: Frame,
     task: Task,
+    features: list[str],
     summary: Summary,
     pipeline: list[dict[str, Any]],
     target: Path,
@@ -38,7 +39,7 @@ def write_dataset(
         manifest = DatasetManifest(
             label=task.label,
             task=task.type,
-            features=[name for name in frame.columns if name != task.label],
+            features=features,
             columns=dict(frame.columns),
             classes=summary.classes,
             splits=infos,

@@ -7,6 +7,7 @@ from trainingjob.api.payload import TrainPayload
 from ..base.errors import StageFailure
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
+from ..model import accepted
 from ..storage import resolve
 
 
@@ -15,7 +16,8 @@ def check(payload: TrainPayload) -> None:
     follows could not judge by.
 
     Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
-    LabelInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric, SplitEmpty.
+    LabelInvalid, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric,
+    SplitEmpty.
     """
     if payload.model is None and not payload.needs_model:
         return
@@ -26,7 +28,8 @@ def check(payload: TrainPayload) -> None:
         who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
         raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
     suitable.check(manifest, payload.task, folder)
-    features = suitable.features(manifest, payload.task)
+    suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
+    features = suitable.features(manifest, payload.task, payload.sample_weight)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)
         suitable.check_rows(manifest, "train", folder)
@@ -34,3 +37,5 @@ def check(payload: TrainPayload) -> None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model:
         suitable.check_rows(manifest, "test", folder)
+    if payload.accepted is not None:
+        accepted.read(payload.accepted)

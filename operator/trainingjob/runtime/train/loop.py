@@ -5,7 +5,8 @@ one all_reduce a step shares the gradients, the loss and the request to stop; th
 on one tensor; a checkpoint is three.
 
 A regression's target is standardised by the training split's mean and deviation, so that one
-learning rate suits labels of any scale; losses are told in the label's own unit (squared).
+learning rate suits labels of any scale; losses are told in the label's own unit (squared), or in
+that of its transform. Weights count in the training loss alone, not in the validation loss.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Position:
     batch: int = 0  # batches of the epoch that are done
     step: int = 0
     loss_sum: float = 0.0  # over the rows of the epoch so far
+    weight: float = 0.0  # of these rows
     best_loss: float | None = None  # early stopping
     bad_epochs: int = 0
     history: list[dict[str, float | int | None]] = field(default_factory=list)
@@ -135,14 +137,14 @@ class Trainer:
         position = self.position
         while position.epoch < self.epochs:
             self.net.module.train()
-            for x, y, rows in self.training.batches(
+            for x, y, weights, total in self.training.batches(
                 self.payload.seed,
                 position.epoch,
                 self.gang.rank,
                 self.gang.world,
                 start=position.batch,
             ):
-                self._step(x, y, rows)
+                self._step(x, y, weights, total)
             if self._end_epoch():
                 break
         if self.checkpoints:
@@ -151,8 +153,8 @@ class Trainer:
             self.narrator.close()
         return self._trained()
 
-    def _step(self, x: Tensor, y: Tensor, rows: int) -> None:
-        """One optimizer step: this rank's share of a global batch of ``rows`` rows."""
+    def _step(self, x: Tensor, y: Tensor, weights: Tensor | None, total: float) -> None:
+        """One optimizer step: this rank's share of a global batch, whose rows weigh ``total``."""
         position, net = self.position, self.net
         net.gradients.zero_()
         if self.stopping():
@@ -160,12 +162,14 @@ class Trainer:
         if len(y):
             if self.dropout_seed is not None:
                 self._seed_dropout(self.dropout_seed + position.step)
-            # The sum over all rows of the gang over their number: shares may differ in size.
-            loss = self._loss(x, y) / rows
+            # The sum over all rows of the gang over their weight: shares may differ in both. Where
+            # all of a batch weigh nothing, the sum is 0, too.
+            loss = self._loss(x, y, weights) / (total or 1.0)
             loss.backward()  # type: ignore[no-untyped-call]
             net.tail[0] = loss.detach()
         self.gang.all_reduce(net.gradients)
-        self.totals.add_(net.tail, alpha=rows)
+        self.totals.add_(net.tail, alpha=total or 1.0)
+        position.weight += total
         step = position.step + 1
         due = self.checkpoints is not None and self.checkpoints.due(step)
         check = step % self.check_every == 0
@@ -182,14 +186,17 @@ class Trainer:
         if check and self.narrator:
             self.narrator.step()
 
-    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Summed over the rows: cross-entropy, or squared error of the standardised target."""
+        reduction = "sum" if weights is None else "none"
         with self.autocast():
             out = self.net.module(x)
         out = out.float()
         if self.config.task == "classification":
-            return F.cross_entropy(out, y, reduction="sum")
-        return F.mse_loss(out.squeeze(1), y, reduction="sum")
+            loss = F.cross_entropy(out, y, reduction=reduction)
+        else:
+            loss = F.mse_loss(out.squeeze(1), y, reduction=reduction)
+        return loss if weights is None else loss @ weights
 
     def _seed_dropout(self, seed: int) -> None:
         """From rank and step alone: a resumed run draws the same masks."""
@@ -216,7 +223,8 @@ class Trainer:
         stop = self._judge(validation_loss)
         if self.narrator:
             self.narrator.epoch(validation_loss)
-        position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
+        position.epoch, position.batch = position.epoch + 1, 0
+        position.loss_sum = position.weight = 0.0
         self.totals[0] = 0
         return stop
 
@@ -263,9 +271,11 @@ class Trainer:
 
     @property
     def epoch_loss(self) -> float:
-        """Mean over the epoch's rows so far, in the label's unit."""
-        rows = min(self.position.batch * self.training.batch, self.training.rows)
-        return self.position.loss_sum / max(1, rows) * self.loss_scale
+        """Mean over the epoch's rows so far by their weights, in the unit of what is learned."""
+        weight = self.position.weight
+        if self.training.weights is None:  # checkpoints of earlier versions do not have it
+            weight = max(1, min(self.position.batch * self.training.batch, self.training.rows))
+        return self.position.loss_sum / (weight or 1.0) * self.loss_scale
 
     def _must_be_finite(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):

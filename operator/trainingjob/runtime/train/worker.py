@@ -24,15 +24,19 @@ from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, from_os_error, storage_errors
 from ..base.log import log
 from ..base.text import one_line
+from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
+from ..dataset.rows import Rows
 from ..model.mlp import ModelConfig, save_model
+from ..model.target import Target, Transform
 from ..storage import resolve, write_aside
 from . import reports
 from .checkpoints import Checkpoints
-from .data import Columns, Split
+from .data import Split
 from .gang import Gang, pick_device
 from .loop import Trained, Trainer
 from .place import Place
+from .weights import Weights
 
 HISTORY = "history.json"
 # 128 + SIGTERM, as a shell tells it.
@@ -73,25 +77,31 @@ def work(payload: TrainPayload) -> StageResult | None:
     # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
     folder = resolve(payload.dataset)
     manifest = DatasetManifest.read(folder)
-    columns = Columns.of(manifest, payload.task)
+    features = suitable.learnable(manifest, payload.task, payload.sample_weight)
     batch = payload.batch_size or 32
-    training = Split(folder, manifest, "train", columns, batch, device)
-    validation = Split(folder, manifest, "validation", columns, batch, device)
+    training, validation = (
+        Split(Rows(folder, manifest, name, features), batch, device)
+        for name in ("train", "validation")
+    )
     if training.rows == 0:
         raise StageFailure("SplitEmpty", "the dataset's train split is empty")
     if payload.early_stopping is not None and validation.rows == 0:
         raise StageFailure("SplitEmpty", "earlyStopping needs a validation split, which is empty")
-    if payload.task.type == "regression":
-        columns = columns.standardised(*training.target_statistics())
-        training.columns = validation.columns = columns
+    training.weights = Weights.of_split(
+        training.source, payload.class_weights, payload.sample_weight
+    )
+    target = target_of(payload, training, validation)
+    training.target = validation.target = target
     config = ModelConfig(
         task=payload.task.type,
-        label=columns.label,
-        features=columns.features,
-        classes=columns.classes,
+        label=manifest.label,
+        features=features,
+        classes=manifest.classes,
         mlp=(payload.model and payload.model.mlp) or Mlp(),
-        target_mean=columns.mean,
-        target_std=columns.std,
+        target_mean=target.mean,
+        target_std=target.std,
+        target_transform=target.transform,
+        sample_weight=payload.sample_weight,
         dataset_digest=manifest.digest,
         pipeline=manifest.pipeline,
     )
@@ -104,7 +114,7 @@ def work(payload: TrainPayload) -> StageResult | None:
     if gang.rank == 0:
         log(
             f"training on {device_name(device, gang.world, bf16)}: {training.rows} rows, "
-            f"{len(columns.features)} features, {training.steps} steps an epoch, "
+            f"{len(features)} features, {training.steps} steps an epoch, "
             f"{gang.world} processes of {threads} threads"
         )
     trainer = Trainer(
@@ -125,6 +135,21 @@ def work(payload: TrainPayload) -> StageResult | None:
     gang.barrier()  # the model is complete
     gang.leave()
     return result
+
+
+def target_of(payload: TrainPayload, training: Split, validation: Split) -> Target:
+    """What is learned of a regression's label: standardised by the training split's moments.
+
+    Raises StageFailure(LabelInvalid) for labels that the transform does not take."""
+    if payload.task.type != "regression":
+        return Target()
+    transform: Transform | None = "log1p" if payload.target_transform == "log1p" else None
+    training.target = validation.target = Target(transform)
+    mean, std = training.target_statistics()
+    if transform is not None:
+        # For what it refuses: now, and not after the first epoch.
+        validation.target_statistics()
+    return Target(transform, mean, std)
 
 
 class StopRequest:

@@ -35,6 +35,7 @@ from ..names import refuse_duplicates
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .frame import (
+    GROUP,
     HASH,
     ROW_GROUP_ROWS,
     SPLIT,
@@ -45,7 +46,7 @@ from .frame import (
     JsonFound,
     Layout,
 )
-from .rowhash import Longs, hash_rows, places
+from .rowhash import Longs, group_places, hash_rows, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,9 +161,14 @@ class DuckdbEngine:
     def read_json(self, source: Source, form: JsonForm, schema: pa.Schema) -> str:
         return self.view(duckdb_json.reading(_paths(source), form, schema))
 
-    def query(self, text: str, data: str) -> Frame:
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
         with _failures():
-            made = sandbox.run(text, self._arrow(data), self._spill)
+            given = {
+                name: self._arrow(view)
+                for name, view in tables.items()
+                if name == "data" or name in text.lower()
+            }
+            made = sandbox.run(text, given, list(tables), self._spill)
         refuse_duplicates(_RESULT, made.column_names)
         return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
@@ -263,8 +269,12 @@ class DuckdbEngine:
         hashes = _hash(table.select(list(frame.columns)), computed)
         return self._kept_with(frame, table, hashes)
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         table = self._arrow(frame.view)
+        if keys:
+            groups = group_places(_hash(table.select(list(keys)), computed=False), seed)
+            table = table.append_column(GROUP, pa.array(groups))
+            frame = replace(frame, hidden=(*frame.hidden, GROUP))
         hashes = places(table.column(HASH).to_numpy(), seed)
         # Rows that lie in order let the files be cut out of the table without reading all of it.
         ordered = self._kept_with(frame, table, hashes, f"ORDER BY {HASH}")

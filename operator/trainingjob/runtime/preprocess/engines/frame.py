@@ -25,6 +25,8 @@ from ..input.files import Source
 # ``rowhash.py``). SPLIT: from the split on, its split's number.
 HASH = "__trainingjob_hash"
 SPLIT = "__trainingjob_split"
+# Where groups of rows are divided: the place of a row's group in the random order of groups.
+GROUP = "__trainingjob_group"
 
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
@@ -78,6 +80,7 @@ class Unread:
 
     reason: str
     why: str
+    in_whole: bool = False  # whether ``Frame.whole`` has it
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,10 @@ class Engine(Protocol):
         """A view of the objects; a value whose column is text and that is none is its JSON."""
         ...
 
-    def query(self, text: str, data: str) -> Frame:
-        """What the user's query, in the engine's own SQL, makes of a view that it calls ``data``:
-        computed, so that what fails does so here. It sees no other table, and no files.
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        """What the user's query, in the engine's own SQL, makes of views that it calls as
+        ``tables`` does, ``data`` first: computed, so that what fails does so here. It sees no other
+        table, and no files.
 
         Raises StageFailure(ExpressionInvalid, ColumnNotFound, DuplicateColumns, StepFailed)."""
         ...
@@ -248,8 +252,9 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
-        """The frame, kept, with each row's place in the random order in HASH, and the layout."""
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        """The frame, kept, with each row's place in the random order in HASH, and the layout; with
+        ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
         ...
 
     def content(self, frame: Frame) -> str:

@@ -11,15 +11,13 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md; Spark: XXH64.jav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-
-from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..expressions.dialect import SPARK
 from .frame import HASH
@@ -38,12 +36,12 @@ Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def spark_hash(columns: Mapping[str, ColumnType], computed: bool = False) -> str:
-    """A row's hash in Spark SQL; ``computed`` as in ``hash_rows``."""
+def spark_hash(columns: Collection[str], computed: Collection[str] = ()) -> str:
+    """A row's hash in Spark SQL; ``computed``: doubles of which only the leading 30 bits count."""
     values = []
     for name in sorted(columns):
         value = SPARK.ident(name)
-        if computed and columns[name] == "double":
+        if name in computed:
             large = f"({value} * {_SHORTER!r}D)"
             value = f"nanvl({large} - ({large} - {value}), {value})"
         values.append(f"xxhash64({value})")
@@ -53,6 +51,11 @@ def spark_hash(columns: Mapping[str, ColumnType], computed: bool = False) -> str
 def spark_place(occurrence: str, seed: int) -> str:
     """A row's place in Spark SQL; ``occurrence``: SQL of its occurrence number."""
     return f"xxhash64({HASH}, CAST({occurrence} AS BIGINT), {SPARK.literal(seed, 'bigint')})"
+
+
+def spark_group(keys: Collection[str], seed: int) -> str:
+    """A group's place in Spark SQL."""
+    return f"xxhash64({spark_hash(keys)}, {SPARK.literal(seed, 'bigint')})"
 
 
 def hash_rows(batch: pa.RecordBatch, computed: bool = False) -> Longs:
@@ -68,6 +71,12 @@ def places(hashes: Longs, seed: int) -> Longs:
     """The place of every row by its hash."""
     found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
     found = _hash_long(occurrences(hashes).astype(np.uint64), found)
+    return _hash_long(np.uint64(seed), found).view(np.int64)
+
+
+def group_places(hashes: Longs, seed: int) -> Longs:
+    """The place of every row's group by the hash of its keys."""
+    found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
     return _hash_long(np.uint64(seed), found).view(np.int64)
 
 

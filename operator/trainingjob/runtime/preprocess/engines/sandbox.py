@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from ...base.errors import StageFailure
-from ...base.text import one_line
+from ...base.text import listed, one_line
 from ..names import no_column
 
 _LOCKS = ("enable_external_access = false", "lock_configuration = true")
@@ -24,9 +24,9 @@ _COLUMN = re.compile(r'Referenced column "(.+?)" not found')
 _TABLE = re.compile(r"Table with name (.+?) does not exist")
 
 
-def run(text: str, data: pa.Table, spill: str) -> pa.Table:
-    """What a query in DuckDB's SQL makes of a table that it calls ``data``; what it cannot hold in
-    memory it puts into the folder ``spill``.
+def run(text: str, tables: Mapping[str, pa.Table], names: list[str], spill: str) -> pa.Table:
+    """What a query in DuckDB's SQL makes of tables, of which it may need fewer than there are
+    ``names``; what it cannot hold in memory it puts into the folder ``spill``.
 
     Raises StageFailure(ExpressionInvalid, ColumnNotFound) and duckdb.Error for what happens when
     it runs."""
@@ -39,16 +39,18 @@ def run(text: str, data: pa.Table, spill: str) -> pa.Table:
         }
     ) as db:
         db.execute("SET TimeZone = 'UTC'")
-        db.register("data", data)
+        for name, table in tables.items():
+            db.register(name, table)
         for lock in _LOCKS:
             db.execute(f"SET {lock}")
         try:
             _check(db, text)
             return db.sql(text).to_arrow_table()
         except duckdb.PermissionException as error:
-            raise _invalid("it reads the table data alone, and no files") from error
+            raise _invalid(f"it reads the table {listed(names)} alone, and no files") from error
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise _failure(str(error), data.column_names) from error
+            columns = [column for table in tables.values() for column in table.column_names]
+            raise _failure(str(error), list(dict.fromkeys(columns)), names) from error
 
 
 def _check(db: duckdb.DuckDBPyConnection, text: str) -> None:
@@ -84,11 +86,11 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-def _failure(words: str, columns: list[str]) -> StageFailure:
+def _failure(words: str, columns: list[str], names: list[str]) -> StageFailure:
     if found := _COLUMN.search(words):
         return StageFailure("ColumnNotFound", no_column(found[1], columns))
     if found := _TABLE.search(words):
-        return _invalid(f"there is no table {found[1]}, only data")
+        return _invalid(f"there is no table {found[1]}, only {listed(names)}")
     return _invalid(one_line(words))
 
 

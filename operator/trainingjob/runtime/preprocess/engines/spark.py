@@ -32,6 +32,7 @@ from ..input.files import Source
 from ..names import refuse_duplicates
 from . import spark_json, spark_query, spark_types
 from .frame import (
+    GROUP,
     HASH,
     ROW_GROUP_ROWS,
     SPLIT,
@@ -43,7 +44,7 @@ from .frame import (
     Layout,
 )
 from .java import ensure_java
-from .rowhash import spark_hash, spark_place
+from .rowhash import spark_group, spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures
 
 _TYPES: dict[str, ColumnType] = {
@@ -172,11 +173,12 @@ class SparkEngine:
                 )
             )
 
-    def query(self, text: str, data: str) -> Frame:
-        source = self.session.table(data)
-        source.createOrReplaceTempView("data")
+    def query(self, text: str, tables: Mapping[str, str]) -> Frame:
+        given = {name: self.session.table(view) for name, view in tables.items()}
+        for name, table in given.items():
+            table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
-            made = spark_query.run(self.session, text, source)
+            made = spark_query.run(self.session, text, given)
             refuse_duplicates("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")
@@ -321,9 +323,12 @@ class SparkEngine:
         ]
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
-        return self._with_hash(frame, spark_hash(frame.columns, computed))
+        doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
+        return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
-    def ordered(self, frame: Frame, seed: int) -> Frame:
+    def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
+        if keys:
+            frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
         ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
         # Numbering moves every row to where its equals are: only where there are some.
@@ -344,10 +349,10 @@ class SparkEngine:
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
 
-    def _with_hash(self, frame: Frame, value: str) -> Frame:
-        hidden = (*(name for name in frame.hidden if name != HASH), HASH)
+    def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
+        hidden = (*(name for name in frame.hidden if name != into), into)
         names = ", ".join([*(SPARK.ident(name) for name in frame.columns), *hidden[:-1]])
-        view = self.view(f"SELECT {names}, {value} AS {HASH} FROM {frame.view}")
+        view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, SparkSession
 
 from ...base.errors import StageFailure
-from ...base.text import one_line
+from ...base.text import listed, one_line
 from ..names import no_column
 
 # A text that is no number is an error, as in DuckDB; and no file is a table.
@@ -30,7 +30,7 @@ def settings(session: SparkSession) -> Iterator[None]:
             session.conf.set(key, str(old))
 
 
-def run(session: SparkSession, text: str, data: DataFrame) -> DataFrame:
+def run(session: SparkSession, text: str, tables: Mapping[str, DataFrame]) -> DataFrame:
     """The query's frame, not yet computed; raises StageFailure(ExpressionInvalid)."""
     try:
         # Not session.sql, which runs a command at once.
@@ -47,20 +47,21 @@ def run(session: SparkSession, text: str, data: DataFrame) -> DataFrame:
     try:
         made = session.sql(text)
     except AnalysisException as error:
-        raise _failure(error, data.columns) from error
-    if _is_fixed(data) and not _is_fixed(made):
+        columns = [column for table in tables.values() for column in table.columns]
+        raise _failure(error, list(dict.fromkeys(columns)), list(tables)) from error
+    if all(map(_is_fixed, tables.values())) and not _is_fixed(made):
         raise _invalid("a function of it gives another result at every run, as rand does")
     return made
 
 
-def _failure(error: AnalysisException, columns: list[str]) -> StageFailure:
+def _failure(error: AnalysisException, columns: list[str], tables: list[str]) -> StageFailure:
     condition, words = error.getCondition() or "", error.getMessageParameters() or {}
     if condition.startswith("UNRESOLVED_COLUMN"):
         name = words["objectName"].replace("`", "")
         return StageFailure("ColumnNotFound", no_column(name, columns))
     if condition.startswith("TABLE_OR_VIEW_NOT_FOUND"):
         name = words["relationName"].replace("`", "")
-        return _invalid(f"there is no table {name}, only data")
+        return _invalid(f"there is no table {name}, only {listed(tables)}")
     return _invalid(one_line(error))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -18,10 +18,11 @@ from ..names import quoted, refuse_duplicates
 from ..notes import Notes
 from .csv_files import (
     CsvHeads,
+    as_written,
     check_csv,
     csv_heads,
+    is_odd,
     lines_of,
-    with_delimiter,
     written_anew,
 )
 from .files import Source, malformed
@@ -47,6 +48,7 @@ from .texts import (
     plain_number,
     typed_nulls,
 )
+from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20
@@ -68,19 +70,22 @@ def read_csv(
     scratch: Scratch,
 ) -> Frame:
     """Columns in the order of the first file. ``wanted``: types that the user gives."""
-    options = with_delimiter(source, options)
+    options = as_written(source, options)
     heads = csv_heads(source, options)
-    refuse_duplicates(source.uri, [*heads.names, *source.keys])
+    _refuse_duplicates(source, options, heads)
     refuse_unknown(source.uri, wanted, heads.names)
-    hints = codes_of_sample(heads.sample, options, len(heads.names))
+    tell_absent(source, heads.of_file, notes)
+    first = len(next(iter(heads.of_file.values())))
+    hints = codes_of_sample(heads.sample, options, first) + [0] * (len(heads.names) - first)
     # What is known to be text is not looked at.
     hints = [
         CODES["string"] if name in wanted else hint
         for name, hint in zip(heads.names, hints, strict=True)
     ]
-    plain, how = written_anew(source, options, heads, scratch)
-    csv = _Csv(source, options, heads, dict(wanted), plain, how)
-    raw, tally, line_breaks = _inspect(engine, csv, hints)
+    csv = _Csv(source, options, heads, dict(wanted), source, options)
+    if is_odd(options, heads):
+        csv = csv.written_anew(scratch)
+    raw, tally, line_breaks = _inspect(engine, csv, hints, scratch)
     if not tally.rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = tally.rows
@@ -97,6 +102,21 @@ def read_csv(
     columns += [dialect.ident(key) for key in source.keys]
     view = engine.view(f"SELECT {', '.join(columns)} FROM {raw}")
     return Frame(view, kinds | partition_kinds(source))
+
+
+def _refuse_duplicates(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
+    try:
+        refuse_duplicates(source.uri, [*heads.names, *source.keys])
+    except StageFailure as failure:
+        number = re.compile(number_pattern(options))
+        values = sum(bool(number.fullmatch(name)) for name in heads.names)
+        if not options.header or values * 2 < len(heads.names):
+            raise
+        message = (
+            f"{failure.message}; the first line has values and no names: set "
+            "preprocess.input.options.header to false"
+        )
+        raise StageFailure(failure.reason, message) from failure
 
 
 @dataclass(frozen=True)
@@ -126,11 +146,20 @@ class _Csv:
         queries = []
         for part in plain.part(list(of_file)).parts(of_file):
             order = of_file[part.files[0]]
-            fields = [f"c{order.index(name)} AS c{index}" for index, name in enumerate(names)]
-            view = engine.read_csv(part, options, self.width, line_breaks=line_breaks)
+            null = f"CAST(NULL AS {engine.dialect.type_name('string')})"
+            fields = [
+                f"{f'c{order.index(name)}' if name in order else null} AS c{index}"
+                for index, name in enumerate(names)
+            ]
+            view = engine.read_csv(part, options, len(order), line_breaks=line_breaks)
             values = partition_values(engine.dialect, plain, part)
             queries.append(f"SELECT {', '.join([*fields, 'malformed', *values])} FROM {view}")
         return engine.view(" UNION ALL ".join(queries))
+
+    def written_anew(self, scratch: Scratch) -> _Csv:
+        """The same as plain CSV."""
+        plain, options = written_anew(self.source, self.options, self.heads, scratch)
+        return replace(self, plain=plain, plain_options=options)
 
     def refuse_misfits(self, tally: _Tally) -> None:
         """Raises StageFailure(InputMalformed) for a value that is not of the type that is given."""
@@ -208,7 +237,7 @@ def _tell_of_texts(
         )
         return
     place = csv.heads.names.index(name)
-    some = [record[place].strip(" ") for record in csv.heads.sample]
+    some = [record[place].strip(" ") for record in csv.heads.sample if len(record) > place]
     some = [text for text in some if text and text not in nulls(options)]
     advice = None
     if any("," in text for text in some):
@@ -238,7 +267,9 @@ _STYLES = [
 ]
 
 
-def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, bool]:
+def _inspect(
+    engine: Engine, csv: _Csv, hints: list[int], scratch: Scratch
+) -> tuple[str, _Tally, bool]:
     """A view of the fields, what their values look like, and whether a field may have a line
     break; raises StageFailure(Input…)."""
     source, options = csv.source, csv.options
@@ -255,9 +286,12 @@ def _inspect(engine: Engine, csv: _Csv, hints: list[int]) -> tuple[str, _Tally, 
         quote = csv.plain_options.quote
         suspicious = tally.suspicious or engine.has_open_quotes(csv.plain, quote)
     except StageFailure as failure:
-        check_csv(source, options, csv.width)
+        check_csv(options, csv.heads)
+        if failure.reason == "StepFailed" and csv.plain is source:
+            # Such as a file whose lines end in several ways.
+            return _inspect(engine, csv.written_anew(scratch), hints, scratch)
         raise malformed(source, failure) from failure
-    line_breaks = suspicious and check_csv(source, options, csv.width)
+    line_breaks = suspicious and check_csv(options, csv.heads)
     if line_breaks:
         raw = csv.read(engine, line_breaks=True)
         tally = _count(engine, raw, csv, hints)

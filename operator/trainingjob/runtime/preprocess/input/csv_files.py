@@ -15,7 +15,7 @@ from ...base.errors import StageFailure
 from ..names import quoted
 from .encodings import open_text
 from .files import Source, columns_differ, readable
-from .records import Records, found_delimiter
+from .records import Records, found_delimiter, found_out, has_blanks_before_quotes
 from .scratch import Budget, Scratch
 
 # Records that the first guess of the types comes from.
@@ -38,9 +38,9 @@ PLAIN = ","
 
 @dataclass(frozen=True)
 class CsvHeads:
-    """Names of the columns of each file, the same ones in some order; those of the first file give
-    theirs. ``unnamed``: those that have none there. ``sample``: the first file's first records.
-    ``odd``: whether a file begins with blank lines."""
+    """Names of the columns: those of the first file in their order, then what others have besides.
+    ``unnamed``: those that have none there. ``sample``: the first file's first records. ``odd``:
+    whether a file begins with blank lines."""
 
     names: list[str]
     of_file: Mapping[Path, tuple[str, ...]]
@@ -79,8 +79,8 @@ def _words(error: csv.Error, options: CsvOptions) -> str:
     return str(error)
 
 
-def with_delimiter(source: Source, options: CsvOptions) -> CsvOptions:
-    """The options with the delimiter that the first lines show, unless they have one.
+def as_written(source: Source, options: CsvOptions) -> CsvOptions:
+    """The options with what the first lines show: the delimiter, unless they have one.
 
     Raises StageFailure(InputMalformed) where they have one that is not in the file and another
     one is."""
@@ -94,14 +94,14 @@ def with_delimiter(source: Source, options: CsvOptions) -> CsvOptions:
         found = found_delimiter(sample, options)
         given = options.delimiter
         if given is None:
-            return options.model_copy(update={"delimiter": found})
+            return found_out(sample, options, found)
         if given not in (found, WHITESPACE) and given not in sample and found in sample:
             raise StageFailure(
                 "InputMalformed",
                 f"{file} has no {quoted(given)} in its first lines, but {quoted(found)} between "
                 f"fields: remove {_OPTIONS}.delimiter, or set it to that",
             )
-        break
+        return found_out(sample, options, given)
     return options.model_copy(update={"delimiter": options.delimiter or PLAIN})
 
 
@@ -126,13 +126,15 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
             )
         of_file[file] = tuple(found)
         if names is None:
-            names, sample = found, [record for record in others if len(record) == len(found)]
+            names = list(found)
+            sample = [record for record in others if len(record) == len(found)]
             if options.header:
                 unnamed = [
                     name for name, text in zip(found, first, strict=True) if not text.strip()
                 ]
-        elif sorted(names) != sorted(found):
+        elif not {*found} & {*names}:
             raise columns_differ(file, found, next(iter(of_file)), names)
+        names += [name for name in found if name not in names or found.count(name) > 1]
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
     return CsvHeads(names, of_file, unnamed, sample, odd)
@@ -159,14 +161,14 @@ def _head(
     return first, others, begin != first
 
 
-def check_csv(source: Source, options: CsvOptions, width: int) -> bool:
+def check_csv(options: CsvOptions, heads: CsvHeads) -> bool:
     """Read every file line by line and raise StageFailure(InputNotUtf8, InputMalformed) for the
     first that is wrong; returns whether a field has a line break.
 
     Slow: only for when an engine has found that something may be wrong."""
     line_breaks = False
-    for file in source.files:
-        for _, breaks in _checked(file, options, width):
+    for file, names in heads.of_file.items():
+        for _, breaks in _checked(file, options, len(names)):
             line_breaks |= breaks
     return line_breaks
 
@@ -209,22 +211,25 @@ def _advice(row: list[str], width: int, place: int, file: Path, options: CsvOpti
     return ""
 
 
-def written_anew(
-    source: Source, options: CsvOptions, heads: CsvHeads, scratch: Scratch
-) -> tuple[Source, CsvOptions]:
-    """Files and options that the engines can read: the same, or, where they have no option for how
-    the files are written, plain CSV in ``scratch``. Raises StageFailure."""
-    odd = (
+def is_odd(options: CsvOptions, heads: CsvHeads) -> bool:
+    """Whether the engines have no option for how the files are written."""
+    return (
         len(options.delimiter or PLAIN) > 1
         or not options.quote
         or heads.odd
+        or has_blanks_before_quotes(options)
         or any((options.escape, options.comment, options.skip_rows))
     )
-    if not odd:
-        return source, options
+
+
+def written_anew(
+    source: Source, options: CsvOptions, heads: CsvHeads, scratch: Scratch
+) -> tuple[Source, CsvOptions]:
+    """The files as plain CSV in ``scratch``, and the options to read them with. Raises
+    StageFailure."""
     found = {}
-    for file in heads.of_file:
-        lines = _lines(_checked(file, options, len(heads.names)))
+    for file, names in heads.of_file.items():
+        lines = _lines(_checked(file, options, len(names)))
         found[file] = [scratch.write(f"{file.name}.csv", str(file), lines, Budget(file))]
     plain = CsvOptions(header=options.header, delimiter=PLAIN)
     return source.part(list(heads.of_file)).replaced(found), plain

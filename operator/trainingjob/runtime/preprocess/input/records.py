@@ -13,11 +13,20 @@ from trainingjob.api.v1alpha1.input import WHITESPACE, CsvOptions
 
 # Bytes of a record; the engine's own bound is the same.
 LONGEST_RECORD = 16 * 2**20
+# Lines that show whether blanks stand before quotes.
+_LOOKED_AT = 100
 # Stands for a delimiter of several characters: nobody writes it.
 _UNIT = "\x1f"
 _QUOTED_OR_TAB = r"({0}[^{0}]*{0})|\t"
 
 csv.field_size_limit(LONGEST_RECORD)
+
+
+class Written(CsvOptions):
+    """How files are written, as far as it was found out. ``blanks_before_quotes``: blanks after a
+    delimiter do not count, since quotes stand behind them."""
+
+    blanks_before_quotes: bool = False
 
 
 class Records(Iterator[list[str]]):
@@ -40,7 +49,7 @@ class Records(Iterator[list[str]]):
             quotechar=options.quote or None,
             quoting=csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE,
             escapechar=None if options.escape == options.quote else options.escape,
-            skipinitialspace=self._blanks,
+            skipinitialspace=self._blanks or has_blanks_before_quotes(options),
             strict=True,
         )
 
@@ -83,6 +92,23 @@ class Records(Iterator[list[str]]):
             line = re.sub(quoted, lambda match: match[1] or " ", line)
         end = len(line.rstrip("\r\n"))
         return line[:end].strip(" ") + line[end:]
+
+
+def has_blanks_before_quotes(options: CsvOptions) -> bool:
+    """The same of options that may be the user's alone."""
+    return isinstance(options, Written) and options.blanks_before_quotes
+
+
+def found_out(sample: str, options: CsvOptions, delimiter: str) -> Written:
+    """The options with a delimiter, and what else the first lines show."""
+    lines = sample.splitlines()[:_LOOKED_AT]
+    blanks = False
+    if len(delimiter) == 1 and not delimiter.isspace() and options.quote:
+        mark, quote = re.escape(delimiter), re.escape(options.quote)
+        quoted = re.compile(f"{mark} +{quote}[^{quote}]*{quote} *({mark}|$)")
+        blanks = sum(bool(quoted.search(line)) for line in lines) * 2 > len(lines)
+    given = options.model_dump() | {"delimiter": delimiter, "blanks_before_quotes": blanks}
+    return Written(**given)
 
 
 def found_delimiter(sample: str, options: CsvOptions) -> str:

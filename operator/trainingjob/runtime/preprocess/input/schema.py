@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from zoneinfo import available_timezones
 
@@ -124,7 +124,11 @@ def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: s
     if tests:
         _refuse_misfits(engine, frame, wanted, tests, uri)
     texts = ", ".join(f"{sql} AS {dialect.ident(name)}" for name, sql in selected.items())
-    return frame.over(engine.view(f"SELECT {texts} FROM {frame.view}"), columns)
+    made = frame.over(engine.view(f"SELECT {texts} FROM {frame.view}"), columns)
+    if not frame.whole:
+        return made
+    others = ", ".join(dialect.ident(name) for name, one in frame.unread.items() if one.in_whole)
+    return replace(made, whole=engine.view(f"SELECT {texts}, {others} FROM {frame.whole}"))
 
 
 def _refuse_misfits(

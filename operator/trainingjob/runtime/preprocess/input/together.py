@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,6 +77,7 @@ def together(
         source, {f: flat.schema.names for flat in flats for f in flat.part.source.files}, notes
     )
     raw = _given_as_they_are(flats, unread)
+    unread |= {name: replace(unread[name], in_whole=True) for name in raw}
     view = _union(engine, source, flats, kinds)
     whole = _union(engine, source, flats, kinds, raw) if raw else ""
     return Frame(view, kinds | partition_kinds(source), unread=unread, whole=whole)

@@ -7,7 +7,7 @@ bounded size, and the step's docstring says how it is applied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from . import (
     categories,
     columns,
     dates,
+    join,
     missing,
     numbers,
     parse,
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "scale": Kind(scale.scale, always, disguises=True),
     "quantile": Kind(numbers.quantile, always, disguises=True),
     "bin": Kind(numbers.bins, lambda spec: spec.borders is None, disguises=True),
+    "join": Kind(join.join, new_rows=True),
     "sql": Kind(sql.query, new_rows=True),
 }
 
@@ -98,11 +100,17 @@ def run_steps(
     frame: Frame,
     steps: Sequence[Step],
     task: Task,
-    split: Callable[[Frame, str], Frame],
+    weight: str | None,
+    split: Callable[[Frame, str], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
+    tables: Mapping[str, Frame] | None = None,
+    *,
+    divided_first: bool = False,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once.
+    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
+    the first step that is fitted, or before all of them. It says in words how, if it is its own.
+    ``weight``: train.sampleWeight; ``tables`` by the names that steps call them.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -110,12 +118,14 @@ def run_steps(
     def divide(frame: Frame, where: str) -> Frame:
         if account.watches:
             account.settle()
-        divided = split(frame, where)
-        account.divided(divided)
+        divided, words = split(frame, where)
+        account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    if divided_first:
+        frame = divide(frame, "the input")
     for number, step in enumerate(steps, 1):
         name = kind_of(step)
         kind = KINDS[name]
@@ -125,6 +135,8 @@ def run_steps(
             f"step {number} ({camel(name)})",
             account,
             task.type == "classification",
+            weight,
+            tables or {},
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.join import Join
 from trainingjob.api.v1alpha1.steps import Drop, Select
 
 from ...base.errors import StageFailure
@@ -25,6 +26,8 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
     """The step with names alone; a pattern never means the label.
 
     Raises StageFailure(ColumnNotFound) for a pattern or a type that no column has."""
+    if isinstance(spec, Join):
+        return spec  # its columns are another table's
     field = next((name for name in ("columns", "subset") if name in type(spec).model_fields), "")
     given = getattr(spec, field, None)
     types = getattr(spec, "types", None)
@@ -41,7 +44,7 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
         same = [column for column in [*frame.columns, *also] if matches(name, column)]
         if not same:
             raise _nothing_like(where, name, frame.columns)
-        found += [column for column in same if column != where.label]
+        found += [column for column in same if column not in where.apart]
     for kind in types or ():
         same = [column for column, its in frame.columns.items() if its == kind]
         if not same:
@@ -49,15 +52,15 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
             raise StageFailure(
                 "ColumnNotFound", f"{where.text}: no column is a {kind} (columns: {typed})"
             )
-        found += [column for column in same if column != where.label]
+        found += [column for column in same if column not in where.apart]
     if not found:
         raise StageFailure(
             "ColumnNotFound",
             f"{where.text}: only the label {where.label} is such a column, and a pattern or a type "
             "never means the label: write its name",
         )
-    if isinstance(spec, Select) and where.label in frame.columns:
-        found.append(where.label)
+    if isinstance(spec, Select):
+        found += [column for column in frame.columns if column in where.apart]
     update: dict[str, object] = {field: list(dict.fromkeys(found))}
     return spec.model_copy(update=update | ({"types": None} if types else {}))
 
@@ -101,9 +104,9 @@ def _nothing_like(where: Where, pattern: str, columns: Collection[str]) -> Stage
 
 def numeric(frame: Frame, where: Where, columns: Sequence[str] | None) -> list[str]:
     """The columns of a step for numbers, without repetition: those that are given, or all numeric
-    ones but the label. Raises StageFailure(ColumnNotFound, StepFailed)."""
+    features. Raises StageFailure(ColumnNotFound, StepFailed)."""
     if columns is None:
-        return [n for n, kind in frame.columns.items() if kind in NUMERIC and n != where.label]
+        return [n for n, kind in frame.columns.items() if kind in NUMERIC and n not in where.apart]
     where.require(frame, columns)
     for name in columns:
         kind = frame.columns[name]

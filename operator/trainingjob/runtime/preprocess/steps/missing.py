@@ -23,7 +23,7 @@ def fillna(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     columns = spec.columns or [
         name
         for name, kind in frame.columns.items()
-        if name != where.label and (kind in NUMERIC or not numbers)
+        if name not in where.apart and (kind in NUMERIC or not numbers)
     ]
     for name in columns:
         if numbers and frame.columns[name] not in NUMERIC:
@@ -64,7 +64,7 @@ def _fill_value(spec: FillNa, frame: Frame, where: Where) -> tuple[Frame, Fitted
     columns = spec.columns or [
         name
         for name, kind in frame.columns.items()
-        if name != where.label and _fits(spec.value, kind)
+        if name not in where.apart and _fits(spec.value, kind)
     ]
     changed = {}
     for name in columns:

@@ -28,7 +28,7 @@ _NARROW = 1e-8
 def missing_indicator(spec: MissingIndicator, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """``column_missing``, 1 for null. Applied: of the columns listed."""
     if spec.columns is None:
-        candidates = [name for name in frame.columns if name != where.label]
+        candidates = [name for name in frame.columns if name not in where.apart]
         counts = ", ".join(
             ["count(*)", *(f"count({where.dialect.ident(name)})" for name in candidates)]
         )

@@ -15,13 +15,14 @@ def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[F
     order of their own."""
     names = [where.dialect.ident(name) for name in frame.columns]
     split = [SPLIT] if frame.is_split else []
-    if spec.subset is None:
+    if spec.subset is None and set(frame.hidden) <= {HASH, SPLIT}:
         keys = ", ".join([*names, *split])
         hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
         query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
         return frame.over(where.engine.view(query)), {}
-    where.require(frame, spec.subset)
-    listed = ", ".join([*(where.dialect.ident(name) for name in spec.subset), *split])
+    subset = spec.subset or list(frame.columns)
+    where.require(frame, subset)
+    listed = ", ".join([*(where.dialect.ident(name) for name in subset), *split])
     kept = ", ".join([*names, *frame.hidden])
     query = (
         f"SELECT {kept} FROM (SELECT *, row_number() OVER (PARTITION BY {listed} ORDER BY {HASH}) "

@@ -17,7 +17,7 @@ def scale(spec: Scale, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     columns = list(
         dict.fromkeys(
             spec.columns
-            or [n for n, kind in frame.columns.items() if kind in NUMERIC and n != where.label]
+            or [n for n, kind in frame.columns.items() if kind in NUMERIC and n not in where.apart]
         )
     )
     for name in columns:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...base.errors import StageFailure
 from ..account import Account, Tally
-from ..engines.frame import SPLIT, TRAIN, Engine, Frame
+from ..engines.frame import SPLIT, TRAIN, Engine, Frame, Unread
 from ..expressions.dialect import Dialect
 from ..names import column_not_found, refuse_duplicates
 
@@ -28,6 +28,13 @@ class Where:
     text: str
     account: Account
     by_class: bool = False  # whether the task is classification
+    weight: str | None = None  # train.sampleWeight
+    tables: Mapping[str, Frame] = field(default_factory=dict)  # of ``preprocess.inputs``
+
+    @property
+    def apart(self) -> tuple[str | None, ...]:
+        """The columns that are no features: no step takes one of them that is not named."""
+        return self.label, self.weight
 
     @property
     def dialect(self) -> Dialect:
@@ -77,6 +84,12 @@ class Where:
         else:
             self.account.replaced(made, same_rows=True)
         return made
+
+    def leave_out(self, unread: Mapping[str, Unread], what: str = "") -> None:
+        """Warn of columns that go here since nothing can hold them, though nobody said so."""
+        for name, why in unread.items():
+            message = f"{self.text}: column {name} {what}is left out: it {why.why}"
+            self.account.notes.warn("ColumnLeftOut", message)
 
     def watch(self, frame: Frame, tallies: Sequence[Tally]) -> None:
         """Count what becomes of values of the frame that the step is given, or has made."""

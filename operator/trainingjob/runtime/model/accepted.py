@@ -1,0 +1,46 @@
+"""``accepted/metrics.json``: the record of the last model of this name that passed all gates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from trainingjob.api.base import Model
+from trainingjob.api.payload import Baseline
+
+from ..base.errors import StageFailure, storage_errors
+from ..storage import fetch
+
+RECORD = "metrics.json"
+
+
+class AcceptedModel(Model):
+    """The file's content."""
+
+    version: Literal[1] = 1
+    uid: str = Field(description="Of the job that made it.")
+    metrics: dict[str, float] = Field(description="All that were computed.")
+    baseline: Baseline | None = Field(None, description="What it was compared with itself.")
+    dataset_digest: str
+    model_digest: str
+
+
+def read(folder: str) -> AcceptedModel | None:
+    """The record in the folder of this URI; None while there is none.
+
+    Raises StageFailure: BaselineInvalid, and those of the storage.
+    """
+    uri = f"{folder}/{RECORD}"
+    with storage_errors("read the record of the last accepted model"):
+        try:
+            text = fetch(uri).read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        return AcceptedModel.model_validate_json(text)
+    except ValidationError as error:
+        raise StageFailure(
+            "BaselineInvalid",
+            f"{uri}, the record of the last accepted model, is damaged or of another version",
+        ) from error

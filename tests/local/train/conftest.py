@@ -1,0 +1,46 @@
+"""Training without pods: rank 0 in this process."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+
+from trainingjob.runtime.train import reports, worker
+from trainingjob.runtime.train.loop import Trainer
+
+from .gang import Job, model_of
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL where the process has to live on."""
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run rank 0 of a gang of one in this process; ``at``: the step after which it is killed."""
+    handler = signal.getsignal(signal.SIGTERM)
+    step = Trainer._step
+
+    def run(job: Job, at: int | None = None) -> dict[str, bytes] | None:
+        for name, value in job.environment(0, 1).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv(reports.REPORTS_DIR, str(job.folder))
+
+        def step_and_die(self, *batch):
+            step(self, *batch)
+            if self.position.step == at:
+                self.checkpoints.wait()  # the writing thread cannot be killed
+                raise Killed
+
+        monkeypatch.setattr(Trainer, "_step", step_and_die)
+        try:
+            worker.work(job.payload())
+        except Killed:
+            return None
+        return model_of(job)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_deterministic_debug_mode("default")

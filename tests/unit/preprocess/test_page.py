@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.local.preprocess.both import payload
+from trainingjob.api.v1alpha1 import Preprocess
 from trainingjob.runtime import preprocess
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 
@@ -63,6 +64,7 @@ def houses() -> pd.DataFrame:
             ],
             "built": some("31/12/1999", "01/02/2003"),
             "seen": [1_600_000_000 + 3600 * row for row in range(COUNT)],
+            "part": [("train", "train", "val", "test")[row % 4] for row in range(COUNT)],
             "note_a": some("x", "y"),
             "note_b": some(1, 2),
             "y": [None if row % 50 == 7 else chance.gauss(0, 1) for row in range(COUNT)],
@@ -99,6 +101,11 @@ def about(column: str, value: Callable[[pd.DataFrame, pd.DataFrame], Any]) -> Ch
     return lambda rows, raw, train: np.allclose(
         rows[column].astype(float), value(raw, train), rtol=1e-9
     )
+
+
+def held_out(rows: pd.DataFrame, raw: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """The raw rows that are not for training."""
+    return raw[~rows["id"].isin(train.index)]
 
 
 # The beginning of a row of the table, and what holds of (all rows, raw rows, raw training rows).
@@ -138,6 +145,10 @@ ROWS: dict[str, Check] = {
     "a query": lambda rows, raw, train: (rows["area"] > 20).all(),
     "other shares": lambda rows, raw, train: len(train) == round(0.7 * len(raw)),
     "another division": lambda rows, raw, train: len(raw) > len(train),
+    "all rows of one": lambda rows, raw, train: len(train) > 0 and not set(train["street"]) & set(held_out(rows, raw, train)["street"]),
+    "to test on the latest": lambda rows, raw, train: train["sold"].max() < held_out(rows, raw, train)["sold"].min(),
+    "to say it myself": lambda rows, raw, train: set(train["part"]) == {"train"} and len(train) == len(raw) / 2,
+    "to test on a file": lambda rows, raw, train: (len(rows), len(train)) == (2 * COUNT, COUNT),
     "every class": lambda rows, raw, train: len(raw) > len(train),
     "to drop classes": lambda rows, raw, train: len(raw) > len(train),
 }  # fmt: skip
@@ -178,7 +189,11 @@ def test_an_example_does_what_its_row_says(
         if more.get("split", {}).get("stratify")
         else None
     )
-    split = {"test": 0.2, "validation": 0.1} | more.get("split", {})
+    split = more.get("split", {"test": 0.2, "validation": 0.1})
+    if "files" in split:
+        test = tmp_path / "test.csv"
+        test.write_bytes(source.read_bytes())
+        split = {"files": {"test": f"file://{test}"}}
     preprocess.run(
         payload(
             "pandas",
@@ -215,6 +230,13 @@ def test_every_row_is_an_example_and_checked() -> None:
     assert len(found) == len(ROWS)
     for begin in ROWS:
         assert sum(line.startswith(begin) for line in found) == 1, begin
+
+
+def test_every_job_is_valid() -> None:
+    found = re.findall(r"^    preprocess:\n(?:^      .*\n)+", PAGE, re.M)
+    assert len(found) == 2
+    for text in found:
+        Preprocess.model_validate(yaml.safe_load(text)["preprocess"])
 
 
 def test_the_job_at_its_head_runs(source: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from trainingjob.api.v1alpha1.input import ColumnType
 from .. import apply
 from ..account import Tally
 from ..engines.frame import Frame, Gives
-from ..statistics import ranges
 from .chosen import add, numeric
 from .sample import sorted_values
 from .step import Fitted, Where
@@ -142,12 +141,12 @@ def _borders(
     method: str, number: int, columns: Sequence[str], frame: Frame, where: Where
 ) -> dict[str, list[float]]:
     """The borders between the bins, as KBinsDiscretizer has them."""
-    if method == "uniform":
+    if method == "uniform" and columns:
+        ends = ", ".join(f"min({x}), max({x})" for x in map(where.dialect.ident, columns))
+        (row,) = where.engine.rows(f"SELECT {ends} FROM {frame.view} WHERE {where.train}")
         found = {}
-        for name, (count, least, greatest) in zip(
-            columns, ranges(where, frame, columns), strict=True
-        ):
-            if not count:
+        for name, least, greatest in zip(columns, row[0::2], row[1::2], strict=True):
+            if least is None:
                 raise where.failure(f"column {name} has no value in the training split")
             edges = np.linspace(float(least), float(greatest), number + 1)
             found[name] = edges[1:-1].tolist() if least < greatest else []

@@ -16,6 +16,7 @@ from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
 from ..names import quoted, refuse_duplicates
 from ..notes import Notes
+from .absent import tell_absent
 from .csv_files import (
     CsvHeads,
     as_written,
@@ -48,7 +49,6 @@ from .texts import (
     plain_number,
     typed_nulls,
 )
-from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20

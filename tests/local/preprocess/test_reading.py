@@ -181,6 +181,10 @@ CSV: dict[str, Good | Bad] = {
     "types are those of all files": Good({"d/a.csv": "n,s\n1,1\n", "d/b.csv": "n,s\n2.5,b\n"}, {"n": "double", "s": "string"}, [(1.0, "1"), (2.5, "b")], path="d"),
     "a path with special characters": Good({"a{c}'é,[b]?*.csv": "n,s\n1,a\n", "a{c}'é,b.csv": "x\n"}, NS, [(1, "a")], path="a{c}'é,[b]?*.csv"),
     "files with columns in another order": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "s,n\nb,2\n"}, NS, [(1, "a"), (2, "b")], path="d"),
+    "a column more, and lines that only we can read": Good({"d/a.csv": "n,s\n1,'a\\'b'\n", "d/b.csv": "n,x,s\n2,0.5,'b\nc'\n"}, {"n": "bigint", "s": "string", "x": "double"}, [(1, "a'b", None), (2, "b\nc", 0.5)], {"quote": "'", "escape": "\\"}, path="d", warnings=["ColumnAbsent"]),
+    "a partitioned table by one partition of a glob": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint", "k": "bigint"}, [(1, 1)], path="d/k=1/*"),
+    "a partitioned table by a glob of folders": Good({"d/k=1/a.csv": "n\n1\n", "d/k=2/a.csv": "n\n2\n"}, {"n": "bigint", "k": "bigint"}, [(1, 1), (2, 2)], path="d/k=*/"),
+    "a glob below a folder that only looks so": Good({"x=1/d/a.csv": "n\n1\n"}, {"n": "bigint"}, [(1,)], path="x=1/d/*"),
     "a column more in the second file": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "x,s,n\n2.5,b,2\n"}, {"n": "bigint", "s": "string", "x": "double"}, [(1, "a", None), (2, "b", 2.5)], path="d", warnings=["ColumnAbsent"], told="x is not in a.csv: null in their rows"),
     "a column less in the second file, and whole numbers among others": Good({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n\n2.5\n"}, {"n": "double", "s": "string"}, [(1.0, "a"), (2.5, None)], path="d", warnings=["ColumnAbsent"]),
     "other columns, and lines before each table": Good({"d/a.csv": "x\nn,s\n1,a\n", "d/b.csv": "x\nt,n\nb,2\n"}, {"n": "bigint", "s": "string", "t": "string"}, [(1, "a", None), (2, None, "b")], {"skipRows": 1}, path="d", warnings=["ColumnAbsent"] * 2),
@@ -380,6 +384,7 @@ JSON: dict[str, Good | Bad] = {
     "an object as a value": Good('{"n": 1, "v": 2}\n{"n": 2, "v": {"a": 1}}\n', {"n": "bigint"}, [(1,), (2,)], unread={"v": "has objects and whole numbers"}),
     "values of several types": Good('{"n": 1, "v": 1}\n{"n": 2, "v": "a"}\n', {"n": "bigint"}, [(1,), (2,)], unread={"v": "has texts and whole numbers"}),
     "values of several types in several files": Good({"d/a.json": '{"n": 1, "v": 1}\n', "d/b.json": '{"n": 2, "v": "a"}\n'}, {"n": "bigint"}, [(1,), (2,)], path="d", unread={"v": "/d/b.json) and whole numbers (in "}),
+    "values of several types with a type that is given": Good('{"n": 1, "v": 7, "w": "8"}\n{"n": 2, "v": "a", "w": 9}\n', {"n": "bigint", "v": "string", "w": "bigint"}, [(1, "7", 8), (2, "a", 9)], input={"schema": {"v": "string", "w": "bigint"}}),
     "objects that are too deep": Good('{"n": 1, "v": ' + '{"a": ' * 12 + "1" + "}" * 13 + "\n", {"n": "bigint"}, [(1,)], unread={".".join("v" + "a" * 8): "has objects below 8 others"}),
     # --- what is wrong
     "a broken line": Bad('{"n": 1}\n{"n": 2\n', "InputMalformed", "line 2"),

@@ -19,6 +19,14 @@ from trainingjob.runtime.dataset.manifest import DatasetManifest
 
 Step = dict[str, Any]
 Parts = dict[str, pd.DataFrame]
+TYPES = {
+    "boolean": "bool",
+    "bigint": "int64",
+    "double": "double",
+    "string": "string",
+    "date": "date32[day]",
+    "timestamp": "timestamp[us, tz=UTC]",
+}
 CLASSES = {"type": "classification", "label": "kind"}
 _WORDS = [
     "good",
@@ -89,6 +97,12 @@ def prepared(
         for split, info in manifest.splits.items()
         if info.files
     }
+    for split in parts:
+        types = {
+            field.name: str(field.type)
+            for field in pq.read_schema(next((output / split).glob("*.parquet")))
+        }
+        assert types == {name: TYPES[kind] for name, kind in manifest.columns.items()}
     if "id" in manifest.columns:
         parts = {name: part.sort_values("id", ignore_index=True) for name, part in parts.items()}
     return manifest, parts

@@ -112,3 +112,15 @@ def test_a_step_for_numbers(name: str, tmp_path: Path) -> None:
         found = pd.array(oracle(train, known[part["id"]])).astype("Float64")
         wanted = found.to_numpy(float, na_value=np.nan)
         np.testing.assert_allclose(part[column].to_numpy(float), wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_without_a_numeric_column_nothing_is_done(tmp_path: Path) -> None:
+    data = frame()[["id", "city", "y"]]
+    steps: list[Step] = [
+        {"clip": {"minQuantile": 0.1}},
+        {"quantile": {}},
+        {"bin": {}},
+        {"bin": {"method": "uniform"}},
+    ]
+    manifest, _ = prepared(data, steps, tmp_path)
+    assert [list(entry["fitted"].values()) for entry in manifest.pipeline] == [[{}]] * 4

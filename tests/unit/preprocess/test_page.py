@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.local.preprocess.both import payload
+from trainingjob.api.v1alpha1 import Preprocess
 from trainingjob.runtime import preprocess
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 
@@ -103,6 +104,11 @@ def about(column: str, value: Callable[[pd.DataFrame, pd.DataFrame], Any]) -> Ch
     return lambda rows, raw, train: np.allclose(
         rows[column].astype(float), value(raw, train), rtol=1e-9
     )
+
+
+def held_out(rows: pd.DataFrame, raw: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """The raw rows that are not for training."""
+    return raw[~rows["id"].isin(train.index)]
 
 
 # The beginning of a row of the table, and what holds of (all rows, raw rows, raw training rows).
@@ -228,6 +234,13 @@ def test_every_row_is_an_example_and_checked() -> None:
     assert len(found) == len(ROWS)
     for begin in ROWS:
         assert sum(line.startswith(begin) for line in found) == 1, begin
+
+
+def test_every_job_is_valid() -> None:
+    found = re.findall(r"^    preprocess:\n(?:^      .*\n)+", PAGE, re.M)
+    assert len(found) == 2
+    for text in found:
+        Preprocess.model_validate(yaml.safe_load(text)["preprocess"])
 
 
 def test_the_job_at_its_head_runs(source: Path, tmp_path: Path) -> None:

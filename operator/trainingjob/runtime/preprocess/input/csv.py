@@ -18,6 +18,7 @@ from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
 from ..names import quoted, refuse_duplicates
 from ..notes import Notes
+from .absent import tell_absent
 from .csv_files import (
     CsvHeads,
     as_written,
@@ -51,7 +52,6 @@ from .texts import (
     plain_number,
     typed_nulls,
 )
-from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20

@@ -72,6 +72,7 @@ def date_parts(spec: DateParts, frame: Frame, where: Where) -> tuple[Frame, Fitt
                 value = known.sql(where.dialect, column, kind)
             else:
                 value = known.sql.replace("(x)", f"({column})")
+            value = f"CAST({value} AS {where.dialect.type_name(known.kind)})"
             add(where, made, frame, f"{name}_{part}", (value, known.kind))
     return where.project(frame, made), {}
 

@@ -141,7 +141,7 @@ def _borders(
     method: str, number: int, columns: Sequence[str], frame: Frame, where: Where
 ) -> dict[str, list[float]]:
     """The borders between the bins, as KBinsDiscretizer has them."""
-    if method == "uniform":
+    if method == "uniform" and columns:
         found = {}
         ends = where.engine.figures(frame, columns, where.train, ("least", "greatest"))
         for name, (least, greatest) in zip(columns, ends, strict=True):

@@ -76,7 +76,6 @@ SPLITS: dict[str, tuple[dict[str, Any], list[Any], Callable[[pd.DataFrame], bool
     ),
     "days": ({"time": "day", **SHARES}, [], in_order("day")),
     "times, dropped": ({"time": "at", **SHARES}, DROPPED, in_order("at")),
-    "numbers as times": ({"time": "x", **SHARES}, [], in_order("x")),
     "a column": ({"column": "fold"}, [], as_said),
 }
 
@@ -102,21 +101,17 @@ def test_both_engines_say_alike_what_is_wrong(spark: Any, tmp_path: Path) -> Non
     frame.to_csv(tmp_path / "data.csv", index=False)
     for split, reason in (
         ({"by": ["gap"]}, "SplitInvalid"),
-        ({"by": ["one"]}, "SplitEmpty"),
-        ({"time": "gap"}, "SplitInvalid"),
         ({"time": "one"}, "SplitEmpty"),
-        ({"time": "who"}, "SplitInvalid"),
         ({"column": "day"}, "SplitInvalid"),
         ({"column": "fold", "validation": 0.1}, "SplitInvalid"),
     ):
         assert same(tmp_path / "data.csv", tmp_path, split=split, task=CLASSES)[0] == reason
 
 
-@pytest.mark.parametrize("format", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("format", ["csv", "parquet"])
 def test_both_engines_take_splits_from_files(format: str, spark: Any, tmp_path: Path) -> None:
     write = {
         "csv": lambda t, path: t.to_csv(path, index=False),
-        "json": lambda t, path: t.to_json(path, orient="records", lines=True),
         "parquet": lambda t, path: t.to_parquet(path, index=False),
     }[format]
     frame = table().drop(columns=["day", "at"])

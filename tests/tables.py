@@ -10,6 +10,8 @@ from trainingjob.api.v1alpha1 import REASONS
 # What status says while nothing is wrong.
 STATES = {"Starting", "Running", "Restarting", "Suspended", "Rerun", "Completed"}
 rows: list[str] = []
+# Tables of other things, with their headings.
+others: list[str] = []
 
 
 def tell(what: str, seconds: float, status: Mapping[str, Any]) -> None:
@@ -21,4 +23,11 @@ def tell(what: str, seconds: float, status: Mapping[str, Any]) -> None:
 
 def table() -> Sequence[str]:
     """Its lines; none when nothing was told."""
-    return [f"{'situation':50} {'s':>5}  phase/reason: message", *rows] if rows else []
+    situations = [f"{'situation':50} {'s':>5}  phase/reason: message", *rows] if rows else []
+    return [*situations, *others]
+
+
+def add(what: str, found: str, lines: Sequence[str]) -> None:
+    """A table of another kind."""
+    if lines:
+        others.extend(["", f"{what:52} {found}", *lines])

@@ -599,7 +599,7 @@ def test_kubectl_applies_the_definition_over_an_older_one_and_again(upgraded: An
     annotations = control_plane.request("GET", DEFINITION)[1]["metadata"]["annotations"]
 
     assert "trainingjobs.trainingjob.dev configured" in told
-    assert sum(map(len, annotations.values())) < ANNOTATIONS_LIMIT / 1.25
+    assert sum(map(len, annotations.values())) < ANNOTATIONS_LIMIT / 1.2
     for arguments in ((), ("--server-side", "--force-conflicts")):
         version = control_plane.request("GET", DEFINITION)[1]["metadata"]["generation"]
         control_plane.kubectl("apply", *arguments, "-f", CRDS)

@@ -133,6 +133,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("a text column is left", data("x,y,label\n" + GOOD.replace("0.5", "zero")), "FeatureNotNumeric", "x"),
     ("a null is left", data(HEADER + GOOD + ",2,a\n"), "FeatureHasNulls", "x"),
     ("a weight is negative", all_of(steps({"withColumn": {"name": "w", "expr": "x - 1"}}), spec("train.sampleWeight", "w")), "WeightInvalid", "the column w in "),
+    ("the positive class is none", spec("task.positiveClass", "aa"), "SettingUnsuitable", "task.positiveClass: the label has no class aa; did you mean"),
     ("no feature is left", steps({"drop": {"columns": ["x", "y"]}}), "NoFeatures", ""),
     ("the split is too small", all_of(data(HEADER + "1,2,a\n3,4,b\n"), spec("preprocess.split.stratify", False)), "SplitEmpty", "validation split"),
     ("a row is in no group", all_of(data(HEADER + GOOD + ",2,a\n"), spec("preprocess.split.by", ["x"])), "SplitInvalid", "x is null in 1 of 61 rows"),

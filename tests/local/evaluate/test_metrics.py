@@ -183,18 +183,19 @@ NOT_TWO = {
         ["a", "b", "c"], None, None, "average_precision", "MetricUndefined", "use roc_auc",
     ),
     "a positive one of three": (
-        ["a", "b", "c"], "a", None, "accuracy", "LabelInvalid",
+        ["a", "b", "c"], "a", None, "accuracy", "SettingUnsuitable",
         "task.positiveClass is about one of two classes, and the label label has 3 (a, b, c)",
     ),
     "a threshold for three": (
-        ["a", "b", "c"], None, 0.5, "accuracy", "LabelInvalid", "evaluate.threshold is about one",
+        ["a", "b", "c"], None, 0.5, "accuracy", "SettingUnsuitable",
+        "evaluate.threshold is about one of two classes",
     ),
     "no such class": (
-        ["no", "yes"], "yep", None, "accuracy", "LabelInvalid",
+        ["no", "yes"], "yep", None, "accuracy", "SettingUnsuitable",
         "task.positiveClass: the label has no class yep; did you mean yes? (classes: no, yes)",
     ),
     "yes without quotes": (
-        ["no", "yes"], True, None, "accuracy", "LabelInvalid", "put it in quotes",
+        ["no", "yes"], True, None, "accuracy", "SettingUnsuitable", "put it in quotes",
     ),
     "a threshold without scores": (
         ["no", "yes"], None, 0.5, "accuracy", "PredictionsInvalid", "write y_score_yes",

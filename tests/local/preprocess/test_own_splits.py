@@ -69,6 +69,11 @@ SPLITS: dict[str, tuple[dict[str, Any], list[Any], Callable[[pd.DataFrame], bool
         whole_groups("x"),
     ),
     "groups of a column that is dropped": ({"by": ["who"], **SHARES}, DROPPED, whole_groups("who")),
+    "groups, of which none is held out": (
+        {"by": ["who"], "test": 0.0, "validation": 0.0},
+        [],
+        whole_groups("who"),
+    ),
     "days": ({"time": "day", **SHARES}, [], in_order("day")),
     "times, dropped": ({"time": "at", **SHARES}, DROPPED, in_order("at")),
     "numbers as times": ({"time": "x", **SHARES}, [], in_order("x")),

@@ -199,8 +199,21 @@ def test_a_column_of_two_types_is_refused_only_where_it_is_used(
     source = Input.model_validate({"uri": f"file://{tmp_path}/*.parquet", "format": "parquet"})
     for engine in engines.values():
         frame = read_input(engine, source)
-        assert frame.unread == {"n": Unread("ColumnsDiffer", why.format(tmp_path))}
+        advice = "; preprocess.input.schema: {n: string} makes text of all"
+        assert frame.unread == {"n": Unread("ColumnsDiffer", why.format(tmp_path) + advice)}
         assert sorted(engine.rows(f"SELECT s FROM {frame.view}")) == [("a",), ("a",), ("b",)]
+
+
+def test_a_column_of_two_types_may_be_given_one(engines: dict[str, Engine], tmp_path: Path) -> None:
+    write(tmp_path, {"a": A, "b": {"n": ["03"], "s": ["c"]}})
+    expected = {"string": [("1",), ("2",), ("03",)], "bigint": [(1,), (2,), (3,)]}
+    for kind, rows in expected.items():
+        source = Input.model_validate(
+            {"uri": f"file://{tmp_path}/*", "format": "parquet", "schema": {"n": kind}}
+        )
+        for engine in engines.values():
+            frame = read_input(engine, source)
+            assert sorted(engine.rows(f"SELECT n FROM {frame.view}")) == sorted(rows)
 
 
 def test_files_that_have_nothing_in_common_are_refused(

@@ -23,7 +23,7 @@ LEFT = {"join": {"table": "lookup", "keys": ["k"], "prefix": "l."}}
 SEVERAL = {"join": {"table": "many", "keys": ["k"], "tableKeys": ["who"], "how": "inner"}}
 
 STEPS: dict[str, tuple[list[dict[str, Any]], int]] = {
-    "a lookup": ([LEFT, {"filter": {"where": "l.u.age >= 1 and `l.u.city` = 'b'"}}], 27),
+    "a lookup": ([LEFT, {"filter": {"where": "l.u.age >= 1 and `l.u.city` = 'b'"}}], 26),
     "several rows": ([LEFT, SEVERAL], 27),
     "several rows, after the split": ([SCALE, LEFT, SEVERAL], 27),
     "a query": ([{"sql": {"query": "select d.*, m.minutes from data d join many m on m.who = d.k"}}], 27),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import csv
+import io
 import json
+import random
 import re
 import shutil
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -98,6 +102,66 @@ def test_unpacking_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_the_delimiter_is_found_out(text: str, header: bool, delimiter: str) -> None:
     assert found_delimiter(text, CsvOptions(header=header)) == delimiter
+
+
+_TEXTS = [
+    "a",
+    "b c",
+    'say "x"',
+    "x;y",
+    "1,5",
+    "it's",
+    "p|q",
+    "tab\there",
+    "two\nlines",
+    "",
+    "NA",
+    "é",
+    "#5",
+    "\\b",
+    " c ",
+]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_files_written_at_random_are_read_as_pandas_reads_them(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    with DuckdbEngine() as engine:
+        for count in range(10):
+            escaped, skipped = chance.random() < 0.3, chance.choice([0, 0, 2])
+            encoding = chance.choice(["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+            sign, end = chance.choice(",;\t|"), chance.choice(["\n", "\r\n"])
+            how = {"doublequote": not escaped, "escapechar": "\\" if escaped else None}
+            text = io.StringIO(newline="")
+            text.write(f"a report{end}" * skipped)
+            quoting = chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+            writer = csv.writer(text, delimiter=sign, quoting=quoting, lineterminator=end, **how)
+            writer.writerow(["n", "x", "s", "t u"])
+            for _ in range(chance.randint(3, 20)):
+                s, t = chance.choices(_TEXTS, k=2)
+                writer.writerow([chance.randint(-5, 5), chance.choice([0.5, -1.25]), s, t])
+            path = tmp_path / f"{count}.csv"
+            path.write_bytes(text.getvalue().encode(encoding))
+            options = {"skipRows": skipped}
+            options |= {"delimiter": sign} if chance.random() < 0.5 else {}
+            options |= {"escape": "\\"} if escaped else {}
+            if encoding == "utf-16" or (encoding == "cp1252" and not text.getvalue().isascii()):
+                options["encoding"] = encoding
+            types = {"s": "string", "t u": "string"}
+            source = {"uri": f"file://{path}", "format": "csv", "options": options, "schema": types}
+            with Scratch(tmp_path / "out") as place:
+                frame = read_input(engine, Input.model_validate(source), scratch=place)
+                rows = engine.rows(f'SELECT n, x, s, "t u" FROM {frame.view}')
+            theirs = pd.read_csv(
+                path,
+                sep=sign,
+                encoding=encoding,
+                skiprows=skipped,
+                dtype=dict.fromkeys(types, str),
+                **how,
+            ).astype(object)
+            theirs = theirs.where(theirs.notna(), None).values.tolist()
+            assert sorted(map(repr, map(list, rows))) == sorted(map(repr, theirs)), options
 
 
 _PAGE = (Path(__file__).parents[3] / "docs" / "preprocessing.md").read_text("utf-8")

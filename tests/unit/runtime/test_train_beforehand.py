@@ -90,10 +90,10 @@ REFUSED = {
     ),
     "a threshold for three classes": (
         lambda folder: dataset(folder, train=rows(4, label=["p", "q", "r", "r"])), A,
-        BUILT_IN | {"threshold": 0.5}, "LabelInvalid", "evaluate.threshold is about one of two",
+        BUILT_IN | {"threshold": 0.5}, "SettingUnsuitable", "evaluate.threshold is about one",
     ),
     "a positive class that is none": (
-        dataset, A | {"positive_class": "yes"}, BUILT_IN, "LabelInvalid",
+        dataset, A | {"positive_class": "yes"}, BUILT_IN, "SettingUnsuitable",
         "task.positiveClass: the label has no class yes (classes: p, q)",
     ),
     "no row to judge by": (

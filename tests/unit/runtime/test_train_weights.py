@@ -95,9 +95,9 @@ BAD = {
     "null": ([1.0, None], None, "WeightInvalid", "w", "has 1 nulls"),
     "text": (["a", "b"], None, "WeightInvalid", "w", "is string, not a number"),
     "all zero": ([0.0, 0], None, "WeightInvalid", "train split", "has the weight 0"),
-    "of no class": ([1.0, 1], {"yes": 2.0}, "LabelInvalid", "train.classWeights", "class yes"),
+    "of no class": ([1.0, 1], {"yes": 2.0}, "SettingUnsuitable", "train.classWeights", "class yes"),
     "nearly of a class": (
-        [1.0, 1], {"aa": 2.0, "bb_": 3.0}, "LabelInvalid", "class bb_", "did you mean bb?",
+        [1.0, 1], {"aa": 2.0, "bb_": 3.0}, "SettingUnsuitable", "class bb_", "did you mean bb?",
     ),
 }  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_a_label_that_log1p_does_not_take_is_named(tmp_path) -> None:
     split.target = Target("log1p")
     with pytest.raises(StageFailure, match="above -1: the label label has -1") as caught:
         split.target_statistics()
-    assert caught.value.reason == "LabelInvalid"
+    assert caught.value.reason == "SettingUnsuitable"
 
 
 def test_log1p_there_and_back() -> None:

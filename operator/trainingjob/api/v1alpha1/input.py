@@ -151,6 +151,19 @@ class Input(Model):
             holds=lambda self: self.format == "csv" or self.options is None,
         ),
         Rule(
+            cel="self.format != 'raw' || "
+            "(!has(self.schema) && !has(self.dateFormats) && !has(self.timeZone))",
+            message="schema, dateFormats and timeZone do not apply to format raw",
+            holds=lambda self: (
+                self.format != "raw" or not (self.types or self.date_formats or self.time_zone)
+            ),
+        ),
+        Rule(
+            cel="self.format in ['csv', 'json', 'raw'] || !has(self.timeZone)",
+            message="timeZone applies to formats csv and json only",
+            holds=lambda self: self.format in ("csv", "json", "raw") or self.time_zone is None,
+        ),
+        Rule(
             cel="!has(self.dateFormats) || self.dateFormats.all(k, "
             "self.dateFormats[k].contains('yy') && "
             f"!self.dateFormats[k].matches('{_TOO_LONG}'))",

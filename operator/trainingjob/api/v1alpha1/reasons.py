@@ -89,6 +89,7 @@ REASONS: dict[str, Reason] = {
     "WeightInvalid": Reason(
         "data", "correct the column in preprocess.steps, by fillna, filter or withColumn"
     ),
+    "SettingUnsuitable": Reason("configuration", "change that setting: it does not fit the data"),
     "NoFeatures": Reason("configuration", "keep at least one column besides the label"),
     "SplitEmpty": Reason("data", "enlarge the split's share, or bring more rows"),
     "SplitInvalid": Reason("data", "or set preprocess.split otherwise"),

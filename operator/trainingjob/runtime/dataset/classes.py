@@ -24,7 +24,7 @@ def written(value: Value) -> tuple[str, ...]:
 def index_of(values: Sequence[Value], name: Value, field: str) -> int:
     """The id of the class that ``field`` of the manifest names.
 
-    Raises StageFailure(LabelInvalid) when there is none."""
+    Raises StageFailure(SettingUnsuitable) when there is none."""
     for index, value in enumerate(values):
         if set(written(name)) & set(written(value)):
             return index
@@ -33,6 +33,6 @@ def index_of(values: Sequence[Value], name: Value, field: str) -> int:
     if isinstance(name, bool) and any(isinstance(value, str) for value in values):
         hint = "; YAML takes a plain yes, no, on or off for a boolean: put it in quotes"
     raise StageFailure(
-        "LabelInvalid",
+        "SettingUnsuitable",
         f"{field}: the label has no class {name}{hint} (classes: {listed([*map(str, values)])})",
     )

@@ -69,8 +69,8 @@ def positive(
 ) -> int | None:
     """The id of the positive one of two classes; None when there are more, or for regression.
 
-    Raises StageFailure(LabelInvalid, MetricUndefined) when what is asked for needs two classes, or
-    when task.positiveClass is none of them."""
+    Raises StageFailure(SettingUnsuitable, MetricUndefined) when what is asked for needs two
+    classes, or when task.positiveClass is none of them."""
     classes = manifest.classes or []
     if len(classes) == 2:
         name = task.positive_class
@@ -82,7 +82,7 @@ def positive(
     ):
         if value is not None:
             raise StageFailure(
-                "LabelInvalid", f"{field} is about one of two classes, and the {has}; unset it"
+                "SettingUnsuitable", f"{field} is about one of two classes, and the {has}"
             )
     for name in metrics:
         if name in BINARY_METRICS:

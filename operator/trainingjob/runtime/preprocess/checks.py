@@ -47,7 +47,8 @@ def choose_columns(
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
-            f"task.label: there is no column {task.label} (columns: {listed(frame.columns)})",
+            f"task.label: there is no column {task.label} (columns: "
+            f"{listed([*frame.columns, *frame.unread])})",
         )
     if weight is not None and weight not in frame.columns:
         raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)

@@ -58,7 +58,8 @@ def by_groups(
     if groups:
         _refuse_empty(taken, spec, keys, groups)
     held_out = [(int(place), int(n)) for place, n in zip(places, taken, strict=True) if n != TRAIN]
-    lookup = engine.table({"g": "bigint", "s": "bigint"}, held_out)
+    # Spark makes no table of no rows.
+    lookup = engine.table({"g": "bigint", "s": "bigint"}, held_out or [(0, TRAIN)])
     columns = ", ".join(f"r.{engine.dialect.ident(name)}" for name in ordered.columns)
     view = engine.view(
         f"SELECT {columns}, r.{HASH}, CAST(coalesce(c.s, {TRAIN}) AS TINYINT) AS {SPLIT} "

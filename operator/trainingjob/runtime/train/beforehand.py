@@ -16,8 +16,8 @@ def check(payload: TrainPayload) -> None:
     follows could not judge by.
 
     Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
-    LabelInvalid, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures, FeatureNotNumeric,
-    SplitEmpty.
+    LabelInvalid, SettingUnsuitable, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures,
+    FeatureNotNumeric, SplitEmpty.
     """
     if payload.model is None and not payload.needs_model:
         return

@@ -188,7 +188,7 @@ class Split:
         least = self.target.above
         if least is not None and len(truth) and not truth.min() > least:
             raise StageFailure(
-                "LabelInvalid",
+                "SettingUnsuitable",
                 f"train.targetTransform is {self.target.transform}, which needs values above "
                 f"{least:g}: the label {self._names[-1]} has {truth.min():g}",
             )

@@ -34,7 +34,8 @@ class Weights:
 
         ``class_weights``: by class, or ``balanced``, which weighs a class by
         rows / (classes · rows of the class), of the classes that the split has, as scikit-learn's
-        compute_class_weight does. Raises StageFailure: ColumnNotFound, WeightInvalid, LabelInvalid.
+        compute_class_weight does. Raises StageFailure: ColumnNotFound, WeightInvalid,
+        SettingUnsuitable.
         """
         if class_weights is None and column is None:
             return None
@@ -87,7 +88,7 @@ class Weights:
 
 
 def _by_class(given: Mapping[str, float], classes: Classes) -> np.ndarray:
-    """A class that is not given weighs 1. Raises StageFailure(LabelInvalid)."""
+    """A class that is not given weighs 1. Raises StageFailure(SettingUnsuitable)."""
     weights = np.ones(len(classes))
     for name, weight in given.items():
         weights[index_of(classes.values, name, "train.classWeights")] = weight

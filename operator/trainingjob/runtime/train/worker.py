@@ -140,7 +140,7 @@ def work(payload: TrainPayload) -> StageResult | None:
 def target_of(payload: TrainPayload, training: Split, validation: Split) -> Target:
     """What is learned of a regression's label: standardised by the training split's moments.
 
-    Raises StageFailure(LabelInvalid) for labels that the transform does not take."""
+    Raises StageFailure(SettingUnsuitable) for labels that the transform does not take."""
     if payload.task.type != "regression":
         return Target()
     transform: Transform | None = "log1p" if payload.target_transform == "log1p" else None

@@ -127,6 +127,10 @@ class Dialect(ABC):
     def from_epoch_seconds(self, expr: str) -> str:
         """A timestamp so many seconds (double) after 1970; null when out of range."""
 
+    def with_seconds(self, expr: str) -> str:
+        """The text of a timestamp with seconds before its zone, where the engine asks for them."""
+        return expr
+
     @abstractmethod
     def from_zone(self, expr: str, zone: str) -> str:
         """A timestamp of a zone's clocks as UTC. Of a time that the clocks show twice it is the
@@ -203,7 +207,8 @@ class Dialect(ABC):
         if kind == "timestamp":
             day, moment = self.is_text_of("date", trimmed), self.is_text_of("timestamp", trimmed)
             return self.parse_timestamp(
-                f"CASE WHEN {day} THEN {trimmed} || ' 00:00' WHEN {moment} THEN {trimmed} END"
+                f"CASE WHEN {day} THEN {trimmed} || ' 00:00' "
+                f"WHEN {moment} THEN {self.with_seconds(trimmed)} END"
             )
         # Both engines skip blanks when they cast to a number or a date.
         value = f"try_cast({expr} AS {self.type_name(kind)})"
@@ -493,6 +498,9 @@ class SparkDialect(Dialect):
 
     def from_epoch_seconds(self, expr: str) -> str:
         return f"CASE WHEN {self._in_years(expr)} THEN CAST({expr} AS TIMESTAMP) END"
+
+    def with_seconds(self, expr: str) -> str:
+        return f"regexp_replace({expr}, '^(.{{16}})([Z+-].*)$', '$1:00$2')"
 
     def from_zone(self, expr: str, zone: str) -> str:
         return f"to_utc_timestamp({expr}, {self.text(zone)})"

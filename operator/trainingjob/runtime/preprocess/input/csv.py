@@ -16,6 +16,7 @@ from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
 from ..names import quoted, refuse_duplicates
 from ..notes import Notes
+from .absent import tell_absent
 from .csv_files import (
     CsvHeads,
     as_written,
@@ -48,10 +49,12 @@ from .texts import (
     plain_number,
     typed_nulls,
 )
-from .together import tell_absent
 
 # Columns of numbers and texts that are looked at closely.
 _MOST_MIXED = 20
+
+# Of countries, states and languages.
+_CODE = re.compile("[A-Z]{2}")
 
 # Texts among numbers that a warning shows.
 _SHOWN = 5
@@ -203,6 +206,16 @@ def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Note
     for name, code in zip(heads.names, tally.codes, strict=True):
         if name not in csv.wanted and code & CODES["string"]:
             _tell_of_texts(csv, name, tally.mixed.get(name), notes)
+    for name in tally.nulls:
+        place = heads.names.index(name)
+        texts = {record[place].strip(" ") for record in heads.sample if len(record) > place} - {""}
+        codes = texts - {"NA"}
+        if len(codes) < len(texts) and codes and all(_CODE.fullmatch(text) for text in codes):
+            notes.warn(
+                "ValuesBecameNull",
+                f'{source.uri}: {name}: "NA" among codes of two letters is read as null; if it is '
+                "one of them, set preprocess.input.options.nullValues to []",
+            )
     if tally.nulls:
         notes.log(
             f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "

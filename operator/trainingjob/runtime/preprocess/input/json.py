@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ _SCALARS: dict[frozenset[str], pa.DataType] = {
     frozenset({"integer", "number"}): pa.float64(),
     frozenset({"string"}): pa.string(),
 }
+# Kinds of values that are the same text in both engines.
+_TEXTS = {"boolean", "integer", "long", "huge", "string"}
 _WORDS = {
     "boolean": "booleans",
     "integer": "whole numbers",
@@ -50,8 +52,9 @@ _WORDS = {
 }
 
 
-def read_json(engine: Engine, source: Source, notes: Notes) -> Frame:
-    """Columns in the order of the first object's keys, then others by name. Text stays text."""
+def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()) -> Frame:
+    """Columns in the order of the first object's keys, then others by name. Text stays text.
+    ``typed``: columns to which the user gives a type."""
     forms = {file: form_of(file) for file in source.files}
     try:
         tree = _inspect(engine, source, forms)
@@ -68,7 +71,7 @@ def read_json(engine: Engine, source: Source, notes: Notes) -> Frame:
     notes.rows = sum(one.total for one in objects.kinds.values())
     if not objects.keys:
         raise StageFailure("InputEmpty", f"{source.uri}: the objects have no keys")
-    found = _Schema(source, tree, notes)
+    found = _Schema(source, tree, notes, typed)
     schema = pa.schema(found.fields((), first_object(forms)))
     refuse_duplicates(source.uri, [*schema.names, *source.keys])
     found.tell_absent()
@@ -155,6 +158,7 @@ class _Schema:
     source: Source
     tree: _Tree
     notes: Notes
+    typed: Collection[str]
     unread: dict[str, Unread] = field(default_factory=dict)
     columns: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -215,10 +219,15 @@ class _Schema:
         words: dict[str, str] = {}
         for kind, one in kinds.items():
             words.setdefault(_WORDS["integer" if kind == "long" else kind], one.file)
+        name, advice = ".".join(path), ""
+        if {*kinds} <= _TEXTS:
+            if name in self.typed:
+                return pa.string()
+            advice = f"; preprocess.input.schema: {{{name}: string}} makes text of all"
         several = len({*words.values()}) > 1
         parts = [f"{what} (in {file})" if several else what for what, file in sorted(words.items())]
-        self.unread[".".join(path)] = Unread(
-            "ColumnsDiffer" if several else "ColumnUnreadable", f"has {' and '.join(parts)}"
+        self.unread[name] = Unread(
+            "ColumnsDiffer" if several else "ColumnUnreadable", f"has {' and '.join(parts)}{advice}"
         )
         return pa.string()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 from pyarrow import orc
 
@@ -14,7 +16,7 @@ from .files import Source
 from .together import by_columns, together
 
 
-def read_orc(engine: Engine, source: Source, notes: Notes) -> Frame:
+def read_orc(engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()) -> Frame:
     """Raises StageFailure(InputUnreadable, InputEmpty, DuplicateColumns, ColumnsDiffer)."""
     schemas, rows = {}, 0
     for file in source.files:
@@ -30,4 +32,6 @@ def read_orc(engine: Engine, source: Source, notes: Notes) -> Frame:
     if not rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = rows
-    return together(engine, source, by_columns(source, schemas, engine.read_orc), notes)
+    return together(
+        engine, source, by_columns(source, schemas, engine.read_orc), notes, typed=typed
+    )

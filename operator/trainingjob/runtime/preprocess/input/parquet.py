@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from .together import by_columns, together
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 
 
-def read_parquet(engine: Engine, source: Source, notes: Notes) -> Frame:
+def read_parquet(
+    engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()
+) -> Frame:
     heads = parquet_heads(source)
     notes.rows = sum(head.rows for head in heads.values())
     left_out = dict.fromkeys(name for head in heads.values() for name in head.index)
@@ -36,7 +38,9 @@ def read_parquet(engine: Engine, source: Source, notes: Notes) -> Frame:
     schemas = {file: head.schema for file, head in heads.items()}
     for file, schema in schemas.items():
         refuse_duplicates(str(file), schema.names)
-    return together(engine, source, by_columns(source, schemas, engine.read_parquet), notes)
+    return together(
+        engine, source, by_columns(source, schemas, engine.read_parquet), notes, typed=typed
+    )
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,13 @@ def read_input(
 def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: Scratch) -> Frame:
     wanted = wanted_columns(source)
     if source.format == "parquet":
-        return conformed(engine, read_parquet(engine, found, notes), wanted, found.uri)
+        return conformed(engine, read_parquet(engine, found, notes, wanted), wanted, found.uri)
     if source.format == "orc":
-        return conformed(engine, read_orc(engine, found, notes), wanted, found.uri)
+        return conformed(engine, read_orc(engine, found, notes, wanted), wanted, found.uri)
     refuse_others(found)
     found = unpacked(found, scratch, native=("gzip",))
     if source.format == "json":
-        return conformed(engine, read_json(engine, found, notes), wanted, found.uri)
+        return conformed(engine, read_json(engine, found, notes, wanted), wanted, found.uri)
     options = source.options or CsvOptions()
     found = in_utf8(found, options.encoding, scratch)
     refuse_others(found)

@@ -14,7 +14,7 @@ from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..expressions.date_formats import BadFormat, DateFormat, date_format
 from ..expressions.dialect import Dialect
-from ..names import column_not_found, quoted
+from ..names import cannot_use, column_not_found, quoted
 
 # As Spark's cast to boolean takes them.
 _TRUE = "('t', 'true', 'y', 'yes', '1')"
@@ -103,6 +103,9 @@ def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: s
     """A frame whose columns have types of their own already with the types that are wanted.
 
     Raises StageFailure(ColumnNotFound, InputMalformed)."""
+    for name in wanted:
+        if name in frame.unread:
+            raise cannot_use(f"{uri}: preprocess.input.schema", name, frame.unread[name])
     refuse_unknown(uri, wanted, list(frame.columns))
     dialect = engine.dialect
     columns = dict(frame.columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,15 +10,19 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...base.text import listed
+from ...base.errors import StageFailure
 from ..engines.arrow import converted, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
 from ..names import refuse_duplicates
 from ..notes import Notes
 from . import nested
+from .absent import tell_absent
 from .files import Source, columns_differ
 from .nested import Leaf
 from .partitions import partition_kinds, partition_values
+
+# Types whose values are the same text in both engines.
+_TEXTS = {"boolean", "bigint", "string", "date"}
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,24 @@ def together(
     parts: Sequence[Part],
     notes: Notes,
     unread: Mapping[str, Unread] | None = None,
+    typed: Collection[str] = (),
 ) -> Frame:
     """All rows of the parts: columns by name, null where a part lacks one, whole numbers as doubles
-    where another part has fractions. ``unread``: columns that are known to have no type.
+    where another part has fractions. ``unread``: columns that are known to have no type;
+    ``typed``: those to which the user gives one.
 
-    Raises StageFailure(DuplicateColumns, ColumnsDiffer)."""
+    Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
     _refuse_strangers(parts)
     unread = dict(unread or {})
     flats = _flattened(engine, parts, unread)
-    kinds = _kinds(engine, source, flats, unread, notes)
+    kinds = _kinds(engine, source, flats, unread, notes, typed)
+    if not kinds:
+        name, one = next(iter(unread.items()))
+        raise StageFailure(
+            "InputUnreadable",
+            f"{source.uri}: no column is of numbers or texts: {name} {one.why}; write one object a "
+            "row, as pandas does with orient='records', or set format raw and read it in a script",
+        )
     refuse_duplicates(source.uri, [*kinds, *source.keys])
     tell_absent(
         source, {f: flat.schema.names for flat in flats for f in flat.part.source.files}, notes
@@ -81,23 +94,6 @@ def together(
     view = _union(engine, source, flats, kinds)
     whole = _union(engine, source, flats, kinds, raw) if raw else ""
     return Frame(view, kinds | partition_kinds(source), unread=unread, whole=whole)
-
-
-def tell_absent(source: Source, columns: Mapping[Path, Sequence[str]], notes: Notes) -> None:
-    """Warn of columns that some of the files lack: their rows have nulls there."""
-    names = dict.fromkeys(name for found in columns.values() for name in found)
-    sets = {file: frozenset(found) for file, found in columns.items()}
-    lacking: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
-        files = tuple(file.name for file, found in sets.items() if name not in found)
-        if files:
-            lacking.setdefault(files, []).append(name)
-    for files, absent in lacking.items():
-        notes.warn(
-            "ColumnAbsent",
-            f"{source.uri}: {listed(absent)} {'is' if len(absent) == 1 else 'are'} not in "
-            f"{listed(files)}: null in their rows",
-        )
 
 
 def _refuse_strangers(parts: Sequence[Part]) -> None:
@@ -152,14 +148,15 @@ def _kinds(
     flats: Sequence[_Flat],
     unread: dict[str, Unread],
     notes: Notes,
+    typed: Collection[str],
 ) -> dict[str, ColumnType]:
     """The type of each column in all parts; one that has several is unread."""
     kinds: dict[str, ColumnType] = {}
     origin: dict[str, _Flat] = {}
     for flat in flats:
         # A column without values has no type of its own.
-        typed = pa.schema([field for field in flat.schema if not pa.types.is_null(field.type)])
-        found = kinds_of(engine, flat.view, typed, source.uri, "InputUnreadable", notes)
+        fields = pa.schema([field for field in flat.schema if not pa.types.is_null(field.type)])
+        found = kinds_of(engine, flat.view, fields, source.uri, "InputUnreadable", notes)
         for name, kind in found.items():
             before = kinds.setdefault(name, kind)
             first = origin.setdefault(name, flat)
@@ -175,10 +172,14 @@ def _kinds(
                 notes.warn("ValuesRounded", message)
             elif pair == {"date", "timestamp"}:
                 kinds[name] = "timestamp"
-            elif pair == {"bigint", "string"} and _both_whole(name, flat, first):
+            elif (pair == {"bigint", "string"} and _both_whole(name, flat, first)) or (
+                name in typed and pair <= _TEXTS
+            ):
                 kinds[name] = "string"
             else:
                 why = f"is a {before} in {first.part.first} and a {kind} in {flat.part.first}"
+                if pair <= _TEXTS:
+                    why += f"; preprocess.input.schema: {{{name}: string}} makes text of all"
                 unread.setdefault(name, Unread("ColumnsDiffer", why))
     names = dict.fromkeys(name for flat in flats for name in flat.schema.names)
     return {name: kinds.get(name, "string") for name in names if name not in unread}

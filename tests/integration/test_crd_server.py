@@ -188,7 +188,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "no stop": {"suspend": False},
     "no policy, which is the default policy": {"policy": None},
     "defaults made explicit": {
-        "preprocess": {"engine": "spark", "split": {"test": 0.2, "validation": 0.1}},
+        "preprocess": {"engine": "spark"},
         "train": {"nodes": 1, "model": {"mlp": {"activation": "relu", "dropout": 0}}},
     },
     "defaults that are null": {"preprocess": {"split": None}, "train": {"seed": None}},

@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 from ..base import Model, Rule
 from .common import Column, Columns
 
-Bound = Annotated[float, Field(ge=-1e300, le=1e300)]
+# Beyond 64 bits the API server would refuse whole numbers of any size.
+Bound = Annotated[float, Field(ge=-1e18, le=1e18)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # What stands beside a number: without digits, signs and marks of its own.
 UNIT = r"^[^0-9.,+()%\x00-\x1f-]+$"

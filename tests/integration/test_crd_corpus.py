@@ -67,9 +67,10 @@ def as_json(value: Any) -> str:
 def names(message: str, field: str) -> bool:
     """Whether it is this very field, or of an object in place of a list, what is in it.
 
-    The server has ``limits.cpu`` for ``limits[cpu]``.
+    The server has ``limits.cpu`` for ``limits[cpu]``, and ``inputs[a]`` for what a rule refuses.
     """
     written = re.escape(re.sub(r"\[([^\]]*[^\]\d][^\]]*)\]", r".\1", field))
+    message = re.sub(r"(?<=\w)\[([a-z]\w*)\]", r".\1", message)
     found = re.search(rf'(?<![\w.]){written}[":]|unknown field "{written}\.\w+"', message)
     return found is not None
 

@@ -92,12 +92,13 @@ def find(source: Input) -> Source:
     if path.exists():
         found = [path] if path.is_file() else sorted(_files_below(path))
     else:
-        matches = sorted(Path(match) for match in glob.glob(str(path)))  # noqa: PTH207
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
         found = [
             file
             for match in matches
             for file in ([match] if match.is_file() else sorted(_files_below(match)))
         ]
+        found = list(dict.fromkeys(found))  # ** names folders, and what is in them
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
         what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path, source.uri)}"

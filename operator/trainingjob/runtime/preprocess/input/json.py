@@ -37,6 +37,7 @@ _SCALARS: dict[frozenset[str], pa.DataType] = {
 }
 # Kinds of values that are the same text in both engines.
 _TEXTS = {"boolean", "integer", "long", "huge", "string"}
+_SCALAR_KINDS = {*_TEXTS, "number"}
 _WORDS = {
     "boolean": "booleans",
     "integer": "whole numbers",
@@ -71,6 +72,7 @@ def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[st
     notes.rows = sum(one.total for one in objects.kinds.values())
     if not objects.keys:
         raise StageFailure("InputEmpty", f"{source.uri}: the objects have no keys")
+    _refuse_one_object(source, tree, notes.rows)
     found = _Schema(source, tree, notes, typed)
     schema = pa.schema(found.fields((), first_object(forms)))
     refuse_duplicates(source.uri, [*schema.names, *source.keys])
@@ -123,6 +125,21 @@ def _inspect(engine: Engine, source: Source, forms: Mapping[Path, JsonForm]) -> 
         if not any(one.path and one.kind == "object" for one in found):
             break
     return tree
+
+
+def _refuse_one_object(source: Source, tree: _Tree, rows: int) -> None:
+    """Raises StageFailure(InputUnreadable) for one object that holds the rows: in a list, or by
+    columns, as pandas writes them unless it is told otherwise."""
+    kinds = {path[0]: {*one.kinds} - {"null"} for path, one in tree.items() if len(path) == 1}
+    lists = [name for name, found in kinds.items() if found == {"nested"}]
+    if rows == 1 and (lists or not any(found & {*_SCALAR_KINDS} for found in kinds.values())):
+        where = f"the list {listed(lists)} in it" if lists else "its parts"
+        raise StageFailure(
+            "InputUnreadable",
+            f"{source.uri} is one object, and {where} may be the rows: write one object a row, as "
+            "pandas does with to_json(PATH, orient='records', lines=True), or set format raw and "
+            "read it in preprocess.script",
+        )
 
 
 def _add(tree: _Tree, one: JsonFound) -> None:

@@ -103,6 +103,8 @@ def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: s
     """A frame whose columns have types of their own already with the types that are wanted.
 
     Raises StageFailure(ColumnNotFound, InputMalformed)."""
+    if not wanted:
+        return frame
     for name in wanted:
         if name in frame.unread:
             raise cannot_use(f"{uri}: preprocess.input.schema", name, frame.unread[name])

@@ -579,7 +579,7 @@ def test_what_files_cannot_be(tmp_path: Path) -> None:
     written(tmp_path, frame[:0], "empty.csv")
     written(tmp_path, frame[900:].assign(y=None), "to-predict.csv")
     table = [
-        (train, "own/test.csv", "LabelHasNulls", "300 of 1200 rows, all those of the test split"),
+        (train, "own/test.csv", "ColumnsDiffer", "own/test.csv lacks y"),
         (tmp_path / "own", "own/train", "SplitInvalid", "is of preprocess.input and of preproc"),
         (train, "nothing.csv", "InputNotFound", "preprocess.split.files.test: file://"),
         (train, "empty.csv", "SplitEmpty", "the test split has no rows"),

@@ -23,6 +23,7 @@ class Behaviour:
     unschedulable: str = ""  # the scheduler's message
     waiting: tuple[str, str] | None = None  # reason and message of a container that does not start
     node: str = ""
+    meets: str = ""  # the pod that must be there before its seconds begin, as ranks wait for ranks
     seconds: float | None = None  # it runs; None: the kubelet's `duration`; FOREVER: until told
     exit_code: int = 0
     reason: str = ""  # of the container's end; Completed or Error when empty
@@ -40,9 +41,9 @@ class Behaviour:
         return bool(self.node or self.grace or self.stuck or self.node_lost or self.deleted)
 
 
-def succeed(after: float | None = None, message: str | None = None) -> Behaviour:
+def succeed(after: float | None = None, message: str | None = None, meets: str = "") -> Behaviour:
     """Exit with 0 and a termination message; without one it is a good report of the stage."""
-    return Behaviour(seconds=after, message=message)
+    return Behaviour(seconds=after, message=message, meets=meets)
 
 
 def run(grace: float = 0.0) -> Behaviour:

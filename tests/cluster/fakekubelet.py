@@ -242,6 +242,10 @@ class FakeKubelet:
         seconds = duration if behaviour.seconds is None else behaviour.seconds
         if not life.started:
             await self._start(life, behaviour, seconds)
+        while behaviour.meets and not self._find(
+            behaviour.meets, life.pod["metadata"]["namespace"]
+        ):
+            await asyncio.sleep(0.01)
         if seconds != FOREVER:
             await asyncio.sleep(seconds)
             await self._finish(life, behaviour)

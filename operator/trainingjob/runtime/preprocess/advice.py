@@ -21,7 +21,6 @@ _CAST_TO_BOOLEAN = ("true", "t", "yes", "y", "1", "false", "f", "no", "n", "0")
 _DAY_FIRST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})")
 _DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_DIGITS = re.compile(r"[+-]?\d+")
 _ZEROS = re.compile(r"[+-]?0\d+")
 # What tools write for a null.
 _NULLS = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "missing")

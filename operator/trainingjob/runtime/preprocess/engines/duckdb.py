@@ -202,7 +202,7 @@ class DuckdbEngine:
         return frame.over(self.view(f"SELECT * FROM {frame.view}", wide=True))
 
     def computed(self, frame: Frame) -> Frame:
-        return self.keep(frame)
+        return self.keep(frame) if len(frame.columns) > FEW else frame
 
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
         return self._arrow(frame.view).to_pandas()

@@ -87,6 +87,7 @@ class DatasetManifest(Model):
     )
     folds: list[str] | None = Field(
         None,
+        max_length=20,
         description="Digests of the datasets of the folds, in ``fold-1`` and so on. The test split "
         "of each is a fold of this one's training split.",
     )
@@ -125,7 +126,8 @@ class DatasetManifest(Model):
                         "DatasetInvalid", f"{data} is missing or not as its manifest says"
                     )
         for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
-            if cls.read(folder / name).digest != digest:
+            of_fold = cls.read(folder / name)
+            if of_fold.digest != digest or of_fold.folds:
                 raise StageFailure("DatasetInvalid", f"{folder / name} is of another dataset")
         return manifest
 

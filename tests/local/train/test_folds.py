@@ -213,6 +213,7 @@ def test_own_code_runs_for_each_fold_and_goes_on_in_the_one_that_failed(
     with pods(job) as running:
         (report,) = running.wait()
         assert report.result is not None, running.logs()
+        assert "fold 1/3 was trained before" in running.log()
     # The final model has no rows to be judged on: no split was set aside.
     assert diary(job)[3:] == [
         "begin 2 0",

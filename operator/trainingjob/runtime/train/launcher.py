@@ -78,8 +78,11 @@ def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResu
         with storage_errors("read the checkpoints"):
             claim(resolve(payload.checkpoints), payload.job.uid)
     # What node 0 tells in this attempt says nothing to the others, who have a part in it.
-    left = [part for part in parts if not part.is_done(before=node.index > 0)]
-    for part in left:
+    done = [part.is_done(before=node.index > 0) for part in parts]
+    for part, is_done in zip(parts, done, strict=True):
+        if is_done:
+            log(f"{part.words}was trained before")
+            continue
         with of_fold(part.fold):
             if part.words:
                 log(f"{part.words}begins")

@@ -93,6 +93,8 @@ def work(payload: TrainPayload) -> StageResult | None:
     result = None
     for number, part in enumerate(parts):
         if part.fold not in folds:
+            if gang.rank == 0:
+                log(f"{part.words}was trained before")
             continue
         with of_fold(part.fold):
             stretch = Stretch(sum(steps[:number]), sum(steps), part.fold, part.words)

@@ -63,7 +63,7 @@ class Node:
         table: dict[str, Callable[[], str]] = {
             contract.CLAIMS_DIR: lambda: self._claims(record),
             contract.RESULT_FILE: lambda: str(record.termination),
-            contract.S3_DIR: lambda: str(record.folder / "s3"),
+            contract.COPIES_DIR: lambda: str(record.folder / "copies"),
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),

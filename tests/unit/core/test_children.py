@@ -265,10 +265,13 @@ def test_what_lies_in_s3_is_copied_into_the_pod_and_needs_no_claim():
     for pod in all_children("in S3"):
         if pod["kind"] == "Pod":
             assert not [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
-            assert env(pod)["TRAININGJOB_S3_DIR"].startswith("/tmp/"), "the root is read-only"
+            assert env(pod)["TRAININGJOB_COPIES_DIR"].startswith("/tmp/"), "the root is read-only"
     train = next(c for c in all_children("in S3") if c["metadata"]["name"] == "digits-train-1-0")
     seen = {k: expand(v, env(train)) for k, v in env(train).items()}
-    assert seen["TRAININGJOB_OUTPUT_DIR"] == "/tmp/trainingjob-s3/models/$runs/team/digits/model"
+    assert (
+        seen["TRAININGJOB_OUTPUT_DIR"]
+        == "/tmp/trainingjob-copies/s3/models/$runs/team/digits/model"
+    )
 
 
 def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import uris
 from ..base import Model, Rule
 from .common import Column, Columns, Location
 from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
@@ -29,7 +30,11 @@ OPERATOR = f"{GROUP}/operator"
 # What a pod can be told in all is little more.
 MOST_FEATURE_CHARS = 96 * 1024
 
+# How URIs begin that engine spark neither reads nor writes.
+_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
+
 # CEL.
+_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
 _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
@@ -122,13 +127,15 @@ class Spec(Model):
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
             f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
             "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
-            "self.preprocess.inputs[k].uri) : [])).exists(u, u.startsWith('s3://'))",
-            message="engine spark reads and writes claims only: use engine pandas with s3://",
+            f"self.preprocess.inputs[k].uri) : [])).exists(u, {_CEL_NOT_BY_SPARK})",
+            message="engine spark reads and writes claims only: use engine pandas with "
+            f"{' and '.join(_NOT_BY_SPARK)}",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
+                    uri.startswith(_NOT_BY_SPARK)
+                    for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.base import Model
+from ...api.uris import CLAIM, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
 from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
 from .. import names
@@ -17,7 +18,7 @@ from ..observation import Settings
 Maker = Callable[[int], dict[str, Any]]
 
 CLAIMS_DIR = "/mnt/claims"
-S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
+COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -65,8 +66,8 @@ def pod(
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
         {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
     ]
-    if any(in_s3(uri) for uri in uris):
-        environment.append({"name": contract.S3_DIR, "value": S3_DIR})
+    if any(map(is_remote, uris)):
+        environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
@@ -257,23 +258,18 @@ def script_ref(script: Script | None) -> contract.ScriptRef | None:
 
 def claims_of(*uris: str) -> list[str]:
     """The claims that these URIs lie on."""
-    return [
-        uri.removeprefix("pvc://").partition("/")[0] for uri in uris if uri.startswith("pvc://")
-    ]
-
-
-def in_s3(uri: str) -> bool:
-    """Whether the runtime brings it from an S3 bucket, and takes it there."""
-    return uri.startswith("s3://")
+    found = map(Uri.parse, uris)
+    return [uri.authority for uri in found if uri.scheme is CLAIM]
 
 
 def mounted(uri: str) -> str:
     """The path of a URI as plain environment variables tell it; the kubelet expands it."""
-    if in_s3(uri):
-        return f"$({contract.S3_DIR})/{escape(uri.removeprefix('s3://'))}"
-    if uri.startswith("file://"):
-        return escape(uri.removeprefix("file://"))
-    return f"$({contract.CLAIMS_DIR})/{escape(uri.removeprefix('pvc://'))}"
+    found = Uri.parse(uri)
+    if found.scheme.remote:
+        return f"$({contract.COPIES_DIR})/{escape(found.copy)}"
+    if found.scheme is CLAIM:
+        return f"$({contract.CLAIMS_DIR})/{escape(found.place)}"
+    return escape(found.place)
 
 
 def escape(text: str) -> str:

@@ -52,9 +52,17 @@ S3 = Scheme(
     by_spark=False,
     variables="AWS_.*",
 )
+HDFS = Scheme(
+    "hdfs",
+    "hdfs://NAMENODE/path",
+    r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?",
+    "(a name service, or HOST:PORT; `storage.hdfs` says how it is reached)",
+    remote=True,
+    variables="HADOOP_CONF_DIR|HADOOP_USER_NAME",
+)
 FILE = Scheme("file", "file:///path", "", "(one machine only)")
 
-SCHEMES = {scheme.name: scheme for scheme in (CLAIM, S3, FILE)}
+SCHEMES = {scheme.name: scheme for scheme in (CLAIM, S3, HDFS, FILE)}
 
 # What people write for a URI -> what to do.
 INSTEAD = {
@@ -62,7 +70,10 @@ INSTEAD = {
     "https://": "nothing is downloaded: fetch the file and put it into a claim",
     "http://": "nothing is downloaded: fetch the file and put it into a claim",
     "ftp://": "nothing is downloaded: fetch the file and put it into a claim",
-    "hdfs://": "HDFS is not read: copy the data to a claim, say with hdfs dfs -get",
+    f"{HDFS.start}/": "name the name service, or the NameNode and its port: "
+    f"{HDFS.start}HOST:PORT/path",
+    "webhdfs://": f"write {HDFS.start}, with the port that the NameNode has for clients",
+    "viewfs://": f"write {HDFS.start}, with the name service that the path is mounted from",
     "abfs": "Azure's storage is not read: copy the data to a claim, say with azcopy",
     "wasb": "Azure's storage is not read: copy the data to a claim, say with azcopy",
     "az://": "Azure's storage is not read: copy the data to a claim, say with azcopy",
@@ -102,8 +113,8 @@ INPUT_PATTERN = _pattern(r"([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?")
 
 @dataclass(frozen=True)
 class Uri:
-    """A place, taken apart. ``authority`` is the claim or the bucket, and "" for a file; ``path``
-    has no slash before it."""
+    """A place, taken apart. ``authority`` is the claim, the bucket or the cluster, and "" for a
+    file; ``path`` has no slash before it."""
 
     scheme: Scheme
     authority: str
@@ -129,13 +140,14 @@ class Uri:
     @property
     def copy(self) -> str:
         """Where a pod has its copy, below the folder that it has for copies."""
-        return f"{self.scheme.name}/{self.place}"
+        # Hadoop's paths, in which Spark is told of copies, have no colons.
+        return f"{self.scheme.name}/{self.authority.replace(':', '+')}/{self.path}"
 
     @classmethod
     def of_copy(cls, place: str) -> Self:
         """Of what a path below the folder for copies is a copy."""
-        name, _, rest = place.partition("/")
-        return cls.parse(f"{name}://{rest}")
+        name, authority, path = [*place.split("/", 2), ""][:3]
+        return cls(SCHEMES[name], authority.replace("+", ":"), path)
 
 
 def join(base: str, *parts: str) -> str:

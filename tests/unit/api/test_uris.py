@@ -9,7 +9,7 @@ import pytest
 
 import trainingjob
 from trainingjob.api import uris
-from trainingjob.api.uris import CLAIM, FILE, S3, SCHEMES, Uri
+from trainingjob.api.uris import CLAIM, FILE, HDFS, S3, SCHEMES, Uri
 
 SOURCE = Path(trainingjob.__file__).parent
 # One character before: `https://` is an address, and a pattern may begin at a word.
@@ -32,6 +32,7 @@ def test_nothing_but_the_table_spells_a_scheme() -> None:
         ("pvc://runs", CLAIM, "runs", ""),
         ("pvc://runs/a/b.csv", CLAIM, "runs", "a/b.csv"),
         ("s3://b/a b/*.csv", S3, "b", "a b/*.csv"),
+        ("hdfs://name:8020/a/b", HDFS, "name:8020", "a/b"),
         ("file:///srv/a", FILE, "", "srv/a"),
         ("file:///", FILE, "", ""),
     ],
@@ -61,7 +62,7 @@ def test_what_is_below_a_folder_is_named_by_it(base: str, joined: str) -> None:
     assert uris.join(base, "team", "job") == joined
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a/b.json", "s3://bucket/", "pvc://runs/x"])
+@pytest.mark.parametrize("text", ["s3://bucket/a/b.json", "hdfs://name:8020/a/b", "hdfs://ns/"])
 def test_a_copy_tells_what_it_is_the_copy_of(text: str) -> None:
     assert str(Uri.of_copy(Uri.parse(text).copy)) == text
 
@@ -69,6 +70,7 @@ def test_a_copy_tells_what_it_is_the_copy_of(text: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_what_people_are_shown_is_what_the_pattern_takes(scheme: uris.Scheme) -> None:
     shown = scheme.form.replace("CLAIM", "runs").replace("BUCKET", "models")
+    shown = shown.replace("NAMENODE", "name:8020")
     for pattern in (uris.PATTERN, uris.INPUT_PATTERN):
         assert re.fullmatch(pattern, shown)
         assert not re.fullmatch(pattern, scheme.start)

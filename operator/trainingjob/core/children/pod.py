@@ -8,9 +8,10 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.base import Model
-from ...api.uris import CLAIM, Uri, is_remote
+from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
 from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
+from ...api.v1alpha1.storage import Hdfs
 from .. import names
 from ..observation import Settings
 
@@ -19,6 +20,7 @@ Maker = Callable[[int], dict[str, Any]]
 
 CLAIMS_DIR = "/mnt/claims"
 COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
+HADOOP_DIR = "/etc/trainingjob/hadoop"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -61,13 +63,15 @@ def pod(
     """
     template = template or PodTemplate()
     volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
-    environment = [variable.to_dict() for variable in user_env or ()]
+    environment: list[dict[str, Any]] = [variable.to_dict() for variable in user_env or ()]
     environment += [
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
         {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
     ]
     if any(map(is_remote, uris)):
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
+    if any(Uri.parse(uri).scheme is HDFS for uri in uris):
+        _reach_hdfs(job.spec.storage.hdfs, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
@@ -120,6 +124,22 @@ def pod(
         },
         "spec": spec,
     }
+
+
+def _reach_hdfs(
+    hdfs: Hdfs | None,
+    environment: list[dict[str, str]],
+    volumes: list[dict[str, Any]],
+    mounts: list[dict[str, Any]],
+) -> None:
+    """Hadoop's settings as its own programs find them. Spark's driver hands them on."""
+    if hdfs is not None and hdfs.config_map is not None:
+        name = "trainingjob-hadoop"
+        volumes.append({"name": name, "configMap": {"name": hdfs.config_map.name}})
+        mounts.append({"name": name, "mountPath": HADOOP_DIR, "readOnly": True})
+        environment.append({"name": contract.HADOOP_CONF_DIR, "value": HADOOP_DIR})
+    if hdfs is not None and hdfs.user is not None:
+        environment.append({"name": contract.HADOOP_USER_NAME, "value": hdfs.user})
 
 
 def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:

@@ -10,8 +10,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from trainingjob.api.payload import CLAIMS_DIR
 from trainingjob.api.uris import FILE, Uri
@@ -21,12 +22,16 @@ from . import copies, disk
 from .copies import is_copy
 
 __all__ = [
+    "discard",
     "fetch",
+    "from_spark",
     "is_copy",
     "remove",
     "resolve",
+    "spark_target",
     "spark_uri",
     "store",
+    "taken",
     "write_aside",
     "write_file",
 ]
@@ -68,9 +73,41 @@ def remove(path: Path) -> None:
     disk.remove(path)
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder of files that helped, and what ``spark_uri`` made of it elsewhere. Nothing
+    hangs on it: it is not said when that fails."""
+    with suppress(OSError, StageFailure):
+        if copies.is_known(folder):
+            copies.remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def spark_uri(path: Path | str) -> str:
-    """How Spark is told of a path of this pod."""
-    return f"{FILE.start}{path}"
+    """How Spark, whose executors may be in other pods, is told of a file that this pod has: of a
+    copy, what it is a copy of. Raises StageFailure."""
+    if not is_copy(Path(path)):
+        return f"{FILE.start}{path}"
+    return copies.original(Path(path))
+
+
+def spark_target(path: Path) -> str:
+    """Where Spark is told to write a folder that ``path`` stands for, before it is ``taken``."""
+    return str(copies.uri_of(path)) if is_copy(path) else f"{FILE.start}{path}"
+
+
+def taken(path: Path) -> None:
+    """What Spark has written to ``spark_target(path)`` is brought here. Raises StageFailure."""
+    if is_copy(path):
+        copies.download(copies.uri_of(path))
+        copies.remove(path)
+
+
+def from_spark(uri: str) -> str:
+    """The path of this pod that Spark names by a URI, which is quoted."""
+    found = unquote(uri)
+    if found.startswith(f"{FILE.name}:"):
+        return "/" + found.removeprefix(f"{FILE.name}:").lstrip("/")
+    return str(copies.place(Uri.parse(found)))
 
 
 @contextmanager

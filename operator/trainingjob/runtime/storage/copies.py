@@ -13,11 +13,11 @@ from pathlib import Path
 from trainingjob.api.payload import COPIES_DIR
 from trainingjob.api.uris import Uri
 
-from .remote import connect
+from .remote import AT_ONCE, connect
 
+# Copies whose originals are there.
+_known: set[Path] = set()
 _GLOB = re.compile(r"[*?\[]")
-# Small files cost a round trip each, and large ones fill a line together.
-_AT_ONCE = 8
 
 
 def place(uri: Uri) -> Path:
@@ -34,25 +34,40 @@ def download(uri: Uri) -> Path:
     """Bring the file, the folder or, with ``*?[``, all that fit, where ``place`` says; what is
     not there is not brought. Raises StageFailure."""
     remote, copy = connect(uri), place(uri)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [(path, place(_at(uri, path))) for path in _found(uri)]
         list(pool.map(lambda pair: remote.get(*pair), found))
+    _known.update(local for _, local in found)
     return copy
+
+
+def original(copy: Path) -> str:
+    """The URI that a file is a copy of. One that was made here, and not brought or taken, is taken
+    there first. Raises StageFailure."""
+    if copy not in _known:
+        upload(copy)
+    return str(uri_of(copy))
+
+
+def is_known(path: Path) -> bool:
+    """Whether this process knows that a file, or one of a folder, is there, too."""
+    return any(known.is_relative_to(path) for known in _known)
 
 
 def upload(copy: Path) -> None:
     """Make the original have what the copy, a folder or a file, has, and nothing else below it.
     Raises StageFailure."""
-    uri = _uri_of(copy)
+    uri = uri_of(copy)
     if copy.is_file():
         connect(uri).put(copy, uri.path)
     else:
         connect(uri).replace(copy, uri.path)
+    _known.add(copy)
 
 
 def remove(copy: Path) -> None:
     """Remove the original of a copy. Raises StageFailure."""
-    uri = _uri_of(copy)
+    uri = uri_of(copy)
     connect(uri).remove(uri.path)
 
 
@@ -78,7 +93,8 @@ def _at(uri: Uri, path: str) -> Uri:
     return Uri(uri.scheme, uri.authority, path)
 
 
-def _uri_of(copy: Path) -> Uri:
+def uri_of(copy: Path) -> Uri:
+    """What a path is the copy of."""
     return Uri.of_copy(copy.relative_to(_root()).as_posix())
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from trainingjob.api.uris import S3, Scheme, Uri
+from trainingjob.api.uris import HDFS, S3, Scheme, Uri
+
+# Small files cost a round trip each, and large ones fill a line together.
+AT_ONCE = 8
 
 
 class Remote(Protocol):
@@ -34,6 +38,25 @@ class Remote(Protocol):
         """Remove a file, or a folder with all that is in it, if there is one."""
 
 
+def write_pieces(pieces: Iterable[bytes], target: Path) -> None:
+    """A file that is there when it is whole. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _hdfs(name: str) -> Remote:
+    from .hdfs import Cluster
+
+    return Cluster(name)
+
+
 def _s3(bucket: str) -> Remote:
     from .s3 import Bucket
 
@@ -42,7 +65,7 @@ def _s3(bucket: str) -> Remote:
 
 # How each remote scheme is connected to, by the URI's authority. The libraries are imported when
 # they are needed.
-_REMOTES: dict[Scheme, Callable[[str], Remote]] = {S3: _s3}
+_REMOTES: dict[Scheme, Callable[[str], Remote]] = {S3: _s3, HDFS: _hdfs}
 
 
 def connect(uri: Uri) -> Remote:

@@ -26,7 +26,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
-from ...storage import spark_uri
+from ...storage import spark_target, spark_uri, taken
 from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
@@ -384,7 +384,8 @@ class SparkEngine:
             rows = rows.repartitionById(layout.files, _FILE)
             rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
                 SPLIT
-            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(spark_uri(aside))
+            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(spark_target(aside))
+        taken(aside)
         files: dict[SplitName, list[Path]] = {}
         for split, number in SPLIT_NUMBER.items():
             (folder / split).mkdir(exist_ok=True)

@@ -31,7 +31,9 @@ from .v1alpha1.train import (
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
 # does to the downward API: they hold what only the machine knows.
 CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
-S3_DIR = "TRAININGJOB_S3_DIR"  # folder for the pod's copies of S3 objects, as <bucket>/<key>
+COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
+HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
+HADOOP_USER_NAME = "HADOOP_USER_NAME"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver

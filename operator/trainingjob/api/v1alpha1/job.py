@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import uris
 from ..base import Model, Rule
-from .common import Column, Columns, Location
+from .common import Column, Columns
 from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
@@ -16,6 +17,7 @@ from .preprocess import Preprocess
 from .split import cel_may_have
 from .status import Status
 from .steps import Scalar
+from .storage import Storage
 from .train import Train
 
 GROUP = "trainingjob.dev"
@@ -29,11 +31,20 @@ OPERATOR = f"{GROUP}/operator"
 # What a pod can be told in all is little more.
 MOST_FEATURE_CHARS = 96 * 1024
 
+# How URIs begin that engine spark neither reads nor writes.
+_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
+
 # CEL.
+_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
 _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
+)
+# What preprocess reads.
+_CEL_READ = (
+    f"[self.preprocess.input.uri] + {_CEL_FILES} + (has(self.preprocess.inputs) ? "
+    "self.preprocess.inputs.map(k, self.preprocess.inputs[k].uri) : [])"
 )
 
 
@@ -80,10 +91,6 @@ class Task(Model):
     )
 
 
-class Storage(Location):
-    """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
-
-
 def _metrics_of(spec: Spec) -> set[str]:
     evaluate = spec.evaluate
     if evaluate is None:
@@ -120,16 +127,26 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
-            "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
-            "self.preprocess.inputs[k].uri) : [])).exists(u, u.startsWith('s3://'))",
-            message="engine spark reads and writes claims only: use engine pandas with s3://",
+            f"!([self.storage.uri] + {_CEL_READ}).exists(u, {_CEL_NOT_BY_SPARK})",
+            message=f"engine spark does not read and write {' and '.join(_NOT_BY_SPARK)}: "
+            "use engine pandas",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
+                    uri.startswith(_NOT_BY_SPARK)
+                    for uri in (self.storage.uri, *self.preprocess.uris)
                 )
+            ),
+        ),
+        Rule(
+            cel="!has(self.storage.hdfs) || ([self.storage.uri] + (has(self.preprocess) ? "
+            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []))"
+            f".exists(u, u.startsWith('{uris.HDFS.start}'))",
+            message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
+            holds=lambda self: (
+                self.storage.hdfs is None
+                or any(uri.startswith(uris.HDFS.start) for uri in self.uris)
             ),
         ),
         Rule(
@@ -278,6 +295,13 @@ class Spec(Model):
         description="The controller that looks after this job, when it is not this operator: that "
         f"then leaves the job alone, its status included. Unset, or `{OPERATOR}`: this operator.",
     )
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the job reads and where it writes."""
+        read = self.preprocess.uris if self.preprocess is not None else []
+        given = self.train.dataset
+        return [self.storage.uri, *read, *([given.uri] if given is not None else [])]
 
 
 class ObjectMeta(Model):

@@ -26,6 +26,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
+from ...storage import spark_target, spark_uri, taken
 from .. import apply
 from ..expressions.dialect import SPARK, Dialect, Value
 from ..input.files import Source
@@ -383,7 +384,8 @@ class SparkEngine:
             rows = rows.repartitionById(layout.files, _FILE)
             rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
                 SPLIT
-            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(f"file://{aside}")
+            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(spark_target(aside))
+        taken(aside)
         files: dict[SplitName, list[Path]] = {}
         for split, number in SPLIT_NUMBER.items():
             (folder / split).mkdir(exist_ok=True)
@@ -398,7 +400,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
+        return [re.sub(r"([\\{}\[\]*?])", r"\\\1", spark_uri(path)) for path in source.paths]
 
     def _named(self, frame: DataFrame) -> str:
         self._views += 1

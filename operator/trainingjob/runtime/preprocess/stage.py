@@ -52,7 +52,9 @@ def run_stage(
     given = (
         found[DATA].paths
         if payload.input.format == "raw"
-        else read_input(engine, payload.input, found[DATA], notes, scratch)
+        else read_input(
+            engine, payload.input, found[DATA], notes, scratch, hashes=payload.script is None
+        )
     )
     if isinstance(given, Frame):
         warn_of_parts(found[DATA], split, notes)

@@ -261,6 +261,11 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
+    def distinct(self, frame: Frame) -> Frame:
+        """One row of those that are equal, the one with the smallest hash. The frame has no hidden
+        columns but HASH and SPLIT; rows of different splits are not equal."""
+        ...
+
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         """The frame, kept, with each row's place in the random order in HASH, and the layout; with
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
@@ -273,3 +278,12 @@ class Engine(Protocol):
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         """Write each split's rows, ordered by hash, to ``folder/<split>/part-NNNNN.parquet``."""
         ...
+
+
+def distinct(engine: Engine, frame: Frame) -> Frame:
+    """``Engine.distinct`` as one query: of equal rows, as they are now, the smallest hash."""
+    names = [engine.dialect.ident(name) for name in frame.columns]
+    hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
+    keys = ", ".join([*names, *(name for name in frame.hidden if name != HASH)])
+    query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
+    return frame.over(engine.view(query))

@@ -45,6 +45,7 @@ from .frame import (
     JsonForm,
     JsonFound,
     Layout,
+    distinct,
 )
 from .java import ensure_java
 from .rowhash import spark_group, spark_hash, spark_place
@@ -343,6 +344,9 @@ class SparkEngine:
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
         return self._with_hash(frame, spark_hash(frame.columns, doubles))
+
+    def distinct(self, frame: Frame) -> Frame:
+        return distinct(self, frame)
 
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:

@@ -22,20 +22,25 @@ def read_input(
     found: Source | None = None,
     notes: Notes | None = None,
     scratch: Scratch | None = None,
+    *,
+    hashes: bool = False,
 ) -> Frame:
     """The input as a frame, of the files that were ``found`` already, if they were; what must be
     written anew to be read goes to ``scratch``, and must stay there as long as the frame is used.
+    ``hashes``: rows are hashed next, which may as well be done while they are read.
 
     Raises StageFailure(Input…, DuplicateColumns, ColumnNotFound, InvalidSpec)."""
     notes, scratch = notes or Notes(), scratch or Scratch()
     found = found or find(source)
     try:
-        return _read(engine, source, found, notes, scratch)
+        return _read(engine, source, found, notes, scratch, hashes)
     except StageFailure as failure:
         raise StageFailure(failure.reason, scratch.named(failure.message)) from failure
 
 
-def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: Scratch) -> Frame:
+def _read(
+    engine: Engine, source: Input, found: Source, notes: Notes, scratch: Scratch, hashes: bool
+) -> Frame:
     wanted = wanted_columns(source)
     if source.format == "parquet":
         return conformed(engine, read_parquet(engine, found, notes, wanted), wanted, found.uri)
@@ -48,4 +53,4 @@ def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: S
     options = source.options or CsvOptions()
     found = in_utf8(found, options.encoding, scratch)
     refuse_others(found)
-    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch)
+    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch, hashes=hashes)

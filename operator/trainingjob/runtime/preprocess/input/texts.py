@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -137,6 +138,35 @@ def codes_of(
     return [by_column[place][0] for place in sorted(by_column)], number, bool(malformed)
 
 
+def unlike(
+    dialect: Dialect, columns: Sequence[str], options: CsvOptions, hints: Sequence[int]
+) -> str:
+    """SQL: whether the codes of some of these columns of a row go beyond their hints."""
+
+    def test(hint: int, column: str) -> str:
+        if hint & CODES["string"]:
+            value = column
+        elif hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE):
+            value = f"trim({column})"
+        else:
+            # To look for blanks around a number takes as long as to read it: another pass may.
+            return f"(contains({column}, ' ') OR {beyond(hint, column)})"
+        return beyond(hint, value)
+
+    def beyond(hint: int, value: str) -> str:
+        code = code_of(dialect, plain_number(dialect, value, options), options, hint)
+        return f"({code}) & {~hint} <> 0"
+
+    pairs = list(zip(columns, hints, strict=True))
+    if len(pairs) <= FEW:
+        return f"coalesce({' OR '.join(test(hint, column) for column, hint in pairs)}, FALSE)"
+    alike = {hint: [c for c, other in pairs if other == hint] for hint in dict.fromkeys(hints)}
+    return " OR ".join(
+        f"list_contains({dialect.each(dialect.array(some), partial(test, hint), ())}, TRUE)"
+        for hint, some in alike.items()
+    )
+
+
 def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -> list[int]:
     texts = [text.strip(" ") for record in sample for text in record]
     numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS t"
@@ -149,6 +179,11 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
         ).fetchall()
     codes = dict(found)
     return [codes.get(place, 0) for place in range(width)]
+
+
+def is_mixed(code: int) -> bool:
+    """Whether some values are numbers, and others texts."""
+    return bool(code & NUMBERS and code & CODES["string"])
 
 
 def kind_of_codes(codes: int) -> ColumnType:

@@ -57,6 +57,25 @@ def of_unread(where: str, unread: Mapping[str, Unread]) -> Iterator[None]:
         raise
 
 
+# How columns of ours begin; but a script keeps the one that says which file a row is from.
+_OURS = re.compile(r"__trainingjob_|trainingjob_(?!split$)", re.I)
+
+
+def check_names(where: str, names: Sequence[str]) -> None:
+    """Of columns that others have named: raises StageFailure(DuplicateColumns) for what no column
+    can be called, and for names that are equal."""
+    for place, name in enumerate(names, 1):
+        if not name:
+            raise StageFailure("DuplicateColumns", f"{where}: column {place} has no name")
+        if "\0" in name:
+            words = f"{where}: the name of column {place} has a NUL character: {printable(name)}"
+            raise StageFailure("DuplicateColumns", words)
+        if _OURS.match(name):
+            words = f"{where}: column {name} is named as only columns of the product are"
+            raise StageFailure("DuplicateColumns", words)
+    refuse_duplicates(where, names)
+
+
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
     """SQL does not tell names apart that differ only in case: raises StageFailure for them."""
     counts = Counter(name.lower() for name in names)

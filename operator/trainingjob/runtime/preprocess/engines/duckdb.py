@@ -28,10 +28,11 @@ from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...dataset.manifest import SplitName
 from ..expressions import javalike
-from ..expressions.dialect import DUCKDB, Dialect, Value
+from ..expressions.dialect import Dialect, Value
+from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 from ..input.files import Source
-from ..names import refuse_duplicates
+from ..names import check_names
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .buffers import array_of, flags_of
@@ -146,7 +147,7 @@ class DuckdbEngine:
             f"columns = {{{columns}}}, auto_detect = false, header = {options.header}, "
             f"delim = {DUCKDB.text(delimiter)}, quote = {quote}, escape = {quote}, "
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
-            f"buffer_size = {2 * _LONGEST_LINE}){rows}"
+            f"buffer_size = {2 * _LONGEST_LINE}, hive_partitioning = false){rows}"
         )
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
@@ -183,7 +184,7 @@ class DuckdbEngine:
                 if name == "data" or name in text.lower()
             }
             made = sandbox.run(text, given, list(tables), self._spill)
-        refuse_duplicates(_RESULT, made.column_names)
+        check_names(_RESULT, made.column_names)
         return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
@@ -223,7 +224,7 @@ class DuckdbEngine:
         for name in frame.columns:
             if not isinstance(name, str):
                 raise StageFailure("ScriptInvalid", f"the script named a column {name!r}: not text")
-        refuse_duplicates("the script's frame", list(frame.columns))
+        check_names("the script's frame", list(frame.columns))
         try:
             table = pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

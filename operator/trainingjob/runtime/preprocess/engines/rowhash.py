@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ..expressions.dialect import SPARK
+from ..expressions.spark_dialect import SPARK
 from .buffers import array_of, flags_of, there, values_of
 from .frame import HASH
 

@@ -28,9 +28,10 @@ from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
 from ...storage import spark_target, spark_uri, taken
 from .. import apply
-from ..expressions.dialect import SPARK, Dialect, Value
+from ..expressions.dialect import Dialect, Value
+from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
-from ..names import refuse_duplicates
+from ..names import check_names
 from . import spark_json, spark_query, spark_types
 from .figures import in_units
 from .frame import (
@@ -189,7 +190,7 @@ class SparkEngine:
             table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
             made = spark_query.run(self.session, text, given)
-            refuse_duplicates("the query's result", made.columns)
+            check_names("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")
         return frame
@@ -242,7 +243,7 @@ class SparkEngine:
                 "ScriptInvalid",
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
-        refuse_duplicates("the script's frame", frame.columns)
+        check_names("the script's frame", frame.columns)
         return self._held(frame, "the script's frame", "ScriptInvalid")
 
     def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:

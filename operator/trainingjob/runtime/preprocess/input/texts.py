@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,8 @@ import duckdb
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ..expressions.dialect import DUCKDB, Dialect
+from ..expressions.dialect import DATE, DOUBLE, Dialect
+from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 
 # What the values of a text column look like, as bits that a single aggregation collects.
@@ -35,6 +37,7 @@ INFINITE = 2048
 NULL_TEXT = 4096  # a text that stands for null, and is not empty
 DIGITS = CODES["bigint"] | ZEROS | BIG | LONG
 NUMBERS = DIGITS | CODES["double"]
+DATES = CODES["date"] | CODES["timestamp"]
 ZEROS_ONLY = (ZEROS, ZEROS | CODES["bigint"])
 # As pandas reads them: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 _PANDAS_NULLS = (
@@ -43,8 +46,16 @@ _PANDAS_NULLS = (
 )
 # What may be a value of another type than text, unless it stands for null.
 _TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
-_DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DAY = re.compile(f"{DATE}($|[T ][0-9])")
 _INFINITE_TEXTS = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
+
+
+def is_day(text: str) -> bool:
+    """Whether a text begins with a day that there is, as those of dates and timestamps do."""
+    try:
+        return _DAY.match(text) is not None and bool(date.fromisoformat(text[:10]))
+    except ValueError:
+        return False
 
 
 def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
@@ -182,8 +193,8 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
 
 
 def is_mixed(code: int) -> bool:
-    """Whether some values are numbers, and others texts."""
-    return bool(code & NUMBERS and code & CODES["string"])
+    """Whether some values are numbers or dates, and others texts."""
+    return bool(code & (NUMBERS | DATES) and code & CODES["string"])
 
 
 def kind_of_codes(codes: int) -> ColumnType:
@@ -245,7 +256,7 @@ def plain_number(dialect: Dialect, value: str, options: CsvOptions) -> str:
         plain = f"replace({plain}, {dialect.text(point)}, '.')"
     return (
         f"CASE WHEN {dialect.matches(value, number_pattern(options))} THEN {plain} "
-        f"WHEN {dialect.matches(value, _DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
+        f"WHEN {dialect.matches(value, DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from trainingjob.api.v1alpha1.steps import DropDuplicates, DropNa, Filter
 
 from ..engines.frame import HASH, SPLIT, Frame
-from ..expressions.sqltext import expression
-from .losses import of_expression
 from .step import Fitted, Where
 
 
@@ -43,6 +41,8 @@ def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
 
 def filter_rows(spec: Filter, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep rows for which a condition holds."""
+    from .expressions import expression, of_expression
+
     condition = expression(where, spec.where, frame)
     if condition.kind == "null":
         return where.project(frame, where.unchanged(frame), where="FALSE"), {}

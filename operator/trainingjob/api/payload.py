@@ -19,6 +19,7 @@ from .v1alpha1.job import Task
 from .v1alpha1.split import Split
 from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
 from .v1alpha1.steps import Step
+from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
     BuiltInModel,
     Checkpoint,
@@ -101,6 +102,7 @@ class PreprocessPayload(Model):
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
+    tokenize: Tokenize | None = None
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(

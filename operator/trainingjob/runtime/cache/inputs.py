@@ -16,7 +16,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..storage import resolve
+from ..storage import fetch, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -53,6 +53,9 @@ def inputs_of_preprocess(
     for table, others in (tables or {}).items():
         base = _base(resolve(payload.inputs[table].uri))
         named |= {f"table {table}: {file.relative_to(base).as_posix()}": file for file in others}
+    given = payload.tokenize.from_ if payload.tokenize is not None else None
+    if given is not None:
+        named["tokenizer"] = fetch(given)
     return _read(named, payload.script)
 
 

@@ -1,6 +1,7 @@
 """The files by which stages hand over to each other.
 
 dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
+dataset/tokenizer.json                           (language models)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.pt2 | model/predictions.parquet      (user code)
@@ -21,10 +22,11 @@ from pydantic import Field, ValidationError
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..base.digest import digest_of
+from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
@@ -62,12 +64,34 @@ class SplitInfo(Model):
     files: list[DataFile]
 
 
+class TokenCounts(Model):
+    """The texts of a split."""
+
+    documents: int
+    bytes: int = Field(description="Of their UTF-8.")
+    tokens: int = Field(description="That are predicted: those of the texts, and an end of each.")
+
+
+class Tokens(Model):
+    """A language model's dataset: of what ``input_ids``, lists of sequence_length + 1 tokens, are.
+
+    ``length`` is how many of a row's are real; only the last row of a file has others, at its end.
+    """
+
+    tokenizer: str = Field(description="sha256 of tokenizer.json, beside the manifest.")
+    vocab_size: int
+    end_of_text: str
+    end: int = Field(description="Its token.")
+    sequence_length: int
+    splits: dict[SplitName, TokenCounts]
+
+
 class DatasetManifest(Model):
     """``dataset/manifest.json``: the last file written, so that with it the dataset is complete."""
 
     version: Literal[1] = 1
-    label: str
-    task: Literal["classification", "regression"]
+    label: str = Field(description="The column that the task is about; of texts theirs.")
+    task: Literal["classification", "regression", "languageModel"]
     features: list[str] = Field(description="Feature columns in the order of the network's inputs.")
     columns: dict[str, ColumnType] = Field(description="Every column and its type, in order.")
     classes: list[bool | int | float | str] | None = Field(
@@ -78,6 +102,7 @@ class DatasetManifest(Model):
         default_factory=list,
         description="The steps with what was fitted on the training split: what inference repeats.",
     )
+    tokens: Tokens | None = Field(None, description="languageModel.")
 
     @property
     def digest(self) -> str:
@@ -100,6 +125,11 @@ class DatasetManifest(Model):
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
+        tokens = manifest.tokens
+        if tokens is not None and _sha256(folder / TOKENIZER) != tokens.tokenizer:
+            raise StageFailure(
+                "DatasetInvalid", f"{folder / TOKENIZER} is missing or not as its manifest says"
+            )
         for split, info in manifest.splits.items():
             for file in info.files:
                 data = folder / split / file.name
@@ -108,6 +138,10 @@ class DatasetManifest(Model):
                         "DatasetInvalid", f"{data} is missing or not as its manifest says"
                     )
         return manifest
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path) if path.is_file() else ""
 
 
 def _no_dataset(folder: Path) -> str:

@@ -31,6 +31,8 @@ def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> 
         )
     if task.type == "regression" and manifest.columns.get(task.label) not in NUMBERS:
         raise StageFailure("LabelInvalid", f"label {task.label} is not a number")
+    if task.type == "languageModel" and manifest.tokens is None:
+        raise StageFailure("DatasetInvalid", f"{what} has no tokens")
     if task.type == "classification" and not manifest.classes:
         raise StageFailure("DatasetInvalid", f"{what} names no classes of its label")
 

@@ -27,7 +27,7 @@ class MetricsFile(Model):
     """The file's content."""
 
     version: Literal[1] = 1
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "languageModel"]
     samples: int = Field(description="Rows of the test split.")
     metrics: dict[str, float]
     undefined: dict[str, str] = Field(description="Metrics without a value, and why.")

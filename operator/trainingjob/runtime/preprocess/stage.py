@@ -78,6 +78,14 @@ def run_stage(
         tables,
         divided_first=split.files is not None,
     )
+    if payload.tokenize is not None:
+        from .tokens import stage as tokens
+
+        result, line = tokens.finish(
+            engine, frame, payload, payload.tokenize, pipeline, notes, reporter
+        )
+        notes.log(line)
+        return with_findings(result, notes.warnings, [*account.lines, line])
     frame, features = choose_columns(engine, frame, task, payload.sample_weight)
     frame = engine.computed(frame)
     numeric = features if payload.numeric_features else []

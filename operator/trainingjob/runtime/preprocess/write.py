@@ -12,7 +12,7 @@ from trainingjob.api.v1alpha1.job import Task
 
 from .. import storage
 from ..base.errors import storage_errors
-from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
+from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, SplitName, data_digest
 from .checks import Summary
 from .engines.frame import Engine, Frame
 
@@ -28,25 +28,25 @@ def write_dataset(
 ) -> DatasetManifest:
     """Write the dataset aside, then put it in place of what was there."""
     with storage_errors("write the dataset"), storage.write_aside(target) as folder:
-        files = engine.write(frame, folder)
-        with ThreadPoolExecutor() as pool:
-            infos = {
-                name: SplitInfo(
-                    rows=summary.rows[name], files=list(pool.map(_describe, files[name]))
-                )
-                for name in SPLITS
-            }
+        files = write_files(engine, frame, folder)
         manifest = DatasetManifest(
             label=task.label,
             task=task.type,
             features=features,
             columns=dict(frame.columns),
             classes=summary.classes,
-            splits=infos,
+            splits={name: SplitInfo(rows=summary.rows[name], files=files[name]) for name in SPLITS},
             pipeline=pipeline,
         )
         manifest.write(folder)
     return manifest
+
+
+def write_files(engine: Engine, frame: Frame, folder: Path) -> dict[SplitName, list[DataFile]]:
+    """Write each split's files into ``folder``; what the manifest says of them."""
+    files = engine.write(frame, folder)
+    with ThreadPoolExecutor() as pool:
+        return {name: list(pool.map(_describe, files[name])) for name in SPLITS}
 
 
 def _describe(path: Path) -> DataFile:

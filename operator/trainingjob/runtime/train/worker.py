@@ -92,6 +92,7 @@ def work(payload: TrainPayload) -> StageResult | None:
     )
     target = target_of(payload, training, validation)
     training.target = validation.target = target
+    assert payload.task.type != "languageModel"  # the manifest's rules
     config = ModelConfig(
         task=payload.task.type,
         label=manifest.label,

@@ -38,9 +38,9 @@ from .arrow import convert
 from .buffers import array_of, flags_of
 from .figures import BATCH_VALUES, figures_of, in_units
 from .frame import (
+    FILE,
     GROUP,
     HASH,
-    ROW_GROUP_ROWS,
     SPLIT,
     SPLIT_NUMBER,
     Figure,
@@ -49,6 +49,7 @@ from .frame import (
     JsonForm,
     JsonFound,
     Layout,
+    Rows,
     distinct,
 )
 from .rowhash import Longs, group_places, hash_rows, place
@@ -82,6 +83,8 @@ _LONGEST_LINE = 16 * 2**20
 # Values of columns whose middles are looked for at a time.
 _HELD_VALUES = 2**23
 _RESULT = "the query's result"
+# A text is worth so many values, where a bounded number of those is read at a time.
+_TEXT_WIDTH = 512
 
 
 class DuckdbEngine:
@@ -366,6 +369,24 @@ class DuckdbEngine:
         )
         return replace(ordered, layout=Layout(rows))
 
+    def by_file(
+        self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
+    ) -> str:
+        layout = frame.layout
+        assert layout is not None
+        names = ", ".join([SPLIT, HASH, *map(DUCKDB.ident, frame.columns)])
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for index in range(layout.files):
+                least, greatest = layout.hashes_of(index)
+                yield from self._batches(
+                    f"SELECT CAST({index} AS INTEGER) AS {FILE}, {names} FROM {frame.view} "
+                    f"WHERE {HASH} BETWEEN {least} AND {greatest} ORDER BY {SPLIT}, {HASH}",
+                    _TEXT_WIDTH,
+                )
+
+        return self._made(made, whole(each(rows())))
+
     def content(self, frame: Frame) -> str:
         return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
 
@@ -391,7 +412,7 @@ class DuckdbEngine:
                         f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
                         f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
                         f"TO {DUCKDB.text(str(path))} "
-                        f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+                        f"(FORMAT parquet, ROW_GROUP_SIZE {frame.layout.row_group})"
                     )
         return files
 
@@ -433,29 +454,37 @@ class DuckdbEngine:
             none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {name} FROM {frame.view}")
             return replace(frame, view=none, hidden=hidden)
         kept = [field for field in first.schema.names if field != without]
-        failures = []
 
         def more() -> Iterator[pa.RecordBatch]:
+            for batch in itertools.chain((first,), batches):
+                values = of(batch)
+                if values is None:
+                    return
+                yield batch.select(kept).append_column(name, array_of(values))
+
+        schema = first.select(kept).schema.append(pa.field(name, pa.int64()))
+        return replace(frame, view=self._made(schema, more()), hidden=hidden)
+
+    def _made(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> str:
+        """A table of rows that Python makes, which may ask this engine for others meanwhile."""
+        failures = []
+
+        def given() -> Iterator[pa.RecordBatch]:
             try:
-                for batch in itertools.chain((first,), batches):
-                    values = of(batch)
-                    if values is None:
-                        return
-                    yield batch.select(kept).append_column(name, array_of(values))
+                yield from batches
             except StageFailure as failure:
                 failures.append(failure)
                 raise
 
         table = self._new_name()
         self._tables.add(table)
-        schema = first.select(kept).schema.append(pa.field(name, pa.int64()))
         try:
             with _failures(), self._db.cursor() as other:
-                other.register("rows", pa.RecordBatchReader.from_batches(schema, more()))
+                other.register("rows", pa.RecordBatchReader.from_batches(schema, given()))
                 other.execute(f"CREATE TABLE {table} AS FROM rows")
         except StageFailure as failure:
             raise (failures or [failure])[0] from None
-        return replace(frame, view=table, hidden=hidden)
+        return table
 
     def _register(self, table: pa.Table | Dataset) -> str:
         name = self._new_name()

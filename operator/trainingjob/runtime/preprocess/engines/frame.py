@@ -6,7 +6,7 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,17 @@ SPLIT = "__trainingjob_split"
 # Where groups of rows are divided: the place of a row's group in the random order of groups.
 GROUP = "__trainingjob_group"
 
+# The number of the file that a row will be in, by the layout.
+FILE = "trainingjob_file"
+
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
 
 # Of the values of a column; deviation: the standard deviation of the population, over their count.
 Figure = Literal["least", "greatest", "mean", "deviation"]
+# Some batches of rows to others.
+Rows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What a function of Python gives for a value.
 Gives = Literal["bigint", "double", "doubles", "texts"]
 
@@ -51,6 +56,7 @@ class Layout:
     hashes and rows lie in the order of their hash across files."""
 
     rows: int  # when they were divided
+    row_group: int = ROW_GROUP_ROWS
 
     @property
     def bits(self) -> int:
@@ -269,6 +275,23 @@ class Engine(Protocol):
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         """The frame, kept, with each row's place in the random order in HASH, and the layout; with
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
+        ...
+
+    def by_file(
+        self,
+        frame: Frame,
+        each: Rows,
+        between: pa.Schema,
+        whole: Rows,
+        made: pa.Schema,
+    ) -> str:
+        """A view of what Python makes of a frame whose rows are divided: ``each`` of batches of
+        rows in any order, and ``whole`` of the batches of each of the layout's files, in the order
+        of SPLIT and HASH. They are partial ones of functions of ``tokens/pack.py``;
+        the number of threads of ``each`` is its argument ``threads``.
+
+        Batches begin with FILE, SPLIT and HASH, before and after; ``between`` and ``made`` are the
+        schemas. One call of ``whole`` may get several files, one after the other."""
         ...
 
     def content(self, frame: Frame) -> str:

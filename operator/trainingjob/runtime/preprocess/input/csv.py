@@ -15,7 +15,8 @@ from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
-from ..expressions.dialect import DUCKDB, Dialect
+from ..expressions.dialect import Dialect
+from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import Same, select
 from ..names import check_names, quoted
 from ..notes import Notes

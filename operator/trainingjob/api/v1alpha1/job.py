@@ -70,7 +70,9 @@ class Task(Model):
     type: Literal["classification", "regression"] = Field(description="The kind of task.")
     label: Column = Field(description="Column that holds the truth.")
     features: Columns | None = Field(
-        None, description="Columns to learn from; all except the label when unset."
+        None,
+        description="Columns to learn from; all except the label when unset. `emb_*` means those "
+        "whose names begin so, and `emb` the list or object of this name that the input has.",
     )
     positive_class: Scalar | None = Field(
         None,

@@ -146,7 +146,9 @@ CSV: dict[str, Good | Bad] = {
     "blanks around the text for null do not matter": Good("n,s\n1,NA\nNA,b\n", NS, [(1, None), (None, "b")], {"nullValue": " NA "}),
     "a text for null with a quote in it": Good("n,s\n1,it's\nit's,b\n", NS, [(1, None), (None, "b")], {"nullValue": "it's"}),
     # --- types
-    "blanks around values": Good("n,x,b,d,s\n 1 , 1.5, true , 2020-01-01 , a \n2,2.5 ,false,2020-01-02,b\n", {"n": "bigint", "x": "double", "b": "boolean", "d": "date", "s": "string"}, [(1, 1.5, True, day("2020-01-01"), " a "), (2, 2.5, False, day("2020-01-02"), "b")]),
+    "blanks around values": Good("n,x,b,d,s\n 1 , 1.5, true , 2020-01-01 , a \n2,2.5 ,false,2020-01-02,b\n", {"n": "bigint", "x": "double", "b": "boolean", "d": "date", "s": "string"}, [(1, 1.5, True, day("2020-01-01"), " a "), (2, 2.5, False, day("2020-01-02"), "b")], warnings=["BlanksKept"], told='s has blanks around texts, as " a "'),
+    "blanks around texts are cut": Good('n, s, t\n1, a b ," c"\n2, ?, d\n', {"n": "bigint", "s": "string", "t": "string"}, [(1, "a b", "c"), (2, None, "d")], {"trim": True, "nullValues": ["?"]}),
+    "blanks around texts are wanted": Good("n,s\n1, a\n", NS, [(1, " a")], {"trim": False}, pandas={}),
     "numbers as people write them": Good("n,x\n7,.5\n+5,5.\n-3,1e3\n9223372036854775807,-1E-2\n", {"n": "bigint", "x": "double"}, [(7, 0.5), (5, 5.0), (-3, 1000.0), (2**63 - 1, -0.01)]),
     "leading zeros are kept": Good("zip,n\n02134,0\n10001,10\n,\n", {"zip": "string", "n": "bigint"}, [("02134", 0), ("10001", 10), (None, None)], warnings=["ReadAsText"]),
     "leading zeros of negative numbers are kept": Good("n\n-07\n5\n", {"n": "string"}, [("-07",), ("5",)], warnings=["ReadAsText"]),

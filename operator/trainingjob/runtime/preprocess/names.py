@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import StageFailure
 from ..base.text import cut, listed
+from ..dataset.meant import parts
 
 if TYPE_CHECKING:
     from .engines.frame import Unread
@@ -28,9 +29,9 @@ def column_not_found(
 
 def no_column(name: str, columns: Collection[str]) -> str:
     """``there is no column prize; did you mean price?`` and which there are."""
-    parts = [c for c in columns if re.fullmatch(re.escape(name) + r"(\..+|_\d+)", c)]
-    if len(parts) > 1:
-        return f"{name} is here as {listed(parts)}: name those"
+    found = parts(name, columns)
+    if len(found) > 1:
+        return f"{name} is here as {listed(found)}: name those"
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
     return f"there is no column {name}{hint} (columns: {listed(columns)})"

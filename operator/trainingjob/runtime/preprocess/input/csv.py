@@ -249,6 +249,8 @@ def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Note
             )
         if kind == "double" and code & INFINITE:
             notes.warn("ValuesBecameNull", f"{where}: infinite values are read as null")
+    if csv.options.trim is None:
+        _tell_of_blanks(csv, kinds, notes)
     for name, code in zip(heads.names, tally.codes, strict=True):
         if name not in csv.wanted and code & CODES["string"]:
             _tell_of_texts(csv, name, code, tally.mixed.get(name), notes)
@@ -266,6 +268,24 @@ def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Note
         notes.log(
             f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
             "preprocess.input.options.nullValues says which do"
+        )
+
+
+def _tell_of_blanks(csv: _Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
+    """Warn of columns of text with blanks around the first values."""
+    found: dict[str, str] = {}
+    for record in csv.heads.sample:
+        for name, text in zip(csv.heads.names, record, strict=False):
+            blanks = text != text.strip(" ") != ""
+            if blanks and kinds[name] == "string" and text.strip(" ") not in nulls(csv.options):
+                found.setdefault(name, text)
+    if found:
+        has = "has" if len(found) == 1 else "have"
+        notes.warn(
+            "BlanksKept",
+            f"{csv.source.uri}: {listed(list(found))} {has} blanks around texts, as "
+            f"{quoted(next(iter(found.values())))}, which are part of the values; to cut them, set "
+            "preprocess.input.options.trim to true",
         )
 
 
@@ -490,6 +510,8 @@ def _value(
     elif given and one.kind != "string":
         text = f"trim({column})"
     value = one.value(dialect, text) if given else one.read(dialect, text)
+    if one.kind == "string" and options.trim:
+        value = f"trim({value})"
     if one.kind == "string" and line_breaks:
         # Spark makes one character of both where lines end with both.
         value = f"replace({value}, chr(13) || chr(10), chr(10))"

@@ -35,6 +35,7 @@ from . import (
 )
 from .chosen import concrete
 from .step import Fitted, Where
+from .unread import refuse_unread
 
 Learns = Callable[[Any], bool]
 
@@ -115,7 +116,8 @@ def run_steps(
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
 
-    def divide(frame: Frame, where: str) -> Frame:
+    def divide(frame: Frame, where: str, left: Sequence[Step]) -> Frame:
+        refuse_unread(frame, left, task)
         if account.watches:
             account.settle()
         divided, words = split(frame, where)
@@ -125,7 +127,7 @@ def run_steps(
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
     if divided_first:
-        frame = divide(frame, "the input")
+        frame = divide(frame, "the input", steps)
     for number, step in enumerate(steps, 1):
         name = kind_of(step)
         kind = KINDS[name]
@@ -140,7 +142,7 @@ def run_steps(
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:
-            frame = divide(frame, where.text)
+            frame = divide(frame, where.text, steps[number - 1 :])
         if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
@@ -154,7 +156,7 @@ def run_steps(
         pipeline.append({"step": {camel(name): spec.to_dict()}, "fitted": fitted})
         done(number / len(steps))
     if not frame.is_split:
-        frame = divide(frame, "after the last step" if steps else "the input")
+        frame = divide(frame, "after the last step" if steps else "the input", ())
     account.settle()
     for step_made, entry in zip(pipeline, entries, strict=True):
         step_made["account"] = entry.line()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from trainingjob.api.v1alpha1.join import Join
 
+from ...dataset.meant import ANY, matches
 from ..engines.frame import NUMERIC, Frame
 from ..names import check_names, column_not_found
-from .chosen import ANY, matches
 from .step import Fitted, Where
 
 

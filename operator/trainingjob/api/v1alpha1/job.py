@@ -108,13 +108,47 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel=f"!has(self.evaluate) || !has(self.preprocess) || {cel_may_have('test', _SPLIT)}",
+            cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
+            f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
             "preprocess.split.files.test",
             holds=lambda self: (
                 self.evaluate is None
                 or self.preprocess is None
+                or self.preprocess.split.folds is not None
                 or self.preprocess.split.may_have("test")
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) "
+            "|| self.task.type != 'languageModel'",
+            message="preprocess.split.folds is for classification and regression",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.task.type != "languageModel"
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.evaluate)",
+            message="preprocess.split.folds needs evaluate, which judges the model of each fold",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.evaluate is not None
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
+            "|| !(has(self.train.command) && has(self.train.image))",
+            message="preprocess.split.folds needs our runtime, which trains the model of each "
+            "fold: an image whose command runs as it stands does not have it; set train.script",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.train.script is not None
+                or self.train.command is None
+                or self.train.image is None
             ),
         ),
         Rule(

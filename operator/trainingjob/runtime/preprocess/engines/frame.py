@@ -34,6 +34,8 @@ FILE = "trainingjob_file"
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+# That of the first fold, where there are some: until each is made a dataset of its own.
+FIRST_FOLD = TRAIN + 1
 
 # Of the values of a column; deviation: the standard deviation of the population, over their count.
 Figure = Literal["least", "greatest", "mean", "deviation"]

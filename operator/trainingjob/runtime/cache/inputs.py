@@ -16,7 +16,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..storage import resolve
+from ..storage import is_copy, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -67,7 +67,8 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     own = _read(named, payload.script)
     stamps = {folder / MANIFEST: _stamp(folder / MANIFEST)}
     manifest = DatasetManifest.read(folder)
-    for split, info in manifest.splits.items():
+    # What is remote is known by its manifest alone.
+    for split, info in () if is_copy(folder) else manifest.splits.items():
         paths = [folder / split / file.name for file in info.files]
         stamps |= {path: _stamp(path) for path in paths}
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})

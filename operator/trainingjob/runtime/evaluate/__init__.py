@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from trainingjob.api.payload import EvaluatePayload, StageResult
+from trainingjob.api.uris import join
 from trainingjob.api.v1alpha1.status import MetricValue, Outputs
 
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.progress import Reporter
 from ..dataset import suitable
-from ..dataset.manifest import DatasetManifest
+from ..dataset.manifest import MANIFEST, DatasetManifest
 from ..dataset.rows import Rows
 from ..model.check import require
 from ..model.folder import Kind
@@ -36,7 +37,7 @@ def run(payload: EvaluatePayload) -> StageResult:
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid.
     """
-    folder = fetch(payload.dataset)
+    folder = fetch(join(payload.dataset, MANIFEST)).parent
     manifest = DatasetManifest.read(folder)
     # It may have been prepared by another job.
     suitable.check(manifest, payload.task, folder)

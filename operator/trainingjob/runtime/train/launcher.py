@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
+from trainingjob.api.uris import join
 
 from ..base.errors import StageFailure
+from ..dataset.manifest import MANIFEST
 from ..storage import fetch
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
@@ -31,8 +33,11 @@ def run(payload: TrainPayload) -> StageResult | None:
     """
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
-    for uri in (payload.dataset, payload.checkpoints):
-        fetch(uri)
+    # Own code wants files; the built-in training reads the rows from where they lie.
+    own = payload.model is None
+    fetch(payload.dataset if own else join(payload.dataset, MANIFEST))
+    if own or node.index == 0:  # else it is node 0 that goes on from them, and tells the others
+        fetch(payload.checkpoints)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)

@@ -78,7 +78,7 @@ unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 
 local: $(VENV)/.dev $(S3) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest tests/local
+	$(BIN)/python -m pytest tests/local $(BESIDE)
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
 	$(BIN)/python -m pytest tests/integration $(BESIDE)

@@ -17,8 +17,9 @@ from .v1alpha1.evaluate import Gate
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
 from .v1alpha1.split import Split
-from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
+from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel
 from .v1alpha1.steps import Step
+from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
     BuiltInModel,
     Checkpoint,
@@ -101,6 +102,7 @@ class PreprocessPayload(Model):
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
+    tokenize: Tokenize | None = None
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(
@@ -202,7 +204,7 @@ class StageResult(StatusModel):
     """What a stage achieved."""
 
     outputs: Outputs
-    metrics: Annotated[list[MetricValue], Field(max_length=64)] | None = None
+    metrics: Annotated[list[ScoreValue], Field(max_length=64)] | None = None
     samples: Count | None = None
     dataset_digest: Digest | None = None
     model_digest: Digest | None = None
@@ -225,8 +227,8 @@ class TrainerMetric(StatusModel):
 
 
 class TrainerStatus(StatusModel):
-    """Progress, in Kubeflow Trainer's wire format. Metrics named ``epoch``, ``step``,
-    ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
+    """Progress, in Kubeflow Trainer's wire format. Metrics named ``fold``, ``epoch``,
+    ``step``, ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

@@ -15,7 +15,7 @@ from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
 from ..local.session import Session
 from .exits import Exit
-from .text import baseline_words, duration, number, short, split_words, warning_lines
+from .text import baseline_words, duration, score_words, short, split_words, warning_lines
 
 _LOG_LINES = 12
 
@@ -96,7 +96,7 @@ def _metrics(job: TrainingJob, evaluation: Evaluation) -> Table:
         verdict = Text()
         if metric.passed is not None:
             verdict = Text("passed", "green") if metric.passed else Text("failed", "red")
-        table.add_row(Text(metric.name), number(metric.value), _gate(metric, alone), verdict)
+        table.add_row(Text(metric.name), score_words(metric), _gate(metric, alone), verdict)
     return table
 
 

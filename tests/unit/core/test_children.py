@@ -218,6 +218,21 @@ def test_claims_are_mounted_once_where_the_stage_needs_them():
     assert len(claims) == 1
 
 
+def test_the_claim_of_a_given_tokenizer_is_mounted_as_well():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"from": "pvc://models/tokenizer.json", "sequenceLength": 64},
+        },
+        train={"command": ["python", "train.py"]},
+        evaluate=None,
+    )
+    (pod,) = children.pods(words, "preprocess", 1, Settings())
+    mounts = {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert {"/mnt/claims/datasets", "/mnt/claims/models", "/mnt/claims/training"} <= mounts
+
+
 def test_claims_of_further_tables_are_mounted_as_well():
     tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
     more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}

@@ -123,6 +123,11 @@ class CsvOptions(Model):
     encoding: Encoding | None = Field(
         None, description="How the file's characters are written. Unset: UTF-8."
     )
+    trim: bool | None = Field(
+        None,
+        description="Whether blanks around texts are cut: of `a, b` comes `b`. Unset: they stay, "
+        "and a warning names the columns. Around numbers, dates and nulls they never count.",
+    )
     decimal: Literal[".", ","] | None = Field(
         None, description="What stands before the fraction of a number. Unset: a point."
     )

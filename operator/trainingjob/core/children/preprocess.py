@@ -43,6 +43,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,
+        tokenize=spec.tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None,

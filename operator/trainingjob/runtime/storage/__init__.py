@@ -61,10 +61,11 @@ def resolve(uri: str) -> Path:
     return mounted / found.path.lstrip("/")
 
 
-def fetch(uri: str) -> Path:
-    """As ``resolve``, for reading: what is remote is brought first. Raises StageFailure."""
+def fetch(uri: str, but: str = "") -> Path:
+    """As ``resolve``, for reading: what is remote is brought first, but for files whose names end
+    in ``but``. Raises StageFailure."""
     found = Uri.parse(uri)
-    return copies.download(found) if found.scheme.remote else resolve(uri)
+    return copies.download(found, but) if found.scheme.remote else resolve(uri)
 
 
 def source(path: Path, size: int) -> Path | RemoteFile:

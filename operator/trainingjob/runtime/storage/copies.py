@@ -34,16 +34,16 @@ def is_copy(path: Path) -> bool:
     return path.is_relative_to(_root())
 
 
-def download(uri: Uri) -> Path:
-    """Bring the file, the folder or, with ``*?[``, all that fit, where ``place`` says; what is
-    not there is not brought. Raises StageFailure."""
+def download(uri: Uri, but: str = "") -> Path:
+    """Bring the file, the folder or, with ``*?[``, all that fit, where ``place`` says, without
+    files whose names end in ``but``; what is not there is not brought. Raises StageFailure."""
     remote = connect(uri)
 
     def bring(path: str, size: int) -> None:
         file = RemoteFile(remote, path, size)
         _write(place(_at(uri, path)), iter(lambda: file.read(_PIECE_BYTES), b""))
 
-    found = _found(uri)
+    found = {path: size for path, size in _found(uri).items() if not (but and path.endswith(but))}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(bring, found, found.values()))
     _known.update(place(_at(uri, path)) for path in found)

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
-from trainingjob.api.uris import join
 
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST
+from ..dataset.manifest import ROWS
 from ..storage import fetch
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
@@ -34,10 +33,8 @@ def run(payload: TrainPayload) -> StageResult | None:
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
     # Own code wants files; the built-in training reads the rows from where they lie.
-    own = payload.model is None
-    fetch(payload.dataset if own else join(payload.dataset, MANIFEST))
-    if own or node.index == 0:  # else it is node 0 that goes on from them, and tells the others
-        fetch(payload.checkpoints)
+    fetch(payload.dataset, but="" if payload.model is None else ROWS)
+    fetch(payload.checkpoints)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)

@@ -14,6 +14,7 @@ from pathlib import Path
 from trainingjob.api.payload import StageResult, TrainPayload
 
 from ..base.errors import StageFailure
+from ..dataset.manifest import ROWS
 from ..storage import fetch
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
@@ -31,8 +32,9 @@ def run(payload: TrainPayload) -> StageResult | None:
     """
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
-    for uri in (payload.dataset, payload.checkpoints):
-        fetch(uri)
+    # Own code wants files; the built-in training reads the rows from where they lie.
+    fetch(payload.dataset, but="" if payload.model is None else ROWS)
+    fetch(payload.checkpoints)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)

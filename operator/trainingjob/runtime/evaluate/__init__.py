@@ -36,6 +36,10 @@ def run(payload: EvaluatePayload) -> StageResult:
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid.
     """
+    if payload.task.type == "languageModel":
+        from . import language
+
+        return language.run(payload)
     folder = fetch(payload.dataset)
     manifest = DatasetManifest.read(folder)
     # It may have been prepared by another job.

@@ -74,6 +74,11 @@ def work(payload: TrainPayload) -> StageResult | None:
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
+    if payload.model is not None and payload.model.transformer is not None:
+        # transformers takes seconds to import.
+        from .sharded.run import run
+
+        return run(payload, place, device, threads, lambda: StopRequest().requested, device_name)
     # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
     folder = resolve(payload.dataset)
     manifest = DatasetManifest.read(folder)

@@ -17,7 +17,7 @@ from .v1alpha1.evaluate import Gate
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
 from .v1alpha1.split import Split
-from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
+from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel
 from .v1alpha1.steps import Step
 from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
@@ -32,7 +32,9 @@ from .v1alpha1.train import (
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
 # does to the downward API: they hold what only the machine knows.
 CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
-S3_DIR = "TRAININGJOB_S3_DIR"  # folder for the pod's copies of S3 objects, as <bucket>/<key>
+COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
+HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
+HADOOP_USER_NAME = "HADOOP_USER_NAME"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
@@ -204,7 +206,7 @@ class StageResult(StatusModel):
     """What a stage achieved."""
 
     outputs: Outputs
-    metrics: Annotated[list[MetricValue], Field(max_length=64)] | None = None
+    metrics: Annotated[list[ScoreValue], Field(max_length=64)] | None = None
     samples: Count | None = None
     dataset_digest: Digest | None = None
     model_digest: Digest | None = None
@@ -227,8 +229,8 @@ class TrainerMetric(StatusModel):
 
 
 class TrainerStatus(StatusModel):
-    """Progress, in Kubeflow Trainer's wire format. Metrics named ``epoch``, ``step``,
-    ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
+    """Progress, in Kubeflow Trainer's wire format. Metrics named ``fold``, ``epoch``,
+    ``step``, ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

@@ -18,7 +18,7 @@ from trainingjob.api.payload import (
 )
 from trainingjob.api.v1alpha1 import METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.status import MetricValue, Outputs
+from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
 from trainingjob.runtime.evaluate.report import MetricsFile
@@ -235,7 +235,7 @@ def test_the_result_with_every_baseline_fits_into_a_termination_message() -> Non
     digest = "sha256:" + "0" * 64
     result = StageResult(
         outputs=Outputs(uri="s3://" + "x" * 1275, digest=digest),
-        metrics=[MetricValue(name=name, value=value) for name in METRICS],
+        metrics=[ScoreValue(name=name, value=value) for name in METRICS],
         samples=10**15,
         dataset_digest=digest,
         model_digest=digest,

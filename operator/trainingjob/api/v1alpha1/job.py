@@ -7,14 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import uris
 from ..base import Model, Rule
-from .common import Location
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
 from .status import Status
+from .storage import Storage
 from .task import Task as Task
 from .train import Train
 
@@ -27,7 +28,11 @@ PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
 
+# How URIs begin that engine spark neither reads nor writes.
+_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
+
 # CEL.
+_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
 # As Task.label has it.
 _LABEL = "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : '')"
@@ -35,10 +40,13 @@ _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
 )
-
-
-class Storage(Location):
-    """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
+# What preprocess reads.
+_CEL_READ = (
+    f"[self.preprocess.input.uri] + {_CEL_FILES} + (has(self.preprocess.inputs) ? "
+    "self.preprocess.inputs.map(k, self.preprocess.inputs[k].uri) : []) + "
+    "(has(self.preprocess.tokenize) && has(self.preprocess.tokenize.from) ? "
+    "[self.preprocess.tokenize.from] : [])"
+)
 
 
 def _metrics_of(spec: Spec) -> set[str]:
@@ -77,28 +85,70 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
-            "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
-            "self.preprocess.inputs[k].uri) : []) + (has(self.preprocess.tokenize) && "
-            "has(self.preprocess.tokenize.from) ? [self.preprocess.tokenize.from] : []))"
-            ".exists(u, u.startsWith('s3://'))",
-            message="engine spark reads and writes claims only: use engine pandas with s3://",
+            f"!([self.storage.uri] + {_CEL_READ}).exists(u, {_CEL_NOT_BY_SPARK})",
+            message=f"engine spark does not read and write {' and '.join(_NOT_BY_SPARK)}: "
+            "use engine pandas",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
+                    uri.startswith(_NOT_BY_SPARK)
+                    for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),
         Rule(
-            cel=f"!has(self.evaluate) || !has(self.preprocess) || {cel_may_have('test', _SPLIT)}",
+            cel="!has(self.storage.hdfs) || ([self.storage.uri] + (has(self.preprocess) ? "
+            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []))"
+            f".exists(u, u.startsWith('{uris.HDFS.start}'))",
+            message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
+            holds=lambda self: (
+                self.storage.hdfs is None
+                or any(uri.startswith(uris.HDFS.start) for uri in self.uris)
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
+            f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
             "preprocess.split.files.test",
             holds=lambda self: (
                 self.evaluate is None
                 or self.preprocess is None
+                or self.preprocess.split.folds is not None
                 or self.preprocess.split.may_have("test")
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) "
+            "|| self.task.type != 'languageModel'",
+            message="preprocess.split.folds is for classification and regression",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.task.type != "languageModel"
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.evaluate)",
+            message="preprocess.split.folds needs evaluate, which judges the model of each fold",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.evaluate is not None
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
+            "|| !(has(self.train.command) && has(self.train.image))",
+            message="preprocess.split.folds needs our runtime, which trains the model of each "
+            "fold: an image whose command runs as it stands does not have it; set train.script",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.train.script is not None
+                or self.train.command is None
+                or self.train.image is None
             ),
         ),
         Rule(
@@ -274,6 +324,13 @@ class Spec(Model):
         description="The controller that looks after this job, when it is not this operator: that "
         f"then leaves the job alone, its status included. Unset, or `{OPERATOR}`: this operator.",
     )
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the job reads and where it writes."""
+        read = self.preprocess.uris if self.preprocess is not None else []
+        given = self.train.dataset
+        return [self.storage.uri, *read, *([given.uri] if given is not None else [])]
 
 
 class ObjectMeta(Model):

@@ -73,7 +73,9 @@ class Task(Model):
         None, description="languageModel: the column that holds the texts, a document a row."
     )
     features: Columns | None = Field(
-        None, description="Columns to learn from; all except the label when unset."
+        None,
+        description="Columns to learn from; all except the label when unset. `emb_*` means those "
+        "whose names begin so, and `emb` the list or object of this name that the input has.",
     )
     positive_class: Scalar | None = Field(
         None,

@@ -49,6 +49,8 @@ def _verify_dataset(folder: Path, digest: str) -> None:
     manifest = DatasetManifest.read(folder)
     if manifest.digest != digest:
         raise StageFailure("DatasetInvalid", f"the dataset in {folder} is another one by now")
+    for part, of_part in zip(manifest.parts, manifest.folds or (), strict=True):
+        _verify_dataset(folder / part, of_part)
     files = _files(manifest)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda name: _verify_file(folder / name, files[name]), files))
@@ -69,6 +71,9 @@ def _verify_file(path: Path, file: DataFile) -> None:
 
 def _copy_dataset(source: Path, target: Path) -> None:
     manifest = DatasetManifest.read(source)
+    for part in manifest.parts:
+        (target / part).mkdir()
+        _copy_dataset(source / part, target / part)
     for split in manifest.splits:
         (target / split).mkdir()
     for name in _files(manifest):

@@ -63,16 +63,18 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     """The dataset, by its manifest; of own code also the script, and files that its command names.
 
     Raises OSError, StageFailure(DatasetInvalid, StorageUnavailable)."""
-    folder = resolve(payload.dataset)
+    root = resolve(payload.dataset)
     # os.path, to which a word that is too long for a name is none.
     words = [word.split("=")[-1] for word in [*(payload.command or ()), *(payload.args or ())]]
     named = {f"argument {word}": Path(word) for word in words if os.path.isfile(word)}  # noqa: PTH113
     own = _read(named, payload.script)
-    stamps = {folder / MANIFEST: _stamp(folder / MANIFEST)}
-    manifest = DatasetManifest.read(folder)
-    for split, info in manifest.splits.items():
-        paths = [folder / split / file.name for file in info.files]
-        stamps |= {path: _stamp(path) for path in paths}
+    stamps = {root / MANIFEST: _stamp(root / MANIFEST)}
+    manifest = DatasetManifest.read(root)
+    for folder in (root, *(root / part for part in manifest.parts)):
+        paths = [folder / MANIFEST]
+        for split, info in DatasetManifest.read(folder).splits.items():
+            paths += [folder / split / file.name for file in info.files]
+        stamps |= {path: _stamp(path) for path in paths if path not in stamps}
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})
 
 

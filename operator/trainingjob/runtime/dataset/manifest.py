@@ -2,10 +2,12 @@
 
 dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
 dataset/tokenizer.json                           (language models)
+dataset/fold-1/manifest.json ...                 (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.pt2 | model/predictions.parquet      (user code)
-evaluation/metrics.json
+model/fold-1/...                                 (with folds: likewise of a fold's dataset)
+evaluation/metrics.json  evaluation/fold-1/metrics.json ...
 accepted/metrics.json                            (of the last model that passed all gates)
 """
 
@@ -29,6 +31,11 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
+
+
+def fold_name(fold: int) -> str:
+    """The folder of what belongs to a fold, from 1: its dataset, its model, its evaluation."""
+    return f"fold-{fold}"
 
 
 def data_digest(path: Path) -> str:
@@ -103,11 +110,21 @@ class DatasetManifest(Model):
         description="The steps with what was fitted on the training split: what inference repeats.",
     )
     tokens: Tokens | None = Field(None, description="languageModel.")
+    folds: list[str] | None = Field(
+        None,
+        description="Digests of the datasets of the folds, in ``fold-1`` and so on. The test split "
+        "of each is a fold of this one's training split.",
+    )
 
     @property
     def digest(self) -> str:
         """sha256 of the manifest, which holds the sha256 of every file."""
         return digest_of(self.to_dict())
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders of the datasets of folds."""
+        return [fold_name(fold) for fold in range(1, len(self.folds or ()) + 1)]
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``."""
@@ -117,7 +134,7 @@ class DatasetManifest(Model):
     @classmethod
     def read(cls, folder: Path) -> DatasetManifest:
         """Read it; raises StageFailure(DatasetInvalid) when it is missing or not a manifest,
-        or when a file that it names is missing or of another size."""
+        or when a file that it names is missing or of another size, also of a fold's dataset."""
         path = folder / MANIFEST
         try:
             manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
@@ -137,6 +154,9 @@ class DatasetManifest(Model):
                     raise StageFailure(
                         "DatasetInvalid", f"{data} is missing or not as its manifest says"
                     )
+        for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
+            if cls.read(folder / name).digest != digest:
+                raise StageFailure("DatasetInvalid", f"{folder / name} is of another dataset")
         return manifest
 
 

@@ -16,6 +16,7 @@ from ..base.errors import StageFailure
 from ..base.text import listed
 from .classes import index_of
 from .manifest import DatasetManifest
+from .meant import meant
 
 NUMBERS = ("boolean", "bigint", "double")
 
@@ -45,8 +46,11 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
     if manifest.tokens is not None:
         return []
     known = [name for name in manifest.features if name != weight]
+    listed_ones: set[str] = set()
     for name in task.features or ():
-        if name not in known:
+        found = meant(name, known)
+        listed_ones |= {*found}
+        if not found:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise StageFailure(
@@ -55,7 +59,7 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
                 f"(features: {listed(known)})",
             )
     if task.features is not None:
-        known = [name for name in known if name in set(task.features)]
+        known = [name for name in known if name in listed_ones]
     if not known:
         raise StageFailure("NoFeatures", "the dataset has no columns besides the label")
     return known

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainingjob.api.payload import EvaluatePayload, StageResult
-from trainingjob.api.v1alpha1.status import MetricValue, Outputs
+from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure, storage_errors
@@ -79,7 +79,7 @@ def run(payload: EvaluatePayload) -> StageResult:
     accepted.keep_if_accepted(payload, report, baseline)
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=written),
-        metrics=[MetricValue(name=name, value=metrics[name]) for name in payload.metrics],
+        metrics=[ScoreValue(name=name, value=metrics[name]) for name in payload.metrics],
         samples=test.count,
         dataset_digest=report.dataset_digest,
         model_digest=digest,

@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import safetensors.torch
 import torch
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
-from ..dataset.manifest import Tokens
 from .folder import INDEX, WEIGHTS
 
 if TYPE_CHECKING:
@@ -35,7 +34,20 @@ _MULTIPLE = 64
 _IGNORED = -100  # cross_entropy's own
 
 
-def config_of(spec: Transformer, tokens: Tokens) -> PreTrainedConfig:
+class Vocabulary(Protocol):
+    """The tokens that a model learns from, as the dataset's manifest tells them."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def end_of_text(self) -> str: ...
+    @property
+    def sequence_length(self) -> int: ...
+
+
+def config_of(spec: Transformer, tokens: Vocabulary) -> PreTrainedConfig:
     """The architecture's own config, for the tokens of a dataset."""
     from transformers import AutoConfig
 
@@ -115,7 +127,7 @@ def save(
     config: PreTrainedConfig,
     parameters: Iterable[tuple[str, Tensor]],
     tokenizer: Path,
-    tokens: Tokens,
+    tokens: Vocabulary,
 ) -> None:
     """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
     folder only takes part in bringing the weights together. Raises OSError."""
@@ -192,7 +204,7 @@ def targets_of(ids: Tensor, lengths: Tensor) -> Tensor:
     return ids[:, 1:].long().masked_fill(places >= lengths[:, None], _IGNORED)
 
 
-def load(folder: Path, tokens: Tokens, device: torch.device) -> Any:
+def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
     """A model of any architecture that transformers has, for evaluation.
 
     Raises StageFailure(ModelCorrupt) for one that cannot be built of the folder, whose code or

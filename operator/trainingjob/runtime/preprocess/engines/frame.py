@@ -34,6 +34,8 @@ FILE = "trainingjob_file"
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+# That of the first fold, where there are some: until each is made a dataset of its own.
+FIRST_FOLD = TRAIN + 1
 
 # Of the values of a column; deviation: the standard deviation of the population, over their count.
 Figure = Literal["least", "greatest", "mean", "deviation"]
@@ -267,6 +269,11 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
+    def distinct(self, frame: Frame) -> Frame:
+        """One row of those that are equal, the one with the smallest hash. The frame has no hidden
+        columns but HASH and SPLIT; rows of different splits are not equal."""
+        ...
+
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         """The frame, kept, with each row's place in the random order in HASH, and the layout; with
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
@@ -296,3 +303,12 @@ class Engine(Protocol):
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         """Write each split's rows, ordered by hash, to ``folder/<split>/part-NNNNN.parquet``."""
         ...
+
+
+def distinct(engine: Engine, frame: Frame) -> Frame:
+    """``Engine.distinct`` as one query: of equal rows, as they are now, the smallest hash."""
+    names = [engine.dialect.ident(name) for name in frame.columns]
+    hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
+    keys = ", ".join([*names, *(name for name in frame.hidden if name != HASH)])
+    query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
+    return frame.over(engine.view(query))

@@ -27,10 +27,12 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
+from ...storage import spark_target, spark_uri, taken
 from .. import apply
-from ..expressions.dialect import SPARK, Dialect, Value
+from ..expressions.dialect import Dialect, Value
+from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
-from ..names import refuse_duplicates
+from ..names import check_names
 from ..tokens import pack
 from . import spark_json, spark_query, spark_types
 from .figures import in_units
@@ -47,6 +49,7 @@ from .frame import (
     JsonFound,
     Layout,
     Rows,
+    distinct,
 )
 from .java import ensure_java
 from .rowhash import spark_group, spark_hash, spark_place
@@ -189,7 +192,7 @@ class SparkEngine:
             table.createOrReplaceTempView(name)
         with spark_failures(), spark_query.settings(self.session):
             made = spark_query.run(self.session, text, given)
-            refuse_duplicates("the query's result", made.columns)
+            check_names("the query's result", made.columns)
             frame = self.keep(self._held(made, "the query's result", "ExpressionInvalid"))
             self.rows(f"SELECT count(*) FROM {frame.view}")
         return frame
@@ -242,7 +245,7 @@ class SparkEngine:
                 "ScriptInvalid",
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
-        refuse_duplicates("the script's frame", frame.columns)
+        check_names("the script's frame", frame.columns)
         return self._held(frame, "the script's frame", "ScriptInvalid")
 
     def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:
@@ -345,6 +348,9 @@ class SparkEngine:
         doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
         return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
+    def distinct(self, frame: Frame) -> Frame:
+        return distinct(self, frame)
+
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:
             frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
@@ -403,7 +409,8 @@ class SparkEngine:
             rows = rows.repartitionById(layout.files, FILE)
             rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
                 SPLIT
-            ).option("parquet.block.row.count.limit", layout.row_group).parquet(f"file://{aside}")
+            ).option("parquet.block.row.count.limit", layout.row_group).parquet(spark_target(aside))
+        taken(aside)
         files: dict[SplitName, list[Path]] = {}
         for split, number in SPLIT_NUMBER.items():
             (folder / split).mkdir(exist_ok=True)
@@ -418,7 +425,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
+        return [re.sub(r"([\\{}\[\]*?])", r"\\\1", spark_uri(path)) for path in source.paths]
 
     def _named(self, frame: DataFrame) -> str:
         self._views += 1

@@ -29,7 +29,8 @@ from ...base.digest import digest_of, sha256
 from ...base.errors import storage_errors
 from ...base.log import log
 from ...model.transformer import local
-from ...storage import remove, store, sync_file, write_file
+from ...storage import remove, store, write_file
+from ...storage.disk import sync_file
 from .. import checkpoints as flat
 from ..gang import Gang
 from ..ownership import claim

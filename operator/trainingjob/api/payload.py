@@ -133,6 +133,8 @@ class TrainPayload(Model):
     class_weights: ClassWeights | None = None
     sample_weight: str | None = None
     target_transform: Literal["standardize", "log1p"] | None = None
+    gradient_accumulation: int | None = None
+    gradient_clip: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None

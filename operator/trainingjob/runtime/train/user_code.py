@@ -76,7 +76,7 @@ def result(payload: TrainPayload, left_behind: LeftBehind) -> StageResult:
         raise StageFailure("ModelMissing", f"{model_folder.nothing_left(output)}; {elsewhere}")
     store(output)
     if payload.needs_model:
-        check_model(output)
+        check_model(output, texts=payload.task.type == "languageModel")
     warnings = []
     if not any(file.is_model for file in found) and left_behind.has_models():
         # Perhaps what is there is meant to be all, perhaps the model was saved elsewhere.

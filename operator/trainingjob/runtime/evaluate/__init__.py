@@ -84,7 +84,9 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
             with of_fold(number):
                 found[name] = fold.judged(told)
         test = final.judged(told) if final.rows else None
-        report = across([*found.values()], test, final.report())
+        # A model that is not judged may be of any kind.
+        about = test or final.report(kind=next(iter(found.values())).source)
+        report = across([*found.values()], test, about)
     return {"": report, **found, **({_TEST: test} if test else {})}
 
 

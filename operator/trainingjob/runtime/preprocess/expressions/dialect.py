@@ -96,7 +96,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def looks_double(self, expr: str) -> str:
-        """Whether a text that the engine can cast is written as a decimal number."""
+        """Whether a text is one that the engine can cast, and is written as a decimal number."""
 
     @abstractmethod
     def double_to_text(self, expr: str) -> str:
@@ -191,7 +191,7 @@ class Dialect(ABC):
             number = f"try_cast({expr} AS BIGINT) IS NOT NULL"
             return f"{number} AND ({self.is_plain_bigint(expr)} OR {self.is_digits(expr)})"
         if kind == "double":
-            return f"try_cast({expr} AS DOUBLE) IS NOT NULL AND {self.looks_double(expr)}"
+            return self.looks_double(expr)
         if kind == "date":
             return (
                 f"length({expr}) = 10 AND {self.matches(expr, _DATE)} AND {expr} >= '0001' "
@@ -387,10 +387,11 @@ class DuckDbDialect(Dialect):
         return f"NOT contains({expr}, '_') AND NOT contains({expr}, '+-')"
 
     def looks_double(self, expr: str) -> str:
-        # DuckDB also takes inf and nan.
+        # DuckDB also takes inf and nan; 1e999 is inf as well. Nearly all are decided by one cast.
+        value = f"try_cast({expr} AS DOUBLE)"
         return (
             f"{self._no_number_of_duckdb(expr)} AND "
-            f"(isfinite(try_cast({expr} AS DOUBLE)) OR {self.matches(expr, _DOUBLE)})"
+            f"(isfinite({value}) OR {value} IS NOT NULL AND {self.matches(expr, _DOUBLE)})"
         )
 
     def double_to_text(self, expr: str) -> str:
@@ -509,6 +510,7 @@ class SparkDialect(Dialect):
     def looks_double(self, expr: str) -> str:
         # Java also takes 1.5f, 1d, 0x1p3, NaN, Infinity and control characters around it.
         return (
+            f"try_cast({expr} AS DOUBLE) IS NOT NULL AND "
             f"substring({expr}, -1, 1) BETWEEN '.' AND '9' AND substring({expr}, 1, 1) "
             f"BETWEEN '+' AND '9' AND NOT contains(lower({expr}), 'x')"
         )

@@ -19,6 +19,7 @@ from .v1alpha1.job import Task
 from .v1alpha1.split import Split
 from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel
 from .v1alpha1.steps import Step
+from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
     BuiltInModel,
     Checkpoint,
@@ -31,7 +32,9 @@ from .v1alpha1.train import (
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
 # does to the downward API: they hold what only the machine knows.
 CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
-S3_DIR = "TRAININGJOB_S3_DIR"  # folder for the pod's copies of S3 objects, as <bucket>/<key>
+COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
+HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
+HADOOP_USER_NAME = "HADOOP_USER_NAME"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
@@ -100,6 +103,7 @@ class PreprocessPayload(Model):
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
+    tokenize: Tokenize | None = None
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(
@@ -130,6 +134,8 @@ class TrainPayload(Model):
     class_weights: ClassWeights | None = None
     sample_weight: str | None = None
     target_transform: Literal["standardize", "log1p"] | None = None
+    gradient_accumulation: int | None = None
+    gradient_clip: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None

@@ -20,7 +20,7 @@ from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.engines.frame import Engine, Frame
 from trainingjob.runtime.preprocess.engines.spark import SparkEngine
 from trainingjob.runtime.preprocess.expressions.compiler import compile_expression
-from trainingjob.runtime.preprocess.expressions.dialect import SPARK
+from trainingjob.runtime.preprocess.expressions.spark_dialect import SPARK
 from trainingjob.runtime.preprocess.input.read import read_input
 
 from .both import equal

@@ -29,11 +29,19 @@ RESULTS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
         [(None, 1.25)],
     ),
     "select i from data order by i desc, x limit 2": (["bigint"], [(3,), (3,)]),
+    "with T as (select i from data), u as (select * from t) select i from U where i < 2": (
+        ["bigint"],
+        [(1,)],
+    ),
 }
 REFUSED: dict[str, str] = {
     "select nosuch, i from data": "there is no column nosuch (columns: c, i, x)",
     "select cc from data": "there is no column cc; did you mean c?",
     "select * from orders": "there is no table orders, only data",
+    "select * from OTHER": "there is no table OTHER, only data",
+    "select i from data where i in (select i from other)": "there is no table other, only data",
+    "with t as (select * from other) select i from t": "there is no table other, only data",
+    "select i from data where i = (select i from data limit 1)": "LIMIT needs ORDER BY",
     "select * from csv.`FOLDER/secret.csv`": "there is no table csv.",
     "select collect_list(i) as l from data": "column l is of type array<bigint>",
     "select cast(c as bigint) as n from data": "CAST_INVALID_INPUT",
@@ -75,6 +83,7 @@ def test_a_query_gives_what_spark_gives(text: str, engine: SparkEngine) -> None:
 @pytest.mark.parametrize("text", REFUSED)
 def test_a_query_does_nothing_else(text: str, engine: SparkEngine, tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
+    engine.session.table(engine.table(COLUMNS, ROWS)).createOrReplaceTempView("other")
     with pytest.raises(StageFailure, match=re.escape(REFUSED[text])):
         engine.query(text.replace("FOLDER", str(tmp_path)), {"data": engine.table(COLUMNS, ROWS)})
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]

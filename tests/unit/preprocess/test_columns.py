@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from trainingjob.runtime.preprocess.steps.chosen import matches
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.runtime.dataset import suitable
+from trainingjob.runtime.dataset.meant import matches, meant
 
 from .features import failure, prepared
 
@@ -73,6 +75,66 @@ def test_a_type_of_no_column_is_told(tmp_path: Path) -> None:
     assert told.startswith(
         "ColumnNotFound: step 1 (drop): no column is a date (columns: id (string), price_net (double)"
     )
+
+
+# Steps that say something of each column, and the columns and types that are left.
+OF_EACH: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
+    "cast a pattern, which leaves the label": ([{"cast": {"columns": {"price*": "string"}}}], {"price_net": "string", "price_gross": "string", "price": "string", "price_y": "bigint"}),
+    "a name counts more than a pattern": ([{"cast": {"columns": {"price_net": "bigint", "p*": "string"}}}], {"price_net": "bigint", "price_gross": "string"}),
+    "rename a pattern": ([{"rename": {"columns": {"price_*": "cost of *", "id": "key"}}}], {"key": "string", "cost of net": "double", "cost of gross": "double", "price_y": "bigint"}),
+    "rename a name with a star": ([{"rename": {"columns": {"a*b": "c"}}}], {"c": "bigint"}),
+}  # fmt: skip
+REFUSED = {
+    "cast": ({"cast": {"columns": {"cost_*": "string"}}}, "ColumnNotFound: step 1 (cast): no column is named like cost_*"),
+    "no star in the new name": ({"rename": {"columns": {"price_*": "cost"}}}, "ColumnNotFound: step 1 (rename): price_*: cost: a pattern and the new name have one * each"),
+    "two columns of one name": ({"rename": {"columns": {"price_*": "*_y", "price_y": "gross_y"}}}, "DuplicateColumns: step 1 (rename): column gross_y appears twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_patterns_say_something_of_each(name: str, tmp_path: Path) -> None:
+    steps, wanted = OF_EACH[name]
+    manifest, _ = prepared(pa.table(COLUMNS), steps, tmp_path, task=LABEL)
+    assert {column: manifest.columns.get(column) for column in wanted} == wanted
+    assert len(manifest.columns) == len(COLUMNS)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_patterns_that_say_nothing_are_told(name: str, tmp_path: Path) -> None:
+    step, words = REFUSED[name]
+    told = failure(pa.table(COLUMNS), [step], tmp_path, task=LABEL)
+    assert told[: len(words)] == words
+
+
+# task.features, and the features of a dataset with these columns.
+LISTS = {"e": [[0.5, 1.5]] * 40, "u": [{"v": 1, "w": 2}] * 40, "price_2": range(40)}
+FEATURES: dict[str, tuple[list[str], list[str] | str]] = {
+    "a pattern, which leaves the label": (["price_*"], ["price_net", "price_gross", "price_2"]),
+    "a list": (["id", "e"], ["id", "e_0", "e_1"]),
+    "an object, and a part of it": (["u.w", "u"], ["u.w", "u.v"]),
+    "a name and a pattern of it": (["price", "*ic*"], ["price", "price_net", "price_gross", "price_2"]),
+    "nothing": (["cost_*"], "task.features: there is no column cost_* (columns: "),
+    "no list, by its look": (["net"], "task.features: there is no column net"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_may_be_patterns_and_lists(name: str, tmp_path: Path) -> None:
+    features, found = FEATURES[name]
+    data = pa.table({**COLUMNS, **{k: pa.array(v) for k, v in LISTS.items()}})
+    task = {**LABEL, "features": features}
+    if isinstance(found, str):
+        assert found in failure(data, [], tmp_path, task=task)
+        return
+    manifest, _ = prepared(data, [], tmp_path, task=task)
+    assert manifest.features == found
+    again = suitable.features(manifest, Task.model_validate(task))
+    assert sorted(again) == sorted(found)
+
+
+def test_what_only_looks_like_a_list_is_none() -> None:
+    assert meant("price", ["price_2", "price_3"]) == []
+    assert meant("e", ["e_1", "e_0", "e.x"]) == ["e_1", "e_0", "e.x"]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.expressions import compiler as expressions
 from trainingjob.runtime.preprocess.expressions.compiler import compile_expression
-from trainingjob.runtime.preprocess.expressions.dialect import DUCKDB, SPARK, Dialect
+from trainingjob.runtime.preprocess.expressions.dialect import Dialect
+from trainingjob.runtime.preprocess.expressions.duckdb_dialect import DUCKDB
 from trainingjob.runtime.preprocess.expressions.functions import FUNCTIONS
+from trainingjob.runtime.preprocess.expressions.spark_dialect import SPARK
 from trainingjob.runtime.preprocess.expressions.syntax import Unportable, parse
 
 DIALECTS = (DUCKDB, SPARK)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.local.preprocess.both import run, whole
+from trainingjob.runtime.preprocess import stage
 
 ROWS = [
     {"y": i / 4, "user": {"age": 20 + i, "city": "ab"[i % 2]}, "tags": ["t"] * (i % 3), "e": [i, 1]}
@@ -35,7 +36,7 @@ USED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "as the label": ([], {"task": {"type": "regression", "label": "tags"}}, "task.label: column tags has lists of texts"),
     "selected": ([{"select": {"columns": ["y", "tags"]}}], {}, "step 1 (select): column tags has lists of texts"),
     "in an expression": ([{"filter": {"where": "tags is not null"}}], {}, "step 1 (filter): column tags has lists of texts"),
-    "in a fitted step": ([{"fillna": {"strategy": "mode", "columns": ["tags"]}}], {}, "step 1 (fillna): column tags has lists of texts"),
+    "in a fitted step": ([{"fillna": {"strategy": "mode", "columns": ["tags"]}}], {"task": {"type": "regression", "label": "y", "features": ["e_0"]}}, "step 1 (fillna): column tags has lists of texts"),
 }  # fmt: skip
 
 
@@ -50,9 +51,23 @@ def test_a_column_that_nothing_can_hold_is_refused_where_it_is_used(
     )
 
 
+@pytest.mark.parametrize(
+    "steps", [[], [{"scale": {"columns": ["e_0"]}}], [{"rename": {"columns": {"e_0": "x"}}}]]
+)
+def test_it_is_refused_before_rows_are_divided(
+    steps: list[dict[str, Any]], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "split_rows", pytest.fail)
+    found = run("pandas", source, tmp_path / "out", steps, format="json")
+    assert found == ("ColumnUnreadable", "the features: column tags has lists of texts")
+
+
 LEFT_OUT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[str]]] = {
     "dropped": ([{"drop": {"columns": ["tags"]}}], {}, ["y", "user.age", "user.city", "e_0", "e_1"]),
     "dropped late": ([{"filter": {"where": "y < 9"}}, {"drop": {"columns": ["tags", "user.city"]}}], {}, ["y", "user.age", "e_0", "e_1"]),
+    "dropped by a pattern after rows are divided": ([{"scale": {"columns": ["e_0"]}}, {"drop": {"columns": ["t*", "user*"]}}], {}, ["y", "e_0", "e_1"]),
+    "replaced": ([{"withColumn": {"name": "tags", "expr": "y + 1"}}, {"drop": {"columns": ["user*"]}}], {}, ["y", "e_0", "e_1", "tags"]),
+    "replaced by another name": ([{"rename": {"columns": {"e_0": "tags"}}}, {"drop": {"columns": ["user*"]}}], {}, ["y", "tags", "e_1"]),
     "not selected": ([{"select": {"columns": ["user.age", "y"]}}], {}, ["user.age", "y"]),
     "no feature": ([], {"task": {"type": "regression", "label": "user.age", "features": ["e_1", "y"]}}, ["e_1", "y", "user.age"]),
     "made into another": ([], {"script": SCRIPT}, ["y", "user.age", "user.city", "e_0", "e_1", "n"]),

@@ -12,8 +12,9 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from tests.local.preprocess.both import run, whole
 from trainingjob.runtime.preprocess.expressions import many
-from trainingjob.runtime.preprocess.expressions.dialect import DUCKDB, SPARK
+from trainingjob.runtime.preprocess.expressions.duckdb_dialect import DUCKDB
 from trainingjob.runtime.preprocess.expressions.many import Same, select
+from trainingjob.runtime.preprocess.expressions.spark_dialect import SPARK
 
 CLASSES = {"type": "classification", "label": "y"}
 TYPES = {"i": "bigint", "d": "double", "b": "boolean", "t": "date", "s": "string"}

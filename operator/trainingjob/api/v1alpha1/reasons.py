@@ -84,6 +84,7 @@ REASONS: dict[str, Reason] = {
         "data",
         "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
+    "TextInvalid": Reason("data", "correct the text column in preprocess.steps"),
     "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
     "WeightInvalid": Reason(
@@ -194,6 +195,7 @@ WARNINGS: dict[str, str] = {
     "ValuesRounded": "numbers have more digits than a double holds",
     "CategoriesUnseen": "held-out rows have categories that the training split has not",
     "ReadAsText": "a column is text though most of its values, or all, are digits",
+    "BlanksKept": "texts of CSV have blanks around them, which are part of the values",
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
     "one that a query or a join cannot hold",
     "RowsRepeated": "a join repeats rows: keys have several rows in the table",

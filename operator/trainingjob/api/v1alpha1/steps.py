@@ -124,7 +124,7 @@ class Rename(Model):
     """Rename columns."""
 
     columns: Annotated[dict[str, Column], Field(min_length=1, max_length=4096)] = Field(
-        description="Old name to new name."
+        description="Old name to new name; `old_*: new_*` renames all that begin so."
     )
 
 
@@ -132,7 +132,7 @@ class Cast(Model):
     """Change the type of columns; a value that does not fit becomes null."""
 
     columns: Annotated[dict[str, ColumnType], Field(min_length=1, max_length=4096)] = Field(
-        description="Column to type."
+        description="Column, or pattern of names (`price_*`), to type."
     )
 
 

@@ -16,6 +16,7 @@ from ..base.errors import StageFailure
 from ..base.text import listed
 from .classes import index_of
 from .manifest import DatasetManifest
+from .meant import meant
 
 NUMBERS = ("boolean", "bigint", "double")
 
@@ -31,6 +32,8 @@ def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> 
         )
     if task.type == "regression" and manifest.columns.get(task.label) not in NUMBERS:
         raise StageFailure("LabelInvalid", f"label {task.label} is not a number")
+    if task.type == "languageModel" and manifest.tokens is None:
+        raise StageFailure("DatasetInvalid", f"{what} has no tokens")
     if task.type == "classification" and not manifest.classes:
         raise StageFailure("DatasetInvalid", f"{what} names no classes of its label")
 
@@ -39,10 +42,15 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
     """The columns to learn from, in the manifest's order: all, or those that the task lists; the
     column that weighs the rows is none of them.
 
-    Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    Of texts there are none. Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    if manifest.tokens is not None:
+        return []
     known = [name for name in manifest.features if name != weight]
+    listed_ones: set[str] = set()
     for name in task.features or ():
-        if name not in known:
+        found = meant(name, known)
+        listed_ones |= {*found}
+        if not found:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise StageFailure(
@@ -51,7 +59,7 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
                 f"(features: {listed(known)})",
             )
     if task.features is not None:
-        known = [name for name in known if name in set(task.features)]
+        known = [name for name in known if name in listed_ones]
     if not known:
         raise StageFailure("NoFeatures", "the dataset has no columns besides the label")
     return known

@@ -10,6 +10,7 @@ from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 from ..base.digest import sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
+from ..dataset.manifest import ROWS
 from ..storage import fetch, resolve, write_aside
 from . import accepted
 from .cross import across
@@ -27,7 +28,11 @@ def run(payload: EvaluatePayload) -> StageResult:
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
     message begins with the fold that it is about.
     """
-    fetch(payload.dataset)
+    if payload.task.type == "languageModel":
+        from . import language
+
+        return language.run(payload)
+    fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
     fetch(payload.model_uri)

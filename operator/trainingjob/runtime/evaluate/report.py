@@ -35,7 +35,7 @@ class MetricsFile(Model):
     split, is in files of their own: ``fold-1/metrics.json`` and ``test/metrics.json``."""
 
     version: Literal[1] = 1
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "languageModel"]
     samples: int = Field(description="Rows of the test split, or of all folds.")
     metrics: dict[str, float] = Field(description="With folds the means of those of the folds.")
     deviation: dict[str, float] | None = Field(
@@ -59,8 +59,9 @@ class MetricsFile(Model):
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )
     per_class: list[ClassScores] | None = None
-    source: Literal["program", "builtIn", "predictions"] = Field(
-        description="What was judged: model.pt2, a built-in model or predictions.parquet."
+    source: Literal["program", "builtIn", "predictions", "transformer"] = Field(
+        description="What was judged: model.pt2, a built-in model, predictions.parquet or a "
+        "language model."
     )
     model_uri: str
     model_digest: str

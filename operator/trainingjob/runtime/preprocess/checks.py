@@ -12,10 +12,11 @@ from trainingjob.api.v1alpha1.split import Split
 from ..base.errors import StageFailure
 from ..base.text import listed
 from ..dataset.manifest import SplitName
+from ..dataset.meant import meant
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import cannot_use, column_not_found
+from .names import column_not_found
 
 _LARGEST = 1e140
 
@@ -42,8 +43,6 @@ def choose_columns(
     order when features are listed.
 
     Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
-    if task.label in frame.unread:
-        raise cannot_use("task.label", task.label, frame.unread[task.label])
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
@@ -55,21 +54,24 @@ def choose_columns(
     apart = [task.label, *([weight] if weight else [])]
     if task.features is None:
         features = [name for name in frame.columns if name not in apart]
-        for name, unread in frame.unread.items():
-            raise cannot_use("the features", name, unread)
         if not features:
             raise StageFailure(
                 "NoFeatures",
                 f"there is no column besides the label {' and the weight '.join(apart)}",
             )
         return frame, features
+    features = []
+    columns = [name for name in frame.columns if name not in apart]
     for name in task.features:
-        if name not in frame.columns:
+        found = meant(name, columns)
+        if not found:
             raise column_not_found("task.features", name, list(frame.columns), frame.unread)
-    kinds = {name: frame.columns[name] for name in [*task.features, *apart]}
+        features += found
+    features = list(dict.fromkeys(features))
+    kinds = {name: frame.columns[name] for name in [*features, *apart]}
     names = [engine.dialect.ident(name) for name in kinds]
     query = f"SELECT {', '.join([*names, *frame.hidden])} FROM {frame.view}"
-    return frame.over(engine.view(query), kinds), list(dict.fromkeys(task.features))
+    return frame.over(engine.view(query), kinds), features
 
 
 def check(
@@ -102,7 +104,7 @@ def check(
     if by_class:
         # Before the splits: stratified by a quantity, they have no rows.
         _check_label_values(groups, task)
-    _check_splits(summary, split)  # type: ignore[arg-type]
+    check_splits(summary, split)  # type: ignore[arg-type]
     total = sum(rows.values())
     if by_class:
         null_rows = {number: count for number, value, _, count, *_ in groups if value is None}
@@ -169,7 +171,8 @@ def _check_label_type(frame: Frame, task: Task) -> None:
         raise StageFailure("LabelInvalid", f"the label {task.label} is a {kind}, not a class")
 
 
-def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
+def check_splits(rows: dict[SplitName, int], split: Split) -> None:
+    """Raises StageFailure(NoRowsLeft, SplitEmpty) for a split that is asked for and has none."""
     if not sum(rows.values()):
         raise StageFailure("NoRowsLeft", "no row is left after the last step")
     for name, is_asked in (

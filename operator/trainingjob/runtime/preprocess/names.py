@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import StageFailure
 from ..base.text import cut, listed
+from ..dataset.meant import parts
 
 if TYPE_CHECKING:
     from .engines.frame import Unread
@@ -28,9 +29,9 @@ def column_not_found(
 
 def no_column(name: str, columns: Collection[str]) -> str:
     """``there is no column prize; did you mean price?`` and which there are."""
-    parts = [c for c in columns if re.fullmatch(re.escape(name) + r"(\..+|_\d+)", c)]
-    if len(parts) > 1:
-        return f"{name} is here as {listed(parts)}: name those"
+    found = parts(name, columns)
+    if len(found) > 1:
+        return f"{name} is here as {listed(found)}: name those"
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], n=1)
     hint = next((f"; did you mean {column}?" for column in columns if [column.lower()] == near), "")
     return f"there is no column {name}{hint} (columns: {listed(columns)})"
@@ -55,6 +56,25 @@ def of_unread(where: str, unread: Mapping[str, Unread]) -> Iterator[None]:
             ):
                 raise cannot_use(where, name, why) from failure
         raise
+
+
+# How columns of ours begin; but a script keeps the one that says which file a row is from.
+_OURS = re.compile(r"__trainingjob_|trainingjob_(?!split$)", re.I)
+
+
+def check_names(where: str, names: Sequence[str]) -> None:
+    """Of columns that others have named: raises StageFailure(DuplicateColumns) for what no column
+    can be called, and for names that are equal."""
+    for place, name in enumerate(names, 1):
+        if not name:
+            raise StageFailure("DuplicateColumns", f"{where}: column {place} has no name")
+        if "\0" in name:
+            words = f"{where}: the name of column {place} has a NUL character: {printable(name)}"
+            raise StageFailure("DuplicateColumns", words)
+        if _OURS.match(name):
+            words = f"{where}: column {name} is named as only columns of the product are"
+            raise StageFailure("DuplicateColumns", words)
+    refuse_duplicates(where, names)
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:

@@ -55,7 +55,9 @@ def run_stage(
     given = (
         found[DATA].paths
         if payload.input.format == "raw"
-        else read_input(engine, payload.input, found[DATA], notes, scratch)
+        else read_input(
+            engine, payload.input, found[DATA], notes, scratch, hashes=payload.script is None
+        )
     )
     if isinstance(given, Frame):
         warn_of_parts(found[DATA], split, notes)
@@ -85,6 +87,14 @@ def run_stage(
         tables,
         divided_first=split.files is not None,
     )
+    if payload.tokenize is not None:
+        from .tokens import stage as tokens
+
+        result, line = tokens.finish(
+            engine, frame, payload, payload.tokenize, pipeline, notes, reporter
+        )
+        notes.log(line)
+        return with_findings(result, notes.warnings, [*account.lines, line])
     frame, features = choose_columns(engine, frame, task, payload.sample_weight)
     frame = engine.computed(frame)
     numeric = features if payload.numeric_features else []

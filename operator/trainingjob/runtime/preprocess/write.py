@@ -19,12 +19,8 @@ def write_splits(
     engine: Engine, frame: Frame, summary: Summary, folder: Path
 ) -> dict[SplitName, SplitInfo]:
     """Write the rows of each split."""
-    files = engine.write(frame, folder)
-    with ThreadPoolExecutor() as pool:
-        return {
-            name: SplitInfo(rows=summary.rows[name], files=list(pool.map(_describe, files[name])))
-            for name in SPLITS
-        }
+    files = write_files(engine, frame, folder)
+    return {name: SplitInfo(rows=summary.rows[name], files=files[name]) for name in SPLITS}
 
 
 def write_manifest(
@@ -50,6 +46,13 @@ def write_manifest(
     )
     manifest.write(folder)
     return manifest
+
+
+def write_files(engine: Engine, frame: Frame, folder: Path) -> dict[SplitName, list[DataFile]]:
+    """Write each split's files into ``folder``; what the manifest says of them."""
+    files = engine.write(frame, folder)
+    with ThreadPoolExecutor() as pool:
+        return {name: list(pool.map(_describe, files[name])) for name in SPLITS}
 
 
 def _describe(path: Path) -> DataFile:

@@ -15,6 +15,7 @@ from trainingjob.api.payload import StageResult, TrainPayload
 
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
+from ..dataset.manifest import ROWS
 from ..storage import fetch, resolve
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
@@ -34,8 +35,9 @@ def run(payload: TrainPayload) -> StageResult | None:
     """
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
-    for uri in (payload.dataset, payload.checkpoints):
-        fetch(uri)
+    # Own code wants files; the built-in training reads the rows from where they lie.
+    fetch(payload.dataset, but="" if payload.model is None else ROWS)
+    fetch(payload.checkpoints)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)

@@ -79,7 +79,7 @@ def result(
         raise StageFailure("ModelMissing", f"{model_folder.nothing_left(output)}; {elsewhere}")
     store(output)
     if payload.needs_model:
-        check_model(output)
+        check_model(output, texts=payload.task.type == "languageModel")
     with storage_errors("write the model"):
         if add(output):
             store(output)

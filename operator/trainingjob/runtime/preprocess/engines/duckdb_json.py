@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ..expressions.dialect import DUCKDB
+from ..expressions.duckdb_dialect import DUCKDB
 from .arrow import is_list
 from .frame import MOST_JSON, JsonForm, JsonFound
 
@@ -45,7 +45,7 @@ def objects(engine: DuckdbEngine, paths: str, form: JsonForm) -> str:
     """A view of the objects."""
     return engine.view(
         f"SELECT json, filename AS file FROM read_json_objects([{paths}], "
-        f"format = '{_FORMATS[form]}', filename = true)"
+        f"format = '{_FORMATS[form]}', filename = true, hive_partitioning = false)"
     )
 
 
@@ -86,7 +86,8 @@ def reading(paths: str, form: JsonForm, schema: pa.Schema) -> str:
     """A query that reads the objects."""
     columns = ", ".join(f"{DUCKDB.ident(f.name)}: {DUCKDB.text(_type(f.type))}" for f in schema)
     return (
-        f"SELECT * FROM read_json([{paths}], format = '{_FORMATS[form]}', columns = {{{columns}}})"
+        f"SELECT * FROM read_json([{paths}], format = '{_FORMATS[form]}', columns = {{{columns}}}, "
+        "hive_partitioning = false)"
     )
 
 

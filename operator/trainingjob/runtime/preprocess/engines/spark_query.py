@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,7 +37,9 @@ def run(session: SparkSession, text: str, tables: Mapping[str, DataFrame]) -> Da
         parsed = session._jsparkSession.sessionState().sqlParser().parseQuery(text)
     except ParseException as error:
         raise _invalid(f"a sql step is one query: SELECT … FROM data: {one_line(error)}") from error
-    for node in _nodes(parsed):
+    nodes = list(_nodes(parsed))
+    _refuse_others(nodes, list(tables))
+    for node in nodes:
         kind = node.getClass().getSimpleName()
         if kind == "Sample":
             raise _invalid("a sample has other rows at every run")
@@ -65,11 +67,30 @@ def _failure(error: AnalysisException, columns: list[str], tables: list[str]) ->
     return _invalid(one_line(error))
 
 
+def _refuse_others(nodes: Sequence[Any], tables: list[str]) -> None:
+    """Raises StageFailure for a table that is none of these, nor one that the query names: those
+    of the session's catalog are not the job's inputs."""
+    named = {*tables}
+    for node in nodes:
+        if node.getClass().getSimpleName() == "UnresolvedWith":
+            named |= {one._1().lower() for one in _items(node.cteRelations())}
+    for node in nodes:
+        if node.getClass().getSimpleName() == "UnresolvedRelation":
+            name = ".".join(_items(node.multipartIdentifier()))
+            if name.lower() not in named:
+                raise _invalid(f"there is no table {name}, only {listed(tables)}")
+
+
 def _nodes(plan: Any) -> Iterator[Any]:
+    """With those of subqueries and of tables that WITH names."""
     yield plan
-    children = plan.children()
-    for place in range(children.length()):
-        yield from _nodes(children.apply(place))
+    for child in (*_items(plan.children()), *_items(plan.innerChildren())):
+        yield from _nodes(child)
+
+
+def _items(sequence: Any) -> Iterator[Any]:
+    """Of a sequence of Scala."""
+    return map(sequence.apply, range(sequence.length()))
 
 
 def _is_fixed(frame: DataFrame) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...base.errors import StageFailure
+from ...base.text import cut
 from .compiler import compile_expression
 from .syntax import Unportable
 from .typed import Typed
@@ -21,6 +22,12 @@ def expression(where: Where, text: str, frame: Frame) -> Typed:
     engine = where.engine
     try:
         return compile_expression(text, frame.columns, where.dialect, where.text)
+    except RecursionError as error:
+        raise where.failure(
+            f"{cut(text, 60)} is too deep: of hundreds of operators or parentheses in each other "
+            "make several withColumn steps",
+            "ExpressionInvalid",
+        ) from error
     except Unportable as part:
         if not engine.runs_spark_sql:
             raise refusal(where, part) from part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _SEARCHED_LINES = 200_000
 
 _OPTIONS = "preprocess.input.options"
 
+_LINE_BREAK = re.compile(r"\s*[\r\n]+\s*")
+
 # The delimiter of files that are written anew.
 PLAIN = ","
 
@@ -41,7 +44,7 @@ PLAIN = ","
 class CsvHeads:
     """Names of the columns: those of the first file in their order, then what others have besides.
     ``unnamed``: those that have none there. ``sample``: the first file's first records. ``odd``:
-    whether a file begins with blank lines."""
+    whether a file begins with lines, or has line breaks in names, that no engine takes."""
 
     names: list[str]
     of_file: Mapping[Path, tuple[str, ...]]
@@ -116,15 +119,11 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
     of_file: dict[Path, tuple[str, ...]] = {}
     odd = False
     for file in source.files:
-        first, others, blank = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
+        first, others, lines = _head(file, options, _SAMPLE_RECORDS if names is None else 0)
         if first is None:
             continue
-        odd |= blank and options.header
+        odd |= lines or (options.header and any(map(_LINE_BREAK.search, first)))
         found = named(first, options)
-        if any("\n" in name or "\r" in name for name in found):
-            raise StageFailure(
-                "InputMalformed", f"{file}, line 1: a column's name has a line break"
-            )
         of_file[file] = tuple(found)
         if names is None:
             names = list(found)
@@ -144,14 +143,15 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
 def named(first: list[str], options: CsvOptions) -> list[str]:
     """The names that a file's first record gives to its columns."""
     if options.header:
-        return [name.strip() or f"c{index}" for index, name in enumerate(first)]
+        names = [_LINE_BREAK.sub(" ", name.strip("\ufeff").strip()) for name in first]
+        return [name or f"c{index}" for index, name in enumerate(names)]
     return [f"c{index}" for index in range(len(first))]
 
 
 def _head(
     file: Path, options: CsvOptions, count: int
 ) -> tuple[list[str] | None, list[list[str]], bool]:
-    """The first record of a file, if there is any, up to so many that follow, and whether blank
+    """The first record of a file, if there is any, up to so many that follow, and whether other
     lines stand before it."""
     others: list[list[str]] = []
     with records_of(file, options) as records:
@@ -160,7 +160,7 @@ def _head(
         with suppress(csv.Error):  # an engine that comes to this record says so
             fewer = _SAMPLE_VALUES // max(1, len(first or ()))
             others += itertools.islice(records, min(count, max(fewer, 20)))
-    return first, others, begin != first
+    return first, others, records.says_delimiter or (options.header and begin != first)
 
 
 def check_csv(options: CsvOptions, heads: CsvHeads) -> bool:
@@ -203,6 +203,8 @@ def _advice(row: list[str], width: int, place: int, file: Path, options: CsvOpti
     first = next(line for line, row in some if len(row) == most)
     if some[0][1][0].startswith("#") and not options.comment:
         return f'; set {_OPTIONS}.comment to "#" if lines that begin so are none of the data'
+    if any(text.startswith("'") for text in row) and any(text.endswith("'") for text in row):
+        return f'; if single quotes stand around fields, set {_OPTIONS}.quote to "\'"'
     if len(row) == width + 1 == most and all(len(row) == most for _, row in some[1:]):
         return (
             "; the first of each line may be a row's name, as R writes them: give that column a "
@@ -231,7 +233,11 @@ def written_anew(
     StageFailure."""
     found = {}
     for file, names in heads.of_file.items():
-        lines = _lines(_checked(file, options, len(names)))
+        rows = _checked(file, options, len(names))
+        if options.header:
+            next(rows)
+            rows = itertools.chain([([*names], False)], rows)
+        lines = _lines(rows)
         found[file] = [scratch.write(f"{file.name}.csv", str(file), lines, Budget(file))]
     plain = CsvOptions(header=options.header, delimiter=PLAIN)
     return source.part(list(heads.of_file)).replaced(found), plain

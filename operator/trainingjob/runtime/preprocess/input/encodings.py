@@ -116,7 +116,10 @@ def _guessed(file: Path, line: bytes) -> str | None:
     dense = _runs(head + line) > 2
     if dense and sum(byte >= 0xC0 for byte in high) > 0.9 * len(high):
         return "cp1251"
-    for encoding in ("shift_jis", "gb18030", "big5") if dense else ("cp1252",):
+    # The first bytes of Japanese syllables; the second ones may be ASCII.
+    syllables = sum(byte in (0x82, 0x83) for byte in high) > 0.15 * len(high)
+    west = ("shift_jis", "cp1252") if syllables else ("cp1252",)
+    for encoding in ("shift_jis", "gb18030", "big5") if dense else west:
         try:
             (head + line).decode(encoding)
         except UnicodeError:

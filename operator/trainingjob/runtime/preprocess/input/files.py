@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from trainingjob.api.uris import CLAIM, Uri
 from trainingjob.api.v1alpha1.input import Input
 
-from ... import s3, storage
+from ... import storage
 from ...base.errors import StageFailure
 from ...base.text import listed
 from .encodings import check_encoding
@@ -89,22 +91,20 @@ class Source:
 def find(source: Input) -> Source:
     """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""
     path = storage.fetch(source.uri)
-    if path.exists():
-        found = [path] if path.is_file() else sorted(_files_below(path))
-    else:
-        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-        found = [
-            file
-            for match in matches
-            for file in ([match] if match.is_file() else sorted(_files_below(match)))
-        ]
-        found = list(dict.fromkeys(found))  # ** names folders, and what is in them
+    found = _files([path]) if path.exists() else _files(_matches(path))
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
-        what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path, source.uri)}"
+        what = (
+            "there is no such object"
+            if storage.is_copy(path)
+            else f"{what}{_near(path, source.uri)}"
+        )
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
     for file in found:
         with readable(file):
+            if not stat.S_ISREG(file.stat().st_mode):
+                words = f"{file} is no file but a pipe, a socket or a device"
+                raise StageFailure("InputUnreadable", words)
             os.close(os.open(file, os.O_RDONLY))
     if not any(file.stat().st_size for file in found):
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
@@ -123,9 +123,9 @@ def _near(path: Path, uri: str) -> str:
         return ""
     lacks = path.relative_to(folder).parts[0]
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    if not names and uri.startswith("pvc://"):
-        claim = uri.removeprefix("pvc://").partition("/")[0]
-        if folder == storage.resolve(f"pvc://{claim}/"):
+    if not names and (found := Uri.parse(uri)).scheme is CLAIM:
+        claim = found.authority
+        if folder == storage.resolve(f"{CLAIM.start}{claim}/"):
             return (
                 f": the claim {claim} is empty; on one machine it is the folder {claim} beside the "
                 f"manifest, or --claim {claim}=FOLDER"
@@ -147,10 +147,14 @@ def _partitions(uri: str, path: Path, files: Sequence[Path]) -> dict[Path, Parti
     found: dict[Path, Partition] = {}
     for file in files:
         below = file.parent.relative_to(fixed).parts if file.is_relative_to(fixed) else ()
-        pairs = [part.split("=", 1) for part in below if "=" in part.strip("=")]
+        pairs = [part.split("=", 1) for part in below if "=" in part.lstrip("=")]
         found[file] = {
-            unquote(key): None if value == _HIVE_NULL else unquote(value) for key, value in pairs
+            unquote(key): None if value in ("", _HIVE_NULL) else unquote(value)
+            for key, value in pairs
         }
+        if len(found[file]) < len(pairs):
+            words = f"{file} lies in two folders of one key"
+            raise StageFailure("DuplicateColumns", words)
     first = found[files[0]]
     for file, values in found.items():
         if list(values) != list(first):
@@ -173,11 +177,40 @@ def _before_glob(path: Path) -> Path:
     return path.parent
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Files of a folder tree, without those that Hadoop and editors hide."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        yield from (Path(root) / name for name in names if not name.startswith((".", "_")))
+def _is_hidden(name: str) -> bool:
+    """As Hadoop and editors hide files; a partition is none of these, whatever its key."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """What a glob finds, without what is hidden unless the glob names it so."""
+    above = _before_glob(pattern)
+    found = sorted(map(Path, glob.glob(str(pattern), recursive=True)))  # noqa: PTH207
+    if any(map(_is_hidden, pattern.relative_to(above).parts)):
+        return found
+    return [one for one in found if not any(map(_is_hidden, one.relative_to(above).parts))]
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """These files, and those below these folders that are not hidden. Links are followed; what
+    several paths lead to is there once: ** names folders and what is in them, and a link may lead
+    to a folder above it."""
+    found: dict[str, Path] = {}
+    folders: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if not Path(real).is_dir():
+            found.setdefault(real, path)
+            continue
+        for root, inner, names in os.walk(path, followlinks=True):
+            if (real := os.path.realpath(root)) in folders:
+                inner.clear()
+                continue
+            folders.add(real)
+            inner[:] = sorted(name for name in inner if not _is_hidden(name))
+            for file in (Path(root) / name for name in sorted(names) if not _is_hidden(name)):
+                found.setdefault(os.path.realpath(file), file)
+    return sorted(found.values())
 
 
 @contextmanager
@@ -193,14 +226,15 @@ def readable(file: Path) -> Iterator[None]:
         raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
 
 
-def refuse_others(source: Source) -> None:
-    """Raises StageFailure(InputUnreadable) for a file that is no text, with what it is."""
+def refuse_others(source: Source, *, table: bool = False) -> None:
+    """Raises StageFailure(InputUnreadable) for a file that is no text, or no ``table`` of text,
+    with what it is."""
     for file in source.files:
         with readable(file):
             packing = packing_of(file)
             if packing != "zip":
                 with open_bytes(file) as stream:
-                    refuse_other_kinds(file, stream.read(HEAD_BYTES))
+                    refuse_other_kinds(file, stream.read(HEAD_BYTES), table=table)
 
 
 def columns_differ(

@@ -14,7 +14,7 @@ from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unread
-from ..names import refuse_duplicates
+from ..names import check_names
 from ..notes import Notes
 from .files import Source, malformed
 from .json_files import check_json, first_object, form_of
@@ -75,7 +75,7 @@ def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[st
     _refuse_one_object(source, tree, notes.rows)
     found = _Schema(source, tree, notes, typed)
     schema = pa.schema(found.fields((), first_object(forms)))
-    refuse_duplicates(source.uri, [*schema.names, *source.keys])
+    check_names(source.uri, [*schema.names, *source.keys])
     found.tell_absent()
     parts = [
         Part(part, engine.read_json(part, forms[part.files[0]], schema), schema)
@@ -183,6 +183,7 @@ class _Schema:
         """Of the objects at a path; ``first``: the first of them, whose keys come first."""
         first = first if isinstance(first, dict) else {}
         keys = self.tree[path].keys or []
+        check_names(f"{self.source.uri}{': in ' if path else ''}{'.'.join(path)}", keys)
         found = []
         for key in dict.fromkeys([*(key for key in first if key in {*keys}), *sorted(keys)]):
             type_ = self._type((*path, key), first.get(key))

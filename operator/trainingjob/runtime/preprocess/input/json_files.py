@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,24 +22,18 @@ _MOST_OF_FIRST = 16 * 2**20
 
 
 def form_of(file: Path) -> JsonForm:
-    """How the objects stand in a file.
-
-    Raises StageFailure(InputMalformed) for a byte order mark: a JSON text must not begin with one,
-    and DuckDB reads none that does."""
+    """How the objects stand in a file. Raises StageFailure(InputUnreadable)."""
     with readable(file), open_bytes(file) as stream:
         start = stream.read(4096)
         while start and not start.strip():
             start = stream.read(4096)
-    if start.startswith(codecs.BOM_UTF8):
-        message = f"{file}, line 1: a byte order mark; write the file without one"
-        raise StageFailure("InputMalformed", message)
     return "array" if start.lstrip().startswith(b"[") else "lines"
 
 
 def first_object(forms: Mapping[Path, JsonForm]) -> dict[str, Any]:
     """The first object, as far as it can be found: its keys give the order of the columns."""
     for file, form in forms.items():
-        with suppress(ValueError), readable(file), open_bytes(file) as stream:
+        with suppress(ValueError, RecursionError), readable(file), open_bytes(file) as stream:
             if form == "lines":
                 line = next((line for line in stream if line.strip()), b"")
                 value = json.loads(line) if line else None
@@ -75,16 +68,19 @@ def _check_lines(file: Path) -> None:
             try:
                 value = _loads(line)
             except ValueError as error:
-                message = f"{file}, line {number}: {error}{_pretty(file, number)}"
+                words = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                message = f"{file}, line {number}: {words}{_pretty(file, number, line)}"
                 raise StageFailure("InputMalformed", message) from error
             if not isinstance(value, dict):
                 raise StageFailure("InputMalformed", f"{file}, line {number}: not an object")
 
 
-def _pretty(file: Path, number: int) -> str:
-    """What to do about a file that is one object over several lines."""
+def _pretty(file: Path, number: int, line: bytes) -> str:
+    """What to do about a file that is one object over several lines, or no JSON."""
     if number > 1:
         return ""
+    if not line.lstrip().startswith((b"{", b"[")):
+        return ": the file is no JSON; a table of texts is preprocess.input.format csv"
     with suppress(StageFailure):
         value = _parsed(file)
         if isinstance(value, dict):
@@ -94,7 +90,7 @@ def _pretty(file: Path, number: int) -> str:
                 f": the file is one object over several lines{rows}; write one object a line, or "
                 "one array of objects"
             )
-    return ""
+    return "; write one object a line, or one array of objects"
 
 
 def _parsed(file: Path) -> Any:
@@ -115,7 +111,10 @@ def _parsed(file: Path) -> Any:
 
 
 def _loads(text: bytes) -> Any:
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("lists or objects in each other, deeper than can be read") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

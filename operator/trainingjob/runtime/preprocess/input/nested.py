@@ -51,7 +51,7 @@ def leaves(engine: Engine, schema: pa.Schema) -> list[Leaf]:
 
 def _within(engine: Engine, leaf: Leaf) -> Iterator[Leaf]:
     fields = list(leaf.type) if pa.types.is_struct(leaf.type) else []
-    if not fields or leaf.depth == MOST_DEPTH or len(fields) > MOST_MADE:
+    if not fields or leaf.depth == MOST_DEPTH or len(fields) > MOST_MADE or _nameless(leaf):
         yield leaf
         return
     for field in fields:
@@ -60,14 +60,18 @@ def _within(engine: Engine, leaf: Leaf) -> Iterator[Leaf]:
         yield from _within(engine, inner)
 
 
+def _nameless(leaf: Leaf) -> bool:
+    return any(not field.name or "\0" in field.name for field in leaf.type)
+
+
 def lengths(engine: Engine, view: str, found: Sequence[Leaf]) -> dict[str, tuple[int, int]]:
     """The least and the greatest length of each list of numbers, where it has values."""
     lists = [leaf for leaf in found if leaf.elements is not None]
     known = {leaf.name: (leaf.length, leaf.length) for leaf in lists if leaf.length is not None}
     asked = [leaf for leaf in lists if leaf.name not in known]
     if asked:
-        size = "array_size" if engine.runs_spark_sql else "len"
-        texts = [f"{how}({size}({leaf.sql}))" for leaf in asked for how in ("min", "max")]
+        sizes = [engine.dialect.length(leaf.sql) for leaf in asked]
+        texts = [f"{how}({size})" for size in sizes for how in ("min", "max")]
         (row,) = engine.rows(f"SELECT {', '.join(texts)} FROM {view}")
         pairs = zip(asked, row[0::2], row[1::2], strict=True)
         known |= {leaf.name: (least, most) for leaf, least, most in pairs if least is not None}
@@ -78,12 +82,7 @@ def elements_of(engine: Engine, leaf: Leaf, length: int) -> list[Leaf]:
     """The numbers of a list as columns."""
     kind = leaf.elements
     return [
-        Leaf(
-            f"{leaf.name}_{place}",
-            f"get({leaf.sql}, {place})" if engine.runs_spark_sql else f"({leaf.sql})[{place + 1}]",
-            kind,
-            leaf.depth + 1,
-        )
+        Leaf(f"{leaf.name}_{place}", engine.dialect.item(leaf.sql, place), kind, leaf.depth + 1)
         for place in range(length)
     ]
 
@@ -108,6 +107,8 @@ def unread(engine: Engine, leaf: Leaf, of_list: tuple[int, int] | None) -> Unrea
         what = f"{many} fields" if many > MOST_MADE else "structs without fields"
         if leaf.depth == MOST_DEPTH:
             what = f"structs below {MOST_DEPTH} others"
+        elif _nameless(leaf):
+            what = "fields without a name"
         return _nested(f"has {what}")
     shown = str(leaf.type)
     shown = shown if len(shown) < 60 else f"{shown[:60]} …"

@@ -10,7 +10,7 @@ from pyarrow import orc
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ..engines.frame import Engine, Frame
-from ..names import refuse_duplicates
+from ..names import check_names
 from ..notes import Notes
 from .files import Source
 from .together import by_columns, together
@@ -28,7 +28,7 @@ def read_orc(engine: Engine, source: Source, notes: Notes, typed: Collection[str
             raise StageFailure("InputUnreadable", message) from error
         schemas[file] = opened.schema.remove_metadata()
         rows += opened.nrows
-        refuse_duplicates(str(file), schemas[file].names)
+        check_names(str(file), schemas[file].names)
     if not rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = rows

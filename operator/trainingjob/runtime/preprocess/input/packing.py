@@ -6,6 +6,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -50,6 +51,13 @@ _OTHERS: dict[bytes, str] = {
     b"\x93NUMPY": "a NumPy array; write it as CSV or Parquet with pandas",
     b"RDX": "data of R; write it with write.csv(…, row.names = FALSE)",
     b"<stata_dta>": "data of Stata; write it with pandas.read_stata(…).to_parquet(…)",
+    # Versions 114, 115 and 117 before they were XML; either order of bytes.
+    **dict.fromkeys(
+        (bytes((v, order, 1)) for v in (105, 108, 113, 114, 115) for order in (1, 2)),
+        "data of Stata; write it with pandas.read_stata(…).to_parquet(…)",
+    ),
+    bytes(12) + b"\xc2\xea\x81\x60": "data of SAS; write it with pandas.read_sas(…).to_parquet(…)",
+    b"MATLAB ": "data of MATLAB; write it as CSV with writetable(…)",
     b"$FL2": "data of SPSS; write it with pandas.read_spss(…).to_parquet(…)",
     b"\x80\x02": "a pickle; write the frame with to_parquet(…)",
     b"\x80\x03": "a pickle; write the frame with to_parquet(…)",
@@ -69,7 +77,19 @@ _TEXTS: dict[bytes, str] = {
     b"%pdf-": "a PDF document; bring the table itself",
     b"<html": _PAGE,
     b"<?xml": "an XML document; export the table as CSV",
+    b"header record*******lib": "data of SAS; write it with pandas.read_sas(…).to_parquet(…)",
+    b"@relation": "an ARFF file, as of OpenML and Weka; write it with "
+    "pandas.DataFrame(scipy.io.arff.loadarff(…)[0]).to_parquet(…)",
 }
+# What is no CSV, though it is text.
+_NO_TABLES: dict[bytes, str] = {
+    rb'(\[\s*)?\{\s*"': "JSON, by its beginning; set preprocess.input.format to json",
+    rb"[-+.0-9]+( [0-9]+:[-+.0-9e]+)+ *[\r\n]": "LIBSVM's format; write it as a table with "
+    "sklearn.datasets.load_svmlight_file(…)",
+}
+# Controls that stand in texts: ends of lines, tabs, separators. Of others a text has few.
+_CONTROLS = {*range(9), *range(14, 28)}
+_MOST_CONTROLS = 3
 _TAR = "a tar archive; unpack it, or pack each file as .gz, or all as .zip"
 
 
@@ -77,9 +97,11 @@ def packing_of(file: Path) -> str | None:
     """``gzip``, ``bzip2``, ``xz``, ``zstd``, ``zip``, or None for a file that is not packed.
     Raises OSError."""
     with file.open("rb") as stream:
-        head = stream.read(10)
-    found = next((name for start, name in _PACKINGS.items() if head.startswith(start)), None)
-    return found or SUFFIXES.get(file.suffix.lower())
+        return _begins_packed(stream.read(10)) or SUFFIXES.get(file.suffix.lower())
+
+
+def _begins_packed(head: bytes) -> str | None:
+    return next((name for start, name in _PACKINGS.items() if head.startswith(start)), None)
 
 
 def open_bytes(file: Path) -> IO[bytes]:
@@ -118,9 +140,9 @@ def _broken(file: Path, error: Exception) -> StageFailure:
     return StageFailure("InputUnreadable", f"{file} is not a whole {packing} file: {words}")
 
 
-def refuse_other_kinds(file: Path, head: bytes) -> None:
+def refuse_other_kinds(file: Path, head: bytes, *, table: bool = False) -> None:
     """Raises StageFailure(InputUnreadable) with what to do for a file, beginning with ``head``
-    when it is unpacked, that is no text."""
+    when it is unpacked, that is no text, or no ``table`` of text."""
     # "ORCID" may well be the name of a column.
     others = _OTHERS if any(byte < 9 for byte in head) else {}
     words = next((words for start, words in others.items() if head.startswith(start)), None)
@@ -128,6 +150,13 @@ def refuse_other_kinds(file: Path, head: bytes) -> None:
         words = _TAR
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     words = words or next((words for text, words in _TEXTS.items() if start.startswith(text)), None)
+    if not words and _begins_packed(head):
+        words = "packed twice; unpack it once"
+    if table and not words:
+        words = next((words for text, words in _NO_TABLES.items() if re.match(text, start)), None)
+        # UTF-16 has them as well, every other byte.
+        if len({*head} & _CONTROLS) > _MOST_CONTROLS and head.count(0) * 3 < len(head):
+            words = "no text but of a binary format; write it as CSV or Parquet"
     if words:
         raise StageFailure("InputUnreadable", f"{file} is {words}")
 
@@ -145,6 +174,9 @@ def members_of(file: Path) -> list[zipfile.ZipInfo]:
     names = [member.filename for member in members]
     if "[Content_Types].xml" in {m.filename for m in archive.infolist()}:
         raise StageFailure("InputUnreadable", f"{file} is {_EXCEL}")
+    if "mimetype" in names and "content.xml" in names:
+        words = f"{file} is an OpenDocument file; save the sheet as CSV (UTF-8)"
+        raise StageFailure("InputUnreadable", words)
     if any(member.flag_bits & 1 for member in members):
         raise StageFailure("InputUnreadable", f"{file} needs a password; pack it without one")
     kinds = {Path(name).suffix.lower() for name in names}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ...base.errors import StageFailure
 from ...base.text import listed, one_line
 from ..engines.frame import Engine, Frame
-from ..names import refuse_duplicates
+from ..names import check_names
 from ..notes import Notes
 from .files import Source, readable
 from .together import by_columns, together
@@ -37,7 +37,7 @@ def read_parquet(
         )
     schemas = {file: head.schema for file, head in heads.items()}
     for file, schema in schemas.items():
-        refuse_duplicates(str(file), schema.names)
+        check_names(str(file), schema.names)
     return together(
         engine, source, by_columns(source, schemas, engine.read_parquet), notes, typed=typed
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ..expressions.dialect import Dialect
@@ -19,8 +21,11 @@ def partition_kinds(source: Source) -> dict[str, ColumnType]:
     return kinds
 
 
-def partition_values(dialect: Dialect, whole: Source, part: Source) -> list[str]:
-    """The partition columns of files that have the same values in them, as SQL."""
+def partition_values(
+    dialect: Dialect, whole: Source, part: Source, named: Callable[[str], str] | None = None
+) -> list[str]:
+    """The partition columns of files that have the same values in them, as SQL; ``named``: what
+    they are called there."""
     texts = part.partitions.get(part.files[0], {})
     found = []
     for key, kind in partition_kinds(whole).items():
@@ -29,5 +34,5 @@ def partition_values(dialect: Dialect, whole: Source, part: Source) -> list[str]
             value = dialect.literal(None, kind)
         else:
             value = dialect.read(kind, dialect.text(text))
-        found.append(f"{value} AS {dialect.ident(key)}")
+        found.append(f"{value} AS {(named or dialect.ident)(key)}")
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainingjob.api.v1alpha1.input import CsvOptions, Input
 
 from ...base.errors import StageFailure
@@ -11,9 +13,10 @@ from .csv import read_csv
 from .files import Source, find, refuse_others
 from .json import read_json
 from .orc import read_orc
+from .packing import packing_of
 from .parquet import read_parquet
 from .schema import conformed, wanted_columns
-from .scratch import Scratch, in_utf8, unpacked
+from .scratch import Scratch, in_utf8, unpacked, without_marks
 
 
 def read_input(
@@ -22,30 +25,49 @@ def read_input(
     found: Source | None = None,
     notes: Notes | None = None,
     scratch: Scratch | None = None,
+    *,
+    hashes: bool = False,
 ) -> Frame:
     """The input as a frame, of the files that were ``found`` already, if they were; what must be
     written anew to be read goes to ``scratch``, and must stay there as long as the frame is used.
+    ``hashes``: rows are hashed next, which may as well be done while they are read.
 
     Raises StageFailure(Input…, DuplicateColumns, ColumnNotFound, InvalidSpec)."""
     notes, scratch = notes or Notes(), scratch or Scratch()
     found = found or find(source)
     try:
-        return _read(engine, source, found, notes, scratch)
+        try:
+            return _read(engine, source, found, notes, scratch, hashes, native=("gzip",))
+        except StageFailure as failure:
+            # Such as one that is padded with zeros, which gzip leaves out.
+            packed = any(packing_of(file) == "gzip" for file in found.files)
+            if failure.reason != "StorageFailed" or not packed:
+                raise
+            return _read(engine, source, found, notes, scratch, hashes, native=())
     except StageFailure as failure:
         raise StageFailure(failure.reason, scratch.named(failure.message)) from failure
 
 
-def _read(engine: Engine, source: Input, found: Source, notes: Notes, scratch: Scratch) -> Frame:
+def _read(
+    engine: Engine,
+    source: Input,
+    found: Source,
+    notes: Notes,
+    scratch: Scratch,
+    hashes: bool,
+    native: Sequence[str],
+) -> Frame:
     wanted = wanted_columns(source)
     if source.format == "parquet":
         return conformed(engine, read_parquet(engine, found, notes, wanted), wanted, found.uri)
     if source.format == "orc":
         return conformed(engine, read_orc(engine, found, notes, wanted), wanted, found.uri)
     refuse_others(found)
-    found = unpacked(found, scratch, native=("gzip",))
+    found = unpacked(found, scratch, native=native)
     if source.format == "json":
+        found = without_marks(found, scratch)
         return conformed(engine, read_json(engine, found, notes, wanted), wanted, found.uri)
     options = source.options or CsvOptions()
     found = in_utf8(found, options.encoding, scratch)
-    refuse_others(found)
-    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch)
+    refuse_others(found, table=True)
+    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch, hashes=hashes)

@@ -17,6 +17,8 @@ LONGEST_RECORD = 16 * 2**20
 _LOOKED_AT = 100
 # Stands for a delimiter of several characters: nobody writes it.
 _UNIT = "\x1f"
+# The line with which Excel writes and reads what stands between fields.
+_SEP = re.compile(r'\ufeff?"?sep=([^\r\n])"?\s*', re.I)
 _QUOTED_OR_TAB = r"({0}[^{0}]*{0})|\t"
 
 csv.field_size_limit(LONGEST_RECORD)
@@ -30,7 +32,8 @@ class Written(CsvOptions):
 
 
 class Records(Iterator[list[str]]):
-    """Records of a text; a blank line is an empty one. Raises csv.Error."""
+    """Records of a text; a blank line is an empty one. ``says_delimiter``: whether the first line
+    did so, and is none of them. Raises csv.Error."""
 
     def __init__(self, text: IO[str], options: CsvOptions) -> None:
         self._text, self._options = text, options
@@ -43,6 +46,10 @@ class Records(Iterator[list[str]]):
         for _ in range(options.skip_rows or 0):
             if not self._next_line():
                 break
+        self._held = self._next_line()
+        self.says_delimiter = _SEP.fullmatch(self._held) is not None
+        if self.says_delimiter:
+            self._held = ""
         self._reader = csv.reader(
             self._lines(),
             delimiter=" " if self._blanks else _UNIT if self._long else self._delimiter,
@@ -74,7 +81,8 @@ class Records(Iterator[list[str]]):
 
     def _lines(self) -> Iterator[str]:
         comment = self._options.comment
-        while line := self._next_line():
+        while line := self._held or self._next_line():
+            self._held = ""
             if self._begins:
                 if comment and line.lstrip().startswith(comment):
                     continue
@@ -117,8 +125,10 @@ def found_delimiter(sample: str, options: CsvOptions) -> str:
 
     Where several do, with names in the first line the one that gives the most, and without them
     not the comma, which is in numbers, too; where none does, the one that fits most records."""
+    if said := _SEP.match(sample):
+        return said[1]
     scores: list[tuple[float, ...]] = []
-    candidates = [",", ";", "\t", "|", WHITESPACE]
+    candidates = [",", ";", "\t", "|", "^", "~", "\x01", WHITESPACE]
     for place, delimiter in enumerate(candidates):
         widths = _widths(sample, options.model_copy(update={"delimiter": delimiter}))
         first = widths[0] if widths else 0

@@ -19,7 +19,7 @@ from ..names import cannot_use, column_not_found, quoted
 # As Spark's cast to boolean takes them.
 _TRUE = "('t', 'true', 'y', 'yes', '1')"
 _FALSE = "('f', 'false', 'n', 'no', '0')"
-_ZONED = ".{16,}(Z|[+-][0-9]{2}:[0-9]{2})"
+_ZONED = ".{16,}( UTC|Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ killed the next one removes them.
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import tempfile
 import zipfile
@@ -16,17 +17,22 @@ from types import TracebackType
 from typing import IO, Self
 
 from ...base.errors import StageFailure, storage_errors
+from ...storage import discard
 from .encodings import UTF8, open_text, refuse_utf8_as
 from .files import Source
 from .packing import SUFFIXES, members_of, open_bytes, packing_errors, packing_of
 
 _CHUNK = 2**20
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What a table may be packed to. gzip reaches 1032 with zeros alone.
 _MOST_TIMES = 1000
 _SURELY_FINE = 2**30
+_MARKS = {codecs.BOM_UTF8: "utf-8", **dict.fromkeys(_UTF16_MARKS, "utf-16")}
 # Of the disk so much stays free for others.
 _KEPT_FREE = 0.05
 _MOST_MEMBERS = 10_000
+# Characters of a name, from its end: of any of them it fits a file system.
+_LONGEST_NAME = 60
 
 
 class Scratch:
@@ -53,11 +59,12 @@ class Scratch:
     def _remove(self) -> None:
         for folder in (self._folder, self._made):
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
         self._made = None
 
     def place(self, name: str, origin: str) -> Path:
         """Where to write what comes from ``origin``: a path of its own."""
+        name = name[-_LONGEST_NAME:]
         with storage_errors("unpack the input"):
             if self._made is None:
                 if self._folder is None:
@@ -120,7 +127,7 @@ def unpacked(source: Source, scratch: Scratch, *, native: Sequence[str] = ()) ->
     found: dict[Path, list[Path]] = {}
     for file in source.files:
         packing = packing_of(file)
-        if packing is None or (packing in native and SUFFIXES.get(file.suffix) == packing):
+        if packing is None or _is_native(file, packing, native):
             continue
         budget = Budget(file)
         if packing == "zip":
@@ -129,7 +136,16 @@ def unpacked(source: Source, scratch: Scratch, *, native: Sequence[str] = ()) ->
         name = file.stem if file.suffix.lower() in SUFFIXES else file.name
         with packing_errors(file), open_bytes(file) as stream:
             found[file] = [scratch.write(name, str(file), _chunks(stream), budget)]
+    for file, parts in found.items():
+        for part in parts:
+            if (packing := packing_of(part)) and not _is_native(part, packing, native):
+                words = f"{file} is packed twice, {packing} in it; unpack it once"
+                raise StageFailure("InputUnreadable", words)
     return source.replaced(found) if found else source
+
+
+def _is_native(file: Path, packing: str, native: Sequence[str]) -> bool:
+    return packing in native and SUFFIXES.get(file.suffix) == packing
 
 
 def in_utf8(source: Source, encoding: str | None, scratch: Scratch) -> Source:
@@ -140,11 +156,28 @@ def in_utf8(source: Source, encoding: str | None, scratch: Scratch) -> Source:
     for file in source.files:
         if not encoding.startswith("utf-16"):
             refuse_utf8_as(file, encoding)
-        with open_text(file, encoding) as text:
-            pieces = (part.encode() for part in iter(lambda: text.read(_CHUNK), ""))
-            # The name may say that the file is packed, which the new one is not.
-            found[file] = [scratch.write(f"{file.name}.txt", str(file), pieces, Budget(file))]
+        found[file] = [_rewritten(file, encoding, scratch)]
     return source.replaced(found)
+
+
+def without_marks(source: Source, scratch: Scratch) -> Source:
+    """The same files in UTF-8, where a byte order mark says which encoding they have: no engine
+    takes JSON with one. Raises StageFailure(InputNotUtf8, DiskFull)."""
+    found = {}
+    for file in source.files:
+        with packing_errors(file), open_bytes(file) as stream:
+            head = stream.read(3)
+        encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+        if encoding:
+            found[file] = [_rewritten(file, encoding, scratch)]
+    return source.replaced(found) if found else source
+
+
+def _rewritten(file: Path, encoding: str, scratch: Scratch) -> Path:
+    with open_text(file, encoding) as text:
+        pieces = (part.encode() for part in iter(lambda: text.read(_CHUNK), ""))
+        # The name may say that the file is packed, which the new one is not.
+        return scratch.write(f"{file.name}.txt", str(file), pieces, Budget(file))
 
 
 def _members(file: Path, scratch: Scratch, budget: Budget) -> Iterator[Path]:

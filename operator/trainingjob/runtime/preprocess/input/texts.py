@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
 from typing import Any
 
 import duckdb
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
-from ..expressions.dialect import DUCKDB, Dialect
+from ..expressions.dialect import DATE, DOUBLE, Dialect
+from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 
 # What the values of a text column look like, as bits that a single aggregation collects.
@@ -34,6 +37,7 @@ INFINITE = 2048
 NULL_TEXT = 4096  # a text that stands for null, and is not empty
 DIGITS = CODES["bigint"] | ZEROS | BIG | LONG
 NUMBERS = DIGITS | CODES["double"]
+DATES = CODES["date"] | CODES["timestamp"]
 ZEROS_ONLY = (ZEROS, ZEROS | CODES["bigint"])
 # As pandas reads them: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 _PANDAS_NULLS = (
@@ -42,8 +46,16 @@ _PANDAS_NULLS = (
 )
 # What may be a value of another type than text, unless it stands for null.
 _TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
-_DOUBLE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DAY = re.compile(f"{DATE}($|[T ][0-9])")
 _INFINITE_TEXTS = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
+
+
+def is_day(text: str) -> bool:
+    """Whether a text begins with a day that there is, as those of dates and timestamps do."""
+    try:
+        return _DAY.match(text) is not None and bool(date.fromisoformat(text[:10]))
+    except ValueError:
+        return False
 
 
 def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str:
@@ -137,6 +149,34 @@ def codes_of(
     return [by_column[place][0] for place in sorted(by_column)], number, bool(malformed)
 
 
+def unlike(
+    dialect: Dialect, columns: Sequence[str], options: CsvOptions, hints: Sequence[int]
+) -> str:
+    """SQL: the codes of these columns of a row that go beyond their hints, together; or 1."""
+
+    def beyond(hint: int, column: str) -> str:
+        value, more = column, ""
+        if hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE | CODES["string"]):
+            value = f"trim({column})"
+        elif hint & CODES["double"]:
+            # To cut blanks takes as long as to read the number. Those around a whole number are odd
+            # by themselves, and around a double they hide only how many digits it has.
+            more = (
+                f" | CASE WHEN length({column}) > 15 AND contains({column}, ' ') THEN 1 ELSE 0 END"
+            )
+        code = code_of(dialect, plain_number(dialect, value, options), options, hint)
+        return f"(({code}) & {~hint}{more})"
+
+    pairs = list(zip(columns, hints, strict=True))
+    if len(pairs) <= FEW:
+        return " | ".join(beyond(hint, column) for column, hint in pairs)
+    alike = {hint: [c for c, other in pairs if other == hint] for hint in dict.fromkeys(hints)}
+    return " | ".join(
+        f"list_bit_or({dialect.each(dialect.array(some), partial(beyond, hint), ())})"
+        for hint, some in alike.items()
+    )
+
+
 def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -> list[int]:
     texts = [text.strip(" ") for record in sample for text in record]
     numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS t"
@@ -149,6 +189,11 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
         ).fetchall()
     codes = dict(found)
     return [codes.get(place, 0) for place in range(width)]
+
+
+def is_mixed(code: int) -> bool:
+    """Whether some values are numbers or dates, and others texts."""
+    return bool(code & (NUMBERS | DATES) and code & CODES["string"])
 
 
 def kind_of_codes(codes: int) -> ColumnType:
@@ -210,7 +255,7 @@ def plain_number(dialect: Dialect, value: str, options: CsvOptions) -> str:
         plain = f"replace({plain}, {dialect.text(point)}, '.')"
     return (
         f"CASE WHEN {dialect.matches(value, number_pattern(options))} THEN {plain} "
-        f"WHEN {dialect.matches(value, _DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
+        f"WHEN {dialect.matches(value, DOUBLE)} THEN {value} || ' ?' ELSE {value} END"
     )
 
 

@@ -8,7 +8,7 @@ bounded size, and the step's docstring says how it is applied.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainingjob.api.base import camel
@@ -35,6 +35,7 @@ from . import (
 )
 from .chosen import concrete
 from .step import Fitted, Where
+from .unread import refuse_unread
 
 Learns = Callable[[Any], bool]
 
@@ -118,6 +119,7 @@ def run_steps(
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
 
     def divide(frame: Frame, where: str, done: int) -> Frame:
+        refuse_unread(frame, steps[done:], task)
         if account.watches:
             account.settle()
         divided, words = split(frame, where, done)
@@ -151,7 +153,8 @@ def run_steps(
         if kind.new_rows:
             account.replaced(made)
         account.end(frame, made)
-        frame = made
+        unread = {name: why for name, why in made.unread.items() if name not in made.columns}
+        frame = replace(made, unread=unread)
         pipeline.append({"step": {camel(name): spec.to_dict()}, "fitted": fitted})
         done(number / len(steps))
     if not frame.is_split:

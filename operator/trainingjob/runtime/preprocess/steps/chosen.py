@@ -12,14 +12,13 @@ from collections.abc import Collection, Sequence
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.join import Join
-from trainingjob.api.v1alpha1.steps import Drop, Select
+from trainingjob.api.v1alpha1.steps import Cast, Drop, Rename, Select
 
 from ...base.errors import StageFailure
 from ...base.text import listed
+from ...dataset.meant import ANY, matches
 from ..engines.frame import NUMERIC, Frame
 from .step import Where
-
-ANY = "*"
 
 
 def concrete(spec: Model, frame: Frame, where: Where) -> Model:
@@ -28,6 +27,8 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
     Raises StageFailure(ColumnNotFound) for a pattern or a type that no column has."""
     if isinstance(spec, Join):
         return spec  # its columns are another table's
+    if isinstance(spec, Cast | Rename):
+        return _by_name(spec, frame, where)
     field = next((name for name in ("columns", "subset") if name in type(spec).model_fields), "")
     given = getattr(spec, field, None)
     types = getattr(spec, "types", None)
@@ -65,27 +66,35 @@ def concrete(spec: Model, frame: Frame, where: Where) -> Model:
     return spec.model_copy(update=update | ({"types": None} if types else {}))
 
 
+def _by_name(spec: Cast | Rename, frame: Frame, where: Where) -> Model:
+    """The same of a step that says something of each column; of a name it counts more than of a
+    pattern, and of a later pattern more than of an earlier one."""
+    patterns = [key for key in spec.columns if _is_pattern(key, frame.columns)]
+    if not patterns:
+        return spec
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        same = [name for name in frame.columns if matches(pattern, name)]
+        if not same:
+            raise _nothing_like(where, pattern, frame.columns)
+        to = spec.columns[pattern]
+        if isinstance(spec, Rename) and not pattern.count(ANY) == to.count(ANY) == 1:
+            raise where.failure(
+                f"{pattern}: {to}: a pattern and the new name have one {ANY} each, which stands "
+                "for the same part",
+                "ColumnNotFound",
+            )
+        begin, _, end = pattern.partition(ANY)
+        for name in same:
+            part = name[len(begin) : len(name) - len(end)]
+            if name not in where.apart:
+                found[name] = to.replace(ANY, part) if isinstance(spec, Rename) else to
+    named = {key: to for key, to in spec.columns.items() if key not in patterns}
+    return spec.model_copy(update={"columns": found | named})
+
+
 def _is_pattern(name: str, columns: Collection[str]) -> bool:
     return ANY in name and name not in columns
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a name is as a pattern says. No regular expression: time is linear."""
-    first, *middle = pattern.split(ANY)
-    if not middle:
-        return pattern == name
-    *middle, last = middle
-    if len(name) < len(first) + len(last):
-        return False
-    if not (name.startswith(first) and name.endswith(last)):
-        return False
-    at, end = len(first), len(name) - len(last)
-    for part in middle:
-        at = name.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
 
 
 def _nothing_like(where: Where, pattern: str, columns: Collection[str]) -> StageFailure:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from trainingjob.api.v1alpha1.steps import Cast, Drop, Rename, Select, WithColumn
 
 from ..engines.frame import Frame
-from ..expressions.sqltext import expression
-from ..names import refuse_duplicates
-from .losses import casts, of_expression
+from ..names import check_names
+from .losses import casts
 from .step import Fitted, Where
 
 
@@ -37,7 +36,7 @@ def rename(spec: Rename, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Rename columns, all at once."""
     where.require(frame, spec.columns)
     names = [spec.columns.get(name, name) for name in frame.columns]
-    refuse_duplicates(where.text, names)
+    check_names(where.text, names)
     return where.project(frame, dict(zip(names, where.unchanged(frame).values(), strict=True))), {}
 
 
@@ -54,6 +53,9 @@ def cast(spec: Cast, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
 
 def with_column(spec: WithColumn, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Add or replace a column."""
+    from .expressions import expression, of_expression
+
+    check_names(where.text, [spec.name])
     value = expression(where, spec.expr, frame)
     kind = "string" if value.kind == "null" else value.kind
     sql = where.dialect.literal(None, kind) if value.kind == "null" else value.sql

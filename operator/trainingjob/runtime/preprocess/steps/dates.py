@@ -23,11 +23,6 @@ class Part:
     kind: ColumnType = "bigint"
 
 
-def _day_of_week(dialect: Dialect, value: str) -> str:
-    """0 on Monday."""
-    return f"weekday({value})" if dialect.name == "spark" else f"(isodow({value}) - 1)"
-
-
 def _days(dialect: Dialect, value: str, kind: ColumnType) -> str:
     moment = f"CAST({value} AS TIMESTAMP)" if kind == "date" else value
     return f"(CAST({dialect.epoch_micros(moment)} AS DOUBLE) / {dialect.double(86400e6)})"
@@ -39,11 +34,11 @@ PARTS: dict[DatePart, Part] = {
     "month": Part("month(x)"),
     "week": Part("weekofyear(x)"),
     "day": Part("day(x)"),
-    "dayOfWeek": Part(lambda dialect, x, kind: _day_of_week(dialect, x)),
+    "dayOfWeek": Part(lambda dialect, x, kind: dialect.day_of_week(x)),
     "dayOfYear": Part("dayofyear(x)"),
     "isWeekend": Part(
         lambda dialect, x, kind: (
-            f"CASE WHEN {_day_of_week(dialect, x)} >= 5 THEN 1 WHEN {x} IS NOT NULL THEN 0 END"
+            f"CASE WHEN {dialect.day_of_week(x)} >= 5 THEN 1 WHEN {x} IS NOT NULL THEN 0 END"
         )
     ),
     "hour": Part("hour(x)", of_time=True),

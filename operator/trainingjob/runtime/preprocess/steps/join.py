@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from trainingjob.api.v1alpha1.join import Join
 
+from ...dataset.meant import ANY, matches
 from ..engines.frame import NUMERIC, Frame
-from ..names import column_not_found
-from .chosen import ANY, matches
+from ..names import check_names, column_not_found
 from .step import Fitted, Where
 
 
@@ -64,6 +64,7 @@ def _require(where: Where, spec: Join, table: Frame, name: str) -> None:
 
 
 def _refuse_clashes(spec: Join, frame: Frame, added: dict[str, str], where: Where) -> None:
+    check_names(where.text, list(added))
     ours = {name.lower() for name in frame.columns}
     for new in added:
         if new.lower() in ours:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from trainingjob.api.v1alpha1.steps import DropDuplicates, DropNa, Filter
 
 from ..engines.frame import HASH, SPLIT, Frame
-from ..expressions.sqltext import expression
-from .losses import of_expression
 from .step import Fitted, Where
 
 
 def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep one row of those that are equal: the one with the smallest hash, for rows have no
     order of their own."""
+    if spec.subset is None and set(frame.hidden) <= {HASH, SPLIT}:
+        return where.engine.distinct(frame), {}
     names = [where.dialect.ident(name) for name in frame.columns]
     split = [SPLIT] if frame.is_split else []
-    if spec.subset is None and set(frame.hidden) <= {HASH, SPLIT}:
-        keys = ", ".join([*names, *split])
-        hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
-        query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
-        return frame.over(where.engine.view(query)), {}
     subset = spec.subset or list(frame.columns)
     where.require(frame, subset)
     listed = ", ".join([*(where.dialect.ident(name) for name in subset), *split])
@@ -46,6 +41,8 @@ def dropna(spec: DropNa, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
 
 def filter_rows(spec: Filter, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep rows for which a condition holds."""
+    from .expressions import expression, of_expression
+
     condition = expression(where, spec.where, frame)
     if condition.kind == "null":
         return where.project(frame, where.unchanged(frame), where="FALSE"), {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.steps import Scale
 
@@ -51,7 +53,14 @@ def _parameters(
     found = where.engine.figures(
         frame, columns, where.train, ("least", "greatest") if minmax else ("mean", "deviation")
     )
-    return [
+    parameters = [
         (one, (other - one) if minmax else other) if one is not None else (0.0, 0.0)
         for one, other in found
     ]
+    for name, ends in zip(columns, parameters, strict=True):
+        if not all(map(math.isfinite, ends)):
+            raise where.failure(
+                f"column {name} spans more than a double holds; bring its values nearer together, "
+                f"as `clip: {{columns: [{name}], min: -1e18, max: 1e18}}` before it does"
+            )
+    return parameters

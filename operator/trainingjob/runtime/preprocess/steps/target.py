@@ -205,7 +205,17 @@ def _centre(target: Target, frame: Frame, where: Where) -> Array:
     )
     if any(mean is None for mean in row):
         raise where.failure(f"the label {where.label} has no value in the training split")
-    return np.array(row, dtype=np.float64)
+    centre = np.array(row, dtype=np.float64)
+    _refuse_overflow(centre, where)
+    return centre
+
+
+def _refuse_overflow(cells: Array, where: Where) -> None:
+    if not np.isfinite(cells).all():
+        raise where.failure(
+            f"the label {where.label} is so large that sums of its squares are beyond a double: "
+            "divide it with withColumn before this step"
+        )
 
 
 def _sums(
@@ -240,6 +250,7 @@ def _sums(
     cells = np.zeros((folds, len(categories), 1 + 2 * width))
     for category, number, *sums in found:
         cells[int(number), places[category]] = sums
+    _refuse_overflow(cells, where)
     if not cells[:, -1, 0].any():
         categories, cells = categories[:-1], cells[:, :-1]
     return categories, [Sums(its[:, :1], its[:, 1::2], its[:, 2::2]) for its in cells]

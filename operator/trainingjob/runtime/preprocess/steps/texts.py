@@ -67,17 +67,14 @@ def tfidf(spec: Tfidf, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
 
 def _words_of(spec: Tfidf, name: str, tokens: str, frame: Frame, where: Where) -> dict[str, int]:
     """The most frequent words of the training rows, and in how many of them each is."""
-    explode, distinct = (
-        ("explode", "array_distinct")
-        if where.dialect.name == "spark"
-        else ("unnest", "list_distinct")
-    )
     words = f"{tokens}({where.dialect.ident(name)})"
+    each = where.dialect.exploded(words)
+    first = where.dialect.exploded(where.dialect.distinct(words))
     source = f"FROM {frame.view} WHERE {where.train}"
     found = where.engine.rows(
         f"SELECT word, sum(one) AS times, sum(first) AS rows_with FROM ("
-        f"SELECT {explode}({words}) AS word, 1 AS one, 0 AS first {source} UNION ALL "
-        f"SELECT {explode}({distinct}({words})) AS word, 0 AS one, 1 AS first {source}) AS t "
+        f"SELECT {each} AS word, 1 AS one, 0 AS first {source} UNION ALL "
+        f"SELECT {first} AS word, 0 AS one, 1 AS first {source}) AS t "
         f"WHERE length(word) <= {_LONGEST_WORD} GROUP BY word "
         f"HAVING sum(first) >= {spec.min_rows or 1} "
         f"ORDER BY times DESC, word LIMIT {spec.features or _WORDS}"
@@ -106,14 +103,13 @@ def _widened(
         value = where.dialect.cast(where.dialect.ident(name), frame.columns[name], "string")
         called = where.engine.function(function, "string", "doubles")
         calls.append(f"{called}({value}) AS {arrays[name]}")
-    item = "element_at" if where.dialect.name == "spark" else "list_extract"
     columns: dict[str, tuple[str, ColumnType]] = {}
     for name, same in where.unchanged(frame).items():
         if name not in made:
             columns[name] = same
             continue
-        for place, ending in enumerate(made[name][1], 1):
-            value = f"{item}({arrays[name]}, {place})"
+        for place, ending in enumerate(made[name][1]):
+            value = where.dialect.item(arrays[name], place)
             chosen.add(where, columns, frame, f"{name}_{ending}", (value, "double"))
     source = f"(SELECT *, {', '.join(calls)} FROM {frame.view}) AS data"
     return where.project(frame, columns, source=source)

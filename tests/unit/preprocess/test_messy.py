@@ -1,0 +1,159 @@
+"""Files that people have, and files that want to do harm: read, or refused in the words of the case.
+
+A row is a file and what is read of it, or the reason and a part of the message.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trainingjob.api.v1alpha1.input import Input
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.input.read import read_input
+from trainingjob.runtime.preprocess.input.scratch import Scratch
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What is read, and why it is not."""
+
+    files: bytes | str | Mapping[str, bytes | str]
+    reason: str
+    message: str
+    format: str = "csv"
+    input: dict[str, Any] = field(default_factory=dict)
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return packed.getvalue()
+
+
+def parquet(table: pa.Table) -> bytes:
+    with io.BytesIO() as file:
+        pq.write_table(table, file)
+        return file.getvalue()
+
+
+CSV = b"n,s\n1,a\n"
+DEEP = "[" * 100_000
+
+REFUSED: dict[str, Refused] = {
+    # --- what is no CSV
+    "JSON lines": Refused('{"n": 1}\n', "InputUnreadable", "is JSON, by its beginning; set preprocess.input.format to json"),
+    "an array of JSON": Refused('[\n {"n": 1}]', "InputUnreadable", "set preprocess.input.format to json"),
+    "ARFF": Refused("@RELATION iris\n@ATTRIBUTE x NUMERIC\n@DATA\n1\n", "InputUnreadable", "scipy.io.arff.loadarff"),
+    "LIBSVM": Refused("1 1:0.5 3:2\n-1 2:1e3\n", "InputUnreadable", "sklearn.datasets.load_svmlight_file"),
+    "SAS": Refused(bytes(12) + b"\xc2\xea\x81\x60\xb3\x14" + bytes(100), "InputUnreadable", "pandas.read_sas"),
+    "SAS transport": Refused(b"HEADER RECORD*******LIBRARY HEADER RECORD!!!!!!!0000  \x00", "InputUnreadable", "pandas.read_sas"),
+    "old Stata": Refused(b"\x72\x02\x01\x00" + bytes(100), "InputUnreadable", "pandas.read_stata"),
+    "MATLAB": Refused(b"MATLAB 5.0 MAT-file" + bytes(100), "InputUnreadable", "is data of MATLAB"),
+    "a binary file": Refused(b"n,s\n\x01\x02\x03\x04\x05\x06\xf1\n", "InputUnreadable", "no text but of a binary format"),
+    "OpenDocument": Refused({"a.ods": zipped({"mimetype": b"x", "content.xml": b"x"})}, "InputUnreadable", "is an OpenDocument file"),
+    "packed twice": Refused({"a.csv.gz": gzip.compress(gzip.compress(CSV))}, "InputUnreadable", "is packed twice"),
+    "zip in zip": Refused({"a.zip": zipped({"b.zip": zipped({"c.csv": CSV})})}, "InputUnreadable", "is packed twice, zip in it"),
+    # --- CSV
+    "single quotes around fields": Refused("n,s\n1,'a,b'\n", "InputMalformed", "set preprocess.input.options.quote to \"'\""),
+    "a name twice": Refused("n,n\n1,2\n", "DuplicateColumns", "{header: false, skipRows: 1} leaves the line of names out"),
+    "Japanese": Refused("n,s\n1,テキスト\n2,ひらがな\n".encode("shift_jis"), "InputNotUtf8", "set preprocess.input.options.encoding to shift_jis"),
+    # --- names
+    "a name of ours": Refused("__trainingjob_split,y\n1,2\n", "DuplicateColumns", "named as only columns of the product are"),
+    "another name of ours": Refused('{"trainingjob_fold": 1}\n', "DuplicateColumns", "named as only columns of the product are", "json"),
+    "a NUL in a name": Refused("n\0,s\n1,a\n", "DuplicateColumns", "the name of column 1 has a NUL character"),
+    "a key without a name": Refused('{"": 1, "n": 2}\n', "DuplicateColumns", "column 2 has no name", "json"),
+    "a key without a name in an object": Refused('{"n": 2, "u": {"": 1}}\n', "DuplicateColumns", "in u: column 1 has no name", "json"),
+    "a NUL in a key": Refused('{"a\\u0000": 1}\n', "DuplicateColumns", "has a NUL character", "json"),
+    "Parquet without a name": Refused(parquet(pa.table({"": [1], "n": [2]})), "DuplicateColumns", "column 1 has no name", "parquet"),
+    # --- JSON
+    "JSON deeper than a stack": Refused('{"n": ' + DEEP + "]" * 100_000 + "}\n", "InputMalformed", "deeper than can be read", "json"),
+    "an array deeper than a stack": Refused(DEEP, "InputMalformed", "deeper than can be read", "json"),
+    "CSV as JSON": Refused(CSV, "InputMalformed", "no JSON; a table of texts is preprocess.input.format csv", "json"),
+    "objects over several lines": Refused('{\n"n": 1\n}\n{\n"n": 2\n}\n', "InputMalformed", "write one object a line, or one array of objects", "json"),
+}  # fmt: skip
+
+
+def written(files: bytes | str | Mapping[str, bytes | str], format: str, folder: Path) -> Path:
+    files = files if isinstance(files, Mapping) else {f"data.{format}": files}
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder / next(iter(files))
+
+
+def read(path: Path, format: str = "csv", **more: Any) -> tuple[dict[str, str], list[Any]]:
+    """Columns and rows."""
+    source = Input.model_validate({"uri": f"file://{path}", "format": format, **more})
+    with DuckdbEngine() as engine, Scratch(path.parent / "out") as place:
+        frame = read_input(engine, source, scratch=place)
+        names = ", ".join(map(engine.dialect.ident, frame.columns))
+        return dict(frame.columns), engine.rows(f"SELECT {names} FROM {frame.view}")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
+    case = REFUSED[name]
+    with pytest.raises(StageFailure) as caught:
+        read(written(case.files, case.format, tmp_path), case.format, **case.input)
+    failure = caught.value
+    assert (failure.reason, case.message in failure.message) == (case.reason, True), failure.message
+
+
+# Files below a folder, and which of them are read by its name and by a glob.
+FOLDER = {
+    "a.csv": "n\n1\n",
+    "_meta.csv": "x\n1\n",
+    ".hidden.csv": "x\n1\n",
+    "_temporary/b.csv": "x\n1\n",
+    "sub/c.csv": "n\n2\n",
+}
+SEEN: dict[str, list[int]] = {
+    "": [1, 2, 3],
+    "*": [1, 2, 3],
+    "**": [1, 2, 3],
+    "*.csv": [1],
+    "_*.csv": [],
+    "linked/*": [1, 2, 3],
+    "linked/d.csv": [3],
+}
+
+
+@pytest.mark.parametrize("glob", SEEN)
+def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(
+    glob: str, tmp_path: Path
+) -> None:
+    written(FOLDER, "csv", tmp_path / "d")
+    written({"d.csv": "n\n3\n"}, "csv", tmp_path / "elsewhere")
+    (tmp_path / "d" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "d")
+    columns, rows = read(tmp_path / "d" / glob)
+    assert list(columns) == ["n" if SEEN[glob] else "x"]
+    assert sorted(value for (value,) in rows) == (SEEN[glob] or [1])
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    written({"a.csv": CSV}, "csv", tmp_path)
+    os.mkfifo(tmp_path / "b.csv")
+    for path in (tmp_path, tmp_path / "b.csv", tmp_path / "*.csv"):
+        with pytest.raises(StageFailure, match=r"b\.csv is no file but a pipe"):
+            read(path)
+
+
+def test_a_member_of_an_archive_may_have_any_name(tmp_path: Path) -> None:
+    packed = zipped({"é" * 200 + ".csv": CSV, "/abs/b.csv": b"n,s\n2,b\n"})
+    _, rows = read(written({"a.zip": packed}, "csv", tmp_path))
+    assert sorted(rows) == [(1, "a"), (2, "b")]

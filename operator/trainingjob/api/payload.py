@@ -50,6 +50,7 @@ OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
 CHECKPOINT_DIR = "TRAININGJOB_CHECKPOINT_DIR"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
+FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 RESULT_LIMIT = 4096
@@ -133,6 +134,8 @@ class TrainPayload(Model):
     class_weights: ClassWeights | None = None
     sample_weight: str | None = None
     target_transform: Literal["standardize", "log1p"] | None = None
+    gradient_accumulation: int | None = None
+    gradient_clip: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None

@@ -100,6 +100,8 @@ TRAIN = SHARED | {
     "class_weights": "balanced",
     "sample_weight": "w",
     "target_transform": "log1p",
+    "gradient_accumulation": 2,
+    "gradient_clip": 1.0,
     "seed": 9,
     "metrics": ["recall"],
     "threshold": 0.3,

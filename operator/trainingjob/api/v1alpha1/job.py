@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from .. import uris
 from ..base import Model, Rule
-from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
+from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
@@ -194,20 +194,31 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel="self.task.type != 'languageModel' || !has(self.train.model) || "
-            "!has(self.train.model.mlp)",
-            message="train.model.mlp learns classification and regression, and no languageModel",
+            cel="!has(self.train.model) || "
+            "has(self.train.model.transformer) == (self.task.type == 'languageModel')",
+            message="train.model.transformer learns a languageModel, train.model.mlp "
+            "classification and regression",
             holds=lambda self: (
-                self.task.type != "languageModel"
-                or self.train.model is None
-                or self.train.model.mlp is None
+                self.train.model is None
+                or (self.train.model.transformer is not None) == (self.task.type == "languageModel")
             ),
         ),
         Rule(
-            cel="!has(self.evaluate) || self.task.type != 'languageModel'",
-            message="evaluate judges classification and regression: leave it out of a "
-            "languageModel's job, whose code has the test split in $TRAININGJOB_INPUT_DIR/test",
-            holds=lambda self: self.evaluate is None or self.task.type != "languageModel",
+            cel="!has(self.evaluate) || self.task.type != 'languageModel' || ("
+            + _cel_metrics(LANGUAGE_MODEL_METRICS)
+            + ")",
+            message="a languageModel is judged by " + ", ".join(LANGUAGE_MODEL_METRICS),
+            holds=lambda self: (
+                self.task.type != "languageModel"
+                or _metrics_of(self) <= set(LANGUAGE_MODEL_METRICS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
+            message="train.sampleWeight needs task.type classification or regression",
+            holds=lambda self: (
+                self.train.sample_weight is None or self.task.type != "languageModel"
+            ),
         ),
         Rule(
             cel="!has(self.evaluate) || self.task.type != 'classification' || ("

@@ -46,7 +46,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         tokenize=spec.tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
-        numeric_features=job.spec.train.model is not None,
+        numeric_features=job.spec.train.model is not None and job.spec.task.type != "languageModel",
         sample_weight=job.spec.train.sample_weight,
         output=output,
         cache=cache.ref(job, "preprocess", image),

@@ -57,6 +57,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         class_weights=spec.class_weights,
         sample_weight=spec.sample_weight,
         target_transform=spec.target_transform,
+        gradient_accumulation=spec.gradient_accumulation,
+        gradient_clip=spec.gradient_clip,
         seed=spec.seed,
         script=script_ref(spec.script),
         command=spec.command,

@@ -115,6 +115,7 @@ class DatasetManifest(Model):
     tokens: Tokens | None = Field(None, description="languageModel.")
     folds: list[str] | None = Field(
         None,
+        max_length=20,
         description="Digests of the datasets of the folds, in ``fold-1`` and so on. The test split "
         "of each is a fold of this one's training split.",
     )
@@ -161,7 +162,8 @@ class DatasetManifest(Model):
             if there.get(name) != size:
                 raise _not_as_told(folder / name)
         for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
-            if cls.read(folder / name).digest != digest:
+            of_fold = cls.read(folder / name)
+            if of_fold.digest != digest or of_fold.folds:
                 message = f"{storage.shown(folder / name)} is of another dataset"
                 raise StageFailure("DatasetInvalid", message)
         return manifest

@@ -42,7 +42,9 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
     """The columns to learn from, in the manifest's order: all, or those that the task lists; the
     column that weighs the rows is none of them.
 
-    Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    Of texts there are none. Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    if manifest.tokens is not None:
+        return []
     known = [name for name in manifest.features if name != weight]
     listed_ones: set[str] = set()
     for name in task.features or ():

@@ -28,6 +28,10 @@ def run(payload: EvaluatePayload) -> StageResult:
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
     message begins with the fold that it is about.
     """
+    if payload.task.type == "languageModel":
+        from . import language
+
+        return language.run(payload)
     fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
@@ -80,7 +84,9 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
             with of_fold(number):
                 found[name] = fold.judged(told)
         test = final.judged(told) if final.rows else None
-        report = across([*found.values()], test, final.report())
+        # A model that is not judged may be of any kind.
+        about = test or final.report(kind=next(iter(found.values())).source)
+        report = across([*found.values()], test, about)
     return {"": report, **found, **({_TEST: test} if test else {})}
 
 

@@ -59,8 +59,9 @@ class MetricsFile(Model):
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )
     per_class: list[ClassScores] | None = None
-    source: Literal["program", "builtIn", "predictions"] = Field(
-        description="What was judged: model.pt2, a built-in model or predictions.parquet."
+    source: Literal["program", "builtIn", "predictions", "transformer"] = Field(
+        description="What was judged: model.pt2, a built-in model, predictions.parquet or a "
+        "language model."
     )
     model_uri: str
     model_digest: str

@@ -60,13 +60,18 @@ class Split:
         self.device = device or torch.device("cpu")
         self.target = Target()
         self.weights: Weights | None = None
-        self._names = [*source.features, source.manifest.label]
+        self._names, row_bytes = self._row()
+        self._decoded = max(1, min(_DECODE_ROWS, window_bytes // row_bytes))
         self._groups = source.groups(self._names)
-        row_bytes = 4 * len(source.features) + 8
         kept = self.rows * row_bytes <= KEPT_WINDOWS * window_bytes
         batches = max(1, window_bytes // row_bytes // batch)
         self.window_rows = max(1, self.rows) if kept else batches * batch
         self._kept: Window | None = None
+
+    def _row(self) -> tuple[list[str], int]:
+        """The columns of a row, the target's last, and its bytes when it is decoded."""
+        names = [*self.source.features, self.source.manifest.label]
+        return names, 4 * (len(names) - 1) + 8
 
     @property
     def steps(self) -> int:
@@ -142,7 +147,7 @@ class Split:
         while first < len(groups) and skip >= groups[first].rows:
             skip -= groups[first].rows
             first += 1
-        for path, batch in self.source.batches(names, _DECODE_ROWS, groups[first:]):
+        for path, batch in self.source.batches(names, self._decoded, groups[first:]):
             at = min(skip, batch.num_rows)
             skip -= at
             while at < batch.num_rows:

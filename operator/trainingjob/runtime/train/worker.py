@@ -78,6 +78,11 @@ def work(payload: TrainPayload) -> StageResult | None:
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
+    if payload.model is not None and payload.model.transformer is not None:
+        # transformers takes seconds to import.
+        from .sharded.run import run
+
+        return run(payload, place, device, threads, lambda: StopRequest().requested, device_name)
     parts = parts_of(payload)
     if place.rank == 0 and len(parts) > 1:
         with storage_errors("read the checkpoints"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -127,7 +128,7 @@ class _Row:
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch in pieces of a bounded number of bytes, or of one text."""
-    sizes = pa.compute.binary_length(batch.column(3)).to_numpy(zero_copy_only=False)
+    sizes = pc.binary_length(batch.column(3)).to_numpy(zero_copy_only=False)
     start, total = 0, 0
     for at, size in enumerate(sizes.tolist()):
         if total and total + size > _BYTES:

@@ -136,7 +136,10 @@ def test_spark_is_told_of_copies_as_what_they_are_copies_of(
     copies._known.add(place)  # it was brought
     assert storage.spark_uri(place) == "hdfs://name:8020/a b/in.csv"
     assert storage.from_spark("hdfs://name:8020/a%20b/in.csv") == str(place)
+    monkeypatch.setattr(Cluster, "remove", lambda self, path: removed.append(path))
+    removed: list[str] = []
     assert storage.spark_target(place) == "hdfs://name:8020/a b/in.csv"
+    assert removed == ["a b/in.csv"], "what a try that died has left"
     for path in (Path("/srv/a b.csv"), "/srv/a b.csv"):
         assert storage.spark_uri(path) == "file:///srv/a b.csv"
     assert storage.from_spark("file:/srv/a%20b.csv") == "/srv/a b.csv"

@@ -97,7 +97,11 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
     for number, pack in enumerate((gzip.compress, bytes)):
         # Its name does not say that it is packed.
         server.put(f"/of-trainer/in-{number}.csv", pack(text(rows()[number::2])))
-    for folder in ("/of-trainer", "/out"):
+    # A try that died in its midst.
+    died = "/out/default/named/.dataset.writing/spark"
+    server.put(f"{died}/part-0", b"half")
+    above = [died.rsplit("/", up)[0] for up in range(4)]
+    for folder in ("/of-trainer", "/out", died, *above):
         server.files.mkdirs(server.path(folder))
         server.files.setOwner(server.path(folder), "trainer", "trainer")
         server.files.setPermission(server.path(folder), server.permission("700"))

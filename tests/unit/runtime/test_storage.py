@@ -14,6 +14,7 @@ from trainingjob.api.uris import Uri
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.storage import copies, s3
+from trainingjob.runtime.storage.hadoop import failure_of_spark
 from trainingjob.runtime.storage.hdfs import Cluster
 from trainingjob.runtime.storage.s3 import Bucket
 from trainingjob.runtime.storage.streams import RemoteFile, ahead
@@ -59,6 +60,7 @@ def test_what_s3_refuses_has_a_reason(error: Exception, reason: str, words: str)
         (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a"),
         (RPC.format("ipc.StandbyException", "x"), "StorageFailed", "no NameNode of ns is active"),
         (RPC.format("ipc.RetriableException", "in a moment"), "StorageFailed", "ns/x: in a moment"),
+        ('OperationFailed("Failed to complete file in time")', "StorageFailed", "takes the data"),
         ('DataTransferError("All DataNodes failed: [x]")', "StorageFailed", "no DataNode that has"),
     ],
 )
@@ -69,6 +71,53 @@ def test_what_hdfs_refuses_has_a_reason(error: str, reason: str, words: str) -> 
     assert told.value.message.endswith(words) or words in told.value.message
     assert "\n" not in told.value.message
     assert ".java" not in told.value.message
+
+
+JAVA = "An error occurred while calling o30.parquet.\n: {}\n\tat org.apache.hadoop.hdfs.A(B.java:1)"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (
+            "org.apache.hadoop.security.AccessControlException: Permission denied: user=x",
+            "StorageUnavailable",
+            "HDFS: access is denied: Permission denied: user=x",
+        ),
+        (
+            "org.apache.hadoop.hdfs.server.namenode.SafeModeException: Cannot create directory /x",
+            "StorageFailed",
+            "HDFS: the NameNode is in safe mode",
+        ),
+        (
+            "org.apache.hadoop.hdfs.protocol.NSQuotaExceededException: The quota of /q is exceeded",
+            "DiskFull",
+            "HDFS: a quota is used up: The quota of /q is exceeded",
+        ),
+        (
+            "org.apache.spark.SparkException: [FAILED_READ_FILE]\n\tat x\nCaused by: "
+            "org.apache.hadoop.hdfs.BlockMissingException: Could not obtain block: 7 file=/a.csv",
+            "StorageFailed",
+            "HDFS: no DataNode that has the data answers: Could not obtain block: 7 file=/a.csv",
+        ),
+    ],
+)
+def test_what_hdfs_refuses_spark_has_the_same_reason(error: str, reason: str, words: str) -> None:
+    failure = failure_of_spark(JAVA.format(error))
+    assert failure is not None
+    assert (failure.reason, failure.message) == (reason, words)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "An error occurred while calling o1.x\n: java.net.ConnectException: Connection refused",
+        "org.apache.spark.SparkException: Failed to connect to executor",
+        "[UNRESOLVED_COLUMN] SafeMode",
+    ],
+)
+def test_what_is_sparks_own_is_not_the_storages(error: str) -> None:
+    assert failure_of_spark(error) is None
 
 
 @pytest.mark.parametrize("place", [Bucket("b"), Cluster("ns")], ids=["S3", "HDFS"])
@@ -87,7 +136,10 @@ def test_spark_is_told_of_copies_as_what_they_are_copies_of(
     copies._known.add(place)  # it was brought
     assert storage.spark_uri(place) == "hdfs://name:8020/a b/in.csv"
     assert storage.from_spark("hdfs://name:8020/a%20b/in.csv") == str(place)
+    monkeypatch.setattr(Cluster, "remove", lambda self, path: removed.append(path))
+    removed: list[str] = []
     assert storage.spark_target(place) == "hdfs://name:8020/a b/in.csv"
+    assert removed == ["a b/in.csv"], "what a try that died has left"
     for path in (Path("/srv/a b.csv"), "/srv/a b.csv"):
         assert storage.spark_uri(path) == "file:///srv/a b.csv"
     assert storage.from_spark("file:/srv/a%20b.csv") == "/srv/a b.csv"

@@ -132,8 +132,12 @@ def spark_uri(path: Path | str) -> str:
 
 
 def spark_target(path: Path) -> str:
-    """Where Spark is told to write a folder that ``path`` stands for, before it is ``taken``."""
-    return str(copies.uri_of(path)) if is_copy(path) else f"{FILE.start}{path}"
+    """Where Spark is told to write a folder that ``path`` stands for, before it is ``taken``. What
+    a try that died has left there is removed. Raises StageFailure."""
+    if not is_copy(path):
+        return f"{FILE.start}{path}"
+    copies.remove(path)
+    return str(copies.uri_of(path))
 
 
 def taken(path: Path) -> None:

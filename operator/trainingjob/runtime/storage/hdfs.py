@@ -5,7 +5,6 @@ Settings are Hadoop's own, from the files in ``$HADOOP_CONF_DIR``: name services
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from trainingjob.api.uris import HDFS
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
+from .hadoop import java_says, meaning
 from .remote import AT_ONCE
 
 # Else a NameNode that is not there is asked for three minutes before anybody is told.
@@ -28,27 +28,6 @@ _BOUNDED = {
     "dfs.client.failover.sleep.max.millis": "1000",
 }
 _PIECE_BYTES = 8 * 2**20
-
-# Java's exceptions, and what the library says itself -> the reason, and what to say. Of the first
-# that the error has; the rest may pass by itself.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
-    ("AccessControlException", "StorageUnavailable", "access is denied: "),
-    ("QuotaExceededException", "DiskFull", "a quota is used up: "),
-    (
-        "No NameNode hosts found",
-        "StorageUnavailable",
-        "{name} is no name service that is known here: its settings are in Hadoop's hdfs-site.xml, "
-        "which storage.hdfs.configMap can bring; of a host also give the port",
-    ),
-    ("ParentNotDirectoryException", "StorageUnavailable", "a file is where a folder should be: "),
-    ("No Kerberos credentials", "StorageUnavailable", "the cluster wants Kerberos: "),
-    ("SafeModeException", "StorageFailed", "the NameNode is in safe mode"),
-    ("StandbyException", "StorageFailed", "no NameNode of {name} is active"),
-    ("All DataNodes failed", "StorageFailed", "no DataNode that has the data answers"),
-    ("Connection refused", "StorageFailed", "no NameNode answers at {name}"),
-    ("failed to lookup address", "StorageFailed", "there is no host of the name {name}"),
-)
-_RPC = re.compile(r'RPCError\("[\w.$]+", "((?:[^"\\]|\\.)*)')
 
 
 class Cluster:
@@ -122,16 +101,12 @@ class Cluster:
         except (OSError, RuntimeError, ValueError) as error:
             if getattr(error, "errno", None) is not None:  # the pod's own disk
                 raise
-            text = str(error)
-            told = _RPC.search(text)
-            # Java's stack is behind the first line.
-            said = one_line((told[1] if told else text).replace('\\"', '"').partition("\\n")[0])
-            uri = f"{HDFS.start}{self._name}/{path}"
-            for sign, reason, words in _MEANINGS:
-                if sign in text:
-                    words = words.format(name=self._name) + (said if words.endswith(": ") else "")
-                    raise StageFailure(reason, f"{uri}: {words}") from error
-            raise StageFailure("StorageFailed", f"{uri}: {said}") from error
+            text, uri = str(error), f"{HDFS.start}{self._name}/{path}"
+            reason, words = meaning(text, self._name) or (
+                "StorageFailed",
+                java_says(text, r"RPCError\(\"[\w.$]+") or one_line(text),
+            )
+            raise StageFailure(reason, f"{uri}: {words}") from error
 
 
 def _beside(path: str, purpose: str) -> tuple[str, str]:

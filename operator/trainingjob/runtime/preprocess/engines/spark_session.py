@@ -18,6 +18,7 @@ from trainingjob.api.payload import SPARK_MASTER
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
+from ...storage.hadoop import failure_of_spark
 from . import archive
 
 # Set on every session, whatever the user's settings: results depend on them.
@@ -117,7 +118,8 @@ def spark_failures() -> Iterator[None]:
         raise _failure(error) from error
     except (Py4JError, ConnectionError) as error:
         if isinstance(error, Py4JJavaError):
-            raise StageFailure("StepFailed", one_line(error)) from error
+            failure = failure_of_spark(str(error))
+            raise failure or StageFailure("StepFailed", one_line(error)) from error
         raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
 
 
@@ -128,6 +130,8 @@ def _failure(error: PySparkException) -> StageFailure:
         return StageFailure("ProcessKilled", "Spark's Java process died while it started")
     if isinstance(error, PythonException):
         return StageFailure("ScriptFailed", _last_line(text))
+    if (failure := failure_of_spark(text)) is not None:
+        return failure
     if condition.startswith("UNRESOLVED_COLUMN"):
         return StageFailure("ColumnNotFound", one_line(error))
     if condition.startswith(

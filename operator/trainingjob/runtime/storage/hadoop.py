@@ -1,0 +1,55 @@
+"""What Hadoop's exceptions mean, by the names that Java gives them; Spark tells them, too."""
+
+from __future__ import annotations
+
+import re
+
+from ..base.errors import StageFailure
+from ..base.text import one_line
+
+# A sign in the text -> the reason, and what to say, before what Java says where that ends in ": ".
+# The first that fits.
+_MEANINGS: tuple[tuple[str, str, str], ...] = (
+    ("AccessControlException", "StorageUnavailable", "access is denied: "),
+    ("QuotaExceededException", "DiskFull", "a quota is used up: "),
+    ("ParentNotDirectoryException", "StorageUnavailable", "a file is where a folder should be: "),
+    (
+        "No NameNode hosts found",
+        "StorageUnavailable",
+        "{name} is no name service that is known here: its settings are in Hadoop's hdfs-site.xml, "
+        "which storage.hdfs.configMap can bring; of a host also give the port",
+    ),
+    ("No Kerberos credentials", "StorageUnavailable", "the cluster wants Kerberos"),
+    ("SafeModeException", "StorageFailed", "the NameNode is in safe mode"),
+    ("StandbyException", "StorageFailed", "no NameNode of {name} is active"),
+    ("BlockMissingException", "StorageFailed", "no DataNode that has the data answers: "),
+    ("All DataNodes failed", "StorageFailed", "no DataNode that has the data answers"),
+    ("could only be written to 0", "StorageFailed", "no DataNode takes the data"),
+    ("Failed to complete file", "StorageFailed", "no DataNode takes the data"),
+    ("Connection refused", "StorageFailed", "no NameNode answers at {name}"),
+    ("failed to lookup address", "StorageFailed", "there is no host of the name {name}"),
+)
+# Spark's own servers refuse connections, too.
+_OF_HADOOP = re.compile(r"\borg\.apache\.hadoop\.(hdfs|ipc|security)\.")
+
+
+def meaning(text: str, name: str) -> tuple[str, str] | None:
+    """The reason and the words for an error about the cluster ``name``; None for one that may pass
+    by itself and says so best itself."""
+    for sign, reason, words in _MEANINGS:
+        if sign in text:
+            said = java_says(text, sign) if words.endswith(": ") else ""
+            return reason, words.format(name=name) + said
+    return None
+
+
+def java_says(text: str, kind: str) -> str:
+    """The message of the exception ``kind``, without Java's stack."""
+    found = re.search(rf'{kind}(?:: |", ")(.*?)(?:\\n|\n|"\)|$)', text)
+    return one_line(found[1].replace('\\"', '"')) if found else ""
+
+
+def failure_of_spark(text: str) -> StageFailure | None:
+    """What failed in Spark because of the storage; None for everything else."""
+    found = meaning(text, "the cluster") if _OF_HADOOP.search(text) else None
+    return StageFailure(found[0], f"HDFS: {found[1]}") if found else None

@@ -17,7 +17,7 @@ from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
-from ..names import check_names, quoted
+from ..names import check_names, quoted, refuse_keys
 from ..notes import Notes
 from .absent import tell_absent
 from .csv_files import (
@@ -114,6 +114,7 @@ def read_csv(
 
 
 def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
+    refuse_keys(source.uri, heads.names, source.keys)
     try:
         check_names(source.uri, [*heads.names, *source.keys])
     except StageFailure as failure:

@@ -39,6 +39,11 @@ $(S3): $(VENV)/.setup requirements/s3.txt
 	$(BIN)/uv pip install --python .cache/s3/bin/python --quiet --require-hashes -r requirements/s3.txt
 	@touch $@
 
+HDFS := .cache/hdfs/.built
+$(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
+	$(BIN)/python -m tests.cluster.hdfs
+	@touch $@
+
 CLUSTER := .cache/cluster/.built
 $(CLUSTER): $(VENV)/.dev tests/cluster/go.mod tests/cluster/go.sum $(wildcard tests/cluster/*/*.go)
 	$(BIN)/python -m tests.cluster.build
@@ -52,7 +57,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3)  ## what is long by nature, beside `make test`
+nightly: $(VENV)/.dev $(S3) $(HDFS)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local
 
@@ -71,9 +76,9 @@ unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 	$(BIN)/python -m pytest tests/unit $(BESIDE) --cov --cov-report=
 	@echo "unit tests cover $$($(BIN)/coverage report --format=total) % of the lines"
 
-local: $(VENV)/.dev $(S3)  ## real Spark, torch.distributed and scikit-learn on this machine
+local: $(VENV)/.dev $(S3) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest tests/local
+	$(BIN)/python -m pytest tests/local $(BESIDE)
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
 	$(BIN)/python -m pytest tests/integration $(BESIDE)

@@ -1,9 +1,10 @@
-"""Write scikit-learn's bundled data sets as CSV files for the examples; nothing is downloaded.
+"""Write data sets of scikit-learn and texts of Python for the examples; nothing is downloaded.
 
     python examples/make_data.py
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
 
 Files that are there are left alone.
@@ -37,9 +38,25 @@ def breast_cancer(data):
     return frame.assign(diagnosis=bunch.target.map(dict(enumerate(bunch.target_names))))
 
 
+def topics(data):
+    """What Python's help() has to say: English, and code."""
+    from pydoc_data.topics import topics
+
+    import pandas
+
+    rows = [
+        {"topic": name, "body": body}
+        for name, text in sorted(topics.items())
+        for body in text.split("\n\n")
+        if body.strip()
+    ]
+    return pandas.DataFrame(rows)
+
+
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
+    "language-model/datasets/topics.json": topics,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
 }
 
@@ -55,7 +72,11 @@ def main() -> None:
         path = EXAMPLES / name
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".writing")
-        FILES[name](datasets).to_csv(aside, index=False)
+        frame = FILES[name](datasets)
+        if path.suffix == ".json":
+            frame.to_json(aside, orient="records", lines=True)
+        else:
+            frame.to_csv(aside, index=False)
         aside.replace(path)
         print(f"wrote examples/{name}")
 

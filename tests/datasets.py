@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +29,12 @@ def write_dataset(
     task: Literal["classification", "regression"],
     rows_per_file: int = 1_000_000,
     rows_per_group: int = 1_000_000,
+    folds: Sequence[str] | None = None,
 ) -> DatasetManifest:
     """Write ``folder/{train,validation,test}/*.parquet`` and its manifest.
 
     Every column except ``label`` is a feature. The classes are those of all splits, sorted.
+    ``folds``: the digests of those that lie in ``fold-1`` and so on.
     """
     splits: dict[SplitName, SplitInfo] = {}
     for split in SPLITS:
@@ -65,6 +68,7 @@ def write_dataset(
         columns={field.name: _type(field.type) for field in schema},
         classes=classes,
         splits=splits,
+        folds=folds and list(folds),
     )
     manifest.write(folder)
     return manifest

@@ -18,6 +18,7 @@ EXAMPLES = ROOT / "examples"
 EXPECTED = {
     "digits/job.yaml": {"accuracy": (0.95, 1.0)},
     "diabetes/job.yaml": {"r2": (0.3, 1.0)},
+    "language-model/job.yaml": {"perplexity": (20, 150)},
     "own-code/job.yaml": {"accuracy": (0.9, 1.0)},
     "own-code/torchrun.yaml": {"accuracy": (0.9, 1.0)},
 }

@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from . import uris
 from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
@@ -33,6 +34,7 @@ from .v1alpha1.patterns import (
     DNS_LABEL,
     DNS_SUBDOMAIN,
     ENV_NAME,
+    HADOOP_USER,
     IMAGE,
     INPUT_URI,
     LABEL_KEY,
@@ -138,12 +140,13 @@ PATTERNS = {
     LABEL_VALUE: "the value of a label: letters, digits, '-', '_' and '.', "
     "with a letter or digit at both ends",
     IMAGE: "an image name in ASCII without spaces",
-    URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path, without spaces",
+    URI: f"{uris.listed('or')}, without spaces",
+    HADOOP_USER: "letters, digits, '_', '-' and '.', beginning with a letter, digit or '_'",
     TABLE: "lower-case letters, digits and '_', beginning with a letter",
     MOUNT_PATH: "an absolute path without spaces, ':' and '//', and not '/' alone",
     SUB_PATH: "a path that does not begin with '/'",
     NO_NUL: "text without NUL characters",
-    INPUT_URI: "pvc://CLAIM/path, s3://BUCKET/path or file:///path",
+    INPUT_URI: uris.listed("or"),
     ONE_CHARACTER: "a character that does not end a line",
     NO_LINE_END: "a character that does not end a line, or empty",
     DELIMITER: "a character that does not end a line, up to four signs such as '::', or "
@@ -156,31 +159,17 @@ PATTERNS = {
     UNIT: "text without digits, signs, parentheses, '%', '.' and ','",
 }
 
-# What people write for a URI -> what to do.
-_OTHER_PLACES = {
-    "gs://": "Google Cloud Storage is not read: copy the data to a claim, say with gsutil cp",
-    "https://": "nothing is downloaded: fetch the file and put it into a claim",
-    "http://": "nothing is downloaded: fetch the file and put it into a claim",
-    "ftp://": "nothing is downloaded: fetch the file and put it into a claim",
-    "hdfs://": "HDFS is not read: copy the data to a claim, say with hdfs dfs -get",
-    "abfs": "Azure's storage is not read: copy the data to a claim, say with azcopy",
-    "wasb": "Azure's storage is not read: copy the data to a claim, say with azcopy",
-    "az://": "Azure's storage is not read: copy the data to a claim, say with azcopy",
-    "s3a://": "write s3:// for s3a://",
-    "s3n://": "write s3:// for s3n://",
-}
-
 
 def _uri_words(pattern: str, given: object) -> str:
     """``; `` and what to do about a URI of another kind."""
     if pattern not in (URI, INPUT_URI) or not isinstance(given, str):
         return ""
-    words = next((w for start, w in _OTHER_PLACES.items() if given.startswith(start)), None)
+    words = next((w for start, w in uris.INSTEAD.items() if given.startswith(start)), None)
     if words is None and given.startswith("/"):
-        words = f"write file://{given[:100]}, on one machine"
+        words = f"write {uris.FILE.start}{given[:100]}, on one machine"
     elif words is None and given.strip() and "://" not in given:
-        words = "a path alone is none: pvc://CLAIM/path, where CLAIM may be a folder beside the "
-        words += "manifest, or file:///path from the root on, on one machine"
+        words = f"a path alone is none: {uris.CLAIM.form}, where CLAIM may be a folder beside the "
+        words += f"manifest, or {uris.FILE.form} from the root on, on one machine"
     elif words is None and given != given.strip():
         words = "remove the blanks around it"
     return f"; {words}" if words else ""

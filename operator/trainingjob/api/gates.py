@@ -85,6 +85,8 @@ def in_words(metric: JudgedMetric, gates: Sequence[Gate], *, other_data: bool = 
             faults.append(
                 f"worse than {metric.baseline:.{digits}g} of the last accepted model{where}{most}"
             )
+    if metric.deviation is not None:
+        value += f" ± {metric.deviation:.2g} over the folds"
     return f"{metric.name} {value} is {' and '.join(faults)}"
 
 

@@ -17,8 +17,9 @@ from .v1alpha1.evaluate import Gate
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
 from .v1alpha1.split import Split
-from .v1alpha1.status import Count, Digest, MetricValue, Outputs, StatusModel
+from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel
 from .v1alpha1.steps import Step
+from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
     BuiltInModel,
     Checkpoint,
@@ -31,7 +32,9 @@ from .v1alpha1.train import (
 # Environment variables. The local backend gives its own answers to the first group, as a kubelet
 # does to the downward API: they hold what only the machine knows.
 CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as <claim>/
-S3_DIR = "TRAININGJOB_S3_DIR"  # folder for the pod's copies of S3 objects, as <bucket>/<key>
+COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
+HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
+HADOOP_USER_NAME = "HADOOP_USER_NAME"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
@@ -47,6 +50,7 @@ OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
 CHECKPOINT_DIR = "TRAININGJOB_CHECKPOINT_DIR"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
+FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 RESULT_LIMIT = 4096
@@ -99,6 +103,7 @@ class PreprocessPayload(Model):
     script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
+    tokenize: Tokenize | None = None
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(
@@ -129,6 +134,8 @@ class TrainPayload(Model):
     class_weights: ClassWeights | None = None
     sample_weight: str | None = None
     target_transform: Literal["standardize", "log1p"] | None = None
+    gradient_accumulation: int | None = None
+    gradient_clip: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None
@@ -200,7 +207,7 @@ class StageResult(StatusModel):
     """What a stage achieved."""
 
     outputs: Outputs
-    metrics: Annotated[list[MetricValue], Field(max_length=64)] | None = None
+    metrics: Annotated[list[ScoreValue], Field(max_length=64)] | None = None
     samples: Count | None = None
     dataset_digest: Digest | None = None
     model_digest: Digest | None = None
@@ -223,8 +230,8 @@ class TrainerMetric(StatusModel):
 
 
 class TrainerStatus(StatusModel):
-    """Progress, in Kubeflow Trainer's wire format. Metrics named ``epoch``, ``step``,
-    ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
+    """Progress, in Kubeflow Trainer's wire format. Metrics named ``fold``, ``epoch``,
+    ``step``, ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

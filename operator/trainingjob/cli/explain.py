@@ -18,7 +18,7 @@ from .exits import Exit
 from .get import find
 from .job import one_job
 from .manifest import read
-from .text import baseline_words, done_words, duration, time_taken, warning_lines
+from .text import baseline_words, done_words, duration, score_words, time_taken, warning_lines
 
 _LOG_LINES = 20
 
@@ -57,7 +57,7 @@ def chain(job: TrainingJob) -> Iterator[str]:
         for metric in status.evaluation.metrics:
             verdict = {True: "passed", False: "failed", None: "no gate"}[metric.passed]
             words = filter(None, (verdict, baseline_words(metric, alone)))
-            yield f"  {metric.name} {metric.value:.4g}: {', '.join(words)}"
+            yield f"  {metric.name} {score_words(metric)}: {', '.join(words)}"
     failure = status.last_failure
     if failure is not None and failure.log_tail:
         yield ""

@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..api.uris import CLAIM
+
 WORK_DIR = "TRAININGJOB_WORK_DIR"
 _STAGES = ("preprocess", "train", "evaluate")
 
@@ -142,8 +144,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=DIR",
         action="append",
         default=[],
-        help="folder of a claim (pvc://NAME/...); by default NAME beside the manifest, or one in "
-        "the work folder; may be repeated",
+        help=f"folder of a claim ({CLAIM.start}NAME/...); by default NAME beside the manifest, or "
+        "one in the work folder; may be repeated",
     )
     run.add_argument("--fresh", action="store_true", help="forget an interrupted run")
     driving(run)

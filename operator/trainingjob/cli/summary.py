@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import gates
+from ..api.uris import CLAIM, FILE, Uri
 from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
 from ..local.session import Session
 from .exits import Exit
-from .text import baseline_words, duration, number, short, split_words, warning_lines
+from .text import baseline_words, duration, score_words, short, split_words, warning_lines
 
 _LOG_LINES = 12
 
@@ -95,7 +96,7 @@ def _metrics(job: TrainingJob, evaluation: Evaluation) -> Table:
         verdict = Text()
         if metric.passed is not None:
             verdict = Text("passed", "green") if metric.passed else Text("failed", "red")
-        table.add_row(Text(metric.name), number(metric.value), _gate(metric, alone), verdict)
+        table.add_row(Text(metric.name), score_words(metric), _gate(metric, alone), verdict)
     return table
 
 
@@ -114,13 +115,13 @@ def _model(session: Session, job: TrainingJob) -> str | None:
     outputs = next((s.outputs for s in job.status.stages if s.name == "train"), None)
     if outputs is None:
         return None
-    if outputs.uri.startswith("file://"):
-        return outputs.uri.removeprefix("file://")
-    claim, _, rest = outputs.uri.removeprefix("pvc://").partition("/")
-    folder = session.run.get("claims", {}).get(claim)
+    uri = Uri.parse(outputs.uri)
+    if uri.scheme is FILE:
+        return uri.place
+    folder = session.run.get("claims", {}).get(uri.authority) if uri.scheme is CLAIM else None
     if folder is None:
         return outputs.uri
-    path = Path(folder) / rest
+    path = Path(folder) / uri.path
     return short(path) if path.exists() else None
 
 

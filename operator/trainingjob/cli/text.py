@@ -45,6 +45,14 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def score_words(metric: JudgedMetric) -> str:
+    """``0.93``; over folds ``0.93 ± 0.012``, and of the final model ``test 0.92``."""
+    words = number(metric.value)
+    if metric.deviation is not None:
+        words += f" ± {metric.deviation:.2g}"
+    return words if metric.test is None else f"{words}, test {number(metric.test)}"
+
+
 def baseline_words(metric: JudgedMetric, alone: Sequence[str]) -> str:
     """``last accepted 0.93``, what a gate has compared the metric with; "" when it did not.
 
@@ -56,8 +64,10 @@ def baseline_words(metric: JudgedMetric, alone: Sequence[str]) -> str:
 
 
 def progress_words(progress: Progress) -> list[str]:
-    """``epoch 3``, ``step 40/100``, ``loss 0.12``, ``ETA 9s``: what is known of it."""
+    """``fold 2``, ``epoch 3``, ``step 40/100``, ``loss 0.12``, ``ETA 9s``: what is known of it."""
     words = []
+    if progress.fold is not None:
+        words.append(f"fold {progress.fold}")
     if progress.epoch is not None:
         words.append(f"epoch {progress.epoch}")
     if progress.step is not None:
@@ -90,6 +100,8 @@ def done_words(stage: StageStatus) -> str:
     words = ["restored from the cache"] if stage.cached else []
     if out.rows:
         words.append(f"{sum(out.rows.values())} rows")
+    if out.folds:
+        words.append(f"{len(out.folds)} folds")
     if out.features is not None:
         words.append(f"{out.features} features")
     if out.epochs is not None:

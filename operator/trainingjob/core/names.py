@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ..api import uris
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
 
 FIELD_MANAGER = "trainingjob-operator"
@@ -114,8 +115,8 @@ def owner_reference(job: TrainingJob) -> dict[str, Any]:
 
 def artefact_uri(job: TrainingJob, *parts: str) -> str:
     """URI below the job's folder ``<storage>/<namespace>/<job>/``."""
-    base = job.spec.storage.uri.rstrip("/")
-    return "/".join((base, job.metadata.namespace, job.metadata.name, *parts))
+    meta = job.metadata
+    return uris.join(job.spec.storage.uri, meta.namespace, meta.name, *parts)
 
 
 def dataset_uri(job: TrainingJob) -> str:
@@ -137,8 +138,7 @@ def checkpoints_uri(job: TrainingJob) -> str:
 def cache_uri(job: TrainingJob, stage: StageName) -> str:
     """The folder of the cache's records, the same for all jobs of namespace and storage. No job
     can have the name ``.cache``: theirs are DNS labels."""
-    base = job.spec.storage.uri.rstrip("/")
-    return "/".join((base, job.metadata.namespace, ".cache", stage))
+    return uris.join(job.spec.storage.uri, job.metadata.namespace, ".cache", stage)
 
 
 def cache_decision_uri(job: TrainingJob) -> str:

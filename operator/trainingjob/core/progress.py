@@ -18,6 +18,7 @@ _LARGEST = 2**31
 # Metrics that are counts, by the names of whoever reports: ours, and those of transformers'
 # KubeflowCallback.
 _COUNTS = {
+    "fold": "fold",
     "epoch": "epoch",
     "current_epoch": "epoch",
     "step": "step",

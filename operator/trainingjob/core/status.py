@@ -288,6 +288,11 @@ def _gated(
         ), None
     baseline = result.baseline
     judged = gates.judge(values, limits, baseline.metrics if baseline else {})
+    of_folds = {
+        metric.name: {"deviation": metric.deviation, "test": metric.test}
+        for metric in result.metrics or ()
+    }
+    judged = [metric.model_copy(update=of_folds[metric.name]) for metric in judged]
     accepted = gates.accepts(judged)
     evaluation = Evaluation(
         metrics=judged,

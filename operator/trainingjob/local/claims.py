@@ -1,4 +1,4 @@
-"""Claims as folders: where ``pvc://NAME/…`` lies on this machine."""
+"""Claims as folders: where what lies on a claim lies on this machine."""
 
 from __future__ import annotations
 

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..api.uris import SCHEMES
+
 # What a pod gets of the caller's environment: what programs need to find themselves, their
-# libraries, the GPUs, the way out and to S3. No other secrets that happen to be exported.
+# libraries, the GPUs, the way out and to remote data. No other secrets that happen to be exported.
 _INHERITED = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|TERM"
     "|JAVA_HOME|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_PREFIX"
     "|CUDA_.*|NVIDIA_.*|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
     "|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
-    "|AWS_.*"
     "|(?i:https?_proxy|all_proxy|no_proxy)"
+    + "".join(f"|{scheme.variables}" for scheme in SCHEMES.values() if scheme.variables)
 )
 _LOOPBACK = "127.0.0.1,localhost"
 

@@ -1,7 +1,7 @@
 """What stages read from outside, remembered so that a change of it can be told.
 
 A stage that is done stays as it is when its input changes afterwards: whoever goes on with it
-should know. What lies in S3 is not looked at, nor are inputs of thousands of files.
+should know. What is remote is not looked at, nor are inputs of thousands of files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..api.uris import FILE, Uri
 from ..api.v1alpha1 import StageName, TrainingJob
 
 # By name: size, time of writing in ns, digest or None.
@@ -69,15 +70,13 @@ def _named(
 
 def _found(uri: str, claims: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
     """The files or the folder that a URI names, by names that begin as it does."""
-    if uri.startswith("pvc://"):
-        claim, _, rest = uri.removeprefix("pvc://").partition("/")
-        base, prefix = claims.get(claim), f"pvc://{claim}/"
-    elif uri.startswith("file://"):
-        base, prefix, rest = Path("/"), "/", uri.removeprefix("file://").lstrip("/")
-    else:
+    found = Uri.parse(uri)
+    base, prefix = claims.get(found.authority), f"{found.scheme.start}{found.authority}/"
+    if found.scheme is FILE:
+        base, prefix = Path("/"), "/"
+    if found.scheme.remote or base is None:
         return
-    if base is None:
-        return
+    rest = found.path.lstrip("/")
     if (base / rest).exists() or not glob.has_magic(rest):
         yield f"{prefix}{rest}", base / rest
         return

@@ -7,7 +7,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..api import payload as contract
@@ -63,7 +63,8 @@ class Node:
         table: dict[str, Callable[[], str]] = {
             contract.CLAIMS_DIR: lambda: self._claims(record),
             contract.RESULT_FILE: lambda: str(record.termination),
-            contract.S3_DIR: lambda: str(record.folder / "s3"),
+            contract.COPIES_DIR: lambda: str(record.folder / "copies"),
+            contract.HADOOP_CONF_DIR: lambda: self._hadoop(record, asked[contract.HADOOP_CONF_DIR]),
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
@@ -88,32 +89,49 @@ class Node:
             self.on_port()
         return self.ports[gang]
 
+    def _hadoop(self, record: Record, path: str) -> str:
+        """The folder of Hadoop's settings: of the ConfigMap in the manifest's file, else the
+        caller's own; one that the user names is where they say."""
+        mount = _mount_of(record, path)
+        own = os.environ.get(contract.HADOOP_CONF_DIR)
+        if mount is None:
+            return path
+        if own and mount[1]["name"] not in self.config_maps:
+            return own
+        return self._mounted(record, path)
+
     def _mounted(self, record: Record, path: str) -> str:
-        """The file that a pod would see at ``path``, from the ConfigMap mounted there."""
-        spec = record.pod["spec"]
-        volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
-        for mount in record.container.get("volumeMounts") or ():
-            source = volumes.get(mount["name"], {}).get("configMap")
-            if source is None or not path.startswith(mount["mountPath"].rstrip("/") + "/"):
-                continue
-            inside = path[len(mount["mountPath"].rstrip("/")) + 1 :]
-            folder = record.folder / "volumes" / mount["name"]
-            self._write_config_map(source, folder)
-            return str(folder / inside)
-        raise ConfigError(f"nothing is mounted at {path}")
+        """What a pod would see at ``path``: a ConfigMap that is mounted there, or a file of it."""
+        mount = _mount_of(record, path)
+        if mount is None:
+            raise ConfigError(f"nothing is mounted at {path}")
+        name, source, inside = mount
+        folder = record.folder / "volumes" / name
+        self._write_config_map(source, folder)
+        return str(folder / inside)
 
     def _write_config_map(self, source: Mapping[str, Any], folder: Path) -> None:
         data = self.config_maps.get(source["name"])
         if data is None:
             raise ConfigError(f'configmap "{source["name"]}" not found')
         folder.mkdir(parents=True, exist_ok=True)
-        for item in source["items"]:
+        for item in source.get("items") or [{"key": key, "path": key} for key in data]:
             if item["key"] not in data:
                 raise ConfigError(
                     f'configmap "{source["name"]}" references non-existent config key: '
                     f"{item['key']}"
                 )
             write_text(folder / item["path"], data[item["key"]], durable=False)
+
+
+def _mount_of(record: Record, path: str) -> tuple[str, Mapping[str, Any], PurePosixPath] | None:
+    """The volume's name and the ConfigMap that ``path`` is or lies in, and where in it."""
+    volumes = {volume["name"]: volume for volume in record.pod["spec"].get("volumes") or ()}
+    for mount in record.container.get("volumeMounts") or ():
+        source = volumes.get(mount["name"], {}).get("configMap")
+        if source is not None and PurePosixPath(path).is_relative_to(mount["mountPath"]):
+            return mount["name"], source, PurePosixPath(path).relative_to(mount["mountPath"])
+    return None
 
 
 def free_port() -> int:

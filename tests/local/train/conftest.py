@@ -19,18 +19,19 @@ class Killed(BaseException):
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Run rank 0 of a gang of one in this process; ``at``: the step after which it is killed."""
+    """Run rank 0 of a gang of one in this process; ``at``: the step after which it is killed, of
+    the model of this ``fold``."""
     handler = signal.getsignal(signal.SIGTERM)
     step = Trainer._step
 
-    def run(job: Job, at: int | None = None) -> dict[str, bytes] | None:
+    def run(job: Job, at: int | None = None, fold: int | None = None) -> dict[str, bytes] | None:
         for name, value in job.environment(0, 1).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv(reports.REPORTS_DIR, str(job.folder))
 
         def step_and_die(self, *batch):
             step(self, *batch)
-            if self.position.step == at:
+            if (self.stretch.fold, self.position.step) == (fold, at):
                 self.checkpoints.wait()  # the writing thread cannot be killed
                 raise Killed
 

@@ -214,7 +214,12 @@ def fail(job: Job, node: int = 0) -> contract.StageError:
 
 
 def model_of(job: Job) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in job.model.iterdir()}
+    """Every file of it, those of folds' models included."""
+    return {
+        path.relative_to(job.model).as_posix(): path.read_bytes()
+        for path in job.model.rglob("*")
+        if path.is_file()
+    }
 
 
 def mlp(**fields: Any) -> dict[str, Any]:

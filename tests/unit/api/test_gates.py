@@ -72,7 +72,8 @@ def test_less_log_loss_is_better(case: str) -> None:
 
 def test_errors_are_better_when_they_are_lower_and_nothing_else_is() -> None:
     assert set(METRICS) >= LOWER_IS_BETTER
-    told = {name for name in METRICS if "loss" in name or name in ("mae", "rmse", "mape")}
+    errors = ("mae", "rmse", "mape", "perplexity", "bits_per_byte")
+    told = {name for name in METRICS if "loss" in name or name in errors}
     assert told == LOWER_IS_BETTER
 
 
@@ -127,6 +128,14 @@ def test_why_a_metric_did_not_pass(case: str) -> None:
     assert gates.in_words(judged, limits) == f"accuracy {words}"
     told = gates.in_words(judged, limits, other_data=True)
     assert told == f"accuracy {words.replace(LAST, LAST + ' on other test data')}"
+
+
+def test_a_mean_over_folds_is_told_with_its_deviation() -> None:
+    (judged,) = gates.judge({"accuracy": 0.87}, [gate(min=0.9)], {})
+    judged = judged.model_copy(update={"deviation": 0.01234, "test": 0.95})
+    assert gates.in_words(judged, [gate(min=0.9)]) == (
+        "accuracy 0.87 ± 0.012 over the folds is below 0.9"
+    )
 
 
 def test_errors_are_told_as_worse_when_they_are_higher() -> None:

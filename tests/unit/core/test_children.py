@@ -58,6 +58,12 @@ JOBS = {
             "input": {"uri": "s3://raw/digits.csv", "format": "csv"},
         },
     },
+    "in HDFS": {
+        "storage": {
+            "uri": "hdfs://namenode:8020/runs",
+            "hdfs": {"configMap": {"name": "hadoop-conf"}, "user": "trainer"},
+        },
+    },
     "own image, in S3": {
         "storage": {"uri": "s3://models/runs"},
         "preprocess": None,
@@ -139,7 +145,8 @@ def test_only_a_spark_driver_has_an_api_token():
 
 def env(pod: dict) -> dict[str, str]:
     """The last of equal names wins, as in a kubelet."""
-    return {v["name"]: v["value"] for v in pod["spec"]["containers"][0]["env"]}
+    declared = pod["spec"]["containers"][0]["env"]
+    return {v["name"]: v["value"] for v in declared if "value" in v}
 
 
 def expand(text: str, known: dict[str, str]) -> str:
@@ -211,6 +218,21 @@ def test_claims_are_mounted_once_where_the_stage_needs_them():
     assert len(claims) == 1
 
 
+def test_the_claim_of_a_given_tokenizer_is_mounted_as_well():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"from": "pvc://models/tokenizer.json", "sequenceLength": 64},
+        },
+        train={"command": ["python", "train.py"]},
+        evaluate=None,
+    )
+    (pod,) = children.pods(words, "preprocess", 1, Settings())
+    mounts = {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert {"/mnt/claims/datasets", "/mnt/claims/models", "/mnt/claims/training"} <= mounts
+
+
 def test_claims_of_further_tables_are_mounted_as_well():
     tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
     more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}
@@ -265,10 +287,30 @@ def test_what_lies_in_s3_is_copied_into_the_pod_and_needs_no_claim():
     for pod in all_children("in S3"):
         if pod["kind"] == "Pod":
             assert not [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
-            assert env(pod)["TRAININGJOB_S3_DIR"].startswith("/tmp/"), "the root is read-only"
+            assert env(pod)["TRAININGJOB_COPIES_DIR"].startswith("/tmp/"), "the root is read-only"
     train = next(c for c in all_children("in S3") if c["metadata"]["name"] == "digits-train-1-0")
     seen = {k: expand(v, env(train)) for k, v in env(train).items()}
-    assert seen["TRAININGJOB_OUTPUT_DIR"] == "/tmp/trainingjob-s3/models/$runs/team/digits/model"
+    assert (
+        seen["TRAININGJOB_OUTPUT_DIR"]
+        == "/tmp/trainingjob-copies/s3/models/$runs/team/digits/model"
+    )
+
+
+def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
+    for pod in (c for c in all_children("in HDFS") if c["kind"] == "Pod"):
+        seen = env(pod)
+        assert seen["HADOOP_USER_NAME"] == "trainer"
+        volumes = {v["name"]: v.get("configMap") for v in pod["spec"]["volumes"]}
+        mounts = {m["name"]: m for m in pod["spec"]["containers"][0]["volumeMounts"]}
+        assert volumes["trainingjob-hadoop"] == {"name": "hadoop-conf"}
+        assert mounts["trainingjob-hadoop"]["mountPath"] == seen["HADOOP_CONF_DIR"]
+    hdfs = {"user": "trainer"}
+    read = {"engine": "spark", "input": {"uri": "hdfs://analytics/in.csv", "format": "csv"}}
+    made = job(storage={"uri": "pvc://training/runs", "hdfs": hdfs}, preprocess=read)
+    for stage, reaches in (("preprocess", True), ("train", False)):
+        (pod, *_) = children.pods(made, stage, 1, Settings())
+        assert ("HADOOP_USER_NAME" in env(pod)) is reaches
+        assert "HADOOP_CONF_DIR" not in env(pod)
 
 
 def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():

@@ -21,6 +21,7 @@ from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.steps import Step
+from trainingjob.api.v1alpha1.tokenize import Tokenize
 from trainingjob.runtime.cache import inputs_of_preprocess, inputs_of_train, key
 from trainingjob.runtime.cache.key import UNCOUNTED, Cacheable, key_of
 from trainingjob.runtime.dataset.manifest import DatasetManifest, SplitInfo
@@ -78,6 +79,7 @@ PREPROCESS = SHARED | {
     "inputs": {"table": Input(uri="file:///data/table.csv", format="csv")},
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
+    "tokenize": Tokenize(vocab_size=300, sequence_length=8),
     "sample_weight": "w",
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
@@ -98,6 +100,8 @@ TRAIN = SHARED | {
     "class_weights": "balanced",
     "sample_weight": "w",
     "target_transform": "log1p",
+    "gradient_accumulation": 2,
+    "gradient_clip": 1.0,
     "seed": 9,
     "metrics": ["recall"],
     "threshold": 0.3,

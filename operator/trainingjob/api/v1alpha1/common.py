@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from .. import uris
 from ..base import Model, Rule, exactly_one_of
 from . import metadata
 from .patterns import (
@@ -53,12 +54,7 @@ class Location(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (NO_PARENT,)
 
-    uri: Uri = Field(
-        description="`pvc://CLAIM/path` for a PersistentVolumeClaim of the job's namespace "
-        "(on one machine: a folder, see `--claim`), `s3://BUCKET/path` (credentials, region and "
-        "endpoint in the variables of the AWS SDKs, which `envFrom` can bring), or `file:///path` "
-        "(one machine only)."
-    )
+    uri: Uri = Field(description=f"{uris.described()}.")
 
 
 _UNITS = {

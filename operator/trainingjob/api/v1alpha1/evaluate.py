@@ -29,14 +29,18 @@ ClassificationMetric = Literal[
     "average_precision",
 ]
 RegressionMetric = Literal["mae", "rmse", "r2", "mape"]
-MetricName = Literal[ClassificationMetric, RegressionMetric]
+LanguageModelMetric = Literal["perplexity", "bits_per_byte", "loss", "token_accuracy"]
+MetricName = Literal[ClassificationMetric, RegressionMetric, LanguageModelMetric]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
+LANGUAGE_MODEL_METRICS: tuple[str, ...] = get_args(LanguageModelMetric)
 METRICS: tuple[str, ...] = get_args(MetricName)
 # Of two classes: about the positive one, task.positiveClass.
 BINARY_METRICS: tuple[str, ...] = ("precision", "recall", "f1", "average_precision")
 # Errors: the lower, the better. Of all others more is better.
-LOWER_IS_BETTER: frozenset[MetricName] = frozenset({"log_loss", "mae", "rmse", "mape"})
+LOWER_IS_BETTER: frozenset[MetricName] = frozenset(
+    {"log_loss", "mae", "rmse", "mape", "perplexity", "bits_per_byte", "loss"}
+)
 
 Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
 Tolerance = Annotated[float, Field(ge=0, le=1e15)]
@@ -86,7 +90,8 @@ class Evaluate(Model):
 
     metrics: Annotated[list[MetricName], Field(max_length=21)] | None = Field(
         None,
-        description="Metrics for status; accuracy and f1_macro, or rmse and r2, when unset. "
+        description="Metrics for status; accuracy and f1_macro, rmse and r2, or perplexity and "
+        "bits_per_byte, when unset. "
         "`evaluation/metrics.json` has them all.",
     )
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(

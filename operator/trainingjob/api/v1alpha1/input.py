@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from .. import uris
 from ..base import Model, Rule
 from .common import NO_PARENT, Column, InputUri
 from .patterns import (
@@ -191,8 +192,7 @@ class Input(Model):
     )
 
     uri: InputUri = Field(
-        description="`pvc://CLAIM/path`, `s3://BUCKET/path` or `file:///path`: a file, a folder, "
-        "or a glob (`*`, `?`, `[ab]`)."
+        description=f"{uris.listed('or', '`')}: a file, a folder, or a glob (`*`, `?`, `[ab]`)."
     )
     format: Literal["csv", "json", "parquet", "orc", "raw"] = Field(
         description="`json` means one object a line, or one array of objects; `raw` that nothing "

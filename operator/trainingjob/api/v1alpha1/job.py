@@ -7,15 +7,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import uris
 from ..base import Model, Rule
-from .common import Column, Columns, Location
-from .evaluate import CLASSIFICATION_METRICS, REGRESSION_METRICS, Evaluate
+from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
 from .status import Status
-from .steps import Scalar
+from .storage import Storage
+from .task import Task as Task
 from .train import Train
 
 GROUP = "trainingjob.dev"
@@ -26,64 +27,26 @@ JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
-# What a pod can be told in all is little more.
-MOST_FEATURE_CHARS = 96 * 1024
+
+# How URIs begin that engine spark neither reads nor writes.
+_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
 
 # CEL.
+_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
+# As Task.label has it.
+_LABEL = "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : '')"
 _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
 )
-
-
-class Task(Model):
-    """What is to be predicted."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="!has(self.features) || !self.features.exists(f, f == self.label)",
-            message="label must not be one of the features",
-            holds=lambda self: self.label not in (self.features or ()),
-        ),
-        # A sum that the API server can see for itself: see `size`.
-        Rule(
-            cel="!has(self.features) || "
-            f"self.features.map(f, size(f)).sum() <= {MOST_FEATURE_CHARS}",
-            message=f"features must have at most {MOST_FEATURE_CHARS} characters in all; leave "
-            "them unset, and drop the columns that are not to be learned from",
-            holds=lambda self: sum(map(len, self.features or ())) <= MOST_FEATURE_CHARS,
-        ),
-        Rule(
-            cel=None,
-            message="positiveClass needs task.type classification",
-            holds=lambda self: self.positive_class is None or self.type == "classification",
-            schema={
-                "anyOf": [
-                    {"properties": {"type": {"enum": ["classification"]}}},
-                    {"not": {"required": ["positiveClass"]}},
-                ]
-            },
-        ),
-    )
-
-    type: Literal["classification", "regression"] = Field(description="The kind of task.")
-    label: Column = Field(description="Column that holds the truth.")
-    features: Columns | None = Field(
-        None,
-        description="Columns to learn from; all except the label when unset. `emb_*` means those "
-        "whose names begin so, and `emb` the list or object of this name that the input has.",
-    )
-    positive_class: Scalar | None = Field(
-        None,
-        description="Two classes: the one that `precision`, `recall`, `f1`, `average_precision` "
-        "and `evaluate.threshold` are about; the greater one when unset: 1 of 0 and 1, true, "
-        "`yes` of `no` and `yes`.",
-    )
-
-
-class Storage(Location):
-    """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
+# What preprocess reads.
+_CEL_READ = (
+    f"[self.preprocess.input.uri] + {_CEL_FILES} + (has(self.preprocess.inputs) ? "
+    "self.preprocess.inputs.map(k, self.preprocess.inputs[k].uri) : []) + "
+    "(has(self.preprocess.tokenize) && has(self.preprocess.tokenize.from) ? "
+    "[self.preprocess.tokenize.from] : [])"
+)
 
 
 def _metrics_of(spec: Spec) -> set[str]:
@@ -122,26 +85,70 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!([self.storage.uri, self.preprocess.input.uri] + {_CEL_FILES} + "
-            "(has(self.preprocess.inputs) ? self.preprocess.inputs.map(k, "
-            "self.preprocess.inputs[k].uri) : [])).exists(u, u.startsWith('s3://'))",
-            message="engine spark reads and writes claims only: use engine pandas with s3://",
+            f"!([self.storage.uri] + {_CEL_READ}).exists(u, {_CEL_NOT_BY_SPARK})",
+            message=f"engine spark does not read and write {' and '.join(_NOT_BY_SPARK)}: "
+            "use engine pandas",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.engine != "spark"
                 or not any(
-                    uri.startswith("s3://") for uri in (self.storage.uri, *self.preprocess.uris)
+                    uri.startswith(_NOT_BY_SPARK)
+                    for uri in (self.storage.uri, *self.preprocess.uris)
                 )
             ),
         ),
         Rule(
-            cel=f"!has(self.evaluate) || !has(self.preprocess) || {cel_may_have('test', _SPLIT)}",
+            cel="!has(self.storage.hdfs) || ([self.storage.uri] + (has(self.preprocess) ? "
+            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []))"
+            f".exists(u, u.startsWith('{uris.HDFS.start}'))",
+            message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
+            holds=lambda self: (
+                self.storage.hdfs is None
+                or any(uri.startswith(uris.HDFS.start) for uri in self.uris)
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
+            f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
             "preprocess.split.files.test",
             holds=lambda self: (
                 self.evaluate is None
                 or self.preprocess is None
+                or self.preprocess.split.folds is not None
                 or self.preprocess.split.may_have("test")
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) "
+            "|| self.task.type != 'languageModel'",
+            message="preprocess.split.folds is for classification and regression",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.task.type != "languageModel"
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.evaluate)",
+            message="preprocess.split.folds needs evaluate, which judges the model of each fold",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.evaluate is not None
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
+            "|| !(has(self.train.command) && has(self.train.image))",
+            message="preprocess.split.folds needs our runtime, which trains the model of each "
+            "fold: an image whose command runs as it stands does not have it; set train.script",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or self.train.script is not None
+                or self.train.command is None
+                or self.train.image is None
             ),
         ),
         Rule(
@@ -157,10 +164,11 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.preprocess) || ("
-            f"(!has({_SPLIT}.by) || !(self.task.label in {_SPLIT}.by))"
-            f" && (!has({_SPLIT}.time) || self.task.label != {_SPLIT}.time)"
-            f" && (!has({_SPLIT}.column) || self.task.label != {_SPLIT}.column))",
-            message="rows cannot be divided by the label: preprocess.split must name other columns",
+            f"(!has({_SPLIT}.by) || !({_LABEL} in {_SPLIT}.by))"
+            f" && (!has({_SPLIT}.time) || {_LABEL} != {_SPLIT}.time)"
+            f" && (!has({_SPLIT}.column) || {_LABEL} != {_SPLIT}.column))",
+            message="rows cannot be divided by the label or the text: preprocess.split must name "
+            "other columns",
             holds=lambda self: (
                 self.preprocess is None or self.task.label not in self.preprocess.split.columns
             ),
@@ -174,6 +182,42 @@ class Spec(Model):
                 self.preprocess is None
                 or self.preprocess.split.column is None
                 or self.preprocess.split.column not in (self.task.features or ())
+            ),
+        ),
+        Rule(
+            cel="!has(self.preprocess) || "
+            "has(self.preprocess.tokenize) == (self.task.type == 'languageModel')",
+            message="task.type languageModel needs preprocess.tokenize, and the others have none",
+            holds=lambda self: (
+                self.preprocess is None
+                or (self.preprocess.tokenize is not None) == (self.task.type == "languageModel")
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.model) || "
+            "has(self.train.model.transformer) == (self.task.type == 'languageModel')",
+            message="train.model.transformer learns a languageModel, train.model.mlp "
+            "classification and regression",
+            holds=lambda self: (
+                self.train.model is None
+                or (self.train.model.transformer is not None) == (self.task.type == "languageModel")
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type != 'languageModel' || ("
+            + _cel_metrics(LANGUAGE_MODEL_METRICS)
+            + ")",
+            message="a languageModel is judged by " + ", ".join(LANGUAGE_MODEL_METRICS),
+            holds=lambda self: (
+                self.task.type != "languageModel"
+                or _metrics_of(self) <= set(LANGUAGE_MODEL_METRICS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
+            message="train.sampleWeight needs task.type classification or regression",
+            holds=lambda self: (
+                self.train.sample_weight is None or self.task.type != "languageModel"
             ),
         ),
         Rule(
@@ -230,7 +274,7 @@ class Spec(Model):
             },
         ),
         Rule(
-            cel="!has(self.train.sampleWeight) || (self.train.sampleWeight != self.task.label && "
+            cel=f"!has(self.train.sampleWeight) || (self.train.sampleWeight != {_LABEL} && "
             "(!has(self.task.features) || "
             "!self.task.features.exists(f, f == self.train.sampleWeight)))",
             message="train.sampleWeight must be neither the label nor one of the features",
@@ -280,6 +324,13 @@ class Spec(Model):
         description="The controller that looks after this job, when it is not this operator: that "
         f"then leaves the job alone, its status included. Unset, or `{OPERATOR}`: this operator.",
     )
+
+    @property
+    def uris(self) -> list[str]:
+        """All that the job reads and where it writes."""
+        read = self.preprocess.uris if self.preprocess is not None else []
+        given = self.train.dataset
+        return [self.storage.uri, *read, *([given.uri] if given is not None else [])]
 
 
 class ObjectMeta(Model):

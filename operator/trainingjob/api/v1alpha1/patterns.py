@@ -13,29 +13,24 @@ from typing import Annotated
 from pydantic import StringConstraints
 from pydantic.alias_generators import to_camel
 
+from .. import uris
 from ..base import Rule
+from ..uris import SUBDOMAIN
 
-_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = rf"^{_SUBDOMAIN}$"
-LABEL_KEY = rf"^({_SUBDOMAIN}/)?{_LABEL}$"
+DNS_SUBDOMAIN = rf"^{SUBDOMAIN}$"
+LABEL_KEY = rf"^({SUBDOMAIN}/)?{_LABEL}$"
 LABEL_VALUE = rf"^({_LABEL})?$"
-RESOURCE = rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMG]i|{_SUBDOMAIN}/{_LABEL})$"
-MANAGER = rf"^{_SUBDOMAIN}/{_LABEL}$"
+RESOURCE = rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMG]i|{SUBDOMAIN}/{_LABEL})$"
+MANAGER = rf"^{SUBDOMAIN}/{_LABEL}$"
 # Kubernetes' resource.Quantity without the exponent forms, which people do not write.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 IMAGE = r"^[!-~]+$"
-# Not `\s`: spaces of other alphabets may well be in the name of a file.
-URI = (
-    rf"^(pvc://{_SUBDOMAIN}(/[^\x00-\x20\x7f]*)?|file:///[^\x00-\x20\x7f]*"
-    r"|s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^\x00-\x20\x7f]*)?)$"
-)
+URI, INPUT_URI = uris.PATTERN, uris.INPUT_PATTERN
+HADOOP_USER = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*$"
 TABLE = r"^[a-z][a-z0-9_]*$"
-# The same for what is read: files that people bring have blanks in their names, but not at the end.
-_READ = r"([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?"
-INPUT_URI = rf"^(pvc://{_SUBDOMAIN}(/{_READ})?|file:///{_READ}|s3://[a-z0-9][-a-z0-9.]{{1,61}}[a-z0-9](/{_READ})?)$"
 ONE_CHARACTER = r"^[^\x00\r\n]$"
 NO_LINE_END = r"^[^\x00\r\n]?$"
 # A character, some signs, or the word.

@@ -21,6 +21,7 @@ from .input import Input
 from .patterns import TABLE
 from .split import Split
 from .steps import Step
+from .tokenize import Tokenize
 
 
 class Driver(Model):
@@ -156,6 +157,9 @@ class Preprocess(Model):
         None, description="Run in order. From the first fitted step on, splits go separate ways."
     )
     split: Split = Field(default_factory=Split, description="How rows are divided.")
+    tokenize: Tokenize | None = Field(
+        None, description="languageModel: the texts to tokens, after the steps."
+    )
     driver: Driver | None = Field(None, description="The driver pod.")
     executor: Executor | None = Field(None, description="The executor pods (Spark).")
     spark_conf: (
@@ -173,4 +177,6 @@ class Preprocess(Model):
         """All that the stage reads."""
         files = self.split.files
         tables = (one.uri for one in (self.inputs or {}).values())
-        return [self.input.uri, *(files.uris.values() if files is not None else ()), *tables]
+        given = [self.tokenize.from_] if self.tokenize and self.tokenize.from_ else []
+        of_splits = files.uris.values() if files is not None else ()
+        return [self.input.uri, *of_splits, *tables, *given]

@@ -84,6 +84,7 @@ REASONS: dict[str, Reason] = {
         "data",
         "bring more rows of it, enlarge the split, or set preprocess.split.rare to keepInTrain",
     ),
+    "TextInvalid": Reason("data", "correct the text column in preprocess.steps"),
     "FeatureNotNumeric": Reason("configuration", "or drop what the model should not see"),
     "FeatureHasNulls": Reason("data", "use fillna or dropna on the column"),
     "WeightInvalid": Reason(

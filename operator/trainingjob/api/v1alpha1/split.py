@@ -25,7 +25,7 @@ def _any(*fields: str) -> str:
 
 
 def _cel_share(name: HeldOut) -> str:
-    default = f"{_any('column', 'files')} ? 0.0 : {SHARES[name]}"
+    default = f"{_any('column', 'files', 'folds')} ? 0.0 : {SHARES[name]}"
     return f"(has(self.{name}) ? self.{name} : ({default}))"
 
 
@@ -110,6 +110,12 @@ class Split(Model):
             "not allow; with them, unset leaves rows where they are",
             holds=lambda self: self.rare != "keepInTrain" or self.drawn_by_row,
         ),
+        Rule(
+            cel=f"!has(self.folds) || !{_any('time', 'column', 'files')}",
+            message="folds are drawn, by rows or by groups (by); they do not go with time, column "
+            "or files, which say where rows go",
+            holds=lambda self: self.folds is None or not (self.time is not None or self.given),
+        ),
         *(
             Rule(
                 cel=f"!has(self.{name}) || !has(self.files) || !has(self.files.{name})",
@@ -124,7 +130,8 @@ class Split(Model):
     test: Fraction | None = Field(
         None,
         description="Share of rows held out for the evaluation; 0.2 when unset, but 0 with "
-        "`column` and `files`, of whose training rows it is a share that is drawn.",
+        "`folds`, and with `column` and `files`, of whose training rows it is a share that is "
+        "drawn.",
     )
     validation: Fraction | None = Field(
         None, description="Share of rows for early stopping; 0.1 when unset, else as `test`."
@@ -168,6 +175,15 @@ class Split(Model):
         "`preprocess.input` names is for training. All of them are read alike.",
     )
 
+    folds: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        None,
+        description="Cross-validation: the rows that are in neither the test nor the validation "
+        "split are divided into so many folds, with `stratify` each class, with `by` each group as "
+        "a whole. For each fold a model is trained on the others, steps that learn included, and "
+        "judged on it: metrics are the mean over the folds, and have a deviation. The model that "
+        "the job leaves is trained on all folds.",
+    )
+
     @property
     def given(self) -> bool:
         """Whether the data says of each row where it goes."""
@@ -192,7 +208,9 @@ class Split(Model):
     def share(self, name: HeldOut) -> float:
         """The share that is drawn: of all rows, or of those that were given for training."""
         share = self.test if name == "test" else self.validation
-        return share if share is not None else 0.0 if self.given else SHARES[name]
+        if share is not None:
+            return share
+        return 0.0 if self.given or self.folds is not None else SHARES[name]
 
     def asks(self, name: HeldOut) -> bool:
         """Whether a split must have rows."""
@@ -207,5 +225,6 @@ class Split(Model):
 def cel_may_have(name: HeldOut, split: str) -> str:
     """The same in CEL, where ``split`` is the split."""
     files = f"(has({split}.files) && has({split}.files.{name}))"
-    share = f"(has({split}.{name}) ? {split}.{name} > 0.0 : !has({split}.files))"
+    none = f"has({split}.files) || has({split}.folds)"
+    share = f"(has({split}.{name}) ? {split}.{name} > 0.0 : !({none}))"
     return f"(has({split}.column) || {files} || {share})"

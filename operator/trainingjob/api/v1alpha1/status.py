@@ -139,6 +139,9 @@ class Outputs(StatusModel):
     rows: Annotated[dict[str, Count], Field(max_length=8)] | None = Field(
         None, description="Rows by split."
     )
+    folds: Annotated[list[Count], Field(max_length=20)] | None = Field(
+        None, description="Rows of each fold; they are among those for training."
+    )
     splits: SplitReport | None = Field(None, description="How alike the splits are.")
     features: Count | None = Field(None, description="Number of feature columns.")
     classes: Count | None = Field(None, description="Number of classes.")
@@ -221,6 +224,10 @@ class StageStatus(StatusModel):
     )
 
 
+_DEVIATION = "Sample standard deviation over the folds, if there are any."
+_TEST = "Where there are folds and a test split: the final model's value on that."
+
+
 class MetricValue(StatusModel):
     """A number with a name."""
 
@@ -228,11 +235,21 @@ class MetricValue(StatusModel):
     value: float = Field(description="Value.")
 
 
+class ScoreValue(MetricValue):
+    """A metric of a model, or the mean of the models of the folds."""
+
+    deviation: float | None = Field(None, description=_DEVIATION)
+    test: float | None = Field(None, description=_TEST)
+
+
 class Progress(StatusModel):
     """How far the running stage is, as its pods report."""
 
     stage: StageName = Field(description="Which stage.")
     percent: int = Field(0, ge=0, le=100, description="Share done, in percent.")
+    fold: int | None = Field(
+        None, description="Whose model is trained, from 1; unset for the final one."
+    )
     epoch: int | None = Field(None, description="Present epoch, from 1.")
     step: int | None = Field(None, description="Optimizer steps done.")
     total_steps: int | None = Field(None, description="Optimizer steps in all.")
@@ -259,7 +276,9 @@ class JudgedMetric(StatusModel):
     """A metric and the verdict of its gate."""
 
     name: Word = Field(description="Name.")
-    value: float = Field(description="Value on the test split.")
+    value: float = Field(description="Value on the test split; with folds, the mean over them.")
+    deviation: float | None = Field(None, description=_DEVIATION)
+    test: float | None = Field(None, description=_TEST)
     min: float | None = Field(None, description="The lower bound that the gate applied.")
     max: float | None = Field(None, description="The upper bound that the gate applied.")
     baseline: float | None = Field(
@@ -274,7 +293,7 @@ class Evaluation(StatusModel):
     metrics: Annotated[list[JudgedMetric], Field(max_length=64)] = Field(
         default_factory=list, description="Metrics, those asked for and those with gates."
     )
-    samples: Count = Field(0, description="Rows of the test split.")
+    samples: Count = Field(0, description="Rows of the test split, or of all folds.")
     passed: bool = Field(description="Whether all gates passed.")
     model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
         "", description="The model that was judged."

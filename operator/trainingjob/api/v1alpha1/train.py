@@ -21,6 +21,7 @@ from .common import (
     Script,
 )
 from .patterns import BALANCED
+from .transformer import Transformer
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Decay = Annotated[float, Field(ge=0, le=10)]
@@ -48,6 +49,8 @@ BUILT_IN_ONLY = (
     "class_weights",
     "sample_weight",
     "target_transform",
+    "gradient_accumulation",
+    "gradient_clip",
 )
 # Of those and their like, what a checkpoint of the built-in training is of: it cannot be gone on
 # from with others.
@@ -63,6 +66,7 @@ CHECKPOINTED = (
     "class_weights",
     "sample_weight",
     "target_transform",
+    "gradient_clip",
 )
 # CEL does not see a field of several types.
 _UNSEEN = ("class_weights",)
@@ -92,9 +96,12 @@ class Mlp(Model):
 class BuiltInModel(Model):
     """A model that needs no code: exactly one of the fields."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp"),)
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer"),)
 
     mlp: Mlp | None = Field(None, description="A multi-layer perceptron.")
+    transformer: Transformer | None = Field(
+        None, description="A language model: a decoder-only transformer."
+    )
 
 
 class Sgd(Model):
@@ -227,6 +234,22 @@ class Train(Model):
             holds=lambda self: self.model is not None or self.class_weights is None,
             schema={"anyOf": [{"required": ["model"]}, {"not": {"required": ["classWeights"]}}]},
         ),
+        Rule(
+            cel="(!has(self.gradientAccumulation) && !has(self.gradientClip)) || "
+            "(has(self.model) && has(self.model.transformer))",
+            message="gradientAccumulation and gradientClip need model.transformer",
+            holds=lambda self: (
+                (self.gradient_accumulation is None and self.gradient_clip is None)
+                or (self.model is not None and self.model.transformer is not None)
+            ),
+        ),
+        Rule(
+            cel="!has(self.earlyStopping) || !has(self.model) || !has(self.model.transformer)",
+            message="a transformer has no earlyStopping yet: choose its epochs",
+            holds=lambda self: (
+                self.early_stopping is None or self.model is None or self.model.transformer is None
+            ),
+        ),
     )
 
     dataset: Dataset | None = Field(
@@ -262,12 +285,22 @@ class Train(Model):
         None, description="Built-in models: stop on the validation loss; never when unset."
     )
     epochs: Annotated[int, Field(ge=1, le=100000)] | None = Field(
-        None, description="Built-in models: passes over the training split; 10 when unset."
+        None,
+        description="Built-in models: passes over the training split; 10 when unset, of a "
+        "transformer 1.",
     )
     batch_size: Annotated[int, Field(ge=1, le=10000000)] | None = Field(
         None,
         description="Built-in models: rows per optimizer step over all processes together; "
         "32 when unset.",
+    )
+    gradient_accumulation: Annotated[int, Field(ge=1, le=100000)] | None = Field(
+        None,
+        description="Transformers: parts that each process computes its share of a batch in, one "
+        "after the other, so that less memory suffices; 1 when unset.",
+    )
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None, description="Transformers: the largest norm of a step's gradient; unset: any."
     )
     precision: Literal["auto", "fp32", "bf16"] | None = Field(
         None,

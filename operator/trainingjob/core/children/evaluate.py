@@ -14,6 +14,7 @@ from .pod import pod as make_pod
 _DEFAULT_METRICS = {
     "classification": ["accuracy", "f1_macro"],
     "regression": ["rmse", "r2"],
+    "languageModel": ["perplexity", "bits_per_byte"],
 }
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.base import Model
+from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
 from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
+from ...api.v1alpha1.storage import Hdfs
 from .. import names
 from ..observation import Settings
 
@@ -17,7 +19,8 @@ from ..observation import Settings
 Maker = Callable[[int], dict[str, Any]]
 
 CLAIMS_DIR = "/mnt/claims"
-S3_DIR = "/tmp/trainingjob-s3"  # noqa: S108 - a volume of the pod's own
+COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
+HADOOP_DIR = "/etc/trainingjob/hadoop"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -60,13 +63,15 @@ def pod(
     """
     template = template or PodTemplate()
     volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
-    environment = [variable.to_dict() for variable in user_env or ()]
+    environment: list[dict[str, Any]] = [variable.to_dict() for variable in user_env or ()]
     environment += [
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
         {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
     ]
-    if any(in_s3(uri) for uri in uris):
-        environment.append({"name": contract.S3_DIR, "value": S3_DIR})
+    if any(map(is_remote, uris)):
+        environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
+    if any(Uri.parse(uri).scheme is HDFS for uri in uris):
+        _reach_hdfs(job.spec.storage.hdfs, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
@@ -119,6 +124,22 @@ def pod(
         },
         "spec": spec,
     }
+
+
+def _reach_hdfs(
+    hdfs: Hdfs | None,
+    environment: list[dict[str, str]],
+    volumes: list[dict[str, Any]],
+    mounts: list[dict[str, Any]],
+) -> None:
+    """Hadoop's settings as its own programs find them. Spark's driver hands them on."""
+    if hdfs is not None and hdfs.config_map is not None:
+        name = "trainingjob-hadoop"
+        volumes.append({"name": name, "configMap": {"name": hdfs.config_map.name}})
+        mounts.append({"name": name, "mountPath": HADOOP_DIR, "readOnly": True})
+        environment.append({"name": contract.HADOOP_CONF_DIR, "value": HADOOP_DIR})
+    if hdfs is not None and hdfs.user is not None:
+        environment.append({"name": contract.HADOOP_USER_NAME, "value": hdfs.user})
 
 
 def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:
@@ -257,23 +278,18 @@ def script_ref(script: Script | None) -> contract.ScriptRef | None:
 
 def claims_of(*uris: str) -> list[str]:
     """The claims that these URIs lie on."""
-    return [
-        uri.removeprefix("pvc://").partition("/")[0] for uri in uris if uri.startswith("pvc://")
-    ]
-
-
-def in_s3(uri: str) -> bool:
-    """Whether the runtime brings it from an S3 bucket, and takes it there."""
-    return uri.startswith("s3://")
+    found = map(Uri.parse, uris)
+    return [uri.authority for uri in found if uri.scheme is CLAIM]
 
 
 def mounted(uri: str) -> str:
     """The path of a URI as plain environment variables tell it; the kubelet expands it."""
-    if in_s3(uri):
-        return f"$({contract.S3_DIR})/{escape(uri.removeprefix('s3://'))}"
-    if uri.startswith("file://"):
-        return escape(uri.removeprefix("file://"))
-    return f"$({contract.CLAIMS_DIR})/{escape(uri.removeprefix('pvc://'))}"
+    found = Uri.parse(uri)
+    if found.scheme.remote:
+        return f"$({contract.COPIES_DIR})/{escape(found.copy)}"
+    if found.scheme is CLAIM:
+        return f"$({contract.CLAIMS_DIR})/{escape(found.place)}"
+    return escape(found.place)
 
 
 def escape(text: str) -> str:

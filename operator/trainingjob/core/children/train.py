@@ -8,6 +8,7 @@ from typing import Any
 
 from ...api import gates
 from ...api import payload as contract
+from ...api.uris import is_remote
 from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import Resources, amount
 from ...api.v1alpha1.evaluate import BINARY_METRICS
@@ -15,7 +16,7 @@ from .. import names
 from ..observation import Settings
 from . import cache
 from .evaluate import metrics
-from .pod import RUNTIME, Maker, encoded, escape, in_s3, job_ref, mounted, script_ref
+from .pod import RUNTIME, Maker, encoded, escape, job_ref, mounted, script_ref
 from .pod import pod as make_pod
 
 # torch.distributed's own default.
@@ -56,6 +57,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         class_weights=spec.class_weights,
         sample_weight=spec.sample_weight,
         target_transform=spec.target_transform,
+        gradient_accumulation=spec.gradient_accumulation,
+        gradient_clip=spec.gradient_clip,
         seed=spec.seed,
         script=script_ref(spec.script),
         command=spec.command,
@@ -136,7 +139,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
 
     def place(uri: str) -> str:
         # Where our runtime is not, nobody brings it from there.
-        return escape(uri) if in_s3(uri) and runs_as_it_stands(job) else mounted(uri)
+        return escape(uri) if is_remote(uri) and runs_as_it_stands(job) else mounted(uri)
 
     address = "127.0.0.1"
     if spec.nodes > 1:

@@ -36,6 +36,19 @@ class StageFailure(Exception):
 
 
 @contextmanager
+def of_fold(fold: int | None) -> Iterator[None]:
+    """Put the fold, from 1, before the messages of the block's failures; None: it is about none."""
+    try:
+        yield
+    except StageFailure as failure:
+        if fold is None:
+            raise
+        failure.message = f"fold {fold}: {failure.message}"
+        failure.args = (failure.message,)
+        raise
+
+
+@contextmanager
 def storage_errors(what: str) -> Iterator[None]:
     """Turn OSErrors of the block into StageFailures that say ``what`` could not be done."""
     try:

@@ -10,7 +10,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, data_digest
+from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, data_digest
 from ..storage import fetch, resolve, write_aside
 from .key import Cacheable
 
@@ -49,6 +49,8 @@ def _verify_dataset(folder: Path, digest: str) -> None:
     manifest = DatasetManifest.read(folder)
     if manifest.digest != digest:
         raise StageFailure("DatasetInvalid", f"the dataset in {folder} is another one by now")
+    for part, of_part in zip(manifest.parts, manifest.folds or (), strict=True):
+        _verify_dataset(folder / part, of_part)
     files = _files(manifest)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda name: _verify_file(folder / name, files[name]), files))
@@ -69,10 +71,15 @@ def _verify_file(path: Path, file: DataFile) -> None:
 
 def _copy_dataset(source: Path, target: Path) -> None:
     manifest = DatasetManifest.read(source)
+    for part in manifest.parts:
+        (target / part).mkdir()
+        _copy_dataset(source / part, target / part)
     for split in manifest.splits:
         (target / split).mkdir()
     for name in _files(manifest):
         shutil.copyfile(source / name, target / name)
+    if manifest.tokens is not None:
+        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
     shutil.copyfile(source / MANIFEST, target / MANIFEST)
 
 

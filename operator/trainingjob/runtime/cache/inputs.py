@@ -16,7 +16,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..storage import resolve
+from ..storage import fetch, is_copy, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -53,6 +53,9 @@ def inputs_of_preprocess(
     for table, others in (tables or {}).items():
         base = _base(resolve(payload.inputs[table].uri))
         named |= {f"table {table}: {file.relative_to(base).as_posix()}": file for file in others}
+    given = payload.tokenize.from_ if payload.tokenize is not None else None
+    if given is not None:
+        named["tokenizer"] = fetch(given)
     return _read(named, payload.script)
 
 
@@ -60,16 +63,19 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     """The dataset, by its manifest; of own code also the script, and files that its command names.
 
     Raises OSError, StageFailure(DatasetInvalid, StorageUnavailable)."""
-    folder = resolve(payload.dataset)
+    root = resolve(payload.dataset)
     # os.path, to which a word that is too long for a name is none.
     words = [word.split("=")[-1] for word in [*(payload.command or ()), *(payload.args or ())]]
     named = {f"argument {word}": Path(word) for word in words if os.path.isfile(word)}  # noqa: PTH113
     own = _read(named, payload.script)
-    stamps = {folder / MANIFEST: _stamp(folder / MANIFEST)}
-    manifest = DatasetManifest.read(folder)
-    for split, info in manifest.splits.items():
-        paths = [folder / split / file.name for file in info.files]
-        stamps |= {path: _stamp(path) for path in paths}
+    stamps = {root / MANIFEST: _stamp(root / MANIFEST)}
+    manifest = DatasetManifest.read(root)
+    for folder in (root, *(root / part for part in manifest.parts)):
+        paths = [folder / MANIFEST]
+        # What is remote is known by its manifests alone.
+        for split, info in () if is_copy(root) else DatasetManifest.read(folder).splits.items():
+            paths += [folder / split / file.name for file in info.files]
+        stamps |= {path: _stamp(path) for path in paths if path not in stamps}
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})
 
 

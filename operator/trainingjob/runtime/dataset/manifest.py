@@ -1,10 +1,13 @@
 """The files by which stages hand over to each other.
 
 dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
+dataset/tokenizer.json                           (language models)
+dataset/fold-1/manifest.json ...                 (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.pt2 | model/predictions.parquet      (user code)
-evaluation/metrics.json
+model/fold-1/...                                 (with folds: likewise of a fold's dataset)
+evaluation/metrics.json  evaluation/fold-1/metrics.json ...
 accepted/metrics.json                            (of the last model that passed all gates)
 """
 
@@ -21,12 +24,21 @@ from pydantic import Field, ValidationError
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ..base.digest import digest_of
+from .. import storage
+from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+# How the names of files of rows end; whatever else a dataset has is small.
+ROWS = ".parquet"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
+
+
+def fold_name(fold: int) -> str:
+    """The folder of what belongs to a fold, from 1: its dataset, its model, its evaluation."""
+    return f"fold-{fold}"
 
 
 def data_digest(path: Path) -> str:
@@ -62,12 +74,34 @@ class SplitInfo(Model):
     files: list[DataFile]
 
 
+class TokenCounts(Model):
+    """The texts of a split."""
+
+    documents: int
+    bytes: int = Field(description="Of their UTF-8.")
+    tokens: int = Field(description="That are predicted: those of the texts, and an end of each.")
+
+
+class Tokens(Model):
+    """A language model's dataset: of what ``input_ids``, lists of sequence_length + 1 tokens, are.
+
+    ``length`` is how many of a row's are real; only the last row of a file has others, at its end.
+    """
+
+    tokenizer: str = Field(description="sha256 of tokenizer.json, beside the manifest.")
+    vocab_size: int
+    end_of_text: str
+    end: int = Field(description="Its token.")
+    sequence_length: int
+    splits: dict[SplitName, TokenCounts]
+
+
 class DatasetManifest(Model):
     """``dataset/manifest.json``: the last file written, so that with it the dataset is complete."""
 
     version: Literal[1] = 1
-    label: str
-    task: Literal["classification", "regression"]
+    label: str = Field(description="The column that the task is about; of texts theirs.")
+    task: Literal["classification", "regression", "languageModel"]
     features: list[str] = Field(description="Feature columns in the order of the network's inputs.")
     columns: dict[str, ColumnType] = Field(description="Every column and its type, in order.")
     classes: list[bool | int | float | str] | None = Field(
@@ -78,11 +112,23 @@ class DatasetManifest(Model):
         default_factory=list,
         description="The steps with what was fitted on the training split: what inference repeats.",
     )
+    tokens: Tokens | None = Field(None, description="languageModel.")
+    folds: list[str] | None = Field(
+        None,
+        max_length=20,
+        description="Digests of the datasets of the folds, in ``fold-1`` and so on. The test split "
+        "of each is a fold of this one's training split.",
+    )
 
     @property
     def digest(self) -> str:
         """sha256 of the manifest, which holds the sha256 of every file."""
         return digest_of(self.to_dict())
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders of the datasets of folds."""
+        return [fold_name(fold) for fold in range(1, len(self.folds or ()) + 1)]
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``."""
@@ -91,34 +137,56 @@ class DatasetManifest(Model):
 
     @classmethod
     def read(cls, folder: Path) -> DatasetManifest:
-        """Read it; raises StageFailure(DatasetInvalid) when it is missing or not a manifest,
-        or when a file that it names is missing or of another size."""
+        """Read it, which was brought; raises StageFailure(DatasetInvalid) when it is missing or not
+        a manifest, or when a file that it names is missing or of another size, also of a fold's
+        dataset."""
         path = folder / MANIFEST
         try:
             manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
-        for split, info in manifest.splits.items():
-            for file in info.files:
-                data = folder / split / file.name
-                if not data.is_file() or data.stat().st_size != file.bytes:
-                    raise StageFailure(
-                        "DatasetInvalid", f"{data} is missing or not as its manifest says"
-                    )
+            raise StageFailure(
+                "DatasetInvalid", f"{storage.shown(path)} is not a dataset manifest"
+            ) from error
+        tokens = manifest.tokens
+        if tokens is not None and _sha256(folder / TOKENIZER) != tokens.tokenizer:
+            raise _not_as_told(folder / TOKENIZER)
+        files = {
+            f"{split}/{file.name}": file.bytes
+            for split, info in manifest.splits.items()
+            for file in info.files
+        }
+        there = storage.sizes(folder, files)
+        for name, size in files.items():
+            if there.get(name) != size:
+                raise _not_as_told(folder / name)
+        for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
+            of_fold = cls.read(folder / name)
+            if of_fold.digest != digest or of_fold.folds:
+                message = f"{storage.shown(folder / name)} is of another dataset"
+                raise StageFailure("DatasetInvalid", message)
         return manifest
+
+
+def _not_as_told(path: Path) -> StageFailure:
+    message = f"{storage.shown(path)} is missing or not as its manifest says"
+    return StageFailure("DatasetInvalid", message)
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path) if path.is_file() else ""
 
 
 def _no_dataset(folder: Path) -> str:
     """What lies where a manifest should."""
-    if not folder.is_dir():
-        return f"there is no dataset at {folder}: no such folder"
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    names, place = storage.entries(folder), storage.shown(folder)
+    if names is None:
+        return f"there is no dataset at {place}: no such folder"
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     own = {re.split("[^a-z]", name.lower())[0] for name in names}
     hint = ": preprocess.split.files takes such splits" if "test" in own else ""
     return (
-        f"there is no dataset at {folder}: it has no {MANIFEST}, which a preprocess stage writes "
+        f"there is no dataset at {place}: it has no {MANIFEST}, which a preprocess stage writes "
         f"({f'it has {shown}{hint}' if names else 'it is empty'})"
     )

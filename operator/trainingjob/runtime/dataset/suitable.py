@@ -32,6 +32,8 @@ def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> 
         )
     if task.type == "regression" and manifest.columns.get(task.label) not in NUMBERS:
         raise StageFailure("LabelInvalid", f"label {task.label} is not a number")
+    if task.type == "languageModel" and manifest.tokens is None:
+        raise StageFailure("DatasetInvalid", f"{what} has no tokens")
     if task.type == "classification" and not manifest.classes:
         raise StageFailure("DatasetInvalid", f"{what} names no classes of its label")
 
@@ -40,7 +42,9 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
     """The columns to learn from, in the manifest's order: all, or those that the task lists; the
     column that weighs the rows is none of them.
 
-    Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    Of texts there are none. Raises StageFailure(ColumnNotFound, NoFeatures)."""
+    if manifest.tokens is not None:
+        return []
     known = [name for name in manifest.features if name != weight]
     listed_ones: set[str] = set()
     for name in task.features or ():

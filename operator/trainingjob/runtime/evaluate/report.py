@@ -23,13 +23,30 @@ class ClassScores(Model):
     support: int = Field(description="Rows of the class.")
 
 
+class Scores(Model):
+    """Metrics on some rows."""
+
+    samples: int = Field(description="Rows.")
+    metrics: dict[str, float]
+
+
 class MetricsFile(Model):
-    """The file's content."""
+    """The file's content. With folds, what is known of each, and of the final model on the test
+    split, is in files of their own: ``fold-1/metrics.json`` and ``test/metrics.json``."""
 
     version: Literal[1] = 1
-    task: Literal["classification", "regression"]
-    samples: int = Field(description="Rows of the test split.")
-    metrics: dict[str, float]
+    task: Literal["classification", "regression", "languageModel"]
+    samples: int = Field(description="Rows of the test split, or of all folds.")
+    metrics: dict[str, float] = Field(description="With folds the means of those of the folds.")
+    deviation: dict[str, float] | None = Field(
+        None, description="Their sample standard deviations over the folds."
+    )
+    folds: list[Scores] | None = Field(
+        None, description="Of each fold, judged by the model that has not learned from it."
+    )
+    test: Scores | None = Field(
+        None, description="With folds: of the final model on the test split, if there is one."
+    )
     undefined: dict[str, str] = Field(description="Metrics without a value, and why.")
     classes: list[bool | int | float | str] | None = None
     positive_class: bool | int | float | str | None = Field(
@@ -42,13 +59,19 @@ class MetricsFile(Model):
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )
     per_class: list[ClassScores] | None = None
-    source: Literal["program", "builtIn", "predictions"] = Field(
-        description="What was judged: model.pt2, a built-in model or predictions.parquet."
+    source: Literal["program", "builtIn", "predictions", "transformer"] = Field(
+        description="What was judged: model.pt2, a built-in model, predictions.parquet or a "
+        "language model."
     )
     model_uri: str
     model_digest: str
     dataset_uri: str
     dataset_digest: str
+
+    @property
+    def scores(self) -> Scores:
+        """The metrics alone."""
+        return Scores(samples=self.samples, metrics=self.metrics)
 
     def write(self, folder: Path) -> Path:
         """Write ``metrics.json`` into ``folder``."""

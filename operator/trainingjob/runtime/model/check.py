@@ -8,25 +8,41 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..base.errors import StageFailure, storage_errors
-from .folder import CONFIG, PREDICTIONS, PROGRAM, WEIGHTS, Kind, find, nothing_to_judge
+from .folder import (
+    CONFIG,
+    PREDICTIONS,
+    PROGRAM,
+    WEIGHTS,
+    Kind,
+    find,
+    has_transformer,
+    no_transformer,
+    nothing_to_judge,
+)
 
 
-def require(folder: Path) -> Kind:
-    """What there is to judge in ``folder``; raises StageFailure(ModelMissing)."""
+def require(folder: Path, *, texts: bool = False) -> Kind:
+    """What there is to judge in ``folder``, of ``texts`` a language model.
+
+    Raises StageFailure(ModelMissing)."""
+    if texts:
+        if not has_transformer(folder):
+            raise StageFailure("ModelMissing", no_transformer(folder))
+        return "transformer"
     kind = find(folder)
     if kind is None:
         raise StageFailure("ModelMissing", nothing_to_judge(folder))
     return kind
 
 
-def check_model(folder: Path) -> None:
+def check_model(folder: Path, *, texts: bool = False) -> None:
     """Raise ModelMissing, ModelCorrupt or PredictionsInvalid unless evaluation can begin on what
     lies in ``folder``.
 
     A look at the outside: evaluation itself loads it.
     """
     with storage_errors("read the model"):
-        require(folder)
+        require(folder, texts=texts)
         for name, (is_whole, reason) in _CHECKS.items():
             path = folder / name
             if path.is_file() and not is_whole(path):

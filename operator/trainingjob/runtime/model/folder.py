@@ -7,18 +7,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
 # Ours before it had that mark.
 _UNMARKED = {"version", "task", "label", "features", "mlp"}
 
-Kind = Literal["program", "builtIn", "predictions"]
+Kind = Literal["program", "builtIn", "predictions", "transformer"]
 
 # By suffix: files that hold a model of some library.
 _PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".tar")
@@ -62,6 +63,24 @@ def find(folder: Path) -> Kind | None:
         return "predictions"
     # Damaged, and then perhaps ours: loading it will tell.
     return "builtIn" if weights and ours is None else None
+
+
+def has_transformer(folder: Path) -> bool:
+    """Whether there is a language model, as Hugging Face's save_pretrained leaves one."""
+    weights = any(is_there(folder, name) for name in (WEIGHTS, INDEX))
+    config = _json(folder / CONFIG) if is_there(folder, CONFIG) else None
+    return weights and isinstance(config, dict) and isinstance(config.get("model_type"), str)
+
+
+def no_transformer(folder: Path) -> str:
+    """The message about a folder without one."""
+    found = files(folder)
+    if not found:
+        return f"there is no model in {folder}{_links_out(folder)}"
+    why = f"there is no {CONFIG} with {WEIGHTS} beside it, as save_pretrained leaves them"
+    if any(file.path.suffix.lower() in _PICKLED for file in found):
+        why = "weights that are read by unpickling could run any code: save them as safetensors"
+    return f"{in_words(found)} in {folder} is no language model: {why}{_links_out(folder)}"
 
 
 def is_there(folder: Path, name: str) -> bool:
@@ -135,13 +154,19 @@ def size_in_words(size: int) -> str:
 
 def _is_ours(path: Path) -> bool | None:
     """Whether this is the config of a built-in model; None when it cannot be told."""
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+    config = _json(path)
+    if config is None:
         return None
     if not isinstance(config, dict):
         return False
     return config.get("format") == FORMAT if "format" in config else config.keys() >= _UNMARKED
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _walk(folder: Path, depth: int) -> Iterator[File]:

@@ -104,7 +104,7 @@ def check(
     if by_class:
         # Before the splits: stratified by a quantity, they have no rows.
         _check_label_values(groups, task)
-    _check_splits(summary, split)  # type: ignore[arg-type]
+    check_splits(summary, split)  # type: ignore[arg-type]
     total = sum(rows.values())
     if by_class:
         null_rows = {number: count for number, value, _, count, *_ in groups if value is None}
@@ -171,7 +171,8 @@ def _check_label_type(frame: Frame, task: Task) -> None:
         raise StageFailure("LabelInvalid", f"the label {task.label} is a {kind}, not a class")
 
 
-def _check_splits(rows: dict[SplitName, int], split: Split) -> None:
+def check_splits(rows: dict[SplitName, int], split: Split) -> None:
+    """Raises StageFailure(NoRowsLeft, SplitEmpty) for a split that is asked for and has none."""
     if not sum(rows.values()):
         raise StageFailure("NoRowsLeft", "no row is left after the last step")
     for name, is_asked in (

@@ -12,8 +12,8 @@ from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
 from ..base.text import cut
-from ..dataset.manifest import SPLITS, SplitName
-from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from ..dataset.manifest import SPLITS
+from .engines.frame import FIRST_FOLD, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
 from .names import printable
 
 # More values than this are not classes but a quantity, or a name for each row.
@@ -22,8 +22,8 @@ MAX_CLASSES = 10_000
 _SHOWN = 5
 _NAME_CHARS = 40
 
-# The rows of each class in each split; nulls are no class.
-Counts = Mapping[Any, Mapping[SplitName, int]]
+# The rows of each class in each split or fold; nulls are no class.
+Counts = Mapping[Any, Mapping[str, int]]
 Warn = Callable[[StageWarning], None]
 
 
@@ -35,30 +35,43 @@ def too_many_classes(task: Task) -> StageFailure:
     )
 
 
-def count_classes(engine: Engine, frame: Frame, label: str) -> Counts | None:
-    """The rows of each class in each split; None for more than MAX_CLASSES of them."""
+def count_classes(engine: Engine, frame: Frame, label: str, folds: int | None) -> Counts | None:
+    """The rows of each class in each split, and fold; None for more than MAX_CLASSES of them."""
     name = engine.dialect.ident(label)
     rows = engine.rows(
         f"SELECT {name}, {SPLIT}, count(*) FROM {frame.view} WHERE {name} IS NOT NULL "
-        f"GROUP BY 1, 2 LIMIT {4 * MAX_CLASSES}"
+        f"GROUP BY 1, 2 LIMIT {(len(SPLITS) + (folds or 0) + 1) * MAX_CLASSES}"
     )
     counts = counts_of(rows)
     return counts if len(counts) <= MAX_CLASSES else None
 
 
 def counts_of(rows: Collection[tuple[Any, int, int]]) -> Counts:
-    """Of (class, number of the split, rows)."""
-    names = {number: name for name, number in SPLIT_NUMBER.items()}
-    counts: dict[Any, dict[SplitName, int]] = {}
+    """Of (class, number of the split or fold, rows)."""
+    names: dict[int, str] = {number: name for name, number in SPLIT_NUMBER.items()}
+    counts: dict[Any, dict[str, int]] = {}
     for value, split, count in rows:
-        counts.setdefault(value, {})[names[split]] = count
+        name = names.get(split) or f"fold {split - FIRST_FOLD + 1}"
+        counts.setdefault(value, {})[name] = count
     return counts
+
+
+def called(split: str) -> str:
+    """A split or a fold in a message."""
+    return f"the {split} split" if split in SPLIT_NUMBER else split
 
 
 def absent(counts: Counts) -> list[Any]:
     """The classes that some split lacks, of the splits that have rows at all; sorted."""
-    splits = {split for rows in counts.values() for split in rows}
+    splits = set(_splits(counts))
     return sorted(value for value, rows in counts.items() if splits - set(rows))
+
+
+def _splits(counts: Counts) -> list[str]:
+    """The splits and folds that have rows, the splits first."""
+    found = {split for rows in counts.values() for split in rows}
+    of_folds = sorted(found - set(SPLITS), key=lambda name: (len(name), name))
+    return [*(name for name in SPLITS if name in found), *of_folds]
 
 
 def settle(
@@ -99,29 +112,27 @@ def settle(
 
 
 def _where_absent(counts: Counts, rare: Collection[Any]) -> str:
-    for name in ("train", "validation", "test"):
-        if any(name in rows for rows in counts.values()):
-            missing = [value for value in rare if name not in counts[value]]
-            if missing:
-                return f"the {name} split has no row of class {named(missing)}"
+    for name in _splits(counts):
+        missing = [value for value in rare if name not in counts[value]]
+        if missing:
+            return f"{called(name)} has no row of class {named(missing)}"
     raise AssertionError("no class is absent")
 
 
 def _left(counts: Counts, rare: Collection[Any]) -> str:
     """What is nowhere but where it was: by split."""
-    splits = [name for name in SPLITS if any(name in rows for rows in counts.values())]
-    missing = {name: [v for v in rare if name not in counts[v]] for name in splits}
-    parts = [f"the {name} split has no row of class {named(v)}" for name, v in missing.items() if v]
+    missing = {name: [v for v in rare if name not in counts[v]] for name in _splits(counts)}
+    parts = [f"{called(name)} has no row of class {named(v)}" for name, v in missing.items() if v]
     return cut(f"{'; '.join(parts)}; to do without these classes, set preprocess.split.rare", 512)
 
 
 def _refuse_emptied(counts: Counts, changed: Collection[Any], dropped: bool) -> None:
-    for name in ("train", "validation", "test"):
+    for name in _splits(counts):
         before = {value for value, rows in counts.items() if name in rows}
-        if before and not before - set(changed) and (dropped or name != "train"):
+        if not before - set(changed) and (dropped or name != "train"):
             raise StageFailure(
                 "ClassMissing",
-                f"the {name} split has only rows of classes that are too rare to be in every "
+                f"{called(name)} has only rows of classes that are too rare to be in every "
                 f"split: {named(sorted(before))}",
             )
 

@@ -22,7 +22,8 @@ from trainingjob.api.v1alpha1.split import SHARES, HeldOut, Split
 from ..base.errors import StageFailure
 from ..dataset.manifest import SplitName
 from .classes import MAX_CLASSES, too_many_classes
-from .engines.frame import GROUP, HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .engines.frame import FIRST_FOLD, GROUP, HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .folds import at_most
 from .keys import Keys
 
 # Of more groups, and of more classes in them, those that lie beside each other go together.
@@ -57,6 +58,8 @@ def by_groups(
     taken = assigned(counts, {name: spec.share(name) for name in SHARES})
     if groups:
         _refuse_empty(taken, spec, keys, groups)
+        if spec.folds is not None:
+            taken = folded(counts, taken, spec.folds)
     held_out = [(int(place), int(n)) for place, n in zip(places, taken, strict=True) if n != TRAIN]
     # Spark makes no table of no rows.
     lookup = engine.table({"g": "bigint", "s": "bigint"}, held_out or [(0, TRAIN)])
@@ -70,6 +73,8 @@ def by_groups(
     if not together:
         found = {name: int((taken == number).sum()) for name, number in SPLIT_NUMBER.items()}
         words += f", {found['test']} of them test, {found['validation']} validation"
+    if spec.folds is not None:
+        words += f", in {spec.folds} folds"
     return replace(ordered, view=view, hidden=(HASH, SPLIT)), words
 
 
@@ -111,6 +116,29 @@ def assigned(counts: Counts, shares: Mapping[HeldOut, float]) -> Counts:
     return split
 
 
+def folded(counts: Counts, split: Counts, folds: int) -> Counts:
+    """The same with the groups that are for training in folds, of which there are no more than
+    such groups: each is taken for the fold that has the fewest rows, the largest groups first, as
+    scikit-learn's GroupKFold does. Of several classes those count that the group has, each in parts
+    of its own rows."""
+    split = split.copy()
+    free = np.flatnonzero(split == TRAIN)
+    totals = counts[free].sum(axis=0)
+    weights = 1.0 / np.maximum(totals, 1) ** 2
+    filled = np.zeros((folds, counts.shape[1]))
+    order = free[np.argsort(-counts[free].sum(axis=1), kind="stable")]
+    for left, index in zip(range(len(order), 0, -1), order, strict=True):
+        rows = counts[index]
+        sizes = filled.sum(axis=1)
+        # (filled + rows)² - filled², the sum of the classes', but for what is the same for all.
+        least = np.lexsort((sizes, filled @ (weights * rows)))
+        empty = least[sizes[least] == 0]
+        fold = empty[0] if len(empty) >= left else least[0]
+        filled[fold] += rows
+        split[index] = FIRST_FOLD + fold
+    return split
+
+
 def _refuse_empty(taken: Counts, spec: Split, keys: Keys, groups: int) -> None:
     wanted: list[SplitName] = ["train", *(name for name in SHARES if spec.share(name))]
     empty = [name for name in wanted if SPLIT_NUMBER[name] not in taken]
@@ -121,4 +149,11 @@ def _refuse_empty(taken: Counts, spec: Split, keys: Keys, groups: int) -> None:
             f"preprocess.split.by: {many} of equal {' and '.join(keys.names)}, too few for the "
             f"splits {', '.join(wanted)}; divide by a column of more values, or set "
             "preprocess.split.validation to 0",
+        )
+    left = int((taken == TRAIN).sum())
+    if spec.folds is not None and left < spec.folds:
+        raise StageFailure(
+            "SplitEmpty",
+            f"preprocess.split.folds: {left} groups of equal {' and '.join(keys.names)} are too "
+            f"few for {spec.folds} folds{at_most(left)}",
         )

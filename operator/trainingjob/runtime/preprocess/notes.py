@@ -17,10 +17,11 @@ _MESSAGE_CHARS = 512
 @dataclass
 class Notes:
     """Of one run; warnings in the order in which they were found, and the input's rows, where
-    reading has counted them."""
+    reading has counted them. ``about`` begins the lines of the log."""
 
     rows: int | None = None
     warnings: list[StageWarning] = field(default_factory=list)
+    about: str = ""
 
     def warn(self, reason: str, message: str) -> None:
         """Warn; ``reason`` is one of ``WARNINGS``."""
@@ -35,4 +36,4 @@ class Notes:
 
     def log(self, line: str) -> None:
         """Write a line to the pod's log."""
-        log(printable(line))
+        log(printable(self.about + line))

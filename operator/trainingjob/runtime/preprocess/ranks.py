@@ -7,6 +7,7 @@ and those before are counted.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +16,8 @@ from .engines.frame import HASH, Engine, Frame
 
 # A value of the column by which rows are divided: None for null, and for every row without one.
 Class = Any
-# Ranks from 0, and the places of the rows that have them.
-Ranks = tuple[int, int]
-Places = tuple[int, int]
+# The least and the greatest place of a row that is looked for.
+Band = tuple[int, int]
 
 FIRST = -(2**63)
 # After all rows: none has this place, short of one in 2**64.
@@ -33,31 +33,31 @@ def places_of(
     frame: Frame,
     by: str | None,
     rows: Mapping[Class, int],
-    ranks: Mapping[Class, Ranks],
-) -> dict[Class, Places]:
-    """The places of the rows of these ranks in each class, which has so many ``rows``. The place
-    of the rank that is the number of rows is after all of them."""
-    found: dict[Class, Places] = {}
+    ranks: Mapping[Class, Sequence[int]],
+) -> dict[Class, Sequence[int]]:
+    """The places of the rows of these ranks, from 0, in each class, which has so many ``rows``; as
+    many for each class. The place of the rank that is the number of rows is after all of them."""
+    found: dict[Class, Sequence[int]] = {}
     wanted, deviations = dict(ranks), _DEVIATIONS
     while wanted:
         bands = {
-            value: [band(rank, rows[value], deviations) for rank in pair]
-            for value, pair in wanted.items()
+            value: [band(rank, rows[value], deviations) for rank in its]
+            for value, its in wanted.items()
         }
         near = _near(engine, frame, by, bands)
-        for value, pair in list(wanted.items()):
+        for value, its in list(wanted.items()):
             at = [
                 _at(rank, rows[value], *some)
-                for rank, some in zip(pair, near.get(value, [(0, []), (0, [])]), strict=True)
+                for rank, some in zip(its, near.get(value, [(0, [])] * len(its)), strict=True)
             ]
             if None not in at:
-                found[value] = (at[0], at[1])  # type: ignore[assignment]
+                found[value] = at  # type: ignore[assignment]
                 del wanted[value]
         deviations *= 2
     return found
 
 
-def band(rank: int, rows: int, deviations: float) -> Places:
+def band(rank: int, rows: int, deviations: float) -> Band:
     """The least and the greatest place between which the row of a rank is looked for. Empty for
     ranks whose place is known."""
     if not 0 < rank < rows:
@@ -84,21 +84,24 @@ def _at(rank: int, rows: int, before: int, places: Sequence[int]) -> int | None:
 
 
 def _near(
-    engine: Engine, frame: Frame, by: str | None, bands: Mapping[Class, Sequence[Places]]
+    engine: Engine, frame: Frame, by: str | None, bands: Mapping[Class, Sequence[Band]]
 ) -> dict[Class, list[tuple[int, list[int]]]]:
     """For each band of each class the number of places before it, and the places in it."""
-    source, (least, greatest, least2, greatest2) = beside(
-        engine, frame, by, {value: (*one, *other) for value, (one, other) in bands.items()}
+    source, ends = beside(
+        engine, frame, by, {value: [*itertools.chain(*its)] for value, its in bands.items()}
     )
     parts = [
         f"count(*) FILTER (WHERE r.{HASH} < {low}), "
         f"array_agg(r.{HASH}) FILTER (WHERE r.{HASH} >= {low} AND r.{HASH} <= {high})"
-        for low, high in ((least, greatest), (least2, greatest2))
+        for low, high in zip(ends[::2], ends[1::2], strict=True)
     ]
     query = f"SELECT {class_of(engine, by)}, {', '.join(parts)} FROM {source} GROUP BY 1"
     return {
-        value: [(before, list(places or ())), (before2, list(places2 or ()))]
-        for value, before, places, before2, places2 in engine.rows(query)
+        value: [
+            (before, list(places or ()))
+            for before, places in zip(found[::2], found[1::2], strict=True)
+        ]
+        for value, *found in engine.rows(query)
     }
 
 

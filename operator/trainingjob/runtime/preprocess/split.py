@@ -3,12 +3,13 @@
 Every row has a place in that order, which comes from the row as it was read
 (``engines/rowhash.py``): steps that compute, rename or drop columns do not move it, and copies of a
 row lie apart. The first share of the places is the test split, the next the validation split, the
-rest is for training; with ``stratify`` so in each class. Splits of one's own are in ``groups.py``,
-``times.py`` and ``given.py``.
+rest is for training, in folds if there are some; with ``stratify`` so in each class. Splits of
+one's own are in ``groups.py``, ``times.py`` and ``given.py``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,12 +24,14 @@ from .classes import (
     MAX_CLASSES,
     Warn,
     absent,
+    called,
     count_classes,
     named,
     settle,
     too_many_classes,
 )
-from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
+from .engines.frame import FIRST_FOLD, HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .folds import dealt, refuse_few
 from .given import OF_FILE, as_given
 from .groups import by_groups
 from .keys import Keys
@@ -56,10 +59,12 @@ class Quota:
         validation = min(int(rows * spec.share("validation") + 0.5), rows - test)
         return cls(test, validation, rows - test - validation)
 
-    def fills(self, spec: Split) -> bool:
-        """Whether every split that is asked for gets a row."""
-        asked = {"test": spec.share("test"), "validation": spec.share("validation"), "train": 1}
-        return all(getattr(self, name) for name, share in asked.items() if share)
+
+def _fills(rows: int, spec: Split) -> bool:
+    """Whether so many rows of a class are enough for every split that is asked for, and fold."""
+    quota = Quota.of(rows, spec)
+    held_out = all(getattr(quota, name) for name in SHARES if spec.share(name))
+    return held_out and quota.train >= (spec.folds or 1)
 
 
 def keys_of(engine: Engine, spec: Split) -> Keys:
@@ -86,7 +91,8 @@ def split_rows(
             f"(columns: {listed(frame.columns)})",
         )
     if spec.drawn_by_row:
-        return _drawn(engine, frame, spec, task, label, warn), ""
+        words = "" if spec.folds is None else f"into {spec.folds} folds"
+        return _drawn(engine, frame, spec, task, label, warn), words
     frame, kinds = keys.recall(frame, where)
     if spec.by is not None:
         divided, words = by_groups(engine, frame, spec, keys, task)
@@ -97,7 +103,7 @@ def split_rows(
     if not spec.given:
         _warn_of_shares(engine, divided, spec, words, warn)
     if task.type == "classification" and task.label in divided.columns:
-        counts = count_classes(engine, divided, task.label)
+        counts = count_classes(engine, divided, task.label, spec.folds)
         if counts is not None:
             divided = settle(engine, divided, task, spec, counts, warn, final=False)
     return divided, words
@@ -108,13 +114,15 @@ def _drawn(
 ) -> Frame:
     """Each row for itself."""
     ordered = engine.ordered(frame, spec.seed or 0)
+    assert ordered.layout is not None
+    refuse_few(Quota.of(ordered.layout.rows, spec).train, spec.folds)
     divided = _divided(engine, ordered, spec, task, by)
     if task.type != "classification" or task.label not in frame.columns:
         return divided
-    counts = count_classes(engine, divided, task.label)
+    counts = count_classes(engine, divided, task.label, spec.folds)
     if counts is None:
         return divided  # the checks will tell
-    unlucky = [v for v in absent(counts) if Quota.of(sum(counts[v].values()), spec).fills(spec)]
+    unlucky = [v for v in absent(counts) if _fills(sum(counts[v].values()), spec)]
     if unlucky:
         # Common enough to be everywhere, and yet by chance it is not.
         warn(
@@ -125,7 +133,7 @@ def _drawn(
             )
         )
         divided = _divided(engine, ordered, spec, task, task.label)
-        counts = count_classes(engine, divided, task.label) or {}
+        counts = count_classes(engine, divided, task.label, spec.folds) or {}
     return settle(engine, divided, task, spec, counts, warn, final=False)
 
 
@@ -145,11 +153,17 @@ def _warn_of_shares(engine: Engine, frame: Frame, spec: Split, words: str, warn:
     """Where groups, or rows of the same time, are so large that a share is nothing like asked."""
     found = dict(engine.rows(f"SELECT {SPLIT}, count(*) FROM {frame.view} GROUP BY 1"))
     rows = sum(found.values())
+    wanted = {SPLIT_NUMBER[name]: (called(name), spec.share(name)) for name in SHARES}
+    if spec.folds is not None:
+        left = 1 - sum(found.get(number, 0) for number in wanted) / max(rows, 1)
+        wanted |= {
+            FIRST_FOLD + fold: (f"fold {fold + 1}", left / spec.folds) for fold in range(spec.folds)
+        }
     uneven = []
-    for name in SHARES:
-        share, asked = found.get(SPLIT_NUMBER[name], 0) / max(rows, 1), spec.share(name)
+    for number, (name, asked) in wanted.items():
+        share = found.get(number, 0) / max(rows, 1)
         if rows and abs(share - asked) > _UNEVEN * asked:
-            uneven.append(f"{share:.0%} of the rows are in the {name} split, not {asked:.0%}")
+            uneven.append(f"{share:.0%} of the rows are in {name}, not {asked:.0%}")
     if uneven:
         what = "groups" if spec.by is not None else "the rows of a time"
         message = f"{'; '.join(uneven)}: {what} stay together and are too large ({words})"
@@ -160,15 +174,24 @@ def _divided(engine: Engine, frame: Frame, spec: Split, task: Task, by: str | No
     """The frame with SPLIT, each class of column ``by`` for itself."""
     rows = _rows_by_class(engine, frame, task, by)
     quotas = {value: Quota.of(count, spec) for value, count in rows.items()}
-    ranks = {value: (quota.test, quota.test + quota.validation) for value, quota in quotas.items()}
-    source, (validation, train) = beside(
-        engine, frame, by, places_of(engine, frame, by, rows, ranks)
-    )
+    training = {value: [quota.train] for value, quota in quotas.items()}
+    last = [TRAIN]
+    if spec.folds is not None:
+        training = dealt({value: quota.train for value, quota in quotas.items()}, spec.folds)
+        last = [FIRST_FOLD + fold for fold in range(spec.folds)]
+    numbers = [SPLIT_NUMBER["test"], SPLIT_NUMBER["validation"], *last]
+    ranks = {
+        value: [*itertools.accumulate([quota.test, quota.validation, *training[value][:-1]])]
+        for value, quota in quotas.items()
+    }
+    source, ends = beside(engine, frame, by, places_of(engine, frame, by, rows, ranks))
     columns = ", ".join(f"r.{engine.dialect.ident(name)}" for name in frame.columns)
+    whens = " ".join(
+        f"WHEN r.{HASH} < {end} THEN {number}" for end, number in zip(ends, numbers, strict=False)
+    )
     view = engine.view(
-        f"SELECT {columns}, r.{HASH}, CAST(CASE WHEN r.{HASH} < {validation} "
-        f"THEN {SPLIT_NUMBER['test']} WHEN r.{HASH} < {train} THEN {SPLIT_NUMBER['validation']} "
-        f"ELSE {SPLIT_NUMBER['train']} END AS TINYINT) AS {SPLIT} FROM {source}"
+        f"SELECT {columns}, r.{HASH}, "
+        f"CAST(CASE {whens} ELSE {numbers[-1]} END AS TINYINT) AS {SPLIT} FROM {source}"
     )
     return replace(frame, view=view, hidden=(HASH, SPLIT))
 
@@ -184,4 +207,5 @@ def _rows_by_class(engine: Engine, frame: Frame, task: Task, by: str | None) -> 
     )
     if len(found) > MAX_CLASSES + 1:
         raise too_many_classes(task)
-    return dict(found) or {None: 0}
+    # In the same order on both engines: folds are dealt out in it.
+    return dict(sorted(found, key=lambda one: (one[0] is not None, one[0]))) or {None: 0}

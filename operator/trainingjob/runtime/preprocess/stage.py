@@ -1,8 +1,9 @@
 """The stage itself: read -> script -> steps -> checks -> write.
 
 Rows get their identity as they were read, or as the script left them, and are divided before the
-first step that learns. The engines give the same rows, types, values
-and order; see ``engines/frame.py`` for the seam between them.
+first step that learns; with folds, the steps from there on run once more for each of them. The
+engines give the same rows, types, values and order; see ``engines/frame.py`` for the seam between
+them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
 
 from .. import storage
+from ..base.errors import storage_errors
 from ..base.outcome import with_findings
 from ..base.progress import Reporter
 from .account import Account
 from .checks import check, choose_columns
+from .cross import Cross
 from .engines.frame import Engine, Frame
 from .input.files import Source
 from .input.read import read_input
@@ -28,7 +31,7 @@ from .profile import warn_of_features
 from .script import run_script
 from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
-from .write import write_dataset
+from .write import write_manifest, write_splits
 
 
 def run_stage(
@@ -52,7 +55,9 @@ def run_stage(
     given = (
         found[DATA].paths
         if payload.input.format == "raw"
-        else read_input(engine, payload.input, found[DATA], notes, scratch)
+        else read_input(
+            engine, payload.input, found[DATA], notes, scratch, hashes=payload.script is None
+        )
     )
     if isinstance(given, Frame):
         warn_of_parts(found[DATA], split, notes)
@@ -64,18 +69,32 @@ def run_stage(
     frame = keys.remember(engine.hashed(given))
     drops = split.rare == "drop"
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
+    cross = None if split.folds is None else Cross(engine, payload, split.folds, tables)
+
+    def divide(frame: Frame, where: str, done: int) -> tuple[Frame, str]:
+        divided, words = split_rows(engine, frame, split, task, where, notes.add, keys)
+        return divided if cross is None else cross.divided(divided, done), words
+
     frame, pipeline = run_steps(
         engine,
         frame,
         payload.steps,
         task,
         payload.sample_weight,
-        lambda frame, where: split_rows(engine, frame, split, task, where, notes.add, keys),
+        divide,
         account,
         lambda share: reporter.report(0.35 + 0.3 * share),
         tables,
         divided_first=split.files is not None,
     )
+    if payload.tokenize is not None:
+        from .tokens import stage as tokens
+
+        result, line = tokens.finish(
+            engine, frame, payload, payload.tokenize, pipeline, notes, reporter
+        )
+        notes.log(line)
+        return with_findings(result, notes.warnings, [*account.lines, line])
     frame, features = choose_columns(engine, frame, task, payload.sample_weight)
     frame = engine.computed(frame)
     numeric = features if payload.numeric_features else []
@@ -89,13 +108,21 @@ def run_stage(
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)
-    manifest = write_dataset(engine, frame, task, features, summary, pipeline, target)
+    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
+        splits = write_splits(engine, frame, summary, folder)
+        folds = None
+        if cross is not None:
+            folds = cross.write(
+                folder, pipeline, notes, lambda share: reporter.report(0.7 + 0.3 * share)
+            )
+        manifest = write_manifest(frame, task, features, summary, pipeline, splits, folder, folds)
     reporter.report(1.0)
     result = StageResult(
         outputs=Outputs(
             uri=payload.output,
             digest=manifest.digest,
             rows={str(split): count for split, count in summary.rows.items()},
+            folds=cross.rows if cross is not None else None,
             splits=alike,
             features=len(manifest.features),
             classes=None if manifest.classes is None else len(manifest.classes),

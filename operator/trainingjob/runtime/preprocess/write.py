@@ -10,43 +10,49 @@ import pyarrow.parquet as pq
 
 from trainingjob.api.v1alpha1.job import Task
 
-from .. import storage
-from ..base.errors import storage_errors
-from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, data_digest
+from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, SplitName, data_digest
 from .checks import Summary
 from .engines.frame import Engine, Frame
 
 
-def write_dataset(
-    engine: Engine,
+def write_splits(
+    engine: Engine, frame: Frame, summary: Summary, folder: Path
+) -> dict[SplitName, SplitInfo]:
+    """Write the rows of each split."""
+    files = write_files(engine, frame, folder)
+    return {name: SplitInfo(rows=summary.rows[name], files=files[name]) for name in SPLITS}
+
+
+def write_manifest(
     frame: Frame,
     task: Task,
     features: list[str],
     summary: Summary,
     pipeline: list[dict[str, Any]],
-    target: Path,
+    splits: dict[SplitName, SplitInfo],
+    folder: Path,
+    folds: list[str] | None = None,
 ) -> DatasetManifest:
-    """Write the dataset aside, then put it in place of what was there."""
-    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
-        files = engine.write(frame, folder)
-        with ThreadPoolExecutor() as pool:
-            infos = {
-                name: SplitInfo(
-                    rows=summary.rows[name], files=list(pool.map(_describe, files[name]))
-                )
-                for name in SPLITS
-            }
-        manifest = DatasetManifest(
-            label=task.label,
-            task=task.type,
-            features=features,
-            columns=dict(frame.columns),
-            classes=summary.classes,
-            splits=infos,
-            pipeline=pipeline,
-        )
-        manifest.write(folder)
+    """Write what makes the folder a dataset; ``folds``: the digests of those of the folds."""
+    manifest = DatasetManifest(
+        label=task.label,
+        task=task.type,
+        features=features,
+        columns=dict(frame.columns),
+        classes=summary.classes,
+        splits=splits,
+        pipeline=pipeline,
+        folds=folds,
+    )
+    manifest.write(folder)
     return manifest
+
+
+def write_files(engine: Engine, frame: Frame, folder: Path) -> dict[SplitName, list[DataFile]]:
+    """Write each split's files into ``folder``; what the manifest says of them."""
+    files = engine.write(frame, folder)
+    with ThreadPoolExecutor() as pool:
+        return {name: list(pool.map(_describe, files[name])) for name in SPLITS}
 
 
 def _describe(path: Path) -> DataFile:

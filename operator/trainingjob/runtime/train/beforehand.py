@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from trainingjob.api.payload import TrainPayload
 
-from ..base.errors import StageFailure
+from ..base.errors import StageFailure, of_fold
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
 from ..model import accepted
@@ -27,6 +29,15 @@ def check(payload: TrainPayload) -> None:
     except StageFailure as failure:
         who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
         raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
+    _check(payload, manifest, folder)
+    for fold, part in enumerate(manifest.parts, 1):
+        with of_fold(fold):
+            _check(payload, DatasetManifest.read(folder / part), folder / part)
+    if payload.accepted is not None:
+        accepted.read(payload.accepted)
+
+
+def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> None:
     suitable.check(manifest, payload.task, folder)
     suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
     features = suitable.features(manifest, payload.task, payload.sample_weight)
@@ -35,7 +46,5 @@ def check(payload: TrainPayload) -> None:
         suitable.check_rows(manifest, "train", folder)
     if payload.early_stopping is not None:
         suitable.check_rows(manifest, "validation", folder)
-    if payload.needs_model:
+    if payload.needs_model and not manifest.folds:
         suitable.check_rows(manifest, "test", folder)
-    if payload.accepted is not None:
-        accepted.read(payload.accepted)

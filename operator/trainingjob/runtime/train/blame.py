@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob.api.payload import StageError
+from trainingjob.api.uris import CLAIM
 
 from ..base.errors import StageFailure
 from .processes import Exit, Outcome
 
+_ADDRESS = rf"^\S+: .*(\b{CLAIM.start}|[Pp]rotocol not known: {CLAIM.name}\b)"
 # What exceptions of user code mean, when it is not the code's own fault. The first that fits.
 _MEANINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("RendezvousFailed", re.compile(r"^torch\.distributed\.Dist(Network|Store)Error")),
@@ -24,7 +26,7 @@ _MEANINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("ScriptInvalid", re.compile(r"^(SyntaxError|IndentationError|TabError): ")),
     ("ScriptInvalid", re.compile(r"^ImportError: cannot import name ")),
     # An address of the manifest, which nothing but our own runtime can read.
-    ("ScriptInvalid", re.compile(r"^\S+: .*(\bpvc://|[Pp]rotocol not known: pvc\b)")),
+    ("ScriptInvalid", re.compile(_ADDRESS)),
 )
 # A consequence, not a cause: another process is gone. Told by Python itself and by torch; what
 # libraries for HTTP and the like say is about somebody else.

@@ -60,13 +60,18 @@ class Split:
         self.device = device or torch.device("cpu")
         self.target = Target()
         self.weights: Weights | None = None
-        self._names = [*source.features, source.manifest.label]
+        self._names, row_bytes = self._row()
+        self._decoded = max(1, min(_DECODE_ROWS, window_bytes // row_bytes))
         self._groups = source.groups(self._names)
-        row_bytes = 4 * len(source.features) + 8
         kept = self.rows * row_bytes <= KEPT_WINDOWS * window_bytes
         batches = max(1, window_bytes // row_bytes // batch)
         self.window_rows = max(1, self.rows) if kept else batches * batch
         self._kept: Window | None = None
+
+    def _row(self) -> tuple[list[str], int]:
+        """The columns of a row, the target's last, and its bytes when it is decoded."""
+        names = [*self.source.features, self.source.manifest.label]
+        return names, 4 * (len(names) - 1) + 8
 
     @property
     def steps(self) -> int:
@@ -138,27 +143,27 @@ class Split:
         left = self.rows - skip
         names = [*self._names, *(self.weights.columns if self.weights else ())]
         window, filled = self._buffers(left), 0
-        for group in groups:
-            if skip >= group.rows:
-                skip -= group.rows
-                continue
-            for path, batch in self.source.batches(names, _DECODE_ROWS, [group]):
-                at = min(skip, batch.num_rows)
-                skip -= at
-                while at < batch.num_rows:
-                    count = min(batch.num_rows - at, len(window[1]) - filled)
-                    part = slice(filled, filled + count)
-                    self._fill(path, batch.slice(at, count), window, part)
-                    at, filled, left = at + count, filled + count, left - count
-                    if filled == len(window[1]):
-                        x, y, w = window
-                        yield (
-                            x.to(self.device),
-                            y.to(self.device),
-                            None if w is None else w.to(self.device),
-                            w,
-                        )
-                        window, filled = self._buffers(left), 0
+        first = 0
+        while first < len(groups) and skip >= groups[first].rows:
+            skip -= groups[first].rows
+            first += 1
+        for path, batch in self.source.batches(names, self._decoded, groups[first:]):
+            at = min(skip, batch.num_rows)
+            skip -= at
+            while at < batch.num_rows:
+                count = min(batch.num_rows - at, len(window[1]) - filled)
+                part = slice(filled, filled + count)
+                self._fill(path, batch.slice(at, count), window, part)
+                at, filled, left = at + count, filled + count, left - count
+                if filled == len(window[1]):
+                    x, y, w = window
+                    yield (
+                        x.to(self.device),
+                        y.to(self.device),
+                        None if w is None else w.to(self.device),
+                        w,
+                    )
+                    window, filled = self._buffers(left), 0
 
     def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
         rows = min(left, self.window_rows)

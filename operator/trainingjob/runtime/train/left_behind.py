@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob.api.payload import TrainPayload
+from trainingjob.api.uris import is_remote
 
 from ..base.errors import StageFailure
 from ..model.folder import File, files, in_words, size_in_words
-from ..s3 import SCHEME
 from ..storage import remove, resolve, write_aside
 
 # What the user's script is called in the working folder.
@@ -56,7 +56,7 @@ class Place:
 
     def _is_codes(self, file: File) -> bool:
         if file.path.parts[0].startswith("trainingjob-"):
-            return False  # the working folder, or a copy of S3
+            return False  # the working folder, or copies of what is remote
         try:
             return (self.folder / file.path).lstat().st_uid == os.getuid()
         except OSError:
@@ -109,19 +109,19 @@ class LeftBehind:
             why = error.strerror if isinstance(error, OSError) else str(error)
             return f"it could not be kept: {why or error}"
         many = "" if len(chosen) == len(lost) else f"{len(chosen)} of {len(lost)} files are "
-        where = f"{uri}/{target.name}" if uri.startswith(SCHEME) else str(target)
+        where = f"{uri}/{target.name}" if is_remote(uri) else str(target)
         return f"{many}kept in {where}"
 
 
 def _places(payload: TrainPayload, working_folder: Path, home: str | None) -> Sequence[Place]:
     output, temporary = resolve(payload.model_uri), Path(tempfile.gettempdir())
-    in_s3 = payload.checkpoints.startswith(SCHEME)
+    remote = is_remote(payload.checkpoints)
     places = [
         Place("the working folder", working_folder, goes=True),
-        Place("$TRAININGJOB_CHECKPOINT_DIR", resolve(payload.checkpoints), goes=in_s3),
-        Place("$TRAININGJOB_INPUT_DIR", resolve(payload.dataset), depth=1, goes=in_s3),
+        Place("$TRAININGJOB_CHECKPOINT_DIR", resolve(payload.checkpoints), goes=remote),
+        Place("$TRAININGJOB_INPUT_DIR", resolve(payload.dataset), depth=1, goes=remote),
         # $TRAININGJOB_OUTPUT_DIR + "model.pt"
-        Place(str(output.parent), output.parent, depth=1, goes=in_s3),
+        Place(str(output.parent), output.parent, depth=1, goes=remote),
         Place(str(temporary), temporary, depth=2, foreign=True, goes=True),
     ]
     if home:

@@ -78,6 +78,18 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Where this model stands among those that are trained one after the other: ``begins`` steps
+    are planned for the ones before it, ``total`` for all, None: it is the only one. ``words`` begin
+    lines of the log."""
+
+    begins: int = 0
+    total: int | None = None
+    fold: int | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True)
 class Trained:
     """What came of it."""
 
@@ -104,12 +116,14 @@ class Trainer:
         bf16: bool,
         checkpoints: Checkpoints | None,
         stopping: Callable[[], bool],
+        stretch: Stretch | None = None,
     ) -> None:
         self.payload, self.config, self.gang, self.device = payload, config, gang, device
         self.training, self.validation = training, validation
         self.checkpoints, self.stopping = checkpoints, stopping
         self.epochs = payload.epochs or 10
         self.total_steps = self.epochs * training.steps
+        self.stretch = stretch or Stretch()
         torch.manual_seed(payload.seed)
         self.net = FlatNetwork(build(config), device)
         self.optimizer = make_optimizer(payload.optimizer, self.net.weights, self.net.gradient)
@@ -383,7 +397,7 @@ class Narrator:
 
     def close(self) -> None:
         """After the last epoch."""
-        self._report(done=1.0)
+        self._report(over=True)
         self._reporter.close()
 
     def _log(self) -> None:
@@ -391,31 +405,36 @@ class Narrator:
         trainer = self._trainer
         position = trainer.position
         epochs = f"epoch {position.epoch + 1}/{trainer.epochs}"
-        line = f"{epochs} step {position.step}/{trainer.total_steps} loss {trainer.epoch_loss:.6g}"
+        steps = f"step {position.step}/{trainer.total_steps}"
+        line = f"{trainer.stretch.words}{epochs} {steps} loss {trainer.epoch_loss:.6g}"
         if self._validation_loss is not None:
             line += f" val {self._validation_loss:.6g}"
         log(f"{line} lr {trainer.rate:.6g}")
 
-    def _report(self, done: float | None = None) -> None:
+    def _report(self, *, over: bool = False) -> None:
         trainer = self._trainer
-        position = trainer.position
-        left = trainer.total_steps - position.step
+        position, stretch = trainer.position, trainer.stretch
+        total = stretch.total or trainer.total_steps
+        step = stretch.begins + position.step
+        # It may have stopped early.
+        done = stretch.begins + trainer.total_steps if over else step
+        left = total - done
         since = position.step - (self._first_step or 0)
         eta = (time.monotonic() - self._started) / since * left if since > 0 else None
         metrics: dict[str, float] = {
             "epoch": min(position.epoch + 1, trainer.epochs),
-            "step": position.step,
-            "total_steps": trainer.total_steps,
+            "step": step,
+            "total_steps": total,
             "loss": trainer.epoch_loss,
         }
-        if done is not None:
+        if stretch.fold is not None:
+            metrics["fold"] = stretch.fold
+        if over:
             metrics["loss"] = float(position.history[-1]["loss"] or 0.0)
-            metrics["epoch"], eta = len(position.history), 0.0
+            metrics["epoch"] = len(position.history)
         if self._validation_loss is not None:
             metrics["validation_loss"] = self._validation_loss
         saved = trainer.checkpoints.complete_step if trainer.checkpoints else None
-        if saved is not None:
-            metrics["checkpoint_step"] = saved
-        self._reporter.report(
-            position.step / trainer.total_steps if done is None else done, metrics, eta=eta
-        )
+        if saved is not None or stretch.begins:
+            metrics["checkpoint_step"] = stretch.begins + (saved or 0)
+        self._reporter.report(done / total, metrics, eta=eta)

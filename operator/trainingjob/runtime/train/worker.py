@@ -6,10 +6,12 @@ Its launcher sets torch's variables (RANK, WORLD_SIZE, ...) and reads what it te
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +23,7 @@ from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.api.v1alpha1.train import CHECKPOINTED, Mlp
 
 from ..base.digest import digest_of_folder
-from ..base.errors import StageFailure, from_os_error, storage_errors
+from ..base.errors import StageFailure, from_os_error, of_fold, storage_errors
 from ..base.log import log
 from ..base.text import one_line
 from ..dataset import suitable
@@ -29,12 +31,14 @@ from ..dataset.manifest import DatasetManifest
 from ..dataset.rows import Rows
 from ..model.mlp import ModelConfig, save_model
 from ..model.target import Target, Transform
-from ..storage import resolve, write_aside
+from ..storage import remove, resolve, write_aside
 from . import reports
 from .checkpoints import Checkpoints
 from .data import Split
 from .gang import Gang, pick_device
-from .loop import Trained, Trainer
+from .loop import Stretch, Trained, Trainer
+from .ownership import claim
+from .parts import Part, gather, parts_of
 from .place import Place
 from .weights import Weights
 
@@ -74,67 +78,146 @@ def work(payload: TrainPayload) -> StageResult | None:
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-    # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
-    folder = resolve(payload.dataset)
-    manifest = DatasetManifest.read(folder)
-    features = suitable.learnable(manifest, payload.task, payload.sample_weight)
-    batch = payload.batch_size or 32
-    training, validation = (
-        Split(Rows(folder, manifest, name, features), batch, device)
-        for name in ("train", "validation")
-    )
-    if training.rows == 0:
-        raise StageFailure("SplitEmpty", "the dataset's train split is empty")
-    if payload.early_stopping is not None and validation.rows == 0:
-        raise StageFailure("SplitEmpty", "earlyStopping needs a validation split, which is empty")
-    training.weights = Weights.of_split(
-        training.source, payload.class_weights, payload.sample_weight
-    )
-    target = target_of(payload, training, validation)
-    training.target = validation.target = target
-    config = ModelConfig(
-        task=payload.task.type,
-        label=manifest.label,
-        features=features,
-        classes=manifest.classes,
-        mlp=(payload.model and payload.model.mlp) or Mlp(),
-        target_mean=target.mean,
-        target_std=target.std,
-        target_transform=target.transform,
-        sample_weight=payload.sample_weight,
-        dataset_digest=manifest.digest,
-        pipeline=manifest.pipeline,
-    )
-    bf16 = payload.precision == "bf16" or (
-        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
+    if payload.model is not None and payload.model.transformer is not None:
+        # transformers takes seconds to import.
+        from .sharded.run import run
 
+        return run(payload, place, device, threads, lambda: StopRequest().requested, device_name)
+    parts = parts_of(payload)
+    if place.rank == 0 and len(parts) > 1:
+        with storage_errors("read the checkpoints"):
+            claim(resolve(payload.checkpoints), payload.job.uid)
+    mine = [part for part in parts if not part.is_done()]
+    # Before the rendezvous: a dataset that cannot be used is told by every rank at once.
+    first = Ready(mine[0], device)
     gang = Gang(place, device)
     stop = StopRequest()
-    if gang.rank == 0:
-        log(
-            f"training on {device_name(device, gang.world, bf16)}: {training.rows} rows, "
-            f"{len(features)} features, {training.steps} steps an epoch, "
-            f"{gang.world} processes of {threads} threads"
-        )
-    trainer = Trainer(
-        payload,
-        config,
-        training,
-        validation,
-        gang,
-        device,
-        bf16=bf16,
-        checkpoints=_checkpoints(payload, config, training) if gang.rank == 0 else None,
-        stopping=stop.requested,
-    )
-    trained = trainer.run()
+    # Rank 0 alone decides what is done.
+    folds = gang.broadcast_json([part.fold for part in mine])
+    steps = [_steps(part.payload) for part in parts]
     result = None
-    if gang.rank == 0:
-        result = save(payload, config, trained, device_name(device, gang.world, bf16))
+    for number, part in enumerate(parts):
+        if part.fold not in folds:
+            continue
+        with of_fold(part.fold):
+            stretch = Stretch(sum(steps[:number]), sum(steps), part.fold, part.words)
+            ready = first if part is first.part else Ready(part, device)
+            if gang.rank == 0:
+                log(
+                    f"{part.words}training on {ready.device_name(gang)}: {ready.training.rows} "
+                    f"rows, {len(ready.config.features)} features, {ready.training.steps} steps an "
+                    f"epoch, {gang.world} processes of {threads} threads"
+                )
+            trained = ready.train(gang, stop, stretch)
+            if gang.rank == 0:
+                result = ready.save(trained, ready.device_name(gang), parts)
     gang.barrier()  # the model is complete
     gang.leave()
     return result
+
+
+def _steps(payload: TrainPayload) -> int:
+    """Those that are planned for a model."""
+    rows = DatasetManifest.read(resolve(payload.dataset)).splits["train"].rows
+    return (payload.epochs or 10) * math.ceil(rows / (payload.batch_size or 32))
+
+
+class Ready:
+    """A model that can be trained: its data was looked at, and how it is to be.
+
+    Raises StageFailure: DatasetInvalid and those of its features, labels and weights."""
+
+    def __init__(self, part: Part, device: torch.device) -> None:
+        self.part, self.device, payload = part, device, part.payload
+        folder = resolve(payload.dataset)
+        manifest = DatasetManifest.read(folder)
+        features = suitable.learnable(manifest, payload.task, payload.sample_weight)
+        batch = payload.batch_size or 32
+        self.training, self.validation = (
+            Split(Rows(folder, manifest, name, features), batch, device)
+            for name in ("train", "validation")
+        )
+        if self.training.rows == 0:
+            raise StageFailure("SplitEmpty", "the dataset's train split is empty")
+        if payload.early_stopping is not None and self.validation.rows == 0:
+            raise StageFailure(
+                "SplitEmpty", "earlyStopping needs a validation split, which is empty"
+            )
+        self.training.weights = Weights.of_split(
+            self.training.source, payload.class_weights, payload.sample_weight
+        )
+        target = target_of(payload, self.training, self.validation)
+        self.training.target = self.validation.target = target
+        assert payload.task.type != "languageModel"  # the manifest's rules
+        self.config = ModelConfig(
+            task=payload.task.type,
+            label=manifest.label,
+            features=features,
+            classes=manifest.classes,
+            mlp=(payload.model and payload.model.mlp) or Mlp(),
+            target_mean=target.mean,
+            target_std=target.std,
+            target_transform=target.transform,
+            sample_weight=payload.sample_weight,
+            dataset_digest=manifest.digest,
+            pipeline=manifest.pipeline,
+        )
+        self._bf16 = payload.precision == "bf16" or (
+            payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+
+    def device_name(self, gang: Gang) -> str:
+        """As ``device_name``."""
+        return device_name(self.device, gang.world, self._bf16)
+
+    def train(self, gang: Gang, stop: StopRequest, stretch: Stretch) -> Trained:
+        """To the end, from the newest checkpoint, if there is one; raises what ``Trainer.run``
+        raises."""
+        checkpoints = None
+        if gang.rank == 0:
+            checkpoints = _checkpoints(self.part.payload, self.config, self.training)
+        return Trainer(
+            self.part.payload,
+            self.config,
+            self.training,
+            self.validation,
+            gang,
+            self.device,
+            bf16=self._bf16,
+            checkpoints=checkpoints,
+            stopping=stop.requested,
+            stretch=stretch,
+        ).run()
+
+    def save(self, trained: Trained, device: str, parts: Sequence[Part]) -> StageResult:
+        """Write the model, the final one with those of the folds; raises StageFailure(DiskFull)
+        and the like."""
+        payload, config = self.part.payload, self.config
+        target = resolve(payload.model_uri)
+        with storage_errors("write the model"):
+            with write_aside(target) as folder:
+                save_model(folder, config, trained.weights)
+                (folder / HISTORY).write_text(json.dumps(trained.history, indent=1) + "\n")
+                if self.part.fold is None:
+                    gather(parts, folder)
+            digest = digest_of_folder(target)
+        self.part.tell_done()
+        if self.part.fold is not None:
+            with storage_errors("remove the checkpoints of a fold"):
+                remove(resolve(payload.checkpoints))
+        return StageResult(
+            outputs=Outputs(
+                uri=payload.model_uri,
+                digest=digest,
+                features=len(config.features),
+                classes=len(config.classes) if config.classes else None,
+                steps=trained.steps,
+                epochs=trained.epochs,
+                loss=trained.loss,
+                validation_loss=trained.validation_loss,
+                device=device,
+            )
+        )
 
 
 def target_of(payload: TrainPayload, training: Split, validation: Split) -> Target:
@@ -166,29 +249,6 @@ class StopRequest:
 
     def _note(self, *_: object) -> None:
         self._requested = True
-
-
-def save(payload: TrainPayload, config: ModelConfig, trained: Trained, device: str) -> StageResult:
-    """Write the model; raises StageFailure(DiskFull) and the like."""
-    target = resolve(payload.model_uri)
-    with storage_errors("write the model"):
-        with write_aside(target) as folder:
-            save_model(folder, config, trained.weights)
-            (folder / HISTORY).write_text(json.dumps(trained.history, indent=1) + "\n")
-        digest = digest_of_folder(target)
-    return StageResult(
-        outputs=Outputs(
-            uri=payload.model_uri,
-            digest=digest,
-            features=len(config.features),
-            classes=len(config.classes) if config.classes else None,
-            steps=trained.steps,
-            epochs=trained.epochs,
-            loss=trained.loss,
-            validation_loss=trained.validation_loss,
-            device=device,
-        )
-    )
 
 
 def _checkpoints(payload: TrainPayload, config: ModelConfig, training: Split) -> Checkpoints:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from ...storage import spark_uri
 from .java import ensure_java
 
 # What Spark puts before the user's own options.
@@ -57,9 +58,9 @@ def _run_small_job(folder: str, conf: dict[str, str]) -> None:
     builder = SparkSession.builder.master("local[1]").config(map={**conf})
     with builder.getOrCreate() as session:
         rows = session.range(100).selectExpr("id", "id % 3 AS c", "CAST(id AS STRING) AS s")
-        rows.write.csv(f"file://{folder}/csv", header=True)
+        rows.write.csv(spark_uri(f"{folder}/csv"), header=True)
         rows = session.read.csv(
-            f"file://{folder}/csv", header=True, schema="id long, c int, s string"
+            spark_uri(f"{folder}/csv"), header=True, schema="id long, c int, s string"
         )
         rows = rows.dropDuplicates().selectExpr("*", "xxhash64(id, s) AS h").persist()
         rows.createOrReplaceTempView("rows")
@@ -67,7 +68,7 @@ def _run_small_job(folder: str, conf: dict[str, str]) -> None:
             "SELECT c, count(*), max(id), percentile(id, 0.5) FROM rows GROUP BY c"
         ).collect()
         rows.repartition(2, "c").sortWithinPartitions("h").write.partitionBy("c").parquet(
-            f"file://{folder}/parquet"
+            spark_uri(f"{folder}/parquet")
         )
         java = SparkContext._gateway.proc  # type: ignore[union-attr]
     # Java writes the archive when it ends, which is when its standard input does.

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import pyarrow as pa
-from pyarrow import dataset
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -36,12 +35,12 @@ from ..input.files import Source
 from ..names import check_names
 from . import duckdb_json, sandbox
 from .arrow import convert
-from .buffers import array_of
+from .buffers import array_of, flags_of
 from .figures import BATCH_VALUES, figures_of, in_units
 from .frame import (
+    FILE,
     GROUP,
     HASH,
-    ROW_GROUP_ROWS,
     SPLIT,
     SPLIT_NUMBER,
     Figure,
@@ -50,11 +49,14 @@ from .frame import (
     JsonForm,
     JsonFound,
     Layout,
+    Rows,
+    distinct,
 )
 from .rowhash import Longs, group_places, hash_rows, place
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pyarrow.dataset import Dataset
 
 _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -81,6 +83,8 @@ _LONGEST_LINE = 16 * 2**20
 # Values of columns whose middles are looked for at a time.
 _HELD_VALUES = 2**23
 _RESULT = "the query's result"
+# A text is worth so many values, where a bounded number of those is read at a time.
+_TEXT_WIDTH = 512
 
 
 class DuckdbEngine:
@@ -93,6 +97,8 @@ class DuckdbEngine:
     def __init__(self) -> None:
         self._views = 0
         self._tables: set[str] = set()
+        # Tables whose HASH is that of these columns.
+        self._hashed: dict[str, list[str]] = {}
 
     def __enter__(self) -> Self:
         self._spill = tempfile.mkdtemp(prefix="trainingjob-")
@@ -162,6 +168,8 @@ class DuckdbEngine:
 
     def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
         # DuckDB has no reader for it; it takes the columns that it needs from Arrow's.
+        from pyarrow import dataset  # loads pandas: half a second, and 50 MiB
+
         files = dataset.dataset(source.paths, schema=schema, format="orc")
         return self._register(files), schema
 
@@ -295,7 +303,48 @@ class DuckdbEngine:
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         columns = list(frame.columns)
-        return self._with(frame, HASH, lambda batch: hash_rows(batch.select(columns), computed))
+        if not computed and self._hashed.get(frame.view) == columns:
+            return frame
+        made = self._with(frame, HASH, lambda batch: hash_rows(batch.select(columns), computed))
+        if not computed:
+            self._hashed[made.view] = columns
+        return made
+
+    def hashed_unless(self, frame: Frame, odd: str) -> Frame | None:
+        """As ``hashed``; None as soon as the hidden column ``odd``, which it is then without, is
+        true of a row."""
+        columns = list(frame.columns)
+        found = False
+
+        def hashes(batch: pa.RecordBatch) -> Longs | None:
+            nonlocal found
+            found = bool(flags_of(batch[odd]).any())
+            return None if found else hash_rows(batch.select(columns))
+
+        made = self._with(frame, HASH, hashes, without=odd)
+        if found:
+            self._db.execute(f"DROP TABLE {made.view}")
+            return None
+        self._hashed[made.view] = columns
+        return made
+
+    def distinct(self, frame: Frame) -> Frame:
+        if self._hashed.get(frame.view) != list(frame.columns) or frame.hidden != (HASH,):
+            return distinct(self, frame)
+        # Only rows that share their hash may be equal.
+        shared = self.view(
+            f"SELECT {HASH} FROM {frame.view} GROUP BY 1 HAVING count(*) > 1", wide=True
+        )
+        if not self.rows(f"SELECT 1 FROM {shared} LIMIT 1"):
+            return frame
+        same = f"FROM {frame.view} {{}} JOIN {shared} USING ({HASH})"
+        names = ", ".join([*map(DUCKDB.ident, frame.columns), HASH])
+        return frame.over(
+            self.view(
+                f"SELECT {names} {same.format('ANTI')} UNION ALL "
+                f"SELECT {names} {same.format('SEMI')} GROUP BY ALL"
+            )
+        )
 
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:
@@ -319,6 +368,24 @@ class DuckdbEngine:
             )
         )
         return replace(ordered, layout=Layout(rows))
+
+    def by_file(
+        self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
+    ) -> str:
+        layout = frame.layout
+        assert layout is not None
+        names = ", ".join([SPLIT, HASH, *map(DUCKDB.ident, frame.columns)])
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for index in range(layout.files):
+                least, greatest = layout.hashes_of(index)
+                yield from self._batches(
+                    f"SELECT CAST({index} AS INTEGER) AS {FILE}, {names} FROM {frame.view} "
+                    f"WHERE {HASH} BETWEEN {least} AND {greatest} ORDER BY {SPLIT}, {HASH}",
+                    _TEXT_WIDTH,
+                )
+
+        return self._made(made, whole(each(rows())))
 
     def content(self, frame: Frame) -> str:
         return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
@@ -345,7 +412,7 @@ class DuckdbEngine:
                         f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
                         f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
                         f"TO {DUCKDB.text(str(path))} "
-                        f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+                        f"(FORMAT parquet, ROW_GROUP_SIZE {frame.layout.row_group})"
                     )
         return files
 
@@ -369,37 +436,57 @@ class DuckdbEngine:
             rows = max(1, min(_BATCH_ROWS, BATCH_VALUES // max(1, width)))
             yield from self._db.sql(query).to_arrow_reader(rows)
 
-    def _with(self, frame: Frame, name: str, of: Callable[[pa.RecordBatch], Longs]) -> Frame:
-        """The frame with a hidden column, kept, as Python makes it of the rows, batch by batch."""
-        hidden = (*(other for other in frame.hidden if other != name), name)
-        names = ", ".join([*map(DUCKDB.ident, frame.columns), *hidden[:-1]])
+    def _with(
+        self,
+        frame: Frame,
+        name: str,
+        of: Callable[[pa.RecordBatch], Longs | None],
+        without: str = "",
+    ) -> Frame:
+        """The frame with a hidden column, kept, as Python makes it of the rows, batch by batch;
+        those that came before it makes none. ``without`` a hidden column that it is made of."""
+        read = [other for other in frame.hidden if other != name]
+        names = ", ".join([*map(DUCKDB.ident, frame.columns), *read])
+        hidden = (*(other for other in read if other != without), name)
         batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
         first = next(batches, None)
         if first is None:
             none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {name} FROM {frame.view}")
             return replace(frame, view=none, hidden=hidden)
-        failures = []
+        kept = [field for field in first.schema.names if field != without]
 
         def more() -> Iterator[pa.RecordBatch]:
+            for batch in itertools.chain((first,), batches):
+                values = of(batch)
+                if values is None:
+                    return
+                yield batch.select(kept).append_column(name, array_of(values))
+
+        schema = first.select(kept).schema.append(pa.field(name, pa.int64()))
+        return replace(frame, view=self._made(schema, more()), hidden=hidden)
+
+    def _made(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> str:
+        """A table of rows that Python makes, which may ask this engine for others meanwhile."""
+        failures = []
+
+        def given() -> Iterator[pa.RecordBatch]:
             try:
-                for batch in itertools.chain((first,), batches):
-                    yield batch.append_column(name, array_of(of(batch)))
+                yield from batches
             except StageFailure as failure:
                 failures.append(failure)
                 raise
 
         table = self._new_name()
         self._tables.add(table)
-        schema = first.schema.append(pa.field(name, pa.int64()))
         try:
             with _failures(), self._db.cursor() as other:
-                other.register("rows", pa.RecordBatchReader.from_batches(schema, more()))
+                other.register("rows", pa.RecordBatchReader.from_batches(schema, given()))
                 other.execute(f"CREATE TABLE {table} AS FROM rows")
         except StageFailure as failure:
             raise (failures or [failure])[0] from None
-        return replace(frame, view=table, hidden=hidden)
+        return table
 
-    def _register(self, table: pa.Table | dataset.Dataset) -> str:
+    def _register(self, table: pa.Table | Dataset) -> str:
         name = self._new_name()
         self._db.register(name, table)
         return name

@@ -6,7 +6,7 @@ six column types and the same text, spelled by their dialect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,19 @@ SPLIT = "__trainingjob_split"
 # Where groups of rows are divided: the place of a row's group in the random order of groups.
 GROUP = "__trainingjob_group"
 
+# The number of the file that a row will be in, by the layout.
+FILE = "trainingjob_file"
+
 # The number of a split: rows with the smallest hashes are held out.
 SPLIT_NUMBER: dict[SplitName, int] = {"test": 0, "validation": 1, "train": 2}
 TRAIN = SPLIT_NUMBER["train"]
+# That of the first fold, where there are some: until each is made a dataset of its own.
+FIRST_FOLD = TRAIN + 1
 
 # Of the values of a column; deviation: the standard deviation of the population, over their count.
 Figure = Literal["least", "greatest", "mean", "deviation"]
+# Some batches of rows to others.
+Rows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What a function of Python gives for a value.
 Gives = Literal["bigint", "double", "doubles", "texts"]
 
@@ -51,6 +58,7 @@ class Layout:
     hashes and rows lie in the order of their hash across files."""
 
     rows: int  # when they were divided
+    row_group: int = ROW_GROUP_ROWS
 
     @property
     def bits(self) -> int:
@@ -261,9 +269,31 @@ class Engine(Protocol):
         ``computed``: doubles count to nine digits, as the order of a sum changes the last ones."""
         ...
 
+    def distinct(self, frame: Frame) -> Frame:
+        """One row of those that are equal, the one with the smallest hash. The frame has no hidden
+        columns but HASH and SPLIT; rows of different splits are not equal."""
+        ...
+
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         """The frame, kept, with each row's place in the random order in HASH, and the layout; with
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
+        ...
+
+    def by_file(
+        self,
+        frame: Frame,
+        each: Rows,
+        between: pa.Schema,
+        whole: Rows,
+        made: pa.Schema,
+    ) -> str:
+        """A view of what Python makes of a frame whose rows are divided: ``each`` of batches of
+        rows in any order, and ``whole`` of the batches of each of the layout's files, in the order
+        of SPLIT and HASH. They are partial ones of functions of ``tokens/pack.py``;
+        the number of threads of ``each`` is its argument ``threads``.
+
+        Batches begin with FILE, SPLIT and HASH, before and after; ``between`` and ``made`` are the
+        schemas. One call of ``whole`` may get several files, one after the other."""
         ...
 
     def content(self, frame: Frame) -> str:
@@ -273,3 +303,12 @@ class Engine(Protocol):
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         """Write each split's rows, ordered by hash, to ``folder/<split>/part-NNNNN.parquet``."""
         ...
+
+
+def distinct(engine: Engine, frame: Frame) -> Frame:
+    """``Engine.distinct`` as one query: of equal rows, as they are now, the smallest hash."""
+    names = [engine.dialect.ident(name) for name in frame.columns]
+    hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
+    keys = ", ".join([*names, *(name for name in frame.hidden if name != HASH)])
+    query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
+    return frame.over(engine.view(query))

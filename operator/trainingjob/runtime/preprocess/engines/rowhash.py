@@ -133,7 +133,8 @@ def _hash_strings(column: pa.Array) -> Hashes:
         [_SEED if text is None else digest(text, _SEED) for text in _texts(encoded.dictionary)],
         dtype=np.uint64,
     )
-    return hashes[np.asarray(encoded.indices)] if len(hashes) else np.empty(0, dtype=np.uint64)
+    places = values_of(encoded.indices, np.int32)
+    return hashes[places] if len(hashes) else np.empty(0, dtype=np.uint64)
 
 
 def _texts(values: pa.Array) -> list[bytes | None]:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,18 +28,20 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
+from ...storage import spark_target, spark_uri, taken
 from .. import apply
 from ..expressions.dialect import Dialect, Value
 from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
 from ..names import check_names
+from ..tokens import pack
 from . import spark_json, spark_query, spark_types
 from .arrow import convert
 from .figures import in_units
 from .frame import (
+    FILE,
     GROUP,
     HASH,
-    ROW_GROUP_ROWS,
     SPLIT,
     SPLIT_NUMBER,
     Figure,
@@ -47,6 +50,8 @@ from .frame import (
     JsonForm,
     JsonFound,
     Layout,
+    Rows,
+    distinct,
 )
 from .java import ensure_java
 from .rowhash import spark_group, spark_hash, spark_place
@@ -70,7 +75,6 @@ _FEW_ROWS = 20_000
 # Up to so many rows, the driver looks for equal hashes, 8 bytes each: a shuffle takes longer.
 _COLLECTED_HASHES = 4_000_000
 _MALFORMED = "trainingjob_malformed"
-_FILE = "trainingjob_file"
 
 
 class SparkEngine:
@@ -177,7 +181,7 @@ class SparkEngine:
             return self._named(
                 self.session.read.json(
                     self._paths(source),
-                    schema=spark_types.spark_type(pa.struct(list(schema))),  # type: ignore[arg-type]
+                    schema=_spark_schema(schema),
                     multiLine=form == "array",
                     allowSingleQuotes=False,
                     allowNonNumericNumbers=False,
@@ -340,6 +344,9 @@ class SparkEngine:
         doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
         return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
+    def distinct(self, frame: Frame) -> Frame:
+        return distinct(self, frame)
+
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:
             frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
@@ -360,6 +367,24 @@ class SparkEngine:
         ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
         return int(found)
 
+    def by_file(
+        self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
+    ) -> str:
+        layout = frame.layout
+        assert layout is not None
+        columns = [SPARK.ident(name) for name in frame.columns]
+        # Python workers of executors have no module of ours at hand; tasks are one a core.
+        cloudpickle.register_pickle_by_value(pack)
+        alone = partial(each, threads=1)  # type: ignore[call-arg]
+        with spark_failures():
+            rows = self.session.table(frame.view).selectExpr(
+                f"CAST({layout.file_of_row} AS INT) AS {FILE}", SPLIT, HASH, *columns
+            )
+            rows = rows.mapInArrow(alone, _spark_schema(between))
+            rows = rows.repartitionById(layout.files, FILE)
+            rows = rows.sortWithinPartitions(FILE, SPLIT, HASH)
+            return self._named(rows.mapInArrow(whole, _spark_schema(made)).drop(FILE))
+
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
 
@@ -376,11 +401,12 @@ class SparkEngine:
         columns = [SPARK.ident(name) for name in frame.columns]
         with spark_failures():
             rows = self.session.table(frame.view)
-            rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {_FILE}")
-            rows = rows.repartitionById(layout.files, _FILE)
+            rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {FILE}")
+            rows = rows.repartitionById(layout.files, FILE)
             rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
                 SPLIT
-            ).option("parquet.block.row.count.limit", ROW_GROUP_ROWS).parquet(f"file://{aside}")
+            ).option("parquet.block.row.count.limit", layout.row_group).parquet(spark_target(aside))
+        taken(aside)
         files: dict[SplitName, list[Path]] = {}
         for split, number in SPLIT_NUMBER.items():
             (folder / split).mkdir(exist_ok=True)
@@ -395,7 +421,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        return ["file://" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in source.paths]
+        return [re.sub(r"([\\{}\[\]*?])", r"\\\1", spark_uri(path)) for path in source.paths]
 
     def _named(self, frame: DataFrame) -> str:
         self._views += 1
@@ -419,6 +445,10 @@ def _middle(
         return bounds[0] if place < 0 else between[place] if place < len(between) else bounds[1]
 
     return at((count - 1) // 2), at(count // 2)
+
+
+def _spark_schema(schema: pa.Schema) -> T.StructType:
+    return spark_types.spark_type(pa.struct(list(schema)))  # type: ignore[return-value]
 
 
 def _spark_type(kind: ColumnType) -> T.DataType:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+from ...storage import from_spark
 from .frame import MOST_JSON, JsonFound
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def level(engine: SparkEngine, lines: str, depth: int) -> list[JsonFound]:
             "SELECT CASE WHEN v IS NULL THEN 'malformed' ELSE 'object' END AS k, count(*), "
             f"count(DISTINCT file), min(file) FROM {objects} GROUP BY 1"
         )
-        found = [JsonFound((), row[0], row[1], None, None, row[2], _path(row[3])) for row in rows]
+        found = [
+            JsonFound((), row[0], row[1], None, None, row[2], from_spark(row[3])) for row in rows
+        ]
         if any(one.kind == "malformed" for one in found):
             return found
     values = (
@@ -67,10 +69,6 @@ def level(engine: SparkEngine, lines: str, depth: int) -> list[JsonFound]:
         f"GROUP BY path, k GROUPING SETS ((path, k), (path)) LIMIT {MOST_JSON + 1}"
     )
     return found + [
-        JsonFound(tuple(path), kind, total, shortest, longest, files, _path(file))
+        JsonFound(tuple(path), kind, total, shortest, longest, files, from_spark(file))
         for path, kind, total, shortest, longest, files, file in rows
     ]
-
-
-def _path(uri: str) -> str:
-    return "/" + unquote(uri).removeprefix("file:").lstrip("/")

@@ -16,6 +16,7 @@ from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
+from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import Same, select
 from ..names import check_names, quoted, refuse_keys
 from ..notes import Notes
@@ -48,12 +49,14 @@ from .texts import (
     codes_of,
     codes_of_sample,
     is_day,
+    is_mixed,
     kind_of_codes,
     null_texts,
     nulls,
     number_pattern,
     plain_number,
     typed_nulls,
+    unlike,
 )
 
 # Columns of numbers and texts that are looked at closely.
@@ -64,6 +67,9 @@ _CODE = re.compile("[A-Z]{2}")
 
 # Texts among numbers that a warning shows.
 _SHOWN = 5
+
+# Whether a row has a value that is unlike the sample's.
+_ODD = "trainingjob_odd"
 
 # Up to this size, files for Spark are inspected on the driver.
 _SMALL_BYTES = 256 * 2**20
@@ -77,8 +83,11 @@ def read_csv(
     wanted: Mapping[str, Wanted],
     zone: str | None,
     scratch: Scratch,
+    *,
+    hashes: bool = False,
 ) -> Frame:
-    """Columns in the order of the first file. ``wanted``: types that the user gives."""
+    """Columns in the order of the first file. ``wanted``: types that the user gives; ``hashes``:
+    rows are hashed next."""
     options = as_written(source, options)
     heads = csv_heads(source, options)
     _check_names(source, options, heads)
@@ -94,23 +103,43 @@ def read_csv(
     csv = _Csv(source, options, heads, dict(wanted), source, options)
     if is_odd(options, heads):
         csv = csv.written_anew(scratch)
-    raw, tally, line_breaks = _inspect(engine, csv, hints, scratch)
+    at_once = _as_sampled(engine, csv, hints, zone) if hashes else None
+    if at_once is not None:
+        frame, tally = at_once
+    else:
+        raw, tally, line_breaks = _inspect(engine, csv, hints, scratch)
     if not tally.rows:
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = tally.rows
     csv.refuse_misfits(tally)
-    kinds = {name: kind_of_codes(code) for name, code in zip(heads.names, tally.codes, strict=True)}
+    kinds = csv.kinds(tally.codes)
     _tell(csv, kinds, tally, notes)
-    dialect = engine.dialect
-    columns: dict[str, str | Same] = {}
-    for index, (name, kind) in enumerate(kinds.items()):
-        one = wanted.get(name) or Wanted(kind, None, zone)
-        kinds[name] = one.kind
-        typed = partial(_typed, dialect, one, name in wanted, options, line_breaks)
-        columns[name] = Same(f"c{index}", typed)
-    keys = [f"{csv.key(key)} AS {dialect.ident(key)}" for key in source.keys]
-    view = engine.view(select(dialect, columns, keys, raw))
-    return Frame(view, kinds | partition_kinds(source))
+    return frame if at_once else _typed(engine, csv, raw, kinds, zone, line_breaks)
+
+
+def _as_sampled(
+    engine: Engine, csv: _Csv, hints: list[int], zone: str | None
+) -> tuple[Frame, _Tally] | None:
+    """The frame, hashed, in one pass over the files; None unless every value of theirs looks like
+    some of the sample's, so that these tell the types."""
+    if not isinstance(engine, DuckdbEngine):
+        return None
+    tally = _Tally.of(csv, hints)
+    given = any(one.kind != "string" for one in csv.wanted.values())
+    if given or tally.suspicious or not all(tally.codes) or any(map(is_mixed, tally.codes)):
+        return None
+    names = [f"c{index}" for index in range(csv.width)]
+    odd = f"{unlike(DUCKDB, names, csv.options, hints)} <> 0 AS {_ODD}"
+    try:
+        raw = csv.read(engine)
+        frame = _typed(engine, csv, raw, csv.kinds(tally.codes), zone, False, odd)
+        made = engine.hashed_unless(replace(frame, hidden=(_ODD,)), _ODD)
+    except StageFailure:
+        return None  # the other way says what it is
+    if made is None:
+        return None
+    ((rows,),) = engine.rows(f"SELECT count(*) FROM {made.view}")
+    return made, replace(tally, rows=rows)
 
 
 def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
@@ -169,6 +198,10 @@ class _Csv:
             values = partition_values(engine.dialect, plain, part, self.key)
             queries.append(f"SELECT {', '.join([*fields, 'malformed', *values])} FROM {view}")
         return engine.view(" UNION ALL ".join(queries))
+
+    def kinds(self, codes: list[int]) -> dict[str, ColumnType]:
+        """The types that values of these codes have, whatever the user wants."""
+        return {n: kind_of_codes(code) for n, code in zip(self.heads.names, codes, strict=True)}
 
     def key(self, name: str) -> str:
         """What the view calls a partition column, which may well be named c0."""
@@ -384,6 +417,17 @@ class _Tally:
     # Columns of text that have texts for null.
     nulls: list[str]
 
+    @classmethod
+    def of(cls, csv: _Csv, codes: list[int]) -> _Tally:
+        """What the codes tell; rows and values are not counted."""
+        nulls = [
+            name
+            for name, code in zip(csv.heads.names, codes, strict=True)
+            if code & NULL_TEXT and code & CODES["string"] and name not in csv.wanted
+        ]
+        suspicious = any(code & SUSPICIOUS for code in codes)
+        return cls([c & ~(SUSPICIOUS | NULL_TEXT) for c in codes], 0, suspicious, {}, {}, nulls)
+
 
 def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
     dialect, options = engine.dialect, csv.options
@@ -393,18 +437,11 @@ def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
         f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in names
     )
     source = f"(SELECT {trimmed} FROM {raw}) AS t"
-    all_codes = [(code or 0) | hint for code, hint in zip(found, hints, strict=True)]
-    suspicious = bool(malformed) or any(code & SUSPICIOUS for code in all_codes)
-    with_nulls = [
-        name
-        for name, code in zip(csv.heads.names, all_codes, strict=True)
-        if code & NULL_TEXT and code & CODES["string"] and name not in csv.wanted
-    ]
-    all_codes = [code & ~(SUSPICIOUS | NULL_TEXT) for code in all_codes]
+    tally = _Tally.of(csv, [(code or 0) | hint for code, hint in zip(found, hints, strict=True)])
     mixed = [
         (f"c{index}", name)
-        for index, (name, code) in enumerate(zip(csv.heads.names, all_codes, strict=True))
-        if code & (NUMBERS | DATES) and code & CODES["string"]
+        for index, (name, code) in enumerate(zip(csv.heads.names, tally.codes, strict=True))
+        if is_mixed(code)
     ][:_MOST_MIXED]
     counts: list[str] = []
     for column, _ in mixed:
@@ -424,21 +461,43 @@ def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
         counts += [f"count(CASE WHEN {test} THEN 1 END)", f"min(CASE WHEN {test} THEN {start} END)"]
     values = engine.rows(f"SELECT {', '.join(counts)} FROM {source}")[0] if counts else ()
     misfits = values[5 * len(mixed) :]
-    return _Tally(
-        all_codes,
-        rows,
-        suspicious,
-        {name: _Mixed(*values[5 * i : 5 * i + 5]) for i, (_, name) in enumerate(mixed)},
-        {
+    return replace(
+        tally,
+        rows=rows,
+        suspicious=tally.suspicious or bool(malformed),
+        mixed={name: _Mixed(*values[5 * i : 5 * i + 5]) for i, (_, name) in enumerate(mixed)},
+        misfits={
             csv.heads.names[int(column[1:])]: (count, value)
             for (column, _), count, value in zip(given, misfits[::2], misfits[1::2], strict=True)
             if count
         },
-        with_nulls,
     )
 
 
 def _typed(
+    engine: Engine,
+    csv: _Csv,
+    raw: str,
+    kinds: Mapping[str, ColumnType],
+    zone: str | None,
+    line_breaks: bool,
+    *more: str,
+) -> Frame:
+    """The fields of a view as values of these types, or of those that are wanted."""
+    dialect, source = engine.dialect, csv.source
+    columns: dict[str, str | Same] = {}
+    made: dict[str, ColumnType] = {}
+    for index, (name, kind) in enumerate(kinds.items()):
+        one = csv.wanted.get(name) or Wanted(kind, None, zone)
+        made[name] = one.kind
+        write = partial(_value, dialect, one, name in csv.wanted, csv.options, line_breaks)
+        columns[name] = Same(f"c{index}", write)
+    keys = [f"{csv.key(key)} AS {dialect.ident(key)}" for key in source.keys]
+    view = engine.view(select(dialect, columns, [*keys, *more], raw))
+    return Frame(view, made | partition_kinds(source))
+
+
+def _value(
     dialect: Dialect,
     one: Wanted,
     given: bool,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from trainingjob.api.uris import CLAIM, Uri
 from trainingjob.api.v1alpha1.input import Input
 
-from ... import s3, storage
+from ... import storage
 from ...base.errors import StageFailure
 from ...base.text import listed
 from .encodings import check_encoding
@@ -93,7 +94,11 @@ def find(source: Input) -> Source:
     found = _files([path]) if path.exists() else _files(_matches(path))
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
-        what = "there is no such object" if s3.is_copy(path) else f"{what}{_near(path, source.uri)}"
+        what = (
+            "there is no such object"
+            if storage.is_copy(path)
+            else f"{what}{_near(path, source.uri)}"
+        )
         raise StageFailure("InputNotFound", f"{source.uri}: {what}")
     for file in found:
         with readable(file):
@@ -118,9 +123,9 @@ def _near(path: Path, uri: str) -> str:
         return ""
     lacks = path.relative_to(folder).parts[0]
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    if not names and uri.startswith("pvc://"):
-        claim = uri.removeprefix("pvc://").partition("/")[0]
-        if folder == storage.resolve(f"pvc://{claim}/"):
+    if not names and (found := Uri.parse(uri)).scheme is CLAIM:
+        claim = found.authority
+        if folder == storage.resolve(f"{CLAIM.start}{claim}/"):
             return (
                 f": the claim {claim} is empty; on one machine it is the folder {claim} beside the "
                 f"manifest, or --claim {claim}=FOLDER"

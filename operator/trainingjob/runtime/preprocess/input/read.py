@@ -25,22 +25,25 @@ def read_input(
     found: Source | None = None,
     notes: Notes | None = None,
     scratch: Scratch | None = None,
+    *,
+    hashes: bool = False,
 ) -> Frame:
     """The input as a frame, of the files that were ``found`` already, if they were; what must be
     written anew to be read goes to ``scratch``, and must stay there as long as the frame is used.
+    ``hashes``: rows are hashed next, which may as well be done while they are read.
 
     Raises StageFailure(Input…, DuplicateColumns, ColumnNotFound, InvalidSpec)."""
     notes, scratch = notes or Notes(), scratch or Scratch()
     found = found or find(source)
     try:
         try:
-            return _read(engine, source, found, notes, scratch, native=("gzip",))
+            return _read(engine, source, found, notes, scratch, hashes, native=("gzip",))
         except StageFailure as failure:
             # Such as one that is padded with zeros, which gzip leaves out.
             packed = any(packing_of(file) == "gzip" for file in found.files)
             if failure.reason != "StorageFailed" or not packed:
                 raise
-            return _read(engine, source, found, notes, scratch, native=())
+            return _read(engine, source, found, notes, scratch, hashes, native=())
     except StageFailure as failure:
         raise StageFailure(failure.reason, scratch.named(failure.message)) from failure
 
@@ -51,6 +54,7 @@ def _read(
     found: Source,
     notes: Notes,
     scratch: Scratch,
+    hashes: bool,
     native: Sequence[str],
 ) -> Frame:
     wanted = wanted_columns(source)
@@ -66,4 +70,4 @@ def _read(
     options = source.options or CsvOptions()
     found = in_utf8(found, options.encoding, scratch)
     refuse_others(found, table=True)
-    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch)
+    return read_csv(engine, found, options, notes, wanted, source.time_zone, scratch, hashes=hashes)

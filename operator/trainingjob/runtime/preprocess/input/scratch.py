@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from ...base.errors import StageFailure, storage_errors
+from ...storage import discard
 from .encodings import UTF8, open_text, refuse_utf8_as
 from .files import Source
 from .packing import SUFFIXES, members_of, open_bytes, packing_errors, packing_of
@@ -58,7 +59,7 @@ class Scratch:
     def _remove(self) -> None:
         for folder in (self._folder, self._made):
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
         self._made = None
 
     def place(self, name: str, origin: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -148,6 +149,34 @@ def codes_of(
     return [by_column[place][0] for place in sorted(by_column)], number, bool(malformed)
 
 
+def unlike(
+    dialect: Dialect, columns: Sequence[str], options: CsvOptions, hints: Sequence[int]
+) -> str:
+    """SQL: the codes of these columns of a row that go beyond their hints, together; or 1."""
+
+    def beyond(hint: int, column: str) -> str:
+        value, more = column, ""
+        if hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE | CODES["string"]):
+            value = f"trim({column})"
+        elif hint & CODES["double"]:
+            # To cut blanks takes as long as to read the number. Those around a whole number are odd
+            # by themselves, and around a double they hide only how many digits it has.
+            more = (
+                f" | CASE WHEN length({column}) > 15 AND contains({column}, ' ') THEN 1 ELSE 0 END"
+            )
+        code = code_of(dialect, plain_number(dialect, value, options), options, hint)
+        return f"(({code}) & {~hint}{more})"
+
+    pairs = list(zip(columns, hints, strict=True))
+    if len(pairs) <= FEW:
+        return " | ".join(beyond(hint, column) for column, hint in pairs)
+    alike = {hint: [c for c, other in pairs if other == hint] for hint in dict.fromkeys(hints)}
+    return " | ".join(
+        f"list_bit_or({dialect.each(dialect.array(some), partial(beyond, hint), ())})"
+        for hint, some in alike.items()
+    )
+
+
 def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) -> list[int]:
     texts = [text.strip(" ") for record in sample for text in record]
     numbered = f"unnest(range(?)) % {width} AS i, unnest(CAST(? AS VARCHAR[])) AS t"
@@ -160,6 +189,11 @@ def codes_of_sample(sample: list[list[str]], options: CsvOptions, width: int) ->
         ).fetchall()
     codes = dict(found)
     return [codes.get(place, 0) for place in range(width)]
+
+
+def is_mixed(code: int) -> bool:
+    """Whether some values are numbers or dates, and others texts."""
+    return bool(code & (NUMBERS | DATES) and code & CODES["string"])
 
 
 def kind_of_codes(codes: int) -> ColumnType:

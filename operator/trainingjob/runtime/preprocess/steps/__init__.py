@@ -102,33 +102,35 @@ def run_steps(
     steps: Sequence[Step],
     task: Task,
     weight: str | None,
-    split: Callable[[Frame, str], tuple[Frame, str]],
+    split: Callable[[Frame, str, int], tuple[Frame, str]],
     account: Account,
     done: Callable[[float], None],
     tables: Mapping[str, Frame] | None = None,
     *,
     divided_first: bool = False,
+    begin: int = 0,
 ) -> tuple[Frame, list[dict[str, Any]]]:
-    """Run every step; ``split(frame, where)`` divides the rows and is called exactly once, before
-    the first step that is fitted, or before all of them. It says in words how, if it is its own.
-    ``weight``: train.sampleWeight; ``tables`` by the names that steps call them.
+    """Run every step; ``split(frame, where, done)`` divides the rows, when so many steps are done.
+    It is called exactly once, before the first step that is fitted, or before all of them, and says
+    in words how, if it is its own. ``weight``: train.sampleWeight; ``tables`` by the names that
+    steps call them. ``begin``: steps that were done before, on a frame whose rows are divided.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
 
-    def divide(frame: Frame, where: str, left: Sequence[Step]) -> Frame:
-        refuse_unread(frame, left, task)
+    def divide(frame: Frame, where: str, done: int) -> Frame:
+        refuse_unread(frame, steps[done:], task)
         if account.watches:
             account.settle()
-        divided, words = split(frame, where)
+        divided, words = split(frame, where, done)
         account.divided(divided, words)
         return divided
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
     if divided_first:
-        frame = divide(frame, "the input", steps)
-    for number, step in enumerate(steps, 1):
+        frame = divide(frame, "the input", 0)
+    for number, step in enumerate(steps[begin:], begin + 1):
         name = kind_of(step)
         kind = KINDS[name]
         where = Where(
@@ -142,7 +144,7 @@ def run_steps(
         )
         spec = concrete(getattr(step, name), frame, where)
         if kind.learns(spec) and not frame.is_split:
-            frame = divide(frame, where.text, steps[number - 1 :])
+            frame = divide(frame, where.text, number - 1)
         if kind.disguises and frame.is_split and account.raw is None:
             account.raw = frame
         entries.append(account.begin(where.text))
@@ -156,7 +158,7 @@ def run_steps(
         pipeline.append({"step": {camel(name): spec.to_dict()}, "fitted": fitted})
         done(number / len(steps))
     if not frame.is_split:
-        frame = divide(frame, "after the last step" if steps else "the input", ())
+        frame = divide(frame, "after the last step" if steps else "the input", len(steps))
     account.settle()
     for step_made, entry in zip(pipeline, entries, strict=True):
         step_made["account"] = entry.line()

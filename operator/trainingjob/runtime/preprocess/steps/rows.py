@@ -11,13 +11,10 @@ from .step import Fitted, Where
 def drop_duplicates(spec: DropDuplicates, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Keep one row of those that are equal: the one with the smallest hash, for rows have no
     order of their own."""
+    if spec.subset is None and set(frame.hidden) <= {HASH, SPLIT}:
+        return where.engine.distinct(frame), {}
     names = [where.dialect.ident(name) for name in frame.columns]
     split = [SPLIT] if frame.is_split else []
-    if spec.subset is None and set(frame.hidden) <= {HASH, SPLIT}:
-        keys = ", ".join([*names, *split])
-        hidden = ", ".join(f"min({HASH}) AS {HASH}" if n == HASH else n for n in frame.hidden)
-        query = f"SELECT {', '.join(names)}, {hidden} FROM {frame.view} GROUP BY {keys}"
-        return frame.over(where.engine.view(query)), {}
     subset = spec.subset or list(frame.columns)
     where.require(frame, subset)
     listed = ", ".join([*(where.dialect.ident(name) for name in subset), *split])

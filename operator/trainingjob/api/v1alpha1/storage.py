@@ -1,0 +1,44 @@
+"""Where stages hand over to each other, and how what is remote is reached."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from .. import uris
+from ..base import Model, Rule
+from .common import ConfigMapVolume, Location
+from .patterns import HADOOP_USER
+
+
+class Hdfs(Model):
+    """How pods reach HDFS, wherever the job has a URI of it."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.configMap) || has(self.user)",
+            message="hdfs must have configMap, user or both",
+            holds=lambda self: self.config_map is not None or self.user is not None,
+        ),
+    )
+
+    config_map: ConfigMapVolume | None = Field(
+        None,
+        description="ConfigMap with Hadoop's `core-site.xml` and `hdfs-site.xml`: name services "
+        "and their NameNodes. On one machine it may follow in the manifest's file; else "
+        "the shell's `HADOOP_CONF_DIR` counts.",
+    )
+    user: Annotated[str, StringConstraints(max_length=64, pattern=HADOOP_USER)] | None = Field(
+        None,
+        description="Who pods are to a cluster without Kerberos. Unset: who they are on their own "
+        "machine.",
+    )
+
+
+class Storage(Location):
+    """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
+
+    hdfs: Hdfs | None = Field(
+        None, description=f"How `{uris.HDFS.start}` is reached, for all stages and all URIs."
+    )

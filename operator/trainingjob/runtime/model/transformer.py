@@ -1,0 +1,238 @@
+"""The built-in language model, and the folder ``model/`` that holds one: as Hugging Face has it.
+
+config.json, generation_config.json    what transformers builds it from
+model.safetensors                      the weights, or several files of them and their index
+tokenizer.json, tokenizer_config.json  the dataset's tokenizer
+
+transformers is imported where it is needed alone: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainingjob.api.v1alpha1.transformer import Transformer
+
+from ..base.errors import StageFailure
+from .folder import INDEX, WEIGHTS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+# Of a file of weights; one tensor may be larger.
+_FILE_BYTES = 4 * 10**9
+_MULTIPLE = 64
+_IGNORED = -100  # cross_entropy's own
+
+
+class Vocabulary(Protocol):
+    """The tokens that a model learns from, as the dataset's manifest tells them."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def end_of_text(self) -> str: ...
+    @property
+    def sequence_length(self) -> int: ...
+
+
+def config_of(spec: Transformer, tokens: Vocabulary) -> PreTrainedConfig:
+    """The architecture's own config, for the tokens of a dataset."""
+    from transformers import AutoConfig
+
+    wide = -(-spec.hidden * 8 // 3)
+    return AutoConfig.for_model(
+        spec.architecture,
+        vocab_size=tokens.vocab_size,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.feed_forward or -(-wide // _MULTIPLE) * _MULTIPLE,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.key_value_heads or spec.heads,
+        head_dim=spec.hidden // spec.heads,
+        max_position_embeddings=tokens.sequence_length,
+        bos_token_id=tokens.end,
+        eos_token_id=tokens.end,
+        pad_token_id=None,
+        tie_word_embeddings=False,
+        use_cache=True,
+        dtype="float32",
+    )
+
+
+def build(config: PreTrainedConfig) -> nn.Module:
+    """The model without weights, on the meta device."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation="sdpa", dtype=torch.float32
+        )
+    config.architectures = [type(model).__name__]
+    return model
+
+
+def layers_of(model: Any) -> Sequence[nn.Module]:
+    """The layers that follow each other."""
+    return model.model.layers
+
+
+def fill(
+    model: Any,
+    device: torch.device,
+    seed: int,
+    mix: Callable[[int, int], int],
+    mine: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Give the model memory on the device and its first weights, by transformers' own rules for
+    these architectures: norms 1, biases 0, all else normal.
+
+    Each parameter is drawn from a generator of its own on the CPU, of which ``mine(parameter,
+    whole)`` is this rank's part: the same for any number of ranks and on any device."""
+    model.to_empty(device=device)
+    deviation = model.config.initializer_range
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            whole = torch.empty(parameter.shape)
+            if whole.dim() > 1:
+                generator = torch.Generator().manual_seed(mix(seed, zlib.crc32(name.encode())))
+                whole.normal_(0.0, deviation, generator=generator)
+            else:
+                whole.fill_(float(name.endswith("norm.weight")))
+            part = mine(parameter, whole)
+            local(parameter).copy_(part)
+    # Its buffers are in no state, and were emptied.
+    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a tensor that may be divided over the ranks."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
+
+
+def save(
+    folder: Path | None,
+    config: PreTrainedConfig,
+    parameters: Iterable[tuple[str, Tensor]],
+    tokenizer: Path,
+    tokens: Vocabulary,
+) -> None:
+    """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
+    folder only takes part in bringing the weights together. Raises OSError."""
+    sizes = [(name, one.numel() * one.element_size(), one) for name, one in parameters]
+    files = list(_files(sizes))
+    names = (
+        [WEIGHTS]
+        if len(files) == 1
+        else [
+            f"model-{number:05}-of-{len(files):05}.safetensors"
+            for number in range(1, len(files) + 1)
+        ]
+    )
+    where: dict[str, str] = {}
+    for name, some in zip(names, files, strict=True):
+        held: dict[str, Tensor] = {}
+        for key, one in some:
+            whole = one.full_tensor() if hasattr(one, "full_tensor") else one
+            if folder is not None:
+                held[key] = whole.detach().cpu().contiguous()
+            where[key] = name
+        if folder is not None:
+            # Bytes first: safetensors' own save_file wraps a full disk into an error of its own.
+            (folder / name).write_bytes(safetensors.torch.save(held, {"format": "pt"}))
+    if folder is None:
+        return
+    if len(files) > 1:
+        index = {"metadata": {"total_size": sum(size for _, size, _ in sizes)}, "weight_map": where}
+        (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+    config.save_pretrained(folder)
+    GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(tokenizer),
+        bos_token=tokens.end_of_text,
+        eos_token=tokens.end_of_text,
+        model_max_length=tokens.sequence_length,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)
+
+
+def _files(sizes: Sequence[tuple[str, int, Tensor]]) -> Iterator[list[tuple[str, Tensor]]]:
+    some: list[tuple[str, Tensor]] = []
+    total = 0
+    for name, size, one in sizes:
+        if some and total + size > _FILE_BYTES:
+            yield some
+            some, total = [], 0
+        some.append((name, one))
+        total += size
+    yield some
+
+
+def negative_log_likelihood(model: nn.Module, ids: Tensor, lengths: Tensor) -> Tensor:
+    """Summed over the tokens to predict of rows, int [m, L + 1], of which ``lengths`` are real."""
+    return loss_of(logits_of(model, ids), targets_of(ids, lengths))
+
+
+def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed over the targets that count."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+
+
+def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
+    """float32 [m, L, tokens]: what follows each token but the last of a row."""
+    logits: Tensor = model(input_ids=ids[:, :-1].long(), use_cache=False).logits
+    return logits.float()
+
+
+def targets_of(ids: Tensor, lengths: Tensor) -> Tensor:
+    """int64 [m, L]: the token that follows, or _IGNORED behind the last real one."""
+    places = torch.arange(1, ids.shape[1], device=ids.device)
+    return ids[:, 1:].long().masked_fill(places >= lengths[:, None], _IGNORED)
+
+
+def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
+    """A model of any architecture that transformers has, for evaluation.
+
+    Raises StageFailure(ModelCorrupt) for one that cannot be built of the folder, whose code or
+    weights would have to be run or unpickled, or that has fewer tokens than the dataset."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise StageFailure(
+            "ModelCorrupt",
+            f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",
+        ) from error
+    size = model.get_input_embeddings().num_embeddings
+    if size < tokens.vocab_size:
+        raise StageFailure(
+            "ModelCorrupt",
+            f"{folder} knows {size} tokens, and the dataset's tokenizer has {tokens.vocab_size}: "
+            "it was trained with another one",
+        )
+    return model.to(device).eval()

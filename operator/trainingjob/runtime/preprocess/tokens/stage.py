@@ -1,0 +1,232 @@
+"""The end of the stage for a language model: look at the texts, tokenize, pack, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainingjob.api.payload import PreprocessPayload, StageResult
+from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.tokenize import Tokenize
+
+from ... import storage
+from ...base.errors import StageFailure, storage_errors
+from ...base.progress import Reporter
+from ...dataset.manifest import (
+    DatasetManifest,
+    SplitInfo,
+    SplitName,
+    TokenCounts,
+    Tokens,
+)
+from ..checks import check_splits
+from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame
+from ..names import cannot_use, column_not_found
+from ..notes import Notes
+from ..write import write_files
+from . import pack, tokenizer
+
+# A longer text is no document: its tokens take thirty times as much memory.
+LONGEST_BYTES = 16 * 2**20
+# Of the tokens in a row group.
+_ROW_GROUP_BYTES = 32 * 2**20
+_LEAST_ROWS = 2048  # of DuckDB's row groups
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one split: how many there are, and their bytes of UTF-8."""
+
+    count: int
+    size: int
+
+
+def finish(
+    engine: Engine,
+    frame: Frame,
+    payload: PreprocessPayload,
+    spec: Tokenize,
+    pipeline: list[dict[str, Any]],
+    notes: Notes,
+    reporter: Reporter,
+) -> tuple[StageResult, str]:
+    """Make the dataset of a frame whose rows are divided; also what was done, in a line.
+
+    Raises StageFailure(ColumnNotFound, SettingUnsuitable, TextInvalid, SplitEmpty, NoRowsLeft)."""
+    name = payload.task.label
+    frame, left_out = _documents(engine, frame, name)
+    found = _counted(engine, frame, name)
+    check_splits({split: texts.count for split, texts in found.items()}, payload.split)
+    reporter.report(0.7)
+    train = found["train"]
+    quoted = engine.dialect.ident(name)
+    chosen = tokenizer.choose(engine, frame.view, quoted, spec, train.count, train.size)
+    reporter.report(0.75)
+    assert frame.layout is not None
+    length, bits = spec.sequence_length, frame.layout.bits
+    view = engine.by_file(
+        frame,
+        partial(pack.encode, tokenizer=chosen.text),
+        pack.ENCODED,
+        partial(pack.pack, length=length, end=chosen.end, bits=bits),
+        pack.PACKED,
+    )
+    rows = max(_LEAST_ROWS, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // (4 * (length + 1))))
+    # The types are the view's own, and none of those that a user's column may have.
+    tokens = replace(
+        frame.over(view, {pack.TOKENS: "bigint", pack.LENGTH: "bigint"}),
+        layout=replace(frame.layout, row_group=rows),
+    )
+    target = storage.resolve(payload.output)
+    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
+        chosen.write(folder)
+        manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, folder)
+        manifest.write(folder)
+    reporter.report(1.0)
+    counts = {split: info.rows for split, info in manifest.splits.items()}
+    result = StageResult(
+        outputs=Outputs(
+            uri=payload.output,
+            digest=manifest.digest,
+            rows={str(split): count for split, count in counts.items()},
+        )
+    )
+    assert manifest.tokens is not None
+    return result, _line(manifest.tokens, left_out, sum(counts.values()))
+
+
+def _line(tokens: Tokens, left_out: str, rows: int) -> str:
+    total = sum(one.tokens for one in tokens.splits.values())
+    texts = sum(one.documents for one in tokens.splits.values())
+    return (
+        f"tokenize: {texts} texts{left_out} -> {total} tokens of {tokens.vocab_size} in {rows} rows"
+    )
+
+
+def _manifest(
+    engine: Engine,
+    tokens: Frame,
+    payload: PreprocessPayload,
+    spec: Tokenize,
+    pipeline: list[dict[str, Any]],
+    chosen: tokenizer.Chosen,
+    found: Mapping[SplitName, Texts],
+    folder: Path,
+) -> DatasetManifest:
+    files = write_files(engine, tokens, folder)
+    counts = {
+        split: TokenCounts(
+            documents=found[split].count,
+            bytes=found[split].size,
+            tokens=sum(_predicted(folder / split / file.name) for file in files[split]),
+        )
+        for split in files
+    }
+    return DatasetManifest(
+        label=payload.task.label,
+        task=payload.task.type,
+        features=[],
+        columns={},
+        splits={
+            split: SplitInfo(rows=sum(file.rows for file in its), files=its)
+            for split, its in files.items()
+        },
+        pipeline=pipeline,
+        tokens=Tokens(
+            tokenizer=chosen.digest,
+            vocab_size=chosen.size,
+            end_of_text=chosen.end_of_text,
+            end=chosen.end,
+            sequence_length=spec.sequence_length,
+            splits=counts,
+        ),
+    )
+
+
+def _predicted(path: Path) -> int:
+    """The tokens of a file that have one before them in their row."""
+    lengths = pq.read_table(path, columns=[pack.LENGTH])[pack.LENGTH]
+    return int(pc.sum(lengths).as_py() or 0) - len(lengths)
+
+
+def _documents(engine: Engine, frame: Frame, name: str) -> tuple[Frame, str]:
+    """The frame of the texts alone, without empty ones and copies, and how many those were.
+
+    Of equal texts the one of the test split stays, so that none of its texts is learned from."""
+    if name in frame.unread:
+        raise cannot_use("task.text", name, frame.unread[name])
+    if name not in frame.columns:
+        raise column_not_found("task.text", name, list(frame.columns), frame.unread)
+    if frame.columns[name] != "string":
+        raise StageFailure(
+            "SettingUnsuitable", f"task.text: column {name} is of type {frame.columns[name]}"
+        )
+    dialect = engine.dialect
+    text = dialect.ident(name)
+    on_spark = dialect.name == "spark"
+    broken = f"count(CASE WHEN NOT is_valid_utf8({text}) THEN 1 END)" if on_spark else "0"
+    size = f"octet_length({text})" if on_spark else f"strlen({text})"
+    ((rows, texts, longest, wrong, empty),) = engine.rows(
+        f"SELECT count(*), count({text}), max({size}), {broken}, "
+        f"count(CASE WHEN {text} = '' THEN 1 END) FROM {frame.view}"
+    )
+    what = f"the text {name}"
+    if texts < rows:
+        raise StageFailure(
+            "TextInvalid",
+            f"{what} is null in {rows - texts} of {rows} rows: drop those with "
+            f"`dropna: {{subset: [{name}]}}`",
+        )
+    if wrong:
+        raise StageFailure("InputNotUtf8", f"{what} is not UTF-8 in {wrong} of {rows} rows")
+    if (longest or 0) > LONGEST_BYTES:
+        raise StageFailure(
+            "TextInvalid",
+            f"{what} has up to {longest} bytes in a row, and {LONGEST_BYTES} is the most: divide "
+            f"long texts into rows, or drop them with "
+            f'`filter: {{where: "length({name}) < {LONGEST_BYTES // 4}"}}`',
+        )
+    if empty == rows:
+        raise StageFailure("NoRowsLeft", f"{what} is empty in all of {rows} rows")
+    digest = f"sha2({text}, 256)" if on_spark else f"sha256({text})"
+    copies = engine.keep(
+        Frame(
+            engine.view(
+                f"SELECT {SPLIT}, {HASH} FROM (SELECT {SPLIT}, {HASH}, row_number() OVER "
+                f"(PARTITION BY {digest} ORDER BY {SPLIT}, {HASH}) AS place FROM {frame.view} "
+                f"WHERE {text} <> '') AS t WHERE place > 1"
+            ),
+            {},
+            (SPLIT, HASH),
+        )
+    )
+    ((repeated,),) = engine.rows(f"SELECT count(*) FROM {copies.view}")
+    query = f"SELECT {text}, {SPLIT}, {HASH} FROM {frame.view} AS r WHERE {text} <> ''"
+    if repeated:
+        query += (
+            f" AND NOT EXISTS (SELECT 1 FROM {copies.view} AS c "
+            f"WHERE c.{SPLIT} = r.{SPLIT} AND c.{HASH} = r.{HASH})"
+        )
+    words = [f"{repeated} copies"] if repeated else []
+    words += [f"{empty} empty ones"] if empty else []
+    made = replace(
+        frame, view=engine.view(query), columns={name: "string"}, hidden=(SPLIT, HASH), unread={}
+    )
+    return made, f" (without {' and '.join(words)})" if words else ""
+
+
+def _counted(engine: Engine, frame: Frame, name: str) -> dict[SplitName, Texts]:
+    text = engine.dialect.ident(name)
+    size = f"octet_length({text})" if engine.dialect.name == "spark" else f"strlen({text})"
+    rows = engine.rows(
+        f"SELECT {SPLIT}, count(*), CAST(sum({size}) AS BIGINT) FROM {frame.view} GROUP BY 1"
+    )
+    found = {split: Texts(count, total) for split, count, total in rows}
+    order: tuple[SplitName, ...] = ("train", "validation", "test")
+    return {split: found.get(SPLIT_NUMBER[split], Texts(0, 0)) for split in order}

@@ -1,0 +1,123 @@
+"""The tokenizer: learned from the training split, or given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
+
+from ... import storage
+from ...base.errors import StageFailure, storage_errors
+from ...base.text import listed, one_line
+from ...dataset.manifest import TOKENIZER
+from ..engines.frame import HASH, SPLIT, TRAIN, Engine
+from ..names import quoted
+
+END = "<|endoftext|>"
+# What the ends of texts are called in tokenizers that people have.
+_ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[EOS]")
+# Texts that a vocabulary is learned from; of a text, characters.
+SAMPLE_BYTES = 64 * 2**20
+_SAMPLE_CHARS = 65_536
+_LARGEST_FILE = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A tokenizer: its JSON, and its token between texts."""
+
+    text: str
+    end_of_text: str
+    end: int
+    size: int
+
+    @property
+    def digest(self) -> str:
+        """sha256 of ``tokenizer.json``."""
+        return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write ``tokenizer.json`` into ``folder``."""
+        (folder / TOKENIZER).write_text(self.text, encoding="utf-8")
+
+
+def choose(engine: Engine, view: str, text: str, spec: Tokenize, rows: int, size: int) -> Chosen:
+    """Learned from the training rows of the view, of which there are so many, of ``size`` bytes;
+    or given. Raises StageFailure(SettingUnsuitable, InputNotFound, InputMalformed)."""
+    if spec.from_ is not None:
+        return _given(spec.from_, spec.end_of_text)
+    most = rows if size <= SAMPLE_BYTES else max(1, rows * SAMPLE_BYTES // size)
+    found = engine.arrow(
+        f"SELECT substring({text}, 1, {_SAMPLE_CHARS}) AS text FROM {view} "
+        f"WHERE {SPLIT} = {TRAIN} ORDER BY {HASH} LIMIT {most}"
+    )
+    texts = (one for batch in found.to_batches(1024) for one in batch.column(0).to_pylist())
+    return learn(texts, spec.vocab_size or LEAST_VOCABULARY, spec.end_of_text or END)
+
+
+def learn(texts: Iterable[str], size: int, end: str) -> Chosen:
+    """A byte-level BPE, as GPT-2 has it (Radford et al., 2019), of ``size`` tokens.
+
+    Raises StageFailure(SettingUnsuitable) where the texts have not so many."""
+    tool = Tokenizer(models.BPE())
+    tool.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tool.decoder = decoders.ByteLevel()
+    tool.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=[end],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
+    found = tool.get_vocab_size()
+    if found < size:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"preprocess.tokenize.vocabSize is {size}, and the texts of the training split have "
+            f"{found} tokens that are worth one: set at most {found}, or bring more text",
+        )
+    number = tool.token_to_id(end)
+    assert number is not None
+    return Chosen(tool.to_str(), end, number, found)
+
+
+def _given(uri: str, end: str | None) -> Chosen:
+    path = storage.fetch(uri)
+    if path.is_dir():
+        path = path / TOKENIZER
+    field = f"preprocess.tokenize.from: {path}"
+    with storage_errors("read the tokenizer"):
+        if not path.is_file():
+            raise StageFailure("InputNotFound", f"{field} is no file")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise StageFailure("InputMalformed", f"{field} is larger than any tokenizer")
+        text = path.read_bytes()
+    try:
+        # Through JSON: what reads it panics at some of what is none.
+        json.loads(text)
+        tool = Tokenizer.from_str(text.decode())
+    except Exception as error:  # the library has no type of its own
+        raise StageFailure(
+            "InputMalformed",
+            f"{field} is no tokenizer.json of Hugging Face's tokenizers: {one_line(error)}",
+        ) from error
+    special = [token.content for token in tool.get_added_tokens_decoder().values()]
+    name = end or next((one for one in _ENDS if one in special), None)
+    number = None if name is None else tool.token_to_id(name)
+    if name is None or number is None:
+        what = "the end of a text" if name is None else quoted(name)
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"{field} has no token for {what}: set preprocess.tokenize.endOfText to one of its "
+            f"own ({listed(special) or 'it has no special ones'})",
+        )
+    highest = max(tool.get_vocab().values())
+    return Chosen(text.decode(), name, number, max(highest + 1, tool.get_vocab_size()))

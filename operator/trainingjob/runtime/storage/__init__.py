@@ -1,0 +1,193 @@
+"""Where data lies, and how it is written: aside, then renamed. Nothing else reads or writes there.
+
+Stages work with paths. A path on a claim or of this machine is the data itself; one in the pod's
+folder of copies stands for something remote: ``fetch`` brings it, ``store`` takes it there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+from trainingjob.api.payload import CLAIMS_DIR
+from trainingjob.api.uris import FILE, Uri
+
+from ..base.errors import StageFailure
+from . import copies, disk
+from .copies import is_copy
+from .streams import RemoteFile, ahead
+
+__all__ = [
+    "RemoteFile",
+    "ahead",
+    "discard",
+    "entries",
+    "fetch",
+    "from_spark",
+    "is_copy",
+    "remove",
+    "resolve",
+    "shown",
+    "sizes",
+    "source",
+    "spark_target",
+    "spark_uri",
+    "store",
+    "taken",
+    "write_aside",
+    "write_file",
+]
+
+
+def resolve(uri: str) -> Path:
+    """The path in this pod; of what is remote that of the pod's copy, which ``fetch`` makes.
+
+    Raises StageFailure(StorageUnavailable) when the claim is not mounted here.
+    """
+    found = Uri.parse(uri)
+    if found.scheme is FILE:
+        return Path(found.place)
+    if found.scheme.remote:
+        return copies.place(found)
+    mounted = Path(os.environ.get(CLAIMS_DIR, "/mnt/claims")) / found.authority
+    if not mounted.is_dir():
+        message = f"claim {found.authority} of {uri} is not mounted"
+        raise StageFailure("StorageUnavailable", message)
+    return mounted / found.path.lstrip("/")
+
+
+def fetch(uri: str, but: str = "") -> Path:
+    """As ``resolve``, for reading: what is remote is brought first, but for files whose names end
+    in ``but``. Raises StageFailure."""
+    found = Uri.parse(uri)
+    return copies.download(found, but) if found.scheme.remote else resolve(uri)
+
+
+def source(path: Path, size: int) -> Path | RemoteFile:
+    """What to read a file of ``size`` bytes by: its path or, of a copy that was not brought, its
+    original from where it lies."""
+    return path if path.exists() or not is_copy(path) else copies.stream(path, size)
+
+
+def sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Those of these files below ``folder`` that are there, and their sizes in bytes, brought or
+    not. Raises StageFailure."""
+    names = list(names)
+    found = {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+    if len(found) < len(names) and is_copy(folder):
+        there = copies.sizes(folder)
+        found |= {name: there[name] for name in names if name in there}
+    return found
+
+
+def entries(folder: Path) -> list[str] | None:
+    """What lies in a folder or in the original of one, folders with a slash at the end; None when
+    there is no such folder. Raises StageFailure."""
+    if is_copy(folder):
+        parts = (name.partition("/") for name in copies.sizes(folder))
+        return sorted({f"{head}{slash}" for head, slash, _ in parts}) or None
+    if not folder.is_dir():
+        return None
+    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+
+
+def shown(path: Path) -> str:
+    """A path as people are told of it: a copy by what it is a copy of."""
+    return str(copies.uri_of(path)) if is_copy(path) else str(path)
+
+
+def store(path: Path) -> None:
+    """A folder or file was written in its place: where that is a copy, take it to the original."""
+    if is_copy(path):
+        copies.upload(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, and what it is a copy of. Raises OSError, StageFailure."""
+    if is_copy(path):
+        copies.remove(path)
+    disk.remove(path)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of files that helped, and what ``spark_uri`` made of it elsewhere. Nothing
+    hangs on it: it is not said when that fails."""
+    with suppress(OSError, StageFailure):
+        if copies.is_known(folder):
+            copies.remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def spark_uri(path: Path | str) -> str:
+    """How Spark, whose executors may be in other pods, is told of a file that this pod has: of a
+    copy, what it is a copy of. Raises StageFailure."""
+    if not is_copy(Path(path)):
+        return f"{FILE.start}{path}"
+    return copies.original(Path(path))
+
+
+def spark_target(path: Path) -> str:
+    """Where Spark is told to write a folder that ``path`` stands for, before it is ``taken``."""
+    return str(copies.uri_of(path)) if is_copy(path) else f"{FILE.start}{path}"
+
+
+def taken(path: Path) -> None:
+    """What Spark has written to ``spark_target(path)`` is brought here. Raises StageFailure."""
+    if is_copy(path):
+        copies.download(copies.uri_of(path))
+        copies.remove(path)
+
+
+def from_spark(uri: str) -> str:
+    """The path of this pod that Spark names by a URI, which is quoted."""
+    found = unquote(uri)
+    if found.startswith(f"{FILE.name}:"):
+        return "/" + found.removeprefix(f"{FILE.name}:").lstrip("/")
+    return str(copies.place(Uri.parse(found)))
+
+
+@contextmanager
+def write_aside(target: Path) -> Iterator[Path]:
+    """A fresh folder beside ``target`` that replaces it when the block succeeds.
+
+    Readers see the old folder or the new one, never half of one. What an earlier writer that
+    died has left behind is removed first.
+    """
+    aside = target.parent / f".{target.name}.writing"
+    old = target.parent / f".{target.name}.old"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in (aside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        disk.sync_tree(aside)
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+        disk.sync_file(target.parent)
+        store(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_file(target: Path, text: str) -> None:
+    """A file that replaces ``target``, whoever else writes it at the same time.
+
+    Raises OSError, StageFailure."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        aside.write_text(text, encoding="utf-8")
+        disk.sync_file(aside)
+        aside.replace(target)
+        disk.sync_file(target.parent)
+        store(target)
+    finally:
+        aside.unlink(missing_ok=True)

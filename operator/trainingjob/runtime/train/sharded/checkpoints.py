@@ -1,0 +1,212 @@
+"""The state of sharded training on disk: each rank writes its own part, in a thread.
+
+checkpoints/step-000000050/{part-00000-of-00002.safetensors, part-00001-of-00002.safetensors,
+state.json}
+
+A part has a rank's rows of each tensor, of which any number of ranks reads its own. state.json has
+the digests of the parts; it is written last, by rank 0, when every rank has written: a folder
+without it is no checkpoint. torch.distributed.checkpoint does the same with plans that the ranks
+exchange as pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from trainingjob.api.v1alpha1.train import Checkpoint
+
+from ...base.digest import digest_of, sha256
+from ...base.errors import storage_errors
+from ...base.log import log
+from ...model.transformer import local
+from ...storage import remove, store, write_file
+from ...storage.disk import sync_file
+from .. import checkpoints as flat
+from ..gang import Gang
+from ..ownership import claim
+from .shards import Rows
+
+VERSION = 2  # 1 has all tensors in one file
+_DIGEST = "sha256:"
+
+
+class ShardedCheckpoints(flat.Checkpoints):
+    """The checkpoints of one run, on every rank; what is methods' own is called by all of them at
+    the same step.
+
+    When to save, what is compared and how many are kept is as in those of small networks."""
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: Checkpoint | None,
+        uid: str,
+        fingerprint: dict[str, Any],
+        gang: Gang,
+        device: torch.device,
+    ) -> None:
+        super().__init__(folder, spec, uid, fingerprint)
+        self._gang, self._device = gang, device
+        # What is being written: step, position, shapes of tensors, and this rank's digest.
+        self._pending: tuple[int, dict[str, Any], dict[str, list[int]]] | None = None
+        self._part: Future[str] | None = None
+        self._mine: list[Path] = []
+
+    def begin(self, step: int, position: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Copy this rank's part and write it in the background; what was begun is published
+        before."""
+        self.finish()
+        held = {name: local(t).detach().to("cpu", copy=True) for name, t in tensors.items()}
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        self._pending = step, position, shapes
+        path = self._place(step) / part_name(self._gang.rank, self._gang.world)
+        self._part = self._pool.submit(self._write_part, path, held)
+        self._last = time.monotonic()
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a part of this rank that waits to be published."""
+        return self._part is not None and self._part.done()
+
+    def finish(self) -> None:
+        """Publish what was begun, when every rank has written; nothing without such.
+
+        Raises StageFailure."""
+        if self._pending is None or self._part is None:
+            return
+        own = self._part.result().removeprefix(_DIGEST)
+        digests = torch.zeros(self._gang.world, 32, dtype=torch.int32, device=self._device)
+        digests[self._gang.rank] = torch.tensor(list(bytes.fromhex(own)), dtype=torch.int32)
+        self._gang.all_reduce(digests)  # every rank has written
+        (step, position, shapes), self._pending, self._part = self._pending, None, None
+        if self._gang.rank == 0:
+            parts = [_DIGEST + bytes(row).hex() for row in digests.tolist()]
+            with storage_errors("write a checkpoint"):
+                self._write_state(self._place(step), position, shapes, parts)
+                self.complete_step = step
+                for old in list(self._newest_first())[self._keep :]:
+                    remove(old)
+        # Where the folder is shared, rank 0 has removed it a checkpoint ago.
+        while len(self._mine) > self._keep + 1:
+            self._mine.pop(0).unlink(missing_ok=True)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Fill the tensors from the newest complete checkpoint; its position, or None without one.
+
+        What cannot be used is removed. Raises StageFailure(CheckpointMismatch) when this run was
+        changed meanwhile."""
+        with storage_errors("read the checkpoints"):
+            candidates = self._candidates() if self._gang.rank == 0 else iter(())
+            while True:
+                told = self._gang.broadcast_json(next(candidates, None))
+                if told is None:
+                    return None
+                name, state = told
+                folder = self._folder / name
+                self._compare(folder, state["fingerprint"])
+                damage = self._damage(folder, state["parts"])
+                if damage:
+                    log(f"checkpoint {name} is damaged: {damage}")
+                bad = torch.tensor([float(damage != "")], device=self._device)
+                self._gang.all_reduce(bad)
+                if not bad.item():
+                    self._fill(folder, state, tensors)
+                    if self._gang.rank == 0:
+                        log(f"resuming from checkpoint {name}")
+                        self.complete_step = int(name.removeprefix("step-"))
+                    return state["position"]
+                if self._gang.rank == 0:
+                    log("trying the one before")
+                    remove(folder)
+
+    def _place(self, step: int) -> Path:
+        return self._folder / f"step-{step:09}"
+
+    def _write_part(self, path: Path, held: dict[str, Tensor]) -> str:
+        with storage_errors("write a checkpoint"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Bytes first: safetensors' own save_file wraps a full disk into its own error.
+            whole = {name: tensor.contiguous() for name, tensor in held.items()}
+            path.write_bytes(safetensors.torch.save(whole))
+            sync_file(path)
+            digest = sha256(path)
+            store(path)
+            if self._gang.rank > 0:
+                self._mine.append(path)
+        return digest
+
+    def _write_state(
+        self,
+        folder: Path,
+        position: dict[str, Any],
+        shapes: dict[str, list[int]],
+        parts: list[str],
+    ) -> None:
+        state: dict[str, Any] = {
+            "version": VERSION,
+            "uid": self._uid,
+            "fingerprint": self._fingerprint,
+            "position": position,
+            "shapes": shapes,
+            "parts": parts,
+        }
+        state["digest"] = digest_of(state)
+        write_file(folder / flat.STATE, json.dumps(state))
+
+    def _candidates(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The names and states of the folders that may be whole, the newest first."""
+        claim(self._folder, self._uid)
+        for folder in list(self._newest_first()):
+            try:
+                state = json.loads((folder / flat.STATE).read_bytes())
+                if state.pop("digest") != digest_of(state) or state["version"] != VERSION:
+                    raise ValueError(f"{flat.STATE} is not as it was written")
+                if state["uid"] != self._uid:
+                    raise ValueError("it is another job's of this name")
+            except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+                log(f"checkpoint {folder.name} is no whole one, trying the one before: {error}")
+                remove(folder)
+                continue
+            yield folder.name, state
+
+    def _damage(self, folder: Path, parts: list[str]) -> str:
+        """What is wrong with this rank's share of the files; "" when nothing is."""
+        for number in range(self._gang.rank, len(parts), self._gang.world):
+            path = folder / part_name(number, len(parts))
+            if not path.is_file():
+                return f"{path.name} is missing"
+            if sha256(path) != parts[number]:
+                return f"{path.name} is not as it was written"
+        return ""
+
+    def _fill(self, folder: Path, state: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        rank, world, parts = self._gang.rank, self._gang.world, len(state["parts"])
+        for number in range(parts):
+            path = folder / part_name(number, parts)
+            with safetensors.safe_open(path, framework="pt") as source:
+                for name, tensor in tensors.items():
+                    target, shape = local(tensor), state["shapes"][name]
+                    if not shape:
+                        target.copy_(source.get_tensor(name))
+                        continue
+                    its = Rows.of(shape[0], number, parts)
+                    mine = Rows.of(shape[0], rank, world)
+                    first, last = max(mine.first, its.first), min(mine.last, its.last)
+                    if first < last:
+                        part = source.get_slice(name)[first - its.first : last - its.first]
+                        target[first - mine.first : last - mine.first].copy_(part)
+
+
+def part_name(number: int, parts: int) -> str:
+    """The file of a rank's part."""
+    return f"part-{number:05}-of-{parts:05}.safetensors"

@@ -1,0 +1,149 @@
+"""One process of a language model's gang: load, train, save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from trainingjob.api.base import camel
+from trainingjob.api.payload import StageResult, TrainPayload
+from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.train import CHECKPOINTED
+
+from ...base.digest import digest_of_folder
+from ...base.errors import StageFailure, storage_errors
+from ...base.log import log
+from ...dataset import suitable
+from ...dataset.manifest import TOKENIZER, DatasetManifest
+from ...dataset.rows import Rows
+from ...model import transformer
+from ...storage import resolve, write_aside
+from ..data import mix
+from ..gang import Gang
+from ..place import Place
+from .checkpoints import ShardedCheckpoints
+from .data import TokenSplit
+from .loop import ShardedTrainer, rows_of_a_part
+from .shards import part_of, shard
+
+HISTORY = "history.json"
+
+
+def run(
+    payload: TrainPayload,
+    place: Place,
+    device: torch.device,
+    threads: int,
+    stop_request: Callable[[], Callable[[], bool]],
+    device_name: Callable[[torch.device, int, bool], str],
+) -> StageResult | None:
+    """Rank 0 returns the stage's result. ``stop_request`` begins to heed SIGTERM, and gives what
+    tells whether it has come.
+
+    Raises StageFailure, also DatasetInvalid and SplitEmpty before the ranks meet."""
+    spec = payload.model.transformer if payload.model is not None else None
+    assert spec is not None
+    folder = resolve(payload.dataset)
+    manifest = DatasetManifest.read(folder)
+    suitable.check(manifest, payload.task, folder)
+    suitable.check_rows(manifest, "train", folder)
+    assert manifest.tokens is not None
+    batch, micro = payload.batch_size or 32, rows_of_a_part(payload, place.world)
+    training = TokenSplit(Rows(folder, manifest, "train", []), batch, device)
+    validation = TokenSplit(Rows(folder, manifest, "validation", []), micro * place.world, device)
+    config = transformer.config_of(spec, manifest.tokens)
+    model = transformer.build(config)
+    bf16 = payload.precision == "bf16" or (
+        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+
+    gang = Gang(place, device)
+    stopping = stop_request()
+    name = device_name(device, gang.world, bf16)
+    if gang.rank == 0:
+        size = sum(parameter.numel() for parameter in model.parameters())
+        log(
+            f"training on {name}: {size / 1e6:.4g} M parameters, "
+            f"{manifest.tokens.splits['train'].tokens} tokens in {training.rows} rows, "
+            f"{training.steps} steps an epoch, {gang.world} processes of {threads} threads"
+        )
+    shard(model, gang.world, device, bf16=bf16)
+    mine: Callable[[Tensor, Tensor], Tensor] = partial(part_of, rank=gang.rank, world=gang.world)
+    transformer.fill(model, device, payload.seed, mix, mine)
+    trainer = ShardedTrainer(
+        payload,
+        model,
+        training,
+        validation,
+        gang,
+        device,
+        bf16=bf16,
+        checkpoints=_checkpoints(payload, manifest, training, gang, device),
+        stopping=stopping,
+    )
+    try:
+        position = trainer.run()
+    except torch.OutOfMemoryError as error:
+        raise StageFailure("OutOfMemory", _too_large(device)) from error
+    trainer.must_be_whole()
+    target = resolve(payload.model_uri)
+    save = partial(
+        transformer.save,
+        config=config,
+        parameters=list(model.named_parameters()),
+        tokenizer=folder / TOKENIZER,
+        tokens=manifest.tokens,
+    )
+    result = None
+    if gang.rank > 0:
+        save(None)
+    else:
+        with storage_errors("write the model"):
+            with write_aside(target) as aside:
+                save(aside)
+                (aside / HISTORY).write_text(json.dumps(position.history, indent=1) + "\n")
+            digest = digest_of_folder(target)
+        last = position.history[-1]
+        result = StageResult(
+            outputs=Outputs(
+                uri=payload.model_uri,
+                digest=digest,
+                steps=position.step,
+                epochs=position.epoch,
+                loss=float(last["loss"] or 0.0),
+                validation_loss=last["validation_loss"],
+                device=name,
+            )
+        )
+    gang.barrier()  # the model is complete
+    gang.leave()
+    return result
+
+
+def _too_large(device: torch.device) -> str:
+    peak = torch.cuda.max_memory_allocated(device) / 1e9
+    return (
+        f"training ran out of the GPU's memory, with {peak:.1f} GB in use: lower train.batchSize, "
+        "raise train.gradientAccumulation, or divide the model over more train.nodes"
+    )
+
+
+def _checkpoints(
+    payload: TrainPayload,
+    manifest: DatasetManifest,
+    training: TokenSplit,
+    gang: Gang,
+    device: torch.device,
+) -> ShardedCheckpoints:
+    """With what a resumed run must have in common with the one that saved."""
+    chosen = payload.to_dict()
+    fingerprint = {name: chosen.get(name) for name in map(camel, CHECKPOINTED)}
+    fingerprint |= {"dataset": manifest.digest, "rows in a window": training.window_rows}
+    folder = resolve(payload.checkpoints)
+    return ShardedCheckpoints(
+        folder, payload.checkpoint, payload.job.uid, fingerprint, gang, device
+    )

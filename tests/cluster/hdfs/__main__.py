@@ -1,0 +1,5 @@
+import sys
+
+from .jars import main
+
+sys.exit(main())

@@ -1,0 +1,80 @@
+"""A language model's dataset: the same tokenizer, tokens and rows on both engines."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.local.preprocess.both import run, same
+from trainingjob.runtime.preprocess.engines import frame
+
+_RNG = random.Random(0)
+_WORDS = sorted({word for text in topics.values() for word in text.split()})
+TEXTS = [" ".join(_RNG.choices(_WORDS, k=_RNG.randint(0, 40))) for _ in range(300)]
+TEXTS += ["Ünïcödé 😀 \n\tx" * 3, "<|endoftext|>", *TEXTS[:20]]
+TASK = {"type": "languageModel", "text": "body"}
+
+
+def write(path: Path, format: str) -> Path:
+    if format == "parquet":
+        pq.write_table(pa.table({"body": TEXTS, "id": range(len(TEXTS))}), path)
+    else:
+        lines = (json.dumps({"body": text, "id": n}) for n, text in enumerate(TEXTS))
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "format, files, split",
+    [
+        ("json", 1, {"test": 0.2, "validation": 0.1, "seed": 3}),
+        ("parquet", 4, {"test": 0.2, "by": ["id"]}),
+    ],
+)
+def test_both_engines_make_the_same_tokens(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+    files: int,
+    split: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(frame, "ROWS_PER_FILE", -(-len(TEXTS) // files))
+    manifest, found = same(
+        write(tmp_path / "texts", format),
+        tmp_path,
+        [{"filter": {"where": "body not like '%never there%'"}}],
+        format=format,
+        task=TASK,
+        split=split,
+        tokenize={"vocabSize": 500, "sequenceLength": 32},
+    )
+    assert len([name for name, _ in found if name == "train"]) == files
+    tokens = manifest.tokens
+    assert sum(one.documents for one in tokens.splits.values()) == len({*TEXTS} - {""})
+
+
+def test_text_that_is_not_utf_8_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Parquet holds it as text, and does not look."""
+    buffers = [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")]
+    pq.write_table(
+        pa.table({"body": pa.Array.from_buffers(pa.string(), 2, buffers)}), tmp_path / "texts"
+    )
+    failure = run(
+        "spark",
+        tmp_path / "texts",
+        tmp_path / "out",
+        format="parquet",
+        task=TASK,
+        split={"test": 0.0, "validation": 0.0},
+        tokenize={"vocabSize": 257, "sequenceLength": 32},
+    )
+    assert failure == ("InputNotUtf8", "the text body is not UTF-8 in 1 of 2 rows")

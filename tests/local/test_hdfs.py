@@ -1,0 +1,359 @@
+"""Jobs whose data and artefacts lie in HDFS, on a real NameNode and DataNode.
+
+What the server has is looked at through Java's own client.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hdfs_native import Client
+
+from tests.cluster.hdfs.server import Hdfs
+from tests.tables import tell
+from trainingjob.api.payload import PreprocessPayload
+from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.core import Settings, children
+from trainingjob.runtime import preprocess, storage
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
+from trainingjob.runtime.dataset.rows import Rows
+from trainingjob.runtime.storage.remote import _connected
+
+from .harness import Outcome, base, cli, rows, write_job
+from .test_s3 import text
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Hdfs]:
+    with Hdfs() as made:
+        for number in range(2):
+            made.put(f"/data/in-{number}.csv", text(rows()[number::2]))
+        made.put("/data/other.txt", b"no data")
+        yield made
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """This process as a pod that has seen nothing yet."""
+    monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "copies"))
+    _connected.cache_clear()
+    yield tmp_path / "copies"
+    _connected.cache_clear()
+
+
+def job(server: Hdfs, name: str, **preprocess: Any) -> dict[str, Any]:
+    manifest = base()
+    spec = manifest["spec"]
+    manifest["metadata"]["name"] = name
+    spec["storage"]["uri"] = f"{server.uri}/runs"
+    spec["preprocess"]["input"]["uri"] = f"{server.uri}/data/in-*.csv"
+    spec["preprocess"] |= preprocess
+    spec["policy"] = {"retries": {"infrastructure": 0}}
+    return manifest
+
+
+def run(folder: Path, manifest: dict[str, Any], *others: dict[str, Any]) -> Outcome:
+    return cli(folder, "run", str(write_job(folder, manifest, *others)), "-o", "json")
+
+
+def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
+    manifest = job(server, "pandas")
+    manifest["spec"]["train"] |= {
+        "nodes": 2,
+        "epochs": 10,
+        "checkpoint": {"everySteps": 7, "keep": 2},
+    }
+    # Somebody else's, of an earlier run of the name.
+    server.put("/runs/default/pandas/dataset/train/part-00099.parquet", b"old")
+    outcome = run(tmp_path, manifest)
+
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.metrics()["accuracy"] >= 0.9
+    place = "/runs/default/pandas/"
+    below = [key.removeprefix(place) for key in server.keys(place)]
+    assert {"dataset/manifest.json", "model/config.json", "evaluation/metrics.json"} <= {*below}
+    assert "dataset/train/part-00099.parquet" not in below
+    assert len({key.split("/")[1] for key in below if key.startswith("checkpoints/step-")}) == 2
+    assert not [key for key in below if "/." in f"/{key}"], "nothing half-written stays"
+    metrics = json.loads(server.get("/runs/default/pandas/evaluation/metrics.json"))
+    assert metrics["metrics"]["accuracy"] == outcome.metrics()["accuracy"]
+
+
+def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs) -> None:
+    """As the engine pandas does. The name service is known to the ConfigMap alone, and only the
+    user may see the input, of which one file must be written anew for Spark."""
+    for number, pack in enumerate((gzip.compress, bytes)):
+        # Its name does not say that it is packed.
+        server.put(f"/of-trainer/in-{number}.csv", pack(text(rows()[number::2])))
+    for folder in ("/of-trainer", "/out"):
+        server.files.mkdirs(server.path(folder))
+        server.files.setOwner(server.path(folder), "trainer", "trainer")
+        server.files.setPermission(server.path(folder), server.permission("700"))
+    manifest = job(server, "named", engine="spark")
+    spec = manifest["spec"]
+    spec["storage"] = {
+        "uri": "hdfs://analytics/out",
+        "hdfs": {"configMap": {"name": "hadoop-conf"}, "user": "trainer"},
+    }
+    spec["preprocess"]["input"]["uri"] = "hdfs://analytics/of-trainer"
+    spec["train"] = {"script": {"inline": MINE}}
+    del spec["evaluate"]
+    outcome = run(tmp_path, manifest, config_map(server))
+
+    assert outcome.code == 0, outcome.stderr
+    keys = server.keys("/out/default/named")
+    assert not [key for key in keys if "/." in key or "/spark" in key], keys
+    assert server.get("/out/default/named/model/notes.txt") == b"mine"
+    status = server.files.getFileStatus(server.path("/out/default/named/dataset/manifest.json"))
+    assert status.getOwner() == "trainer"
+    files = [io.BytesIO(server.get(key)) for key in keys if "/dataset/train/" in key]
+    by_spark = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert by_spark == by_pandas(tmp_path / "alone", manifest)
+
+
+def by_pandas(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The training rows that the engine pandas makes of the same data in a folder."""
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"in-{number}.csv").write_bytes(text(rows()[number::2]))
+    spec = manifest["spec"]
+    spec["storage"] = {"uri": f"file://{folder}"}
+    spec["preprocess"] |= {
+        "engine": "pandas",
+        "input": {"uri": f"file://{folder}", "format": "csv"},
+    }
+    (pod,) = children.pods(TrainingJob.from_dict(manifest), "preprocess", 1, Settings())
+    told = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
+    preprocess.run(PreprocessPayload.model_validate_json(told["TRAININGJOB_STAGE"]))
+    files = sorted(folder.glob("default/named/dataset/train/*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def config_map(server: Hdfs) -> dict[str, Any]:
+    """Settings by which ``analytics`` is the server."""
+    settings = {
+        "dfs.nameservices": "analytics",
+        "dfs.ha.namenodes.analytics": "one",
+        "dfs.namenode.rpc-address.analytics.one": server.uri.removeprefix("hdfs://"),
+        "dfs.client.failover.proxy.provider.analytics": "org.apache.hadoop.hdfs.server.namenode.ha."
+        "ConfiguredFailoverProxyProvider",
+    }
+    properties = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>"
+        for name, value in settings.items()
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "hadoop-conf"},
+        "data": {"hdfs-site.xml": f"<configuration>{properties}</configuration>"},
+    }
+
+
+MINE = """
+import os, pathlib
+data = pathlib.Path(os.environ["TRAININGJOB_INPUT_DIR"])
+assert list((data / "train").glob("*.parquet")), data
+(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text("mine")
+"""
+
+
+def test_rows_are_read_from_where_they_lie(server: Hdfs, copies: Path) -> None:
+    """Of two files of several row groups, while the only DataNode starts anew; nothing comes to the
+    disk but the manifest."""
+    rng = np.random.default_rng(3)
+    table = pa.table({name: rng.normal(size=5000) for name in ("a", "b", "c", "y")})
+    files = []
+    for number in range(2):
+        part = table.slice(2500 * number, 2500)
+        made = io.BytesIO()
+        pq.write_table(part, made, row_group_size=700)
+        name = f"part-{number}.parquet"
+        server.put(f"/rows/dataset/train/{name}", made.getvalue())
+        size = len(made.getvalue())
+        files.append(DataFile(name=name, rows=len(part), bytes=size, sha256="sha256:0"))
+    splits = {"train": SplitInfo(rows=len(table), files=files)}
+    columns = dict.fromkeys(table.column_names, "double")
+    manifest = DatasetManifest(
+        label="y", task="regression", features=["a", "b", "c"], columns=columns, splits=splits
+    )
+    server.put("/rows/dataset/manifest.json", json.dumps(manifest.to_dict()).encode())
+
+    folder = storage.fetch(f"{server.uri}/rows/dataset/manifest.json").parent
+    rows = Rows(folder, DatasetManifest.read(folder), "train", ["a", "b", "c"])
+    read = []
+    for _, batch in rows.batches(["a", "y"], 500):
+        read.append(batch)
+        if len(read) == 2:
+            server.cluster.restartDataNode(0)
+    assert pa.Table.from_batches(read).equals(table.select(["a", "y"]))
+    assert [path.name for path in copies.rglob("*") if path.is_file()] == ["manifest.json"]
+
+    server.put("/rows/dataset/train/part-1.parquet", b"short")
+    with pytest.raises(StageFailure, match=r"/train/part-1\.parquet is missing or not") as error:
+        DatasetManifest.read(folder)
+    assert server.uri in str(error.value)
+
+
+# --- what is wrong, as a stage finds it -----------------------------------------------------------
+
+
+def shown(failure: StageFailure) -> dict[str, str]:
+    return {"phase": "Failed", "reason": failure.reason, "message": failure.message}
+
+
+def told(what: str, uri: str, reason: str, words: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(StageFailure) as error:
+        storage.fetch(uri)
+    seconds = time.monotonic() - began
+    tell(what, seconds, shown(error.value))
+    assert error.value.reason == reason
+    assert words in str(error.value)
+    assert uri.rstrip("/") in str(error.value)
+    assert "\n" not in str(error.value)
+    assert seconds < 10, "told in seconds"
+
+
+def test_what_is_not_there_is_not_brought(server: Hdfs, copies: Path) -> None:
+    assert not storage.fetch(f"{server.uri}/nothing.csv").exists()
+    found = storage.fetch(f"{server.uri}/data/in-*.csv")
+    assert sorted(path.name for path in found.parent.iterdir()) == ["in-0.csv", "in-1.csv"]
+    # Brought whole, by another client than the one that wrote it.
+    assert (found.parent / "in-1.csv").read_bytes() == server.get("/data/in-1.csv")
+
+
+@pytest.mark.parametrize(
+    ("what", "uri", "reason", "words"),
+    [
+        (
+            "no NameNode",
+            "hdfs://127.0.0.1:1/x",
+            "StorageFailed",
+            "no NameNode answers at 127.0",
+        ),
+        ("no such host", "hdfs://nowhere.invalid:8020/x", "StorageFailed", "no host of the name"),
+        ("no such service", "hdfs://analytics/x", "StorageUnavailable", "storage.hdfs.configMap"),
+    ],
+)
+def test_a_cluster_that_is_not_there(
+    copies: Path, what: str, uri: str, reason: str, words: str
+) -> None:
+    told(what, uri, reason, words)
+
+
+def test_what_is_forbidden(server: Hdfs, copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.put("/secret/in.csv", b"x\n")
+    server.files.setPermission(server.path("/secret"), server.permission("700"))
+    monkeypatch.setenv("HADOOP_USER_NAME", "stranger")
+    told(
+        "HDFS denies access",
+        f"{server.uri}/secret/in.csv",
+        "StorageUnavailable",
+        "access is denied: Permission denied: user=stranger, access=EXECUTE",
+    )
+
+
+def publish(uri: str, *names: str) -> Path:
+    with storage.write_aside(storage.resolve(uri)) as folder:
+        for name in names:
+            (folder / name).write_text(name)
+    return storage.resolve(uri)
+
+
+def test_a_folder_takes_the_place_of_another(server: Hdfs, copies: Path) -> None:
+    uri = f"{server.uri}/place/model"
+    publish(uri, "a", "b")
+    publish(uri, "b", "c")
+    assert server.keys("/place") == ["/place/model/b", "/place/model/c"]
+    storage.write_file(storage.resolve(f"{server.uri}/place/one.json"), "first")
+    storage.write_file(storage.resolve(f"{server.uri}/place/one.json"), "second")
+    assert server.get("/place/one.json") == b"second"
+    storage.remove(storage.resolve(uri))
+    assert server.keys("/place") == ["/place/one.json"]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(server: Hdfs, copies: Path) -> None:
+    uri = f"{server.uri}/full/model"
+    publish(uri, "a")
+    for what, begin, end, reason, words in (
+        (
+            "HDFS in safe mode",
+            lambda: server.safe_mode(True),
+            lambda: server.safe_mode(False),
+            "StorageFailed",
+            "safe mode",
+        ),
+        (
+            "a quota of HDFS is used up",
+            lambda: server.quota("/full", 4),
+            lambda: server.quota("/full", 100),
+            "DiskFull",
+            "quota",
+        ),
+    ):
+        begin()
+        began = time.monotonic()
+        with pytest.raises(StageFailure) as error:
+            publish(uri, "b", "c", "d")
+        end()
+        tell(what, time.monotonic() - began, shown(error.value))
+        assert error.value.reason == reason
+        assert words in str(error.value)
+        assert "/full/model/a" in server.keys("/full")
+    publish(uri, "b", "c", "d")
+    assert server.keys("/full") == [f"/full/model/{name}" for name in "bcd"]
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+def test_a_writer_that_was_killed_is_swept_by_the_next(
+    server: Hdfs, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step of publishing: a reader has the old folder, none, or the new one, whole."""
+    steps, last = 0, sys.maxsize
+
+    def counted(name: str) -> None:
+        method = getattr(Client, name)
+
+        def call(self: Client, *args: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > last:
+                raise Killed
+            return method(self, *args, **options)
+
+        monkeypatch.setattr(Client, name, call)
+
+    for name in ("mkdirs", "create", "rename", "delete"):
+        counted(name)
+    uri = f"{server.uri}/killed/model"
+    old, new = ({f"/killed/model/{kind}-{n}" for n in (1, 2)} for kind in ("old", "new"))
+    for survived in range(100):
+        last = sys.maxsize
+        publish(uri, "old-1", "old-2")
+        assert {*server.keys("/killed")} == old
+        steps, last = 0, survived
+        try:
+            publish(uri, "new-1", "new-2")
+        except Killed:
+            seen = {key for key in server.keys("/killed") if key.startswith("/killed/model/")}
+            assert seen in (old, set(), new), survived
+        else:
+            break
+    assert survived > 5
+    assert {*server.keys("/killed")} == new

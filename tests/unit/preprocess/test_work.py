@@ -1,0 +1,149 @@
+"""How much engine pandas does for a table: counted, never timed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pytest
+
+from tests.local.preprocess.both import payload, run, whole
+from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.runtime.preprocess.engines import duckdb
+
+_CLASSES = {"type": "classification", "label": "y"}
+# What has a pass over the data of its own, or loads a library.
+_STEPS = [
+    {"dropDuplicates": {}},
+    {"dropna": {"subset": ["y"]}},
+    {"fillna": {"strategy": "median", "columns": ["a"]}},
+    {"filter": {"where": "b > -3"}},
+    {"withColumn": {"name": "ratio", "expr": "a / (abs(b) + 1)"}},
+    {"oneHot": {"columns": ["s"]}},
+    {"scale": {"columns": ["a", "b", "ratio"]}},
+]
+
+
+def table(rows: int) -> str:
+    """Numbers, some of them null, a text, a label; every hundredth row is a copy."""
+    lines = (
+        f"{'' if i % 20 == 3 else i * 37 % 1009 / 8},{i * 61 % 997 / 16},"
+        f"{('red', 'green', 'blue')[i % 3]},{i * 7 % 11 % 2}"
+        for i in (n - n // 100 for n in range(rows))
+    )
+    return "\n".join(["a,b,s,y", *lines, ""])
+
+
+def test_pandas_is_not_loaded_where_no_script_needs_it(tmp_path: Path) -> None:
+    """It takes half a second and 50 MiB."""
+    source = tmp_path / "data.csv"
+    source.write_text(table(400))
+    given = payload("pandas", source, tmp_path / "out", _STEPS, task=_CLASSES)
+    code = (
+        "import sys\n"
+        "from trainingjob.runtime.__main__ import main\n"
+        "assert main() == 0\n"
+        "assert 'numpy' in sys.modules and 'pandas' not in sys.modules"
+    )
+    environment = {
+        **os.environ,
+        "TRAININGJOB_STAGE": given.model_dump_json(by_alias=True, exclude_none=True),
+        "TRAININGJOB_RESULT_FILE": str(tmp_path / "result"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def bytes_read() -> int:
+    fields = Path("/proc/self/io").read_text().split()
+    return int(fields[fields.index("rchar:") + 1])
+
+
+@pytest.mark.parametrize(
+    "late, passes",
+    [("1.5,2,x,0", 1), ("1.5,2.5,x,0", 3)],
+    ids=["as its sample shows", "of another type than its sample shows"],
+)
+def test_a_file_is_read_once(late: str, passes: int, tmp_path: Path) -> None:
+    source = tmp_path / "data.csv"
+    line = f"{{}}.25,{{}},{'a text that takes its place ' * 4},{{}}\n"
+    with source.open("w") as file:
+        file.write("a,i,s,y\n")
+        file.writelines(line.format(n % 10, n, n % 2) for n in range(60_000))
+        file.write(f"{late}\n")
+    size = source.stat().st_size
+    before = bytes_read()
+    manifest, _ = run("pandas", source, tmp_path / "out", task=_CLASSES)
+    assert manifest.columns["i"] == ("bigint" if passes == 1 else "double")
+    # Besides, its beginning is looked at, and what is written is read for its digest.
+    assert size * passes <= bytes_read() - before < size * (passes + 0.75)
+
+
+# What the first rows are like, a later value, and the type and values that pandas finds, or Spark
+# where pandas keeps texts.
+_LATE: list[tuple[str, str, ColumnType, object]] = [
+    ("7", "8", "bigint", 8),
+    ("7", " 8", "bigint", 8),
+    ("7", "8.5", "double", 8.5),
+    ("7", "007", "string", "007"),
+    ("7", "9223372036854775808", "string", "9223372036854775808"),
+    ("7", "x", "string", "x"),
+    ("7", "NA", "bigint", None),
+    ("1.5", " 2.5 ", "double", 2.5),
+    ("1.5", "1e3", "double", 1000.0),
+    ("1.5", "1_000", "string", "1_000"),
+    ("1.5", "+-1", "string", "+-1"),
+    ("1.5", "inf", "double", None),
+    ("1.5", "nan", "double", None),
+    ("1.5", "", "double", None),
+    ("true", "FALSE", "boolean", False),
+    ("true", "maybe", "string", "maybe"),
+    ("2020-01-02", "2021-02-03", "date", date(2021, 2, 3)),
+    ("2020-01-02", "2021-02-30", "string", "2021-02-30"),
+    ("2020-01-02", "2021-02-03 04:05:06", "timestamp", datetime(2021, 2, 3, 4, 5, 6, tzinfo=UTC)),
+    ("text", "NULL", "string", None),
+    ("text", '"two\nlines"', "string", "two\nlines"),
+    ("text", "5", "string", "5"),
+    ("", "5", "bigint", 5),
+]
+
+
+@pytest.mark.parametrize("more, cases", [(1, _LATE), (101, _LATE[2:10:3])], ids=["narrow", "wide"])
+def test_a_value_after_the_sample_counts_for_the_type(
+    more: int, cases: list[Any], tmp_path: Path
+) -> None:
+    """Each in a file by itself: one odd value has the file read again."""
+    found = []
+    names = ",".join(f"c{column}" for column in range(more))
+    for index, (first, late, *_) in enumerate(cases):
+        lines = [f"{row},{','.join([first] * more)},{row % 2}" for row in range(1100)]
+        lines.append(f"1100,{','.join([first] * (more - 1) + [late])},0")
+        source = tmp_path / f"{index}.csv"
+        source.write_text("\n".join([f"row,{names},y", *lines, ""]))
+        made = run("pandas", source, tmp_path / f"out{index}", task=_CLASSES)
+        rows = whole(made)
+        assert rows.num_rows == 1101
+        last = rows.filter(pc.equal(rows["row"], 1100))[f"c{more - 1}"]
+        found.append((first, late, made[0].columns[f"c{more - 1}"], last[0].as_py()))
+    assert found == cases
+
+
+def test_rows_that_only_share_their_hash_are_no_duplicates(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        duckdb, "hash_rows", lambda batch, computed=False: np.zeros(len(batch), int)
+    )
+    source = tmp_path / "data.csv"
+    source.write_text(table(1000))
+    made = run("pandas", source, tmp_path / "out", [{"dropDuplicates": {}}], task=_CLASSES)
+    assert whole(made).num_rows == len(pd.read_csv(source).drop_duplicates()) == 991

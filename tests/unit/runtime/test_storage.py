@@ -1,0 +1,224 @@
+"""What remote places say, as reasons; where copies lie; how S3 is reached."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from pathlib import Path
+
+import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
+
+from trainingjob.api.uris import Uri
+from trainingjob.runtime import storage
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.storage import copies, s3
+from trainingjob.runtime.storage.hdfs import Cluster
+from trainingjob.runtime.storage.s3 import Bucket
+from trainingjob.runtime.storage.streams import RemoteFile, ahead
+
+RPC = 'RPCError("org.apache.hadoop.{}", "{}\\n\\tat org.apache.hadoop.hdfs.A(B.java:1)")'
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (GenericError("<Code>NoSuchBucket</Code>"), "StorageUnavailable", "no such bucket"),
+        (GenericError("<Code>ExpiredToken</Code>"), "StorageUnavailable", "have expired"),
+        (GenericError("<Code>RequestTimeTooSkewed</Code>"), "StorageUnavailable", "clock"),
+        (PermissionDeniedError("HEAD: 403"), "StorageUnavailable", "access is denied"),
+        (UnauthenticatedError("GET: 401"), "StorageUnavailable", "access is denied"),
+        (
+            PermissionDeniedError("<Code>SignatureDoesNotMatch</Code>"),
+            "StorageUnavailable",
+            "the secret key is wrong",
+        ),
+        (GenericError("Error performing PUT http://169.254.169.254/x"), "StorageUnavailable", "no"),
+        (GenericError("an incorrectly configured region"), "StorageUnavailable", "AWS_REGION"),
+        (GenericError("503: SlowDown\n\nDebug source:\nX"), "StorageFailed", "b/x: 503: SlowDown"),
+    ],
+)
+def test_what_s3_refuses_has_a_reason(error: Exception, reason: str, words: str) -> None:
+    with pytest.raises(StageFailure) as told, Bucket("b")._failures("x"):
+        raise error
+    assert told.value.reason == reason
+    assert words in told.value.message
+    assert told.value.message.startswith("s3://b/x: ")
+    assert "Debug" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (
+            RPC.format("security.AccessControlException", 'user=me, inode=\\"/a\\":root'),
+            "StorageUnavailable",
+            'access is denied: user=me, inode="/a":root',
+        ),
+        (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a"),
+        (RPC.format("ipc.StandbyException", "x"), "StorageFailed", "no NameNode of ns is active"),
+        (RPC.format("ipc.RetriableException", "in a moment"), "StorageFailed", "ns/x: in a moment"),
+        ('DataTransferError("All DataNodes failed: [x]")', "StorageFailed", "no DataNode that has"),
+    ],
+)
+def test_what_hdfs_refuses_has_a_reason(error: str, reason: str, words: str) -> None:
+    with pytest.raises(StageFailure) as told, Cluster("ns")._failures("x"):
+        raise RuntimeError(error)
+    assert told.value.reason == reason
+    assert told.value.message.endswith(words) or words in told.value.message
+    assert "\n" not in told.value.message
+    assert ".java" not in told.value.message
+
+
+@pytest.mark.parametrize("place", [Bucket("b"), Cluster("ns")], ids=["S3", "HDFS"])
+def test_the_pods_own_disk_is_not_the_storages_fault(place: Bucket | Cluster) -> None:
+    with pytest.raises(OSError, match="No space") as told, place._failures("x"):
+        raise OSError(28, "No space left on device")
+    assert told.value.errno == 28
+
+
+def test_spark_is_told_of_copies_as_what_they_are_copies_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path))
+    place = storage.resolve("hdfs://name:8020/a b/in.csv")
+    assert ":" not in str(place)
+    copies._known.add(place)  # it was brought
+    assert storage.spark_uri(place) == "hdfs://name:8020/a b/in.csv"
+    assert storage.from_spark("hdfs://name:8020/a%20b/in.csv") == str(place)
+    assert storage.spark_target(place) == "hdfs://name:8020/a b/in.csv"
+    for path in (Path("/srv/a b.csv"), "/srv/a b.csv"):
+        assert storage.spark_uri(path) == "file:///srv/a b.csv"
+    assert storage.from_spark("file:/srv/a%20b.csv") == "/srv/a b.csv"
+
+
+def test_no_path_leads_out_of_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAININGJOB_CLAIMS_DIR", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    assert storage.resolve("pvc://runs//etc/x") == tmp_path / "runs/etc/x"
+    with pytest.raises(StageFailure, match="claim other of pvc://other/x is not mounted"):
+        storage.resolve("pvc://other/x")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("data", ["data/a.csv", "data/b/c.csv", "data/b/d.txt"]),
+        ("data/", ["data/a.csv", "data/b/c.csv", "data/b/d.txt"]),
+        ("data/*.csv", ["data/a.csv"]),
+        ("data/*", ["data/a.csv", "data/b/c.csv", "data/b/d.txt"]),
+        ("data/?/*.csv", ["data/b/c.csv"]),
+        ("data/[a].csv", ["data/a.csv"]),
+        ("data/a.csv", ["data/a.csv"]),
+        ("", ["data/a.csv", "data/b/c.csv", "data/b/d.txt"]),
+        ("dat", []),
+    ],
+)
+def test_a_uri_names_files_as_a_shell_does(
+    path: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Place:
+        def find(self, base: str) -> dict[str, int]:
+            there = {"data/a.csv": 1, "data/b/c.csv": 2, "data/b/d.txt": 3}
+            below = f"{base}/" if base else ""
+            return {f: n for f, n in there.items() if f == base or f.startswith(below)}
+
+    monkeypatch.setattr(copies, "connect", lambda uri: Place())
+    assert list(copies._found(Uri.parse(f"s3://bucket/{path}"))) == found
+
+
+class Counted:
+    """A remote file of known bytes that counts what is asked for."""
+
+    data = bytes(range(256)) * 100_000
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        self.asked.append((start, end))
+        return self.data[start:end]
+
+
+@pytest.mark.parametrize(
+    "held", [[], [(0, 100)], [(5, 50), (1_000_000, 25_600_000)], [(0, 20_000_000)]]
+)
+def test_a_remote_file_reads_as_any_other(held: list[tuple[int, int]]) -> None:
+    remote = Counted()
+    file = RemoteFile(remote, "x", len(remote.data))  # type: ignore[arg-type]
+    file.hold(held)
+    brought = len(remote.asked)
+    real = io.BytesIO(remote.data)
+    rng = random.Random(7)
+    for _ in range(100):
+        where = rng.choice([0, 10, 49, 2_000_000, 8_388_600, 8_388_608, 25_599_990])
+        size = rng.choice([0, 1, 20, 5000, 9_000_000])
+        for one in (real, file):
+            one.seek(where)
+        assert file.read(size) == real.read(size), (where, size)
+        assert file.tell() == real.tell()
+    assert file.seek(-5, os.SEEK_END) == real.seek(-5, os.SEEK_END)
+    assert file.read() == real.read()
+    asked = remote.asked[brought:]
+    assert not [one for one in asked for start, end in held if start <= one[0] and one[1] <= end]
+
+
+def test_what_is_near_is_brought_together_and_what_is_large_in_pieces() -> None:
+    remote = Counted()
+    file = RemoteFile(remote, "x", len(remote.data))  # type: ignore[arg-type]
+    file.hold([(100, 200), (0, 90), (9_000_000, 20_000_000)])
+    assert sorted(remote.asked) == [
+        (0, 200),
+        (9_000_000, 17_388_608),
+        (17_388_608, 20_000_000),
+    ]
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    made: list[int] = []
+
+    def make(item: int) -> int:
+        made.append(item)
+        if item == 3:
+            raise ValueError("the third")
+        return item * item
+
+    seen = []
+    with pytest.raises(ValueError, match="the third"):
+        for item, square in ahead([1, 2, 3, 4], make):
+            seen.append((item, square))
+            assert len(made) <= item + 1, "one ahead, no more"
+    assert seen == [(1, 1), (2, 4)]
+    assert 4 not in made
+    assert list(ahead([], make)) == []
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, {"access_key_id": "D", "secret_access_key": "S", "region": "eu-north-1"}),
+        ({"AWS_PROFILE": "work"}, {"access_key_id": "W", "session_token": "T", "region": "x-1"}),
+        ({"AWS_ACCESS_KEY_ID": "E", "AWS_REGION": "y-2"}, {"region": "y-2"}),
+        ({"AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://s3"}, {"endpoint": "http://s3"}),
+    ],
+)
+def test_credentials_come_from_variables_or_else_from_a_profile(
+    env: dict[str, str], expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text(
+        "[default]\naws_access_key_id = D\naws_secret_access_key = S\n"
+        "[work]\naws_access_key_id = W\naws_secret_access_key = %x\naws_session_token = T\n"
+    )
+    (tmp_path / ".aws/config").write_text(
+        "[default]\nregion = eu-north-1\n[profile work]\nregion = x-1\n"
+    )
+    for name, value in {**env, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    settings, client = s3._settings()
+    assert expected.items() <= settings.items()
+    assert ("access_key_id" in settings) is ("access_key_id" in expected)
+    assert client.get("allow_http", False) is ("AWS_ENDPOINT_URL" in env)

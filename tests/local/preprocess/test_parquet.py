@@ -132,6 +132,18 @@ def test_values_are_kept(name: str, engines: dict[str, Engine], tmp_path: Path) 
         assert told == warnings, engine_name
 
 
+def test_decimals_of_more_digits_than_any_engine_has_harm_no_other_column(
+    engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    table = pa.table({"v": pa.array([D(10**50)], pa.decimal256(60, 0)), "n": [1]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    source = Input.model_validate({"uri": f"file://{tmp_path}/in.parquet", "format": "parquet"})
+    for engine in engines.values():
+        frame = read_input(engine, source)
+        assert (dict(frame.columns), [*frame.unread]) == ({"n": "bigint"}, ["v"])
+        assert engine.rows(f"SELECT n FROM {frame.view}") == [(1,)]
+
+
 @pytest.mark.parametrize(("nanoseconds", "warnings"), [(0, []), (1, ["ValuesRounded"])])
 def test_nanoseconds_that_are_cut_off_are_told(
     nanoseconds: int, warnings: list[str], engines: dict[str, Engine], tmp_path: Path

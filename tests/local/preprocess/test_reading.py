@@ -240,7 +240,7 @@ CSV: dict[str, Good | Bad] = {
     "names of two files that differ only in case": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n,S\n1,a\n"}, "DuplicateColumns", "column s and S differ only in case", path="d"),
     "too few fields in the second file": Bad({"d/a.csv": "n,s\n1,a\n", "d/b.csv": "n,s,x\n1,a\n"}, "InputMalformed", "b.csv, line 2: 2 fields instead of 3", path="d"),
     "folders of other keys": Bad({"d/k=1/a.csv": "n\n1\n", "d/b.csv": "n\n1\n"}, "ColumnsDiffer", "lies in folders of", path="d"),
-    "a key that is a column, too": Bad({"d/n=1/a.csv": "n\n1\n"}, "DuplicateColumns", "column n appears twice", path="d"),
+    "a key that is a column, too": Bad({"d/n=1/a.csv": "n\n1\n"}, "DuplicateColumns", "column n is in the files, and the names of their folders, n=…, have it as well", path="d"),
     "half a gzip file": Bad({"a.csv.gz": gzip.compress(b"n,s\n" + b"1,a\n" * 5000)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
     "gzip in name only": Bad({"a.csv.gz": "n,s\n1,a\n"}, "InputUnreadable", "is not a whole gzip file", path="a.csv.gz"),
     "zip in name only": Bad({"a.csv.zip": "x"}, "InputUnreadable", "is not a whole zip file", path="a.csv.zip"),

@@ -28,6 +28,8 @@ RESULTS: dict[str, tuple[list[str], list[tuple[Any, ...]]]] = {
         ["bigint", "double"],
         [(None, 1.25)],
     ),
+    "select cast(i as decimal(20, 0)) as n, cast(i as decimal(20, 0)) * 10000000000000000000 as w "
+    "from data where i = 2": (["bigint", "string"], [(2, "20000000000000000000")]),
     "select i from data order by i desc, x limit 2": (["bigint"], [(3,), (3,)]),
     "with T as (select i from data), u as (select * from t) select i from U where i < 2": (
         ["bigint"],

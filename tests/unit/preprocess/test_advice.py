@@ -13,7 +13,7 @@ import yaml
 
 from trainingjob.runtime.preprocess.profile import findings
 
-from .features import failure
+from .features import failure, prepared
 
 ROWS = 2400
 CHANCE = np.random.default_rng(0)
@@ -135,6 +135,17 @@ def test_names_are_quoted_as_yaml_wants_it(tmp_path: Path) -> None:
         data = table(some("$1,234", "$5"), name)
         told = failure(data, [], tmp_path, numericFeatures=True)
         prepared_without_id(data, steps_of(told.split(f"{name}: ", 1)[1]), tmp_path)
+
+
+@pytest.mark.parametrize("power", [3, 6, 9])
+def test_times_in_parts_of_a_second_are_told_with_their_step(power: int, tmp_path: Path) -> None:
+    data = table([(1_600_000_000 + row) * 10**power for row in range(ROWS)], kind=pa.int64())
+    told = failure(data, [{"cast": {"columns": {"f": "timestamp"}}}], tmp_path)
+    unit = {3: "milliseconds", 6: "microseconds", 9: "nanoseconds"}[power]
+    assert f"a number is seconds since 1970; of {unit} `withColumn: " in told
+    parts = {"dateParts": {"columns": ["f"], "parts": ["year"]}}
+    _, tables = prepared(data, [*steps_of(told), parts], tmp_path)
+    assert {*next(iter(tables.values()))["f_year"]} == {2020}
 
 
 # A cast of such texts, and what its failure or warning says to do.

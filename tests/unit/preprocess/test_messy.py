@@ -23,6 +23,7 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.scratch import Scratch
+from trainingjob.runtime.preprocess.notes import Notes
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,26 @@ def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(
     columns, rows = read(tmp_path / "d" / glob)
     assert list(columns) == ["n" if SEEN[glob] else "x"]
     assert sorted(value for (value,) in rows) == (SEEN[glob] or [1])
+
+
+NUMBERS: dict[str, tuple[pa.Array, list[Any], str]] = {
+    "infinities are told": (pa.array([0.5, float("inf"), float("nan")]), [0.5, None, None], "x: infinite values are read as null"),
+    "NaN is pandas' null": (pa.array([0.5, float("nan"), None]), [0.5, None, None], ""),
+    "infinities in a list are told": (pa.array([[0.5], [-float("inf")]]), [0.5, None], "x: infinite values"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number_is_null_and_infinities_are_told(name: str, tmp_path: Path) -> None:
+    array, values, told = NUMBERS[name]
+    path = written({"a.parquet": parquet(pa.table({"x": array}))}, "parquet", tmp_path)
+    notes = Notes()
+    with DuckdbEngine() as engine:
+        source = Input.model_validate({"uri": f"file://{path}", "format": "parquet"})
+        frame = read_input(engine, source, notes=notes)
+        rows = engine.rows(f"FROM {frame.view}")
+    assert sorted([value for (value,) in rows], key=repr) == sorted(values, key=repr)
+    assert any(told in one.message for one in notes.warnings) == bool(told)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

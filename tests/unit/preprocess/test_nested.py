@@ -111,3 +111,16 @@ def test_what_a_list_or_an_object_became_is_named(source: Path, tmp_path: Path) 
             "ColumnNotFound",
             f"step 1 (drop): {column} is here as {names}: name those",
         )
+
+
+def test_files_of_splits_have_the_same_keys(tmp_path: Path) -> None:
+    rows = [{"y": i / 4, "u": {"a": i} if i % 3 else {}, "z": 1} for i in range(12)]
+    for name, some in (("train", rows), ("test", rows[:4]), ("less", [{"y": 1, "u": {"a": 2}}])):
+        (tmp_path / f"{name}.json").write_text("\n".join(map(json.dumps, some)))
+    for test, message in (("test", ""), ("less", "z is not in the files of the split test")):
+        split = {"files": {"test": f"file://{tmp_path}/{test}.json"}}
+        result = run(
+            "pandas", tmp_path / "train.json", tmp_path / "out", format="json", split=split
+        )
+        assert result[0] == "ColumnsDiffer" if message else whole(result).num_rows == 16
+        assert not message or message in result[1]

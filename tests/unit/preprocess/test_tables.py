@@ -57,6 +57,16 @@ JOINS: dict[str, tuple[list[dict[str, Any]], pd.DataFrame]] = {
 }  # fmt: skip
 
 
+def test_a_join_that_makes_far_more_rows_than_there_are_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainingjob.runtime.preprocess.steps.join._MOST_ROWS", 40)
+    monkeypatch.setattr("trainingjob.runtime.preprocess.steps.join._MOST_TIMES", 1)
+    reason, message = made(tmp_path, join("visits", tableKeys=["who"]))
+    assert reason == "StepFailed"
+    assert "up to 2: rows of the data appear once for each, which makes 46 rows of 40" in message
+
+
 @pytest.mark.parametrize("name", JOINS)
 def test_tables_are_joined_as_pandas_does(name: str, tmp_path: Path) -> None:
     steps, expected = JOINS[name]

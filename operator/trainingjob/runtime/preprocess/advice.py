@@ -29,6 +29,8 @@ _BESIDE = re.compile(r"(?:([^\d\s.,+()%$€£¥-]{1,16})\s+)?[\d.,' ]+\s*([^\d\s
 # Categories that oneHot takes unasked, and at most.
 _FEW = 100
 _MOST_ONE_HOT = 1000
+# Of the year 9999.
+_END_OF_SECONDS = 253402300800
 # Characters of a text that is no name of a category.
 _LONG = 60
 # Columns that get advice in one message.
@@ -86,6 +88,8 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     if source != "string":
         if (source, target) == ("double", "bigint"):
             return "they are beyond 64 bits: leave the column a double"
+        if target == "timestamp" and lost:
+            return _of_epochs(name, lost)
         return f"no {source} is a {target}: leave the cast out, or compute what is meant"
     texts = [value.strip() for value in lost]
     lower = [text.lower() for text in texts]
@@ -107,6 +111,20 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
     if texts and all(_DAY_FIRST.fullmatch(text) for text in texts):
         return f"use {_day_step(name, texts)} instead, with the format that is meant"
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
+
+
+def _of_epochs(name: str, lost: Sequence[str]) -> str:
+    """To numbers that are no seconds since 1970, being too many for the years up to 9999."""
+    most = max(abs(float(text)) for text in lost)
+    parts = {"milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
+    for unit, part in parts.items():
+        if most / part < _END_OF_SECONDS:
+            column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+            return (
+                f"a number is seconds since 1970; of {unit} `withColumn: {{name: {_flow(name)}, "
+                f'expr: "cast({column} / {part} as timestamp)"}}` makes times'
+            )
+    return "a number is seconds since 1970: drop the column, or compute what is meant"
 
 
 def of_time(name: str, ends: Sequence[str]) -> str:

@@ -88,6 +88,18 @@ def refuse_duplicates(where: str, names: Sequence[str]) -> None:
     raise StageFailure("DuplicateColumns", f"{where}: column {pair[0]} {how}")
 
 
+def refuse_keys(where: str, names: Collection[str], keys: Collection[str]) -> None:
+    """Raises StageFailure(DuplicateColumns) for a column of files whose folders' names have it."""
+    lower = {name.lower(): name for name in names}
+    for key in keys:
+        if key.lower() in lower:
+            raise StageFailure(
+                "DuplicateColumns",
+                f"{where}: column {key} is in the files, and the names of their folders, {key}=…, "
+                "have it as well; write the files without it, or the folders under other names",
+            )
+
+
 def printable(text: str) -> str:
     """Without line breaks, and without what a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,6 +15,9 @@ from ..expressions.many import Same, select
 from ..notes import Notes
 from .frame import Engine, Frame
 
+# Of a decimal.
+MOST_DIGITS = 38
+
 
 def kind_of(type_: pa.DataType) -> ColumnType | None:
     """The type that holds the values; None when a dataset cannot hold them. Whole numbers are
@@ -22,6 +25,8 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
     types = pa.types
     if types.is_dictionary(type_):
         return kind_of(type_.value_type)
+    if types.is_decimal(type_) and type_.precision > MOST_DIGITS:
+        return None  # DuckDB makes doubles of them, and Spark fails
     if types.is_boolean(type_):
         return "boolean"
     if types.is_integer(type_) or (types.is_decimal(type_) and type_.scale <= 0):

@@ -22,6 +22,7 @@ from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
@@ -35,6 +36,7 @@ from ..input.files import Source
 from ..names import check_names
 from ..tokens import pack
 from . import spark_json, spark_query, spark_types
+from .arrow import convert
 from .figures import in_units
 from .frame import (
     FILE,
@@ -252,19 +254,13 @@ class SparkEngine:
         """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)
-        columns: dict[str, ColumnType] = {}
-        selected = []
         for name, kind in self.columns_of(view):
             if kind is None:
                 type_ = frame.schema[name].dataType.simpleString()
                 raise StageFailure(
                     reason, f"{what}: column {name} is of type {type_}, which a dataset cannot hold"
                 )
-            columns[name] = kind
-            value = f"CAST({SPARK.ident(name)} AS {SPARK.type_name(kind)})"
-            value = SPARK.finite(value) if kind == "double" else value
-            selected.append(f"{value} AS {SPARK.ident(name)}")
-        return Frame(self.view(f"SELECT {', '.join(selected)} FROM {view}"), columns)
+        return convert(self, view, to_arrow_schema(frame.schema), what, reason)
 
     def table(
         self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from pyspark.sql import types as T
 
-from .arrow import is_list
+from .arrow import MOST_DIGITS, is_list
 
 _PLAIN: dict[pa.DataType, T.DataType] = {
     pa.bool_(): T.BooleanType(),
@@ -28,8 +28,10 @@ _PLAIN: dict[pa.DataType, T.DataType] = {
 
 def readable(type_: pa.DataType) -> bool:
     """Whether Spark reads it, whatever else is in the file: not times of day, nor floating point
-    numbers of 16 bits."""
+    numbers of 16 bits, nor decimals of very many digits."""
     if pa.types.is_time(type_) or pa.types.is_float16(type_):
+        return False
+    if pa.types.is_decimal(type_) and type_.precision > MOST_DIGITS:
         return False
     inner = [type_.field(place).type for place in range(type_.num_fields)]
     return all(readable(one) for one in inner)
@@ -58,6 +60,8 @@ def spark_type(type_: pa.DataType) -> T.DataType | None:
     if pa.types.is_dictionary(type_):
         return spark_type(type_.value_type)
     if pa.types.is_decimal(type_):
+        if type_.precision > MOST_DIGITS:
+            return None
         return T.DecimalType(type_.precision, type_.scale)
     if pa.types.is_timestamp(type_):
         if type_.unit == "ns":

@@ -253,5 +253,11 @@ UNSTABLE = frozenset(
         "shuffle",
         "monotonically_increasing_id",
         "spark_partition_id",
+        "input_file_name",
+        "now",
+        "curdate",
+        "current_date",
+        "current_timestamp",
+        "localtimestamp",
     )
 )

@@ -1,4 +1,5 @@
-"""Columns that some files have and others lack."""
+"""Columns that some files have and others lack: null in the rows of these, and of splits that
+somebody has made no columns."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def tell_absent(source: Source, columns: Mapping[Path, Sequence[str]], notes: No
 
     Raises StageFailure(ColumnsDiffer) where the files are splits that somebody has made."""
     first, *others = columns
-    for file in others if OF_FILE in source.keys else ():
+    for file in others if are_splits(source) else ():
         if {*columns[file]} != {*columns[first]}:
             raise columns_differ(file, columns[file], first, columns[first])
     sets = {file: frozenset(found) for file, found in columns.items()}
@@ -26,8 +27,15 @@ def tell_absent(source: Source, columns: Mapping[Path, Sequence[str]], notes: No
         if files:
             lacking.setdefault(files, []).append(name)
     for files, absent in lacking.items():
-        notes.warn(
-            "ColumnAbsent",
-            f"{source.uri}: {listed(absent)} {'is' if len(absent) == 1 else 'are'} not in "
-            f"{listed(files)}: null in their rows",
-        )
+        warn(source, absent, f"not in {listed(files)}: null in their rows", notes)
+
+
+def are_splits(source: Source) -> bool:
+    """Whether files say which split their rows are in."""
+    return OF_FILE in source.keys
+
+
+def warn(source: Source, names: Sequence[str], where: str, notes: Notes) -> None:
+    """Warn of columns that are ``where`` they are."""
+    verb = "is" if len(names) == 1 else "are"
+    notes.warn("ColumnAbsent", f"{source.uri}: {listed(names)} {verb} {where}")

@@ -18,7 +18,7 @@ from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import Same, select
-from ..names import check_names, quoted
+from ..names import check_names, quoted, refuse_keys
 from ..notes import Notes
 from .absent import tell_absent
 from .csv_files import (
@@ -143,6 +143,7 @@ def _as_sampled(
 
 
 def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
+    refuse_keys(source.uri, heads.names, source.keys)
     try:
         check_names(source.uri, [*heads.names, *source.keys])
     except StageFailure as failure:

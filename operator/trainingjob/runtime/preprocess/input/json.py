@@ -14,8 +14,10 @@ from ...base.text import listed
 from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unread
-from ..names import check_names
+from ..given import OF_FILE
+from ..names import check_names, refuse_keys
 from ..notes import Notes
+from .absent import are_splits, warn
 from .files import Source, malformed
 from .json_files import check_json, first_object, form_of
 from .nested import MOST_DEPTH
@@ -75,6 +77,7 @@ def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[st
     _refuse_one_object(source, tree, notes.rows)
     found = _Schema(source, tree, notes, typed)
     schema = pa.schema(found.fields((), first_object(forms)))
+    refuse_keys(source.uri, schema.names, source.keys)
     check_names(source.uri, [*schema.names, *source.keys])
     found.tell_absent()
     parts = [
@@ -86,11 +89,13 @@ def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[st
 
 @dataclass
 class _Values:
-    """What the values of a key are, by kind; how many files have the key; and the keys of its
-    objects, unless these are too many or too deep to be looked at."""
+    """What the values of a key are, by kind; how many files have the key, and which splits, if
+    files say so; and the keys of its objects, unless these are too many or too deep to be looked
+    at."""
 
     kinds: dict[str, JsonFound] = field(default_factory=dict)
     files: int = 0
+    splits: set[str | None] = field(default_factory=set)
     keys: list[str] | None = None
 
 
@@ -102,13 +107,15 @@ def _inspect(engine: Engine, source: Source, forms: Mapping[Path, JsonForm]) -> 
     if engine.runs_spark_sql and ("array" in forms.values() or source.size <= _SMALL_BYTES):
         with DuckdbEngine() as duckdb_engine:
             return _inspect(duckdb_engine, source, forms)
-    # Not the partitions: they do not matter here.
+    # Not the partitions: they do not matter here, but for splits.
+    splits = {file: values.get(OF_FILE) for file, values in source.partitions.items()}
     plain = Source(source.uri, source.files, {}, source.size)
+    groups = {file: (form, splits.get(file)) for file, form in forms.items()}
     tree: _Tree = {(): _Values()}
     for depth in range(MOST_DEPTH + 1):
         found = [
-            one
-            for part in plain.parts(forms)
+            (one, splits.get(part.files[0]))
+            for part in plain.parts(groups)
             for one in engine.json_level(part, forms[part.files[0]], depth)
         ]
         if len(found) > MOST_JSON:
@@ -118,11 +125,12 @@ def _inspect(engine: Engine, source: Source, forms: Mapping[Path, JsonForm]) -> 
             break
         for values in [v for path, v in tree.items() if len(path) == depth]:
             values.keys = []
-        for one in found:
+        for one, split in found:
             _add(tree, one)
+            tree[one.path].splits.add(split)
         if "malformed" in tree[()].kinds:
             break
-        if not any(one.path and one.kind == "object" for one in found):
+        if not any(one.path and one.kind == "object" for one, _ in found):
             break
     return tree
 
@@ -254,8 +262,17 @@ class _Schema:
         return pa.string()
 
     def tell_absent(self) -> None:
-        """Warn of columns that not every file has."""
+        """Warn of columns that not every file has; raises StageFailure(ColumnsDiffer) for those
+        that not every split has."""
         total = len(self.source.files)
+        every = self.tree[()].splits
+        for path in self.columns if are_splits(self.source) else ():
+            if less := sorted(map(str, every - self.tree[path].splits)):
+                raise StageFailure(
+                    "ColumnsDiffer",
+                    f"{self.source.uri}: {'.'.join(path)} is not in the files of the split "
+                    f"{listed(less)}, and in those of others",
+                )
         lacking: dict[tuple[int, str], list[str]] = {}
         for path in self.columns:
             values = self.tree[path]
@@ -264,8 +281,4 @@ class _Schema:
                 lacking.setdefault((values.files, Path(one).name), []).append(".".join(path))
         for (files, one), names in lacking.items():
             having = f"{one} alone" if files == 1 else f"{files} files of {total}, {one} is one,"
-            verb = "is" if len(names) == 1 else "are"
-            self.notes.warn(
-                "ColumnAbsent",
-                f"{self.source.uri}: {listed(names)} {verb} in {having} and null in other rows",
-            )
+            warn(self.source, names, f"in {having} and null in other rows", self.notes)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from ..notes import Notes
 from .files import Source, readable
 from .together import by_columns, together
 
+# Of columns in row groups; a footer may have millions.
+_MOST_STATISTICS = 100_000
 # How Arrow names the columns of an index without names.
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 
@@ -35,6 +38,10 @@ def read_parquet(
             f"{source.uri}: {listed(list(left_out))}: the index of the pandas frame that was "
             "written is no column; to have it as one, reset_index() before to_parquet()",
         )
+    infinite = dict.fromkeys(name for head in heads.values() for name in head.infinite)
+    if infinite:
+        message = f"{source.uri}: {listed(list(infinite))}: infinite values are read as null"
+        notes.warn("ValuesBecameNull", message)
     schemas = {file: head.schema for file, head in heads.items()}
     for file, schema in schemas.items():
         check_names(str(file), schema.names)
@@ -51,6 +58,7 @@ class ParquetHead:
     schema: pa.Schema
     index: list[str]
     rows: int
+    infinite: list[str] = field(default_factory=list)  # columns, as far as the file says so
 
 
 def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
@@ -69,10 +77,25 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
         if len(index) == len(schema.names):
             index = []  # nothing else would be left
         kept = pa.schema([field for field in schema if field.name not in index])
-        heads[file] = ParquetHead(kept, index, footer.num_rows)
+        heads[file] = ParquetHead(kept, index, footer.num_rows, _infinite(footer))
     if not any(head.rows for head in heads.values()):
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     return heads
+
+
+def _infinite(footer: pq.FileMetaData) -> list[str]:
+    """The columns whose least or greatest value is infinite, by the statistics of row groups."""
+    names = [footer.schema.column(place) for place in range(footer.num_columns)]
+    left = {at: one for at, one in enumerate(names) if one.physical_type in ("FLOAT", "DOUBLE")}
+    found = []
+    for group in range(min(footer.num_row_groups, _MOST_STATISTICS // max(1, len(left)))):
+        columns = footer.row_group(group)
+        for place, one in [*left.items()]:
+            its = columns.column(place).statistics
+            if its and its.has_min_max and (math.isinf(its.min) or math.isinf(its.max)):
+                found.append(re.sub(r"\.list\.(element|item)$", "", one.path))
+                del left[place]
+    return found
 
 
 def _pandas_index(metadata: Mapping[bytes, bytes]) -> list[str]:

@@ -15,7 +15,7 @@ from ...base.errors import StageFailure
 from ..engines.arrow import converted, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
 from ..expressions.many import Same, select
-from ..names import check_names, refuse_duplicates
+from ..names import check_names, refuse_duplicates, refuse_keys
 from ..notes import Notes
 from . import nested
 from .absent import tell_absent
@@ -87,6 +87,7 @@ def together(
             f"{source.uri}: no column is of numbers or texts: {name} {one.why}; write one object a "
             "row, as pandas does with orient='records', or set format raw and read it in a script",
         )
+    refuse_keys(source.uri, kinds, source.keys)
     check_names(source.uri, [*kinds, *source.keys])
     tell_absent(
         source, {f: flat.schema.names for flat in flats for f in flat.part.source.files}, notes

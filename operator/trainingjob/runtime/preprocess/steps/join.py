@@ -11,6 +11,10 @@ from ..engines.frame import NUMERIC, Frame
 from ..names import check_names, column_not_found
 from .step import Fitted, Where
 
+# What a join may make of the data's rows: more rows, and more for each, are no features of them.
+_MOST_ROWS = 1_000_000
+_MOST_TIMES = 1000
+
 
 def join(spec: Join, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """A row that has one match at most stays what it is, in its split. Where a key has several
@@ -91,9 +95,9 @@ def _count(
         "SELECT count(*), count(CASE WHEN trainingjob_n > 1 THEN 1 END), max(trainingjob_n) "
         f"FROM {counted}"
     )
-    ((rows, matched),) = engine.rows(
-        f"SELECT count(*), count(r.trainingjob_n) FROM {frame.view} AS l LEFT JOIN {counted} AS r "
-        f"ON {equal}"
+    ((rows, matched, made),) = engine.rows(
+        "SELECT count(*), count(r.trainingjob_n), sum(coalesce(r.trainingjob_n, 1)) "
+        f"FROM {frame.view} AS l LEFT JOIN {counted} AS r ON {equal}"
     )
     on = ", ".join(dict.fromkeys(spec.keys))
     if rows and not matched:
@@ -101,11 +105,16 @@ def _count(
             f"no row has a match in {spec.table} by {on}: check that both are written alike"
         )
     if several:
-        notes.warn(
-            "RowsRepeated",
-            f"{where.text}: {several} of {distinct} keys have several rows in {spec.table}, up to "
-            f"{most}: rows of the data appear once for each",
+        words = (
+            f"{several} of {distinct} keys have several rows in {spec.table}, up to {most}: rows "
+            "of the data appear once for each"
         )
+        if (made or 0) > max(_MOST_ROWS, _MOST_TIMES * rows):
+            raise where.failure(
+                f"{words}, which makes {made} rows of {rows}; add keys that tell these rows apart, "
+                f"or make one row for each key in a sql step: select {on}, … group by {on}"
+            )
+        notes.warn("RowsRepeated", f"{where.text}: {words}")
     if matched < rows:
         then = "go" if spec.how == "inner" else "have nulls in its columns"
         notes.warn(

@@ -8,16 +8,17 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hdfs_native import Client
 
 from tests.cluster.hdfs.server import Hdfs
 from tests.tables import tell
@@ -26,6 +27,8 @@ from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import Settings, children
 from trainingjob.runtime import preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
+from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.storage.remote import _connected
 
 from .harness import Outcome, base, cli, rows, write_job
@@ -167,6 +170,43 @@ assert list((data / "train").glob("*.parquet")), data
 """
 
 
+def test_rows_are_read_from_where_they_lie(server: Hdfs, copies: Path) -> None:
+    """Of two files of several row groups, while the only DataNode starts anew; nothing comes to the
+    disk but the manifest."""
+    rng = np.random.default_rng(3)
+    table = pa.table({name: rng.normal(size=5000) for name in ("a", "b", "c", "y")})
+    files = []
+    for number in range(2):
+        part = table.slice(2500 * number, 2500)
+        made = io.BytesIO()
+        pq.write_table(part, made, row_group_size=700)
+        name = f"part-{number}.parquet"
+        server.put(f"/rows/dataset/train/{name}", made.getvalue())
+        size = len(made.getvalue())
+        files.append(DataFile(name=name, rows=len(part), bytes=size, sha256="sha256:0"))
+    splits = {"train": SplitInfo(rows=len(table), files=files)}
+    columns = dict.fromkeys(table.column_names, "double")
+    manifest = DatasetManifest(
+        label="y", task="regression", features=["a", "b", "c"], columns=columns, splits=splits
+    )
+    server.put("/rows/dataset/manifest.json", json.dumps(manifest.to_dict()).encode())
+
+    folder = storage.fetch(f"{server.uri}/rows/dataset/manifest.json").parent
+    rows = Rows(folder, DatasetManifest.read(folder), "train", ["a", "b", "c"])
+    read = []
+    for _, batch in rows.batches(["a", "y"], 500):
+        read.append(batch)
+        if len(read) == 2:
+            server.cluster.restartDataNode(0)
+    assert pa.Table.from_batches(read).equals(table.select(["a", "y"]))
+    assert [path.name for path in copies.rglob("*") if path.is_file()] == ["manifest.json"]
+
+    server.put("/rows/dataset/train/part-1.parquet", b"short")
+    with pytest.raises(StageFailure, match=r"/train/part-1\.parquet is missing or not") as error:
+        DatasetManifest.read(folder)
+    assert server.uri in str(error.value)
+
+
 # --- what is wrong, as a stage finds it -----------------------------------------------------------
 
 
@@ -277,39 +317,43 @@ def test_what_cannot_be_written_leaves_what_was_there(server: Hdfs, copies: Path
     assert server.keys("/full") == [f"/full/model/{name}" for name in "bcd"]
 
 
-def test_a_writer_that_was_killed_is_swept_by_the_next(server: Hdfs, copies: Path) -> None:
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+def test_a_writer_that_was_killed_is_swept_by_the_next(
+    server: Hdfs, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At every step of publishing: a reader has the old folder, none, or the new one, whole."""
-    code = textwrap.dedent("""
-        import os, sys
-        from hdfs_native import Client
-        from trainingjob.runtime import storage
-        steps, last = 0, int(sys.argv[2])
-        def counted(name):
-            method = getattr(Client, name)
-            def call(self, *args, **kwargs):
-                global steps
-                steps += 1
-                if steps > last:
-                    os._exit(9)
-                return method(self, *args, **kwargs)
-            setattr(Client, name, call)
-        for name in ("mkdirs", "create", "rename", "delete"):
-            counted(name)
-        with storage.write_aside(storage.resolve(sys.argv[1])) as folder:
-            for name in ("new-1", "new-2"):
-                (folder / name).write_text(name)
-    """)
+    steps, last = 0, sys.maxsize
+
+    def counted(name: str) -> None:
+        method = getattr(Client, name)
+
+        def call(self: Client, *args: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > last:
+                raise Killed
+            return method(self, *args, **options)
+
+        monkeypatch.setattr(Client, name, call)
+
+    for name in ("mkdirs", "create", "rename", "delete"):
+        counted(name)
     uri = f"{server.uri}/killed/model"
     old, new = ({f"/killed/model/{kind}-{n}" for n in (1, 2)} for kind in ("old", "new"))
-    for last in range(100):
+    for survived in range(100):
+        last = sys.maxsize
         publish(uri, "old-1", "old-2")
-        done = subprocess.run([sys.executable, "-c", code, uri, str(last)], check=False)
-        seen = {key for key in server.keys("/killed") if key.startswith("/killed/model/")}
-        assert seen in (old, set(), new), last
-        if done.returncode == 0:
+        assert {*server.keys("/killed")} == old
+        steps, last = 0, survived
+        try:
+            publish(uri, "new-1", "new-2")
+        except Killed:
+            seen = {key for key in server.keys("/killed") if key.startswith("/killed/model/")}
+            assert seen in (old, set(), new), survived
+        else:
             break
-        assert done.returncode == 9
-    else:
-        raise AssertionError("it never came to its end")
-    assert last > 5
+    assert survived > 5
     assert {*server.keys("/killed")} == new

@@ -96,6 +96,27 @@ def test_both_engines_divide_alike(
     assert holds(frame.assign(split=frame["id"].map(where)))
 
 
+@pytest.mark.parametrize(
+    "split",
+    [{"folds": 3, "stratify": True, "test": 0.2}, {"folds": 2, "by": ["who"], "validation": 0.1}],
+    ids=["stratified", "groups"],
+)
+def test_both_engines_fold_alike(split: dict[str, Any], spark: Any, tmp_path: Path) -> None:
+    """The rows, and what steps have learned in each fold."""
+    frame = table().drop(columns=["day", "at", "fold"])
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    steps = [{"scale": {"columns": ["x"]}}, {"targetEncode": {"columns": ["visit"]}}]
+    _, files = same(tmp_path / "data.csv", tmp_path, steps, split=split, task=CLASSES)
+    held_out = [
+        i
+        for (part, _), found in files.items()
+        if part.startswith("fold-") and part.endswith("/test")
+        for i in found["id"].to_pylist()
+    ]
+    train = [i for (part, _), t in files.items() if part == "train" for i in t["id"].to_pylist()]
+    assert sorted(held_out) == sorted(train)
+
+
 def test_both_engines_say_alike_what_is_wrong(spark: Any, tmp_path: Path) -> None:
     frame = table().assign(gap=lambda t: t["day"].where(t["id"] > 2), one=1)
     frame.to_csv(tmp_path / "data.csv", index=False)
@@ -104,6 +125,7 @@ def test_both_engines_say_alike_what_is_wrong(spark: Any, tmp_path: Path) -> Non
         ({"time": "one"}, "SplitEmpty"),
         ({"column": "day"}, "SplitInvalid"),
         ({"column": "fold", "validation": 0.1}, "SplitInvalid"),
+        ({"folds": 4, "by": ["visit"]}, "SplitEmpty"),
     ):
         assert same(tmp_path / "data.csv", tmp_path, split=split, task=CLASSES)[0] == reason
 

@@ -13,7 +13,7 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.base.progress import Reporter
 from trainingjob.runtime.train.loop import Trainer
 
-from .gang import Job, mlp
+from .gang import Job, fail, mlp, pods
 from .problems import folded
 
 # 80 rows in folds of 120, in batches of 20: 4 steps an epoch, and 6 for the final model.
@@ -151,3 +151,97 @@ def test_what_fails_in_a_fold_says_so(tmp_path: Path, in_process) -> None:
     with pytest.raises(StageFailure) as caught:
         in_process(Job(tmp_path, SPEC, needs_model=True))
     assert caught.value.message.startswith("fold 2: ")
+
+
+# --- own code ----------------------------------------------------------------------------------
+
+OWN = """
+import json, os
+from pathlib import Path
+import pyarrow as pa, pyarrow.parquet as pq
+
+data, out, kept, resume = (
+    os.environ.get(f"TRAININGJOB_{name}")
+    for name in ("INPUT_DIR", "OUTPUT_DIR", "CHECKPOINT_DIR", "RESUME_FROM")
+)
+fold, node = os.environ.get("TRAININGJOB_FOLD"), os.environ["NODE_RANK"]
+diary = Path(os.environ["DIARY"])
+
+def tell(what):
+    with diary.open("a") as file:
+        file.write(f"{what} {fold} {node}\\n")
+
+tell("begin")
+manifest = json.loads(Path(data, "manifest.json").read_text())
+truth = pa.concat_arrays(
+    [pq.read_table(path)["label"].combine_chunks() for path in sorted(Path(data, "test").glob("*"))]
+    or [pa.array([], pa.string())]
+)
+if (fold, node) == (os.environ.get("FAILS_IN", ""), "0") and resume is None:
+    Path(kept, "state").write_text("half")
+    raise SystemExit(3)
+if node == "0":
+    if fold or len(truth):
+        table = pa.table({"y_true": truth, "y_pred": truth})
+        pq.write_table(table, Path(out, "predictions.parquet"))
+    else:
+        Path(out, "model.bin").write_text("whatever")
+tell(f"end {len(manifest['features'])} {len(truth)} {resume and Path(resume).name}")
+"""
+
+
+def own(dataset: Path, folder: Path, **more: Any) -> Job:
+    job = job_over(dataset, folder)
+    job.spec = {"script": {"inline": OWN}} | more
+    job.env = {"DIARY": str(folder / "diary")}
+    return job
+
+
+def diary(job: Job) -> list[str]:
+    return (job.folder / "diary").read_text().splitlines()
+
+
+def test_own_code_runs_for_each_fold_and_goes_on_in_the_one_that_failed(
+    dataset: Path, tmp_path: Path
+) -> None:
+    job = own(dataset, tmp_path / "job")
+    job.env |= {"FAILS_IN": "2"}
+    failure = fail(job)
+    assert failure.reason == "ScriptFailed"
+    assert failure.message.startswith("fold 2: rank 0 exited with code 3")
+    assert diary(job) == ["begin 1 0", "end 3 40 None 1 0", "begin 2 0"]
+    with pods(job) as running:
+        (report,) = running.wait()
+        assert report.result is not None, running.logs()
+    # The final model has no rows to be judged on: no split was set aside.
+    assert diary(job)[3:] == [
+        "begin 2 0",
+        "end 2 40 state 2 0",
+        "begin 3 0",
+        "end 3 40 None 3 0",
+        "begin None 0",
+        "end 3 0 None None 0",
+    ]
+    model = {path.relative_to(job.model).as_posix() for path in job.model.rglob("*.*")}
+    assert model == {"model.bin", *(f"{fold}/predictions.parquet" for fold in FOLDS)}
+
+
+def test_the_nodes_of_own_code_train_the_same_fold(dataset: Path, tmp_path: Path) -> None:
+    """One that is done waits until node 0 is, whose store the next fold's ranks are to find."""
+    job = own(dataset, tmp_path / "job", nodes=2)
+    with pods(job) as running:
+        assert [bool(report.result) for report in running.wait()] == [True, False], running.logs()
+    told = diary(job)
+    for fold, following in (("1", "2"), ("2", "3"), ("3", "None")):
+        end = next(
+            i for i, line in enumerate(told) if line.endswith(f" {fold} 0") and "end" in line
+        )
+        assert end < told.index(f"begin {following} 1")
+
+
+def test_a_fold_that_own_code_leaves_no_model_of_is_named(dataset: Path, tmp_path: Path) -> None:
+    job = own(dataset, tmp_path / "job")
+    job.spec = {"script": {"inline": "print('hello')"}}
+    failure = fail(job)
+    assert failure.reason == "ModelMissing"
+    assert failure.message.startswith("fold 1: the training code ended well and left nothing in ")

@@ -130,6 +130,14 @@ def test_why_a_metric_did_not_pass(case: str) -> None:
     assert told == f"accuracy {words.replace(LAST, LAST + ' on other test data')}"
 
 
+def test_a_mean_over_folds_is_told_with_its_deviation() -> None:
+    (judged,) = gates.judge({"accuracy": 0.87}, [gate(min=0.9)], {})
+    judged = judged.model_copy(update={"deviation": 0.01234, "test": 0.95})
+    assert gates.in_words(judged, [gate(min=0.9)]) == (
+        "accuracy 0.87 ± 0.012 over the folds is below 0.9"
+    )
+
+
 def test_errors_are_told_as_worse_when_they_are_higher() -> None:
     limits = [past("rmse", tolerance=2)]
     (judged,) = gates.judge({"rmse": 58.25}, limits, {"rmse": 55.5})

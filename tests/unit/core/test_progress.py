@@ -23,7 +23,7 @@ def told(stage="train", attempt=1, index=0, seconds=0, percent=0, eta=None, **me
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
-        pytest.param({"step": 7}, {"step": 7}, id="ours"),
+        pytest.param({"step": 7, "fold": 2}, {"step": 7, "fold": 2}, id="ours"),
         pytest.param(
             {"current_step": 7, "current_epoch": 1.5, "total_steps": 9},
             {"step": 7, "epoch": 1, "totalSteps": 9},

@@ -349,6 +349,23 @@ def test_gates_decide():
     assert w.stage("evaluate")["outputs"]["digest"] == "sha256:3", "the evaluation is kept"
 
 
+def test_gates_decide_by_the_mean_over_folds():
+    w = world(evaluate={"gates": [{"metric": "accuracy", "min": 0.96}]})
+    w.finish("preprocess")
+    w.finish("train")
+    result = copy.deepcopy(RESULTS["evaluate"])
+    result["metrics"][0] |= {"deviation": 0.0123, "test": 0.97}
+    message = json.dumps({"result": result})
+    w.finish("evaluate", lambda pod, seconds: ended(pod, seconds, message=message))
+    assert w.status["message"].startswith("accuracy 0.95 ± 0.012 over the folds is below 0.96;")
+    judged = w.status["evaluation"]["metrics"]
+    assert judged[0] == {
+        "name": "accuracy", "value": 0.95, "deviation": 0.0123, "test": 0.97,
+        "min": 0.96, "passed": False,
+    }  # fmt: skip
+    assert judged[1] == {"name": "f1_macro", "value": 0.94}
+
+
 def against_the_past(value, baseline):
     """A job that has ended: its accuracy against that of the last accepted model."""
     gate = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.01}

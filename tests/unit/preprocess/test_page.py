@@ -155,6 +155,8 @@ ROWS: dict[str, Check] = {
     "to be tested on": lambda rows, raw, train: len(train) == (raw["sold"] <= train["sold"].max()).sum(),
     "a column that says": lambda rows, raw, train: set(train["fold"]) == {"train", "Train"} and "fold" not in rows,
     "the same, and a": lambda rows, raw, train: (len(train), len(rows)) == (round(225 * 0.9), 300),
+    "metrics over": lambda rows, raw, train: len(train) == len(raw),
+    "the same, no patient": lambda rows, raw, train: len(raw) > len(train) == (raw["street"].isin(set(train["street"]))).sum(),
     "a test set that": lambda rows, raw, train: (len(train), len(rows)) == (270, 350),
 }  # fmt: skip
 

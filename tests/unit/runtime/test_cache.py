@@ -60,6 +60,12 @@ class Runs:
 
     def make_dataset(self, job: str = "a") -> StageResult:
         folder = self.root / job / "dataset"
+        of_fold = self.write_dataset(folder / "fold-1")
+        manifest = self.write_dataset(folder, folds=[of_fold.digest])
+        outputs = Outputs(uri=self.uri(job, "dataset"), digest=manifest.digest, rows={"train": 1})
+        return StageResult(outputs=outputs)
+
+    def write_dataset(self, folder: Path, folds: list[str] | None = None) -> DatasetManifest:
         (folder / "train").mkdir(parents=True)
         (folder / "test").mkdir()
         path = folder / "train/part-00000.parquet"
@@ -74,10 +80,10 @@ class Runs:
                 "train": SplitInfo(rows=1, files=[file]),
                 "test": SplitInfo(rows=0, files=[]),
             },
+            folds=folds,
         )
         manifest.write(folder)
-        outputs = Outputs(uri=self.uri(job, "dataset"), digest=manifest.digest, rows={"train": 1})
-        return StageResult(outputs=outputs)
+        return manifest
 
     def make_model(self, job: str = "a") -> StageResult:
         folder = self.root / job / "model"
@@ -169,6 +175,7 @@ def record_under_another_key(runs: Runs) -> None:
 PART = "a/dataset/train/part-00000.parquet"
 DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the data": ("preprocess", edit(PART, 8)),
+    "a byte of a fold's data": ("preprocess", edit(PART.replace("dataset", "dataset/fold-1"), 8)),
     "a byte of a footer": ("preprocess", edit(PART, -12)),
     "a data file is gone": ("preprocess", gone(PART)),
     "the dataset is gone": ("preprocess", gone("a/dataset")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainingjob.api.payload import (
     Report,
     StageResult,
 )
-from trainingjob.api.v1alpha1 import METRICS, Gate
+from trainingjob.api.v1alpha1 import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 from trainingjob.runtime.base.errors import StageFailure
@@ -230,16 +231,27 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> N
     assert caught.value.message.startswith("cannot read the record of the last accepted model: ")
 
 
-def test_the_result_with_every_baseline_fits_into_a_termination_message() -> None:
+@pytest.mark.parametrize(
+    ("names", "of_folds"),
+    [
+        (METRICS, {}),
+        (CLASSIFICATION_METRICS, {"deviation": 1.235e-300, "test": -1.23457e-300}),
+        (REGRESSION_METRICS, {"deviation": 1.235e-300, "test": -1.23457e-300}),
+    ],
+    ids=["all", "classification over folds", "regression over folds"],
+)
+def test_the_result_with_every_baseline_fits_into_a_termination_message(
+    names: Sequence[str], of_folds: dict[str, float]
+) -> None:
     value = -0.12345678901234568e-300
     digest = "sha256:" + "0" * 64
     result = StageResult(
         outputs=Outputs(uri="s3://" + "x" * 1275, digest=digest),
-        metrics=[ScoreValue(name=name, value=value) for name in METRICS],
+        metrics=[ScoreValue(name=name, value=value, **of_folds) for name in names],
         samples=10**15,
         dataset_digest=digest,
         model_digest=digest,
-        baseline=Baseline(metrics=dict.fromkeys(METRICS, value), dataset_digest=digest),
+        baseline=Baseline(metrics=dict.fromkeys(names, value), dataset_digest=digest),
     )
     text = json.dumps(Report(result=result).to_dict(), separators=(",", ":"))
     assert len(text.encode()) <= RESULT_LIMIT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.storage import copies, s3
 from trainingjob.runtime.storage.hdfs import Cluster
 from trainingjob.runtime.storage.s3 import Bucket
+from trainingjob.runtime.storage.streams import RemoteFile, ahead
 
 RPC = 'RPCError("org.apache.hadoop.{}", "{}\\n\\tat org.apache.hadoop.hdfs.A(B.java:1)")'
 
@@ -115,12 +119,79 @@ def test_a_uri_names_files_as_a_shell_does(
     path: str, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Place:
-        def find(self, base: str) -> list[str]:
-            there = ["data/a.csv", "data/b/c.csv", "data/b/d.txt"]
-            return [f for f in there if not base or f == base or f.startswith(f"{base}/")]
+        def find(self, base: str) -> dict[str, int]:
+            there = {"data/a.csv": 1, "data/b/c.csv": 2, "data/b/d.txt": 3}
+            below = f"{base}/" if base else ""
+            return {f: n for f, n in there.items() if f == base or f.startswith(below)}
 
     monkeypatch.setattr(copies, "connect", lambda uri: Place())
     assert list(copies._found(Uri.parse(f"s3://bucket/{path}"))) == found
+
+
+class Counted:
+    """A remote file of known bytes that counts what is asked for."""
+
+    data = bytes(range(256)) * 100_000
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        self.asked.append((start, end))
+        return self.data[start:end]
+
+
+@pytest.mark.parametrize(
+    "held", [[], [(0, 100)], [(5, 50), (1_000_000, 25_600_000)], [(0, 20_000_000)]]
+)
+def test_a_remote_file_reads_as_any_other(held: list[tuple[int, int]]) -> None:
+    remote = Counted()
+    file = RemoteFile(remote, "x", len(remote.data))  # type: ignore[arg-type]
+    file.hold(held)
+    brought = len(remote.asked)
+    real = io.BytesIO(remote.data)
+    rng = random.Random(7)
+    for _ in range(100):
+        where = rng.choice([0, 10, 49, 2_000_000, 8_388_600, 8_388_608, 25_599_990])
+        size = rng.choice([0, 1, 20, 5000, 9_000_000])
+        for one in (real, file):
+            one.seek(where)
+        assert file.read(size) == real.read(size), (where, size)
+        assert file.tell() == real.tell()
+    assert file.seek(-5, os.SEEK_END) == real.seek(-5, os.SEEK_END)
+    assert file.read() == real.read()
+    asked = remote.asked[brought:]
+    assert not [one for one in asked for start, end in held if start <= one[0] and one[1] <= end]
+
+
+def test_what_is_near_is_brought_together_and_what_is_large_in_pieces() -> None:
+    remote = Counted()
+    file = RemoteFile(remote, "x", len(remote.data))  # type: ignore[arg-type]
+    file.hold([(100, 200), (0, 90), (9_000_000, 20_000_000)])
+    assert sorted(remote.asked) == [
+        (0, 200),
+        (9_000_000, 17_388_608),
+        (17_388_608, 20_000_000),
+    ]
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    made: list[int] = []
+
+    def make(item: int) -> int:
+        made.append(item)
+        if item == 3:
+            raise ValueError("the third")
+        return item * item
+
+    seen = []
+    with pytest.raises(ValueError, match="the third"):
+        for item, square in ahead([1, 2, 3, 4], make):
+            seen.append((item, square))
+            assert len(made) <= item + 1, "one ahead, no more"
+    assert seen == [(1, 1), (2, 4)]
+    assert 4 not in made
+    assert list(ahead([], make)) == []
 
 
 @pytest.mark.parametrize(

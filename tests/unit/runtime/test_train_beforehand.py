@@ -13,6 +13,7 @@ from trainingjob.api.payload import JobRef, ScriptRef, TrainPayload
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.train import BuiltInModel, EarlyStopping, Mlp
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.train import beforehand
 
 BUILT_IN = {"model": BuiltInModel(mlp=Mlp())}
@@ -115,6 +116,22 @@ def test_a_dataset_that_is_not_suitable_is_refused(tmp_path, make, task, train, 
         beforehand.check(payload(tmp_path / "data", task, **train))
     message = caught.value.message
     assert (caught.value.reason, words in message) == (reason, True), message
+
+
+def test_what_is_wrong_with_the_dataset_of_a_fold_names_it(tmp_path):
+    """With folds, the test split of the whole may be empty, and no fold's."""
+    data = tmp_path / "data"
+    dataset(data / "fold-1")
+    dataset(data / "fold-2", test=rows(0))
+    folds = [DatasetManifest.read(data / f"fold-{fold}").digest for fold in (1, 2)]
+    found = {"train": rows(4), "validation": rows(2)}
+    write_dataset(data, found, label="label", task="classification", folds=folds)
+    with pytest.raises(StageFailure) as caught:
+        beforehand.check(payload(data, A, **JUDGED))
+    assert caught.value.reason == "SplitEmpty"
+    assert caught.value.message.startswith("fold 2: the test split of ")
+    write_dataset(data, found, label="label", task="classification", folds=folds[:1])
+    beforehand.check(payload(data, A, **JUDGED))
 
 
 def test_a_damaged_record_of_the_last_accepted_model_is_told_before_training(tmp_path):

@@ -16,7 +16,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..storage import fetch, resolve
+from ..storage import fetch, is_copy, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -72,7 +72,8 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     manifest = DatasetManifest.read(root)
     for folder in (root, *(root / part for part in manifest.parts)):
         paths = [folder / MANIFEST]
-        for split, info in DatasetManifest.read(folder).splits.items():
+        # What is remote is known by its manifests alone.
+        for split, info in () if is_copy(root) else DatasetManifest.read(folder).splits.items():
             paths += [folder / split / file.name for file in info.files]
         stamps |= {path: _stamp(path) for path in paths if path not in stamps}
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})

@@ -24,11 +24,14 @@ from pydantic import Field, ValidationError
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
 
+from .. import storage
 from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+# How the names of files of rows end; whatever else a dataset has is small.
+ROWS = ".parquet"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
@@ -112,6 +115,7 @@ class DatasetManifest(Model):
     tokens: Tokens | None = Field(None, description="languageModel.")
     folds: list[str] | None = Field(
         None,
+        max_length=20,
         description="Digests of the datasets of the folds, in ``fold-1`` and so on. The test split "
         "of each is a fold of this one's training split.",
     )
@@ -133,31 +137,41 @@ class DatasetManifest(Model):
 
     @classmethod
     def read(cls, folder: Path) -> DatasetManifest:
-        """Read it; raises StageFailure(DatasetInvalid) when it is missing or not a manifest,
-        or when a file that it names is missing or of another size, also of a fold's dataset."""
+        """Read it, which was brought; raises StageFailure(DatasetInvalid) when it is missing or not
+        a manifest, or when a file that it names is missing or of another size, also of a fold's
+        dataset."""
         path = folder / MANIFEST
         try:
             manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise StageFailure("DatasetInvalid", f"{path} is not a dataset manifest") from error
+            raise StageFailure(
+                "DatasetInvalid", f"{storage.shown(path)} is not a dataset manifest"
+            ) from error
         tokens = manifest.tokens
         if tokens is not None and _sha256(folder / TOKENIZER) != tokens.tokenizer:
-            raise StageFailure(
-                "DatasetInvalid", f"{folder / TOKENIZER} is missing or not as its manifest says"
-            )
-        for split, info in manifest.splits.items():
-            for file in info.files:
-                data = folder / split / file.name
-                if not data.is_file() or data.stat().st_size != file.bytes:
-                    raise StageFailure(
-                        "DatasetInvalid", f"{data} is missing or not as its manifest says"
-                    )
+            raise _not_as_told(folder / TOKENIZER)
+        files = {
+            f"{split}/{file.name}": file.bytes
+            for split, info in manifest.splits.items()
+            for file in info.files
+        }
+        there = storage.sizes(folder, files)
+        for name, size in files.items():
+            if there.get(name) != size:
+                raise _not_as_told(folder / name)
         for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
-            if cls.read(folder / name).digest != digest:
-                raise StageFailure("DatasetInvalid", f"{folder / name} is of another dataset")
+            of_fold = cls.read(folder / name)
+            if of_fold.digest != digest or of_fold.folds:
+                message = f"{storage.shown(folder / name)} is of another dataset"
+                raise StageFailure("DatasetInvalid", message)
         return manifest
+
+
+def _not_as_told(path: Path) -> StageFailure:
+    message = f"{storage.shown(path)} is missing or not as its manifest says"
+    return StageFailure("DatasetInvalid", message)
 
 
 def _sha256(path: Path) -> str:
@@ -166,13 +180,13 @@ def _sha256(path: Path) -> str:
 
 def _no_dataset(folder: Path) -> str:
     """What lies where a manifest should."""
-    if not folder.is_dir():
-        return f"there is no dataset at {folder}: no such folder"
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    names, place = storage.entries(folder), storage.shown(folder)
+    if names is None:
+        return f"there is no dataset at {place}: no such folder"
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     own = {re.split("[^a-z]", name.lower())[0] for name in names}
     hint = ": preprocess.split.files takes such splits" if "test" in own else ""
     return (
-        f"there is no dataset at {folder}: it has no {MANIFEST}, which a preprocess stage writes "
+        f"there is no dataset at {place}: it has no {MANIFEST}, which a preprocess stage writes "
         f"({f'it has {shown}{hint}' if names else 'it is empty'})"
     )

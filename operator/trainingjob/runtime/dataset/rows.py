@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 
 from ..base.errors import StageFailure, from_os_error
 from ..base.text import one_line
+from ..storage import RemoteFile, ahead, shown, source
 from .columns import BadColumn, numbers
 from .labels import Classes
-from .manifest import DatasetManifest, SplitName
+from .manifest import DataFile, DatasetManifest, SplitName
 
 # Rows and numbers in a batch: enough that calls cost nothing beside the work, few enough that the
 # activations of a wide network stay small.
@@ -28,13 +30,17 @@ _BATCH_NUMBERS = 2**20
 _READ_BYTES = 2**20
 _READ_BYTES_OF_ALL = 2**26
 _LEAST_READ_BYTES = 2**13
+# A remote row group is held in memory, packed, if it has no more than this.
+_HELD_BYTES = 2**28
+_FOOTERS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """What a file is read by; ``index`` within the file."""
+    """What a file of ``size`` bytes is read by; ``index`` within the file."""
 
     path: Path
+    size: int
     index: int
     rows: int
 
@@ -61,7 +67,9 @@ class Rows:
         if self.manifest.task == "regression":
             return None
         if not values:
-            raise StageFailure("DatasetInvalid", f"{self.folder} names no classes of its label")
+            raise StageFailure(
+                "DatasetInvalid", f"{shown(self.folder)} names no classes of its label"
+            )
         return Classes(values)
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
@@ -71,36 +79,44 @@ class Rows:
         numbers of rows than the manifest says.
         """
         info = self.manifest.splits.get(self.split)
-        found = []
-        for file in info.files if info else ():
-            path = self.folder / self.split / file.name
-            with _opened(path, columns, "DatasetInvalid") as parquet:
-                meta = parquet.metadata
-                if meta.num_rows != file.rows:
-                    raise StageFailure(
-                        "DatasetInvalid",
-                        f"{path} has {meta.num_rows} rows, its manifest says {file.rows}",
-                    )
-                found += [
-                    RowGroup(path, index, meta.row_group(index).num_rows)
-                    for index in range(meta.num_row_groups)
-                ]
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            of_files = pool.map(
+                lambda file: self._groups(file, columns), info.files if info else ()
+            )
+            found = [group for groups in of_files for group in groups]
         if sum(group.rows for group in found) != self.count:
             raise StageFailure(
                 "DatasetInvalid",
-                f"the {self.split} split of {self.folder} has not the {self.count} rows of its "
-                "manifest",
+                f"the {self.split} split of {shown(self.folder)} has not the {self.count} rows of "
+                "its manifest",
             )
         return found
+
+    def _groups(self, file: DataFile, columns: Sequence[str]) -> list[RowGroup]:
+        path = self.folder / self.split / file.name
+        with _opened(path, columns, "DatasetInvalid", source(path, file.bytes)) as parquet:
+            meta = parquet.metadata
+        if meta.num_rows != file.rows:
+            raise StageFailure(
+                "DatasetInvalid",
+                f"{shown(path)} has {meta.num_rows} rows, its manifest says {file.rows}",
+            )
+        return [
+            RowGroup(path, file.bytes, index, meta.row_group(index).num_rows)
+            for index in range(meta.num_row_groups)
+        ]
 
     def batches(
         self, columns: Sequence[str], size: int, groups: Sequence[RowGroup] | None = None
     ) -> Iterator[tuple[Path, pa.RecordBatch]]:
-        """Batches of at most ``size`` rows of these columns, of all groups or of these."""
+        """Batches of at most ``size`` rows of these columns, of all groups or of these.
+
+        Of what is remote a group is in memory, as it was packed, and the next one on its way."""
         chosen = self.groups(columns) if groups is None else groups
-        for path, of_file in itertools.groupby(chosen, lambda group: group.path):
-            indices = [group.index for group in of_file]
-            for batch in read_parquet(path, columns, size, "DatasetInvalid", indices):
+        parts = [list(part) for _, part in itertools.groupby(chosen, _by)]
+        for part, file in ahead(parts, lambda part: _brought(part[0], columns)):
+            path, indices = part[0].path, [group.index for group in part]
+            for batch in read_parquet(path, columns, size, "DatasetInvalid", indices, file):
                 yield path, batch
 
     def examples(self, names: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -134,7 +150,9 @@ class Rows:
                     features[:, index] = numbers(column)
                 except BadColumn as error:
                     reason = "FeatureHasNulls" if column.null_count else "FeatureNotNumeric"
-                    raise StageFailure(reason, f"feature {name} in {path} {error}") from error
+                    raise StageFailure(
+                        reason, f"feature {name} in {shown(path)} {error}"
+                    ) from error
 
     def truth(self, path: Path, batch: pa.RecordBatch) -> np.ndarray:
         """The batch's labels [n]: class ids int64, or values float64.
@@ -148,7 +166,7 @@ class Rows:
         except BadColumn as error:
             reason = "LabelHasNulls" if column.null_count else "DatasetInvalid"
             raise StageFailure(
-                reason, f"the label {self.manifest.label} in {path} {error}"
+                reason, f"the label {self.manifest.label} in {shown(path)} {error}"
             ) from error
 
     def _size(self, columns: int) -> int:
@@ -162,28 +180,75 @@ def read_parquet(
     size: int,
     reason: str,
     row_groups: Sequence[int] | None = None,
+    source: Path | RemoteFile | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most ``size`` rows, with the columns in this order; raises
-    StageFailure(reason) for a file that is not parquet or lacks a column."""
-    with _opened(path, columns, reason) as file:
+    StageFailure(reason) for a file that is not parquet or lacks a column. ``source``: what to read
+    the file by, if not by its path."""
+    with _opened(path, columns, reason, source or path) as file:
         for batch in file.iter_batches(size, row_groups, list(columns), use_threads=False):
             if batch.num_rows:
                 yield batch.select(list(columns))
 
 
+def _by(group: RowGroup) -> RowGroup | Path:
+    """What is read together: of a file that is here its groups, else each by itself."""
+    return group if isinstance(source(group.path, group.size), RemoteFile) else group.path
+
+
+def _brought(group: RowGroup, columns: Sequence[str]) -> Path | RemoteFile:
+    """What to read a group by; of what is remote its bytes are in memory, if they are not too many:
+    else they are brought piece by piece, as they are read."""
+    file = source(group.path, group.size)
+    if isinstance(file, RemoteFile):
+        with _reading(group.path, "DatasetInvalid"):
+            ranges = _ranges(_footer(group.path, group.size).row_group(group.index), columns)
+            if sum(end - start for start, end in ranges) <= _HELD_BYTES:
+                file.hold(ranges)
+    return file
+
+
+def _ranges(group: pq.RowGroupMetaData, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the columns are in the file."""
+    wanted, found = set(columns), []
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.path_in_schema.partition(".")[0] in wanted:
+            pages = (column.dictionary_page_offset, column.data_page_offset)
+            start = min(page for page in pages if page)
+            found.append((start, start + column.total_compressed_size))
+    return found
+
+
+@lru_cache(maxsize=32)
+def _footer(path: Path, size: int) -> pq.FileMetaData:
+    """Of a remote file; a file is opened for each of its groups."""
+    return pq.read_metadata(source(path, size))
+
+
 @contextmanager
-def _opened(path: Path, columns: Sequence[str], reason: str) -> Iterator[pq.ParquetFile]:
+def _opened(
+    path: Path, columns: Sequence[str], reason: str, source: Path | RemoteFile
+) -> Iterator[pq.ParquetFile]:
     bytes_ = min(_READ_BYTES, max(_LEAST_READ_BYTES, _READ_BYTES_OF_ALL // len(columns)))
-    try:
+    with _reading(path, reason):
+        footer = _footer(path, source.size) if isinstance(source, RemoteFile) else None
         # Without pre_buffer: it would hold all row groups of the file.
-        with pq.ParquetFile(path, buffer_size=bytes_, pre_buffer=False) as file:
+        options = {"buffer_size": bytes_, "pre_buffer": False, "metadata": footer}
+        with pq.ParquetFile(source, **options) as file:
             names = set(file.schema_arrow.names)
             for name in columns:
                 if name not in names:
-                    raise StageFailure(reason, f"{path} has no column {name}")
+                    raise StageFailure(reason, f"{shown(path)} has no column {name}")
             yield file
+
+
+@contextmanager
+def _reading(path: Path, reason: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         # Arrow tells corrupt data as an OSError without a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise from_os_error(error, f"read {path.name}") from error
-        raise StageFailure(reason, f"{path} cannot be read: {one_line(error)}") from error
+        raise StageFailure(reason, f"{shown(path)} cannot be read: {one_line(error)}") from error

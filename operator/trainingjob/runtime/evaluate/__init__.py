@@ -10,6 +10,7 @@ from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 from ..base.digest import sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
+from ..dataset.manifest import ROWS
 from ..storage import fetch, resolve, write_aside
 from . import accepted
 from .cross import across
@@ -31,7 +32,7 @@ def run(payload: EvaluatePayload) -> StageResult:
         from . import language
 
         return language.run(payload)
-    fetch(payload.dataset)
+    fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
     fetch(payload.model_uri)
@@ -83,7 +84,9 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
             with of_fold(number):
                 found[name] = fold.judged(told)
         test = final.judged(told) if final.rows else None
-        report = across([*found.values()], test, final.report())
+        # A model that is not judged may be of any kind.
+        about = test or final.report(kind=next(iter(found.values())).source)
+        report = across([*found.values()], test, about)
     return {"": report, **found, **({_TEST: test} if test else {})}
 
 

@@ -37,6 +37,7 @@ def across(
             "deviation": {name: float(value.std(ddof=1)) for name, value in values.items()},
             "undefined": undefined,
             "confusion_matrix": matrix,
+            "per_class": None,
             "folds": [report.scores for report in folds],
             "test": test and test.scores,
         }

@@ -17,7 +17,7 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.progress import Reporter
 from ..dataset import suitable
-from ..dataset.manifest import DatasetManifest, Tokens
+from ..dataset.manifest import ROWS, DatasetManifest, Tokens
 from ..dataset.rows import Rows
 from ..dataset.tokens import LENGTH, TOKENS, tokens_of
 from ..model import transformer
@@ -35,7 +35,7 @@ def run(payload: EvaluatePayload) -> StageResult:
 
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt, BaselineInvalid.
     """
-    folder = fetch(payload.dataset)
+    folder = fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     manifest = DatasetManifest.read(folder)
     # It may have been prepared by another job.
     suitable.check(manifest, payload.task, folder)

@@ -15,6 +15,7 @@ from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
 from ..dataset.rows import Rows
 from ..model.check import require
+from ..model.folder import Kind
 from ..storage import resolve
 from . import sources
 from .classification import Classification
@@ -65,10 +66,11 @@ class Subject:
                 told(len(batch.truth))
             return _filled(report, judge.judge())
 
-    def report(self) -> MetricsFile:
-        """What is known before: what is judged. Raises StageFailure(ModelMissing)."""
+    def report(self, kind: Kind | None = None) -> MetricsFile:
+        """What is known before: what is judged, of the ``kind`` that the model has when unset.
+        Raises StageFailure(ModelMissing)."""
         model, manifest = resolve(self.model_uri), self.manifest
-        kind = require(model)
+        kind = kind or require(model)
         with storage_errors("read the model"):
             digest = digest_of_folder(model)
         return MetricsFile(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,14 +20,21 @@ from trainingjob.api.uris import FILE, Uri
 from ..base.errors import StageFailure
 from . import copies, disk
 from .copies import is_copy
+from .streams import RemoteFile, ahead
 
 __all__ = [
+    "RemoteFile",
+    "ahead",
     "discard",
+    "entries",
     "fetch",
     "from_spark",
     "is_copy",
     "remove",
     "resolve",
+    "shown",
+    "sizes",
+    "source",
     "spark_target",
     "spark_uri",
     "store",
@@ -54,10 +61,44 @@ def resolve(uri: str) -> Path:
     return mounted / found.path.lstrip("/")
 
 
-def fetch(uri: str) -> Path:
-    """As ``resolve``, for reading: what is remote is brought first. Raises StageFailure."""
+def fetch(uri: str, but: str = "") -> Path:
+    """As ``resolve``, for reading: what is remote is brought first, but for files whose names end
+    in ``but``. Raises StageFailure."""
     found = Uri.parse(uri)
-    return copies.download(found) if found.scheme.remote else resolve(uri)
+    return copies.download(found, but) if found.scheme.remote else resolve(uri)
+
+
+def source(path: Path, size: int) -> Path | RemoteFile:
+    """What to read a file of ``size`` bytes by: its path or, of a copy that was not brought, its
+    original from where it lies."""
+    return path if path.exists() or not is_copy(path) else copies.stream(path, size)
+
+
+def sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Those of these files below ``folder`` that are there, and their sizes in bytes, brought or
+    not. Raises StageFailure."""
+    names = list(names)
+    found = {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+    if len(found) < len(names) and is_copy(folder):
+        there = copies.sizes(folder)
+        found |= {name: there[name] for name in names if name in there}
+    return found
+
+
+def entries(folder: Path) -> list[str] | None:
+    """What lies in a folder or in the original of one, folders with a slash at the end; None when
+    there is no such folder. Raises StageFailure."""
+    if is_copy(folder):
+        parts = (name.partition("/") for name in copies.sizes(folder))
+        return sorted({f"{head}{slash}" for head, slash, _ in parts}) or None
+    if not folder.is_dir():
+        return None
+    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+
+
+def shown(path: Path) -> str:
+    """A path as people are told of it: a copy by what it is a copy of."""
+    return str(copies.uri_of(path)) if is_copy(path) else str(path)
 
 
 def store(path: Path) -> None:

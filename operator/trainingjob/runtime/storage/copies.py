@@ -6,7 +6,8 @@ import fnmatch
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from trainingjob.api.payload import COPIES_DIR
 from trainingjob.api.uris import Uri
 
 from .remote import AT_ONCE, connect
+from .streams import RemoteFile
 
 # Copies whose originals are there.
 _known: set[Path] = set()
+# A connection that is cut costs one of these.
+_PIECE_BYTES = 16 * 2**20
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -30,15 +34,34 @@ def is_copy(path: Path) -> bool:
     return path.is_relative_to(_root())
 
 
-def download(uri: Uri) -> Path:
-    """Bring the file, the folder or, with ``*?[``, all that fit, where ``place`` says; what is
-    not there is not brought. Raises StageFailure."""
-    remote, copy = connect(uri), place(uri)
+def download(uri: Uri, but: str = "") -> Path:
+    """Bring the file, the folder or, with ``*?[``, all that fit, where ``place`` says, without
+    files whose names end in ``but``; what is not there is not brought. Raises StageFailure."""
+    remote = connect(uri)
+
+    def bring(path: str, size: int) -> None:
+        file = RemoteFile(remote, path, size)
+        _write(place(_at(uri, path)), iter(lambda: file.read(_PIECE_BYTES), b""))
+
+    found = {path: size for path, size in _found(uri).items() if not (but and path.endswith(but))}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [(path, place(_at(uri, path))) for path in _found(uri)]
-        list(pool.map(lambda pair: remote.get(*pair), found))
-    _known.update(local for _, local in found)
-    return copy
+        list(pool.map(bring, found, found.values()))
+    _known.update(place(_at(uri, path)) for path in found)
+    return place(uri)
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """The files that lie below the original of ``folder``, by their names relative to it, and their
+    sizes. Raises StageFailure."""
+    uri = uri_of(folder)
+    found = connect(uri).find(uri.path)
+    return {path.removeprefix(f"{uri.path}/"): size for path, size in found.items()}
+
+
+def stream(copy: Path, size: int) -> RemoteFile:
+    """The original of a copy, to be read from where it lies."""
+    uri = uri_of(copy)
+    return RemoteFile(connect(uri), uri.path, size)
 
 
 def original(copy: Path) -> str:
@@ -71,14 +94,16 @@ def remove(copy: Path) -> None:
     connect(uri).remove(uri.path)
 
 
-def _found(uri: Uri) -> Iterator[str]:
-    """The paths of the files that a URI names: one, those of a folder, those that fit a pattern."""
+def _found(uri: Uri) -> dict[str, int]:
+    """The files that a URI names, and their sizes: one, those of a folder, those that fit."""
     parts = [part for part in uri.path.split("/") if part]
     literal = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
     base = "/".join(parts[:literal])
-    return (
-        path for path in connect(uri).find(base) if path == base or _fits(path.split("/"), parts)
-    )
+    return {
+        path: size
+        for path, size in connect(uri).find(base).items()
+        if path == base or _fits(path.split("/"), parts)
+    }
 
 
 def _fits(path: list[str], pattern: list[str]) -> bool:
@@ -96,6 +121,19 @@ def _at(uri: Uri, path: str) -> Uri:
 def uri_of(copy: Path) -> Uri:
     """What a path is the copy of."""
     return Uri.of_copy(copy.relative_to(_root()).as_posix())
+
+
+def _write(target: Path, pieces: Iterable[bytes]) -> None:
+    """A file that is there when it is whole. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _root() -> Path:

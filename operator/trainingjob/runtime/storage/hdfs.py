@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -19,7 +19,7 @@ from trainingjob.api.uris import HDFS
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
-from .remote import AT_ONCE, write_pieces
+from .remote import AT_ONCE
 
 # Else a NameNode that is not there is asked for three minutes before anybody is told.
 _BOUNDED = {
@@ -61,22 +61,23 @@ class Cluster:
     def _client(self) -> Client:
         return Client(f"{HDFS.start}{self._name}", config=_BOUNDED)
 
-    def find(self, path: str) -> Iterable[str]:
+    def find(self, path: str) -> Mapping[str, int]:
         with self._failures(path):
             try:
-                if not self._client.get_file_info(f"/{path}").isdir:
-                    return [path]
+                info = self._client.get_file_info(f"/{path}")
+                if not info.isdir:
+                    return {path: info.length}
                 found = self._client.list_status(f"/{path}", recursive=True)
-                return [entry.path.lstrip("/") for entry in found if not entry.isdir]
+                return {entry.path.lstrip("/"): entry.length for entry in found if not entry.isdir}
             except FileNotFoundError:
-                return []
+                return {}
 
-    def get(self, path: str, target: Path) -> None:
-        write_pieces(self._pieces(path), target)
+    def read(self, path: str, start: int, end: int) -> bytes:
+        with self._failures(path):
+            return self._client.read(f"/{path}").read_range(start, end - start)
 
     def put(self, source: Path, path: str) -> None:
-        folder, _, name = path.rpartition("/")
-        aside = f"{folder}/.{name}.{uuid.uuid4().hex}"
+        folder, aside = _beside(path, uuid.uuid4().hex)
         with self._failures(path):
             self._client.mkdirs(f"/{folder}", create_parent=True)
         self._write(source, aside)
@@ -84,8 +85,7 @@ class Cluster:
             self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
 
     def replace(self, source: Path, path: str) -> None:
-        folder, _, name = path.rpartition("/")
-        aside, old = f"{folder}/.{name}.writing", f"{folder}/.{name}.old"
+        (_, aside), (_, old) = _beside(path, "writing"), _beside(path, "old")
         for leftover in (aside, old):
             self.remove(leftover)
         files = [file for file in source.rglob("*") if file.is_file()]
@@ -114,14 +114,6 @@ class Cluster:
             while piece := file.read(_PIECE_BYTES):
                 target.write(piece)
 
-    def _pieces(self, path: str) -> Iterator[bytes]:
-        with self._failures(path):
-            reader = self._client.read(f"/{path}")
-        for start in range(0, len(reader), _PIECE_BYTES):
-            with self._failures(path):
-                piece = reader.read_range(start, min(_PIECE_BYTES, len(reader) - start))
-            yield piece
-
     @contextmanager
     def _failures(self, path: str) -> Iterator[None]:
         """Turn the library's errors into StageFailures."""
@@ -140,3 +132,9 @@ class Cluster:
                     words = words.format(name=self._name) + (said if words.endswith(": ") else "")
                     raise StageFailure(reason, f"{uri}: {words}") from error
             raise StageFailure("StorageFailed", f"{uri}: {said}") from error
+
+
+def _beside(path: str, purpose: str) -> tuple[str, str]:
+    """The folder that a path is in, and a hidden name in it."""
+    folder, slash, name = path.rpartition("/")
+    return folder, f"{folder}{slash}.{name}.{purpose}"

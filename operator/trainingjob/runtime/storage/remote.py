@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +20,12 @@ class Remote(Protocol):
     bucket or missing rights; StorageFailed for what may; OSError of the pod's own disk.
     """
 
-    def find(self, path: str) -> Iterable[str]:
-        """The file of this path, or all that lie below it; none when there is neither."""
+    def find(self, path: str) -> Mapping[str, int]:
+        """The file of this path, or all that lie below it, with their sizes in bytes; none when
+        there is neither."""
 
-    def get(self, path: str, target: Path) -> None:
-        """Bring a file, whole."""
+    def read(self, path: str, start: int, end: int) -> bytes:
+        """A file's bytes from ``start`` to before ``end``, which it has."""
 
     def put(self, source: Path, path: str) -> None:
         """Take a file there; readers see the old one or the new one."""
@@ -36,19 +36,6 @@ class Remote(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if there is one."""
-
-
-def write_pieces(pieces: Iterable[bytes], target: Path) -> None:
-    """A file that is there when it is whole. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with aside.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _hdfs(name: str) -> Remote:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,7 +25,7 @@ from trainingjob.api.uris import S3
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
-from .remote import AT_ONCE, write_pieces
+from .remote import AT_ONCE
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -54,8 +54,6 @@ _RETRY: RetryConfig = {
         "base": 2,
     },
 }
-# An object is brought in pieces: a connection that is cut costs one.
-_PIECE_BYTES = 16 * 2**20
 
 
 class Bucket:
@@ -66,18 +64,18 @@ class Bucket:
         settings, client = _settings()
         self._store = S3Store(name, config=settings, client_options=client, retry_config=_RETRY)
 
-    def find(self, path: str) -> Iterable[str]:
+    def find(self, path: str) -> Mapping[str, int]:
         with self._failures(path):
             if path:
                 try:
-                    obstore.head(self._store, path)
-                    return [path]
+                    return {path: obstore.head(self._store, path)["size"]}
                 except FileNotFoundError:
                     pass  # a folder, or nothing, or there is not even the bucket: the list tells
             return self._below(path)
 
-    def get(self, path: str, target: Path) -> None:
-        write_pieces(self._pieces(path), target)
+    def read(self, path: str, start: int, end: int) -> bytes:
+        with self._failures(path):
+            return bytes(obstore.get_range(self._store, path, start=start, end=end))
 
     def put(self, source: Path, path: str) -> None:
         with self._failures(path):
@@ -103,17 +101,9 @@ class Bucket:
                 if keys:
                     obstore.delete(self._store, keys)
 
-    def _below(self, path: str) -> list[str]:
-        return [found["path"] for batch in obstore.list(self._store, path) for found in batch]
-
-    def _pieces(self, path: str) -> Iterator[bytes]:
-        with self._failures(path):
-            size = obstore.head(self._store, path)["size"]
-        for start in range(0, size, _PIECE_BYTES):
-            end = min(start + _PIECE_BYTES, size)
-            with self._failures(path):
-                piece = obstore.get_range(self._store, path, start=start, end=end)
-            yield bytes(piece)
+    def _below(self, path: str) -> dict[str, int]:
+        batches = obstore.list(self._store, path)
+        return {found["path"]: found["size"] for batch in batches for found in batch}
 
     @contextmanager
     def _failures(self, path: str) -> Iterator[None]:

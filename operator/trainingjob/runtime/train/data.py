@@ -143,27 +143,27 @@ class Split:
         left = self.rows - skip
         names = [*self._names, *(self.weights.columns if self.weights else ())]
         window, filled = self._buffers(left), 0
-        for group in groups:
-            if skip >= group.rows:
-                skip -= group.rows
-                continue
-            for path, batch in self.source.batches(names, self._decoded, [group]):
-                at = min(skip, batch.num_rows)
-                skip -= at
-                while at < batch.num_rows:
-                    count = min(batch.num_rows - at, len(window[1]) - filled)
-                    part = slice(filled, filled + count)
-                    self._fill(path, batch.slice(at, count), window, part)
-                    at, filled, left = at + count, filled + count, left - count
-                    if filled == len(window[1]):
-                        x, y, w = window
-                        yield (
-                            x.to(self.device),
-                            y.to(self.device),
-                            None if w is None else w.to(self.device),
-                            w,
-                        )
-                        window, filled = self._buffers(left), 0
+        first = 0
+        while first < len(groups) and skip >= groups[first].rows:
+            skip -= groups[first].rows
+            first += 1
+        for path, batch in self.source.batches(names, self._decoded, groups[first:]):
+            at = min(skip, batch.num_rows)
+            skip -= at
+            while at < batch.num_rows:
+                count = min(batch.num_rows - at, len(window[1]) - filled)
+                part = slice(filled, filled + count)
+                self._fill(path, batch.slice(at, count), window, part)
+                at, filled, left = at + count, filled + count, left - count
+                if filled == len(window[1]):
+                    x, y, w = window
+                    yield (
+                        x.to(self.device),
+                        y.to(self.device),
+                        None if w is None else w.to(self.device),
+                        w,
+                    )
+                    window, filled = self._buffers(left), 0
 
     def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
         rows = min(left, self.window_rows)

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
 
-from ..base.errors import StageFailure
-from ..storage import fetch
+from ..base.errors import StageFailure, of_fold, storage_errors
+from ..base.log import log
+from ..dataset.manifest import ROWS
+from ..storage import fetch, resolve
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
 from .node import Node
+from .ownership import claim
+from .parts import Part, gather, parts_of
 from .processes import Command, Exit, Outcome, run_together
 
 # -P: nothing in the working folder may shadow a library.
@@ -31,8 +35,9 @@ def run(payload: TrainPayload) -> StageResult | None:
     """
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
-    for uri in (payload.dataset, payload.checkpoints):
-        fetch(uri)
+    # Own code wants files; the built-in training reads the rows from where they lie.
+    fetch(payload.dataset, but="" if payload.model is None else ROWS)
+    fetch(payload.checkpoints)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)
@@ -69,6 +74,29 @@ def _run_built_in(node: Node, folder: Path) -> StageResult | None:
 
 
 def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
+    """Once, or for each fold and then for the final model, all nodes for the same one."""
+    parts, result = parts_of(payload), None
+    if len(parts) > 1 and node.index == 0:
+        with storage_errors("read the checkpoints"):
+            claim(resolve(payload.checkpoints), payload.job.uid)
+    # What node 0 tells in this attempt says nothing to the others, who have a part in it.
+    left = [part for part in parts if not part.is_done(before=node.index > 0)]
+    for part in left:
+        with of_fold(part.fold):
+            if part.words:
+                log(f"{part.words}begins")
+            own = folder / part.folder
+            own.mkdir()
+            result = _run_part(part, parts, node.seeing(part.variables), own)
+            if node.index == 0:
+                part.tell_done()
+            else:
+                part.wait()
+    return result
+
+
+def _run_part(part: Part, parts: Sequence[Part], node: Node, folder: Path) -> StageResult | None:
+    payload = part.payload
     name, commands = user_code.prepare(payload, node, folder)
     code = user_code.text(payload, folder)
     # Only one node looks after the model; the first command's folder is that of all.
@@ -87,7 +115,10 @@ def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResu
         raise StageFailure("Disrupted", "stopped by SIGTERM")
     if any(failure(exit_) for exit_ in outcome.exits):
         raise blame.primary(outcome, failure)
-    return None if left_behind is None else user_code.result(payload, left_behind)
+    if left_behind is None:
+        return None
+    of_folds = () if part.fold else parts
+    return user_code.result(payload, left_behind, lambda output: gather(of_folds, output))
 
 
 def _run(commands: Sequence[Command], failure: Callable[[Exit], StageFailure | None]) -> Outcome:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob.api.base import Model
-from trainingjob.api.payload import TrainPayload
+from trainingjob.api.payload import CHECKPOINT_DIR, FOLD, INPUT_DIR, OUTPUT_DIR, TrainPayload
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors
@@ -52,6 +52,18 @@ class Part:
         if not self.folds:
             return ""
         return f"fold {self.fold}/{self.folds} " if self.fold else "final model "
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What own code finds it by, where there are folds; else it is told beforehand."""
+        if not self.folds:
+            return {}
+        fold = {} if self.fold is None else {FOLD: str(self.fold)}
+        return fold | {
+            INPUT_DIR: str(resolve(self.payload.dataset)),
+            OUTPUT_DIR: str(resolve(self.payload.model_uri)),
+            CHECKPOINT_DIR: str(resolve(self.payload.checkpoints)),
+        }
 
     @property
     def folder(self) -> str:
@@ -123,14 +135,22 @@ def parts_of(payload: TrainPayload) -> list[Part]:
             "model_uri": f"{payload.checkpoints}/{_MODELS}/{name}",
         }
         found.append(Part(payload.model_copy(update=own), fold, count))
-    own = {"checkpoints": f"{payload.checkpoints}/{_FINAL}"}
-    return [*found, Part(payload.model_copy(update=own), None, count)]
+    final = {
+        "checkpoints": f"{payload.checkpoints}/{_FINAL}",
+        # Without rows to judge it on, it may be of any kind.
+        "needs_model": manifest.splits["test"].rows > 0,
+    }
+    return [*found, Part(payload.model_copy(update=final), None, count)]
 
 
-def gather(parts: Sequence[Part], folder: Path) -> None:
-    """Put the models of folds into the final model's folder, each in one of its own."""
-    for part in parts:
-        if part.fold is not None:
-            target = folder / part.folder
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(resolve(part.payload.model_uri), target, copy_function=shutil.copyfile)
+def gather(parts: Sequence[Part], folder: Path) -> bool:
+    """Put the models of folds into the final model's folder, each in one of its own; whether there
+    are any. Raises OSError."""
+    of_folds = [part for part in parts if part.fold is not None]
+    for part in of_folds:
+        target = folder / part.folder
+        shutil.rmtree(target, ignore_errors=True)
+        # Links are not followed: own code may leave them to what never ends.
+        source = resolve(part.payload.model_uri)
+        shutil.copytree(source, target, symlinks=True, copy_function=shutil.copyfile)
+    return bool(of_folds)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainingjob.api.payload import RESUME_FROM, ScriptRef, StageResult, TrainPayload
@@ -63,8 +63,11 @@ def begins_anew(payload: TrainPayload) -> bool:
     return _newest(resolve(payload.checkpoints), payload.job.uid) is None
 
 
-def result(payload: TrainPayload, left_behind: LeftBehind) -> StageResult:
-    """Of code that ended well.
+def result(
+    payload: TrainPayload, left_behind: LeftBehind, add: Callable[[Path], bool]
+) -> StageResult:
+    """Of code that ended well. ``add`` puts what else belongs into the output folder
+    there, if there is anything.
 
     Raises ModelMissing when it left nothing in the output folder, or nothing that the evaluation
     that follows can judge; ModelCorrupt, PredictionsInvalid.
@@ -77,6 +80,9 @@ def result(payload: TrainPayload, left_behind: LeftBehind) -> StageResult:
     store(output)
     if payload.needs_model:
         check_model(output, texts=payload.task.type == "languageModel")
+    with storage_errors("write the model"):
+        if add(output):
+            store(output)
     warnings = []
     if not any(file.is_model for file in found) and left_behind.has_models():
         # Perhaps what is there is meant to be all, perhaps the model was saved elsewhere.

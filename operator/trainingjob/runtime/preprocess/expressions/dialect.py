@@ -106,7 +106,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def looks_double(self, expr: str) -> str:
-        """Whether a text that the engine can cast is written as a decimal number."""
+        """Whether a text is one that the engine can cast, and is written as a decimal number."""
 
     @abstractmethod
     def double_to_text(self, expr: str) -> str:
@@ -205,7 +205,7 @@ class Dialect(ABC):
             number = f"try_cast({expr} AS BIGINT) IS NOT NULL"
             return f"{number} AND ({self.is_plain_bigint(expr)} OR {self.is_digits(expr)})"
         if kind == "double":
-            return f"try_cast({expr} AS DOUBLE) IS NOT NULL AND {self.looks_double(expr)}"
+            return self.looks_double(expr)
         if kind == "date":
             return (
                 f"length({expr}) = 10 AND {self.matches(expr, DATE)} AND {expr} >= '0001' "

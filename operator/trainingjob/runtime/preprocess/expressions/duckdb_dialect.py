@@ -118,10 +118,11 @@ class DuckDbDialect(Dialect):
         return f"NOT contains({expr}, '_') AND NOT contains({expr}, '+-')"
 
     def looks_double(self, expr: str) -> str:
-        # DuckDB also takes inf and nan.
+        # DuckDB also takes inf and nan; 1e999 is inf as well. Nearly all are decided by one cast.
+        value = f"try_cast({expr} AS DOUBLE)"
         return (
             f"{self._no_number_of_duckdb(expr)} AND "
-            f"(isfinite(try_cast({expr} AS DOUBLE)) OR {self.matches(expr, DOUBLE)})"
+            f"(isfinite({value}) OR {value} IS NOT NULL AND {self.matches(expr, DOUBLE)})"
         )
 
     def double_to_text(self, expr: str) -> str:

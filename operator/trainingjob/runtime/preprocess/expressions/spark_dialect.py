@@ -86,6 +86,7 @@ class SparkDialect(Dialect):
     def looks_double(self, expr: str) -> str:
         # Java also takes 1.5f, 1d, 0x1p3, NaN, Infinity and control characters around it.
         return (
+            f"try_cast({expr} AS DOUBLE) IS NOT NULL AND "
             f"substring({expr}, -1, 1) BETWEEN '.' AND '9' AND substring({expr}, 1, 1) "
             f"BETWEEN '+' AND '9' AND NOT contains(lower({expr}), 'x')"
         )

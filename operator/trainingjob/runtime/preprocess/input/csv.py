@@ -128,10 +128,11 @@ def _as_sampled(
     given = any(one.kind != "string" for one in csv.wanted.values())
     if given or tally.suspicious or not all(tally.codes) or any(map(is_mixed, tally.codes)):
         return None
-    odd = unlike(DUCKDB, [f"c{index}" for index in range(csv.width)], csv.options, hints)
+    names = [f"c{index}" for index in range(csv.width)]
+    odd = f"{unlike(DUCKDB, names, csv.options, hints)} <> 0 AS {_ODD}"
     try:
         raw = csv.read(engine)
-        frame = _typed(engine, csv, raw, csv.kinds(tally.codes), zone, False, f"{odd} AS {_ODD}")
+        frame = _typed(engine, csv, raw, csv.kinds(tally.codes), zone, False, odd)
         made = engine.hashed_unless(replace(frame, hidden=(_ODD,)), _ODD)
     except StageFailure:
         return None  # the other way says what it is

@@ -152,28 +152,27 @@ def codes_of(
 def unlike(
     dialect: Dialect, columns: Sequence[str], options: CsvOptions, hints: Sequence[int]
 ) -> str:
-    """SQL: whether the codes of some of these columns of a row go beyond their hints."""
+    """SQL: the codes of these columns of a row that go beyond their hints, together; or 1."""
 
-    def test(hint: int, column: str) -> str:
-        if hint & CODES["string"]:
-            value = column
-        elif hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE):
+    def beyond(hint: int, column: str) -> str:
+        value, more = column, ""
+        if hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE | CODES["string"]):
             value = f"trim({column})"
-        else:
-            # To look for blanks around a number takes as long as to read it: another pass may.
-            return f"(contains({column}, ' ') OR {beyond(hint, column)})"
-        return beyond(hint, value)
-
-    def beyond(hint: int, value: str) -> str:
+        elif hint & CODES["double"]:
+            # To cut blanks takes as long as to read the number. Those around a whole number are odd
+            # by themselves, and around a double they hide only how many digits it has.
+            more = (
+                f" | CASE WHEN length({column}) > 15 AND contains({column}, ' ') THEN 1 ELSE 0 END"
+            )
         code = code_of(dialect, plain_number(dialect, value, options), options, hint)
-        return f"({code}) & {~hint} <> 0"
+        return f"(({code}) & {~hint}{more})"
 
     pairs = list(zip(columns, hints, strict=True))
     if len(pairs) <= FEW:
-        return f"coalesce({' OR '.join(test(hint, column) for column, hint in pairs)}, FALSE)"
+        return " | ".join(beyond(hint, column) for column, hint in pairs)
     alike = {hint: [c for c, other in pairs if other == hint] for hint in dict.fromkeys(hints)}
-    return " OR ".join(
-        f"list_contains({dialect.each(dialect.array(some), partial(test, hint), ())}, TRUE)"
+    return " | ".join(
+        f"list_bit_or({dialect.each(dialect.array(some), partial(beyond, hint), ())})"
         for hint, some in alike.items()
     )
 

@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from tests.gpu.__main__ import TINY
+from tests.gpu.language import measure
 from tests.local.train.language import TASK, environment, make_dataset, payload_of
 from trainingjob.api.payload import EvaluatePayload
 from trainingjob.runtime import evaluate
@@ -389,3 +391,16 @@ def test_rows_that_are_not_the_manifest_s_are_refused(
     split = TokenSplit(Rows(folder, found, "validation", []), 4)
     with pytest.raises(StageFailure, match="rows that are not 17 tokens below 300"):
         list(split.batches(0, 0, 0, 1))
+
+
+def test_what_a_gpu_is_asked_works_on_a_cpu(tmp_path: Path) -> None:
+    figures = measure(tmp_path, TINY, cpu=True)
+    assert figures["resumes_with_the_same_state"] is True
+    assert figures["loss"] == pytest.approx(math.log(300), rel=0.02), "tokens at random"
+    assert {name: value > 0 for name, value in figures.items() if isinstance(value, float)} == {
+        "tokens_per_second": True,
+        "of_a_plain_loop": True,
+        "loss": True,
+        "checkpoint_stall_seconds": True,
+        "checkpoint_written_seconds": True,
+    }

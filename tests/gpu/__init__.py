@@ -1,0 +1,1 @@
+"""What only a GPU can show, in a few minutes: ``python -m tests.gpu``."""

@@ -1,6 +1,6 @@
 """Splits of one's own are the same on both engines, and as pandas would have them.
 
-What else they promise: tests/unit/preprocess/test_own_splits.py."""
+What else they promise: tests/unit/preprocess/test_split_by_*.py."""
 
 from __future__ import annotations
 

@@ -185,7 +185,8 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel="!has(self.preprocess) || "
+            # A job without a task, of a looser definition, must not keep its status from being written.
+            cel="!has(self.preprocess) || !has(self.task) || "
             "has(self.preprocess.tokenize) == (self.task.type == 'languageModel')",
             message="task.type languageModel needs preprocess.tokenize, and the others have none",
             holds=lambda self: (
@@ -194,7 +195,7 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel="!has(self.train.model) || "
+            cel="!has(self.train.model) || !has(self.task) || "
             "has(self.train.model.transformer) == (self.task.type == 'languageModel')",
             message="train.model.transformer learns a languageModel, train.model.mlp "
             "classification and regression",

@@ -120,6 +120,7 @@ def run_steps(
             account.settle()
         divided, words = split(frame, where)
         account.divided(divided, words)
+        engine.divided()
         return divided
 
     pipeline: list[dict[str, Any]] = []

@@ -268,7 +268,7 @@ def test_more_rows_than_the_driver_looks_at_are_divided_alike(
     from trainingjob.runtime.preprocess.engines import spark
 
     source = csv(tmp_path / "data.csv", repeated())
-    monkeypatch.setattr(spark, "_COLLECTED_HASHES", 100)
+    monkeypatch.setattr(spark, "_COLLECTED", 100)
     same(source, tmp_path, task=CLASSES, split={"test": 0.2, "validation": 0.1})
 
 

@@ -18,9 +18,9 @@ from tests.local.preprocess.both import payload, run, whole
 from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.runtime.preprocess.engines import duckdb
 
-_CLASSES = {"type": "classification", "label": "y"}
+CLASSES = {"type": "classification", "label": "y"}
 # What has a pass over the data of its own, or loads a library.
-_STEPS = [
+STEPS = [
     {"dropDuplicates": {}},
     {"dropna": {"subset": ["y"]}},
     {"fillna": {"strategy": "median", "columns": ["a"]}},
@@ -45,7 +45,7 @@ def test_pandas_is_not_loaded_where_no_script_needs_it(tmp_path: Path) -> None:
     """It takes half a second and 50 MiB."""
     source = tmp_path / "data.csv"
     source.write_text(table(400))
-    given = payload("pandas", source, tmp_path / "out", _STEPS, task=_CLASSES)
+    given = payload("pandas", source, tmp_path / "out", STEPS, task=CLASSES)
     code = (
         "import sys\n"
         "from trainingjob.runtime.__main__ import main\n"
@@ -82,7 +82,7 @@ def test_a_file_is_read_once(late: str, passes: int, tmp_path: Path) -> None:
         file.write(f"{late}\n")
     size = source.stat().st_size
     before = bytes_read()
-    manifest, _ = run("pandas", source, tmp_path / "out", task=_CLASSES)
+    manifest, _ = run("pandas", source, tmp_path / "out", task=CLASSES)
     assert manifest.columns["i"] == ("bigint" if passes == 1 else "double")
     # Besides, its beginning is looked at, and what is written is read for its digest.
     assert size * passes <= bytes_read() - before < size * (passes + 0.75)
@@ -129,7 +129,7 @@ def test_a_value_after_the_sample_counts_for_the_type(
         lines.append(f"1100,{','.join([first] * (more - 1) + [late])},0")
         source = tmp_path / f"{index}.csv"
         source.write_text("\n".join([f"row,{names},y", *lines, ""]))
-        made = run("pandas", source, tmp_path / f"out{index}", task=_CLASSES)
+        made = run("pandas", source, tmp_path / f"out{index}", task=CLASSES)
         rows = whole(made)
         assert rows.num_rows == 1101
         last = rows.filter(pc.equal(rows["row"], 1100))[f"c{more - 1}"]
@@ -145,5 +145,5 @@ def test_rows_that_only_share_their_hash_are_no_duplicates(
     )
     source = tmp_path / "data.csv"
     source.write_text(table(1000))
-    made = run("pandas", source, tmp_path / "out", [{"dropDuplicates": {}}], task=_CLASSES)
+    made = run("pandas", source, tmp_path / "out", [{"dropDuplicates": {}}], task=CLASSES)
     assert whole(made).num_rows == len(pd.read_csv(source).drop_duplicates()) == 991

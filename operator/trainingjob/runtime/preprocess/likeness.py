@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from trainingjob.api.v1alpha1.status import ClassShare, LabelMoments, SplitReport
 
 from .checks import Summary
-from .engines.frame import SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
+from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import printable
 
-_TEST = SPLIT_NUMBER["test"]
+_TEST_AND_TRAIN = [f"{SPLIT} = {SPLIT_NUMBER[name]}" for name in ("test", "train")]
 # As the CRD has them.
 _MOST_CLASSES = 8
 _LABEL_CHARS = 32
@@ -19,7 +19,7 @@ _LABEL_CHARS = 32
 def likeness(engine: Engine, frame: Frame, summary: Summary) -> SplitReport:
     """The report about the dataset as it is written."""
     return SplitReport(
-        duplicated_test_rows=_duplicated(engine, frame) if summary.rows["test"] else 0,
+        duplicated_test_rows=engine.shared(frame, *_TEST_AND_TRAIN) if summary.rows["test"] else 0,
         classes=_classes(summary),
         label=[
             LabelMoments(split=name, mean=_short(mean), deviation=_short(deviation))
@@ -27,14 +27,6 @@ def likeness(engine: Engine, frame: Frame, summary: Summary) -> SplitReport:
         ]
         or None,
     )
-
-
-def _duplicated(engine: Engine, frame: Frame) -> int:
-    ((found,),) = engine.rows(
-        f"SELECT count(*) FROM {frame.view} WHERE {SPLIT} = {_TEST} AND {engine.content(frame)} "
-        f"IN (SELECT {engine.content(frame)} FROM {frame.view} WHERE {SPLIT} = {TRAIN})"
-    )
-    return int(found)
 
 
 def _classes(summary: Summary) -> list[ClassShare] | None:

@@ -369,6 +369,7 @@ class DuckdbEngine:
         )
         return replace(ordered, layout=Layout(rows))
 
+<<<<<<< HEAD
     def by_file(
         self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
     ) -> str:
@@ -389,6 +390,20 @@ class DuckdbEngine:
 
     def content(self, frame: Frame) -> str:
         return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
+=======
+    def divided(self) -> None:
+        for table in self._tables & set(self._hashed):
+            self._db.execute(f"DROP TABLE {table}")
+        self._hashed.clear()
+
+    def shared(self, frame: Frame, one: str, other: str) -> int:
+        content = f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
+        ((found,),) = self.rows(
+            f"SELECT count(*) FROM {frame.view} WHERE {one} AND {content} IN "
+            f"(SELECT {content} FROM {frame.view} WHERE {other})"
+        )
+        return int(found)
+>>>>>>> speed
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         assert frame.layout is not None

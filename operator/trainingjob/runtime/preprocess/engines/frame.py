@@ -97,13 +97,15 @@ class Unread:
 class Frame:
     """A view of the engine, the user's columns in it, and the hidden ones that are there.
 
-    ``unread``: columns of the input that are in no view; ``whole``: a view that has, as the engine
-    reads them, those that it can read."""
+    ``kept``: whether an engine that computes views anew for each query holds these rows, or those
+    that they are made of one by one. ``unread``: columns of the input that are in no view;
+    ``whole``: a view that has, as the engine reads them, those that it can read."""
 
     view: str
     columns: Mapping[str, ColumnType]
     hidden: tuple[str, ...] = ()
     layout: Layout | None = None  # once rows are divided
+    kept: bool = False
     unread: Mapping[str, Unread] = field(default_factory=dict)
     whole: str = ""
 
@@ -279,6 +281,7 @@ class Engine(Protocol):
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
         ...
 
+<<<<<<< HEAD
     def by_file(
         self,
         frame: Frame,
@@ -298,6 +301,15 @@ class Engine(Protocol):
 
     def content(self, frame: Frame) -> str:
         """SQL: 64 bits that are the same for rows of equal columns. Engines need not agree."""
+=======
+    def divided(self) -> None:
+        """Rows were divided, and what went before was counted: nobody asks for it any more."""
+        ...
+
+    def shared(self, frame: Frame, one: str, other: str) -> int:
+        """How many rows that meet a condition are equal to some that meet the ``other``. None
+        meets both."""
+>>>>>>> speed
         ...
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import cloudpickle
@@ -36,7 +37,11 @@ from ..input.files import Source
 from ..names import check_names
 from ..tokens import pack
 from . import spark_json, spark_query, spark_types
+<<<<<<< HEAD
 from .arrow import convert
+=======
+from .buffers import numpy_of
+>>>>>>> speed
 from .figures import in_units
 from .frame import (
     FILE,
@@ -71,9 +76,8 @@ _FIGURES: dict[Figure, str] = {
     "mean": "avg",
     "deviation": "stddev_pop",
 }
-_FEW_ROWS = 20_000
-# Up to so many rows, the driver looks for equal hashes, 8 bytes each: a shuffle takes longer.
-_COLLECTED_HASHES = 4_000_000
+# Up to so many numbers, 8 bytes each, the driver compares or orders: a shuffle takes longer.
+_COLLECTED = 4_000_000
 _MALFORMED = "trainingjob_malformed"
 
 
@@ -231,9 +235,11 @@ class SparkEngine:
             return self.session.sql(sql).toArrow()
 
     def keep(self, frame: Frame) -> Frame:
+        if frame.kept:
+            return frame
         kept = self.session.table(frame.view).persist()
         self._kept.append(kept)
-        return frame
+        return replace(frame, kept=True)
 
     def computed(self, frame: Frame) -> Frame:
         return frame
@@ -314,11 +320,10 @@ class SparkEngine:
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
         names = [SPARK.ident(name) for name in columns]
         source = f"FROM {frame.view} WHERE {where}"
+        if self._is_small(frame, len(names)):
+            table = self.arrow(f"SELECT {', '.join(names)} {source}")
+            return [_middle_of(column) for column in table.columns]
         rows = frame.layout.rows if frame.layout else 0
-        if rows <= _FEW_ROWS:
-            shares = ", ".join(f"percentile({name}, 0.5)" for name in names)
-            (row,) = self.rows(f"SELECT {shares} {source}")
-            return [(value, value) for value in row]
         # The exact function holds every distinct value in one place. A sketch of bounded size gives
         # two values around the middle, and only what lies between those is then looked at.
         accuracy = max(2_000, min(rows // 10_000, 100_000))
@@ -345,7 +350,7 @@ class SparkEngine:
         return self._with_hash(frame, spark_hash(frame.columns, doubles))
 
     def distinct(self, frame: Frame) -> Frame:
-        return distinct(self, frame)
+        return self.keep(replace(distinct(self, frame), kept=False))
 
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         if keys:
@@ -356,17 +361,18 @@ class SparkEngine:
         copies = rows > self._different(frame, rows)
         number = f"row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH}) - 1" if copies else "0"
         ordered = self._with_hash(frame, spark_place(number, seed))
-        ordered = replace(ordered, layout=Layout(rows))
-        return self.keep(ordered) if copies else ordered
+        ordered = replace(ordered, layout=Layout(rows), kept=not copies)
+        return self.keep(ordered)
 
     def _different(self, frame: Frame, rows: int) -> int:
         """The number of different hashes."""
-        if rows <= _COLLECTED_HASHES:
+        if rows <= _COLLECTED:
             hashes = self.arrow(f"SELECT {HASH} FROM {frame.view}")
             return int(pc.count_distinct(hashes[HASH]).as_py())
         ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
         return int(found)
 
+<<<<<<< HEAD
     def by_file(
         self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
     ) -> str:
@@ -387,6 +393,29 @@ class SparkEngine:
 
     def content(self, frame: Frame) -> str:
         return spark_hash(frame.columns)
+=======
+    def divided(self) -> None:
+        pass  # what is kept is what rows are made of
+
+    def shared(self, frame: Frame, one: str, other: str) -> int:
+        content = spark_hash(frame.columns)
+        if self._is_small(frame):
+            table = self.arrow(
+                f"SELECT {one} AS one, {content} AS c FROM {frame.view} WHERE {one} OR {other}"
+            )
+            mask = table["one"]
+            left, right = table["c"].filter(mask), table["c"].filter(pc.invert(mask))
+            return int(pc.is_in(left, value_set=right).combine_chunks().true_count)
+        ((found,),) = self.rows(
+            f"SELECT count(*) FROM {frame.view} WHERE {one} AND {content} IN "
+            f"(SELECT {content} FROM {frame.view} WHERE {other})"
+        )
+        return int(found)
+
+    def _is_small(self, frame: Frame, width: int = 1) -> bool:
+        """Whether the driver may have so many numbers of every row."""
+        return frame.kept and frame.layout is not None and frame.layout.rows * width <= _COLLECTED
+>>>>>>> speed
 
     def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
         hidden = (*(name for name in frame.hidden if name != into), into)
@@ -428,6 +457,15 @@ class SparkEngine:
         name = f"frame_{self._views}"
         frame.createOrReplaceTempView(name)
         return name
+
+
+def _middle_of(column: pa.ChunkedArray) -> tuple[Any, Any]:
+    values = numpy_of(column.drop_null())
+    if not len(values):
+        return (None, None)
+    places = [(len(values) - 1) // 2, len(values) // 2]
+    low, high = np.partition(values, places)[places].tolist()
+    return low, high
 
 
 def _middle(

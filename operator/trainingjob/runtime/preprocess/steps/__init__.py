@@ -124,6 +124,7 @@ def run_steps(
             account.settle()
         divided, words = split(frame, where, done)
         account.divided(divided, words)
+        engine.divided()
         return divided
 
     pipeline: list[dict[str, Any]] = []

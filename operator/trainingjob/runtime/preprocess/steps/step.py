@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
@@ -82,6 +82,7 @@ class Where:
             self.account.projected(made, columns, where)
         else:
             self.account.replaced(made, same_rows=True)
+            made = replace(made, kept=False)
         return made
 
     def leave_out(self, unread: Mapping[str, Unread], what: str = "") -> None:

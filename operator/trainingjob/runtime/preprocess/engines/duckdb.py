@@ -369,7 +369,6 @@ class DuckdbEngine:
         )
         return replace(ordered, layout=Layout(rows))
 
-<<<<<<< HEAD
     def by_file(
         self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
     ) -> str:
@@ -388,9 +387,6 @@ class DuckdbEngine:
 
         return self._made(made, whole(each(rows())))
 
-    def content(self, frame: Frame) -> str:
-        return f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
-=======
     def divided(self) -> None:
         for table in self._tables & set(self._hashed):
             self._db.execute(f"DROP TABLE {table}")
@@ -403,7 +399,6 @@ class DuckdbEngine:
             f"(SELECT {content} FROM {frame.view} WHERE {other})"
         )
         return int(found)
->>>>>>> speed
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
         assert frame.layout is not None

@@ -281,7 +281,6 @@ class Engine(Protocol):
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
         ...
 
-<<<<<<< HEAD
     def by_file(
         self,
         frame: Frame,
@@ -299,9 +298,6 @@ class Engine(Protocol):
         schemas. One call of ``whole`` may get several files, one after the other."""
         ...
 
-    def content(self, frame: Frame) -> str:
-        """SQL: 64 bits that are the same for rows of equal columns. Engines need not agree."""
-=======
     def divided(self) -> None:
         """Rows were divided, and what went before was counted: nobody asks for it any more."""
         ...
@@ -309,7 +305,6 @@ class Engine(Protocol):
     def shared(self, frame: Frame, one: str, other: str) -> int:
         """How many rows that meet a condition are equal to some that meet the ``other``. None
         meets both."""
->>>>>>> speed
         ...
 
     def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:

@@ -37,11 +37,8 @@ from ..input.files import Source
 from ..names import check_names
 from ..tokens import pack
 from . import spark_json, spark_query, spark_types
-<<<<<<< HEAD
 from .arrow import convert
-=======
 from .buffers import numpy_of
->>>>>>> speed
 from .figures import in_units
 from .frame import (
     FILE,
@@ -372,7 +369,6 @@ class SparkEngine:
         ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
         return int(found)
 
-<<<<<<< HEAD
     def by_file(
         self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema
     ) -> str:
@@ -391,9 +387,6 @@ class SparkEngine:
             rows = rows.sortWithinPartitions(FILE, SPLIT, HASH)
             return self._named(rows.mapInArrow(whole, _spark_schema(made)).drop(FILE))
 
-    def content(self, frame: Frame) -> str:
-        return spark_hash(frame.columns)
-=======
     def divided(self) -> None:
         pass  # what is kept is what rows are made of
 
@@ -415,7 +408,6 @@ class SparkEngine:
     def _is_small(self, frame: Frame, width: int = 1) -> bool:
         """Whether the driver may have so many numbers of every row."""
         return frame.kept and frame.layout is not None and frame.layout.rows * width <= _COLLECTED
->>>>>>> speed
 
     def _with_hash(self, frame: Frame, value: str, into: str = HASH) -> Frame:
         hidden = (*(name for name in frame.hidden if name != into), into)

@@ -185,7 +185,7 @@ class Spec(Model):
             ),
         ),
         Rule(
-            # A job without a task, of a looser definition, must not keep its status from being written.
+            # A stored job without a task must not keep its status from being written.
             cel="!has(self.preprocess) || !has(self.task) || "
             "has(self.preprocess.tokenize) == (self.task.type == 'languageModel')",
             message="task.type languageModel needs preprocess.tokenize, and the others have none",

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.cluster.controlplane import CRDS, ControlPlane
+from tests.cluster.wait import wait_for
 from tests.unit.api.corpus import GOOD, ROOT, defaulted, each_good, good
 from trainingjob.api.crd import IMMUTABLE, crd
 from trainingjob.api.errors import check_manifest
@@ -591,6 +592,10 @@ def upgraded() -> Iterator[tuple[ControlPlane, Jobs, str]]:
             jobs.create(manifest, name=name)
         jobs.create(GOOD["minimal"], name="fine")
         told = control_plane.kubectl("apply", "-f", CRDS).stdout
+        # The API server goes by a new definition a moment after it has taken it.
+        refused = {"spec": {"policy": 7}}
+        path = f"{jobs.path('fine')}?dryRun=All"
+        wait_for("it", lambda: control_plane.request("PATCH", path, refused)[0] == 422)
         yield control_plane, jobs, told
 
 

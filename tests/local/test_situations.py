@@ -24,6 +24,7 @@ ELSEWHERE = {
     "DiskFull": "test_bad_input.py",
     "Disrupted": "test_sigterm.py",
     "StorageFailed": "test_s3.py",
+    "TextInvalid": "../unit/preprocess/test_tokens.py",
 }
 # Why it cannot happen here.
 NOT_HERE = {

@@ -100,7 +100,7 @@ CSV: dict[str, Good | Bad] = {
     "a byte order mark": Good(b"\xef\xbb\xbfn,s\n1,a\n", NS, [(1, "a")]),
     "a byte order mark before a quote": Good(b'\xef\xbb\xbf"n","s"\n1,a\n', NS, [(1, "a")]),
     "a byte order mark without names": Good(b"\xef\xbb\xbf1,a\n2,b\n", {"c0": "bigint", "c1": "string"}, [(1, "a"), (2, "b")], {"header": False}),
-    "a long field": Good(f'n,s\n1,"{LONG}"\n2,b\n', NS, [(1, LONG), (2, "b")]),
+    "a long field": Good(f'n,s\n1,"{LONG}"\n2,b\n', NS, [(1, LONG), (2, "b")], warnings=["BlanksKept"]),
     "what looks like a comment": Good("n,s\n1,#a\n#2,b\n", {"n": "string", "s": "string"}, [("1", "#a"), ("#2", "b")]),
     # --- quotes
     "quotes around fields": Good('"n","s"\n"1","a"\n"2","b"\n', NS, [(1, "a"), (2, "b")]),

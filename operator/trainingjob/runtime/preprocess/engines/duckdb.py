@@ -515,6 +515,13 @@ def _stored(name: str, kind: ColumnType) -> str:
 # An error of a thread that writes, in which DuckDB tells it.
 _WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
 
+# What an error in a stream of rows says -> the reason.
+_STREAMED = {
+    "No space left": "DiskFull",
+    "Out of Memory Error": "OutOfMemory",
+    "IO Error": "StorageFailed",
+}
+
 
 @contextmanager
 def _failures() -> Iterator[None]:
@@ -534,3 +541,10 @@ def _failures() -> Iterator[None]:
         raise StageFailure("ExpressionInvalid", one_line(error)) from error
     except duckdb.Error as error:
         raise StageFailure("StepFailed", one_line(error)) from error
+    except OSError as error:
+        # What fails while rows come is told by Arrow, in DuckDB's words.
+        if error.errno is not None:
+            raise
+        text = str(error)
+        reason = next((of for sign, of in _STREAMED.items() if sign in text), "StepFailed")
+        raise StageFailure(reason, one_line(text)) from error

@@ -122,7 +122,8 @@ class DuckDbDialect(Dialect):
         value = f"try_cast({expr} AS DOUBLE)"
         return (
             f"{self._no_number_of_duckdb(expr)} AND "
-            f"(isfinite({value}) OR {value} IS NOT NULL AND {self.matches(expr, DOUBLE)})"
+            f"(coalesce(isfinite({value}), FALSE) OR "
+            f"{value} IS NOT NULL AND {self.matches(expr, DOUBLE)})"
         )
 
     def double_to_text(self, expr: str) -> str:

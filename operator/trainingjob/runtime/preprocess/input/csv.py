@@ -279,7 +279,8 @@ def _tell_of_blanks(csv: _Csv, kinds: Mapping[str, ColumnType], notes: Notes) ->
     for record in csv.heads.sample:
         for name, text in zip(csv.heads.names, record, strict=False):
             blanks = text != text.strip(" ") != ""
-            if blanks and kinds[name] == "string" and text.strip(" ") not in nulls(csv.options):
+            kind = csv.wanted[name].kind if name in csv.wanted else kinds[name]
+            if blanks and kind == "string" and text.strip(" ") not in nulls(csv.options):
                 found.setdefault(name, text)
     if found:
         has = "has" if len(found) == 1 else "have"

@@ -159,11 +159,11 @@ def _run(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None
         # go says first what went wrong, after its notes about downloads.
         told = [line for line in lines if not line.startswith(("go: downloading", "# "))] or lines
         what = f"{Path(command[0]).name} {command[1]}"
-        raise BuildError(f"{what} failed: {_scrub(told[0]) if told else done.returncode}")
+        raise BuildError(f"{what} failed: {scrub(told[0]) if told else done.returncode}")
     return done.stdout
 
 
-def _scrub(text: str) -> str:
+def scrub(text: str) -> str:
     """Without addresses: where modules come from is the machine's own affair."""
     text = re.sub(r"\b[a-z+]+://[^\s\"']+", "<address>", text)
     return re.sub(r"\b(lookup|dial tcp|on) [\w.:\[\]-]+", r"\1 <address>", text)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..build import ROOT, BuildError, _scrub
+from ..build import ROOT, BuildError, scrub
 
 HERE = Path(__file__).parent
 JARS = ROOT / ".cache/hdfs"
@@ -29,7 +29,7 @@ def fetch() -> None:
         )
         if done.returncode:
             told = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["mvn failed"]
-            raise BuildError(_scrub(told[0]))
+            raise BuildError(scrub(told[0]))
         for digest, name in map(str.split, pins):
             path = Path(folder) / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -56,11 +57,21 @@ def _metrics_of(spec: Spec) -> set[str]:
     return {*(evaluate.metrics or ()), *(gate.metric for gate in evaluate.gates or ())}
 
 
-def _cel_metrics(names: tuple[str, ...]) -> str:
+def _cel_metrics(names: Sequence[str]) -> str:
     listed = ", ".join(f"'{name}'" for name in names)
     return (
         f"(!has(self.evaluate.metrics) || self.evaluate.metrics.all(m, m in [{listed}])) && "
         f"(!has(self.evaluate.gates) || self.evaluate.gates.all(g, g.metric in [{listed}]))"
+    )
+
+
+def _judged_by(task: str, metrics: Sequence[str]) -> Rule:
+    """Which metrics a type of task has."""
+    article = "a " if task == "languageModel" else ""
+    return Rule(
+        cel=f"!has(self.evaluate) || self.task.type != '{task}' || ({_cel_metrics(metrics)})",
+        message=f"{article}{task} is judged by {', '.join(metrics)}",
+        holds=lambda self: self.task.type != task or _metrics_of(self) <= set(metrics),
     )
 
 
@@ -204,16 +215,7 @@ class Spec(Model):
                 or (self.train.model.transformer is not None) == (self.task.type == "languageModel")
             ),
         ),
-        Rule(
-            cel="!has(self.evaluate) || self.task.type != 'languageModel' || ("
-            + _cel_metrics(LANGUAGE_MODEL_METRICS)
-            + ")",
-            message="a languageModel is judged by " + ", ".join(LANGUAGE_MODEL_METRICS),
-            holds=lambda self: (
-                self.task.type != "languageModel"
-                or _metrics_of(self) <= set(LANGUAGE_MODEL_METRICS)
-            ),
-        ),
+        _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         Rule(
             cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
             message="train.sampleWeight needs task.type classification or regression",
@@ -221,25 +223,8 @@ class Spec(Model):
                 self.train.sample_weight is None or self.task.type != "languageModel"
             ),
         ),
-        Rule(
-            cel="!has(self.evaluate) || self.task.type != 'classification' || ("
-            + _cel_metrics(CLASSIFICATION_METRICS)
-            + ")",
-            message="classification is judged by " + ", ".join(CLASSIFICATION_METRICS),
-            holds=lambda self: (
-                self.task.type != "classification"
-                or _metrics_of(self) <= set(CLASSIFICATION_METRICS)
-            ),
-        ),
-        Rule(
-            cel="!has(self.evaluate) || self.task.type != 'regression' || ("
-            + _cel_metrics(REGRESSION_METRICS)
-            + ")",
-            message="regression is judged by " + ", ".join(REGRESSION_METRICS),
-            holds=lambda self: (
-                self.task.type != "regression" or _metrics_of(self) <= set(REGRESSION_METRICS)
-            ),
-        ),
+        _judged_by("classification", CLASSIFICATION_METRICS),
+        _judged_by("regression", REGRESSION_METRICS),
         Rule(
             cel="!has(self.evaluate) || !has(self.evaluate.threshold) "
             "|| self.task.type == 'classification'",

@@ -14,6 +14,7 @@ PREDICTIONS = "predictions.parquet"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
+HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
 # Ours before it had that mark.

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainingjob.api.payload import TrainPayload
+
 from ..base.errors import StageFailure
 from ..base.text import one_line
 from .place import Place, is_loopback
@@ -29,6 +31,21 @@ def pick_device(place: Place) -> torch.device:
     if torch.cuda.is_available() and here <= torch.cuda.device_count():
         return torch.device("cuda", index)
     return torch.device("cpu")
+
+
+def uses_bf16(payload: TrainPayload, device: torch.device) -> bool:
+    """Whether layers compute in bf16: where that was asked for, or the GPU has it."""
+    return payload.precision == "bf16" or (
+        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+
+
+def device_name(device: torch.device, world: int, bf16: bool) -> str:
+    """Like "cpu" or "NVIDIA H100 x2, bf16"."""
+    name = "cpu"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device) + (f" x{world}" if world > 1 else "")
+    return f"{name}, bf16" if bf16 else name
 
 
 class Gang:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -25,17 +24,15 @@ from torch import Tensor, nn
 from trainingjob.api.payload import TrainPayload
 
 from ..base.errors import StageFailure
-from ..base.log import log
-from ..base.progress import Reporter
 from ..model.mlp import ModelConfig, build
 from .checkpoints import Checkpoints, Saved
 from .data import Split, mix
 from .gang import Gang
+from .narrator import Narrator, Position, Stretch
 from .optim import make_optimizer, rate_factor
 
 # Reading a number from a GPU waits for it: there the loss is looked at every so many steps.
 _CHECK_EVERY_CUDA = 16
-_LOG_SECONDS = 5.0
 _VALIDATION_ROWS = 8192
 
 
@@ -61,32 +58,6 @@ class FlatNetwork:
             parameter.data = view
             parameter.grad = self.gradients[part].view_as(parameter)
             offset = part.stop
-
-
-@dataclass
-class Position:
-    """Where training stands; with the tensors, all there is to resume from."""
-
-    epoch: int = 0
-    batch: int = 0  # batches of the epoch that are done
-    step: int = 0
-    loss_sum: float = 0.0  # over the rows of the epoch so far
-    weight: float = 0.0  # of these rows
-    best_loss: float | None = None  # early stopping
-    bad_epochs: int = 0
-    history: list[dict[str, float | int | None]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Where this model stands among those that are trained one after the other: ``begins`` steps
-    are planned for the ones before it, ``total`` for all, None: it is the only one. ``words`` begin
-    lines of the log."""
-
-    begins: int = 0
-    total: int | None = None
-    fold: int | None = None
-    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +94,6 @@ class Trainer:
         self.checkpoints, self.stopping = checkpoints, stopping
         self.epochs = payload.epochs or 10
         self.total_steps = self.epochs * training.steps
-        self.stretch = stretch or Stretch()
         torch.manual_seed(payload.seed)
         self.net = FlatNetwork(build(config), device)
         self.optimizer = make_optimizer(payload.optimizer, self.net.weights, self.net.gradient)
@@ -139,7 +109,8 @@ class Trainer:
             if bf16
             else contextlib.nullcontext
         )
-        self.narrator = Narrator(self) if gang.rank == 0 else None
+        self.stretch = stretch or Stretch()
+        self.narrator = Narrator(self, self.stretch) if gang.rank == 0 else None
 
     def run(self) -> Trained:
         """Train to the end.
@@ -362,79 +333,3 @@ class Trainer:
             loss=float(last["loss"] or 0.0),
             validation_loss=validation_loss,
         )
-
-
-class Narrator:
-    """Tells how training goes: lines for the log, reports for $STATUS_URL. Rank 0 only."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._reporter = Reporter()
-        self._started = self._logged = time.monotonic()
-        self._first_step: int | None = None
-        self._validation_loss: float | None = None
-
-    def step(self) -> None:
-        """After a step."""
-        if self._first_step is None:
-            self._first_step = self._trainer.position.step - 1
-        if time.monotonic() - self._logged >= _LOG_SECONDS:
-            self._log()
-        if self._reporter.due():
-            self._report()
-
-    def epoch(self, validation_loss: float | None) -> None:
-        """At the end of an epoch."""
-        self._validation_loss = validation_loss
-        self._log()
-        if self._reporter.due():
-            self._report()
-
-    def stopped(self) -> None:
-        """Before the last epoch: that a checkpoint was saved is worth a report."""
-        self._report()
-        self._reporter.close()
-
-    def close(self) -> None:
-        """After the last epoch."""
-        self._report(over=True)
-        self._reporter.close()
-
-    def _log(self) -> None:
-        self._logged = time.monotonic()
-        trainer = self._trainer
-        position = trainer.position
-        epochs = f"epoch {position.epoch + 1}/{trainer.epochs}"
-        steps = f"step {position.step}/{trainer.total_steps}"
-        line = f"{trainer.stretch.words}{epochs} {steps} loss {trainer.epoch_loss:.6g}"
-        if self._validation_loss is not None:
-            line += f" val {self._validation_loss:.6g}"
-        log(f"{line} lr {trainer.rate:.6g}")
-
-    def _report(self, *, over: bool = False) -> None:
-        trainer = self._trainer
-        position, stretch = trainer.position, trainer.stretch
-        total = stretch.total or trainer.total_steps
-        step = stretch.begins + position.step
-        # It may have stopped early.
-        done = stretch.begins + trainer.total_steps if over else step
-        left = total - done
-        since = position.step - (self._first_step or 0)
-        eta = (time.monotonic() - self._started) / since * left if since > 0 else None
-        metrics: dict[str, float] = {
-            "epoch": min(position.epoch + 1, trainer.epochs),
-            "step": step,
-            "total_steps": total,
-            "loss": trainer.epoch_loss,
-        }
-        if stretch.fold is not None:
-            metrics["fold"] = stretch.fold
-        if over:
-            metrics["loss"] = float(position.history[-1]["loss"] or 0.0)
-            metrics["epoch"] = len(position.history)
-        if self._validation_loss is not None:
-            metrics["validation_loss"] = self._validation_loss
-        saved = trainer.checkpoints.complete_step if trainer.checkpoints else None
-        if saved is not None or stretch.begins:
-            metrics["checkpoint_step"] = stretch.begins + (saved or 0)
-        self._reporter.report(done / total, metrics, eta=eta)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,20 +28,22 @@ from ..base.text import one_line
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
 from ..dataset.rows import Rows
+from ..model.folder import HISTORY
 from ..model.mlp import ModelConfig, save_model
 from ..model.target import Target, Transform
 from ..storage import remove, resolve, write_aside
 from . import reports
 from .checkpoints import Checkpoints
 from .data import Split
-from .gang import Gang, pick_device
-from .loop import Stretch, Trained, Trainer
+from .gang import Gang, device_name, pick_device, uses_bf16
+from .loop import Trained, Trainer
+from .narrator import Stretch
 from .ownership import claim
 from .parts import Part, gather, parts_of
 from .place import Place
+from .stopping import StopRequest
 from .weights import Weights
 
-HISTORY = "history.json"
 # 128 + SIGTERM, as a shell tells it.
 STOPPED = 143
 
@@ -82,7 +83,7 @@ def work(payload: TrainPayload) -> StageResult | None:
         # transformers takes seconds to import.
         from .sharded.run import run
 
-        return run(payload, place, device, threads, lambda: StopRequest().requested, device_name)
+        return run(payload, place, device, threads)
     parts = parts_of(payload)
     if place.rank == 0 and len(parts) > 1:
         with storage_errors("read the checkpoints"):
@@ -164,9 +165,7 @@ class Ready:
             dataset_digest=manifest.digest,
             pipeline=manifest.pipeline,
         )
-        self._bf16 = payload.precision == "bf16" or (
-            payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        self._bf16 = uses_bf16(payload, device)
 
     def device_name(self, gang: Gang) -> str:
         """As ``device_name``."""
@@ -237,22 +236,6 @@ def target_of(payload: TrainPayload, training: Split, validation: Split) -> Targ
     return Target(transform, mean, std)
 
 
-class StopRequest:
-    """SIGTERM, from now on, asks for a checkpoint. Until now it ends the process at once: there
-    is nothing to save, and the others may not have come yet."""
-
-    def __init__(self) -> None:
-        self._requested = False
-        signal.signal(signal.SIGTERM, self._note)
-
-    def requested(self) -> bool:
-        """Whether SIGTERM has come."""
-        return self._requested
-
-    def _note(self, *_: object) -> None:
-        self._requested = True
-
-
 def _checkpoints(payload: TrainPayload, config: ModelConfig, training: Split) -> Checkpoints:
     """With what a resumed run must have in common with the one that saved."""
     chosen = payload.to_dict()
@@ -265,14 +248,6 @@ def _checkpoints(payload: TrainPayload, config: ModelConfig, training: Split) ->
     }
     folder = resolve(payload.checkpoints)
     return Checkpoints(folder, payload.checkpoint, payload.job.uid, fingerprint)
-
-
-def device_name(device: torch.device, world: int, bf16: bool) -> str:
-    """Like "cpu" or "NVIDIA H100 x2, bf16"."""
-    name = "cpu"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device) + (f" x{world}" if world > 1 else "")
-    return f"{name}, bf16" if bf16 else name
 
 
 def as_failure(error: BaseException) -> StageFailure:

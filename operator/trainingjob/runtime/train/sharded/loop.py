@@ -21,18 +21,15 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1 import train as api
 
 from ...base.errors import StageFailure
-from ...base.log import log
-from ...base.progress import Reporter
 from ...model.transformer import local, negative_log_likelihood
 from ..gang import Gang
-from ..loop import Position
+from ..narrator import Narrator, Position
 from ..optim import rate_factor
 from .checkpoints import ShardedCheckpoints
 from .data import TokenSplit
 
 # Reading a number from a GPU waits for it: there the ranks look at each other every so many steps.
 _CHECK_EVERY_CUDA = 16
-_LOG_SECONDS = 5.0
 
 
 def make_optimizer(
@@ -107,7 +104,7 @@ class ShardedTrainer:
             if autocast
             else contextlib.nullcontext
         )
-        self.narrator = Narrator(self) if gang.rank == 0 else None
+        self.narrator = TokenNarrator(self) if gang.rank == 0 else None
 
     def run(self) -> Position:
         """Train to the end.
@@ -320,78 +317,31 @@ def rows_of_a_part(payload: TrainPayload, world: int) -> int:
     return math.ceil(share / (payload.gradient_accumulation or 1))
 
 
-class Narrator:
-    """Tells how training goes: lines for the log, reports for $STATUS_URL. Rank 0 only."""
+class TokenNarrator(Narrator):
+    """Also tells how many tokens are learned from in a second, and the norm of the gradient."""
 
     def __init__(self, trainer: ShardedTrainer) -> None:
-        self._trainer = trainer
-        self._reporter = Reporter()
-        self._started = self._logged = time.monotonic()
-        # Steps and tokens when it began to count: the first step takes longer.
-        self._first: tuple[int, float] | None = None
-        self._validation_loss: float | None = None
+        super().__init__(trainer)
+        self._of = trainer
+        # Tokens when it began to count.
+        self._first_seen = 0.0
 
-    def step(self) -> None:
-        """After a step."""
-        if self._first is None:
-            self._first = self._trainer.position.step, self._trainer.seen
-            self._started = time.monotonic()
-        if time.monotonic() - self._logged >= _LOG_SECONDS:
-            self._log()
-        if self._reporter.due():
-            self._report()
-
-    def epoch(self, validation_loss: float | None) -> None:
-        """At the end of an epoch."""
-        self._validation_loss = validation_loss
-        self._log()
-        if self._reporter.due():
-            self._report()
-
-    def stopped(self) -> None:
-        """Before the last epoch: that a checkpoint was saved is worth a report."""
-        self._report()
-        self._reporter.close()
-
-    def close(self) -> None:
-        """After the last epoch."""
-        self._report(over=True)
-        self._reporter.close()
+    def _begins(self) -> int:
+        # The first step takes longer: it does not count.
+        self._started, self._first_seen = time.monotonic(), self._of.seen
+        return self._of.position.step
 
     @property
     def tokens_per_second(self) -> float:
         """Since the first step of this process."""
-        first = self._first[1] if self._first else self._trainer.seen
-        return (self._trainer.seen - first) / max(1e-9, time.monotonic() - self._started)
+        counted = 0.0 if self._first_step is None else self._of.seen - self._first_seen
+        return counted / max(1e-9, time.monotonic() - self._started)
 
-    def _log(self) -> None:
-        self._logged = time.monotonic()
-        trainer = self._trainer
-        position = trainer.position
-        line = f"epoch {min(position.epoch + 1, trainer.epochs)}/{trainer.epochs} "
-        line += f"step {position.step}/{trainer.total_steps} loss {trainer.epoch_loss:.6g}"
-        if self._validation_loss is not None:
-            line += f" val {self._validation_loss:.6g}"
-        log(f"{line} lr {trainer.rate:.6g} {self.tokens_per_second:.0f} tokens/s")
+    def _words(self) -> str:
+        return f" {self.tokens_per_second:.0f} tokens/s"
 
-    def _report(self, *, over: bool = False) -> None:
-        trainer = self._trainer
-        position = trainer.position
-        since = position.step - (self._first[0] if self._first else position.step)
-        left = trainer.total_steps - position.step
-        eta = (time.monotonic() - self._started) / since * left if since > 0 else None
-        metrics: dict[str, float] = {
-            "epoch": min(position.epoch + 1, trainer.epochs),
-            "step": position.step,
-            "total_steps": trainer.total_steps,
-            "loss": float(position.history[-1]["loss"] or 0.0) if over else trainer.epoch_loss,
-            "tokens_per_second": self.tokens_per_second,
-        }
-        if trainer.norm is not None:
-            metrics["gradient_norm"] = float(trainer.norm)
-        if self._validation_loss is not None:
-            metrics["validation_loss"] = self._validation_loss
-        if trainer.checkpoints.complete_step is not None:
-            metrics["checkpoint_step"] = trainer.checkpoints.complete_step
-        done = 1.0 if over else position.step / trainer.total_steps
-        self._reporter.report(done, metrics, eta=0.0 if over else eta)
+    def _metrics(self) -> dict[str, float]:
+        found = {"tokens_per_second": self.tokens_per_second}
+        if self._of.norm is not None:
+            found["gradient_norm"] = float(self._of.norm)
+        return found

@@ -21,16 +21,16 @@ from ...dataset import suitable
 from ...dataset.manifest import TOKENIZER, DatasetManifest
 from ...dataset.rows import Rows
 from ...model import transformer
+from ...model.folder import HISTORY
 from ...storage import resolve, write_aside
 from ..data import mix
-from ..gang import Gang
+from ..gang import Gang, device_name, uses_bf16
 from ..place import Place
+from ..stopping import StopRequest
 from .checkpoints import ShardedCheckpoints
 from .data import TokenSplit
 from .loop import ShardedTrainer, rows_of_a_part
 from .shards import part_of, shard
-
-HISTORY = "history.json"
 
 
 def run(
@@ -38,11 +38,8 @@ def run(
     place: Place,
     device: torch.device,
     threads: int,
-    stop_request: Callable[[], Callable[[], bool]],
-    device_name: Callable[[torch.device, int, bool], str],
 ) -> StageResult | None:
-    """Rank 0 returns the stage's result. ``stop_request`` begins to heed SIGTERM, and gives what
-    tells whether it has come.
+    """Rank 0 returns the stage's result.
 
     Raises StageFailure, also DatasetInvalid and SplitEmpty before the ranks meet."""
     spec = payload.model.transformer if payload.model is not None else None
@@ -57,12 +54,10 @@ def run(
     validation = TokenSplit(Rows(folder, manifest, "validation", []), micro * place.world, device)
     config = transformer.config_of(spec, manifest.tokens)
     model = transformer.build(config)
-    bf16 = payload.precision == "bf16" or (
-        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
+    bf16 = uses_bf16(payload, device)
 
     gang = Gang(place, device)
-    stopping = stop_request()
+    stop = StopRequest()
     name = device_name(device, gang.world, bf16)
     if gang.rank == 0:
         size = sum(parameter.numel() for parameter in model.parameters())
@@ -83,7 +78,7 @@ def run(
         device,
         bf16=bf16,
         checkpoints=_checkpoints(payload, manifest, training, gang, device),
-        stopping=stopping,
+        stopping=stop.requested,
     )
     try:
         position = trainer.run()

@@ -1,0 +1,141 @@
+"""How training goes, for people: lines of the log, and reports for $STATUS_URL."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..base.log import log
+from ..base.progress import Reporter
+
+_LOG_SECONDS = 5.0
+
+
+@dataclass
+class Position:
+    """Where training stands; with the tensors, all there is to resume from."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of the epoch that are done
+    step: int = 0
+    loss_sum: float = 0.0  # over the rows, or tokens, of the epoch so far
+    weight: float = 0.0  # of these
+    best_loss: float | None = None  # early stopping
+    bad_epochs: int = 0
+    history: list[dict[str, float | int | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where this model stands among those that are trained one after the other: ``begins`` steps
+    are planned for the ones before it, ``total`` for all, None: it is the only one. ``words`` begin
+    lines of the log."""
+
+    begins: int = 0
+    total: int | None = None
+    fold: int | None = None
+    words: str = ""
+
+
+class Narrated(Protocol):
+    """What a narrator asks of a trainer. ``checkpoints`` have a ``complete_step``."""
+
+    position: Position
+    epochs: int
+    total_steps: int
+    checkpoints: Any
+
+    @property
+    def epoch_loss(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+
+
+class Narrator:
+    """Rank 0 only."""
+
+    def __init__(self, trainer: Narrated, stretch: Stretch | None = None) -> None:
+        self._trainer, self._stretch = trainer, stretch or Stretch()
+        self._reporter = Reporter()
+        self._started = self._logged = time.monotonic()
+        self._first_step: int | None = None
+        self._validation_loss: float | None = None
+
+    def step(self) -> None:
+        """After a step."""
+        if self._first_step is None:
+            self._first_step = self._begins()
+        if time.monotonic() - self._logged >= _LOG_SECONDS:
+            self._log()
+        if self._reporter.due():
+            self._report()
+
+    def epoch(self, validation_loss: float | None) -> None:
+        """At the end of an epoch."""
+        self._validation_loss = validation_loss
+        self._log()
+        if self._reporter.due():
+            self._report()
+
+    def stopped(self) -> None:
+        """Before the last epoch: that a checkpoint was saved is worth a report."""
+        self._report()
+        self._reporter.close()
+
+    def close(self) -> None:
+        """After the last epoch."""
+        self._report(over=True)
+        self._reporter.close()
+
+    def _begins(self) -> int:
+        """At the first step: the step from which on the time of one is reckoned."""
+        return self._trainer.position.step - 1
+
+    def _words(self) -> str:
+        """What ends a line."""
+        return ""
+
+    def _metrics(self) -> dict[str, float]:
+        """What else is reported."""
+        return {}
+
+    def _log(self) -> None:
+        self._logged = time.monotonic()
+        trainer = self._trainer
+        position = trainer.position
+        epochs = f"epoch {min(position.epoch + 1, trainer.epochs)}/{trainer.epochs}"
+        steps = f"step {position.step}/{trainer.total_steps}"
+        line = f"{self._stretch.words}{epochs} {steps} loss {trainer.epoch_loss:.6g}"
+        if self._validation_loss is not None:
+            line += f" val {self._validation_loss:.6g}"
+        log(f"{line} lr {trainer.rate:.6g}{self._words()}")
+
+    def _report(self, *, over: bool = False) -> None:
+        trainer, stretch = self._trainer, self._stretch
+        position = trainer.position
+        total = stretch.total or trainer.total_steps
+        step = stretch.begins + position.step
+        # It may have stopped early.
+        done = stretch.begins + trainer.total_steps if over else step
+        left = total - done
+        since = 0 if self._first_step is None else position.step - self._first_step
+        eta = (time.monotonic() - self._started) / since * left if since > 0 else None
+        metrics: dict[str, float] = {
+            "epoch": min(position.epoch + 1, trainer.epochs),
+            "step": step,
+            "total_steps": total,
+            "loss": trainer.epoch_loss,
+            **self._metrics(),
+        }
+        if stretch.fold is not None:
+            metrics["fold"] = stretch.fold
+        if over:
+            metrics["loss"] = float(position.history[-1]["loss"] or 0.0)
+            metrics["epoch"] = len(position.history)
+        if self._validation_loss is not None:
+            metrics["validation_loss"] = self._validation_loss
+        saved = trainer.checkpoints.complete_step if trainer.checkpoints else None
+        if saved is not None or stretch.begins:
+            metrics["checkpoint_step"] = stretch.begins + (saved or 0)
+        self._reporter.report(done / total, metrics, eta=0.0 if left <= 0 else eta)

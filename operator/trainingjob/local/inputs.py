@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..api.uris import FILE, Uri
+from ..api.uris import FILE, Uri, join
 from ..api.v1alpha1 import StageName, TrainingJob
 
 # By name: size, time of writing in ns, digest or None.
@@ -59,9 +59,13 @@ def _named(
     if stage == "preprocess" and spec.preprocess is not None:
         for uri in dict.fromkeys(spec.preprocess.uris):
             yield from _found(uri, claims)
+        if spec.pretrained is not None and spec.tokenizer == spec.pretrained.uri:
+            # Of the folder, this stage reads no more.
+            yield from _found(join(spec.tokenizer, "tokenizer.json"), claims)
     elif stage == "train":
-        if spec.train.dataset is not None:
-            yield from _found(spec.train.dataset.uri, claims)
+        for given in (spec.train.dataset, spec.pretrained):
+            if given is not None:
+                yield from _found(given.uri, claims)
         for word in (*(spec.train.command or ()), *(spec.train.args or ())):
             # A program, say the interpreter, is no input.
             if word.startswith("/") and os.path.isfile(word) and not os.access(word, os.X_OK):  # noqa: PTH113

@@ -10,7 +10,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, data_digest
+from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, data_digest
 from ..storage import fetch, resolve, write_aside
 from .key import Cacheable
 
@@ -78,8 +78,8 @@ def _copy_dataset(source: Path, target: Path) -> None:
         (target / split).mkdir()
     for name in _files(manifest):
         shutil.copyfile(source / name, target / name)
-    if manifest.tokens is not None:
-        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
+    for name in manifest.tokens.files if manifest.tokens is not None else ():
+        shutil.copyfile(source / name, target / name)
     shutil.copyfile(source / MANIFEST, target / MANIFEST)
 
 

@@ -1,7 +1,7 @@
 """The files by which stages hand over to each other.
 
 dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
-dataset/tokenizer.json                           (language models)
+dataset/tokenizer.json, dataset/chat_template.jinja   (language models; of conversations)
 dataset/fold-1/manifest.json ...                 (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
@@ -30,6 +30,7 @@ from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+TEMPLATE = "chat_template.jinja"
 # How the names of files of rows end; whatever else a dataset has is small.
 ROWS = ".parquet"
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -92,8 +93,19 @@ class Tokens(Model):
     vocab_size: int
     end_of_text: str
     end: int = Field(description="Its token.")
+    chat_template: str | None = Field(
+        None,
+        description="Of conversations: sha256 of chat_template.jinja. Their rows also have "
+        "``labels``: the tokens that are to be predicted, and -100.",
+    )
     sequence_length: int
     splits: dict[SplitName, TokenCounts]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Beside the manifest: their digests by name."""
+        found = {TOKENIZER: self.tokenizer, TEMPLATE: self.chat_template}
+        return {name: digest for name, digest in found.items() if digest is not None}
 
 
 class DatasetManifest(Model):
@@ -149,9 +161,9 @@ class DatasetManifest(Model):
             raise StageFailure(
                 "DatasetInvalid", f"{storage.shown(path)} is not a dataset manifest"
             ) from error
-        tokens = manifest.tokens
-        if tokens is not None and _sha256(folder / TOKENIZER) != tokens.tokenizer:
-            raise _not_as_told(folder / TOKENIZER)
+        for name, digest in manifest.tokens.files.items() if manifest.tokens is not None else ():
+            if _sha256(folder / name) != digest:
+                raise _not_as_told(folder / name)
         files = {
             f"{split}/{file.name}": file.bytes
             for split, info in manifest.splits.items()

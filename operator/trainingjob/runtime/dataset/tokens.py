@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from .. import storage
 from ..base.errors import StageFailure
-from .manifest import TOKENIZER
+from .manifest import TEMPLATE, TOKENIZER
 
+TOKENIZER_CONFIG = "tokenizer_config.json"
 # How the names of files of weights end.
 WEIGHTS = ".safetensors"
 
@@ -23,6 +24,19 @@ def tokenizer_file(uri: str) -> Path:
     """The file of a given tokenizer, or that of the folder which has it. Raises StageFailure."""
     path = storage.fetch(uri, but=WEIGHTS)
     return path / TOKENIZER if path.is_dir() else path
+
+
+def tokenizer_files(uri: str, *, chat: bool) -> dict[str, Path]:
+    """That, and for a ``chat`` those beside it, as far as they are there, which have its template.
+    Raises StageFailure."""
+    path = tokenizer_file(uri)
+    found = {TOKENIZER: path}
+    if chat:
+        if path.name == TOKENIZER and uri.endswith(f"/{TOKENIZER}"):
+            storage.fetch(uri.removesuffix(f"/{TOKENIZER}"), but=WEIGHTS)
+        beside = (path.with_name(name) for name in (TEMPLATE, TOKENIZER_CONFIG))
+        found |= {one.name: one for one in beside if one.is_file()}
+    return found
 
 
 def tokens_of(

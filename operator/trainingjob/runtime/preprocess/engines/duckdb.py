@@ -268,6 +268,7 @@ class DuckdbEngine:
             "bigint": "BIGINT",
             "double": "DOUBLE",
             "doubles": "DOUBLE[]",
+            "text": "VARCHAR",
             "texts": "VARCHAR[]",
         }
         self._db.create_function(  # type: ignore[call-overload]

@@ -183,7 +183,7 @@ def test_what_is_no_conversation_is_said(tmp_path: Path, value: Any, words: str)
 TEMPLATES = [
     ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
     ("{% for", "unexpected 'end of template'"),
-    ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "it changes what answers say"),
+    ("{% for m in messages %}{{ m.content[:1] }}{% endfor %}", "it changes what answers say"),
     ("{{ messages[0].content }}", "it leaves out every answer"),
     ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__'"),
 ]

@@ -15,6 +15,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
+TEMPLATE = "chat_template.jinja"
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"

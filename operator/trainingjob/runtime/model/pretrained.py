@@ -18,7 +18,7 @@ from trainingjob.api.v1alpha1.transformer import Pretrained
 from .. import storage
 from ..base.errors import StageFailure, storage_errors
 from ..base.text import listed
-from .folder import CONFIG, INDEX, TOKENIZER, WEIGHTS, Vocabulary, is_there
+from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there
 
 FIELD = "train.model.pretrained"
 # By config.json's model_type: each was compared with what transformers makes of it, tensor by
@@ -36,7 +36,7 @@ _MOST_JSON = 100_000_000
 # Of a tokenizer, whoever wrote it; beside it there may be others.
 _OF_TOKENIZER = (
     *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model"),
+    *(TEMPLATE, "vocab.json", "merges.txt", "tokenizer.model"),
 )
 _GENERATION = "generation_config.json"
 

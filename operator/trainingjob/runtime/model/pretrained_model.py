@@ -135,5 +135,6 @@ def save(
     for path in origin.companions:
         shutil.copyfile(path, folder / path.name)
     shutil.copyfile(tokenizer, folder / TOKENIZER)
+    transformer.copy_template(tokenizer, folder)
     config = {name: value for name, value in origin.config.items() if name != "torch_dtype"}
     (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")

@@ -10,6 +10,7 @@ transformers is imported where it is needed alone: it takes seconds.
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
-from .folder import INDEX, WEIGHTS, Vocabulary
+from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # Of a file of weights; one tensor may be larger.
 _FILE_BYTES = 4 * 10**9
 _MULTIPLE = 64
-_IGNORED = -100  # cross_entropy's own
 
 
 def config_of(spec: Transformer, tokens: Vocabulary) -> PreTrainedConfig:
@@ -125,7 +125,8 @@ def save(
     tokens: Vocabulary,
 ) -> None:
     """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
-    folder only takes part in bringing the weights together. Raises OSError."""
+    folder only takes part in bringing the weights together. ``tokenizer``: its file, which may have
+    a chat template beside it. Raises OSError."""
     save_weights(folder, parameters)
     if folder is None:
         return
@@ -140,6 +141,14 @@ def save(
         model_max_length=tokens.sequence_length,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
+    copy_template(tokenizer, folder)
+
+
+def copy_template(tokenizer: Path, folder: Path) -> None:
+    """The chat template beside a tokenizer, if there is one. Raises OSError."""
+    template = tokenizer.with_name(TEMPLATE)
+    if template.is_file():
+        shutil.copyfile(template, folder / TEMPLATE)
 
 
 def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) -> None:
@@ -184,26 +193,20 @@ def _files(sizes: Sequence[tuple[str, int, Tensor]]) -> Iterator[list[tuple[str,
     yield some
 
 
-def negative_log_likelihood(model: nn.Module, ids: Tensor, lengths: Tensor) -> Tensor:
-    """Summed over the tokens to predict of rows, int [m, L + 1], of which ``lengths`` are real."""
-    return loss_of(logits_of(model, ids), targets_of(ids, lengths))
+def negative_log_likelihood(model: nn.Module, ids: Tensor, targets: Tensor) -> Tensor:
+    """Summed over the ``targets``, int [m, L], of rows of tokens, int [m, L + 1]."""
+    return loss_of(logits_of(model, ids), targets)
 
 
 def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over the targets that count."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    """Cross-entropy in nats, summed over the targets that count: those from 0 on."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
 
 
 def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
     """float32 [m, L, tokens]: what follows each token but the last of a row."""
     logits: Tensor = model(input_ids=ids[:, :-1].long(), use_cache=False).logits
     return logits.float()
-
-
-def targets_of(ids: Tensor, lengths: Tensor) -> Tensor:
-    """int64 [m, L]: the token that follows, or _IGNORED behind the last real one."""
-    places = torch.arange(1, ids.shape[1], device=ids.device)
-    return ids[:, 1:].long().masked_fill(places >= lengths[:, None], _IGNORED)
 
 
 def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:

@@ -21,6 +21,7 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1 import train as api
 
 from ...base.errors import StageFailure
+from ...dataset.tokens import IGNORED
 from ...model.transformer import local, negative_log_likelihood
 from ..gang import Gang
 from ..narrator import Narrator, Position
@@ -118,28 +119,28 @@ class ShardedTrainer:
         position = self.position
         while position.epoch < self.epochs:
             self.model.train()
-            for ids, lengths, _, total in self.training.batches(
+            for ids, targets, _, total in self.training.batches(
                 self.payload.seed,
                 position.epoch,
                 self.gang.rank,
                 self.gang.world,
                 start=position.batch,
             ):
-                self._step(ids, lengths, total)
+                self._step(ids, targets, total)
             self._end_epoch()
         self.checkpoints.finish()
         if self.narrator:
             self.narrator.close()
         return position
 
-    def _step(self, ids: Tensor, lengths: Tensor, total: float) -> None:
+    def _step(self, ids: Tensor, targets: Tensor, total: float) -> None:
         """One optimizer step: this rank's share of a global batch of ``total`` tokens."""
         position = self.position
         left = self.training.rows - position.batch * self.training.batch
         rows = min(self.training.batch, left)
-        for part_ids, part_lengths in self._parts(ids, lengths, rows):
+        for part_ids, part_targets in self._parts(ids, targets, rows):
             with self.autocast():
-                loss = negative_log_likelihood(self.model, part_ids, part_lengths)
+                loss = negative_log_likelihood(self.model, part_ids, part_targets)
             # FSDP2 gives the mean of the ranks' gradients.
             (loss * (self.gang.world / total)).backward()  # type: ignore[no-untyped-call]
             self.own_loss += loss.detach()
@@ -165,17 +166,17 @@ class ShardedTrainer:
         if check and self.narrator:
             self.narrator.step()
 
-    def _parts(self, ids: Tensor, lengths: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _parts(self, ids: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """A share in parts, of every rank the same number: sharded layers are gathered by all. One
         without rows of its own computes a row that does not count."""
         for number in range(math.ceil(rows / self.gang.world / self.micro)):
             part = slice(number * self.micro, (number + 1) * self.micro)
             if len(ids[part]):
-                yield ids[part], lengths[part]
+                yield ids[part], targets[part]
             else:
                 yield (
                     torch.zeros(1, self.training.width, dtype=torch.int32, device=self.device),
-                    torch.ones(1, dtype=torch.int64, device=self.device),
+                    torch.full((1, self.training.width - 1), IGNORED, device=self.device),
                 )
 
     def _checks(self, step: int) -> bool:
@@ -236,13 +237,13 @@ class ShardedTrainer:
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         left = self.validation.rows
-        for ids, lengths, _, _ in self.validation.batches(0, 0, self.gang.rank, self.gang.world):
-            for part_ids, part_lengths in self._parts(
-                ids, lengths, min(left, self.validation.batch)
+        for ids, targets, _, _ in self.validation.batches(0, 0, self.gang.rank, self.gang.world):
+            for part_ids, part_targets in self._parts(
+                ids, targets, min(left, self.validation.batch)
             ):
                 with self.autocast():
-                    sums[0] += negative_log_likelihood(self.model, part_ids, part_lengths)
-                sums[1] += (part_lengths - 1).sum()
+                    sums[0] += negative_log_likelihood(self.model, part_ids, part_targets)
+                sums[1] += (part_targets >= 0).sum()
             left -= self.validation.batch
         self.gang.all_reduce(sums)
         loss = float(sums[0] / sums[1])

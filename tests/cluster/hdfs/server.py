@@ -56,8 +56,8 @@ class Hdfs:
         self._java = self._gateway.jvm
         hdfs = self._java.org.apache.hadoop.hdfs
         conf = hdfs.HdfsConfiguration()
-        # Its own parts reach each other at 127.0.0.1, by which the NameNode then knows its DataNode:
-        # clients elsewhere ask for the name (dfs.client.use.datanode.hostname).
+        # Its own parts reach each other at 127.0.0.1, so that is how the NameNode knows its
+        # DataNode. Clients elsewhere ask for the name (dfs.client.use.datanode.hostname).
         for key, value in {
             "dfs.namenode.rpc-bind-host": "0.0.0.0",
             "dfs.datanode.hostname": self._address,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
 from . import text
-from .observation import Obstacle
+from .observation import Blocker
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
@@ -104,7 +104,7 @@ class Failure:
         """A pod that failed because another one did: not the cause."""
         return self.reason == "PeerLost"
 
-    def in_words(self) -> str:
+    def with_remedy(self) -> str:
         """What happened, and what to do."""
         return with_remedy(self.reason, self.message)
 
@@ -236,33 +236,33 @@ def slowest(pods: Iterable[PodView]) -> str:
     return "the pods did not start" + next(waits, "")
 
 
-def refusal_of(name: str, message: str) -> Obstacle:
+def refusal_of(name: str, message: str) -> Blocker:
     """Why the API server did not let the child ``name`` pass."""
-    return Obstacle(name, _refused(message), f"{name} was refused: {text.line(message)}")
+    return Blocker(name, _refused(message), f"{name} was refused: {text.line(message)}")
 
 
-def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
+def not_deleted(name: str, message: str, *, answered: bool) -> Blocker:
     """Why the pod ``name`` is still there; ``answered``: the API server said so."""
     reason = _refused(message) if answered else "ApiUnavailable"
-    return Obstacle(name, reason, f"{name} could not be deleted: {text.line(message)}")
+    return Blocker(name, reason, f"{name} could not be deleted: {text.line(message)}")
 
 
-def altered(name: str, changes: Sequence[str]) -> Obstacle:
+def altered(name: str, changes: Sequence[str]) -> Blocker:
     """How the pod ``name`` was altered as it was made, so that it was of no use."""
     what = ", ".join(changes)
     message = f"an admission policy or webhook alters pod {name}: {what}; it was deleted"
-    return Obstacle(name, "PodAltered", message)
+    return Blocker(name, "PodAltered", message)
 
 
-def conflict_of(name: str, kind: str, whose: str) -> Obstacle:
+def conflict_of(name: str, kind: str, whose: str) -> Blocker:
     """What stands where the child ``name`` should be; ``whose`` in words."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
-    return Obstacle(name, "NameConflict", message)
+    return Blocker(name, "NameConflict", message)
 
 
-def no_answer(name: str, message: str) -> Obstacle:
+def no_answer(name: str, message: str) -> Blocker:
     """The API server did not say whether the child ``name`` was made."""
-    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
+    return Blocker(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
 
 
 def _refused(message: str) -> str:

@@ -1,5 +1,6 @@
 """API ``trainingjob.dev/v1alpha1``: the single source of the CRD and of the reference page."""
 
+from ..stages import StageName
 from .evaluate import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Evaluate, Gate
 from .input import Input
 from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
@@ -15,7 +16,6 @@ from .status import (
     Phase,
     PodCounts,
     Progress,
-    StageName,
     StagePhase,
     StageStatus,
     Status,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..api.v1alpha1 import Progress, StageName, StageStatus, TrainingJob
+from ..api.v1alpha1 import Progress, ReasonName, StageName, StageStatus, TrainingJob
 from .child import ChildView
 from .pods import PodView
 from .progress import Reported
@@ -39,7 +39,7 @@ class Blocker:
     """A child that could not be created, and why, under a reason of the table REASONS."""
 
     name: str
-    reason: str
+    reason: ReasonName
     message: str
 
 

@@ -6,7 +6,7 @@ from .input import Input
 from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
 from .policy import Policy, Retries
 from .preprocess import Preprocess
-from .reasons import REASONS, FailureClass, Reason
+from .reasons import REASONS, FailureClass, Reason, ReasonName, reason_of
 from .split import Split
 from .status import (
     Condition,
@@ -48,6 +48,7 @@ __all__ = [
     "Preprocess",
     "Progress",
     "Reason",
+    "ReasonName",
     "Retries",
     "Spec",
     "Split",
@@ -58,4 +59,5 @@ __all__ = [
     "Step",
     "Train",
     "TrainingJob",
+    "reason_of",
 ]

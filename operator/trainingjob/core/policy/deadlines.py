@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...api.v1alpha1 import REASONS, Policy
+from ...api.v1alpha1 import REASONS, Policy, ReasonName
 
 
 def active_until(policy: Policy, started: datetime | None) -> datetime | None:
@@ -19,7 +19,7 @@ def started_until(policy: Policy, since: datetime) -> datetime:
     return since + timedelta(seconds=policy.startup_deadline_seconds)
 
 
-def tolerated_until(reason: str, since: datetime | None) -> datetime | None:
+def tolerated_until(reason: ReasonName, since: datetime | None) -> datetime | None:
     """For how long a reason that has blocked pods from starting ``since`` then is tolerated. None:
     only the startup deadline ends it, as when the time is not known."""
     grace = REASONS[reason].grace_seconds

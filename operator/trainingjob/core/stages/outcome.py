@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...api.payload import StageResult
-from ...api.v1alpha1 import REASONS, Evaluation, LastFailure, StageStatus
+from ...api.v1alpha1 import REASONS, Evaluation, LastFailure, ReasonName, StageStatus
 from ..diagnose import with_remedy
 
 
@@ -24,7 +24,7 @@ class StageOutcome:
 
 def failed_for_good(
     stage: StageStatus,
-    reason: str,
+    reason: ReasonName,
     what: str,
     now: datetime,
     evaluation: Evaluation | None = None,

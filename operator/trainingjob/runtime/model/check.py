@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ..base.errors import StageFailure, storage_errors
 from .folder import (
     CONFIG,
@@ -85,7 +87,7 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-_CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
+_CHECKS: dict[str, tuple[Callable[[Path], bool], ReasonName]] = {
     PROGRAM: (zipfile.is_zipfile, "ModelCorrupt"),
     PREDICTIONS: (_is_parquet, "PredictionsInvalid"),
     WEIGHTS: (_is_safetensors, "ModelCorrupt"),

@@ -13,8 +13,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..api.uris import FILE, Uri, join
+from ..api.uris import FILE, Uri
 from ..api.v1alpha1 import StageName, TrainingJob
+from ..core import stages
 
 # By name: size, time of writing in ns, digest or None.
 Stamps = dict[str, list[int | str | None]]
@@ -55,18 +56,11 @@ def changed(before: Stamps, now: Stamps) -> str:
 def _named(
     job: TrainingJob, stage: StageName, claims: Mapping[str, Path]
 ) -> Iterator[tuple[str, Path]]:
-    spec = job.spec
-    if stage == "preprocess" and spec.preprocess is not None:
-        for uri in dict.fromkeys(spec.preprocess.uris):
-            yield from _found(uri, claims)
-        if spec.pretrained is not None and spec.tokenizer == spec.pretrained.uri:
-            # Of the folder, this stage reads no more.
-            yield from _found(join(spec.tokenizer, "tokenizer.json"), claims)
-    elif stage == "train":
-        for given in (spec.train.dataset, spec.pretrained):
-            if given is not None:
-                yield from _found(given.uri, claims)
-        for word in (*(spec.train.command or ()), *(spec.train.args or ())):
+    for uri in dict.fromkeys(stages.named(stage).reads(job)):
+        yield from _found(uri, claims)
+    spec = getattr(job.spec, stage)
+    for part in ("command", "args"):
+        for word in getattr(spec, part, None) or ():
             # A program, say the interpreter, is no input.
             if word.startswith("/") and os.path.isfile(word) and not os.access(word, os.X_OK):  # noqa: PTH113
                 yield word, Path(word)

@@ -25,11 +25,11 @@ from trainingjob.runtime import evaluate, preprocess
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
-from trainingjob.runtime.model import language, pretrained, pretrained_model, transformer
+from trainingjob.runtime.model import generate, language, pretrained, pretrained_model, transformer
 from trainingjob.runtime.train import worker
+from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
-from trainingjob.runtime.train.optim import rate_factor
-from trainingjob.runtime.train.sharded.data import TokenSplit
+from trainingjob.runtime.train.tokens import TokenSplit
 
 SIZES = {
     "vocab_size": 97,
@@ -111,25 +111,26 @@ def test_what_lora_learned_is_in_the_weights_and_in_the_adapter(
     made(tmp_path / "given", kind)
     chosen = Lora(rank=3, alpha=5, targets=targets)
     given = language.Given(Pretrained(uri=f"file://{tmp_path}/given", lora=chosen))
-    given.fill(torch.device("cpu"), 3, mix, lambda _, whole: whole)
+    network = given.build()
+    given.fill(network, torch.device("cpu"), 3, mix, lambda _, whole: whole)
     rows = torch.randint(3, 97, (2, 24), generator=torch.Generator().manual_seed(1))
     before = AutoModelForCausalLM.from_pretrained(tmp_path / "given")
     # B begins with 0: nothing has changed yet.
-    assert torch.equal(logits(given.network, rows), logits(before, rows))
+    assert torch.equal(logits(network, rows), logits(before, rows))
 
-    learned = [one for one in given.network.parameters() if one.requires_grad]
+    learned = [one for one in network.parameters() if one.requires_grad]
     assert len(learned) == 2 * 2 * {"llama": 2, "gpt2": 4, "qwen3": 7}[kind]
     with torch.no_grad():
         for one in learned:
             one.add_(torch.randn(one.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
     (tmp_path / "model").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
-    given.save(tmp_path / "model", tmp_path / "tokenizer.json")
+    given.save(tmp_path / "model", network, tmp_path / "tokenizer.json")
     merged = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), rows)
     unchanged = logits(before, rows)
     adapted = peft.PeftModel.from_pretrained(before, tmp_path / "model/adapter")
     torch.testing.assert_close(merged, logits(adapted, rows), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(merged, logits(given.network, rows), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(merged, logits(network, rows), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(merged, unchanged, rtol=1e-2, atol=1e-2)
 
 
@@ -140,7 +141,7 @@ def test_targets_that_do_not_exist_are_refused_by_those_that_do(
     made(tmp_path / "given", "llama")
     spec = Pretrained(uri=f"file://{tmp_path}/given", lora=Lora(rank=2, targets=["q_proj", target]))
     with pytest.raises(StageFailure) as caught:
-        language.Given(spec)
+        language.Given(spec).build()
     assert caught.value.reason == "SettingUnsuitable"
     assert caught.value.message == (
         f"train.model.pretrained.lora.targets: the model has no linear layer {target} "
@@ -263,7 +264,7 @@ def test_gangs_learn_what_a_plain_loop_learns(
     # A checkpoint has what is learned, and no more.
     newest = max((folder / "checkpoints").glob("step-*"))
     held = sum(len(load_file(part)) for part in newest.glob("part-*"))
-    assert held == len(list(newest.glob("part-*"))) * 4 * len(learned)
+    assert held == len(list(newest.glob("part-*"))) * 3 * len(learned)
 
 
 def test_a_run_does_not_go_on_from_checkpoints_of_another_pretrained_model(
@@ -333,3 +334,33 @@ def test_of_conversations_the_answers_are_learned_and_judged(
     found = {metric.name: metric.value for metric in result.metrics or ()}
     expected = {"loss": total / count, "token_accuracy": right / count}
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_goes_on_with_a_text(given: Path, tmp_path: Path) -> None:
+    def asked(**more: Any) -> str:
+        plain = {"text": "The ", "chat": False, "tokens": 8, "temperature": 0.0, "seed": 0}
+        request = {"uri": f"file://{given}", **plain, **more}
+        return generate.generated(generate.Request(**request))
+
+    tool = AutoTokenizer.from_pretrained(given)
+    model = AutoModelForCausalLM.from_pretrained(given, dtype=torch.float32).eval()
+    ids = tool("The ")["input_ids"]
+    for _ in range(8):
+        ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
+    assert asked() == tool.decode(ids)
+    assert asked(temperature=1.0, seed=1) == asked(temperature=1.0, seed=1)
+    assert len({asked(temperature=5.0, seed=seed) for seed in range(4)}) > 1
+    # 32 tokens are all that it takes.
+    assert len(tool(asked(tokens=4096))["input_ids"]) <= 40
+
+    with pytest.raises(StageFailure, match="tokens, and the model takes at most 32 at once"):
+        asked(text="word " * 40)
+    with pytest.raises(StageFailure, match="chat template makes nothing of the text"):
+        asked(chat=True)
+    with pytest.raises(StageFailure, match="there is no model in"):
+        asked(uri=f"file://{tmp_path}/nothing")
+    copy = tmp_path / "copy"
+    shutil.copytree(given, copy)
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(StageFailure, match=r"the tokenizer in .* cannot be loaded"):
+        asked(uri=f"file://{copy}")

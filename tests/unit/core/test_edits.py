@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.core import stages
 from trainingjob.core.policy import edits
 
 from .world import manifest
@@ -112,4 +113,4 @@ OVER: dict[str, tuple[Edit, Edit, bool]] = {
 
 @pytest.mark.parametrize(("before", "after", "expected"), OVER.values(), ids=OVER)
 def test_whether_training_can_go_on_from_its_checkpoints(before, after, expected):
-    assert edits.starts_over(job(before), job(after)) is expected
+    assert stages.named("train").starts_over(job(before), job(after)) is expected

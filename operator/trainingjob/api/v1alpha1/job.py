@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from .. import uris
 from ..base import Model, Rule
+from ..stages import STAGE_NAMES
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
@@ -308,9 +309,7 @@ class Spec(Model):
     immutable: ClassVar[tuple[str, ...]] = (
         "task",
         "storage",
-        "preprocess",
-        "train",
-        "evaluate",
+        *STAGE_NAMES,
         "managed_by",
     )
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.train import CHECKPOINTED
 
 ConfigMaps = Mapping[str, Mapping[str, str]]
 
@@ -35,19 +34,6 @@ def of_stage(
         if old_maps.get(name, {}).get(key) != new_maps.get(name, {}).get(key):
             found.append(f"ConfigMap {name}: {key}")
     return found
-
-
-def starts_over(old: TrainingJob, new: TrainingJob) -> bool:
-    """Whether training cannot go on from the checkpoints that it wrote before the edit.
-
-    Own code decides itself what it makes of its checkpoints; those of the built-in training are of
-    one model, and of the settings by which it learns."""
-    before, after = old.spec.train, new.spec.train
-    if before.model is None and after.model is None:
-        return False
-    return old.spec.task != new.spec.task or any(
-        getattr(before, name) != getattr(after, name) for name in (*CHECKPOINTED, "dataset")
-    )
 
 
 def changes(old: object, new: object, where: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure
 from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, data_digest
 from ..storage import fetch, resolve, write_aside
+from .beneath import Beneath
 from .key import Cacheable
 
 
@@ -24,25 +24,33 @@ def restore(payload: Cacheable, result: StageResult) -> StageResult:
     is_dataset = isinstance(payload, PreprocessPayload)
     own = payload.output if isinstance(payload, PreprocessPayload) else payload.model_uri
     uri, digest = result.outputs.uri, result.outputs.digest
-    _check_place(payload, uri)
+    shared = _shared(payload, uri)
     folder = fetch(uri)
     verify = _verify_dataset if is_dataset else _verify_model
     if uri == own:
         verify(folder, digest)
     else:
         with write_aside(resolve(own)) as aside:
-            (_copy_dataset if is_dataset else _copy_model)(folder, aside)
+            if not folder.is_dir():
+                raise ValueError(f"there is nothing at {uri}")
+            theirs = Beneath(resolve(shared), folder)
+            if is_dataset:
+                _copy_dataset(theirs, aside)
+            else:
+                _copy_model(theirs, aside)
             # Not the original, which may be replaced while it is copied.
             verify(aside, digest)
     outputs = result.outputs.model_copy(update={"uri": own})
     return result.model_copy(update={"outputs": outputs, "cached": True})
 
 
-def _check_place(payload: Cacheable, uri: str) -> None:
-    records = payload.cache.records if payload.cache else ""
-    shared = records.rpartition("/.cache/")[0] + "/"
-    if not uri.startswith(shared) or ".." in uri.split("/"):
-        raise ValueError(f"{uri} is not below {shared}")
+def _shared(payload: Cacheable, uri: str) -> str:
+    """The place of all jobs of this namespace and storage. Raises ValueError when it has no
+    ``uri``."""
+    shared = payload.cache.records.rpartition("/.cache/")[0] if payload.cache else ""
+    if not uri.startswith(f"{shared}/") or ".." in uri.split("/"):
+        raise ValueError(f"{uri} is not below {shared}/")
+    return shared
 
 
 def _verify_dataset(folder: Path, digest: str) -> None:
@@ -69,26 +77,23 @@ def _verify_file(path: Path, file: DataFile) -> None:
         raise StageFailure("DatasetInvalid", f"{path} is not as its manifest says")
 
 
-def _copy_dataset(source: Path, target: Path) -> None:
-    manifest = DatasetManifest.read(source)
-    for part in manifest.parts:
-        (target / part).mkdir()
-        _copy_dataset(source / part, target / part)
+def _copy_dataset(source: Beneath, target: Path, part: str = "") -> None:
+    """The manifest first: what is copied after it is what our copy of it names."""
+    source.copy(f"{part}{MANIFEST}", target / MANIFEST)
+    manifest = DatasetManifest.parse(target)
     for split in manifest.splits:
         (target / split).mkdir()
     for name in _files(manifest):
-        shutil.copyfile(source / name, target / name)
+        source.copy(f"{part}{name}", target / name)
     for name in manifest.tokens.files if manifest.tokens is not None else ():
-        shutil.copyfile(source / name, target / name)
-    shutil.copyfile(source / MANIFEST, target / MANIFEST)
+        source.copy(f"{part}{name}", target / name)
+    for fold in manifest.parts:
+        (target / fold).mkdir()
+        _copy_dataset(source, target / fold, f"{part}{fold}/")
 
 
 def _files(manifest: DatasetManifest) -> dict[str, DataFile]:
-    """By path. Raises ValueError for one that leads out of its split's folder."""
-    for info in manifest.splits.values():
-        for file in info.files:
-            if Path(file.name).is_absolute() or ".." in Path(file.name).parts:
-                raise ValueError(f"{file.name} is no name of a dataset's file")
+    """By path."""
     return {
         f"{split}/{file.name}": file
         for split, info in manifest.splits.items()
@@ -103,7 +108,7 @@ def _verify_model(folder: Path, digest: str) -> None:
         raise StageFailure("ModelCorrupt", f"the model in {folder} is not as it was recorded")
 
 
-def _copy_model(source: Path, target: Path) -> None:
-    if not source.is_dir():
-        raise StageFailure("ModelMissing", f"there is no model in {source}")
-    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+def _copy_model(source: Beneath, target: Path) -> None:
+    for name in source.files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        source.copy(name, target / name)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
 WEIGHTS = "model.safetensors"
+_JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be larger than its disk
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
@@ -179,6 +180,8 @@ def _is_ours(path: Path) -> bool | None:
 
 
 def _json(path: Path) -> Any:
+    if path.stat().st_size > _JSON_BYTES:
+        return None
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -209,8 +209,9 @@ def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
     return logits.float()
 
 
-def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
-    """A model of any architecture that transformers has, for evaluation.
+def load(folder: Path, tokens: Vocabulary | None, device: torch.device) -> Any:
+    """A model of any architecture that transformers has, as it is used: for a dataset of
+    ``tokens``, if it is for one.
 
     Raises StageFailure(ModelCorrupt) for one that cannot be built of the folder, whose code or
     weights would have to be run or unpickled, or that has fewer tokens than the dataset."""
@@ -234,7 +235,7 @@ def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
             f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",
         ) from error
     size = model.get_input_embeddings().num_embeddings
-    if size < tokens.vocab_size:
+    if tokens is not None and size < tokens.vocab_size:
         raise StageFailure(
             "ModelCorrupt",
             f"{folder} knows {size} tokens, and the dataset's tokenizer has {tokens.vocab_size}: "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ..base.errors import StageFailure
 from ..base.text import one_line
 
 # A sign in the text -> the reason, and what to say, before what Java says where that ends in ": ".
 # The first that fits.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
+_MEANINGS: tuple[tuple[str, ReasonName, str], ...] = (
     ("AccessControlException", "StorageUnavailable", "access is denied: "),
     ("QuotaExceededException", "DiskFull", "a quota is used up: "),
     ("ParentNotDirectoryException", "StorageUnavailable", "a file is where a folder should be: "),
@@ -33,7 +35,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 _OF_HADOOP = re.compile(r"\borg\.apache\.hadoop\.(hdfs|ipc|security)\.")
 
 
-def meaning(text: str, name: str) -> tuple[str, str] | None:
+def meaning(text: str, name: str) -> tuple[ReasonName, str] | None:
     """The reason and the words for an error about the cluster ``name``; None for one that may pass
     by itself and says so best itself."""
     for sign, reason, words in _MEANINGS:

@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
@@ -517,7 +518,7 @@ def _stored(name: str, kind: ColumnType) -> str:
 _WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
 
 # What an error in a stream of rows says -> the reason.
-_STREAMED = {
+_STREAMED: dict[str, ReasonName] = {
     "No space left": "DiskFull",
     "Out of Memory Error": "OutOfMemory",
     "IO Error": "StorageFailed",
@@ -534,7 +535,7 @@ def _failures() -> Iterator[None]:
             "OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}"
         ) from error
     except duckdb.IOException as error:
-        reason = "DiskFull" if "No space left" in str(error) else "StorageFailed"
+        reason: ReasonName = "DiskFull" if "No space left" in str(error) else "StorageFailed"
         wrapped = _WRAPPED.search(str(error))
         words = json.loads(wrapped[1], strict=False) if wrapped else error
         raise StageFailure(reason, one_line(words)) from error

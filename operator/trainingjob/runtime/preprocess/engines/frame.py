@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...dataset.manifest import SplitName
 from ..expressions.dialect import Dialect, Value
@@ -88,7 +89,7 @@ class Unread:
     """Why a column of the input is in no view: a reason of ``REASONS``, and the predicate of a
     sentence whose subject is the column. Nothing is wrong until a job uses it."""
 
-    reason: str
+    reason: ReasonName
     why: str
     in_whole: bool = False  # whether ``Frame.whole`` has it
 

@@ -26,6 +26,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import SplitName
@@ -253,7 +254,7 @@ class SparkEngine:
         check_names("the script's frame", frame.columns)
         return self._held(frame, "the script's frame", "ScriptInvalid")
 
-    def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:
+    def _held(self, frame: DataFrame, what: str, reason: ReasonName) -> Frame:
         """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...api import payload as contract
-from ...api.v1alpha1 import Preprocess, TrainingJob
-from ...api.v1alpha1.common import PodTemplate, Resources, amount
-from ...api.v1alpha1.preprocess import Executor
-from .. import names
-from .pod import container_security, pod_security, scheduling, storage
+from ....api import payload as contract
+from ....api.v1alpha1 import Preprocess, TrainingJob
+from ....api.v1alpha1.common import PodTemplate, Resources, amount
+from ....api.v1alpha1.preprocess import Executor
+from ... import names
+from ...children.pod import container_security, pod_security, scheduling, storage
 
 MASTER = "k8s://https://kubernetes.default.svc:443"
 SERVICE_ACCOUNT = "trainingjob-spark"
@@ -75,7 +75,7 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
         "spark.kubernetes.executor.podNamePrefix": f"{job.metadata.name}-{attempt}",
         "spark.kubernetes.container.image": image,
     }
-    for key, value in names.executor_labels(job, attempt).items():
+    for key, value in names.executor_labels(job, "preprocess", attempt).items():
         conf[f"spark.kubernetes.executor.label.{key}"] = value
     return conf
 

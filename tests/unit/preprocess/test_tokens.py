@@ -230,11 +230,13 @@ def test_a_file_that_is_no_tokenizer(
 def test_a_dataset_is_restored_with_its_tokenizer(tmp_path: Path) -> None:
     manifest, _ = made(tmp_path, TEXTS)
     copy = tmp_path / "copy"
-    copy.mkdir()
-    artefact._copy_dataset(tmp_path / "out", copy)
-    assert DatasetManifest.read(copy) == manifest
+    artefact._copy_dataset(tmp_path / "out", copy, manifest.digest, "2")
+    restored = DatasetManifest.read(copy)
+    assert restored.digest == manifest.digest
+    texts = [(copy / name).read_text() for name in ("tokenizer.json", restored.tokenizer)]
+    assert texts == [(tmp_path / "out/tokenizer.json").read_text()] * 2
 
-    (copy / "tokenizer.json").write_text("{}")
+    (copy / restored.tokenizer).write_text("{}")
     with pytest.raises(StageFailure, match="missing or not as its manifest says"):
         DatasetManifest.read(copy)
     shutil.rmtree(copy)

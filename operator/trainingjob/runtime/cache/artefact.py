@@ -8,10 +8,10 @@ from pathlib import Path
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..base.digest import digest_of_folder
+from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, data_digest
-from ..storage import fetch, resolve, write_aside
+from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, file_name
+from ..storage import Place, fetch, publishing, resolve, write_aside
 from .key import Cacheable
 
 
@@ -26,14 +26,15 @@ def restore(payload: Cacheable, result: StageResult) -> StageResult:
     uri, digest = result.outputs.uri, result.outputs.digest
     _check_place(payload, uri)
     folder = fetch(uri)
-    verify = _verify_dataset if is_dataset else _verify_model
     if uri == own:
-        verify(folder, digest)
+        (_verify_dataset if is_dataset else _verify_model)(folder, digest)
+    elif is_dataset:
+        _copy_dataset(folder, resolve(own), digest, payload.job.uid)
     else:
         with write_aside(resolve(own)) as aside:
-            (_copy_dataset if is_dataset else _copy_model)(folder, aside)
+            _copy_model(folder, aside)
             # Not the original, which may be replaced while it is copied.
-            verify(aside, digest)
+            _verify_model(aside, digest)
     outputs = result.outputs.model_copy(update={"uri": own})
     return result.model_copy(update={"outputs": outputs, "cached": True})
 
@@ -57,30 +58,56 @@ def _verify_dataset(folder: Path, digest: str) -> None:
 
 
 def _verify_file(path: Path, file: DataFile) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # The digest is of what comes before the footer.
-        whole = data_digest(path) == file.sha256 and pq.read_metadata(path).num_rows == file.rows
-    except (pa.ArrowException, OSError):  # damage, or what reading again will tell
-        whole = False
-    if not whole:
+    # What is read again is what tells of damage.
+    if sha256(path) != file.sha256:
         raise StageFailure("DatasetInvalid", f"{path} is not as its manifest says")
 
 
-def _copy_dataset(source: Path, target: Path) -> None:
-    manifest = DatasetManifest.read(source)
-    for part in manifest.parts:
-        (target / part).mkdir()
-        _copy_dataset(source / part, target / part)
-    for split in manifest.splits:
-        (target / split).mkdir()
-    for name in _files(manifest):
-        shutil.copyfile(source / name, target / name)
+def _copy_dataset(source: Path, target: Path, digest: str, writer: str) -> None:
+    """As if it were written again: under names of its own, and with the same digest."""
+    with publishing(target, MANIFEST) as new:
+        manifest = _copied(source, new.place)
+        if manifest.digest != digest:
+            raise StageFailure("DatasetInvalid", f"the dataset in {source} is another one by now")
+        names = []
+        for part, own in zip(DatasetManifest.read(source).parts, manifest.parts, strict=True):
+            place = new.place.below(own)
+            of_fold = _copied(source / part, place)
+            place.write(MANIFEST, of_fold.text)
+            names += [f"{own}/{name}" for name in of_fold.names]
+        manifest.model_copy(update={"writer": writer}).publish(new, names)
+
+
+def _copied(source: Path, place: Place) -> DatasetManifest:
+    """Copy the files that the manifest names, each looked at on its way; the new manifest."""
+    manifest, stamp = DatasetManifest.read(source), place.stamp
+
+    def copied(name: str, own: str, file: DataFile | None = None) -> None:
+        with place.aside() as aside:
+            shutil.copyfile(source / name, aside)
+            if file is not None:
+                _verify_file(aside, file)
+            place.put(aside, own)
+
+    files, splits = _files(manifest), {}
+    with ThreadPoolExecutor() as pool:
+        coming = []
+        for split, info in manifest.splits.items():
+            own = [
+                file.model_copy(update={"name": file_name(number, stamp, file.sha256)})
+                for number, file in enumerate(info.files)
+            ]
+            splits[split] = info.model_copy(update={"files": own})
+            for old, file in zip(info.files, own, strict=True):
+                name = f"{split}/{old.name}"
+                coming.append(pool.submit(copied, name, f"{split}/{file.name}", files[name]))
+        for one in coming:
+            one.result()
+    made = manifest.model_copy(update={"splits": splits, "stamp": stamp})
     if manifest.tokens is not None:
-        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
-    shutil.copyfile(source / MANIFEST, target / MANIFEST)
+        for name in (made.tokenizer, TOKENIZER):
+            copied(manifest.tokenizer, name)
+    return made
 
 
 def _files(manifest: DatasetManifest) -> dict[str, DataFile]:

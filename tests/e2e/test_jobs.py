@@ -13,11 +13,13 @@ import yaml
 
 from tests.chart.test_docs import commands
 from tests.cluster.build import ROOT
+from tests.cluster.hdfs.server import Hdfs
 from tests.cluster.mesh import Mesh
 from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import volume
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
+from tests.local.test_hdfs import config_map
 from tests.tables import tell
 
 from .conftest import RESTRICTED
@@ -164,6 +166,32 @@ def test_a_job_in_s3_with_credentials_from_a_secret(space: Space, node: Node) ->
     assert json.loads(found)["samples"] > 300
 
 
+def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Node) -> None:
+    with Hdfs(node.network.host) as server:
+        server.put("/data/digits.csv", (space.datasets / "digits.csv").read_bytes())
+        server.files.mkdirs(server.path("/runs"))
+        server.files.setOwner(server.path("/runs"), "trainer", "trainer")
+        space.create("configmaps", config_map(server))
+        job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
+        preprocess = job["spec"]["preprocess"]
+        preprocess["input"] = {"uri": "hdfs://analytics/data/*.csv", "format": "csv"}
+        preprocess["executor"] |= {"instances": 1}
+        hdfs = {"configMap": {"name": "hadoop-conf"}, "user": "trainer"}
+        name = space.example(
+            "digits/job.yaml",
+            storage={"uri": "hdfs://analytics/runs", "hdfs": hdfs},
+            preprocess=preprocess,
+            train=training(epochs=10),
+        )
+        status = space.succeeds(name)
+        place = f"/runs/{space.name}/{name}"
+        metrics = json.loads(server.get(f"{place}/evaluation/metrics.json"))
+        owner = server.files.getFileStatus(server.path(f"{place}/model")).getOwner()
+    assert metrics["metrics"]["accuracy"] == metric(status, "accuracy") >= 0.9
+    assert owner == "trainer"
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
 def test_the_first_job_of_the_page_for_installation(
     node: Node, installed: Installation, namespace: str
 ) -> None:
@@ -208,6 +236,24 @@ def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space)
     assert train["attempt"] == 2
     assert status["lastFailure"]["pod"] == "digits-train-1-1"
     assert metric(status, "accuracy") >= 0.9
+
+
+def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> None:
+    """Each pod holds half of the weights and writes its part of a checkpoint."""
+    job = yaml.safe_load((EXAMPLES / "language-model/job.yaml").read_text(encoding="utf-8"))
+    train = job["spec"]["train"] | {"checkpoint": {"everySteps": 10}}
+    name = space.example("language-model/job.yaml", train=train)
+    checkpoints = space.artefacts(name) / "checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    space.kill_process(f"{name}-train-1-1", "trainingjob.runtime")
+    status = space.succeeds(name)
+
+    assert status["stages"][1]["attempt"] == 2
+    assert status["lastFailure"]["pod"] == f"{name}-train-1-1"
+    log = space.control_plane.kubectl("logs", "-n", space.name, f"{name}-train-2-0").stdout
+    assert "resuming from checkpoint" in log, log
+    assert metric(status, "perplexity") < 150
+    assert (space.artefacts(name) / "model/model.safetensors").is_file()
 
 
 def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space) -> None:

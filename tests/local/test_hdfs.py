@@ -153,6 +153,7 @@ def config_map(server: Hdfs) -> dict[str, Any]:
         "dfs.namenode.rpc-address.analytics.one": server.uri.removeprefix("hdfs://"),
         "dfs.client.failover.proxy.provider.analytics": "org.apache.hadoop.hdfs.server.namenode.ha."
         "ConfiguredFailoverProxyProvider",
+        "dfs.client.use.datanode.hostname": "true",
     }
     properties = "".join(
         f"<property><name>{name}</name><value>{value}</value></property>"

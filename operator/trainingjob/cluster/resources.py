@@ -34,6 +34,7 @@ EVENTS = Resource("", "v1", "events")
 WATCHED = (JOBS, PODS, SERVICES)
 
 BY_KIND = {"Pod": PODS, "Service": SERVICES, "NetworkPolicy": POLICIES}
+KIND_OF = {resource: kind for kind, resource in BY_KIND.items()}
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

@@ -198,7 +198,7 @@ class Reconciler:
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
             executors=self._cache.executors(key, pods),
-            services=self._cache.services(key, stored.uid),
+            children=self._cache.children(key, stored.uid),
             obstacles=tuple(memory.obstacles.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,

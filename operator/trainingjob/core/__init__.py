@@ -5,6 +5,7 @@ gather an Observation, apply the Plan, write the Status if it changed, and come 
 something changes or ``Plan.requeue_after`` has passed.
 """
 
+from .child import ChildView
 from .events import events, forced
 from .observation import Observation, Obstacle, Settings
 from .plan import Plan, plan
@@ -14,6 +15,7 @@ from .stage import vanished
 from .status import is_over, status, status_of_unreadable
 
 __all__ = [
+    "ChildView",
     "Observation",
     "Obstacle",
     "Plan",

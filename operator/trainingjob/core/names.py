@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from ..api import uris
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
@@ -58,14 +58,14 @@ def place_of(job: str, pod: str) -> Place | None:
     return Place(cast("StageName", match[1]), int(match[2]), int(match[3]))
 
 
-def service_name(job: TrainingJob) -> str:
-    """The headless Service by which a gang finds its rank 0."""
-    return service_of(job.metadata.name)
+def child_name(job: TrainingJob, stage: StageName) -> str:
+    """The name of the children of a stage that are no pods: one of each kind."""
+    return f"{job.metadata.name}-{stage}"
 
 
-def service_of(job: str) -> str:
-    """As ``service_name``, by the job's name."""
-    return f"{job}-train"
+def is_child(job: str, name: str) -> bool:
+    """Whether a child of the job of that name, and no pod, may have the name ``name``."""
+    return name.startswith(f"{job}-") and name.removeprefix(f"{job}-") in get_args(StageName)
 
 
 def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..api.v1alpha1 import Progress, StageName, StageStatus, TrainingJob
+from .child import ChildView
 from .pods import PodView
 from .progress import Reported
 
@@ -41,14 +42,14 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Observation:
-    """One moment. ``pods``, ``services`` and ``executors`` are the job's own alone, as `ownership`
-    has it; ``reported`` is the newest of what they report, and ``listening_since`` when we began to
-    hear it, None when nobody listens."""
+    """One moment. ``pods``, ``executors`` and ``children``, which are of any other kind, are the
+    job's own alone, as `ownership` has it; ``reported`` is the newest of what pods report, and
+    ``listening_since`` when we began to hear it, None when nobody listens."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()
     executors: tuple[PodView, ...] = ()
-    services: frozenset[str] = frozenset()
+    children: tuple[ChildView, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
 from . import children, names
+from .child import ChildView
 from .pods import PodView, is_executor
 
 _KEY_ID_CHARS = 8
@@ -86,6 +87,13 @@ def pod_of(
     if not relabelled and not marks.items() <= labels.items():
         return None
     return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
+
+
+def child_of(kind: str, obj: Mapping[str, Any], owner: Owner) -> tuple[str, ChildView] | None:
+    """As ``pod_of``, for a child of another ``kind``."""
+    if not owner.of_job or not names.is_child(owner.name, obj["metadata"]["name"]):
+        return None
+    return owner.name, ChildView.from_dict(kind, obj)
 
 
 def changes(wanted: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:

@@ -179,10 +179,9 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     at once. Whoever plans has others' turns between one batch and the next.
     """
     name, attempt = stage.name, stage.attempt
+    made = {child.name for child in obs.children}
     network = [
-        child
-        for child in children.network(obs.job, name)
-        if child["metadata"]["name"] not in obs.services
+        child for child in children.network(obs.job, name) if child["metadata"]["name"] not in made
     ]
     present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))

@@ -342,7 +342,7 @@ def _short_of_executors(obs: Observation, stage: StageStatus) -> StageStatus:
 def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Failure | None:
     """Why pods do not start: they could not be made, or they wait."""
     ours = {
-        names.service_name(obs.job),
+        names.child_name(obs.job, stage.name),
         *(
             names.pod_name(obs.job, stage.name, stage.attempt, index)
             for index in range(stage.pods.desired)

@@ -28,7 +28,10 @@ appender.file.layout.pattern = %p %c: %m%n
 
 
 class Hdfs:
-    """Runs from start to end of a ``with`` block, with one DataNode."""
+    """Runs from start to end of a ``with`` block, with one DataNode; listens at ``address``."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
 
     def __enter__(self) -> Self:
         if not any(JARS.glob("*.jar")):
@@ -52,9 +55,19 @@ class Hdfs:
         self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port))
         self._java = self._gateway.jvm
         hdfs = self._java.org.apache.hadoop.hdfs
-        builder = hdfs.MiniDFSCluster.Builder(
-            hdfs.HdfsConfiguration(), self._java.java.io.File(str(folder / "data"))
-        )
+        conf = hdfs.HdfsConfiguration()
+        # Its own parts reach each other at 127.0.0.1, so that is how the NameNode knows its
+        # DataNode. Clients elsewhere ask for the name (dfs.client.use.datanode.hostname).
+        for key, value in {
+            "dfs.namenode.rpc-bind-host": "0.0.0.0",
+            "dfs.datanode.hostname": self._address,
+            "dfs.datanode.address": "0.0.0.0:0",
+            "dfs.datanode.http.address": "127.0.0.1:0",
+            "dfs.datanode.ipc.address": "127.0.0.1:0",
+        }.items():
+            conf.set(key, value)
+        builder = hdfs.MiniDFSCluster.Builder(conf, self._java.java.io.File(str(folder / "data")))
+        builder.checkDataNodeAddrConfig(True).checkDataNodeHostConfig(True)
         self.cluster = builder.numDataNodes(1).build()
         self.cluster.waitActive()
         self.files: Any = self.cluster.getFileSystem()
@@ -69,7 +82,7 @@ class Hdfs:
 
     @property
     def uri(self) -> str:
-        return f"hdfs://127.0.0.1:{self.cluster.getNameNodePort()}"
+        return f"hdfs://{self._address}:{self.cluster.getNameNodePort()}"
 
     def path(self, path: str) -> Any:
         """As Java's client takes it."""

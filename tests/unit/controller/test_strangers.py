@@ -138,7 +138,7 @@ def decision(made: Reconciler, world: World) -> object:
         made._cache.reporter((KEY[0], p["metadata"]["name"]), p["metadata"]["uid"])
         for p in world.pods.values()
     ]
-    return plan(obs, now), status(obs, now), obs.pods, obs.executors, obs.services, reporters
+    return plan(obs, now), status(obs, now), obs.pods, obs.executors, obs.children, reporters
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)

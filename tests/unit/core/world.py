@@ -12,6 +12,7 @@ from typing import Any
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import (
+    ChildView,
     Observation,
     Obstacle,
     PodView,
@@ -127,7 +128,7 @@ class World:
 
     manifest: dict[str, Any] = field(default_factory=manifest)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    services: set[str] = field(default_factory=set)
+    children: dict[tuple[str, str], ChildView] = field(default_factory=dict)
     obstacles: tuple[Obstacle, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
@@ -140,7 +141,7 @@ class World:
         return Observation(
             job=TrainingJob.from_dict(copy.deepcopy(self.manifest)),
             pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
-            services=frozenset(self.services),
+            children=tuple(self.children.values()),
             obstacles=self.obstacles,
             reported=self.reported,
             listening_since=self.listening_since,
@@ -156,14 +157,14 @@ class World:
             self.pods.pop(pod.name, None)
 
     def create(self, child: dict[str, Any]) -> None:
-        name = child["metadata"]["name"]
-        if child["kind"] == "NetworkPolicy":
-            assert name not in self.services, "the Service goes after its policy"
+        name, kind = child["metadata"]["name"], child["kind"]
+        if kind == "NetworkPolicy":
+            assert ("Service", name) not in self.children, "the Service goes after its policy"
             return
         assert name not in self.created, f"{name} created twice"
         self.created.append(name)
-        if child["kind"] == "Service":
-            self.services.add(name)
+        if kind != "Pod":
+            self.children[kind, name] = ChildView.from_dict(kind, child)
             return
         child = ownership.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}

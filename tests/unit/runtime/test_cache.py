@@ -181,6 +181,22 @@ def record_under_another_key(runs: Runs) -> None:
         cache.record.write(f"file://{path}", "0" * 64, found.result)
 
 
+def link(path: str, target: str) -> Callable[[Runs], None]:
+    """In the place of a file or folder a link: to what it was, at TARGET, or to something else."""
+
+    def change(runs: Runs) -> None:
+        file = runs.root / path
+        file.rename(runs.root.parent / "outside")
+        file.symlink_to(target or runs.root.parent / "outside")
+
+    return change
+
+
+def pipe(runs: Runs) -> None:
+    (runs.root / "a/model/weights").unlink()
+    os.mkfifo(runs.root / "a/model/weights")
+
+
 PART = "a/dataset/train/part-00000.parquet"
 DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the data": ("preprocess", edit(PART, 8)),
@@ -193,6 +209,9 @@ DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the model": ("train", edit("a/model/weights")),
     "a file of the model is gone": ("train", gone("a/model/sub/more")),
     "the model is gone": ("train", gone("a/model")),
+    "a manifest without end": ("preprocess", link("a/dataset/manifest.json", "/dev/zero")),
+    "a link in place of a data file": ("preprocess", link(PART, "")),
+    "a link in place of a split": ("preprocess", link("a/dataset/train", "")),
     "the record is gone": ("train", gone(".cache/train")),
     "the record is no JSON": ("train", record("{")),
     "the record is of another version": ("train", record(version=2)),
@@ -273,6 +292,34 @@ def test_a_failure_is_not_kept(runs: Runs) -> None:
     with pytest.raises(StageFailure):
         cache.through(payload, lambda: inputs_of_train(payload), make)
     assert not runs.entry(payload).known()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (link("a/model/weights", ""), "weights is no plain file"),
+        (link("a/model/weights", "/proc/self/environ"), "weights is no plain file"),
+        (link("a/model/weights", "/dev/zero"), "weights is no plain file"),
+        (link("a/model/sub", ""), "sub is no plain file"),
+        (link("a/model", ""), "a/model is or goes through a link"),
+        (link("a", "/proc/self"), "there is nothing at"),
+        (link("a", ""), "a/model is or goes through a link"),
+        (pipe, "weights is no plain file"),
+    ],
+)
+def test_no_model_is_copied_through_a_link(
+    runs: Runs,
+    change: Callable[[Runs], None],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It might lead to the environment of the pod that copies, or have no end."""
+    entry = runs.entry(runs.train("b"))
+    change(runs)
+    (runs.root / "b").mkdir()
+    assert entry.restore() is None
+    assert words in capsys.readouterr().out
+    assert [*(runs.root / "b").rglob("*")] == []
 
 
 @pytest.mark.parametrize("name", ["../../../a/outside", "../train/../../outside"])

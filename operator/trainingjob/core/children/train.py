@@ -102,7 +102,7 @@ def network(job: TrainingJob) -> list[dict[str, Any]]:
         return []
     gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"}
     metadata = {
-        "name": names.service_name(job),
+        "name": names.child_name(job, "train"),
         "namespace": job.metadata.namespace,
         "labels": gang,
         "ownerReferences": [names.owner_reference(job)],
@@ -143,7 +143,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
 
     address = "127.0.0.1"
     if spec.nodes > 1:
-        address = f"{names.service_name(job)}.{job.metadata.namespace}.svc"
+        address = f"{names.child_name(job, 'train')}.{job.metadata.namespace}.svc"
     variables = {
         "MASTER_ADDR": address,
         "MASTER_PORT": str(MASTER_PORT),

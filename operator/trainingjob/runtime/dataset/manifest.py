@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -32,6 +33,9 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 # How the names of files of rows end; whatever else a dataset has is small.
 ROWS = ".parquet"
+# Of a file, without a folder: nothing that a manifest names lies outside of its dataset.
+_NAME = r"^[^/.\x00-\x1f][^/\x00-\x1f]{0,254}$"
+_MANIFEST_BYTES = 256 * 2**20  # of a million files
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
@@ -54,7 +58,7 @@ def fold_folder(fold: int, stamp: str | None) -> str:
 class DataFile(Model):
     """A parquet file of the dataset."""
 
-    name: str = Field(description="Relative to the split's folder.")
+    name: str = Field(pattern=_NAME, description="In the split's folder.")
     rows: int
     bytes: int
     sha256: str
@@ -174,15 +178,7 @@ class DatasetManifest(Model):
         """Read it, which was brought; raises StageFailure(DatasetInvalid) when it is missing or not
         a manifest, or when a file that it names is missing or of another size, also of a fold's
         dataset."""
-        path = folder / MANIFEST
-        try:
-            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise StageFailure(
-                "DatasetInvalid", f"{storage.shown(path)} is not a dataset manifest"
-            ) from error
+        manifest = cls.parse(folder)
         tokens, tokenizer = manifest.tokens, folder / manifest.tokenizer
         if tokens is not None and _sha256(tokenizer) != tokens.tokenizer:
             raise _not_as_told(tokenizer)
@@ -195,12 +191,37 @@ class DatasetManifest(Model):
         for name, size in files.items():
             if there.get(name) != size:
                 raise _not_as_told(folder / name)
+        for name in {*files, *manifest.splits}:
+            if (folder / name).is_symlink():
+                message = f"{storage.shown(folder / name)} is a link: a dataset has its own files"
+                raise StageFailure("DatasetInvalid", message)
         for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
             of_fold = cls.read(folder / name)
             if of_fold.digest != digest or of_fold.folds:
                 message = f"{storage.shown(folder / name)} is of another dataset"
                 raise StageFailure("DatasetInvalid", message)
         return manifest
+
+    @classmethod
+    def parse(cls, folder: Path) -> DatasetManifest:
+        """Read the manifest alone. Raises StageFailure(DatasetInvalid)."""
+        path = folder / MANIFEST
+        shown = storage.shown(path)
+        try:
+            found = path.lstat()
+            if not S_ISREG(found.st_mode) or found.st_size > _MANIFEST_BYTES:
+                raise StageFailure(
+                    "DatasetInvalid", f"{shown} is no plain file of a manifest's size"
+                )
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            message = f"{shown} is not a dataset manifest" + (f": see its {where}" if where else "")
+            raise StageFailure("DatasetInvalid", message) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise StageFailure("DatasetInvalid", f"{shown} is not a dataset manifest") from error
 
 
 def _not_first(place: storage.Place, mine: str | None) -> StageFailure:

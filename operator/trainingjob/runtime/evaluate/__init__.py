@@ -28,10 +28,6 @@ def run(payload: EvaluatePayload) -> StageResult:
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
     message begins with the fold that it is about.
     """
-    if payload.task.type == "languageModel":
-        from . import language
-
-        return language.run(payload)
     fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)

@@ -5,8 +5,10 @@ Settings are Hadoop's own, from the files in ``$HADOOP_CONF_DIR``: name services
 
 from __future__ import annotations
 
+import hashlib
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -18,6 +20,7 @@ from trainingjob.api.uris import HDFS
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
+from .disk import lock_of
 from .hadoop import java_says, meaning
 from .remote import AT_ONCE
 
@@ -28,6 +31,7 @@ _BOUNDED = {
     "dfs.client.failover.sleep.max.millis": "1000",
 }
 _PIECE_BYTES = 8 * 2**20
+_HELD_MILLIS = 60_000
 
 
 class Cluster:
@@ -83,6 +87,71 @@ class Cluster:
     def remove(self, path: str) -> None:
         with self._failures(path):
             self._client.delete(f"/{path}", recursive=True)
+
+    def discard(self, paths: Sequence[str]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.remove, paths))
+        for folder in sorted({path.rpartition("/")[0] for path in paths}, reverse=True):
+            # HDFS refuses when something is in it.
+            with self._failures(folder), suppress(RuntimeError, OSError):
+                while folder and self._client.delete(f"/{folder}", recursive=False):
+                    folder = folder.rpartition("/")[0]
+
+    def state(self, path: str) -> str | None:
+        with self._failures(path):
+            try:
+                found = self._client.read(f"/{path}").read()
+            except FileNotFoundError:
+                return None
+            return hashlib.sha256(found).hexdigest()
+
+    def swap(self, path: str, data: bytes, before: str | None) -> bool:
+        folder, aside = _beside(path, uuid.uuid4().hex)
+        with self._failures(path):
+            self._client.mkdirs(f"/{folder}", create_parent=True)
+            with self._client.create(f"/{aside}") as target:
+                target.write(data)
+            try:
+                if before is None:
+                    return self._renamed(aside, path)
+                with self._locked(path, aside):
+                    if self.state(path) != before:
+                        return False
+                    self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
+                    return True
+            finally:
+                self._client.delete(f"/{aside}")
+
+    def _renamed(self, aside: str, path: str) -> bool:
+        """Give a file its name, unless one has it."""
+        try:
+            self._client.rename(f"/{aside}", f"/{path}")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, path: str, aside: str) -> Iterator[None]:
+        """Nobody else replaces the file meanwhile. Whoever holds the lock for longer than a minute
+        is dead; by the NameNode's clock, which says how old ``aside`` is, too."""
+        folder, _, name = path.rpartition("/")
+        lock = f"/{folder}/{lock_of(name)}"
+        began, written = time.monotonic(), self._client.get_file_info(f"/{aside}")
+        while True:
+            try:
+                self._client.create(lock).close()
+                break
+            except FileExistsError:
+                waited = (time.monotonic() - began) * 1000
+            with suppress(FileNotFoundError):
+                held = self._client.get_file_info(lock)
+                if written.modification_time + waited - held.modification_time > _HELD_MILLIS:
+                    self._client.delete(lock)
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            self._client.delete(lock)
 
     def _write(self, source: Path, path: str) -> None:
         with (

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -41,10 +40,6 @@ class Chosen:
     def digest(self) -> str:
         """sha256 of ``tokenizer.json``."""
         return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
-
-    def write(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into ``folder``."""
-        (folder / TOKENIZER).write_text(self.text, encoding="utf-8")
 
 
 def choose(engine: Engine, view: str, text: str, spec: Tokenize, rows: int, size: int) -> Chosen:

@@ -18,7 +18,7 @@ from ...base.digest import digest_of_folder
 from ...base.errors import StageFailure, storage_errors
 from ...base.log import log
 from ...dataset import suitable
-from ...dataset.manifest import TOKENIZER, DatasetManifest
+from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
 from ...model import transformer
 from ...model.folder import HISTORY
@@ -90,7 +90,7 @@ def run(
         transformer.save,
         config=config,
         parameters=list(model.named_parameters()),
-        tokenizer=folder / TOKENIZER,
+        tokenizer=folder / manifest.tokenizer,
         tokens=manifest.tokens,
     )
     result = None

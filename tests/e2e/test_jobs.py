@@ -19,7 +19,6 @@ from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import volume
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
-from tests.local.test_hdfs import config_map
 from tests.tables import tell
 
 from .conftest import RESTRICTED
@@ -171,7 +170,7 @@ def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Nod
         server.put("/data/digits.csv", (space.datasets / "digits.csv").read_bytes())
         server.files.mkdirs(server.path("/runs"))
         server.files.setOwner(server.path("/runs"), "trainer", "trainer")
-        space.create("configmaps", config_map(server))
+        space.create("configmaps", server.config_map())
         job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
         preprocess = job["spec"]["preprocess"]
         preprocess["input"] = {"uri": "hdfs://analytics/data/*.csv", "format": "csv"}

@@ -57,7 +57,7 @@ def test_what_s3_refuses_has_a_reason(error: Exception, reason: str, words: str)
             "StorageUnavailable",
             'access is denied: user=me, inode="/a":root',
         ),
-        (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a"),
+        (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a;"),
         (RPC.format("ipc.StandbyException", "x"), "StorageFailed", "no NameNode of ns is active"),
         (RPC.format("ipc.RetriableException", "in a moment"), "StorageFailed", "ns/x: in a moment"),
         ('OperationFailed("Failed to complete file in time")', "StorageFailed", "takes the data"),
@@ -87,12 +87,14 @@ JAVA = "An error occurred while calling o30.parquet.\n: {}\n\tat org.apache.hado
         (
             "org.apache.hadoop.hdfs.server.namenode.SafeModeException: Cannot create directory /x",
             "StorageFailed",
-            "HDFS: the NameNode is in safe mode",
+            "HDFS: the NameNode is in safe mode: it ends when the DataNodes have reported, or by "
+            "hdfs dfsadmin -safemode leave",
         ),
         (
             "org.apache.hadoop.hdfs.protocol.NSQuotaExceededException: The quota of /q is exceeded",
             "DiskFull",
-            "HDFS: a quota is used up: The quota of /q is exceeded",
+            "HDFS: a quota is used up: The quota of /q is exceeded; remove what is not needed, or "
+            "have it raised: hdfs dfsadmin -setQuota for files, -setSpaceQuota for bytes",
         ),
         (
             "org.apache.spark.SparkException: [FAILED_READ_FILE]\n\tat x\nCaused by: "

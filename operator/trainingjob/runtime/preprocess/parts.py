@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainingjob.api.v1alpha1.reasons import reason_of
+
 from ..base.digest import sha256
 from ..base.errors import StageFailure, from_os_error
 from ..dataset.manifest import DataFile, SplitName, file_name
@@ -98,8 +100,9 @@ def failure(text: str) -> StageFailure | None:
     _, mark, rest = text.partition(_MARK)
     if not mark:
         return None
-    reason, _, message = rest.partition("\n")[0].partition(":")
-    return StageFailure(reason, message)
+    name, _, message = rest.partition("\n")[0].partition(":")
+    reason = reason_of(name)
+    return StageFailure(reason, message) if reason is not None else None
 
 
 def _told(failure: StageFailure) -> RuntimeError:

@@ -263,6 +263,25 @@ def test_the_claim_of_a_given_tokenizer_is_mounted_as_well():
     assert {"/mnt/claims/datasets", "/mnt/claims/models", "/mnt/claims/training"} <= mounts
 
 
+def test_a_pretrained_model_is_mounted_and_its_tokenizer_is_the_default():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"sequenceLength": 64},
+        },
+        train={"model": {"pretrained": {"uri": "pvc://models/llama"}}},
+        evaluate=None,
+    )
+    for stage in ("preprocess", "train"):
+        (pod,) = children.pods(words, stage, 1, Settings())
+        (container,) = pod["spec"]["containers"]
+        assert "/mnt/claims/models" in {mount["mountPath"] for mount in container["volumeMounts"]}
+        told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))
+        given = told["tokenize"]["from"] if stage == "preprocess" else told["model"]["pretrained"]
+        assert given in ("pvc://models/llama", {"uri": "pvc://models/llama"})
+
+
 def test_claims_of_further_tables_are_mounted_as_well():
     tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
     more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}

@@ -11,10 +11,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
 
-from ... import storage
 from ...base.errors import StageFailure, storage_errors
 from ...base.text import listed, one_line
-from ...dataset.manifest import TOKENIZER
+from ...dataset.tokens import tokenizer_file
 from ..engines.frame import HASH, SPLIT, TRAIN, Engine
 from ..names import quoted
 
@@ -85,9 +84,7 @@ def learn(texts: Iterable[str], size: int, end: str) -> Chosen:
 
 
 def _given(uri: str, end: str | None) -> Chosen:
-    path = storage.fetch(uri)
-    if path.is_dir():
-        path = path / TOKENIZER
+    path = tokenizer_file(uri)
     field = f"preprocess.tokenize.from: {path}"
     with storage_errors("read the tokenizer"):
         if not path.is_file():

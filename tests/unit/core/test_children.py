@@ -274,7 +274,7 @@ def test_a_pretrained_model_is_mounted_and_its_tokenizer_is_the_default():
         evaluate=None,
     )
     for stage in ("preprocess", "train"):
-        (pod,) = children.pods(words, stage, 1, Settings())
+        (pod,) = stages.named(stage).pods(words, 1, Settings())
         (container,) = pod["spec"]["containers"]
         assert "/mnt/claims/models" in {mount["mountPath"] for mount in container["volumeMounts"]}
         told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))

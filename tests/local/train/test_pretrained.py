@@ -26,6 +26,7 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import generate, language, pretrained, pretrained_model, transformer
+from trainingjob.runtime.model.folder import Words
 from trainingjob.runtime.train import worker
 from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
@@ -83,7 +84,7 @@ def test_the_model_is_what_transformers_loads_and_saves(tmp_path: Path, kind: st
     (tmp_path / "again").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
     pretrained_model.save(
-        tmp_path / "again", model.named_parameters(), found, tmp_path / "tokenizer.json"
+        tmp_path / "again", model.named_parameters(), found, Words(tmp_path / "tokenizer.json")
     )
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()
     with torch.no_grad():
@@ -125,7 +126,7 @@ def test_what_lora_learned_is_in_the_weights_and_in_the_adapter(
             one.add_(torch.randn(one.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
     (tmp_path / "model").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
-    given.save(tmp_path / "model", network, tmp_path / "tokenizer.json")
+    given.save(tmp_path / "model", network, Words(tmp_path / "tokenizer.json"))
     merged = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), rows)
     unchanged = logits(before, rows)
     adapted = peft.PeftModel.from_pretrained(before, tmp_path / "model/adapter")

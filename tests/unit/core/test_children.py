@@ -50,6 +50,13 @@ JOBS = {
     "a user's own image": {
         "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}
     },
+    "scratch of a class and of the node": {
+        "preprocess": {
+            "input": {"uri": "pvc://training/in.csv", "format": "csv"},
+            "template": {"scratch": {"size": "500Gi", "storageClassName": "ssd"}},
+        },
+        "train": {"model": {"mlp": {}}, "template": {"scratch": {"size": "20Gi"}}},
+    },
     "a file on this machine": {"storage": {"uri": "file:///srv/$runs"}},
     "in S3": {
         "storage": {"uri": "s3://models/$runs"},
@@ -111,6 +118,29 @@ def test_every_pod_is_restricted(name):
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert security["readOnlyRootFilesystem"] is True
         assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_tmp_is_a_volume_of_the_class_that_is_asked_for_or_a_share_of_the_node():
+    found = {}
+    for pod in all_children("scratch of a class and of the node"):
+        (container,) = pod["spec"]["containers"]
+        (at_tmp,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/tmp"]
+        (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == at_tmp]
+        found[container["name"]] = volume
+        assert "scratch" not in pod["spec"]
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "ssd",
+        "resources": {"requests": {"storage": "500Gi"}},
+    }
+    assert found == {
+        "preprocess": {
+            "name": "trainingjob-tmp",
+            "ephemeral": {"volumeClaimTemplate": {"spec": claim}},
+        },
+        "train": {"name": "trainingjob-tmp", "emptyDir": {"sizeLimit": "20Gi"}},
+        "evaluate": {"name": "trainingjob-tmp", "emptyDir": {}},
+    }
 
 
 def test_the_users_labels_stand_beside_ours_and_never_over_them():

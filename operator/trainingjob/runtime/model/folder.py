@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
@@ -48,6 +48,13 @@ class Vocabulary(Protocol):
     def end_of_text(self) -> str: ...
     @property
     def sequence_length(self) -> int: ...
+
+
+class Words(NamedTuple):
+    """The files of a dataset that go with its model: the tokenizer, and a chat template."""
+
+    tokenizer: Path
+    template: Path | None = None
 
 
 @dataclass(frozen=True)

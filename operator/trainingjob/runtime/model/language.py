@@ -16,7 +16,7 @@ from trainingjob.api.v1alpha1.transformer import Pretrained, Transformer
 from ..base.digest import digest_of, sha256
 from ..base.errors import storage_errors
 from . import lora, pretrained, pretrained_model, transformer
-from .folder import Vocabulary
+from .folder import Vocabulary, Words
 
 Mix = Callable[[int, int], int]
 # Of a tensor that may be divided, and of its whole: this rank's part.
@@ -44,10 +44,10 @@ class New:
         """Give the network its first weights."""
         transformer.fill(network, device, seed, mix, mine)
 
-    def save(self, folder: Path | None, network: nn.Module, tokenizer: Path) -> None:
+    def save(self, folder: Path | None, network: nn.Module, words: Words) -> None:
         """As ``transformer.save``: every rank has a part in it, one has the folder."""
         parameters = list(network.named_parameters())
-        transformer.save(folder, self._config, parameters, tokenizer, self._tokens)
+        transformer.save(folder, self._config, parameters, words, self._tokens)
 
 
 class Given:
@@ -83,9 +83,9 @@ class Given:
         pretrained_model.fill(network, self._folder, names, device, mine)
         lora.fill(network, seed, mix, mine)
 
-    def save(self, folder: Path | None, network: nn.Module, tokenizer: Path) -> None:
+    def save(self, folder: Path | None, network: nn.Module, words: Words) -> None:
         """Likewise; the small matrices are added to the weights, and kept in a folder beside."""
-        pretrained_model.save(folder, lora.merged(network), self._folder, tokenizer)
+        pretrained_model.save(folder, lora.merged(network), self._folder, words)
         if self._adapter is not None:
             lora.save(folder, network, self._adapter)
 

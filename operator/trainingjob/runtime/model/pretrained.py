@@ -83,8 +83,9 @@ def look(spec: Pretrained) -> Folder:
         return Folder(spec.uri, path, _config(spec.uri, path), _tensors(spec.uri, path))
 
 
-def check(folder: Folder, tokens: Vocabulary, dataset: Path) -> None:
-    """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from."""
+def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
+    """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from;
+    ``tokenizer``: the file that it has."""
     most = next((folder.config[name] for name in _LENGTHS if folder.config.get(name)), None)
     if isinstance(most, int) and tokens.sequence_length > most:
         raise StageFailure(
@@ -95,8 +96,8 @@ def check(folder: Folder, tokens: Vocabulary, dataset: Path) -> None:
     size = folder.config.get("vocab_size")
     own = folder.path / TOKENIZER
     with storage_errors("read the pretrained model"):
-        same = not own.is_file() or own.read_bytes() == (dataset / TOKENIZER).read_bytes()
-        found, known = (0, 0) if same else (_vocabulary(dataset / TOKENIZER), _vocabulary(own))
+        same = not own.is_file() or own.read_bytes() == tokenizer.read_bytes()
+        found, known = (0, 0) if same else (_vocabulary(tokenizer), _vocabulary(own))
     if found != known:
         raise StageFailure(
             "SettingUnsuitable",

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
-from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary
+from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary, Words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -121,12 +121,11 @@ def save(
     folder: Path | None,
     config: PreTrainedConfig,
     parameters: Iterable[tuple[str, Tensor]],
-    tokenizer: Path,
+    words: Words,
     tokens: Vocabulary,
 ) -> None:
     """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
-    folder only takes part in bringing the weights together. ``tokenizer``: its file, which may have
-    a chat template beside it. Raises OSError."""
+    folder only takes part in bringing the weights together. Raises OSError."""
     save_weights(folder, parameters)
     if folder is None:
         return
@@ -135,20 +134,14 @@ def save(
     config.save_pretrained(folder)
     GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
     PreTrainedTokenizerFast(
-        tokenizer_file=str(tokenizer),
+        tokenizer_file=str(words.tokenizer),
         bos_token=tokens.end_of_text,
         eos_token=tokens.end_of_text,
         model_max_length=tokens.sequence_length,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
-    copy_template(tokenizer, folder)
-
-
-def copy_template(tokenizer: Path, folder: Path) -> None:
-    """The chat template beside a tokenizer, if there is one. Raises OSError."""
-    template = tokenizer.with_name(TEMPLATE)
-    if template.is_file():
-        shutil.copyfile(template, folder / TEMPLATE)
+    if words.template is not None:
+        shutil.copyfile(words.template, folder / TEMPLATE)
 
 
 def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) -> None:

@@ -81,7 +81,8 @@ class Trainer:
             resolve(payload.checkpoints),
             payload.checkpoint,
             payload.job.uid,
-            _fingerprint(payload, family),
+            # By one rank: a pretrained model may be large to read.
+            gang.broadcast_json(_fingerprint(payload, family) if gang.rank == 0 else None),
             gang,
             device,
             self.net.part,

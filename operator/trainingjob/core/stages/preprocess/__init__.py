@@ -29,8 +29,9 @@ class PreprocessStage(PodStage):
         return names.dataset_uri(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
-        given, own = job.spec.tokenizer, job.spec.pretrained
-        if own is None or given != own.uri:
-            return pods.spec_of(job).uris
-        # Of the model's folder, this stage reads no more.
-        return [*pods.spec_of(job).uris, join(given, "tokenizer.json")]
+        pretrained = job.spec.pretrained
+        uris = pods.spec_of(job).uris
+        if pretrained is not None and job.spec.tokenizer == pretrained.uri:
+            # Of the folder, this stage reads no more.
+            return [*uris, join(pretrained.uri, "tokenizer.json")]
+        return uris

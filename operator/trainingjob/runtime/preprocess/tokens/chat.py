@@ -24,7 +24,10 @@ IGNORED = -100
 TOKENS, LABELS, LENGTH = "input_ids", "labels", "length"
 _LISTS = [pa.field(name, pa.list_(pa.int32())) for name in (TOKENS, LABELS)]
 ENCODED = pa.schema([*WHERE, *_LISTS])
-PACKED = pa.schema([*WHERE, _LISTS[0], pa.field(LENGTH, pa.int32()), _LISTS[1]])
+# How many tokens of a row are to be predicted.
+ANSWERS = "answers"
+ROW = [_LISTS[0], pa.field(LENGTH, pa.int32()), _LISTS[1], pa.field(ANSWERS, pa.int32())]
+PACKED = pa.schema([*WHERE, *ROW])
 # Where a tokenizer has no template of its own. What is generated is learned.
 DEFAULT = """\
 {%- for message in messages %}
@@ -272,6 +275,7 @@ class _Rows:
                 lists([*ids]),
                 pa.array(lengths),
                 lists([*labels]),
+                pa.array((labels != IGNORED).sum(axis=1, dtype=np.int32)),
             ],
             schema=PACKED,
         )

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
@@ -20,6 +16,7 @@ from ...base.digest import digest_of_text
 from ...base.errors import StageFailure, storage_errors
 from ...base.progress import Reporter
 from ...dataset.manifest import (
+    MANIFEST,
     DatasetManifest,
     SplitInfo,
     SplitName,
@@ -31,7 +28,6 @@ from ..checks import check_splits
 from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame, Rows
 from ..names import cannot_use, column_not_found
 from ..notes import Notes
-from ..write import write_files
 from . import chat, messages, pack, tokenizer
 
 # A longer text is no document: its tokens take thirty times as much memory.
@@ -83,10 +79,14 @@ def finish(
     reporter.report(0.75)
     tokens = _tokens(engine, frame, spec, chosen)
     target = storage.resolve(payload.output)
-    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
-        chosen.write(folder)
-        manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, folder)
-        manifest.write(folder)
+    with storage_errors("write the dataset"), storage.publishing(target, MANIFEST) as new:
+        manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, new.place)
+        for one in manifest.beside:
+            new.place.write(one.name, chosen.files[one.plain])
+        manifest.publish(new)
+        # For people; these names had those of an earlier dataset until now.
+        for one in manifest.beside:
+            new.place.write(one.plain, chosen.files[one.plain])
     reporter.report(1.0)
     counts = {split: info.rows for split, info in manifest.splits.items()}
     result = StageResult(
@@ -111,11 +111,11 @@ def _tokens(engine: Engine, frame: Frame, spec: Tokenize, chosen: tokenizer.Chos
         each = partial(pack.encode, tokenizer=chosen.text)
         whole: Rows = partial(pack.pack, length=length, end=end, bits=bits)
     else:
-        names, between, made = [pack.TOKENS, pack.LENGTH, chat.LABELS], chat.ENCODED, chat.PACKED
+        names, between, made = [one.name for one in chat.ROW], chat.ENCODED, chat.PACKED
         each = partial(chat.encode, tokenizer=chosen.text, way=way)
         whole = partial(chat.pack, length=length, end=end, bits=bits)
     view = engine.by_file(frame, each, between, whole, made)
-    size = 4 * (length + 1) * (len(names) - 1)
+    size = 4 * (length + 1) * (1 if way is None else 2)
     rows = max(_LEAST_ROWS, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // size))
     # The types are the view's own, and none of those that a user's column may have.
     return replace(
@@ -146,16 +146,17 @@ def _manifest(
     pipeline: list[dict[str, Any]],
     chosen: tokenizer.Chosen,
     found: Mapping[SplitName, Texts],
-    folder: Path,
+    place: storage.Place,
 ) -> DatasetManifest:
-    files = write_files(engine, tokens, folder)
+    parts = engine.write(tokens, place, total=pack.LENGTH if chosen.way is None else chat.ANSWERS)
     counts = {
         split: TokenCounts(
             documents=found[split].count,
             bytes=found[split].size,
-            tokens=sum(_predicted(folder / split / file.name, chosen) for file in files[split]),
+            # Those that have one before them in their row; of conversations, the answers'.
+            tokens=sum(part.total - (part.file.rows if chosen.way is None else 0) for part in its),
         )
-        for split in files
+        for split, its in parts.items()
     }
     return DatasetManifest(
         label=payload.task.label,
@@ -163,10 +164,14 @@ def _manifest(
         features=[],
         columns={},
         splits={
-            split: SplitInfo(rows=sum(file.rows for file in its), files=its)
-            for split, its in files.items()
+            split: SplitInfo(
+                rows=sum(part.file.rows for part in its), files=[part.file for part in its]
+            )
+            for split, its in parts.items()
         },
         pipeline=pipeline,
+        stamp=place.stamp,
+        writer=payload.job.uid,
         tokens=Tokens(
             tokenizer=chosen.digest,
             vocab_size=chosen.size,
@@ -177,19 +182,6 @@ def _manifest(
             splits=counts,
         ),
     )
-
-
-def _predicted(path: Path, chosen: tokenizer.Chosen) -> int:
-    """The tokens of a file that are to be predicted: all that have one before them in their row, or
-    the answers'."""
-    if chosen.way is not None:
-        labels = pq.read_table(path, columns=[chat.LABELS])[chat.LABELS]
-        return sum(
-            int(pc.sum(pc.not_equal(part.flatten(), chat.IGNORED)).as_py() or 0)
-            for part in labels.chunks
-        )
-    lengths = pq.read_table(path, columns=[pack.LENGTH])[pack.LENGTH]
-    return int(pc.sum(lengths).as_py() or 0) - len(lengths)
 
 
 def _documents(engine: Engine, frame: Frame, field: str, name: str) -> tuple[Frame, str]:

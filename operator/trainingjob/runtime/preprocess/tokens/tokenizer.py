@@ -47,11 +47,10 @@ class Chosen:
         """sha256 of ``tokenizer.json``."""
         return digest_of_text(self.text)
 
-    def write(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into ``folder``."""
-        (folder / TOKENIZER).write_text(self.text, encoding="utf-8")
-        if self.way is not None:
-            (folder / TEMPLATE).write_text(self.way.template, encoding="utf-8")
+    @property
+    def files(self) -> dict[str, str]:
+        """What the dataset has of it, by name."""
+        return {TOKENIZER: self.text} | ({TEMPLATE: self.way.template} if self.way else {})
 
     def for_chat(self, files: Mapping[str, Path]) -> Chosen:
         """With the template and the special tokens that ``files`` say, by the names that Hugging

@@ -13,10 +13,11 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
 from ...dataset import suitable
-from ...dataset.manifest import TOKENIZER, DatasetManifest
+from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
 from ...dataset.tokens import IGNORED
 from ...model import language, transformer
+from ...model.folder import Words
 from ...storage import resolve
 from ..budget import rows_of_a_part
 from ..data import mix
@@ -46,6 +47,10 @@ class TransformerFamily:
         self.validation = TokenSplit(validation, at_once, device)
         self._seed = payload.seed
         self._beginning = language.begin(payload.model, self.tokens)
+        template = manifest.chat_template
+        self._words = Words(
+            self._folder / manifest.tokenizer, self._folder / template if template else None
+        )
 
     def build(self) -> nn.Module:
         return self._beginning.build()
@@ -72,14 +77,15 @@ class TransformerFamily:
 
     def flops(self, network: nn.Module) -> float | None:
         """Forward and backward through all weights but the table of inputs, and attention's own
-        (Chowdhery et al., 2022, appendix B); what is not learned has no gradient of its own."""
+        (Chowdhery et al., 2022, appendix B)."""
         config: Any = network.config
-        weights = sum(one.numel() for one in network.parameters())
-        frozen = sum(one.numel() for one in network.parameters() if not one.requires_grad)
+        sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
+        # Of weights that are not learned, no gradient is computed.
+        products = sum(size * (6 if learned else 4) for size, learned in sizes)
         if not config.tie_word_embeddings:
-            weights -= config.vocab_size * config.hidden_size
+            products -= 6 * config.vocab_size * config.hidden_size
         attention = config.num_hidden_layers * config.hidden_size * self.tokens.sequence_length
-        return 6.0 * weights - 2.0 * frozen + 12.0 * attention
+        return float(products + 12 * attention)
 
     def fingerprint(self) -> dict[str, Any]:
         digest = self._beginning.digest()
@@ -90,7 +96,7 @@ class TransformerFamily:
         return f"{count} tokens in {self.training.rows} rows"
 
     def save(self, folder: Path | None, network: nn.Module) -> None:
-        self._beginning.save(folder, network, self._folder / TOKENIZER)
+        self._beginning.save(folder, network, self._words)
 
     def outputs(self, known: Outputs) -> Outputs:
         return known

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from trainingjob.api.v1alpha1.reasons import ReasonName, reason_of
-
 import re
 import signal
 from collections.abc import Callable, Sequence

@@ -247,12 +247,12 @@ class Reconciler:
         # What the pods need comes before them, one after the other, and without it they are not
         # made; the pods of a gang go together.
         for _, wanted in itertools.groupby(todo.create, key=lambda child: child["kind"]):
-            told = await asyncio.gather(*(self._create(job, child) for child in wanted))
-            blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
+            met = await asyncio.gather(*(self._create(job, child) for child in wanted))
+            blockers |= {blocker.name: blocker for blocker in met if blocker is not None}
             if blockers:
                 break
-        told = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
-        blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
+        met = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
+        blockers |= {blocker.name: blocker for blocker in met if blocker is not None}
         self._memory[key].blockers = blockers
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
@@ -266,7 +266,7 @@ class Reconciler:
             except AlreadyExists:
                 made, new = await self._gateway.get(child), False
         except NotFound as error:
-            # The namespace is gone, or what was there a moment ago: the watch will tell.
+            # The namespace is gone, or what was there a moment ago: the watch will show it.
             return diagnose.no_answer(name, str(error))
         except Unavailable as error:
             logger.warning("%s %s: %s", kind, name, error)
@@ -342,7 +342,7 @@ class Reconciler:
             # This very version: somebody may have asked for a rerun.
             await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         except Conflict:
-            # It has changed, or another job has its name by now; the watch tells.
+            # It has changed, or another job has its name by now; the watch shows it.
             return
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.

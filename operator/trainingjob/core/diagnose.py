@@ -1,4 +1,4 @@
-"""What is wrong with a pod, in words: one table from Kubernetes' terms to our reasons."""
+"""What is wrong with a pod, as a message: one table from Kubernetes' terms to our reasons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXIT_CODES: dict[int | None, ReasonName] = {126: "CommandNotFound", 127: "Comma
 
 # What runtimes call a container that could not be started.
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
-# Their words (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
+# Their message (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
 # hook of the node's.
 _NO_PROGRAM = re.compile(
     r'exec:? ("[^"]*"|\S+): (stat \S+ )?'
@@ -47,7 +47,7 @@ _WAITING: dict[str, ReasonName] = {
 }
 
 # Why the kubelet has ended a pod as a whole -> our reason. What it calls a pod that it has not let
-# begin are many words more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
+# begin has many names more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
 _POD_REASONS: dict[str, ReasonName] = {
     "Evicted": "Disrupted",
     "Preempting": "Disrupted",
@@ -63,7 +63,7 @@ _KUBELET_REFUSES = re.compile(
 # An eviction for the pod's own limits, and not for the node's need; DisruptionTarget is not set.
 _OWN_LIMIT = re.compile(r"exceed(s|ed) (the|its) .*limit")
 
-# What the API server says when it refuses a child -> our reason; the first that fits. The words
+# What the API server says when it refuses a child -> our reason; the first that fits. The texts
 # are those of Kubernetes' admission plugins and of its RBAC authorizer.
 _REFUSALS: dict[str, ReasonName] = {
     "exceeded quota": "QuotaExceeded",
@@ -91,7 +91,7 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     time: datetime | None = None
-    # Only where the pod did not say itself what went wrong: then the log must tell.
+    # Only where the pod did not say itself what went wrong: then the log must show it.
     log_tail: str = ""
 
     @property
@@ -217,8 +217,8 @@ def waiting_of(pod: PodView) -> Failure | None:
     for wait in pod.waits:
         if wait.reason in _WAITING:
             whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
-            words = f"{whose} waits: {wait.message or wait.reason}"
-            return Failure(_WAITING[wait.reason], words, pod)
+            message = f"{whose} waits: {wait.message or wait.reason}"
+            return Failure(_WAITING[wait.reason], message, pod)
     if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
     if pod.unschedulable:
@@ -256,7 +256,7 @@ def altered(name: str, changes: Sequence[str]) -> Blocker:
 
 
 def conflict_of(name: str, kind: str, whose: str) -> Blocker:
-    """What stands where the child ``name`` should be; ``whose`` in words."""
+    """What stands where the child ``name`` should be; ``whose``: as in "belongs to Job x"."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
     return Blocker(name, "NameConflict", message)
 
@@ -267,7 +267,7 @@ def no_answer(name: str, message: str) -> Blocker:
 
 
 def _refused(message: str) -> ReasonName:
-    return next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
+    return next((r for sign, r in _REFUSALS.items() if sign in message), "PodRefused")
 
 
 def _report(pod: PodView) -> Report | None:

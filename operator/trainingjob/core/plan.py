@@ -130,7 +130,7 @@ def _outdated(obs: Observation) -> list[PodView]:
 def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodView]:
     """Pods that are of no use any more and do not go, where the policy lets them go by force.
 
-    What an attempt waits for is told first: by that the status knows when the wait is over.
+    What an attempt waits for is reported first: by that the status knows when the wait is over.
     """
     stored, policy = obs.job.status, obs.job.spec.policy
     current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)

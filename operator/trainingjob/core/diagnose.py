@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..api.payload import Report, StageError, StageResult
-from ..api.v1alpha1 import REASONS, FailureClass, ReasonName, reason_of
+from ..api.v1alpha1 import REASONS, FailureClass
+from ..api.v1alpha1.reasons import ReasonName, reason_of
 from . import text
 from .observation import Blocker
 from .pods import PodView

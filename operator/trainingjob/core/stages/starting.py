@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import format_time
-from .. import conditions, diagnose, names
+from .. import conditions, diagnose
 from ..diagnose import Failure
 from ..pods import PodView
 from ..policy import deadlines, stuck
@@ -41,7 +41,9 @@ def _too_late(start: _Start) -> StageOutcome | None:
     if start.gang.now < start.deadline:
         return None
     blocker = start.blocker
-    why = blocker.message if blocker else diagnose.slowest(start.gang.pods)
+    why = diagnose.slowest(start.gang.pods)
+    if blocker is not None:
+        why = f"{blocker.reason}: {blocker.with_remedy()}"
     late = Failure("StartupDeadlineExceeded", why, blocker.pod if blocker else None)
     return attempt_failed(start.gang, late)
 
@@ -88,18 +90,8 @@ def _start(gang: Gang) -> _Start:
 
 def _blocker(gang: Gang) -> Failure | None:
     """Why pods do not start: they could not be made, or they wait."""
-    job, stage = gang.obs.job, gang.stage
-    ours = {
-        names.child_name(job, stage.name),
-        *(names.pod_name(job, stage.name, stage.attempt, index) for index in range(gang.wanted)),
-        # Those of attempts before that could not be deleted.
-        *(pod.name for pod in gang.obs.pods_of(stage.name)),
-    }
-    found = next((blocker for blocker in gang.obs.blockers if blocker.name in ours), None)
-    if found is not None:
-        return Failure(found.reason, found.message)
     waiting = (diagnose.waiting_of(pod) for pod in gang.pods)
-    return next((failure for failure in waiting if failure is not None), None)
+    return gang.refused or next((failure for failure in waiting if failure is not None), None)
 
 
 def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure | None:

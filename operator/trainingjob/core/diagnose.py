@@ -76,7 +76,7 @@ _REFUSALS: dict[str, ReasonName] = {
 }
 
 _SIGKILL = 9
-_UNKNOWN = "failed without an exit code"
+_UNKNOWN = "failed, and its node does not say why"
 _REPORTED_CHARS = 1500
 _LOG_TAIL_CHARS = 2000
 
@@ -184,7 +184,7 @@ def _cause(pod: PodView) -> tuple[ReasonName, str]:
         return "PodLost", "was deleted"
     if pod.exit_code is None or pod.exit_code == 0:
         # It failed by no fault of its container.
-        return ("PodLost", f"failed ({said})") if said else ("ProcessKilled", _UNKNOWN)
+        return "PodLost", f"failed ({said})" if said else _UNKNOWN
     beside = f" ({said})" if said else ""
     if pod.signal == _SIGKILL:
         return "ProcessKilled", f"was killed (SIGKILL){beside}"
@@ -220,6 +220,9 @@ def waiting_of(pod: PodView) -> Failure | None:
             whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
             message = f"{whose} waits: {wait.message or wait.reason}"
             return Failure(_WAITING[wait.reason], message, pod)
+    if pod.gates:
+        what = f"pod {pod.name} waits for the scheduling gate {pod.gates}"
+        return Failure("SchedulingGated", what, pod)
     if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
     if pod.unschedulable:
@@ -229,13 +232,17 @@ def waiting_of(pod: PodView) -> Failure | None:
 
 def slowest(pods: Iterable[PodView]) -> str:
     """What is known of pods that have not started, and nothing is known to be wrong with."""
-    waits = (
-        f"; pod {pod.name}: {wait.who or 'its container'}: {wait.message or wait.reason}"
-        for pod in pods
-        if pod.phase == "Pending"
-        for wait in pod.waits
-    )
-    return "the pods did not start" + next(waits, "")
+    found = next((pod for pod in pods if pod.phase == "Pending" and (pod.waits or pod.node)), None)
+    if found is None:
+        return "the pods did not start"
+    if not found.waits:
+        return (
+            f"the pods did not start; pod {found.described}: its containers are not there yet: "
+            f"often a volume that cannot be attached; `kubectl describe pod {found.name}` says why"
+        )
+    wait = found.waits[0]
+    who = wait.who or "its container"
+    return f"the pods did not start; pod {found.name}: {who}: {wait.message or wait.reason}"
 
 
 def refusal_of(name: str, message: str) -> Blocker:

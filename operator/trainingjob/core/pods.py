@@ -63,6 +63,7 @@ class PodView:
     waits: tuple[Wait, ...] = ()
     init_failure: str = ""
     unschedulable: str = ""
+    gates: str = ""  # for which it waits before a scheduler looks at it
     disrupted: str = ""
     # Why its kubelet has ended it as a whole, or has not let it begin.
     pod_reason: str = ""
@@ -127,6 +128,7 @@ class PodView:
                 if scheduled.get("reason") == "Unschedulable"
                 else ""
             ),
+            gates=_gates(spec),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -139,6 +141,10 @@ class PodView:
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
+
+
+def _gates(spec: Mapping[str, Any]) -> str:
+    return text.line(", ".join(gate.get("name", "") for gate in spec.get("schedulingGates") or ()))
 
 
 def _end(own: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -173,3 +173,54 @@ def test_the_end_of_a_job_that_works_blames_nothing():
     w.settle()
     took = "the job took longer than 50 s; raise policy.activeDeadlineSeconds"
     assert w.status["message"] == took
+
+
+def test_a_queue_that_holds_pods_back_by_a_gate_takes_as_long_as_it_takes():
+    w = world(preprocess=None, train=GANG)
+    one, other = w.of("train")
+    for pod in (one, other):
+        pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Training", "SchedulingGated")
+    assert "gate kueue.x-k8s.io/admission" in w.status["message"]
+    w.seconds = 5000
+    w.settle()
+    del one["spec"]["schedulingGates"]
+    w.settle()
+    assert w.status["reason"] == "SchedulingGated", "the other one waits yet"
+
+    del other["spec"]["schedulingGates"]
+    w.settle()
+    assert w.status["reason"] == "Starting"
+    w.seconds += 599
+    w.settle()
+    assert w.status["phase"] == "Training"
+    w.seconds += 1
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded", "from then on the deadline counts"
+
+
+GANG = {
+    "nodes": 2,
+    "model": {"mlp": {"hidden": [64]}},
+    "dataset": {"uri": "pvc://datasets/digits"},
+}
+
+
+def test_a_pod_whose_containers_are_not_made_is_named_after_a_while():
+    """Its node knows why, in Events alone: a volume that another node has, say."""
+    w = world()
+    pod = w.of("preprocess")[0]
+    pod["spec"]["nodeName"] = "gpu-7"
+    pod["status"] |= waits("ContainerCreating", name="preprocess")
+    w.settle()
+    assert (w.status["reason"], w.status["message"]) == ("Starting", "")
+    assert plan(w.observe(), at(0)).requeue_after == 30
+    w.seconds = 30
+    w.settle()
+    assert w.status["reason"] == "Starting"
+    assert "pod digits-preprocess-1-0 on node gpu-7: its containers" in w.status["message"]
+    w.seconds = 600
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded"
+    assert "kubectl describe pod digits-preprocess-1-0" in w.status["message"]

@@ -15,6 +15,7 @@ from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
 from ..api.v1alpha1.reasons import ReasonName, reason_of
 from . import text
+from .names import SCRATCH_VOLUME
 from .observation import Blocker
 from .pods import PodView
 
@@ -165,7 +166,9 @@ def _cause(pod: PodView) -> tuple[ReasonName, str]:
     if pod.terminated_reason == "OOMKilled":
         return "OutOfMemory", "used more memory than its limit"
     if pod.pod_reason == "Evicted" and _OWN_LIMIT.search(pod.pod_message):
-        return "StorageLimitExceeded", f"was evicted: {pod.pod_message}"
+        which = f" (/tmp: {pod.stage}.template.scratch.size)"
+        where = which if f'"{SCRATCH_VOLUME}"' in pod.pod_message else ""
+        return "StorageLimitExceeded", f"was evicted: {pod.pod_message.rstrip(' .')}{where}"
     if pod.pod_reason in _POD_REASONS:
         return _POD_REASONS[pod.pod_reason], f"was ended by its node ({said})"
     if _KUBELET_REFUSES.fullmatch(pod.pod_reason) or (said and pod.never_began):

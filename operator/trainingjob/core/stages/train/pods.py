@@ -76,7 +76,11 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(payload.dataset, payload.model_uri),
+        uris=(
+            payload.dataset,
+            payload.model_uri,
+            *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
+        ),
         script=spec.script,
         resources=spec.resources,
         template=spec.template,

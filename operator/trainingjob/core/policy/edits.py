@@ -1,4 +1,4 @@
-"""What an edited manifest changes, told stage by stage: a stage that is done stays only as long as
+"""What an edited manifest changes, stage by stage: a stage that is done stays only as long as
 all that it was made by is as it was."""
 
 from __future__ import annotations

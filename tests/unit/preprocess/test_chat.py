@@ -12,6 +12,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from tests.local.preprocess.both import run
+from trainingjob.api.v1alpha1.job import Task
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset import suitable
 from trainingjob.runtime.preprocess.tokens import chat
 
 from .chats import CHATML, CHATS, FORGETS, TASK, TRIMMED, folder, marked, plain, source
@@ -150,6 +153,13 @@ def test_messages_may_be_nested_or_json(tmp_path: Path, form: str) -> None:
         (tmp_path / "other").mkdir()
         found = made(tmp_path / "other", chats, tokenize)
     assert rows_of(found) == expected
+
+
+def test_a_dataset_of_conversations_is_none_of_texts(tmp_path: Path) -> None:
+    manifest, _ = made(tmp_path, CHATS, {"vocabSize": 300, "sequenceLength": 16})
+    suitable.check(manifest, Task(type="languageModel", messages="messages"))
+    with pytest.raises(StageFailure, match=r"prepared for task\.messages, and the task has text"):
+        suitable.check(manifest, Task(type="languageModel", text="messages"))
 
 
 GOOD = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

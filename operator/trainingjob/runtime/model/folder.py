@@ -100,11 +100,11 @@ def no_transformer(folder: Path) -> str:
     """The message about a folder without one."""
     found = files(folder)
     if not found:
-        return f"there is no model in {folder}{_links_out(folder)}"
+        return f"there is no model in {folder}{links_out(folder)}"
     why = f"there is no {CONFIG} with {WEIGHTS} beside it, as save_pretrained leaves them"
     if any(file.path.suffix.lower() in _PICKLED for file in found):
         why = "weights that are read by unpickling could run any code: save them as safetensors"
-    return f"{in_words(found)} in {folder} is no language model: {why}{_links_out(folder)}"
+    return f"{in_words(found)} in {folder} is no language model: {why}{links_out(folder)}"
 
 
 def is_there(folder: Path, name: str) -> bool:
@@ -135,17 +135,17 @@ def nothing_to_judge(folder: Path) -> str:
     """The message about a folder in which ``find`` finds nothing."""
     found = files(folder)
     if not found:
-        return f"there is no model in {folder}{_links_out(folder)}"
+        return f"there is no model in {folder}{links_out(folder)}"
     why = _why_not(found)
-    return f"{in_words(found)} in {folder} cannot be judged: {why}{_links_out(folder)}"
+    return f"{in_words(found)} in {folder} cannot be judged: {why}{links_out(folder)}"
 
 
 def nothing_left(folder: Path) -> str:
     """The message about a folder in which ``files`` finds nothing."""
-    return f"the training code ended well and left nothing in {folder}{_links_out(folder)}"
+    return f"the training code ended well and left nothing in {folder}{links_out(folder)}"
 
 
-def _links_out(folder: Path) -> str:
+def links_out(folder: Path) -> str:
     """A remark about links that lead out of the folder; "" without any."""
     try:
         links = sorted(path.name for path in folder.iterdir() if path.is_symlink())

@@ -18,7 +18,7 @@ from trainingjob.api.v1alpha1.transformer import Pretrained
 from .. import storage
 from ..base.errors import StageFailure, storage_errors
 from ..base.text import listed
-from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there
+from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there, links_out
 
 FIELD = "train.model.pretrained"
 # By config.json's model_type: each was compared with what transformers makes of it, tensor by
@@ -126,7 +126,8 @@ def _config(uri: str, path: Path) -> Mapping[str, Any]:
     if not is_there(path, CONFIG):
         if is_there(path, "adapter_config.json"):
             raise _unreadable("it is an adapter alone: merge it into its model first", uri)
-        raise _unreadable(f"there is no {CONFIG}, as save_pretrained leaves it", uri)
+        why = f"there is no {CONFIG}, as save_pretrained leaves it{links_out(path)}"
+        raise _unreadable(why, uri)
     config = _json(path / CONFIG, uri)
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:
@@ -163,7 +164,9 @@ def _tensors(uri: str, path: Path) -> dict[str, Tensor]:
     absent = [name for name in names if Path(name).name != name or not is_there(path, name)]
     if absent:
         raise _unreadable(
-            f"{len(absent)} of {len(names)} files of weights are missing ({listed(absent)})", uri
+            f"{len(absent)} of {len(names)} files of weights are missing ({listed(absent)})"
+            f"{links_out(path)}",
+            uri,
         )
     found = {key: one for name in names for key, one in _of_file(path / name, uri)}
     lost = [name for name in where if name not in found]

@@ -28,12 +28,18 @@ JOBS = Resource(GROUP, VERSION, PLURAL)
 PODS = Resource("", "v1", "pods", LABEL_JOB)
 SERVICES = Resource("", "v1", "services", LABEL_JOB)
 POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
 WATCHED = (JOBS, PODS, SERVICES)
 
-BY_KIND = {"Pod": PODS, "Service": SERVICES, "NetworkPolicy": POLICIES}
+BY_KIND = {
+    "Pod": PODS,
+    "Service": SERVICES,
+    "NetworkPolicy": POLICIES,
+    "PersistentVolumeClaim": CLAIMS,
+}
 KIND_OF = {resource: kind for kind, resource in BY_KIND.items()}
 
 # The public keys of the tokens of service accounts, which every service account may read.

@@ -30,7 +30,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import BY_KIND
+from ..cluster.resources import BY_KIND, CLAIMS
 from ..core import (
     Observation,
     Obstacle,
@@ -38,6 +38,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    claim,
     diagnose,
     events,
     forced,
@@ -266,6 +267,8 @@ class Reconciler:
             # We would not know it again: it is not to run unseen.
             await self._discard(made)
             return diagnose.altered(name, changes)
+        if resource == CLAIMS:
+            return claim.obstacle(child, made)
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
             whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"

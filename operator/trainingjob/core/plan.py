@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus
-from . import children
+from . import children, claim
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
@@ -180,14 +180,18 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     """
     name, attempt = stage.name, stage.attempt
     made = {child.name for child in obs.children}
-    network = [
-        child for child in children.network(obs.job, name) if child["metadata"]["name"] not in made
-    ]
     present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    # Nobody watches the claim: it is looked for before the first pod of each attempt.
+    claims = [] if present else claim.wanted(obs.job, name)
+    others = [
+        child
+        for child in (*claims, *children.network(obs.job, name))
+        if child["metadata"]["name"] not in made
+    ]
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(children.replicas(obs.job, name)) if i not in present)
     wanted = [*islice(missing, batch)]
-    return network + children.pods(obs.job, name, attempt, obs.settings, wanted)
+    return others + children.pods(obs.job, name, attempt, obs.settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -343,6 +343,7 @@ def _hindrance(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) ->
     """Why pods do not start: they could not be made, or they wait."""
     ours = {
         names.child_name(obs.job, stage.name),
+        names.claim_name(obs.job),
         *(
             names.pod_name(obs.job, stage.name, stage.attempt, index)
             for index in range(stage.pods.desired)

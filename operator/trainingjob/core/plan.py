@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import stages
+from . import claim, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
@@ -187,10 +187,13 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     name, attempt = stage.name, stage.attempt
     room = stages.named(name)
     present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    # Nobody watches the claim: it is looked for before the first pod of each attempt.
+    claims = [] if present else claim.wanted(obs.job, name)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
-    return missing_others(room, obs) + room.pods(obs.job, attempt, obs.settings, wanted)
+    others = claims + missing_others(room, obs)
+    return others + room.pods(obs.job, attempt, obs.settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -55,7 +55,7 @@ class Gang:
         wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
         there = {pod.name for pod in self.obs.pods_of(stage.name)}
         others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
-        amiss = (wanted ^ there) | others
+        amiss = (wanted ^ there) | others | {names.claim_name(job)}
         found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
         return Failure(found.reason, found.message) if found else None
 

@@ -89,7 +89,7 @@ chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 	$(BIN)/python -m pytest tests/chart $(WAITING)
 
 # --- real pods --------------------------------------------------------------------
-e2e: e2e-images $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
+e2e: e2e-images $(S3) $(HDFS)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/e2e --timeout=900
 

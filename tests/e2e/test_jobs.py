@@ -12,6 +12,7 @@ import yaml
 
 from tests.chart.test_docs import commands
 from tests.cluster.build import ROOT
+from tests.cluster.hdfs.server import Hdfs
 from tests.cluster.mesh import Mesh
 from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import volume
@@ -451,6 +452,52 @@ def test_what_keeps_a_gang_from_starting_is_told_and_the_rest_is_released(
 
     assert (status["phase"], status["reason"]) == ("Failed", "StartupDeadlineExceeded")
     wait_for("the gang to be released", lambda: space.gpus_in_use() == 0, 60)
+
+
+@spark
+def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Node) -> None:
+    with Hdfs(node.network.host) as server:
+        server.put("/data/digits.csv", (space.datasets / "digits.csv").read_bytes())
+        server.files.mkdirs(server.path("/runs"))
+        server.files.setOwner(server.path("/runs"), "trainer", "trainer")
+        space.create("configmaps", server.config_map())
+        job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
+        preprocess = job["spec"]["preprocess"]
+        preprocess["input"] = {"uri": "hdfs://analytics/data/*.csv", "format": "csv"}
+        preprocess["executor"] |= {"instances": 1}
+        hdfs = {"configMap": {"name": "hadoop-conf"}, "user": "trainer"}
+        name = space.example(
+            "digits/job.yaml",
+            storage={"uri": "hdfs://analytics/runs", "hdfs": hdfs},
+            preprocess=preprocess,
+            train=training(epochs=10),
+        )
+        status = space.succeeds(name)
+        place = f"/runs/{space.name}/{name}"
+        metrics = json.loads(server.get(f"{place}/evaluation/metrics.json"))
+        owner = server.files.getFileStatus(server.path(f"{place}/model")).getOwner()
+    assert metrics["metrics"]["accuracy"] == metric(status, "accuracy") >= 0.9
+    assert owner == "trainer"
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+@pytest.mark.beside
+def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> None:
+    """Each pod holds half of the weights and writes its part of a checkpoint."""
+    job = yaml.safe_load((EXAMPLES / "language-model/job.yaml").read_text(encoding="utf-8"))
+    train = job["spec"]["train"] | {"checkpoint": {"everySteps": 10}}
+    name = space.example("language-model/job.yaml", train=train)
+    checkpoints = space.artefacts(name) / "checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    space.kill_process(f"{name}-train-1-1", "trainingjob.runtime")
+    status = space.succeeds(name)
+
+    assert status["stages"][1]["attempt"] == 2
+    assert status["lastFailure"]["pod"] == f"{name}-train-1-1"
+    log = space.control_plane.kubectl("logs", "-n", space.name, f"{name}-train-2-0").stdout
+    assert "resuming from checkpoint" in log, log
+    assert metric(status, "perplexity") < 150
+    assert (space.artefacts(name) / "model/model.safetensors").is_file()
 
 
 # --- an operator, or a node, that is disturbed: nothing may run beside it ---------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,12 +19,14 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...dataset.manifest import SplitName
+from ...storage import Place
 from ..expressions import javalike
 from ..expressions.dialect import Dialect, Value
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 from ..input.files import Source
 from ..names import check_names
+from ..parts import Part
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .duckdb_failures import failures
@@ -218,9 +219,7 @@ class DuckdbEngine(Tables):
     ) -> list[tuple[Any, ...]]:
         def found(names: Sequence[str], unit: float) -> list[tuple[Any, ...]]:
             selected = ", ".join(f"CAST({DUCKDB.ident(name)} AS DOUBLE)" for name in names)
-            batches = self._batches(
-                f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names)
-            )
+            batches = self.batches(f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names))
             return figures_of(batches, len(names), which, unit)
 
         return in_units(columns, found)
@@ -348,7 +347,7 @@ class DuckdbEngine(Tables):
         def rows() -> Iterator[pa.RecordBatch]:
             for index in range(layout.files):
                 least, greatest = layout.hashes_of(index)
-                yield from self._batches(
+                yield from self.batches(
                     f"SELECT CAST({index} AS INTEGER) AS {FILE}, {names} FROM {frame.view} "
                     f"WHERE {HASH} BETWEEN {least} AND {greatest} ORDER BY {SPLIT}, {HASH}",
                     _TEXT_WIDTH,
@@ -371,8 +370,8 @@ class DuckdbEngine(Tables):
         )
         return int(found)
 
-    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
-        return write(self, frame, folder)
+    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
+        return write(self, frame, place, total)
 
 
 def _paths(source: Source) -> str:

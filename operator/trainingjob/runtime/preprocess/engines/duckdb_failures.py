@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import duckdb
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ...base.errors import StageFailure
 from ...base.text import one_line
 
@@ -46,7 +48,7 @@ def _failure(kind: type[BaseException], text: str) -> StageFailure:
     if issubclass(kind, duckdb.IOException):
         wrapped = _WRAPPED.search(text)
         words = json.loads(wrapped[1], strict=False) if wrapped else text
-        reason = "DiskFull" if "No space left" in text else "StorageFailed"
+        reason: ReasonName = "DiskFull" if "No space left" in text else "StorageFailed"
         return StageFailure(reason, one_line(words))
     if issubclass(kind, duckdb.BinderException | duckdb.CatalogException):
         return StageFailure("ExpressionInvalid", one_line(text))

@@ -91,7 +91,7 @@ class Tables:
         self._db.register(name, table)
         return name
 
-    def _batches(self, query: str, width: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str, width: int) -> Iterator[pa.RecordBatch]:
         """The result of a query, as it comes: a bounded number of values at a time."""
         with failures():
             rows = max(1, min(_BATCH_ROWS, BATCH_VALUES // max(1, width)))
@@ -109,7 +109,7 @@ class Tables:
         read = [other for other in frame.hidden if other != name]
         names = ", ".join([*map(DUCKDB.ident, frame.columns), *read])
         hidden = (*(other for other in read if other != without), name)
-        batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
+        batches = self.batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
         first = next(batches, None)
         if first is None:
             none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {name} FROM {frame.view}")

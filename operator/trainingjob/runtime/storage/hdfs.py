@@ -22,6 +22,7 @@ from ..base.errors import StageFailure
 from ..base.log import log
 from ..base.text import one_line
 from .hadoop import java_says, meaning
+from .kerberos import keytab
 from .remote import AT_ONCE
 
 # Else a NameNode that is not there is asked for three minutes before anybody is told.
@@ -34,6 +35,7 @@ _BOUNDED = {
 # after so long people are told.
 _PATIENCE_SECONDS = 8.0
 _WAITS = (0.5, 1.0, 2.0)
+_KERBEROS = ("kerberos_principal", "kerberos_keytab")
 _PIECE_BYTES = 8 * 2**20
 
 Found = TypeVar("Found")
@@ -47,7 +49,9 @@ class Cluster:
 
     @cached_property
     def _client(self) -> Client:
-        return Client(f"{HDFS.start}{self._name}", config=_BOUNDED)
+        found = keytab()
+        who = {} if found is None else dict(zip(_KERBEROS, found, strict=True))
+        return Client(f"{HDFS.start}{self._name}", config=_BOUNDED, **who)
 
     def find(self, path: str) -> Mapping[str, int]:
         return self._patiently(path, lambda: self._find(path))

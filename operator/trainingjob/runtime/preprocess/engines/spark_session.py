@@ -18,6 +18,7 @@ from trainingjob.api.payload import SPARK_MASTER
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
+from ...storage import kerberos
 from ...storage.hadoop import failure_of_spark
 from . import archive
 
@@ -73,7 +74,8 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         "spark.sql.catalogImplementation": "in-memory",
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-        **archive.settings(),
+        archive.OPTIONS: " ".join([*archive.options(), *kerberos.java_options()]),
+        **kerberos.spark_settings(),
         **_session_settings(conf),
     }
     if master.startswith("local"):

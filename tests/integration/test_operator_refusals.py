@@ -295,6 +295,21 @@ def test_an_object_that_came_in_past_the_validation_hurts_nobody_and_is_told(
     assert {c["type"]: c["status"] for c in status["conditions"]}["Valid"] == "True"
 
 
+def test_a_term_of_affinity_that_the_server_takes_is_refused_in_words(space: Namespace) -> None:
+    """The definition only outlines the terms: they would be a third of it."""
+    job = manifest("shuns")
+    needs = "requiredDuringSchedulingIgnoredDuringExecution"
+    affinity = {"podAntiAffinity": {needs: [{"topologykey": "kubernetes.io/hostname"}]}}
+    job["spec"]["train"]["template"] = {"affinity": affinity}
+    space.run(job)
+
+    status = space.wait("shuns", reason="InvalidSpec")
+
+    place = f"spec.train.template.affinity.podAntiAffinity.{needs}[0]"
+    assert f"{place}.topologyKey: required field is missing" in status["message"]
+    assert 'did you mean "topologyKey"?' in status["message"]
+
+
 def _accepted(space: Namespace, job: dict[str, Any]) -> bool:
     status, _ = space.control_plane.request(
         "POST", f"/{JOBS}/namespaces/{space.name}/trainingjobs", job

@@ -25,7 +25,7 @@ from tests.cluster.hdfs.server import Hdfs
 from tests.tables import tell
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 from trainingjob.runtime import preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
@@ -169,7 +169,7 @@ def by_pandas(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
         "engine": "pandas",
         "input": {"uri": f"file://{folder}", "format": "csv"},
     }
-    (pod,) = children.pods(TrainingJob.from_dict(manifest), "preprocess", 1, Settings())
+    (pod,) = stages.named("preprocess").pods(TrainingJob.from_dict(manifest), 1, Settings())
     told = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
     preprocess.run(PreprocessPayload.model_validate_json(told["TRAININGJOB_STAGE"]))
     files = sorted(folder.glob("default/named/dataset/train/*.parquet"))

@@ -66,6 +66,7 @@ def crd() -> Schema:
     """The definition as `kubectl apply` takes it."""
     schema = openapi_schema()
     _settle_defaults(schema["properties"]["spec"])
+    _shorten(schema, TrainingJob)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -128,6 +129,42 @@ def _settle_defaults(node: Schema, in_list: bool = False) -> None:
         _settle_defaults(node["additionalProperties"], in_list)
     if "items" in node:
         _settle_defaults(node["items"], in_list=True)
+
+
+def _shorten(
+    node: Schema, kind: Any, path: str = "", described: dict[Any, str] | None = None
+) -> None:
+    """Say once what the definition would say several times, and only outline the largest objects.
+
+    `kubectl apply` writes the whole of it into an annotation, and an object's annotations may have
+    256 KiB. An object that several stages have is described where train has it, which no job is
+    without; elsewhere the fields have no descriptions, and the object's own says where they are.
+    ``described`` has the place by class; None below an object that was described before.
+    """
+    kind, top = plain_type(kind), path == ""
+    described = {} if top else described
+    if is_model(kind):
+        if kind.outlined:
+            fields = node.pop("properties")
+            for key in ("required", RULES):
+                node.pop(key, None)
+            node |= {"maxProperties": len(fields), PRESERVE: True}
+            return
+        if described is not None and kind in described and len(kind.model_fields) > 1:
+            node["description"] = f"{node['description']} Fields: see {described[kind]}."
+            described = None
+        elif described is not None:
+            described.setdefault(kind, path)
+        for name in sorted(node["properties"], key=lambda name: name != "train"):
+            child = node["properties"][name]
+            if described is None:
+                child.pop("description", None)
+            _shorten(child, child_type(kind, name), f"{path}.{name}".lstrip("."), described)
+    for key, part in (("items", 0), ("additionalProperties", "")):
+        if key in node:
+            if described is None:
+                node[key].pop("description", None)
+            _shorten(node[key], child_type(kind, part), path, described)
 
 
 def _printer_columns() -> list[Schema]:

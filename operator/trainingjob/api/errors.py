@@ -51,7 +51,7 @@ from .v1alpha1.patterns import (
     TIME_ZONE,
     URI,
 )
-from .walk import child_type, fields_of, members, plain_type
+from .walk import child_type, fields_of, is_model, members, plain_type
 
 MAX_DEPTH = 64
 MAX_SIZE = 1_500_000  # what etcd takes in one object, in bytes
@@ -298,6 +298,8 @@ def _as_stored(value: Any, kind: Any) -> Any:
     """As the server has it before it applies defaults: without the nulls of known fields and of
     maps, and with 2 where 2.0 stands for an integer."""
     kind = plain_type(kind)
+    if is_model(kind) and kind.outlined:  # then what is in it is stored as it is
+        return value
     if isinstance(value, dict):
         fields, is_map = fields_of(kind), get_origin(kind) is dict
         return {

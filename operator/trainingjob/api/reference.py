@@ -33,7 +33,9 @@ _INTRODUCTION = f"""\
 A `{KIND}` (`apiVersion: {API_VERSION}`, short name `tj`) has a `spec`, which you write, and a
 `status`, which the operator writes. Below is every object of both in reading order. Fields in
 **bold** are required. Unknown fields are refused. The API server and `trainingjob run` apply the
-same bounds and rules.
+same bounds and rules. An object that is marked as *checked by the operator* `kubectl apply` takes
+as it is; what is wrong in it is told in status (`InvalidSpec`), or before by `trainingjob
+validate`.
 """
 
 
@@ -74,7 +76,8 @@ def _objects(root: type[BaseModel], schema: Schema) -> Iterator[str]:
 
 
 def _section(model: type[BaseModel], node: Schema) -> str:
-    lines = [f"### {model.__name__}\n", " ".join((model.__doc__ or "").split()), ""]
+    marked = " *Checked by the operator.*" if getattr(model, "outlined", False) else ""
+    lines = [f"### {model.__name__}\n", " ".join((model.__doc__ or "").split()) + marked, ""]
     lines += ["| Field | Type | Default | Bounds | Description |", "|---|---|---|---|---|"]
     required = node.get("required", ())
     for name, child in node["properties"].items():

@@ -1,4 +1,4 @@
-"""What we know of the cluster: the newest version of every job, pod and Service.
+"""What we know of the cluster: the newest version of every job and child.
 
 Three sources feed it: watch events, the answers to our own writes (so that we read them at once),
 and lists from time to time (watches can lose deletions). Whatever is older than what is here is
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND
-from ..core import PodView, Rest, at_rest, ownership
-from ..core.names import service_of
+from ..core import ChildView, PodView, Rest, at_rest, ownership
 from ..core.ownership import Owner
-from .resources import JOBS, PODS, Resource
+from .resources import JOBS, KIND_OF, PODS, Resource
 
 Key = tuple[str, str]  # namespace, name
 
@@ -51,13 +50,13 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True)
 class StoredChild:
-    """A pod or Service that is named and owned as one of the job's, or as its Spark driver's."""
+    """A child that is named and owned as one of the job's, or as its Spark driver's."""
 
     uid: str
     version: int
     job: Key
     owner: Owner
-    view: PodView | None = None
+    view: PodView | ChildView
 
 
 class Cache:
@@ -97,13 +96,14 @@ class Cache:
 
     def executors(self, key: Key, pods: Iterable[PodView]) -> tuple[PodView, ...]:
         """Spark's executors: pods that one of the job's ``pods`` owns."""
-        owners = (ownership.driver_owner(key[0], pod) for pod in pods if pod.stage == "preprocess")
+        owners = (ownership.driver_owner(key[0], pod) for pod in pods)
         return tuple(view for owner in owners for view in self._pods(owner))
 
-    def services(self, key: Key, uid: str) -> frozenset[str]:
-        """Names of the Services of the job with this uid."""
-        owner = ownership.job_owner(*key, uid)
-        return frozenset(name for r, (_, name) in self._by_owner.get(owner, ()) if r != PODS)
+    def children(self, key: Key, uid: str) -> tuple[ChildView, ...]:
+        """Children of the job with this uid that are no pods, by kind and name."""
+        views = self._views(ownership.job_owner(*key, uid))
+        found = (view for view in views if isinstance(view, ChildView))
+        return tuple(sorted(found, key=lambda view: (view.kind, view.name)))
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
         """Of the job with this uid, these pods count, and no others."""
@@ -117,7 +117,9 @@ class Cache:
         """The pod of that key, if its uid is that and it counts, of a job that is there: the job's
         key and uid, and the pod."""
         child = self._children.get(PODS, {}).get(key)
-        if child is None or child.uid != uid or child.view is None or child.view.index < 0:
+        if child is None or child.uid != uid or not isinstance(child.view, PodView):
+            return None
+        if child.view.index < 0:
             return None
         job = self._jobs.get(child.job)
         if job is None or ownership.job_owner(*child.job, job.uid) != child.owner:
@@ -219,9 +221,11 @@ class Cache:
 
     def _pods(self, owner: Owner) -> tuple[PodView, ...]:
         """By name: what is decided does not hang on who else there is."""
-        keys = sorted(key for r, key in self._by_owner.get(owner, ()) if r == PODS)
-        views = (self._children[PODS][key].view for key in keys)
-        return tuple(view for view in views if view is not None)
+        found = (view for view in self._views(owner) if isinstance(view, PodView))
+        return tuple(sorted(found, key=lambda view: view.name))
+
+    def _views(self, owner: Owner) -> Iterator[PodView | ChildView]:
+        return (self._children[r][key].view for r, key in self._by_owner.get(owner, ()))
 
     def _stored_job(self, obj: Mapping[str, Any], version: int, *, first: bool) -> StoredJob:
         """What is at rest as it is seen first was left so by an operator before us. Later on, we
@@ -296,16 +300,14 @@ def _stored_child(
     owner = ownership.owner_of(obj)
     if owner is None:
         return None
-    view = None
+    found: tuple[str, PodView | ChildView] | None
     if resource == PODS:
         found = ownership.pod_of(obj, owner, relabelled=known)
-        if found is None:
-            return None
-        job, view = found
-    elif owner.of_job and meta["name"] == service_of(owner.name):
-        job = owner.name
     else:
+        found = ownership.child_of(KIND_OF[resource], obj, owner)
+    if found is None:
         return None
+    job, view = found
     return StoredChild(
         uid=meta["uid"], version=version, job=(owner.namespace, job), owner=owner, view=view
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..api.v1alpha1 import TrainingJob
-from ..core import Observation, Plan, Settings, plan, status
+from ..core import ChildView, Observation, Plan, Settings, plan, status
 from .files import write_text
 from .kubelet import Kubelet
 from .node import Node
@@ -38,7 +38,7 @@ class Runner:
         self._session = session
         self._listener = listener
         self._wakeup = Wakeup()
-        self._services: set[str] = set()
+        self._children: dict[tuple[str, str], ChildView] = {}
         self._settings = Settings()
         self._progress: ProgressServer | None = None
         self._written = float("-inf")
@@ -104,7 +104,7 @@ class Runner:
         return Observation(
             job=self._job(),
             pods=self._kubelet.pods(),
-            services=frozenset(self._services),
+            children=tuple(self._children.values()),
             reported=self._progress.latest if self._progress else None,
             listening_since=self._progress.since if self._progress else None,
             settings=self._settings,
@@ -115,7 +115,8 @@ class Runner:
             if child["kind"] == "Pod":
                 self._kubelet.create(child)
             else:  # the gang's network: on one machine everybody is at 127.0.0.1
-                self._services.add(child["metadata"]["name"])
+                made = ChildView.from_dict(child["kind"], child)
+                self._children[made.kind, made.name] = made
         for pod in todo.delete:
             self._kubelet.delete(pod.name)
         for pod in todo.force:

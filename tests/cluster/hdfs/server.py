@@ -31,7 +31,10 @@ SERVICE = "analytics"
 
 class Hdfs:
     """Runs from start to end of a ``with`` block: two NameNodes, of which one is active, and a
-    DataNode."""
+    DataNode; they listen at ``address``."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
 
     def __enter__(self) -> Self:
         if not any(JARS.glob("*.jar")):
@@ -47,6 +50,7 @@ class Hdfs:
         builder = hdfs.MiniDFSCluster.Builder(
             self._configuration(), self.java.java.io.File(str(self.folder / "data"))
         )
+        builder.checkDataNodeAddrConfig(True).checkDataNodeHostConfig(True)
         builder.nnTopology(hdfs.MiniDFSNNTopology.simpleHATopology())
         self.cluster = builder.numDataNodes(1).build()
         self.active = 0
@@ -67,7 +71,18 @@ class Hdfs:
 
     def _configuration(self) -> Any:
         """The servers' settings."""
-        return self.java.org.apache.hadoop.hdfs.HdfsConfiguration()
+        conf = self.java.org.apache.hadoop.hdfs.HdfsConfiguration()
+        # The servers' parts reach each other at 127.0.0.1, so that is how the NameNodes know their
+        # DataNode. Clients elsewhere ask for the name.
+        for key, value in {
+            "dfs.namenode.rpc-bind-host": "0.0.0.0",
+            "dfs.datanode.hostname": self._address,
+            "dfs.datanode.address": "0.0.0.0:0",
+            "dfs.datanode.http.address": "127.0.0.1:0",
+            "dfs.datanode.ipc.address": "127.0.0.1:0",
+        }.items():
+            conf.set(key, value)
+        return conf
 
     @property
     def files(self) -> Any:
@@ -77,7 +92,7 @@ class Hdfs:
     @property
     def uri(self) -> str:
         """By the NameNode that is active."""
-        return f"hdfs://127.0.0.1:{self._port(self.active)}"
+        return f"hdfs://{self._address}:{self._port(self.active)}"
 
     @property
     def service(self) -> str:
@@ -87,10 +102,11 @@ class Hdfs:
     def settings(self, *others: str) -> dict[str, str]:
         """By which clients find the service. ``others``: further NameNodes, which are asked
         first."""
-        addresses = [*others, *(f"localhost:{self._port(number)}" for number in range(2))]
+        addresses = [*others, *(f"{self._address}:{self._port(number)}" for number in range(2))]
         names = [f"nn{number}" for number in range(len(addresses))]
         return {
             "dfs.nameservices": SERVICE,
+            "dfs.client.use.datanode.hostname": "true",
             f"dfs.ha.namenodes.{SERVICE}": ",".join(names),
             f"dfs.client.failover.proxy.provider.{SERVICE}": "org.apache.hadoop.hdfs.server."
             "namenode.ha.ConfiguredFailoverProxyProvider",

@@ -161,6 +161,24 @@ LOOSE: dict[str, tuple[bytes, str]] = {
         'spec.train.template.affinity.nodeAfinity: unknown field "nodeAfinity", did you mean '
         '"nodeAffinity"?',
     ),
+    "a term that no definition checks": (
+        stored(
+            spec=train(
+                template={
+                    "affinity": {
+                        "podAntiAffinity": {
+                            "requiredDuringSchedulingIgnoredDuringExecution": [{"topology": "zone"}]
+                        }
+                    }
+                }
+            )
+        ),
+        "spec.train.template.affinity.podAntiAffinity"
+        ".requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: required field is "
+        "missing; spec.train.template.affinity.podAntiAffinity"
+        ".requiredDuringSchedulingIgnoredDuringExecution[0].topology: unknown field "
+        '"topology", did you mean "topologyKey"?',
+    ),
     "a rule that was not there": (
         stored(spec=train(resources={"requests": {"cpu": 2}, "limits": {"cpu": "1"}})),
         "spec.train.resources: requests must not be above limits",

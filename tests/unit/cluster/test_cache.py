@@ -186,13 +186,14 @@ def test_a_pod_of_an_earlier_job_of_that_name_is_not_this_jobs() -> None:
     assert cache.pods(KEY, "uid-2") == ()
 
 
-def test_pods_and_services_are_told_apart() -> None:
+def test_pods_and_other_children_are_told_apart() -> None:
     cache = Cache()
     cache.apply(PODS, pod(6))
     cache.apply(SERVICES, service(7))
 
     assert [view.name for view in pods(cache)] == ["digits-train-1-0"]
-    assert cache.services(KEY, "uid-1") == {"digits-train"}
+    (found,) = cache.children(KEY, "uid-1")
+    assert (found.kind, found.name) == ("Service", "digits-train")
 
 
 def test_executors_are_those_that_the_driver_of_the_job_owns() -> None:
@@ -227,7 +228,7 @@ def test_services_of_others_are_not_ours() -> None:
         cache, strange = Cache(), service(7)
         strange["metadata"] |= change
         cache.apply(SERVICES, strange)
-        assert cache.services(KEY, "uid-1") == frozenset(), change
+        assert cache.children(KEY, "uid-1") == (), change
 
 
 def test_a_late_answer_does_not_bring_a_deleted_pod_back() -> None:

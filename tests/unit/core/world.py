@@ -12,13 +12,14 @@ from typing import Any
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import (
+    Blocker,
+    ChildView,
     Observation,
-    Obstacle,
     PodView,
     Settings,
     at_rest,
-    ownership,
     plan,
+    signing,
     status,
 )
 from trainingjob.core.progress import Reported, newest, reported
@@ -127,8 +128,8 @@ class World:
 
     manifest: dict[str, Any] = field(default_factory=manifest)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    services: set[str] = field(default_factory=set)
-    obstacles: tuple[Obstacle, ...] = ()
+    children: dict[tuple[str, str], ChildView] = field(default_factory=dict)
+    blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
     settings: Settings = field(default_factory=Settings)
@@ -140,8 +141,8 @@ class World:
         return Observation(
             job=TrainingJob.from_dict(copy.deepcopy(self.manifest)),
             pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
-            services=frozenset(self.services),
-            obstacles=self.obstacles,
+            children=tuple(self.children.values()),
+            blockers=self.blockers,
             reported=self.reported,
             listening_since=self.listening_since,
             settings=self.settings,
@@ -156,16 +157,16 @@ class World:
             self.pods.pop(pod.name, None)
 
     def create(self, child: dict[str, Any]) -> None:
-        name = child["metadata"]["name"]
-        if child["kind"] == "NetworkPolicy":
-            assert name not in self.services, "the Service goes after its policy"
+        name, kind = child["metadata"]["name"], child["kind"]
+        if kind == "NetworkPolicy":
+            assert ("Service", name) not in self.children, "the Service goes after its policy"
             return
         assert name not in self.created, f"{name} created twice"
         self.created.append(name)
-        if child["kind"] == "Service":
-            self.services.add(name)
+        if kind != "Pod":
+            self.children[kind, name] = ChildView.from_dict(kind, child)
             return
-        child = ownership.signed(self.observe().job, child, self.settings.signing_key)
+        child = signing.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child

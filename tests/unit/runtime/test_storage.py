@@ -138,10 +138,6 @@ def test_spark_is_told_of_copies_as_what_they_are_copies_of(
     copies._known.add(place)  # it was brought
     assert storage.spark_uri(place) == "hdfs://name:8020/a b/in.csv"
     assert storage.from_spark("hdfs://name:8020/a%20b/in.csv") == str(place)
-    monkeypatch.setattr(Cluster, "remove", lambda self, path: removed.append(path))
-    removed: list[str] = []
-    assert storage.spark_target(place) == "hdfs://name:8020/a b/in.csv"
-    assert removed == ["a b/in.csv"], "what a try that died has left"
     for path in (Path("/srv/a b.csv"), "/srv/a b.csv"):
         assert storage.spark_uri(path) == "file:///srv/a b.csv"
     assert storage.from_spark("file:/srv/a%20b.csv") == "/srv/a b.csv"
@@ -276,3 +272,20 @@ def test_credentials_come_from_variables_or_else_from_a_profile(
     assert expected.items() <= settings.items()
     assert ("access_key_id" in settings) is ("access_key_id" in expected)
     assert client.get("allow_http", False) is ("AWS_ENDPOINT_URL" in env)
+
+
+@pytest.mark.parametrize(("there", "swapped"), [("one", True), ("other", False)])
+def test_a_server_without_conditions_is_asked_before(
+    there: str, swapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[bytes] = []
+
+    def refused(store: object, path: str, data: bytes, mode: object = None, **_: object) -> None:
+        if mode is not None:
+            raise GenericError("Server returned non-2xx status code: 501 Not Implemented")
+        put.append(data)
+
+    monkeypatch.setattr(s3.obstore, "put", refused)
+    monkeypatch.setattr(s3.obstore, "head", lambda store, path: {"e_tag": there})
+    assert Bucket("b").swap("x", b"new", "one") is swapped
+    assert put == [b"new"] * swapped

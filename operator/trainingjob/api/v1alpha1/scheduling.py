@@ -118,6 +118,8 @@ class NodeName(Model):
 class NodeTerm(Model):
     """Conditions that must all hold; without any, no node will do."""
 
+    outlined = True
+
     match_expressions: Annotated[list[NodeRequirement], Field(max_length=64)] | None = Field(
         None, description="On its labels."
     )
@@ -154,6 +156,8 @@ class NodeAffinity(Model):
 
 class PodTerm(Model):
     """Places where certain pods run."""
+
+    outlined = True
 
     topology_key: LabelKey = Field(
         description="Label of nodes: those with the same value are one place."

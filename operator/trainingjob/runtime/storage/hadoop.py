@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ..base.errors import StageFailure
 from ..base.text import one_line
 from . import kerberos
 
 # A sign in the text -> the reason, and what to say: {name} is the cluster, {said} what Java says.
 # The first that fits.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
+_MEANINGS: tuple[tuple[str, ReasonName, str], ...] = (
     ("AccessControlException", "StorageUnavailable", "access is denied: {said}"),
     (
         "QuotaExceededException",
@@ -47,7 +49,7 @@ _STANDBY = "StandbyException"
 _OF_HADOOP = re.compile(r"\borg\.apache\.hadoop\.(hdfs|ipc|security)\.")
 
 
-def meaning(text: str, name: str) -> tuple[str, str] | None:
+def meaning(text: str, name: str) -> tuple[ReasonName, str] | None:
     """The reason and the words for an error about the cluster ``name``; None for one that may pass
     by itself and says so best itself."""
     found = kerberos.meaning(text)

@@ -5,11 +5,12 @@ Settings are Hadoop's own, from the files in ``$HADOOP_CONF_DIR``: name services
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from trainingjob.api.uris import HDFS
 from ..base.errors import StageFailure
 from ..base.log import log
 from ..base.text import one_line
+from .disk import lock_of
 from .hadoop import java_says, meaning
 from .kerberos import keytab
 from .remote import AT_ONCE
@@ -37,6 +39,7 @@ _PATIENCE_SECONDS = 8.0
 _WAITS = (0.5, 1.0, 2.0)
 _KERBEROS = ("kerberos_principal", "kerberos_keytab")
 _PIECE_BYTES = 8 * 2**20
+_HELD_MILLIS = 60_000
 
 Found = TypeVar("Found")
 
@@ -119,6 +122,77 @@ class Cluster:
                     raise
 
         self._patiently(target, rename)
+
+    def discard(self, paths: Sequence[str]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.remove, paths))
+        for folder in sorted({path.rpartition("/")[0] for path in paths}, reverse=True):
+            # HDFS refuses when something is in it.
+            with self._failures(folder), suppress(RuntimeError, OSError):
+                while folder and self._client.delete(f"/{folder}", recursive=False):
+                    folder = folder.rpartition("/")[0]
+
+    def state(self, path: str) -> str | None:
+        return self._patiently(path, lambda: self._state(path))
+
+    def _state(self, path: str) -> str | None:
+        try:
+            found = self._client.read(f"/{path}").read()
+        except FileNotFoundError:
+            return None
+        return hashlib.sha256(found).hexdigest()
+
+    def swap(self, path: str, data: bytes, before: str | None) -> bool:
+        folder, aside = _beside(path, uuid.uuid4().hex)
+        self._make_folder(folder)
+        self._patiently(aside, lambda: self._fill(aside, data))
+        # What follows is done once: after an answer that was lost nobody knew who has won.
+        with self._failures(path):
+            try:
+                if before is None:
+                    return self._renamed(aside, path)
+                with self._locked(path, aside):
+                    if self._state(path) != before:
+                        return False
+                    self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
+                    return True
+            finally:
+                self._client.delete(f"/{aside}")
+
+    def _fill(self, path: str, data: bytes) -> None:
+        with self._client.create(f"/{path}", WriteOptions(overwrite=True)) as target:
+            target.write(data)
+
+    def _renamed(self, aside: str, path: str) -> bool:
+        """Give a file its name, unless one has it."""
+        try:
+            self._client.rename(f"/{aside}", f"/{path}")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, path: str, aside: str) -> Iterator[None]:
+        """Nobody else replaces the file meanwhile. Whoever holds the lock for longer than a minute
+        is dead; by the NameNode's clock, which says how old ``aside`` is, too."""
+        folder, _, name = path.rpartition("/")
+        lock = f"/{folder}/{lock_of(name)}"
+        began, written = time.monotonic(), self._client.get_file_info(f"/{aside}")
+        while True:
+            try:
+                self._client.create(lock).close()
+                break
+            except FileExistsError:
+                waited = (time.monotonic() - began) * 1000
+            with suppress(FileNotFoundError):
+                held = self._client.get_file_info(lock)
+                if written.modification_time + waited - held.modification_time > _HELD_MILLIS:
+                    self._client.delete(lock)
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            self._client.delete(lock)
 
     def _write(self, source: Path, path: str) -> None:
         def write() -> None:

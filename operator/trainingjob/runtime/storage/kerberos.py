@@ -6,6 +6,7 @@ import os
 import re
 
 from trainingjob.api.payload import KEYTAB, KRB5_CONFIG, PRINCIPAL
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ..base.text import one_line
 
@@ -17,7 +18,7 @@ _OLD_KEY = (
 )
 # A sign in what Kerberos' own library, or Java, says -> the reason, and what to say: {said} is the
 # last of their words. The first that fits.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
+_MEANINGS: tuple[tuple[str, ReasonName, str], ...] = (
     ("No Kerberos credentials", "StorageUnavailable", _NO_TICKET),
     ("SIMPLE authentication is not enabled", "StorageUnavailable", _NO_TICKET),
     ("No credentials cache found", "StorageUnavailable", _NO_KEY),
@@ -56,7 +57,7 @@ def keytab() -> tuple[str, str] | None:
     return (principal, path) if principal and path else None
 
 
-def meaning(text: str) -> tuple[str, str] | None:
+def meaning(text: str) -> tuple[ReasonName, str] | None:
     """The reason and the words for an error of Kerberos; None for every other."""
     for sign, reason, words in _MEANINGS:
         if sign in text:

@@ -79,7 +79,7 @@ def work(payload: TrainPayload) -> StageResult | None:
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-    if payload.model is not None and payload.model.transformer is not None:
+    if payload.model is not None and payload.model.of_language:
         # transformers takes seconds to import.
         from .sharded.run import run
 

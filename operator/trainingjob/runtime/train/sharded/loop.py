@@ -87,7 +87,7 @@ class ShardedTrainer:
         self.epochs = payload.epochs or 1
         self.total_steps = self.epochs * training.steps
         self.micro = rows_of_a_part(payload, gang.world)
-        self.parameters = list(model.parameters())
+        self.parameters = [one for one in model.parameters() if one.requires_grad]
         self.optimizer = make_optimizer(payload.optimizer, self.parameters)
         self.base_rate = float(self.optimizer.param_groups[0]["lr"])
         self.position = Position()
@@ -302,9 +302,11 @@ class ShardedTrainer:
             )
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All state that is tensors, by name."""
+        """All state that is tensors, by name, without weights that are not learned."""
         found: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             found[f"model.{name}"] = parameter.data
             for kind, tensor in self.optimizer.state[parameter].items():
                 found[f"{kind}.{name}"] = tensor

@@ -18,9 +18,9 @@ from ...base.digest import digest_of_folder
 from ...base.errors import StageFailure, storage_errors
 from ...base.log import log
 from ...dataset import suitable
-from ...dataset.manifest import TOKENIZER, DatasetManifest
+from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
-from ...model import transformer
+from ...model import language
 from ...model.folder import HISTORY
 from ...storage import resolve, write_aside
 from ..data import mix
@@ -42,8 +42,7 @@ def run(
     """Rank 0 returns the stage's result.
 
     Raises StageFailure, also DatasetInvalid and SplitEmpty before the ranks meet."""
-    spec = payload.model.transformer if payload.model is not None else None
-    assert spec is not None
+    assert payload.model is not None
     folder = resolve(payload.dataset)
     manifest = DatasetManifest.read(folder)
     suitable.check(manifest, payload.task, folder)
@@ -52,8 +51,8 @@ def run(
     batch, micro = payload.batch_size or 32, rows_of_a_part(payload, place.world)
     training = TokenSplit(Rows(folder, manifest, "train", []), batch, device)
     validation = TokenSplit(Rows(folder, manifest, "validation", []), micro * place.world, device)
-    config = transformer.config_of(spec, manifest.tokens)
-    model = transformer.build(config)
+    beginning = language.begin(payload.model, manifest.tokens)
+    model = beginning.network
     bf16 = uses_bf16(payload, device)
 
     gang = Gang(place, device)
@@ -61,14 +60,16 @@ def run(
     name = device_name(device, gang.world, bf16)
     if gang.rank == 0:
         size = sum(parameter.numel() for parameter in model.parameters())
+        own = sum(one.numel() for one in model.parameters() if one.requires_grad)
+        learned = "" if own == size else f", {own / 1e6:.4g} M of them learned"
         log(
-            f"training on {name}: {size / 1e6:.4g} M parameters, "
+            f"training on {name}: {size / 1e6:.4g} M parameters{learned}, "
             f"{manifest.tokens.splits['train'].tokens} tokens in {training.rows} rows, "
             f"{training.steps} steps an epoch, {gang.world} processes of {threads} threads"
         )
     shard(model, gang.world, device, bf16=bf16)
     mine: Callable[[Tensor, Tensor], Tensor] = partial(part_of, rank=gang.rank, world=gang.world)
-    transformer.fill(model, device, payload.seed, mix, mine)
+    beginning.fill(device, payload.seed, mix, mine)
     trainer = ShardedTrainer(
         payload,
         model,
@@ -77,7 +78,7 @@ def run(
         gang,
         device,
         bf16=bf16,
-        checkpoints=_checkpoints(payload, manifest, training, gang, device),
+        checkpoints=_checkpoints(payload, manifest, training, beginning, gang, device),
         stopping=stop.requested,
     )
     try:
@@ -86,13 +87,7 @@ def run(
         raise StageFailure("OutOfMemory", _too_large(device)) from error
     trainer.must_be_whole()
     target = resolve(payload.model_uri)
-    save = partial(
-        transformer.save,
-        config=config,
-        parameters=list(model.named_parameters()),
-        tokenizer=folder / TOKENIZER,
-        tokens=manifest.tokens,
-    )
+    save = partial(beginning.save, tokenizer=folder / manifest.tokenizer)
     result = None
     if gang.rank > 0:
         save(None)
@@ -131,6 +126,7 @@ def _checkpoints(
     payload: TrainPayload,
     manifest: DatasetManifest,
     training: TokenSplit,
+    beginning: language.New | language.Given,
     gang: Gang,
     device: torch.device,
 ) -> ShardedCheckpoints:
@@ -138,6 +134,9 @@ def _checkpoints(
     chosen = payload.to_dict()
     fingerprint = {name: chosen.get(name) for name in map(camel, CHECKPOINTED)}
     fingerprint |= {"dataset": manifest.digest, "rows in a window": training.window_rows}
+    # Read by one rank: it may be large.
+    given = gang.broadcast_json(beginning.digest() if gang.rank == 0 else None)
+    fingerprint |= {"pretrained": given} if given else {}
     folder = resolve(payload.checkpoints)
     return ShardedCheckpoints(
         folder, payload.checkpoint, payload.job.uid, fingerprint, gang, device

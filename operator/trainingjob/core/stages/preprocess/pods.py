@@ -1,38 +1,36 @@
-"""The preprocess stage: a Spark driver pod, or one pandas pod."""
+"""A Spark driver pod, or one pandas pod."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from ...api import payload as contract
-from ...api.v1alpha1 import Preprocess, TrainingJob
-from .. import names
-from ..observation import Settings
-from . import cache, spark
-from .pod import Maker, claims_of, encoded, job_ref, script_ref
-from .pod import pod as make_pod
-
-
-def replicas(job: TrainingJob) -> int:
-    """One: executors are made by the driver."""
-    return 1
+from ....api import payload as contract
+from ....api.v1alpha1 import Preprocess, TrainingJob
+from ... import names
+from ...children import cache
+from ...children.pod import Maker, claims_of, encoded, job_ref, script_ref
+from ...children.pod import pod as make_pod
+from ...observation import Settings
+from . import spark
 
 
 def executors(job: TrainingJob) -> int:
     """How many Spark executors the driver makes; 0 for pandas."""
-    spec = _spec(job)
+    spec = spec_of(job)
     if spec.engine != "spark":
         return 0
     return spark.instances(spec)
 
 
-def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the driver pod, or the pandas pod."""
-    spec = _spec(job)
+    spec = spec_of(job)
     on_spark = spec.engine == "spark"
-    image = spec.image or settings.images["preprocess"]
     output = names.dataset_uri(job)
+    tokenize, given = spec.tokenize, job.spec.tokenizer
+    if tokenize is not None and given is not None:
+        tokenize = tokenize.model_copy(update={"from_": given})
     payload = contract.PreprocessPayload(
         job=job_ref(job, "preprocess"),
         attempt=attempt,
@@ -43,13 +41,13 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,
-        tokenize=spec.tokenize,
+        tokenize=tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None and job.spec.task.type != "languageModel",
         sample_weight=job.spec.train.sample_weight,
         output=output,
-        cache=cache.ref(job, "preprocess", image),
+        cache=cache.ref(job, "preprocess", spec, image),
     )
     return partial(
         make_pod,
@@ -62,7 +60,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(*spec.uris, output),
+        uris=(*spec.uris, *([given] if given is not None else []), output),
         script=spec.script,
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
@@ -84,7 +82,8 @@ def _spark_env() -> list[dict[str, Any]]:
     ]
 
 
-def _spec(job: TrainingJob) -> Preprocess:
+def spec_of(job: TrainingJob) -> Preprocess:
+    """The stage's part of the manifest."""
     if job.spec.preprocess is None:
         raise ValueError("the job has no preprocess stage")
     return job.spec.preprocess

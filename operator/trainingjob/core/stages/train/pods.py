@@ -1,4 +1,4 @@
-"""The train stage: a gang of pods, and the network by which it finds its rank 0 and is alone."""
+"""A gang of pods, and the network by which it finds its rank 0 and is alone."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import json
 from functools import partial
 from typing import Any
 
-from ...api import gates
-from ...api import payload as contract
-from ...api.uris import is_remote
-from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.common import Resources, amount
-from ...api.v1alpha1.evaluate import BINARY_METRICS
-from .. import names
-from ..observation import Settings
-from . import cache
-from .evaluate import metrics
-from .pod import RUNTIME, Maker, encoded, escape, job_ref, mounted, script_ref
-from .pod import pod as make_pod
+from ....api import gates
+from ....api import payload as contract
+from ....api.uris import is_remote
+from ....api.v1alpha1 import TrainingJob
+from ....api.v1alpha1.common import Resources, amount
+from ....api.v1alpha1.evaluate import BINARY_METRICS
+from ... import names
+from ...children import cache
+from ...children.pod import RUNTIME, Maker, encoded, escape, job_ref, mounted, script_ref
+from ...children.pod import pod as make_pod
+from ...observation import Settings
+from ..evaluate.pods import metrics
 
 # torch.distributed's own default.
 MASTER_PORT = 29500
-
-
-def replicas(job: TrainingJob) -> int:
-    """One pod a node."""
-    return job.spec.train.nodes
 
 
 def runs_as_it_stands(job: TrainingJob) -> bool:
@@ -34,10 +29,9 @@ def runs_as_it_stands(job: TrainingJob) -> bool:
     return train.image is not None and train.command is not None and train.script is None
 
 
-def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the gang's nodes."""
     spec = job.spec.train
-    image = spec.image or settings.images["train"]
     plain = runs_as_it_stands(job)
     judged = job.spec.evaluate
     payload = contract.TrainPayload(
@@ -70,7 +64,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         dataset=names.dataset_uri(job),
         checkpoints=names.checkpoints_uri(job),
         model_uri=names.model_uri(job),
-        cache=None if plain else cache.ref(job, "train", image),
+        cache=None if plain else cache.ref(job, "train", spec, image, gang=spec.nodes > 1),
     )
     common = partial(
         make_pod,
@@ -82,7 +76,11 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(payload.dataset, payload.model_uri),
+        uris=(
+            payload.dataset,
+            payload.model_uri,
+            *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
+        ),
         script=spec.script,
         resources=spec.resources,
         template=spec.template,
@@ -102,7 +100,7 @@ def network(job: TrainingJob) -> list[dict[str, Any]]:
         return []
     gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"}
     metadata = {
-        "name": names.service_name(job),
+        "name": names.child_name(job, "train"),
         "namespace": job.metadata.namespace,
         "labels": gang,
         "ownerReferences": [names.owner_reference(job)],
@@ -143,7 +141,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
 
     address = "127.0.0.1"
     if spec.nodes > 1:
-        address = f"{names.service_name(job)}.{job.metadata.namespace}.svc"
+        address = f"{names.child_name(job, 'train')}.{job.metadata.namespace}.svc"
     variables = {
         "MASTER_ADDR": address,
         "MASTER_PORT": str(MASTER_PORT),

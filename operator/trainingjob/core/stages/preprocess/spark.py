@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...api import payload as contract
-from ...api.uris import HDFS, Uri
-from ...api.v1alpha1 import Preprocess, TrainingJob
-from ...api.v1alpha1.common import PodTemplate, Resources, amount
-from ...api.v1alpha1.preprocess import Executor
-from .. import names
-from .pod import container_security, pod_security, scheduling, storage
+from ....api import payload as contract
+from ....api.uris import HDFS, Uri
+from ....api.v1alpha1 import Preprocess, TrainingJob
+from ....api.v1alpha1.common import PodTemplate, Resources, amount
+from ....api.v1alpha1.preprocess import Executor
+from ... import names
+from ...children.pod import container_security, pod_security, scheduling, storage
 
 MASTER = "k8s://https://kubernetes.default.svc:443"
 SERVICE_ACCOUNT = "trainingjob-spark"
@@ -82,7 +82,7 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
         clusters = [Uri.parse(uri) for uri in (job.spec.storage.uri, *spec.uris)]
         found = {f"{HDFS.start}{uri.authority}" for uri in clusters if uri.scheme is HDFS}
         conf["spark.kerberos.access.hadoopFileSystems"] = ",".join(sorted(found))
-    for key, value in names.executor_labels(job, attempt).items():
+    for key, value in names.executor_labels(job, "preprocess", attempt).items():
         conf[f"spark.kubernetes.executor.label.{key}"] = value
     return conf
 
@@ -90,7 +90,9 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
 def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     """What Spark does not know by itself: security, volumes, where executors may run."""
     fragments = spec.template or PodTemplate()
-    volumes, mounts = storage(fragments, claims)
+    # By names that begin so, Spark knows where its shuffle goes; without one it adds an emptyDir.
+    scratch = "spark-local-dir-tmp" if fragments.scratch else names.SCRATCH_VOLUME
+    volumes, mounts = storage(fragments, claims, scratch=scratch)
     container: dict[str, Any] = {
         "name": names.EXECUTOR_CONTAINER,
         "env": [variable.to_dict() for variable in spec.env or ()],

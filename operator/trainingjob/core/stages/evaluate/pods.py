@@ -1,15 +1,15 @@
-"""The evaluate stage: one pod."""
+"""One pod that judges."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from ...api import payload as contract
-from ...api.v1alpha1 import Evaluate, TrainingJob
-from .. import names
-from ..observation import Settings
-from .pod import Maker, encoded, job_ref
-from .pod import pod as make_pod
+from ....api import payload as contract
+from ....api.v1alpha1 import Evaluate, TrainingJob
+from ... import names
+from ...children.pod import Maker, encoded, job_ref
+from ...children.pod import pod as make_pod
+from ...observation import Settings
 
 _DEFAULT_METRICS = {
     "classification": ["accuracy", "f1_macro"],
@@ -18,12 +18,7 @@ _DEFAULT_METRICS = {
 }
 
 
-def replicas(job: TrainingJob) -> int:
-    """One."""
-    return 1
-
-
-def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the pod that judges."""
     spec = _spec(job)
     payload = contract.EvaluatePayload(
@@ -44,7 +39,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         "evaluate",
         attempt,
         settings,
-        image=spec.image or settings.images["evaluate"],
+        image=image,
         payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,

@@ -13,7 +13,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster hdfs images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -115,6 +115,10 @@ bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 
 cluster: $(CLUSTER)  ## a real control plane to try things on, until Ctrl-C (ARGS=--fake-kubelet)
 	$(BIN)/python -m tests.cluster $(ARGS)
+
+hdfs: $(HDFS)    ## a real HDFS to try things on, until Ctrl-C (ARGS=--kerberos): examples/hadoop
+	$(BIN)/python examples/make_data.py
+	@$(BIN)/python -m tests.cluster.hdfs.serve $(ARGS)
 
 BUILDER ?= docker
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/trainingjob/__init__.py)

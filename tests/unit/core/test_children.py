@@ -71,6 +71,18 @@ JOBS = {
             "hdfs": {"configMap": {"name": "hadoop-conf"}, "user": "trainer"},
         },
     },
+    "in HDFS with Kerberos": {
+        "storage": {
+            "uri": "hdfs://analytics/runs",
+            "hdfs": {
+                "configMap": {"name": "hadoop-conf"},
+                "kerberos": {
+                    "principal": "trainer@EXAMPLE.COM",
+                    "keytabSecret": {"name": "trainer", "key": "a.keytab"},
+                },
+            },
+        },
+    },
     "own image, in S3": {
         "storage": {"uri": "s3://models/runs"},
         "preprocess": None,
@@ -360,6 +372,23 @@ def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
         (pod, *_) = stages.named(stage).pods(made, 1, Settings())
         assert ("HADOOP_USER_NAME" in env(pod)) is reaches
         assert "HADOOP_CONF_DIR" not in env(pod)
+
+
+def test_pods_have_the_keytab_that_their_principal_needs_and_nobody_else_can_read_it():
+    for pod in (c for c in all_children("in HDFS with Kerberos") if c["kind"] == "Pod"):
+        seen = env(pod)
+        volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+        mounts = {m["name"]: m for m in pod["spec"]["containers"][0]["volumeMounts"]}
+        assert volumes["trainingjob-keytab"]["secret"] == {
+            "secretName": "trainer",
+            "items": [{"key": "a.keytab", "path": "keytab"}],
+            "defaultMode": 0o400,
+        }
+        assert mounts["trainingjob-keytab"]["readOnly"]
+        assert seen["TRAININGJOB_KEYTAB"] == f"{mounts['trainingjob-keytab']['mountPath']}/keytab"
+        assert seen["TRAININGJOB_PRINCIPAL"] == "trainer@EXAMPLE.COM"
+        assert seen["KRB5_CONFIG"] == f"{seen['HADOOP_CONF_DIR']}/krb5.conf"
+        assert "HADOOP_USER_NAME" not in seen
 
 
 def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():

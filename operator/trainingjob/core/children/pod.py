@@ -21,6 +21,7 @@ Maker = Callable[[int], dict[str, Any]]
 CLAIMS_DIR = "/mnt/claims"
 COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 HADOOP_DIR = "/etc/trainingjob/hadoop"
+KEYTAB_DIR = "/etc/trainingjob/keytab"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -140,6 +141,17 @@ def _reach_hdfs(
         environment.append({"name": contract.HADOOP_CONF_DIR, "value": HADOOP_DIR})
     if hdfs is not None and hdfs.user is not None:
         environment.append({"name": contract.HADOOP_USER_NAME, "value": hdfs.user})
+    if hdfs is not None and hdfs.kerberos is not None:
+        name, secret = "trainingjob-keytab", hdfs.kerberos.keytab_secret
+        items = [{"key": secret.key, "path": "keytab"}]
+        source = {"secretName": secret.name, "items": items, "defaultMode": 0o400}
+        volumes.append({"name": name, "secret": source})
+        mounts.append({"name": name, "mountPath": KEYTAB_DIR, "readOnly": True})
+        environment += [
+            {"name": contract.KRB5_CONFIG, "value": f"{HADOOP_DIR}/krb5.conf"},
+            {"name": contract.KEYTAB, "value": f"{KEYTAB_DIR}/keytab"},
+            {"name": contract.PRINCIPAL, "value": hdfs.kerberos.principal},
+        ]
 
 
 def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:

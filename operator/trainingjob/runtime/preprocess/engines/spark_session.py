@@ -18,6 +18,7 @@ from trainingjob.api.payload import SPARK_MASTER
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
+from ...storage import kerberos
 from ...storage.hadoop import failure_of_spark
 from .. import parts
 from . import archive
@@ -72,7 +73,8 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         "spark.sql.catalogImplementation": "in-memory",
-        **archive.settings(),
+        archive.OPTIONS: " ".join([*archive.options(), *kerberos.java_options()]),
+        **kerberos.spark_settings(),
         **_session_settings(conf),
     }
     if master.startswith("local"):

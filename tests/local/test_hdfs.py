@@ -23,10 +23,7 @@ from hdfs_native import Client
 
 from tests.cluster.hdfs.server import Hdfs
 from tests.tables import tell
-from trainingjob.api.payload import PreprocessPayload
-from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, stages
-from trainingjob.runtime import preprocess, storage
+from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 from trainingjob.runtime.dataset.rows import Rows
@@ -34,7 +31,7 @@ from trainingjob.runtime.storage import hdfs
 from trainingjob.runtime.storage.remote import _connected
 
 from .harness import DEADLINE_SECONDS, Outcome, base, cli, rows, start, write_job
-from .test_s3 import text
+from .test_s3 import MINE, by_pandas, text
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +126,8 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
         # Its name does not say that it is packed.
         server.put(f"/of-trainer/in-{number}.csv", pack(text(rows()[number::2])))
     # A try that died in its midst.
-    died = "/out/default/named/.dataset.writing/spark"
-    server.put(f"{died}/part-0", b"half")
+    died = "/out/default/named/dataset/train"
+    server.put(f"{died}/.part-00000-ofatry.parquet.1", b"half")
     above = [died.rsplit("/", up)[0] for up in range(4)]
     for folder in ("/of-trainer", "/out", died, *above):
         server.files.mkdirs(server.path(folder))
@@ -156,32 +153,6 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
     files = [io.BytesIO(server.get(key)) for key in keys if "/dataset/train/" in key]
     by_spark = [row for file in files for row in pq.read_table(file).to_pylist()]
     assert by_spark == by_pandas(tmp_path / "alone", manifest)
-
-
-def by_pandas(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The training rows that the engine pandas makes of the same data in a folder."""
-    folder.mkdir()
-    for number in range(2):
-        (folder / f"in-{number}.csv").write_bytes(text(rows()[number::2]))
-    spec = manifest["spec"]
-    spec["storage"] = {"uri": f"file://{folder}"}
-    spec["preprocess"] |= {
-        "engine": "pandas",
-        "input": {"uri": f"file://{folder}", "format": "csv"},
-    }
-    (pod,) = stages.named("preprocess").pods(TrainingJob.from_dict(manifest), 1, Settings())
-    told = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
-    preprocess.run(PreprocessPayload.model_validate_json(told["TRAININGJOB_STAGE"]))
-    files = sorted(folder.glob("default/named/dataset/train/*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
-
-
-MINE = """
-import os, pathlib
-data = pathlib.Path(os.environ["TRAININGJOB_INPUT_DIR"])
-assert list((data / "train").glob("*.parquet")), data
-(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text("mine")
-"""
 
 
 def test_rows_are_read_from_where_they_lie(server: Hdfs, service: str, copies: Path) -> None:

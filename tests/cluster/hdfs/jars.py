@@ -1,5 +1,5 @@
-"""The jar that PySpark's wheel lacks, fetched once into .cache/hdfs by Maven, and compared with
-its digest in jars.sha256."""
+"""The jars that PySpark's wheel lacks, fetched once by Maven, and compared with their digests: the
+server's into .cache/hdfs, or those of another folder with a pom.xml and a jars.sha256."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HERE = Path(__file__).parent
 JARS = ROOT / ".cache/hdfs"
 
 
-def fetch() -> None:
-    """Raises BuildError."""
-    pins = (HERE / "jars.sha256").read_text().splitlines()
+def fetch(here: Path = HERE, jars: Path = JARS) -> None:
+    """Have in ``jars`` what ``here`` names. Raises BuildError."""
+    pins = (here / "jars.sha256").read_text().splitlines()
     maven = _maven()
-    JARS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=JARS, prefix=".new-") as folder:
-        command = [maven, "-B", "-q", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
+    jars.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=jars, prefix=".new-") as folder:
+        command = [maven, "-B", "-q", "-f", str(here / "pom.xml"), "dependency:copy-dependencies"]
         done = subprocess.run(
             [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, check=False
         )
@@ -34,7 +34,7 @@ def fetch() -> None:
             path = Path(folder) / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise BuildError(f"{name} is not the one of jars.sha256")
-            path.replace(JARS / name)
+            path.replace(jars / name)
 
 
 def _maven() -> str:
@@ -51,7 +51,7 @@ def _maven() -> str:
 
 def main() -> int:
     try:
-        fetch()
+        fetch(*(Path(argument).absolute() for argument in sys.argv[1:]))
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -360,6 +360,10 @@ def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
         (pod, *_) = stages.named(stage).pods(made, 1, Settings())
         assert ("HADOOP_USER_NAME" in env(pod)) is reaches
         assert "HADOOP_CONF_DIR" not in env(pod)
+        if reaches:  # executors write the dataset
+            told = json.loads(env(pod)["TRAININGJOB_STAGE"].replace("$$", "$"))["kubernetes"]
+            (executor,) = told["executorTemplate"]["spec"]["containers"]
+            assert {"name": "HADOOP_USER_NAME", "value": "trainer"} in executor["env"]
 
 
 def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from trainingjob.api.payload import CLAIMS_DIR
-from trainingjob.api.uris import FILE, Uri
+from trainingjob.api.uris import FILE, Scheme, Uri
 
 from ..base.errors import StageFailure
 from . import copies, disk
@@ -34,6 +34,7 @@ __all__ = [
     "from_spark",
     "is_copy",
     "publishing",
+    "reach",
     "remove",
     "resolve",
     "shown",
@@ -61,6 +62,12 @@ def resolve(uri: str) -> Path:
         message = f"claim {found.authority} of {uri} is not mounted"
         raise StageFailure("StorageUnavailable", message)
     return mounted / found.path.lstrip("/")
+
+
+def reach(path: Path) -> None:
+    """Raises StageFailure when what a path stands for is elsewhere and does not answer."""
+    if is_copy(path):
+        copies.state(path)
 
 
 def fetch(uri: str, but: str = "") -> Path:
@@ -125,10 +132,10 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def spark_uri(path: Path | str) -> str:
+def spark_uri(path: Path | str, but: Collection[Scheme] = ()) -> str:
     """How Spark, whose executors may be in other pods, is told of a file that this pod has: of a
-    copy, what it is a copy of. Raises StageFailure."""
-    if not is_copy(Path(path)):
+    copy, what it is a copy of, ``but`` for these schemes. Raises StageFailure."""
+    if not is_copy(Path(path)) or copies.uri_of(Path(path)).scheme in but:
         return f"{FILE.start}{path}"
     return copies.original(Path(path))
 

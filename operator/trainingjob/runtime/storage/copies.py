@@ -64,6 +64,12 @@ def stream(copy: Path, size: int) -> RemoteFile:
     return RemoteFile(connect(uri), uri.path, size)
 
 
+def state(copy: Path) -> str | None:
+    """That of a file's original; None when there is none. Raises StageFailure."""
+    uri = uri_of(copy)
+    return connect(uri).state(uri.path)
+
+
 def original(copy: Path) -> str:
     """The URI that a file is a copy of. One that was made here, and not brought or taken, is taken
     there first. Raises StageFailure."""

@@ -8,10 +8,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...base.errors import StageFailure
-from ...dataset.rows import Rows
-from ...dataset.tokens import LENGTH, TOKENS, tokens_of
-from ..data import WINDOW_BYTES, Split
+from ..base.errors import StageFailure
+from ..dataset.rows import Rows
+from ..dataset.tokens import LENGTH, TOKENS, tokens_of
+from .data import WINDOW_BYTES, Split
 
 
 class TokenSplit(Split):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import sys
 import threading
 import time
@@ -22,15 +23,19 @@ import pytest
 from hdfs_native import Client
 
 from tests.cluster.hdfs.server import Hdfs
+from tests.cluster.s3 import S3Server
 from tests.tables import tell
-from trainingjob.runtime import storage
+from trainingjob.api.payload import PreprocessPayload
+from trainingjob.runtime import preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.storage import hdfs
+from trainingjob.runtime.storage.publish import place_of
 from trainingjob.runtime.storage.remote import _connected
 
 from .harness import DEADLINE_SECONDS, Outcome, base, cli, rows, start, write_job
+from .preprocess.both import payload
 from .test_s3 import MINE, by_pandas, text
 
 
@@ -40,6 +45,12 @@ def server() -> Iterator[Hdfs]:
         for number in range(2):
             made.put(f"/data/in-{number}.csv", text(rows()[number::2]))
         made.put("/data/other.txt", b"no data")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3Server]:
+    with S3Server() as made:
         yield made
 
 
@@ -153,6 +164,58 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
     files = [io.BytesIO(server.get(key)) for key in keys if "/dataset/train/" in key]
     by_spark = [row for file in files for row in pq.read_table(file).to_pylist()]
     assert by_spark == by_pandas(tmp_path / "alone", manifest)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("hdfs", "s3"), ("s3", "hdfs"), ("file", "s3"), ("file", "hdfs")]
+)
+def test_one_storage_is_read_and_another_one_has_the_dataset(
+    server: Hdfs,
+    store: S3Server,
+    copies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    target: str,
+) -> None:
+    """Of one job; once more, which replaces it; and in another job's place, from the cache."""
+    bucket = f"{source}-{target}"
+    store.put(bucket)
+    for number in range(2):
+        store.put(f"{bucket}/data/in-{number}.csv", text(rows()[number::2]))
+        (tmp_path / f"in-{number}.csv").write_bytes(text(rows()[number::2]))
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    places = {
+        "hdfs": f"{server.uri}/data",
+        "s3": f"s3://{bucket}/data",
+        "file": f"file://{tmp_path}",
+    }
+    runs = {"hdfs": f"{server.uri}/mixed-{source}", "s3": f"s3://{bucket}/runs"}[target]
+
+    def made(job: str, *, kept: bool = False) -> tuple[Any, DatasetManifest, list[str]]:
+        """What the stage tells, what a reader finds, and all that lies there."""
+        given = payload(
+            "pandas", tmp_path, tmp_path, task={"type": "classification", "label": "label"}
+        )
+        told = given.to_dict() | {"output": f"{runs}/default/{job}/dataset"}
+        told["input"] = {"uri": f"{places[source]}/in-*.csv", "format": "csv"}
+        if kept:
+            told["cache"] = {"records": f"{runs}/default/.cache/preprocess", "conditions": "1"}
+        result = preprocess.run(PreprocessPayload.model_validate(told))
+        shutil.rmtree(copies)  # another pod
+        manifest = DatasetManifest.read(storage.fetch(told["output"]))
+        files = place_of(storage.resolve(told["output"])).files()
+        assert {*files} == {*manifest.names}
+        return result, manifest, files
+
+    first, one, its = made("one", kept=True)
+    again, two, others = made("one")
+    cached, three, _ = made("two", kept=True)
+    assert (first.cached, again.cached, cached.cached) == (None, None, True)
+    assert one.digest == two.digest == three.digest == cached.outputs.digest
+    assert {*its} & {*others} == {"manifest.json"}
+    assert one.splits["train"].rows == 100
 
 
 def test_rows_are_read_from_where_they_lie(server: Hdfs, service: str, copies: Path) -> None:

@@ -179,6 +179,33 @@ def test_a_model_is_held_to_the_last_one_accepted_in_s3(
     assert written["baseline"] == {"metrics": {"accuracy": 1.75}, "datasetDigest": "sha256:1"}
 
 
+STREAMS = """
+import json, os, pathlib
+from obstore.store import from_url
+folder, uri = pathlib.Path(os.environ["TRAININGJOB_INPUT_DIR"]), os.environ["TRAININGJOB_INPUT_URI"]
+assert not list(folder.rglob("*.parquet")), "nothing is copied"
+told = json.loads((folder / "manifest.json").read_text())["splits"]["train"]["files"]
+http = {"allow_http": True}
+store = from_url(uri, client_options=http)
+rows = [len(store.get(f"train/{file['name']}").bytes()) for file in told]
+assert rows == [file["bytes"] for file in told]
+(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text("streamed")
+from_url(os.environ["TRAININGJOB_CHECKPOINT_URI"], client_options=http).put("one", b"1")
+"""
+
+
+def test_own_code_streams_the_dataset_and_keeps_its_checkpoints(
+    tmp_path: Path, server: S3Server, bucket: str
+) -> None:
+    manifest = job(bucket)
+    manifest["spec"]["train"] = {"script": {"inline": STREAMS}, "streamDataset": True}
+    del manifest["spec"]["evaluate"]
+    outcome = run(tmp_path, server, manifest)
+    assert outcome.code == 0, outcome.stderr
+    assert server.get(f"{bucket}/runs/default/small/model/notes.txt") == b"streamed"
+    assert server.get(f"{bucket}/runs/default/small/checkpoints/one") == b"1"
+
+
 def test_another_job_is_restored_from_the_cache(
     tmp_path: Path, server: S3Server, bucket: str
 ) -> None:

@@ -373,6 +373,24 @@ def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():
     assert seen["TRAININGJOB_INPUT_DIR"] == "/mnt/claims/datasets/digits"
 
 
+def test_own_code_is_told_what_its_folders_stand_for():
+    for where, remote in (("s3://models/$runs", True), ("pvc://training/runs", False)):
+        code = {"script": {"inline": "pass"}, "streamDataset": True}
+        made = job(storage={"uri": where}, train=code)
+        (pod, *_) = stages.named("train").pods(made, 1, Settings())
+        seen = {k: expand(v, env(pod)) for k, v in env(pod).items()}
+        assert json.loads(seen["TRAININGJOB_STAGE"])["streamDataset"] is True
+        told = {name: uri for name, uri in seen.items() if name.endswith("T_URI")}
+        assert told == (
+            {
+                "TRAININGJOB_INPUT_URI": "s3://models/$runs/team/digits/dataset",
+                "TRAININGJOB_CHECKPOINT_URI": "s3://models/$runs/team/digits/checkpoints",
+            }
+            if remote
+            else {}
+        )
+
+
 def test_a_users_own_image_runs_its_command_as_it_stands():
     container = next(
         c for c in all_children("a user's own image") if "-train-" in c["metadata"]["name"]

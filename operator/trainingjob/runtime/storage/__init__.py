@@ -28,6 +28,7 @@ __all__ = [
     "Publication",
     "RemoteFile",
     "ahead",
+    "bring",
     "discard",
     "entries",
     "fetch",
@@ -75,6 +76,12 @@ def fetch(uri: str, but: str = "") -> Path:
     in ``but``. Raises StageFailure."""
     found = Uri.parse(uri)
     return copies.download(found, but) if found.scheme.remote else resolve(uri)
+
+
+def bring(folder: Path, names: Iterable[str]) -> None:
+    """Have these files of a folder here, too, where it is remote. Raises StageFailure."""
+    if is_copy(folder):
+        copies.bring(folder, names)
 
 
 def source(path: Path, size: int) -> Path | RemoteFile:

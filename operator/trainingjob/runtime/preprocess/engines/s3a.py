@@ -62,7 +62,7 @@ def settings(payload: PreprocessPayload) -> Mapping[str, str]:
         conf |= {"endpoint": at, "path.style.access": "true"}
     given = payload.spark_conf
     paths = {key: ":".join(filter(None, (given.get(key), f"{folder()}/*"))) for key in _CLASS_PATHS}
-    # fs.s3.impl says who reads s3://; the rest is what that one looks at.
+    # fs.s3.impl says who reads the scheme; the rest is what that one looks at.
     ours = {
         f"spark.hadoop.fs.{'s3' if key == 'impl' else 's3a'}.{key}": value
         for key, value in conf.items()

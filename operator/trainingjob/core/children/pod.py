@@ -11,7 +11,6 @@ from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
 from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script
-from ...api.v1alpha1.storage import Hdfs
 from .. import names
 from ..observation import Settings
 
@@ -71,8 +70,7 @@ def pod(
     ]
     if any(map(is_remote, uris)):
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
-    if any(Uri.parse(uri).scheme is HDFS for uri in uris):
-        _reach_hdfs(job.spec.storage.hdfs, environment, volumes, mounts)
+    reach_hdfs(job, uris, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
@@ -127,13 +125,17 @@ def pod(
     }
 
 
-def _reach_hdfs(
-    hdfs: Hdfs | None,
-    environment: list[dict[str, str]],
+def reach_hdfs(
+    job: TrainingJob,
+    uris: Sequence[str],
+    environment: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> None:
-    """Hadoop's settings as its own programs find them. Spark's driver hands them on."""
+    """Hadoop's settings as its own programs find them, where some data lies there."""
+    if not any(Uri.parse(uri).scheme is HDFS for uri in uris):
+        return
+    hdfs = job.spec.storage.hdfs
     if hdfs is not None and hdfs.config_map is not None:
         name = "trainingjob-hadoop"
         volumes.append({"name": name, "configMap": {"name": hdfs.config_map.name}})

@@ -57,6 +57,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         script=script_ref(spec.script),
         command=spec.command,
         args=spec.args,
+        stream_dataset=bool(spec.stream_dataset),
         needs_model=judged is not None,
         metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
         threshold=judged.threshold if judged else None,
@@ -157,6 +158,12 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
     }
+    for name, uri in (
+        (contract.INPUT_URI, payload.dataset),
+        (contract.CHECKPOINT_URI, payload.checkpoints),
+    ):
+        if is_remote(uri):
+            variables[name] = escape(uri)
     if spec.procs_per_node == 1:
         variables |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     given = {variable.name for variable in spec.env or ()}

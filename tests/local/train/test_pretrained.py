@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from trainingjob.runtime.train.sharded.data import TokenSplit
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.local.train.language import make_dataset, payload_of
@@ -23,7 +24,6 @@ from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import language, pretrained, pretrained_model, transformer
 from trainingjob.runtime.train.data import mix
 from trainingjob.runtime.train.optim import rate_factor
-from trainingjob.runtime.train.sharded.data import TokenSplit
 
 SIZES = {
     "vocab_size": 97,

@@ -72,6 +72,7 @@ class PodView:
     pod_message: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
+    image: str = ""  # of our container, as the pod was made
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -131,6 +132,7 @@ class PodView:
                 else ""
             ),
             gates=_gates(spec),
+            image=_image(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -143,6 +145,12 @@ class PodView:
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
+
+
+def _image(spec: Mapping[str, Any], name: str) -> str:
+    found = (c.get("image", "") for c in spec.get("containers") or () if c.get("name") == name)
+    # The same text in all pods, and so held once.
+    return sys.intern(str(next(found, "")))
 
 
 def _gates(spec: Mapping[str, Any]) -> str:

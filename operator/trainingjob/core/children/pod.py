@@ -237,14 +237,9 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     """A pod's scheduling that prefers other nodes; it has these if there are none."""
     if not nodes:
         return spec
-    term = {
-        "weight": 100,
-        "preference": {
-            "matchExpressions": [
-                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [*nodes]}
-            ]
-        },
-    }
+    # By name: a node's label of the host's name may be another one. A field takes one value.
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    term = {"weight": 100, "preference": {"matchFields": others}}
     affinity = spec.get("affinity", {})
     of_nodes = affinity.get("nodeAffinity", {})
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"

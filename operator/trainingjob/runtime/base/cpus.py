@@ -14,7 +14,8 @@ _V1 = tuple(Path("/sys/fs/cgroup/cpu") / f"cpu.cfs_{name}_us" for name in ("quot
 
 def available() -> int:
     """At least one; a limit of 2.5 CPUs counts as 3, as Java and DuckDB have it."""
-    count = len(os.sched_getaffinity(0))
+    linux = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
     quota, period = _limit()
     return count if quota <= 0 or period <= 0 else max(1, min(count, math.ceil(quota / period)))
 

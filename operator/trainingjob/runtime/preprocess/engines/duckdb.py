@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ import pyarrow as pa
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
+from ...base import cpus
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...dataset.manifest import SplitName
@@ -112,7 +112,7 @@ class DuckdbEngine:
         self._db = duckdb.connect(
             config={
                 "temp_directory": self._spill,
-                "threads": len(os.sched_getaffinity(0)),
+                "threads": cpus.available(),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "preserve_insertion_order": False,

@@ -459,3 +459,25 @@ def test_a_child_shares_nothing_with_another(name):
     everything = all_children(name)
     seen = [part for child in everything for part in parts(child)]
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("spec", "threads"),
+    [
+        ({"resources": {"limits": {"cpu": "4"}}}, "4"),
+        ({"resources": {"requests": {"cpu": "2500m"}, "limits": {"cpu": "4"}}}, "2"),
+        ({"resources": {"limits": {"cpu": "100m"}}}, "1"),
+        ({"resources": {"limits": {"memory": "1Gi"}}}, None),
+        ({}, None),
+        (
+            {
+                "resources": {"limits": {"cpu": "4"}},
+                "env": [{"name": "OMP_NUM_THREADS", "value": "3"}],
+            },
+            "3",
+        ),
+    ],
+)
+def test_an_evaluation_has_as_many_threads_as_cpus(spec, threads):
+    (pod,) = stages.named("evaluate").pods(job(evaluate=spec), 1, Settings())
+    assert env(pod).get("OMP_NUM_THREADS") == threads

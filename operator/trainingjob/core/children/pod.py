@@ -10,7 +10,7 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script, amount
 from .. import names
 from ..observation import Settings
 
@@ -251,19 +251,24 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     """A pod's scheduling that prefers other nodes; it has these if there are none."""
     if not nodes:
         return spec
-    term = {
-        "weight": 100,
-        "preference": {
-            "matchExpressions": [
-                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [*nodes]}
-            ]
-        },
-    }
+    # By name: a node's label of the host's name may be another one. A field takes one value.
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    term = {"weight": 100, "preference": {"matchFields": others}}
     affinity = spec.get("affinity", {})
     of_nodes = affinity.get("nodeAffinity", {})
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"
     of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
     return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
+
+
+def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
+    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
+    if resources is None:
+        return None
+    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
+    if cpu is None:
+        return None
+    return max(1, int(amount(cpu)) // processes)
 
 
 def pod_security() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from ...base import cpus
 from ...base.errors import StageFailure
 from ..expressions.duckdb_dialect import DUCKDB
 from .buffers import array_of
@@ -40,7 +40,7 @@ class Tables:
         self._db = duckdb.connect(
             config={
                 "temp_directory": self._spill,
-                "threads": len(os.sched_getaffinity(0)),
+                "threads": cpus.available(),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "preserve_insertion_order": False,

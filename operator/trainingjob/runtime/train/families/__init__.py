@@ -14,6 +14,7 @@ from trainingjob.api.v1alpha1.status import Outputs
 
 from ...dataset.manifest import Tokens
 from ..data import Split
+from ..gang import Gang
 from ..place import Place
 
 # Inputs, targets and, of rows that are weighed, their weights: of some rows.
@@ -64,8 +65,9 @@ class Family(Protocol):
     def flops(self, network: nn.Module) -> float | None:
         """Floating point operations that a token is learned by; None where nobody counts them."""
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What a resumed run must have in common with the one that saved, beside the settings."""
+    def fingerprint(self, gang: Gang) -> dict[str, Any]:
+        """What a resumed run must have in common with the one that saved, beside the settings; all
+        ranks ask for it."""
 
     def words(self) -> str:
         """What it learns from, for the log."""
@@ -84,8 +86,7 @@ def family_of(payload: TrainPayload, place: Place, device: torch.device) -> Fami
     from .mlp import MlpFamily
     from .transformer import TransformerFamily
 
-    transformer = payload.model is not None and payload.model.transformer is not None
-    if transformer:
+    if payload.model is not None and payload.model.of_language:
         return TransformerFamily(payload, place, device)
     return MlpFamily(payload, place, device)
 

@@ -19,6 +19,7 @@ from ...model import transformer
 from ...storage import resolve
 from ..budget import rows_of_a_part
 from ..data import mix
+from ..gang import Gang
 from ..place import Place
 from ..tokens import TokenSplit
 from . import Share
@@ -73,14 +74,14 @@ class TransformerFamily:
     def flops(self, network: nn.Module) -> float | None:
         """Forward and backward through all weights but the table of inputs, and attention's own
         (Chowdhery et al., 2022, appendix B)."""
-        config = self._config
+        config: Any = network.config
         weights = sum(one.numel() for one in network.parameters())
         if not config.tie_word_embeddings:
             weights -= config.vocab_size * config.hidden_size
         attention = config.num_hidden_layers * config.hidden_size * self.tokens.sequence_length
         return 6.0 * weights + 12.0 * attention
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, gang: Gang) -> dict[str, Any]:
         return {}
 
     def words(self) -> str:

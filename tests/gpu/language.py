@@ -21,7 +21,6 @@ from trainingjob.runtime.dataset.manifest import (
     SplitInfo,
     TokenCounts,
     Tokens,
-    data_digest,
 )
 from trainingjob.runtime.model import transformer
 from trainingjob.runtime.train.devices import peak_flops, peak_memory
@@ -213,7 +212,7 @@ def make_dataset(folder: Path, size: Size) -> DatasetManifest:
     lengths = pa.array(np.full(rows, size.length + 1, dtype=np.int32))
     pq.write_table(pa.table({"input_ids": lists, "length": lengths}), path, row_group_size=4096)
     (folder / "tokenizer.json").write_text("{}")
-    file = DataFile(name=path.name, rows=rows, bytes=path.stat().st_size, sha256=data_digest(path))
+    file = DataFile(name=path.name, rows=rows, bytes=path.stat().st_size, sha256=sha256(path))
     manifest = DatasetManifest(
         label="body",
         task="languageModel",

@@ -21,6 +21,9 @@ ROLE_EXECUTOR = "executor"
 # Spark looks for its own container under this name, and so do we.
 EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
+# The volume at /tmp.
+SCRATCH_VOLUME = "trainingjob-tmp"
+
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
 # Which container `kubectl logs` reads when others stand beside ours.

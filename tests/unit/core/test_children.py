@@ -50,6 +50,13 @@ JOBS = {
     "a user's own image": {
         "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}
     },
+    "scratch of a class and of the node": {
+        "preprocess": {
+            "input": {"uri": "pvc://training/in.csv", "format": "csv"},
+            "template": {"scratch": {"size": "500Gi", "storageClassName": "ssd"}},
+        },
+        "train": {"model": {"mlp": {}}, "template": {"scratch": {"size": "20Gi"}}},
+    },
     "a file on this machine": {"storage": {"uri": "file:///srv/$runs"}},
     "in S3": {
         "storage": {"uri": "s3://models/$runs"},
@@ -111,6 +118,29 @@ def test_every_pod_is_restricted(name):
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert security["readOnlyRootFilesystem"] is True
         assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_tmp_is_a_volume_of_the_class_that_is_asked_for_or_a_share_of_the_node():
+    found = {}
+    for pod in all_children("scratch of a class and of the node"):
+        (container,) = pod["spec"]["containers"]
+        (at_tmp,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/tmp"]
+        (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == at_tmp]
+        found[container["name"]] = volume
+        assert "scratch" not in pod["spec"]
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "ssd",
+        "resources": {"requests": {"storage": "500Gi"}},
+    }
+    assert found == {
+        "preprocess": {
+            "name": "trainingjob-tmp",
+            "ephemeral": {"volumeClaimTemplate": {"spec": claim}},
+        },
+        "train": {"name": "trainingjob-tmp", "emptyDir": {"sizeLimit": "20Gi"}},
+        "evaluate": {"name": "trainingjob-tmp", "emptyDir": {}},
+    }
 
 
 def test_the_users_labels_stand_beside_ours_and_never_over_them():
@@ -231,6 +261,25 @@ def test_the_claim_of_a_given_tokenizer_is_mounted_as_well():
     (pod,) = stages.named("preprocess").pods(words, 1, Settings())
     mounts = {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
     assert {"/mnt/claims/datasets", "/mnt/claims/models", "/mnt/claims/training"} <= mounts
+
+
+def test_a_pretrained_model_is_mounted_and_its_tokenizer_is_the_default():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"sequenceLength": 64},
+        },
+        train={"model": {"pretrained": {"uri": "pvc://models/llama"}}},
+        evaluate=None,
+    )
+    for stage in ("preprocess", "train"):
+        (pod,) = stages.named(stage).pods(words, 1, Settings())
+        (container,) = pod["spec"]["containers"]
+        assert "/mnt/claims/models" in {mount["mountPath"] for mount in container["volumeMounts"]}
+        told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))
+        given = told["tokenize"]["from"] if stage == "preprocess" else told["model"]["pretrained"]
+        assert given in ("pvc://models/llama", {"uri": "pvc://models/llama"})
 
 
 def test_claims_of_further_tables_are_mounted_as_well():

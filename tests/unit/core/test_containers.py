@@ -341,6 +341,17 @@ RUNC = (
             'Usage of EmptyDir volume "cache"',
         ),
         (
+            "evicted for its scratch",
+            view(
+                "Failed",
+                train=ended(137),
+                reason="Evicted",
+                message='Usage of EmptyDir volume "trainingjob-tmp" exceeds the limit "20Gi". ',
+            ),
+            "StorageLimitExceeded",
+            'exceeds the limit "20Gi" (/tmp: train.template.scratch.size)',
+        ),
+        (
             "evicted for its container's limit",
             view(
                 "Failed",

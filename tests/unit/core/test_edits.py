@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,6 +50,25 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
 def test_the_stages_that_an_edit_is_about(edit, expected):
     found = {name for name in STAGES if edits.of_stage(name, job(), job(edit), {}, {})}
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "expected"), [({}, {"preprocess", "train"}), ({"from": "pvc://t"}, {"train"})]
+)
+def test_a_pretrained_model_is_also_its_tokenizer(tokenize, expected):
+    def edit(spec: dict[str, Any], uri: str) -> None:
+        spec |= {
+            "task": {"type": "languageModel", "text": "body"},
+            "preprocess": {
+                "input": {"uri": "pvc://data/x.json", "format": "json"},
+                "tokenize": {"sequenceLength": 8, **tokenize},
+            },
+            "train": {"model": {"pretrained": {"uri": uri}}},
+            "evaluate": {"metrics": ["perplexity"]},
+        }
+
+    old, new = (job(partial(edit, uri=uri)) for uri in ("pvc://one", "pvc://two"))
+    assert {name for name in STAGES if edits.of_stage(name, old, new, {}, {})} == expected
 
 
 def with_script(spec: dict[str, Any]) -> None:

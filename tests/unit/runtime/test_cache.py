@@ -16,10 +16,10 @@ from trainingjob.api.payload import CacheRef, PreprocessPayload, StageResult, Tr
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.runtime import cache
-from trainingjob.runtime.base.digest import digest_of_folder
+from trainingjob.runtime.base.digest import digest_of_folder, sha256
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import Entry, inputs_of_preprocess, inputs_of_train
-from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo, data_digest
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 
 from .test_cache_key import preprocess, train
 
@@ -70,7 +70,7 @@ class Runs:
         (folder / "test").mkdir()
         path = folder / "train/part-00000.parquet"
         pq.write_table(pa.table({"x": [1.0], "label": [2.0]}), path)
-        file = DataFile(name=path.name, rows=1, bytes=path.stat().st_size, sha256=data_digest(path))
+        file = DataFile(name=path.name, rows=1, bytes=path.stat().st_size, sha256=sha256(path))
         manifest = DatasetManifest(
             label="label",
             task="regression",
@@ -117,6 +117,15 @@ def test_a_kept_result_comes_back_with_its_artefact(runs: Runs, stage: str, job:
     assert result.cached is True
     assert result.outputs.uri == runs.uri(job, name)
     assert result.outputs.loss == (0.5 if stage == "train" else None)
+    if stage == "preprocess" and job == "b":
+        one, other = (DatasetManifest.read(runs.root / of / "dataset") for of in ("a", "b"))
+        assert one.digest == other.digest == result.outputs.digest
+        files = {
+            Path(new, "train", mine.name): (runs.root / "a/dataset" / old / its).read_bytes()
+            for old, new in zip(["", *one.parts], ["", *other.parts], strict=True)
+            for its in ["train/part-00000.parquet"]
+            for mine in DatasetManifest.read(runs.root / "b/dataset" / new).splits["train"].files
+        }
     for path, data in files.items():
         assert (runs.root / job / name / path).read_bytes() == data
     if stage == "preprocess":

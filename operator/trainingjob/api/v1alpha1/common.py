@@ -284,6 +284,27 @@ class Volume(Model):
     empty_dir: EmptyDirVolume | None = Field(None, description="An empty folder.")
 
 
+NOT_TINY = Rule(
+    cel="quantity(string(self.size)).compareTo(quantity('1Mi')) >= 0",
+    message="size must be at least 1Mi; it has a unit, as in 100Gi: without one it is bytes",
+    holds=lambda self: amount(self.size) >= 2**20,
+)
+
+
+class Scratch(Model):
+    """The disk at `/tmp` of each pod: what memory does not hold, copies of remote data, Spark's
+    shuffle."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (NOT_TINY,)
+
+    size: Quantity = Field(description="Room on it; a pod that needs more fails.")
+    storage_class_name: Name | None = Field(
+        None,
+        description="StorageClass of a volume that is made for each pod and goes with it. Unset: "
+        "the node's own disk.",
+    )
+
+
 # What the operator mounts itself, or what is the system's.
 _RESERVED_FOLDERS = ("/dev", "/proc", "/sys", "/mnt/claims", "/etc/trainingjob")
 
@@ -383,6 +404,11 @@ class PodTemplate(Model):
     )
     volume_mounts: Annotated[list[VolumeMount], Field(max_length=32)] | None = Field(
         None, description="Where they are mounted."
+    )
+    scratch: Scratch | None = Field(
+        None,
+        description="The disk at `/tmp`, of Spark's executors too. Unset: the node's own, without "
+        "a bound.",
     )
     termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] | None = Field(
         None,

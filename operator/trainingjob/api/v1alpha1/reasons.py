@@ -109,6 +109,7 @@ ReasonName = Literal[
     "InitContainerFailed",
     "ClaimMissing",
     "Unschedulable",
+    "SchedulingGated",
     "PodStuck",
     "PodRefused",
     "PodAltered",
@@ -208,7 +209,10 @@ REASONS: dict[ReasonName, Reason] = {
     "ProcessKilled": Reason("infrastructure", "see what killed it: often the node's memory"),
     "PeerLost": Reason("infrastructure", "see the pod that failed first"),
     "RendezvousFailed": Reason("infrastructure", "check the network between the pods"),
-    "DiskFull": Reason("infrastructure", "free space on the storage"),
+    "DiskFull": Reason(
+        "infrastructure",
+        "free space on the storage; where it is /tmp, raise template.scratch.size of the stage",
+    ),
     "StorageFailed": Reason("infrastructure", "check the storage"),
     "PodLost": Reason("infrastructure", "see the events of the namespace"),
     "NodeLost": Reason("infrastructure", "check the node"),
@@ -219,7 +223,8 @@ REASONS: dict[ReasonName, Reason] = {
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
     "StorageLimitExceeded": Reason(
         "application",
-        "write less to /tmp and to emptyDir volumes, or raise their limits and ephemeral-storage",
+        "write less to /tmp and to emptyDir volumes, or raise template.scratch.size, sizeLimit or "
+        "ephemeral-storage",
     ),
     "Disrupted": Reason("disruption", "nothing: it goes on by itself"),
     "NodeRefused": Reason("disruption", "nothing: it goes on by itself, on other nodes if it can"),
@@ -237,6 +242,9 @@ REASONS: dict[ReasonName, Reason] = {
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),
     "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
+    "SchedulingGated": Reason(
+        "infrastructure", "nothing: who has set the gate removes it, as a queue does in its turn"
+    ),
     "PodStuck": Reason(
         "infrastructure",
         "check its node; when that is gone for good, delete the pod with --force --grace-period=0",

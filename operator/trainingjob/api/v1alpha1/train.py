@@ -21,7 +21,7 @@ from .common import (
     Script,
 )
 from .patterns import BALANCED
-from .transformer import Transformer
+from .transformer import Pretrained, Transformer
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Decay = Annotated[float, Field(ge=0, le=10)]
@@ -103,11 +103,14 @@ class Mlp(Model):
 class BuiltInModel(Model):
     """A model that needs no code: exactly one of the fields."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer"),)
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer", "pretrained"),)
 
     mlp: Mlp | None = Field(None, description="A multi-layer perceptron.")
     transformer: Transformer | None = Field(
         None, description="A language model: a decoder-only transformer."
+    )
+    pretrained: Pretrained | None = Field(
+        None, description="A language model that is there, to be trained further."
     )
 
     @property
@@ -249,7 +252,8 @@ class Train(Model):
         Rule(
             cel="(!has(self.tokens) && !has(self.activationCheckpointing) && !has(self.compile)) "
             "|| (has(self.model) && !has(self.model.mlp))",
-            message="tokens, activationCheckpointing and compile need model.transformer",
+            message="tokens, activationCheckpointing and compile need model.transformer or "
+            "model.pretrained",
             holds=lambda self: (
                 (self.tokens, self.activation_checkpointing, self.compile) == (None, None, None)
                 or (self.model is not None and self.model.of_language)

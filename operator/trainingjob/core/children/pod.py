@@ -10,7 +10,7 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Script
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script
 from ...api.v1alpha1.storage import Hdfs
 from .. import names
 from ..observation import Settings
@@ -172,8 +172,9 @@ def storage(
     script: Script | None = None,
     *,
     shared_memory: bool = False,
+    scratch: str = names.SCRATCH_VOLUME,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and mounts: the user's first, then ours."""
+    """Volumes and mounts: the user's first, then ours. ``scratch``: name of the one at /tmp."""
     fragments = template.to_dict()
     volumes: list[dict[str, Any]] = list(fragments.get("volumes", ()))
     mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
@@ -189,13 +190,28 @@ def storage(
         volumes.append({"name": "trainingjob-script", "configMap": source})
         mounts.append({"name": "trainingjob-script", "mountPath": SCRIPT_DIR, "readOnly": True})
     # The root file system is read-only.
-    volumes.append({"name": "trainingjob-tmp", "emptyDir": {}})
-    mounts.append({"name": "trainingjob-tmp", "mountPath": "/tmp"})  # noqa: S108
+    volumes.append({"name": scratch, **_disk(template.scratch)})
+    mounts.append({"name": scratch, "mountPath": "/tmp"})  # noqa: S108
     if shared_memory:
         # The default of 64 MiB is too little for the ranks of one pod.
         volumes.append({"name": "trainingjob-shm", "emptyDir": {"medium": "Memory"}})
         mounts.append({"name": "trainingjob-shm", "mountPath": "/dev/shm"})  # noqa: S108
     return volumes, mounts
+
+
+def _disk(scratch: Scratch | None) -> dict[str, Any]:
+    """A volume of its class that lives and dies with the pod, else a bounded share of the node's
+    disk. https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/"""
+    if scratch is None:
+        return {"emptyDir": {}}
+    if scratch.storage_class_name is None:
+        return {"emptyDir": {"sizeLimit": str(scratch.size)}}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": scratch.storage_class_name,
+        "resources": {"requests": {"storage": str(scratch.size)}},
+    }
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
 
 
 def scheduling(template: PodTemplate) -> dict[str, Any]:
@@ -206,6 +222,7 @@ def scheduling(template: PodTemplate) -> dict[str, Any]:
         "terminationGracePeriodSeconds",
         "labels",
         "annotations",
+        "scratch",
     )
     return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
 

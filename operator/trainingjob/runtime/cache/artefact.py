@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..base.digest import digest_of_folder
+from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, data_digest
-from ..storage import fetch, resolve, write_aside
+from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, file_name
+from ..storage import Place, fetch, publishing, resolve, write_aside
 from .beneath import Beneath
 from .key import Cacheable
 
@@ -26,20 +27,19 @@ def restore(payload: Cacheable, result: StageResult) -> StageResult:
     uri, digest = result.outputs.uri, result.outputs.digest
     shared = _shared(payload, uri)
     folder = fetch(uri)
-    verify = _verify_dataset if is_dataset else _verify_model
     if uri == own:
-        verify(folder, digest)
+        (_verify_dataset if is_dataset else _verify_model)(folder, digest)
+    elif not folder.is_dir():
+        raise ValueError(f"there is nothing at {uri}")
     else:
-        with write_aside(resolve(own)) as aside:
-            if not folder.is_dir():
-                raise ValueError(f"there is nothing at {uri}")
-            theirs = Beneath(resolve(shared), folder)
-            if is_dataset:
-                _copy_dataset(theirs, aside)
-            else:
+        theirs = Beneath(resolve(shared), folder)
+        if is_dataset:
+            _copy_dataset(theirs, resolve(own), digest, payload.job.uid)
+        else:
+            with write_aside(resolve(own)) as aside:
                 _copy_model(theirs, aside)
-            # Not the original, which may be replaced while it is copied.
-            verify(aside, digest)
+                # Not the original, which may be replaced while it is copied.
+                _verify_model(aside, digest)
     outputs = result.outputs.model_copy(update={"uri": own})
     return result.model_copy(update={"outputs": outputs, "cached": True})
 
@@ -61,35 +61,64 @@ def _verify_dataset(folder: Path, digest: str) -> None:
         _verify_dataset(folder / part, of_part)
     files = _files(manifest)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: _verify_file(folder / name, files[name]), files))
+        list(pool.map(lambda name: _verify_file(folder / name, files[name].sha256, name), files))
 
 
-def _verify_file(path: Path, file: DataFile) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # The digest is of what comes before the footer.
-        whole = data_digest(path) == file.sha256 and pq.read_metadata(path).num_rows == file.rows
-    except (pa.ArrowException, OSError):  # damage, or what reading again will tell
-        whole = False
-    if not whole:
-        raise StageFailure("DatasetInvalid", f"{path} is not as its manifest says")
+def _verify_file(path: Path, digest: str, name: str) -> None:
+    if sha256(path) != digest:
+        raise StageFailure("DatasetInvalid", f"{name} is not as its manifest says")
 
 
-def _copy_dataset(source: Beneath, target: Path, part: str = "") -> None:
-    """The manifest first: what is copied after it is what our copy of it names."""
-    source.copy(f"{part}{MANIFEST}", target / MANIFEST)
-    manifest = DatasetManifest.parse(target)
-    for split in manifest.splits:
-        (target / split).mkdir()
-    for name in _files(manifest):
-        source.copy(f"{part}{name}", target / name)
-    if manifest.tokens is not None:
-        source.copy(f"{part}{TOKENIZER}", target / TOKENIZER)
-    for fold in manifest.parts:
-        (target / fold).mkdir()
-        _copy_dataset(source, target / fold, f"{part}{fold}/")
+def _copy_dataset(source: Beneath, target: Path, digest: str, writer: str) -> None:
+    """As if it were written again: under names of its own, and with the same digest."""
+    with publishing(target, MANIFEST) as new:
+        theirs, mine = _copied(source, "", new.place, digest)
+        names = []
+        parts = zip(theirs.parts, mine.parts, theirs.folds or (), strict=True)
+        for part, own, of_part in parts:
+            place = new.place.below(own)
+            _, of_fold = _copied(source, f"{part}/", place, of_part)
+            place.write(MANIFEST, of_fold.text)
+            names += [f"{own}/{name}" for name in of_fold.names]
+        mine.model_copy(update={"writer": writer}).publish(new, names)
+
+
+def _copied(
+    source: Beneath, part: str, place: Place, digest: str
+) -> tuple[DatasetManifest, DatasetManifest]:
+    """Copy the files that the manifest names, each looked at on its way; it, and the new one."""
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        source.copy(f"{part}{MANIFEST}", Path(folder, MANIFEST))
+        theirs = DatasetManifest.parse(Path(folder))
+    if theirs.digest != digest:
+        raise StageFailure("DatasetInvalid", "the dataset is another one by now")
+
+    def copied(name: str, own: str, digest: str) -> None:
+        with place.aside() as aside:
+            source.copy(f"{part}{name}", aside)
+            _verify_file(aside, digest, name)
+            place.put(aside, own)
+
+    splits = {
+        split: info.model_copy(
+            update={
+                "files": [
+                    file.model_copy(update={"name": file_name(number, place.stamp, file.sha256)})
+                    for number, file in enumerate(info.files)
+                ]
+            }
+        )
+        for split, info in theirs.splits.items()
+    }
+    mine = theirs.model_copy(update={"splits": splits, "stamp": place.stamp})
+    files = zip(_files(theirs).items(), _files(mine), strict=True)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda f: copied(f[0][0], f[1], f[0][1].sha256), files):
+            pass
+    if theirs.tokens is not None:
+        for name in (mine.tokenizer, TOKENIZER):
+            copied(theirs.tokenizer, name, theirs.tokens.tokenizer)
+    return theirs, mine
 
 
 def _files(manifest: DatasetManifest) -> dict[str, DataFile]:

@@ -29,16 +29,16 @@ _UNASKED_SCORES = 2**28
 
 
 class Subject:
-    """What lies below the payload's URIs, in the folder ``part`` of each, "" for themselves.
+    """What lies below the payload's URIs, the model in the folder ``name``, the dataset in
+    ``part``; "" for themselves.
 
     Raises StageFailure: DatasetInvalid, LabelInvalid, ColumnNotFound, NoFeatures, MetricUndefined,
     SettingUnsuitable, ModelMissing."""
 
-    def __init__(self, payload: EvaluatePayload, part: str = "") -> None:
+    def __init__(self, payload: EvaluatePayload, name: str = "", part: str = "") -> None:
         self._payload = payload
-        self.dataset_uri, self.model_uri = (
-            f"{uri}/{part}" if part else uri for uri in (payload.dataset, payload.model_uri)
-        )
+        self.dataset_uri = f"{payload.dataset}/{part}" if part else payload.dataset
+        self.model_uri = f"{payload.model_uri}/{name}" if name else payload.model_uri
         folder, task = resolve(self.dataset_uri), payload.task
         self.manifest = DatasetManifest.read(folder)
         # It may have been prepared by another job.

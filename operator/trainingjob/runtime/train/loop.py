@@ -84,7 +84,8 @@ class Trainer:
             resolve(payload.checkpoints),
             payload.checkpoint,
             payload.job.uid,
-            _fingerprint(payload, family, gang),
+            # By one rank: a pretrained model may be large to read.
+            gang.broadcast_json(_fingerprint(payload, family) if gang.rank == 0 else None),
             gang,
             device,
             self.net.part,
@@ -418,14 +419,14 @@ class Trainer:
         )
 
 
-def _fingerprint(payload: TrainPayload, family: Family, gang: Gang) -> dict[str, object]:
+def _fingerprint(payload: TrainPayload, family: Family) -> dict[str, object]:
     """What a resumed run must have in common with the one that saved."""
     chosen = payload.to_dict()
     return {
         **{name: chosen.get(name) for name in map(camel, CHECKPOINTED)},
         "dataset": family.training.source.manifest.digest,
         "rows in a window": family.training.window_rows,
-        **family.fingerprint(gang),
+        **family.fingerprint(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....api.uris import join
 from ....api.v1alpha1 import TrainingJob
 from ... import names
 from ...children.pod import Maker
@@ -28,4 +29,9 @@ class PreprocessStage(PodStage):
         return names.dataset_uri(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
-        return pods.spec_of(job).uris
+        pretrained = job.spec.pretrained
+        uris = pods.spec_of(job).uris
+        if pretrained is not None and job.spec.tokenizer == pretrained.uri:
+            # Of the folder, this stage reads no more.
+            return [*uris, join(pretrained.uri, "tokenizer.json")]
+        return uris

@@ -28,6 +28,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     spec = spec_of(job)
     on_spark = spec.engine == "spark"
     output = names.dataset_uri(job)
+    tokenize, given = spec.tokenize, job.spec.tokenizer
+    if tokenize is not None and given is not None:
+        tokenize = tokenize.model_copy(update={"from_": given})
     payload = contract.PreprocessPayload(
         job=job_ref(job, "preprocess"),
         attempt=attempt,
@@ -38,7 +41,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         script=script_ref(spec.script),
         steps=spec.steps or [],
         split=spec.split,
-        tokenize=spec.tokenize,
+        tokenize=tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=job.spec.train.model is not None and job.spec.task.type != "languageModel",
@@ -57,7 +60,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(*spec.uris, output),
+        uris=(*spec.uris, *([given] if given is not None else []), output),
         script=spec.script,
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,

@@ -83,7 +83,9 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
 def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
     """What Spark does not know by itself: security, volumes, where executors may run."""
     fragments = spec.template or PodTemplate()
-    volumes, mounts = storage(fragments, claims)
+    # By names that begin so, Spark knows where its shuffle goes; without one it adds an emptyDir.
+    scratch = "spark-local-dir-tmp" if fragments.scratch else names.SCRATCH_VOLUME
+    volumes, mounts = storage(fragments, claims, scratch=scratch)
     container: dict[str, Any] = {
         "name": names.EXECUTOR_CONTAINER,
         "env": [variable.to_dict() for variable in spec.env or ()],

@@ -40,8 +40,8 @@ class TrainStage(PodStage):
         return names.model_uri(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
-        given = job.spec.train.dataset
-        return [given.uri] if given is not None else []
+        given = (job.spec.train.dataset, job.spec.pretrained)
+        return [one.uri for one in given if one is not None]
 
     def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
         """Own code decides itself what it makes of its checkpoints; those of the built-in training

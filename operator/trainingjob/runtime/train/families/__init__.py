@@ -14,7 +14,6 @@ from trainingjob.api.v1alpha1.status import Outputs
 
 from ...dataset.manifest import Tokens
 from ..data import Split
-from ..gang import Gang
 from ..place import Place
 
 # Inputs, targets and, of rows that are weighed, their weights: of some rows.
@@ -65,9 +64,8 @@ class Family(Protocol):
     def flops(self, network: nn.Module) -> float | None:
         """Floating point operations that a token is learned by; None where nobody counts them."""
 
-    def fingerprint(self, gang: Gang) -> dict[str, Any]:
-        """What a resumed run must have in common with the one that saved, beside the settings; all
-        ranks ask for it."""
+    def fingerprint(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the one that saved, beside the settings."""
 
     def words(self) -> str:
         """What it learns from, for the log."""

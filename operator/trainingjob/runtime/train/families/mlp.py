@@ -28,7 +28,6 @@ from ...model.target import Target, Transform
 from ...model.transformer import local
 from ...storage import resolve
 from ..data import Split
-from ..gang import Gang
 from ..place import Place
 from ..weights import Weights
 from . import Share, whole
@@ -113,7 +112,7 @@ class MlpFamily:
     def flops(self, network: nn.Module) -> float | None:
         return None
 
-    def fingerprint(self, gang: Gang) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return {"task": self.config.task, "features": self.config.features}
 
     def words(self) -> str:

@@ -13,13 +13,12 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
 from ...dataset import suitable
-from ...dataset.manifest import TOKENIZER, DatasetManifest
+from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
-from ...model import transformer
+from ...model import language, transformer
 from ...storage import resolve
 from ..budget import rows_of_a_part
 from ..data import mix
-from ..gang import Gang
 from ..place import Place
 from ..tokens import TokenSplit
 from . import Share
@@ -31,8 +30,7 @@ class TransformerFamily:
     loss_scale = 1.0
 
     def __init__(self, payload: TrainPayload, place: Place, device: torch.device) -> None:
-        spec = payload.model.transformer if payload.model is not None else None
-        assert spec is not None
+        assert payload.model is not None
         self._folder = resolve(payload.dataset)
         manifest = DatasetManifest.read(self._folder)
         suitable.check(manifest, payload.task, self._folder)
@@ -46,10 +44,11 @@ class TransformerFamily:
         self.training = TokenSplit(train, payload.batch_size or 32, device)
         self.validation = TokenSplit(validation, at_once, device)
         self._seed = payload.seed
-        self._config = transformer.config_of(spec, self.tokens)
+        self._beginning = language.begin(payload.model, self.tokens)
+        self._tokenizer = self._folder / manifest.tokenizer
 
     def build(self) -> nn.Module:
-        return transformer.build(self._config)
+        return self._beginning.network
 
     def layers(self, network: nn.Module) -> Sequence[nn.Module]:
         return transformer.layers_of(network)
@@ -57,7 +56,7 @@ class TransformerFamily:
     def fill(
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
-        transformer.fill(network, device, self._seed, mix, mine)
+        self._beginning.fill(device, self._seed, mix, mine)
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
         """Of tokens int32 [m, L + 1], of which the first ``y`` of a row are real."""
@@ -74,28 +73,28 @@ class TransformerFamily:
     def flops(self, network: nn.Module) -> float | None:
         """Forward and backward through all weights but the table of inputs, and attention's own
         (Chowdhery et al., 2022, appendix B)."""
-        config: Any = network.config
-        weights = sum(one.numel() for one in network.parameters())
+        config: Any = self._beginning.network.config
+        sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
+        # Of weights that are not learned, no gradient is computed.
+        products = sum(size * (6 if learned else 4) for size, learned in sizes)
         if not config.tie_word_embeddings:
-            weights -= config.vocab_size * config.hidden_size
+            products -= 6 * config.vocab_size * config.hidden_size
         attention = config.num_hidden_layers * config.hidden_size * self.tokens.sequence_length
-        return 6.0 * weights + 12.0 * attention
+        return float(products + 12 * attention)
 
-    def fingerprint(self, gang: Gang) -> dict[str, Any]:
-        return {}
+    def fingerprint(self) -> dict[str, Any]:
+        given = self._beginning.digest()
+        return {"pretrained": given} if given else {}
 
     def words(self) -> str:
         count = self.tokens.splits["train"].tokens
-        return f"{count} tokens in {self.training.rows} rows"
+        parameters = list(self._beginning.network.parameters())
+        fixed = sum(one.numel() for one in parameters if not one.requires_grad)
+        beside = f", beside {fixed / 1e6:.4g} M that stay as they are" if fixed else ""
+        return f"{count} tokens in {self.training.rows} rows{beside}"
 
     def save(self, folder: Path | None, network: nn.Module) -> None:
-        transformer.save(
-            folder,
-            config=self._config,
-            parameters=list(network.named_parameters()),
-            tokenizer=self._folder / TOKENIZER,
-            tokens=self.tokens,
-        )
+        self._beginning.save(folder, self._tokenizer)
 
     def outputs(self, known: Outputs) -> Outputs:
         return known

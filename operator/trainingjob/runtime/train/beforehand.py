@@ -44,7 +44,7 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
     features = suitable.features(manifest, payload.task, payload.sample_weight)
     given = payload.model.pretrained if payload.model is not None else None
     if given is not None and manifest.tokens is not None:
-        pretrained.check(pretrained.look(given), manifest.tokens, folder)
+        pretrained.check(pretrained.look(given), manifest.tokens, folder / manifest.tokenizer)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)
         suitable.check_rows(manifest, "train", folder)

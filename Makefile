@@ -41,6 +41,10 @@ $(S3): $(VENV)/.setup requirements/s3.txt
 	$(BIN)/uv pip install --python .cache/s3/bin/python --quiet --require-hashes -r requirements/s3.txt
 	@touch $@
 
+VERSITYGW := .cache/cluster/.built-versitygw
+$(VERSITYGW): $(VENV)/.dev tests/cluster/versitygw/go.mod tests/cluster/versitygw/go.sum
+	$(BIN)/python -m tests.cluster.versitygw
+
 HDFS := .cache/hdfs/.built
 $(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
 	$(BIN)/python -m tests.cluster.hdfs
@@ -70,7 +74,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## what is long by nature, beside `make test`
+nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS) $(VERSITYGW)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
 

@@ -7,20 +7,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cluster.hdfs import serve
 from tests.cluster.hdfs.kerberos import REALM, SecureHdfs
 from tests.cluster.hdfs.server import start_java, stop_java
 from tests.cluster.process import free_ports
 from tests.tables import tell
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.storage import kerberos
+from trainingjob.runtime.storage import hdfs, kerberos
 from trainingjob.runtime.storage.remote import _connected
 
-from .harness import base, cli, rows, write_job
+from .harness import rows
+from .test_hdfs_example import run_example
 from .test_s3 import text
 
 TRAINER = f"trainer@{REALM}"
@@ -29,9 +30,8 @@ TRAINER = f"trainer@{REALM}"
 @pytest.fixture(scope="module")
 def server() -> Iterator[SecureHdfs]:
     with SecureHdfs() as made:
-        made.trainer = made.keytab("trainer")
         made.put("/data/in.csv", text(rows()))
-        for folder in ("/data", "/runs"):
+        for folder in ("/data", "/late"):
             made.files.mkdirs(made.path(folder))
             made.files.setOwner(made.path(folder), "trainer", "trainer")
             made.files.setPermission(made.path(folder), made.permission("700"))
@@ -68,37 +68,15 @@ def pod(
     _connected.cache_clear()
 
 
-def job(server: SecureHdfs, **preprocess: Any) -> dict[str, Any]:
-    manifest = base()
-    spec = manifest["spec"]
-    spec["storage"] = {
-        "uri": f"{server.service}/runs",
-        "hdfs": {
-            "configMap": {"name": "hadoop-conf"},
-            "kerberos": {
-                "principal": TRAINER,
-                "keytabSecret": {"name": "trainer-keytab", "key": "keytab"},
-            },
-        },
-    }
-    spec["preprocess"]["input"]["uri"] = f"{server.service}/data/in.csv"
-    spec["preprocess"] |= preprocess
-    spec["policy"] = {"retries": {"infrastructure": 0}}
-    return manifest
-
-
-def test_a_job_with_a_keytab(
-    tmp_path: Path, server: SecureHdfs, monkeypatch: pytest.MonkeyPatch
+def test_the_example_runs_by_the_commands_that_make_hdfs_says(
+    tmp_path: Path, server: SecureHdfs
 ) -> None:
     """Spark reads and writes, Python trains and judges; nothing of this machine is used but the
     keytab."""
-    monkeypatch.setenv("KRB5_CLIENT_KTNAME", str(server.trainer))
-    monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/none")
-    path = write_job(tmp_path, job(server, engine="spark"), server.config_map())
-    outcome = cli(tmp_path, "run", str(path), "-o", "json")
-
-    assert outcome.code == 0, outcome.stderr
-    place = "/runs/default/small"
+    serve.prepare(server)
+    done = run_example(serve.said(server), tmp_path, KRB5CCNAME=f"FILE:{tmp_path}/none")
+    assert done["status"]["phase"] == "Succeeded"
+    place = "/runs/default/wine-kerberos"
     assert f"{place}/evaluation/metrics.json" in server.keys(place)
     for name in ("dataset/manifest.json", "model/config.json"):
         status = server.files.getFileStatus(server.path(f"{place}/{name}"))
@@ -223,11 +201,13 @@ def test_why_kerberos_does_not_let_a_pod_in(
     server: SecureHdfs,
     pod: Callable[..., None],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     what: str,
     change: Callable[[SecureHdfs, Path], dict[str, object]],
     reason: str,
     words: str,
 ) -> None:
+    monkeypatch.setattr(hdfs, "_PATIENCE_SECONDS", 0.1)
     pod(**change(server, tmp_path))
     began = time.monotonic()
     try:
@@ -260,6 +240,6 @@ def test_a_keytab_outlives_its_tickets(
         storage.fetch(f"{server.service}/data/in.csv")
         time.sleep(3)
         server.fail_over()
-        with storage.write_aside(storage.resolve(f"{server.service}/runs/late")) as folder:
+        with storage.write_aside(storage.resolve(f"{server.service}/late/model")) as folder:
             (folder / "x").write_text("late")
-    assert server.get("/runs/late/x") == b"late"
+    assert server.get("/late/model/x") == b"late"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ _KRB5 = """\
 
 
 class SecureHdfs(Hdfs):
-    """Principals are ``NAME@EXAMPLE.COM``; ``keytab`` makes them and their keytabs. ``trainer`` is
-    the tests' own."""
+    """Principals are ``NAME@EXAMPLE.COM``; ``keytab`` makes them and their keytabs."""
 
-    trainer: Path
+    @cached_property
+    def trainer(self) -> Path:
+        """The keytab of the principal that tests and the example have."""
+        return self.keytab("trainer")
 
     @property
     def krb5(self) -> Path:

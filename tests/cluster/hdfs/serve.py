@@ -53,7 +53,7 @@ def prepare(server: Hdfs) -> None:
     for name, content in server.conf().items():
         (CONF / name).write_text(content, encoding="utf-8")
     if isinstance(server, SecureHdfs):
-        shutil.copy(server.keytab("trainer"), KEYTAB)
+        shutil.copy(server.trainer, KEYTAB)
         KEYTAB.chmod(0o600)
 
 

@@ -7,8 +7,10 @@ BIN    := $(VENV)/bin
 COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 # Two processes of tests: most tests wait for other processes more than they compute. By file, since
-# a file's tests share what is slow to make.
-BESIDE := -n 2 --dist loadfile
+# a file's tests share what is slow to make; the longest first, as tests/conftest.py says.
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Those that wait for a cluster compute for a third of their time.
+WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster images lock clean
@@ -59,7 +61,7 @@ quick: lint types contracts unit  ## what to run while you work: two minutes
 
 nightly: $(VENV)/.dev $(S3) $(HDFS)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest -m nightly tests/local
+	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes
@@ -81,13 +83,13 @@ local: $(VENV)/.dev $(S3) $(HDFS)  ## real Spark, torch.distributed and scikit-l
 	$(BIN)/python -m pytest tests/local $(BESIDE)
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
-	$(BIN)/python -m pytest tests/integration $(BESIDE)
+	$(BIN)/python -m pytest tests/integration $(WAITING)
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
-	$(BIN)/python -m pytest tests/chart $(BESIDE)
+	$(BIN)/python -m pytest tests/chart $(WAITING)
 
 # --- real pods --------------------------------------------------------------------
-e2e: e2e-images $(S3)  ## as root: our images in pods on a real node; installs the Debian packages for it
+e2e: e2e-images $(S3) $(HDFS)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/e2e --timeout=900
 

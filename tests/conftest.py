@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import tables
+
+# A file is run by one process: those of minutes begin first, so that all processes end together.
+LONGEST = [
+    "unit/core/test_properties.py",
+    "unit/core/test_batches.py",
+    "unit/preprocess/test_sql.py",
+    "integration/test_operator_restarts.py",
+    "integration/test_bounds.py",
+    "integration/test_operator_jobs.py",
+    "local/preprocess/test_split.py",
+    "local/preprocess/test_equivalence.py",
+    "local/preprocess/test_reading.py",
+    "local/train/test_language_model.py",
+    "local/test_chaos.py",
+    "local/test_examples.py",
+    "local/test_rerun.py",
+    "local/test_cache.py",
+    "local/test_s3.py",
+    "local/test_hdfs.py",
+    "local/test_bad_input.py",
+    "local/test_progress.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,7 +17,7 @@ from trainingjob import __version__
 from trainingjob.api.crd import crd
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.controller import settings
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 from trainingjob.core.names import LABEL_JOB
 
 from .helm import CHART, NAMESPACE, RELEASE, names, objects, one, render, run, template
@@ -334,7 +334,7 @@ def spark_account() -> str:
     """What the operator has its driver pods run as."""
     text = (ROOT / "examples/digits/job.yaml").read_text(encoding="utf-8")
     job = TrainingJob.from_dict(yaml.safe_load(text))
-    (driver,) = children.pods(job, "preprocess", 1, Settings())
+    (driver,) = stages.named("preprocess").pods(job, 1, Settings())
     name: str = driver["spec"]["serviceAccountName"]
     return name
 

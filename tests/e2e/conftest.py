@@ -10,7 +10,9 @@ import pytest
 from tests.cluster.node.images import NAMES
 from tests.cluster.node.node import Node
 
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+from .beside import RESTRICTED, pytest_pyfunc_call
+
+__all__ = ["pytest_pyfunc_call"]
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 

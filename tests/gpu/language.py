@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import torch
 
 from trainingjob.api.payload import TrainPayload
-from trainingjob.api.v1alpha1.train import Checkpoint
 from trainingjob.runtime.base.digest import sha256
 from trainingjob.runtime.dataset.manifest import (
     DataFile,
@@ -25,14 +24,11 @@ from trainingjob.runtime.dataset.manifest import (
     Tokens,
     data_digest,
 )
-from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import transformer
-from trainingjob.runtime.train.data import mix
+from trainingjob.runtime.train.families import family_of
 from trainingjob.runtime.train.gang import Gang
+from trainingjob.runtime.train.loop import Trainer
 from trainingjob.runtime.train.place import Place
-from trainingjob.runtime.train.sharded.checkpoints import ShardedCheckpoints
-from trainingjob.runtime.train.sharded.data import TokenSplit
-from trainingjob.runtime.train.sharded.loop import ShardedTrainer
 
 # Dense bf16 of a card, in floating point operations a second, by a part of its name.
 _PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40": 181e12, "B200": 2250e12}
@@ -58,18 +54,18 @@ def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
     device = torch.device("cpu" if cpu else "cuda")
     bf16 = not cpu
     manifest = _dataset(folder / "dataset", size)
-    payload = _payload(folder, size)
+    payload = _payload(folder, size, cpu=cpu)
     plain = _plain(folder / "dataset", manifest, payload, size, device, bf16=bf16)
-    ours = _Run(folder, manifest, payload, device, bf16=bf16)
+    ours = _Run(payload, device)
     seconds = ours.seconds()
     stall, written = ours.save()
-    again = _Run(folder, manifest, payload, device, bf16=bf16)
-    resumed = again.trainer.checkpoints.load(again.trainer._tensors())
+    again = _Run(payload, device)
+    found = again.trainer.tensors()
+    resumed = again.trainer.checkpoints.load(found)
     same = all(
-        torch.equal(tensor, again.trainer._tensors()[name])
-        for name, tensor in ours.trainer._tensors().items()
+        torch.equal(tensor, found[name][0]) for name, (tensor, _) in ours.trainer.tensors().items()
     )
-    weights = sum(parameter.numel() for parameter in ours.trainer.parameters)
+    weights = ours.trainer.parameters
     rate = size.batch * size.length * (size.steps - _WARM) / seconds
     name = "cpu" if cpu else torch.cuda.get_device_name(device)
     figures: dict[str, Any] = {
@@ -96,46 +92,18 @@ def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
 class _Run:
     """Our own loop, alone."""
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: DatasetManifest,
-        payload: TrainPayload,
-        device: torch.device,
-        *,
-        bf16: bool,
-    ) -> None:
-        assert manifest.tokens is not None and payload.model is not None
-        assert payload.model.transformer is not None
-        model = transformer.build(transformer.config_of(payload.model.transformer, manifest.tokens))
-        transformer.fill(model, device, 0, mix, lambda _, whole: whole)
+    def __init__(self, payload: TrainPayload, device: torch.device) -> None:
+        family = family_of(payload, Place(), device)
         gang = Gang(Place(), device)
-        rows = [Rows(folder / "dataset", manifest, name, []) for name in ("train", "validation")]
-        training, validation = (TokenSplit(one, payload.batch_size or 1, device) for one in rows)
-        self.trainer = ShardedTrainer(
-            payload,
-            model,
-            training,
-            validation,
-            gang,
-            device,
-            bf16=bf16,
-            checkpoints=ShardedCheckpoints(
-                folder / "checkpoints", Checkpoint(every_seconds=86400), "1", {}, gang, device
-            ),
-            stopping=lambda: False,
-        )
+        self.trainer = Trainer(payload, family, gang, device, stopping=lambda: False)
 
     def seconds(self) -> float:
         """Of the steps of an epoch that count."""
-        data, payload = self.trainer.training, self.trainer.payload
-        batches = data.batches(payload.seed, 0, 0, 1)
-        found = _timed(
-            (lambda batch=batch: self.trainer._step(batch[0], batch[1], batch[3]))
-            for batch in batches
+        trainer = self.trainer
+        return _timed(
+            (lambda share=share, total=total: trainer._step(share, total))
+            for *share, total in trainer._batches()
         )
-        self.trainer._look_around(self.trainer.position.step)
-        return found
 
     def save(self) -> tuple[float, float]:
         """How long training stands still for a checkpoint, and until it is complete."""
@@ -198,7 +166,7 @@ def _plain(
     return _timed(steps)
 
 
-def _payload(folder: Path, size: Size) -> TrainPayload:
+def _payload(folder: Path, size: Size, *, cpu: bool) -> TrainPayload:
     model = {
         "architecture": "llama",
         "layers": size.layers,
@@ -217,6 +185,8 @@ def _payload(folder: Path, size: Size) -> TrainPayload:
         "optimizer": {"adamw": {}},
         "gradientClip": 1.0,
         "batchSize": size.batch,
+        "checkpoint": {"everySeconds": 86400},
+        "precision": "fp32" if cpu else "bf16",
         **{name: f"file://{folder}/{name}" for name in ("dataset", "checkpoints")},
         "modelUri": f"file://{folder}/model",
     }

@@ -18,7 +18,7 @@ from tests.unit.api.corpus import BAD, GOOD, as_served, each_bad, each_good
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster.resources import BY_KIND
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 Place = tuple[int | str, ...]
 STRICT = "?dryRun=All&fieldValidation=Strict"
@@ -200,7 +200,7 @@ def test_what_a_good_manifest_becomes_is_accepted_too(
 def some_children(job: TrainingJob) -> list[dict[str, Any]]:
     """The network, and the first and last pod, of each stage."""
     found = []
-    for stage in children.stages(job):
-        pods = children.pods(job, stage, 1, Settings())
-        found += [*children.network(job, stage), pods[0], pods[-1]]
+    for stage in stages.of(job):
+        pods = stage.pods(job, 1, Settings())
+        found += [*stage.others(job, Settings()), pods[0], pods[-1]]
     return found

@@ -20,7 +20,7 @@ from tests.cluster.podstatus import report
 from tests.cluster.wait import wait_for
 from trainingjob.api.payload import Report
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import children, diagnose
+from trainingjob.core import diagnose, stages
 from trainingjob.core.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB, LABEL_STAGE
 from trainingjob.core.observation import Settings
 from trainingjob.core.pods import PodView
@@ -269,10 +269,9 @@ def test_the_default_answers_are_good_reports_of_our_stages():
     manifest = yaml.safe_load((ROOT / "examples/digits/job.yaml").read_text(encoding="utf-8"))
     manifest["metadata"] |= {"namespace": "n", "uid": "u"}
     job = TrainingJob.from_dict(manifest)
-    stages = children.stages(job)
-    assert stages == ["preprocess", "train", "evaluate"]
-    for stage in stages:
-        for pod in children.pods(job, stage, 1, Settings()):
+    assert stages.names_of(job) == ["preprocess", "train", "evaluate"]
+    for stage in stages.of(job):
+        for pod in stage.pods(job, 1, Settings()):
             told = Report.model_validate_json(report(pod))
             assert told.result is not None
             assert told.result.outputs.uri.startswith("pvc://")

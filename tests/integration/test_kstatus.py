@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.build import BIN, build
 from tests.unit.core.world import World, at, disrupted, failed, running, stamp, world
 from trainingjob.api.v1alpha1 import Status
-from trainingjob.core import Obstacle, status_of_unreadable
+from trainingjob.core import Blocker, status_of_unreadable
 
 
 def compute(obj: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def begun() -> World:
 def refused() -> World:
     made = World()
     made.create = lambda child: None  # type: ignore[method-assign]
-    made.obstacles = (Obstacle("digits-preprocess-1-0", "QuotaExceeded", "exceeded quota"),)
+    made.blockers = (Blocker("digits-preprocess-1-0", "QuotaExceeded", "exceeded quota"),)
     made.reconcile()
     return made
 

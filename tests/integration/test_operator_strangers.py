@@ -17,7 +17,7 @@ from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.podstatus import report
 from tests.cluster.wait import wait_for
 from tests.tables import tell
-from trainingjob.core.ownership import key_id
+from trainingjob.core.signing import key_id
 
 from .harness import Namespace, manifest, operator
 from .test_operator_refusals import POLICIES

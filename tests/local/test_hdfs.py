@@ -1,4 +1,4 @@
-"""Jobs whose data and artefacts lie in HDFS, on a real NameNode and DataNode.
+"""Jobs whose data and artefacts lie in HDFS, on two real NameNodes and a DataNode.
 
 What the server has is looked at through Java's own client.
 """
@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +25,15 @@ from tests.cluster.hdfs.server import Hdfs
 from tests.tables import tell
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 from trainingjob.runtime import preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 from trainingjob.runtime.dataset.rows import Rows
+from trainingjob.runtime.storage import hdfs
 from trainingjob.runtime.storage.remote import _connected
 
-from .harness import Outcome, base, cli, rows, write_job
+from .harness import DEADLINE_SECONDS, Outcome, base, cli, rows, start, write_job
 from .test_s3 import text
 
 
@@ -53,6 +55,23 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     _connected.cache_clear()
 
 
+@pytest.fixture
+def service(
+    server: Hdfs, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The URI of the name service, whose first NameNode is dead; afterwards one is active."""
+    write_conf(tmp_path / "conf", server.conf("127.0.0.1:1"))
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path / "conf"))
+    yield server.service
+    server.wake()
+
+
+def write_conf(folder: Path, files: dict[str, str]) -> None:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(content)
+
+
 def job(server: Hdfs, name: str, **preprocess: Any) -> dict[str, Any]:
     manifest = base()
     spec = manifest["spec"]
@@ -69,31 +88,43 @@ def run(folder: Path, manifest: dict[str, Any], *others: dict[str, Any]) -> Outc
 
 
 def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
+    """While it trains, another NameNode becomes the active one."""
     manifest = job(server, "pandas")
-    manifest["spec"]["train"] |= {
-        "nodes": 2,
-        "epochs": 10,
-        "checkpoint": {"everySteps": 7, "keep": 2},
+    spec = manifest["spec"]
+    spec["storage"] = {
+        "uri": f"{server.service}/runs",
+        "hdfs": {"configMap": {"name": "hadoop-conf"}},
     }
-    # Somebody else's, of an earlier run of the name.
-    server.put("/runs/default/pandas/dataset/train/part-00099.parquet", b"old")
-    outcome = run(tmp_path, manifest)
-
-    assert outcome.code == 0, outcome.stderr
-    assert outcome.metrics()["accuracy"] >= 0.9
+    spec["preprocess"]["input"]["uri"] = f"{server.service}/data/in-*.csv"
+    spec["train"] |= {"nodes": 2, "epochs": 10, "checkpoint": {"everySteps": 7, "keep": 2}}
     place = "/runs/default/pandas/"
+    # Somebody else's, of an earlier run of the name.
+    server.put(f"{place}dataset/train/part-00099.parquet", b"old")
+    process = start(
+        tmp_path, "run", str(write_job(tmp_path, manifest, server.config_map())), "-o", "json"
+    )
+    checkpoints = server.path(f"{place}checkpoints")
+    while process.poll() is None and not server.files.exists(checkpoints):
+        time.sleep(0.05)
+    server.fail_over()
+    outcome = Outcome(0, *process.communicate(timeout=DEADLINE_SECONDS))
+
+    assert process.returncode == 0, outcome.stderr
+    assert outcome.metrics()["accuracy"] >= 0.9
+    assert {stage["attempt"] for stage in outcome.status["stages"]} == {1}
     below = [key.removeprefix(place) for key in server.keys(place)]
     assert {"dataset/manifest.json", "model/config.json", "evaluation/metrics.json"} <= {*below}
     assert "dataset/train/part-00099.parquet" not in below
     assert len({key.split("/")[1] for key in below if key.startswith("checkpoints/step-")}) == 2
     assert not [key for key in below if "/." in f"/{key}"], "nothing half-written stays"
-    metrics = json.loads(server.get("/runs/default/pandas/evaluation/metrics.json"))
+    metrics = json.loads(server.get(f"{place}evaluation/metrics.json"))
     assert metrics["metrics"]["accuracy"] == outcome.metrics()["accuracy"]
 
 
 def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs) -> None:
-    """As the engine pandas does. The name service is known to the ConfigMap alone, and only the
-    user may see the input, of which one file must be written anew for Spark."""
+    """As the engine pandas does. The name service, of which one NameNode is dead, is known to the
+    ConfigMap alone, and only the user may see the input, of which one file must be written anew
+    for Spark."""
     for number, pack in enumerate((gzip.compress, bytes)):
         # Its name does not say that it is packed.
         server.put(f"/of-trainer/in-{number}.csv", pack(text(rows()[number::2])))
@@ -114,7 +145,7 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
     spec["preprocess"]["input"]["uri"] = "hdfs://analytics/of-trainer"
     spec["train"] = {"script": {"inline": MINE}}
     del spec["evaluate"]
-    outcome = run(tmp_path, manifest, config_map(server))
+    outcome = run(tmp_path, manifest, server.config_map("127.0.0.1:1"))
 
     assert outcome.code == 0, outcome.stderr
     keys = server.keys("/out/default/named")
@@ -138,32 +169,11 @@ def by_pandas(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
         "engine": "pandas",
         "input": {"uri": f"file://{folder}", "format": "csv"},
     }
-    (pod,) = children.pods(TrainingJob.from_dict(manifest), "preprocess", 1, Settings())
+    (pod,) = stages.named("preprocess").pods(TrainingJob.from_dict(manifest), 1, Settings())
     told = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
     preprocess.run(PreprocessPayload.model_validate_json(told["TRAININGJOB_STAGE"]))
     files = sorted(folder.glob("default/named/dataset/train/*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
-
-
-def config_map(server: Hdfs) -> dict[str, Any]:
-    """Settings by which ``analytics`` is the server."""
-    settings = {
-        "dfs.nameservices": "analytics",
-        "dfs.ha.namenodes.analytics": "one",
-        "dfs.namenode.rpc-address.analytics.one": server.uri.removeprefix("hdfs://"),
-        "dfs.client.failover.proxy.provider.analytics": "org.apache.hadoop.hdfs.server.namenode.ha."
-        "ConfiguredFailoverProxyProvider",
-    }
-    properties = "".join(
-        f"<property><name>{name}</name><value>{value}</value></property>"
-        for name, value in settings.items()
-    )
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "hadoop-conf"},
-        "data": {"hdfs-site.xml": f"<configuration>{properties}</configuration>"},
-    }
 
 
 MINE = """
@@ -174,9 +184,9 @@ assert list((data / "train").glob("*.parquet")), data
 """
 
 
-def test_rows_are_read_from_where_they_lie(server: Hdfs, copies: Path) -> None:
-    """Of two files of several row groups, while the only DataNode starts anew; nothing comes to the
-    disk but the manifest."""
+def test_rows_are_read_from_where_they_lie(server: Hdfs, service: str, copies: Path) -> None:
+    """Of two files of several row groups, while the only DataNode starts anew, and while no
+    NameNode is active; nothing comes to the disk but the manifest."""
     rng = np.random.default_rng(3)
     table = pa.table({name: rng.normal(size=5000) for name in ("a", "b", "c", "y")})
     files = []
@@ -195,20 +205,45 @@ def test_rows_are_read_from_where_they_lie(server: Hdfs, copies: Path) -> None:
     )
     server.put("/rows/dataset/manifest.json", json.dumps(manifest.to_dict()).encode())
 
-    folder = storage.fetch(f"{server.uri}/rows/dataset/manifest.json").parent
+    folder = storage.fetch(f"{service}/rows/dataset/manifest.json").parent
     rows = Rows(folder, DatasetManifest.read(folder), "train", ["a", "b", "c"])
     read = []
     for _, batch in rows.batches(["a", "y"], 500):
         read.append(batch)
         if len(read) == 2:
             server.cluster.restartDataNode(0)
+        if len(read) == 5:
+            soon_active(server, 2.0)
     assert pa.Table.from_batches(read).equals(table.select(["a", "y"]))
     assert [path.name for path in copies.rglob("*") if path.is_file()] == ["manifest.json"]
 
     server.put("/rows/dataset/train/part-1.parquet", b"short")
     with pytest.raises(StageFailure, match=r"/train/part-1\.parquet is missing or not") as error:
         DatasetManifest.read(folder)
-    assert server.uri in str(error.value)
+    assert service in str(error.value)
+
+
+def soon_active(server: Hdfs, seconds: float) -> None:
+    """The NameNodes fail over, and so long none of them is active."""
+    server.rest()
+    threading.Timer(seconds, server.wake, [1 - server.active]).start()
+
+
+def test_name_nodes_that_fail_over_are_waited_for(server: Hdfs, service: str) -> None:
+    uri = f"{service}/over/model"
+    soon_active(server, 2.5)
+    publish(uri, "a", "b")
+    soon_active(server, 2.5)
+    assert sorted(path.name for path in storage.fetch(uri).iterdir()) == ["a", "b"]
+
+
+def test_a_safe_mode_that_ends_is_waited_for(server: Hdfs, copies: Path) -> None:
+    uri = f"{server.uri}/safe/model"
+    publish(uri, "a")
+    server.safe_mode(True)
+    threading.Timer(1.0, server.safe_mode, [False]).start()
+    publish(uri, "b")
+    assert server.keys("/safe") == ["/safe/model/b"]
 
 
 # --- what is wrong, as a stage finds it -----------------------------------------------------------
@@ -222,12 +257,18 @@ def told(what: str, uri: str, reason: str, words: str) -> None:
     began = time.monotonic()
     with pytest.raises(StageFailure) as error:
         storage.fetch(uri)
+    tell_of(what, error.value, began, uri, reason, words)
+
+
+def tell_of(
+    what: str, failure: StageFailure, began: float, uri: str, reason: str, words: str
+) -> None:
     seconds = time.monotonic() - began
-    tell(what, seconds, shown(error.value))
-    assert error.value.reason == reason
-    assert words in str(error.value)
-    assert uri.rstrip("/") in str(error.value)
-    assert "\n" not in str(error.value)
+    tell(what, seconds, shown(failure))
+    assert failure.reason == reason
+    assert words in str(failure)
+    assert uri.rstrip("/") in str(failure)
+    assert "\n" not in str(failure)
     assert seconds < 10, "told in seconds"
 
 
@@ -256,6 +297,20 @@ def test_a_cluster_that_is_not_there(
     copies: Path, what: str, uri: str, reason: str, words: str
 ) -> None:
     told(what, uri, reason, words)
+
+
+def test_nobody_is_active(server: Hdfs, service: str) -> None:
+    server.rest()
+    told("no NameNode is active", f"{service}/x", "StorageFailed", "no NameNode of analytics is")
+
+
+def test_a_name_node_that_is_not_the_active_one(
+    server: Hdfs, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdfs, "_PATIENCE_SECONDS", 0.1)
+    uri = f"{server.uri}/x"
+    server.fail_over()
+    told("a NameNode on standby", uri, "StorageFailed", "name the name service")
 
 
 def test_what_is_forbidden(server: Hdfs, copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,34 +344,38 @@ def test_a_folder_takes_the_place_of_another(server: Hdfs, copies: Path) -> None
     assert server.keys("/place") == ["/place/one.json"]
 
 
-def test_what_cannot_be_written_leaves_what_was_there(server: Hdfs, copies: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "reason", "words"),
+    [
+        ("HDFS in safe mode", "StorageFailed", "hdfs dfsadmin -safemode leave"),
+        ("a quota of files is used up", "DiskFull", "NameSpace quota"),
+        ("a quota of bytes is used up", "DiskFull", "DiskSpace quota"),
+    ],
+)
+def test_what_cannot_be_written_leaves_what_was_there(
+    server: Hdfs,
+    copies: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    reason: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr(hdfs, "_PATIENCE_SECONDS", 0.1)
     uri = f"{server.uri}/full/model"
     publish(uri, "a")
-    for what, begin, end, reason, words in (
-        (
-            "HDFS in safe mode",
-            lambda: server.safe_mode(True),
-            lambda: server.safe_mode(False),
-            "StorageFailed",
-            "safe mode",
-        ),
-        (
-            "a quota of HDFS is used up",
-            lambda: server.quota("/full", 4),
-            lambda: server.quota("/full", 100),
-            "DiskFull",
-            "quota",
-        ),
-    ):
-        begin()
-        began = time.monotonic()
-        with pytest.raises(StageFailure) as error:
-            publish(uri, "b", "c", "d")
-        end()
-        tell(what, time.monotonic() - began, shown(error.value))
-        assert error.value.reason == reason
-        assert words in str(error.value)
-        assert "/full/model/a" in server.keys("/full")
+    if "safe mode" in what:
+        server.safe_mode(True)
+    elif "files" in what:
+        server.quota("/full", files=4)
+    else:
+        server.quota("/full", space=10)
+    began = time.monotonic()
+    with pytest.raises(StageFailure) as error:
+        publish(uri, "b", "c", "d")
+    server.safe_mode(False)
+    server.quota("/full")
+    tell_of(what, error.value, began, f"{server.uri}/full/", reason, words)
+    assert server.keys("/full/model") == ["/full/model/a"]
     publish(uri, "b", "c", "d")
     assert server.keys("/full") == [f"/full/model/{name}" for name in "bcd"]
 

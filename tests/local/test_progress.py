@@ -74,8 +74,10 @@ def test_a_gang_with_a_rank_that_stands_still_is_restarted_from_its_checkpoint(
     manifest = base()
     manifest["spec"]["train"] |= {
         "nodes": 2,
-        "epochs": 3000,
+        "epochs": 1000,
         "checkpoint": {"everySteps": 100},
+        # What stands still does not hear SIGTERM.
+        "template": {"terminationGracePeriodSeconds": 2},
     }
     write_csv(tmp_path / "data/in.csv", rows())
     manifest["spec"]["policy"] = {"stall": {"afterSeconds": 10, "action": "restart"}}

@@ -160,7 +160,7 @@ def test_another_job_is_restored_from_the_cache(
 def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
     tmp_path: Path, server: S3Server, bucket: str
 ) -> None:
-    manifest = job(bucket, epochs=2000, checkpoint={"everySteps": 500})
+    manifest = job(bucket, epochs=800, checkpoint={"everySteps": 200})
     manifest["spec"]["policy"]["retries"]["infrastructure"] = 1
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():

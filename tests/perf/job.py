@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 EXAMPLE = Path(__file__).parents[2] / "examples/digits"
 ROUNDS = 3
@@ -48,7 +48,7 @@ def bare(work: Path) -> float:
     (claims / "training").mkdir(parents=True)
     (claims / "datasets").symlink_to(EXAMPLE / "datasets")
     begun = time.perf_counter()
-    for stage in children.stages(job):
+    for stage in stages.of(job):
         gang = [
             subprocess.Popen(
                 [sys.executable, "-m", "trainingjob.runtime"],
@@ -57,10 +57,10 @@ def bare(work: Path) -> float:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            for number, pod in enumerate(children.pods(job, stage, 1, Settings()))
+            for number, pod in enumerate(stage.pods(job, 1, Settings()))
         ]
         if max(process.wait() for process in gang) != 0:
-            raise SystemExit(f"{stage} failed when run bare")
+            raise SystemExit(f"{stage.name} failed when run bare")
     return time.perf_counter() - begun
 
 

@@ -18,7 +18,7 @@ from tests.e2e.jobs import EXAMPLES, JOB_SECONDS, Installation, Space
 from tests.integration.harness import Namespace
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster.resources import BY_KIND
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 ROUNDS = 3
 LOOK_SECONDS = 0.05
@@ -44,9 +44,9 @@ def by_hand(space: Space, images: dict[str, str]) -> float:
     job = TrainingJob.from_dict(manifest)
     settings = Settings(images=images)
     begun = time.monotonic()
-    for stage in children.stages(job):
-        pods = children.pods(job, stage, 1, settings)
-        for child in (*children.network(job, stage), *pods):
+    for stage in stages.of(job):
+        pods = stage.pods(job, 1, settings)
+        for child in (*stage.others(job, Settings()), *pods):
             del child["metadata"]["ownerReferences"]  # there is no job that it could go with
             _make(space, child)
         names = {pod["metadata"]["name"] for pod in pods}
@@ -71,15 +71,13 @@ def _over(pod: dict[str, Any]) -> bool:
 def main() -> None:
     with Node(crd=False) as node:
         images = {name: node.images.ours(name) for name in NAMES}
-        stages = {"preprocess": images["spark"], "train": images["torch"]}
-        stages["evaluate"] = images["torch"]
         Installation(node, images).install()
         found: dict[str, list[float]] = {"operator": [], "by hand": []}
         # The first of each pulls the images.
         for number in range(ROUNDS + 1):
             for what in found:
                 space = Space(node, node.control_plane.namespace(RESTRICTED))
-                seconds = by_operator(space) if what == "operator" else by_hand(space, stages)
+                seconds = by_operator(space) if what == "operator" else by_hand(space, images)
                 print(f"{what}: {seconds:.1f} s{'' if number else ' (not counted)'}", flush=True)
                 if number:
                     found[what].append(seconds)

@@ -29,7 +29,7 @@ from tests.integration.harness import JOBS, Namespace, Operator, gang, manifest
 from tests.integration.test_progress import Pod, to_listen
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster.resources import BY_KIND, PODS
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 POD_SECONDS = 0.2
 BURST = int(os.environ.get("BENCH_JOBS", "200"))
@@ -148,9 +148,9 @@ async def burst_of_script(control_plane: ControlPlane, namespace: str) -> float:
             path = f"/{JOBS}/namespaces/{namespace}/trainingjobs"
             made = await api.post(path, gang(5, f"job-{number}"))
             job = TrainingJob.from_dict(made)
-            for child in children.network(job, "train"):
+            for child in stages.named("train").others(job, Settings()):
                 await api.post(BY_KIND[child["kind"]].path(namespace), child)
-            made_pods = children.pods(job, "train", 1, Settings())
+            made_pods = stages.named("train").pods(job, 1, Settings())
             await asyncio.gather(*(api.post(PODS.path(namespace), pod) for pod in made_pods))
 
         follower = asyncio.create_task(follow())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..core import Settings, children, claim
+from ..core import Settings, claim, stages
 from .exits import Exit
 from .job import one_job
 from .manifest import read
@@ -15,12 +15,12 @@ from .text import dump
 def print_plan(args: argparse.Namespace) -> int:
     """YAML documents, in order, with a comment above each stage."""
     _, job = one_job(read(args.file), args.namespace)
-    for name in children.stages(job):
-        network = claim.wanted(job, name) + children.network(job, name)
-        pods = children.pods(job, name, 1, Settings())
+    for stage in stages.of(job):
+        others = claim.wanted(job, stage.name) + stage.others(job, Settings())
+        pods = stage.pods(job, 1, Settings())
         counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"]
-        counts += [f"1 {child['kind']}" for child in network]
-        sys.stdout.write(f"# stage {name}: {', '.join(counts)}\n")
-        for child in (*network, *pods):
+        counts += [f"1 {child['kind']}" for child in others]
+        sys.stdout.write(f"# stage {stage.name}: {', '.join(counts)}\n")
+        for child in (*others, *pods):
             sys.stdout.write("---\n" + dump(child, "yaml"))
     return Exit.SUCCEEDED

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..api.stages import STAGE_NAMES
 from ..local.store import Home, Workspace
 from .errors import UsageError
 from .exits import Exit
@@ -15,7 +16,6 @@ from .get import find
 
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
-_STAGES = ("preprocess", "train", "evaluate")
 
 
 @dataclass(frozen=True, order=True)
@@ -29,17 +29,17 @@ class Pod:
     @property
     def label(self) -> str:
         """Short name."""
-        return f"{_STAGES[self.order]}-{self.attempt}-{self.index}"
+        return f"{STAGE_NAMES[self.order]}-{self.attempt}-{self.index}"
 
     @classmethod
     def parse(cls, job: str, name: str) -> Pod | None:
         """None when it is not a pod of the job."""
         parts = name.removeprefix(f"{job}-").split("-")
-        if len(parts) != 3 or parts[0] not in _STAGES:
+        if len(parts) != 3 or parts[0] not in STAGE_NAMES:
             return None
         if not (parts[1].isdecimal() and parts[2].isdecimal()):
             return None
-        return cls(_STAGES.index(parts[0]), int(parts[1]), int(parts[2]))
+        return cls(STAGE_NAMES.index(parts[0]), int(parts[1]), int(parts[2]))
 
 
 def logs(args: argparse.Namespace) -> int:
@@ -99,7 +99,7 @@ class Follower:
             pod: path
             for name, path in self._home.all_logs().items()
             if (pod := Pod.parse(self._home.name, name)) is not None
-            and args.stage in (None, _STAGES[pod.order])
+            and args.stage in (None, STAGE_NAMES[pod.order])
             and args.index in (None, pod.index)
             and args.attempt in (None, pod.attempt)
         }

@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..api.stages import STAGE_NAMES
 from ..api.uris import CLAIM
 
 WORK_DIR = "TRAININGJOB_WORK_DIR"
-_STAGES = ("preprocess", "train", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     rerun.add_argument(
         "--from",
         dest="stage",
-        choices=_STAGES,
+        choices=STAGE_NAMES,
         help="the stage to begin with, those before it stay as they are (default: the first one)",
     )
     rerun.add_argument(
@@ -195,7 +195,7 @@ def parser() -> argparse.ArgumentParser:
 
     logs = command("logs", "print the logs of a job's pods")
     logs.add_argument("name", metavar="NAME", help="a job")
-    logs.add_argument("--stage", choices=_STAGES, help="of one stage")
+    logs.add_argument("--stage", choices=STAGE_NAMES, help="of one stage")
     logs.add_argument(
         "--rank", "--index", dest="index", type=int, metavar="N", help="of one pod of the gang"
     )

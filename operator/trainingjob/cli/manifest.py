@@ -15,6 +15,8 @@ from .errors import ManifestError
 MAX_BYTES = 1024 * 1024
 # Manifests are a dozen levels deep. PyYAML recurses, in C, until the stack ends.
 _MAX_DEPTH = 100
+# With every alias and merge key written out. A file of MAX_BYTES has half as many without any.
+_MAX_NODES = 1_000_000
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -61,6 +63,7 @@ def read(source: str) -> list[Document]:
     try:
         _check_depth(text, name)
         for node in yaml.compose_all(text, _Loader):
+            _check_size(node, name)
             loader = _Loader("")
             try:
                 value = loader.construct_document(node)
@@ -129,6 +132,28 @@ def _check_depth(text: str, name: str) -> None:
                 raise ManifestError(f"{where}: nested too deeply: not a manifest")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _check_size(document: yaml.Node, name: str) -> None:
+    """Refuse what aliases and merge keys make too large, and what has itself within."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        where = f"{name}:{node.start_mark.line + 1}"
+        found = sizes.get(id(node))
+        if found == 0:
+            raise ManifestError(f"{where}: an anchor that contains its own alias")
+        if found is None:
+            sizes[id(node)] = 0
+            found = 1
+            for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+                found += sum(map(size, child if isinstance(child, tuple) else (child,)))
+            if found > _MAX_NODES:
+                raise ManifestError(f"{where}: its aliases expand to more than {_MAX_NODES} values")
+            sizes[id(node)] = found
+        return found
+
+    size(document)
 
 
 def _in_words(name: str, error: yaml.MarkedYAMLError) -> str:

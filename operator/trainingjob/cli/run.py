@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..api.v1alpha1 import TrainingJob
-from ..core import children
+from ..core import stages
 from ..local import lock
 from ..local.runner import Runner
 from ..local.session import Request, Session, open_session
@@ -51,9 +51,9 @@ def drive(args: argparse.Namespace, home: Home, opened: Callable[[], Session]) -
             ignored = list(without_effect(asked))
             if ignored:
                 view.note(f"on one machine these have no effect: {', '.join(ignored)}")
-            for name in children.stages(asked):
-                if (why := children.not_cached(asked, name)) is not None:
-                    view.note(f"{name} is not cached: {why}")
+            for room in stages.of(asked):
+                if (why := room.not_cached(asked)) is not None:
+                    view.note(f"{room.name} is not cached: {why}")
             job = Runner(session, view).run()
         code = outcome(job)
         print_summary(console, session, job, code)
@@ -64,7 +64,7 @@ def drive(args: argparse.Namespace, home: Home, opened: Callable[[], Session]) -
 
 def without_effect(job: TrainingJob) -> Iterator[str]:
     """Fields of the manifest that only a cluster can honour."""
-    for name in children.stages(job):
+    for name in stages.names_of(job):
         stage = getattr(job.spec, name).to_dict()
         for field in ("image", "resources", "driver", "executor", "envFrom"):
             if field in stage:
@@ -129,7 +129,7 @@ def _missing_scripts(
 ) -> Iterator[tuple[str, str]]:
     """Scripts in ConfigMaps that the file does not bring. In a cluster they may come later; here
     nobody would bring them, and a stage before may take an hour."""
-    for name in children.stages(job):
+    for name in stages.names_of(job):
         script = getattr(getattr(job.spec, name), "script", None)
         wanted = script.config_map if script is not None else None
         if wanted is None:

@@ -13,6 +13,7 @@ from ..api import gates
 from ..api.uris import CLAIM, FILE, Uri
 from ..api.v1alpha1 import Evaluation, LastFailure, TrainingJob
 from ..api.v1alpha1.status import JudgedMetric
+from ..core import names
 from ..local.session import Session
 from .exits import Exit
 from .text import baseline_words, duration, score_words, short, split_words, warning_lines
@@ -112,7 +113,9 @@ def _gate(metric: JudgedMetric, alone: Sequence[str]) -> str:
 
 def _model(session: Session, job: TrainingJob) -> str | None:
     """The model's folder on this machine."""
-    outputs = next((s.outputs for s in job.status.stages if s.name == "train"), None)
+    place = names.model_uri(job)
+    left = (stage.outputs for stage in job.status.stages if stage.outputs)
+    outputs = next((outputs for outputs in left if outputs.uri == place), None)
     if outputs is None:
         return None
     uri = Uri.parse(outputs.uri)

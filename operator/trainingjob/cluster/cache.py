@@ -96,7 +96,7 @@ class Cache:
 
     def executors(self, key: Key, pods: Iterable[PodView]) -> tuple[PodView, ...]:
         """Spark's executors: pods that one of the job's ``pods`` owns."""
-        owners = (ownership.driver_owner(key[0], pod) for pod in pods if pod.stage == "preprocess")
+        owners = (ownership.driver_owner(key[0], pod) for pod in pods)
         return tuple(view for owner in owners for view in self._pods(owner))
 
     def children(self, key: Key, uid: str) -> tuple[ChildView, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..api.v1alpha1 import API_VERSION, GROUP, PLURAL, VERSION
+from ..core import kinds
+from ..core.kinds import Kind
 from ..core.names import LABEL_JOB
+from ..core.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,25 @@ class Resource:
         return "/".join(filter(None, (f"{root}{place}/{self.plural}", name, sub)))
 
 
+def _children(kind: Kind) -> Resource:
+    group, _, version = kind.api_version.rpartition("/")
+    return Resource(group, version, kind.plural, LABEL_JOB if kind.watched else "")
+
+
 JOBS = Resource(GROUP, VERSION, PLURAL)
-PODS = Resource("", "v1", "pods", LABEL_JOB)
-SERVICES = Resource("", "v1", "services", LABEL_JOB)
-POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies")
-CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
-WATCHED = (JOBS, PODS, SERVICES)
+_KINDS = dict.fromkeys(
+    [kinds.POD, kinds.CLAIM, *(kind for stage in STAGES for kind in stage.kinds)]
+)
+# Children by kind.
+BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
+KIND_OF = {resource: name for name, resource in BY_KIND.items()}
+CLAIMS = BY_KIND[kinds.CLAIM.name]
+PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
 
-BY_KIND = {
-    "Pod": PODS,
-    "Service": SERVICES,
-    "NetworkPolicy": POLICIES,
-    "PersistentVolumeClaim": CLAIMS,
-}
-KIND_OF = {resource: kind for kind, resource in BY_KIND.items()}
+WATCHED = (JOBS, *(BY_KIND[kind.name] for kind in _KINDS if kind.watched))
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

@@ -32,8 +32,8 @@ from ..cluster import (
 from ..cluster.cache import StoredJob
 from ..cluster.resources import BY_KIND, CLAIMS
 from ..core import (
+    Blocker,
     Observation,
-    Obstacle,
     Plan,
     PodView,
     Rest,
@@ -41,10 +41,10 @@ from ..core import (
     claim,
     diagnose,
     events,
+    fold,
     forced,
-    is_over,
     ownership,
-    plan,
+    signing,
     status,
     status_of_unreadable,
     vanished,
@@ -79,7 +79,7 @@ class _Memory:
     """What is kept of a job beside the cache; losing it costs nothing but time."""
 
     uid: str
-    obstacles: dict[str, Obstacle] = field(default_factory=dict)
+    blockers: dict[str, Blocker] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
     lost: tuple[int, Status] | None = None
@@ -154,43 +154,54 @@ class Reconciler:
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
-        if is_over(obs.job.status):
+        if obs.job.status.over:
             self._reports.forget(stored.uid)
         if not self._keeps_reruns and await self._learn(stored):
             return Outcome(again=True)
-        todo = plan(obs, datetime.now(UTC))
+        now = datetime.now(UTC)
+        found = fold(obs, now)
+        todo = found.plan
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
         await self._apply(key, obs.job, todo)
         refused = await self._force(obs.job, todo.force)
-        wrote, after = await self._record(key)
+        if todo.empty and self._cache.job(key) is stored:
+            wrote, after = await self._record(key, stored, obs, found.status, now)
+        else:  # what was done has changed the picture
+            wrote, after = await self._record_anew(key, obs.job)
         memory = self._memory[key]
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
         return Outcome(
             again=wrote or not todo.empty,
-            retry=refused or bool(memory.obstacles),
+            retry=refused or bool(memory.blockers),
             after=min(waits, default=None),
         )
 
-    async def _observe(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
-        seen = self._cached(key)
+    async def _observe(
+        self, key: Key, known: TrainingJob | None = None
+    ) -> tuple[StoredJob, Observation | Unreadable] | None:
+        """``known``: the job as it was read before, so that it need not be parsed again."""
+        seen = self._cached(key, known)
         if seen is None or isinstance(seen[1], Unreadable) or not vanished(seen[1]):
             return seen
         # Another operator's status, in an upgrade that overlaps, can be here before its pods are.
         async for pods, _ in self._gateway.pages(PODS, key[0], f"{LABEL_JOB}={key[1]}"):
             for pod in pods:
                 self._cache.apply(PODS, pod)
-        return self._cached(key)
+        return self._cached(key, seen[1].job)
 
-    def _cached(self, key: Key) -> tuple[StoredJob, Observation | Unreadable] | None:
+    def _cached(
+        self, key: Key, known: TrainingJob | None = None
+    ) -> tuple[StoredJob, Observation | Unreadable] | None:
         stored = self._cache.job(key)
         if stored is None or stored.data is None:
             return None  # gone, or changed this moment: its turn comes again
         if key in self._memory and self._memory[key].uid != stored.uid:
             self._forget(key)  # another job has its name now
         memory = self._memory.setdefault(key, _Memory(stored.uid))
-        job = read_stored(stored.data)
+        same = known is not None and known.metadata.resource_version == str(stored.version)
+        job = known if known is not None and same else read_stored(stored.data)
         if isinstance(job, Unreadable):
             return stored, job
         pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
@@ -200,7 +211,7 @@ class Reconciler:
             pods=pods,
             executors=self._cache.executors(key, pods),
             children=self._cache.children(key, stored.uid),
-            obstacles=tuple(memory.obstacles.values()),
+            blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
             settings=self._settings,
@@ -233,22 +244,22 @@ class Reconciler:
             self._reports.forget(memory.uid)
 
     async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> None:
-        obstacles: dict[str, Obstacle] = {}
+        blockers: dict[str, Blocker] = {}
         # What the pods need comes before them, one after the other, and without it they are not
         # made; the pods of a gang go together.
         for _, wanted in itertools.groupby(todo.create, key=lambda child: child["kind"]):
             told = await asyncio.gather(*(self._create(job, child) for child in wanted))
-            obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
-            if obstacles:
+            blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
+            if blockers:
                 break
         told = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
-        obstacles |= {obstacle.name: obstacle for obstacle in told if obstacle is not None}
-        self._memory[key].obstacles = obstacles
+        blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
+        self._memory[key].blockers = blockers
 
-    async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Obstacle | None:
+    async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
         name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
         if resource == PODS:
-            child = ownership.signed(job, child, self._settings.signing_key)
+            child = signing.signed(job, child, self._settings.signing_key)
         new = True
         try:
             try:
@@ -268,7 +279,7 @@ class Reconciler:
             await self._discard(made)
             return diagnose.altered(name, changes)
         if resource == CLAIMS:
-            return claim.obstacle(child, made)
+            return claim.blocker(child, made)
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
             whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
@@ -298,15 +309,15 @@ class Reconciler:
             try:
                 ours = await self._delete(job.metadata.namespace, pod, force=True)
             except ClusterError as error:
-                logger.warning("pod %s cannot be deleted by force: %s", pod.words, error)
+                logger.warning("pod %s cannot be deleted by force: %s", pod.described, error)
                 refused = True
                 continue
             if ours:
-                logger.warning("pod %s was deleted by force", pod.words)
+                logger.warning("pod %s was deleted by force", pod.described)
                 await self._announce(forced(job, pod, datetime.now(UTC)))
         return refused
 
-    async def _remove(self, namespace: str, pod: PodView) -> Obstacle | None:
+    async def _remove(self, namespace: str, pod: PodView) -> Blocker | None:
         """Delete it; what stands in the way keeps no status from being written."""
         try:
             await self._delete(namespace, pod)
@@ -340,17 +351,22 @@ class Reconciler:
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
 
-    async def _record(self, key: Key) -> tuple[bool, float | None]:
-        """Write the status if it changed. Whether it did, and when to come back for a change
-        that may wait."""
-        observed = await self._observe(key)
+    async def _record_anew(self, key: Key, job: TrainingJob) -> tuple[bool, float | None]:
+        observed = await self._observe(key, job)
         if observed is None:
             return False, None
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return False, None
         now = datetime.now(UTC)
-        before, after = obs.job.status, status(obs, now)
+        return await self._record(key, stored, obs, status(obs, now), now)
+
+    async def _record(
+        self, key: Key, stored: StoredJob, obs: Observation, after: Status, now: datetime
+    ) -> tuple[bool, float | None]:
+        """Write the status if it changed. Whether it did, and when to come back for a change
+        that may wait."""
+        before = obs.job.status
         if self._memory[key].lost == (stored.version, after):
             return False, None  # it would be lost again
         wait = self._memory[key].pace.wait(before, after, time.monotonic())

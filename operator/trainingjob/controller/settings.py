@@ -59,13 +59,8 @@ class Options:
     def core(self, status_ca: str = "", signing_key: bytes = b"") -> Settings:
         """What the core needs of it, of the certificate that pods report to, and the key by which
         they are signed."""
-        images = {
-            "preprocess": self.spark_image,
-            "train": self.torch_image,
-            "evaluate": self.torch_image,
-        }
         return Settings(
-            images=images,
+            images={"spark": self.spark_image, "torch": self.torch_image},
             status_url=self.status_url or "",
             status_ca=status_ca,
             signing_key=signing_key,

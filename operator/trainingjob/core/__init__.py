@@ -1,4 +1,4 @@
-"""The pure core: ``status(obs, now)`` says how things stand, ``plan(obs, now)`` what to do.
+"""The pure core: ``fold(obs, now)`` says how things stand and what to do.
 
 No IO, no clock, no environment, no logging. The operator and ``trainingjob run`` drive it alike:
 gather an Observation, apply the Plan, write the Status if it changed, and come again when
@@ -7,25 +7,25 @@ something changes or ``Plan.requeue_after`` has passed.
 
 from .child import ChildView
 from .events import events, forced
-from .observation import Observation, Obstacle, Settings
-from .plan import Plan, plan
+from .fold import Fold, fold, plan, status, status_of_unreadable, vanished
+from .observation import Blocker, Observation, Settings
+from .plan import Plan
 from .pods import PodView
 from .rest import Rest, at_rest
-from .stage import vanished
-from .status import is_over, status, status_of_unreadable
 
 __all__ = [
+    "Blocker",
     "ChildView",
+    "Fold",
     "Observation",
-    "Obstacle",
     "Plan",
     "PodView",
     "Rest",
     "Settings",
     "at_rest",
     "events",
+    "fold",
     "forced",
-    "is_over",
     "plan",
     "status",
     "status_of_unreadable",

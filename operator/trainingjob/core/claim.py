@@ -13,10 +13,9 @@ from typing import Any
 
 from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.common import amount
-from . import children, diagnose, names
-from .observation import Obstacle
+from . import diagnose, kinds, names, stages
+from .observation import Blocker
 
-KIND = "PersistentVolumeClaim"
 _KEPT = "true"
 
 
@@ -27,7 +26,7 @@ def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     right to. One that is kept has no owner, and the job's name.
     """
     asked = job.spec.storage.pvc
-    if asked is None or stage != children.stages(job)[0]:
+    if asked is None or stage != stages.names_of(job)[0]:
         return []
     metadata: dict[str, Any] = {
         "name": names.claim_name(job),
@@ -49,21 +48,22 @@ def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     }
     if asked.storage_class_name is not None:
         spec["storageClassName"] = asked.storage_class_name
-    return [{"apiVersion": "v1", "kind": KIND, "metadata": metadata, "spec": spec}]
+    return [{"apiVersion": "v1", "kind": kinds.CLAIM.name, "metadata": metadata, "spec": spec}]
 
 
-def obstacle(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Obstacle | None:
+def blocker(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Blocker | None:
     """Why the claim that is there is not the one that is wanted, and is left as it is; None when it
     is the job's and has what the manifest asks for."""
     words = _whose(wanted["metadata"], found["metadata"])
     words = words or next(_differences(wanted["spec"], found["spec"]), None)
-    return diagnose.conflict_of(wanted["metadata"]["name"], KIND, words) if words else None
+    return (
+        diagnose.conflict_of(wanted["metadata"]["name"], kinds.CLAIM.name, words) if words else None
+    )
 
 
 def _usual_mode(job: TrainingJob) -> str:
-    pods = max(children.replicas(job, name) for name in children.stages(job))
-    executors = max(children.executors(job, name) for name in children.stages(job))
-    return "ReadWriteMany" if pods + executors > 1 else "ReadWriteOnce"
+    most = max(room.replicas(job) + room.executors(job) for room in stages.of(job))
+    return "ReadWriteMany" if most > 1 else "ReadWriteOnce"
 
 
 def _whose(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:

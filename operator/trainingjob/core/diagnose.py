@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..api.payload import Report, StageError, StageResult
-from ..api.v1alpha1 import REASONS, FailureClass
+from ..api.v1alpha1 import REASONS, FailureClass, ReasonName, reason_of
 from . import text
 from .names import SCRATCH_VOLUME
-from .observation import Obstacle
+from .observation import Blocker
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
-_EXIT_CODES = {126: "CommandNotFound", 127: "CommandNotFound"}
+_EXIT_CODES: dict[int | None, ReasonName] = {126: "CommandNotFound", 127: "CommandNotFound"}
 
 # What runtimes call a container that could not be started.
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
@@ -34,7 +34,7 @@ _NO_PROGRAM = re.compile(
 )
 
 # Why a container waits -> our reason. Others (ContainerCreating, PodInitializing) are normal.
-_WAITING = {
+_WAITING: dict[str, ReasonName] = {
     "ErrImagePull": "ImagePullFailed",
     "ImagePullBackOff": "ImagePullFailed",
     "InvalidImageName": "ImagePullFailed",
@@ -49,7 +49,7 @@ _WAITING = {
 
 # Why the kubelet has ended a pod as a whole -> our reason. What it calls a pod that it has not let
 # begin are many words more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
-_POD_REASONS = {
+_POD_REASONS: dict[str, ReasonName] = {
     "Evicted": "Disrupted",
     "Preempting": "Disrupted",
     "Shutdown": "Disrupted",
@@ -57,7 +57,7 @@ _POD_REASONS = {
     "NodeLost": "NodeLost",
     "DeadlineExceeded": "PodLost",  # the pod's own, which only others set
 }
-_REFUSED = "NodeRefused"
+_REFUSED: ReasonName = "NodeRefused"
 _KUBELET_REFUSES = re.compile(
     "OutOf.+|NodeAffinity|NodeShutdown|TopologyAffinityError|UnexpectedAdmissionError|NodePorts"
 )
@@ -66,7 +66,7 @@ _OWN_LIMIT = re.compile(r"exceed(s|ed) (the|its) .*limit")
 
 # What the API server says when it refuses a child -> our reason; the first that fits. The words
 # are those of Kubernetes' admission plugins and of its RBAC authorizer.
-_REFUSALS = {
+_REFUSALS: dict[str, ReasonName] = {
     "exceeded quota": "QuotaExceeded",
     "must specify limits": "QuotaExceeded",  # a quota on what the pod does not state
     "error looking up service account": "ServiceAccountMissing",
@@ -85,7 +85,7 @@ _LOG_TAIL_CHARS = 2000
 class Failure:
     """A failure of one pod, under a reason of the table REASONS."""
 
-    reason: str
+    reason: ReasonName
     message: str
     pod: PodView | None = None
     rank: int | None = None
@@ -105,12 +105,12 @@ class Failure:
         """A pod that failed because another one did: not the cause."""
         return self.reason == "PeerLost"
 
-    def in_words(self) -> str:
+    def with_remedy(self) -> str:
         """What happened, and what to do."""
         return with_remedy(self.reason, self.message)
 
 
-def with_remedy(reason: str, message: str) -> str:
+def with_remedy(reason: ReasonName, message: str) -> str:
     """The message, then the reason's remedy."""
     return f"{message.rstrip('.')}; {REASONS[reason].remedy}"
 
@@ -132,9 +132,10 @@ def failure_of(pod: PodView) -> Failure | None:
     if pod.disrupted:
         return interruption_of(pod)
     error = (_report(pod) or Report()).error
-    if error is not None and error.reason in REASONS and not _only_obeyed(pod, error):
+    reason = reason_of(error.reason) if error is not None else None
+    if error is not None and reason is not None and not _only_obeyed(pod, error):
         return Failure(
-            error.reason,
+            reason,
             text.line(error.message, _REPORTED_CHARS),
             pod,
             rank=error.rank,
@@ -158,7 +159,7 @@ def _log_tail(pod: PodView) -> str:
     return text.lines(pod.message)[-_LOG_TAIL_CHARS:]
 
 
-def _cause(pod: PodView) -> tuple[str, str]:
+def _cause(pod: PodView) -> tuple[ReasonName, str]:
     """The reason, and what happened to the pod: by what is known best."""
     said = ": ".join(part for part in (pod.pod_reason, pod.pod_message) if part)
     if pod.terminated_reason == "OOMKilled":
@@ -199,7 +200,7 @@ def interruption_of(pod: PodView) -> Failure:
     return _failure(pod, "Disrupted", f"was interrupted ({pod.disrupted})")
 
 
-def _failure(pod: PodView, reason: str, what: str) -> Failure:
+def _failure(pod: PodView, reason: ReasonName, what: str) -> Failure:
     """``what``: what happened to the pod."""
     return Failure(
         reason,
@@ -243,36 +244,36 @@ def slowest(pods: Iterable[PodView]) -> str:
     return "the pods did not start" + next(waits, "")
 
 
-def refusal_of(name: str, message: str) -> Obstacle:
+def refusal_of(name: str, message: str) -> Blocker:
     """Why the API server did not let the child ``name`` pass."""
-    return Obstacle(name, _refused(message), f"{name} was refused: {text.line(message)}")
+    return Blocker(name, _refused(message), f"{name} was refused: {text.line(message)}")
 
 
-def not_deleted(name: str, message: str, *, answered: bool) -> Obstacle:
+def not_deleted(name: str, message: str, *, answered: bool) -> Blocker:
     """Why the pod ``name`` is still there; ``answered``: the API server said so."""
     reason = _refused(message) if answered else "ApiUnavailable"
-    return Obstacle(name, reason, f"{name} could not be deleted: {text.line(message)}")
+    return Blocker(name, reason, f"{name} could not be deleted: {text.line(message)}")
 
 
-def altered(name: str, changes: Sequence[str]) -> Obstacle:
+def altered(name: str, changes: Sequence[str]) -> Blocker:
     """How the pod ``name`` was altered as it was made, so that it was of no use."""
     what = ", ".join(changes)
     message = f"an admission policy or webhook alters pod {name}: {what}; it was deleted"
-    return Obstacle(name, "PodAltered", message)
+    return Blocker(name, "PodAltered", message)
 
 
-def conflict_of(name: str, kind: str, whose: str) -> Obstacle:
+def conflict_of(name: str, kind: str, whose: str) -> Blocker:
     """What stands where the child ``name`` should be; ``whose`` in words."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
-    return Obstacle(name, "NameConflict", message)
+    return Blocker(name, "NameConflict", message)
 
 
-def no_answer(name: str, message: str) -> Obstacle:
+def no_answer(name: str, message: str) -> Blocker:
     """The API server did not say whether the child ``name`` was made."""
-    return Obstacle(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
+    return Blocker(name, "ApiUnavailable", f"{name} could not be created: {text.line(message)}")
 
 
-def _refused(message: str) -> str:
+def _refused(message: str) -> ReasonName:
     return next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
 
 

@@ -54,7 +54,7 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
 def forced(job: TrainingJob, pod: PodView, now: datetime) -> dict[str, Any]:
     """The Event of a pod that was deleted by force: one for each pod."""
     words = (
-        f"pod {pod.words} was deleted by force, as policy.forceDeleteAfterSeconds says; where "
+        f"pod {pod.described} was deleted by force, as policy.forceDeleteAfterSeconds says; where "
         "its node is only cut off it may still run"
     )
     return _event(job, f"PodForced/{pod.uid}", "Warning", "PodForced", words, now)

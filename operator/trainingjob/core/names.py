@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from ..api import uris
+from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
 
 FIELD_MANAGER = "trainingjob-operator"
@@ -38,7 +39,7 @@ ANNOTATION_RERUN = f"{GROUP}/rerun"
 
 
 # Attempts 1 to 999,999, and indices to 9,999: beyond what any job comes to.
-_PLACE = re.compile(r"(preprocess|train|evaluate)-([1-9][0-9]{0,5})-(0|[1-9][0-9]{0,3})")
+_PLACE = re.compile(rf"({'|'.join(STAGE_NAMES)})-([1-9][0-9]{{0,5}})-(0|[1-9][0-9]{{0,3}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def child_name(job: TrainingJob, stage: StageName) -> str:
 
 def is_child(job: str, name: str) -> bool:
     """Whether a child of the job of that name, and no pod, may have the name ``name``."""
-    return name.startswith(f"{job}-") and name.removeprefix(f"{job}-") in get_args(StageName)
+    return name.startswith(f"{job}-") and name.removeprefix(f"{job}-") in STAGE_NAMES
 
 
 def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:
@@ -94,16 +95,19 @@ def marks(job: str, place: Place) -> dict[str, str]:
     }
 
 
-def executor_labels(job: TrainingJob, attempt: int) -> dict[str, str]:
+def executor_labels(job: TrainingJob, stage: StageName, attempt: int) -> dict[str, str]:
     """Labels of a Spark executor, which has no index: Spark makes as many as it wants."""
-    told = labels(job, "preprocess", attempt, 0) | executor_marks(job.metadata.name, attempt)
-    return {key: value for key, value in told.items() if key != LABEL_INDEX}
+    marked = executor_marks(job.metadata.name, Place(stage, attempt, 0))
+    return _without_index(labels(job, stage, attempt, 0) | marked)
 
 
-def executor_marks(job: str, attempt: int) -> dict[str, str]:
-    """As ``marks``, of an executor."""
-    told = marks(job, Place("preprocess", attempt, 0)) | {LABEL_ROLE: ROLE_EXECUTOR}
-    return {key: value for key, value in told.items() if key != LABEL_INDEX}
+def executor_marks(job: str, driver: Place) -> dict[str, str]:
+    """As ``marks``, of an executor of that driver."""
+    return _without_index(marks(job, driver) | {LABEL_ROLE: ROLE_EXECUTOR})
+
+
+def _without_index(labels: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key != LABEL_INDEX}
 
 
 def owner_reference(job: TrainingJob) -> dict[str, Any]:
@@ -164,12 +168,6 @@ def cache_decision_uri(job: TrainingJob) -> str:
 def evaluation_uri(job: TrainingJob) -> str:
     """The folder of the evaluation."""
     return artefact_uri(job, "evaluation")
-
-
-def output_uri(job: TrainingJob, stage: StageName) -> str:
-    """What a stage leaves behind."""
-    places = {"preprocess": dataset_uri, "train": model_uri, "evaluate": evaluation_uri}
-    return places[stage](job)
 
 
 def accepted_uri(job: TrainingJob) -> str:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
-from ..api.v1alpha1 import Progress, StageName, StageStatus, TrainingJob
+from ..api.v1alpha1 import Progress, ReasonName, StageName, StageStatus, TrainingJob
 from .child import ChildView
 from .pods import PodView
 from .progress import Reported
+
+# The images that come with the operator.
+ImageName = Literal["spark", "torch"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the operator's settings give to every job."""
 
-    # Image by stage, used where the manifest names none.
-    images: dict[str, str] = field(
+    # Used where the manifest names none.
+    images: dict[ImageName, str] = field(
         default_factory=lambda: {
-            "preprocess": "trainingjob-spark:latest",
-            "train": "trainingjob-torch:latest",
-            "evaluate": "trainingjob-torch:latest",
+            "spark": "trainingjob-spark:latest",
+            "torch": "trainingjob-torch:latest",
         }
     )
     # Where pods report progress; "" turns reports off.
@@ -32,11 +35,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class Blocker:
     """A child that could not be created, and why, under a reason of the table REASONS."""
 
     name: str
-    reason: str
+    reason: ReasonName
     message: str
 
 
@@ -50,7 +53,7 @@ class Observation:
     pods: tuple[PodView, ...] = ()
     executors: tuple[PodView, ...] = ()
     children: tuple[ChildView, ...] = ()
-    obstacles: tuple[Obstacle, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
     settings: Settings = field(default_factory=Settings)
@@ -61,8 +64,8 @@ class Observation:
         return sorted(pods, key=lambda pod: (pod.attempt, pod.index))
 
     def progress_of(self, stage: StageStatus) -> Progress | None:
-        """The newest report of the stage's present attempt: told to us, or to an operator before or
-        beside us, which has put it into status."""
+        """The newest report of the stage's present attempt: heard by us, or by an operator before
+        or beside us, which has put it into status."""
         stored, heard = self.job.status.progress, self.reported
         if stored is not None and stored.stage != stage.name:
             stored = None

@@ -9,17 +9,14 @@ pods bears a signature of its name and its job's uid, by a key that only the ope
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
-from . import children, names
+from . import names, stages
 from .child import ChildView
 from .pods import PodView, is_executor
-
-_KEY_ID_CHARS = 8
+from .signing import bears, key_id
 
 
 class Owner(NamedTuple):
@@ -81,8 +78,8 @@ def pod_of(
         return None
     marks = names.marks(job, place)
     if owner.of_driver:
-        marks = names.executor_marks(job, place.attempt)
-        if (place.stage, place.index) != ("preprocess", 0):
+        marks = names.executor_marks(job, place)
+        if not stages.named(place.stage).drives or place.index != 0:
             return None
     if not relabelled and not marks.items() <= labels.items():
         return None
@@ -112,15 +109,6 @@ def changes(wanted: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def signed(job: TrainingJob, pod: Mapping[str, Any], key: bytes) -> dict[str, Any]:
-    """The pod with our signature; as it is without a key."""
-    if not key:
-        return dict(pod)
-    meta = pod["metadata"]
-    mark = {names.ANNOTATION_SIGNATURE: _signature(job, meta["name"], key)}
-    return {**pod, "metadata": meta | {"annotations": (meta.get("annotations") or {}) | mark}}
-
-
 def ours(job: TrainingJob, pods: Iterable[PodView], key: bytes) -> tuple[PodView, ...]:
     """Those that count, of the pods that are named and owned as the job's."""
     return tuple(pod for pod in pods if counts(job, pod, key))
@@ -134,34 +122,14 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
     bear ours. Without a key, attempts that status does not know are nobody's, unless all of
     it was lost.
     """
-    name = next((stage for stage in children.stages(job) if stage == pod.stage), None)
-    if name is None or pod.index not in range(children.replicas(job, name)):
+    room = next((room for room in stages.of(job) if room.name == pod.stage), None)
+    if room is None or pod.index not in range(room.replicas(job)):
         return False
-    if key and _bears(job, pod, key):
+    if key and bears(job, pod, key):
         return True
-    stored = next((stage for stage in job.status.stages if stage.name == name), None)
-    stage = stored or StageStatus(name=name)
+    stored = next((stage for stage in job.status.stages if stage.name == room.name), None)
+    stage = stored or StageStatus(name=room.name)
     if not key:
         return pod.attempt <= stage.attempt or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)
     return begun and stage.signer != key_id(key)
-
-
-def signer(job: TrainingJob, pods: Iterable[PodView], key: bytes) -> str | None:
-    """For status: by which key all pods of a stage are signed, and those to come; None without one,
-    or when some are not."""
-    return key_id(key) if key and all(_bears(job, pod, key) for pod in pods) else None
-
-
-def key_id(key: bytes) -> str:
-    """Tells keys apart, and nothing about them."""
-    return hmac.digest(key, b"id", "sha256").hex()[:_KEY_ID_CHARS]
-
-
-def _bears(job: TrainingJob, pod: PodView, key: bytes) -> bool:
-    return hmac.compare_digest(pod.signature.encode(), _signature(job, pod.name, key).encode())
-
-
-def _signature(job: TrainingJob, name: str, key: bytes) -> str:
-    words = "/".join((job.metadata.namespace, job.metadata.uid, name))
-    return base64.b64encode(hmac.digest(key, words.encode(), "sha256")).decode()

@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from ..api.v1alpha1 import StageStatus
-from . import children, claim
+from ..api.v1alpha1 import StageStatus, Status
+from . import claim, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
-from .status import is_over, judgement
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
@@ -41,8 +40,9 @@ class Plan:
         return not self.create and not self.delete and not self.force
 
 
-def plan(obs: Observation, now: datetime) -> Plan:
-    """The next actions.
+def planned(obs: Observation, status: Status, wake: datetime | None, now: datetime) -> Plan:
+    """The next actions of a job that stands as ``status`` says, and may stand otherwise from
+    ``wake`` on.
 
     Persist before destroying: pods are deleted only once the status that says why is stored, and
     a later attempt is made only when its number is stored and the pods of the one before are
@@ -53,28 +53,23 @@ def plan(obs: Observation, now: datetime) -> Plan:
         return Plan()  # the garbage collector follows the ownerReferences
     if not obs.job.ours:
         return Plan()
-    delete: list[PodView] = []
-    wakes: list[datetime] = []
     if rerun.requested(obs.job) is not None:
         return Plan()  # nothing is made or deleted until status has it
-    if is_over(stored):
+    if stored.over:
         return _after(obs, now)
-    found = judgement(obs, now)
-    if found.wake is not None:
-        wakes.append(found.wake)
     create: list[dict[str, Any]] = []
+    wakes = [wake] if wake is not None else []
+    # Also of stages whose turn comes again later.
+    delete = [] if status.over else _outdated(obs)
     persisted = {stage.name: stage for stage in stored.stages}
-    if not is_over(found.status):
-        # Also of stages whose turn comes again later.
-        delete += _outdated(obs)
-    for stage in found.status.stages:
+    for stage in status.stages:
         before = persisted.get(stage.name)
         pods = obs.pods_of(stage.name)
         if stage.phase == "Succeeded":
             if before is not None and before.phase == "Succeeded":
                 _stop(pods, before.completion_time, now, delete, wakes)
             continue
-        if stage.phase != "Failed" and not is_over(found.status):
+        if not status.over:
             stored_attempt = before.attempt if before is not None else 1
             if (
                 stage.phase == "Pending"
@@ -141,7 +136,7 @@ def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodVi
     current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)
     force: list[PodView] = []
     for stage in stored.stages:
-        useless = is_over(stored) or stage.phase == "Succeeded"
+        useless = stored.over or stage.phase == "Succeeded"
         waits = stage is current and stage.phase == "Pending" and not obs.job.spec.suspend
         for pod in obs.pods_of(stage.name):
             due = stuck.forced_from(policy, pod)
@@ -172,26 +167,26 @@ def _stop(
 
 
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
-    """What is to be made next: the network, and some of the pods.
+    """What is to be made next: children of other kinds, and some of the pods.
 
     As many as there are already, as the Jobs of batch/v1 do it, but that one begins with a
     single pod: a refusal of all costs eight calls and not a thousand, and a gang of eight is made
     at once. Whoever plans has others' turns between one batch and the next.
     """
     name, attempt = stage.name, stage.attempt
-    made = {child.name for child in obs.children}
+    room, made = stages.named(name), {child.name for child in obs.children}
     present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
     claims = [] if present else claim.wanted(obs.job, name)
     others = [
         child
-        for child in (*claims, *children.network(obs.job, name))
+        for child in (*claims, *room.others(obs.job, obs.settings))
         if child["metadata"]["name"] not in made
     ]
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
-    missing = (i for i in range(children.replicas(obs.job, name)) if i not in present)
+    missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
-    return others + children.pods(obs.job, name, attempt, obs.settings, wanted)
+    return others + room.pods(obs.job, attempt, obs.settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -75,7 +75,7 @@ class PodView:
     memory: float = 0.0  # bytes
 
     @property
-    def words(self) -> str:
+    def described(self) -> str:
         """Its name, and the node that it is on."""
         return f"{self.name} on node {self.node}" if self.node else self.name
 

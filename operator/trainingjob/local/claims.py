@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..api.v1alpha1 import TrainingJob
-from ..core import Settings, children
+from ..core import Settings, stages
 from .errors import Refused
 
 
 def used_by(job: TrainingJob) -> list[str]:
     """The claims that the job's pods mount."""
     found: dict[str, None] = {}
-    for stage in children.stages(job):
-        for pod in children.pods(job, stage, 1, Settings()):
+    for stage in stages.of(job):
+        for pod in stage.pods(job, 1, Settings()):
             found |= dict.fromkeys(mounted_by(pod))
     return list(found)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..api.uris import FILE, Uri
 from ..api.v1alpha1 import StageName, TrainingJob
+from ..core import stages
 
 # By name: size, time of writing in ns, digest or None.
 Stamps = dict[str, list[int | str | None]]
@@ -55,14 +56,11 @@ def changed(before: Stamps, now: Stamps) -> str:
 def _named(
     job: TrainingJob, stage: StageName, claims: Mapping[str, Path]
 ) -> Iterator[tuple[str, Path]]:
-    spec = job.spec
-    if stage == "preprocess" and spec.preprocess is not None:
-        for uri in dict.fromkeys(spec.preprocess.uris):
-            yield from _found(uri, claims)
-    elif stage == "train":
-        if spec.train.dataset is not None:
-            yield from _found(spec.train.dataset.uri, claims)
-        for word in (*(spec.train.command or ()), *(spec.train.args or ())):
+    for uri in dict.fromkeys(stages.named(stage).reads(job)):
+        yield from _found(uri, claims)
+    spec = getattr(job.spec, stage)
+    for part in ("command", "args"):
+        for word in getattr(spec, part, None) or ():
             # A program, say the interpreter, is no input.
             if word.startswith("/") and os.path.isfile(word) and not os.access(word, os.X_OK):  # noqa: PTH113
                 yield word, Path(word)

@@ -13,7 +13,7 @@ from typing import Any
 from ..api.stored import Unreadable, read_stored
 from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.status import format_time
-from ..core import children
+from ..core import stages as rooms
 from ..core.names import ANNOTATION_RERUN
 from ..core.policy import edits, rerun
 from . import claims, inputs
@@ -76,7 +76,7 @@ def reopen_session(
     """
     old, stored = _stored(home, "run its manifest with `trainingjob run FILE`")
     new = request.job if request else old
-    stages = children.stages(new)
+    stages = rooms.names_of(new)
     stage = stage or stages[0]
     if stage not in stages:
         raise Refused(
@@ -145,7 +145,7 @@ def _resumed(workspace: Workspace, home: Home, stored: dict[str, Any], request: 
     old, stored = _stored(home, "start over with --fresh")
     run = home.load_run()
     edit = _Edit(old, request.job, run, request)
-    stages, done = children.stages(request.job), _done(old)
+    stages, done = rooms.names_of(request.job), _done(old)
     first = next((name for name in stages if name not in done), None)
     stays = stages if first is None else stages[: stages.index(first)]
     refused = edit.of(stays)
@@ -160,9 +160,9 @@ def _resumed(workspace: Workspace, home: Home, stored: dict[str, Any], request: 
             "--fresh"
         )
     note = f"going on with {home.name}, which was interrupted{edit.words()}"
-    begun = first == "train" and _is_under_way(old, first)
-    if first is not None and begun and edits.starts_over(old, request.job):
-        note += "; train starts over, since its checkpoints are of the manifest before"
+    begun = first is not None and _goes_on(old, first)
+    if first is not None and begun and rooms.named(first).starts_over(old, request.job):
+        note += f"; {first} starts over, since its checkpoints are of the manifest before"
         _ask(stored, old, first)
     elif first is not None and (done & set(stages)) - set(stays):
         _ask(stored, old, first)
@@ -191,7 +191,7 @@ class _Edit:
         if not self.request:
             return ""
         spec = edits.changes(self.old.spec.to_dict(), self.new.spec.to_dict(), "spec")
-        every = dict.fromkeys([*spec, *self.of(children.stages(self.new))])
+        every = dict.fromkeys([*spec, *self.of(rooms.names_of(self.new))])
         return f", by {self.source} as it is now: {_listed(list(every))}" if every else ""
 
 
@@ -226,8 +226,8 @@ def _edited(
                 f"; what {name} has read has changed since: {difference}. It stays as it was made: "
                 f"`trainingjob rerun {home.name} --from {name}` makes it anew"
             )
-        elif difference and name == "train" and _is_under_way(edit.old, name):
-            note += f"; what train reads has changed since: {difference}"
+        elif difference and _goes_on(edit.old, name):
+            note += f"; what {name} reads has changed since: {difference}"
     run["inputs"] = now | {name: known[name] for name in stays if name in known}
     home.save_run(run)
     home.save(stored)
@@ -248,13 +248,14 @@ def _done(job: TrainingJob) -> set[StageName]:
     return {found.name for found in job.status.stages if found.phase == "Succeeded"}
 
 
-def _is_under_way(job: TrainingJob, stage: StageName) -> bool:
-    """Whether it has begun and is not over: it goes on from its checkpoint."""
+def _goes_on(job: TrainingJob, stage: StageName) -> bool:
+    """Whether it has begun and is not over, and goes on from its checkpoint."""
     found = next((one for one in job.status.stages if one.name == stage), None)
     return (
         found is not None
+        and rooms.named(stage).resumable
         and found.start_time is not None
-        and found.phase not in ("Succeeded", "Failed")
+        and not found.over
     )
 
 
@@ -271,7 +272,7 @@ def _origin(request: Request) -> dict[str, Any]:
 
 def _inputs(job: TrainingJob, run: Mapping[str, Any]) -> dict[str, inputs.Stamps]:
     folders = {name: Path(folder) for name, folder in run.get("claims", {}).items()}
-    return {name: inputs.stamps(job, name, folders) for name in children.stages(job)}
+    return {name: inputs.stamps(job, name, folders) for name in rooms.names_of(job)}
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from importlib import import_module
 
 # The first process of a container does not die of a signal that it has no handler for, and what
 # follows takes a moment to import.
@@ -60,17 +61,9 @@ def run_stage() -> StageResult | None:
     except ValidationError as error:
         raise StageFailure("InternalError", f"${STAGE_PAYLOAD} is not a payload") from error
     # Each stage imports heavy libraries that the images of the others do not have.
-    if payload.stage == "preprocess":
-        from . import preprocess
-
-        return preprocess.run(payload)
-    if payload.stage == "train":
-        from . import train
-
-        return train.run(payload)
-    from . import evaluate
-
-    return evaluate.run(payload)
+    stage = import_module(f"trainingjob.runtime.{payload.stage}")
+    result: StageResult | None = stage.run(payload)
+    return result
 
 
 if __name__ == "__main__":

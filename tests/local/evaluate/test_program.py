@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from torch import nn
 from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.evaluate.program import Program
+from trainingjob.runtime.model.check import check_model
 
 from .build import Picked, World
 
@@ -257,6 +260,30 @@ ATTACKS = {
         setting("target", "torch.ops.aten.from_file.default"),
         "from_file",
     ),
+    "an operator that writes where an index says": (
+        setting("target", "torch.ops.aten._sparse_coo_tensor_unsafe.default"),
+        "_sparse_coo_tensor_unsafe",
+    ),
+    "an operator that gives memory as it is": (
+        setting("target", "torch.ops.aten.empty.memory_format"),
+        "aten.empty",
+    ),
+    "an operator that can be told to trust": (
+        setting("target", "torch.ops.aten.segment_reduce.default"),
+        "segment_reduce",
+    ),
+    "a shape without end": (
+        setting("expr_str", "Pow(Integer(10), Pow(Integer(10), Integer(10)))"),
+        "which is not an expression",
+    ),
+    "a shape of steps that each are small": (
+        setting("expr_str", "Pow(Pow(Pow(Integer(10), Integer(60)), Integer(60)), Integer(60))"),
+        "which is not an expression",
+    ),
+    "a shape of a number without end": (
+        setting("expr_str", f"Integer({'9' * 3000})"),
+        "which is not an expression",
+    ),
     "a shape that calls": (
         setting("expr_str", "open('MARK', 'w')"),
         "which is not an expression",
@@ -320,6 +347,30 @@ def test_code_in_parts_that_are_not_needed_is_left_out(world: World) -> None:
     )
     assert 0 <= world.values("accuracy")["accuracy"] <= 1
     assert not mark.exists()
+
+
+def test_records_that_are_packed_are_refused_before_they_are_unpacked(world: World) -> None:
+    """Two megabytes may be two gigabytes."""
+    world.write(["a", "b"] * 4)
+    path = world.program(nn.Linear(3, 2), torch.zeros(4, 3))
+    with zipfile.ZipFile(path) as found:
+        records = {info.filename: found.read(info) for info in found.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name, data in records.items():
+            bomb.writestr(name, data + b"\0" * (10**8 if "weights/weight_0" in name else 0))
+    assert path.stat().st_size < 10**6
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelCorrupt"
+    assert "packed" in failure.message
+
+
+def test_a_header_larger_than_its_disk_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with (tmp_path / "model.safetensors").open("wb") as sparse:
+        sparse.write((2**40 - 8).to_bytes(8, "little"))
+        sparse.truncate(2**40)
+    with pytest.raises(StageFailure, match=r"model\.safetensors is damaged"):
+        check_model(tmp_path)
 
 
 DAMAGED = {

@@ -55,8 +55,8 @@ def run(engine: str, source: Path, output: Path, *args: Any, **kwargs: Any) -> A
         return failure.reason, failure.message
     manifest = DatasetManifest.read(output)
     return manifest, files_of(manifest, output) | {
-        (f"{part}/{split}", name): table
-        for part in manifest.parts
+        (f"fold-{fold}/{split}", name): table
+        for fold, part in enumerate(manifest.parts, 1)
         for (split, name), table in files_of(
             DatasetManifest.read(output / part), output / part
         ).items()
@@ -64,9 +64,9 @@ def run(engine: str, source: Path, output: Path, *args: Any, **kwargs: Any) -> A
 
 
 def files_of(manifest: DatasetManifest, folder: Path) -> dict[tuple[str, str], pa.Table]:
-    """Every file's rows, by split and name."""
+    """Every file's rows, by split and what its name begins with, before the writer's stamp."""
     return {
-        (split, file.name): pq.ParquetFile(folder / split / file.name).read()
+        (split, file.name[: len("part-00000")]): pq.ParquetFile(folder / split / file.name).read()
         for split, info in manifest.splits.items()
         for file in info.files
     }
@@ -79,12 +79,12 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
         assert one == other
         return one
     (manifest, files), (other_manifest, other_files) = one, other
-    assert manifest.parts == other_manifest.parts
-    for part in ("", *manifest.parts):
+    for parts in zip(("", *manifest.parts), ("", *other_manifest.parts), strict=True):
         one_text, other_text = (
-            described(DatasetManifest.read(folder / engine / part)) for engine in ENGINES
+            described(DatasetManifest.read(folder / engine / part))
+            for engine, part in zip(ENGINES, parts, strict=True)
         )
-        assert equal(one_text, other_text), (part, one_text, other_text)
+        assert equal(one_text, other_text), (parts, one_text, other_text)
     assert list(files) == list(other_files)
     for name, table in files.items():
         assert_same_table(table, other_files[name], str(name))
@@ -92,10 +92,11 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
 
 
 def described(manifest: DatasetManifest) -> dict[str, Any]:
-    """The manifest without the sizes and digests of files, which are the writer's."""
-    found = {name: value for name, value in manifest.to_dict().items() if name != "folds"}
+    """The manifest without the sizes, digests and names of files, which are the writer's."""
+    its = ("folds", "stamp", "writer")
+    found = {name: value for name, value in manifest.to_dict().items() if name not in its}
     found["splits"] = {
-        split: (info.rows, [(file.name, file.rows) for file in info.files])
+        split: (info.rows, [file.rows for file in info.files])
         for split, info in manifest.splits.items()
     }
     return found

@@ -77,13 +77,16 @@ STEPS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "seeds", [(1, 2), pytest.param((0, 3, 4, 5), marks=pytest.mark.nightly)], ids=str
+)
 @pytest.mark.parametrize("name", STEPS)
-def test_steps(name: str, spark: Any, tmp_path: Path) -> None:
-    for seed in range(3):
+def test_steps(name: str, seeds: tuple[int, ...], spark: Any, tmp_path: Path) -> None:
+    for seed in seeds:
         folder = tmp_path / str(seed)
         folder.mkdir()
         source = folder / "data.parquet"
-        pq.write_table(generated(seed, rows=(60, 7, 200)[seed]), source)
+        pq.write_table(generated(seed, rows=(60, 7, 200)[seed % 3]), source)
         split = SPLITS[seed % len(SPLITS)]
         same(source, folder, STEPS[name], format="parquet", split=split)
 

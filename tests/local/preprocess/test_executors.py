@@ -10,14 +10,14 @@ from pyspark.sql import SparkSession
 
 from tests.unit.core.world import job
 from trainingjob.api.payload import STAGE_PAYLOAD
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 
 def executor(spark: SparkSession, **template: Any) -> dict[str, Any]:
     """An executor's pod, after the step by which Spark settles where its shuffle goes."""
     data = {"uri": "pvc://datasets/in.csv", "format": "csv"}
     made = job(preprocess={"input": data, "template": template})
-    (pod,) = children.pods(made, "preprocess", 1, Settings())
+    (pod,) = stages.named("preprocess").pods(made, 1, Settings())
     env = {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0]["env"]}
     told = json.loads(env[STAGE_PAYLOAD].replace("$$", "$"))["kubernetes"]["executorTemplate"]
     jvm: Any = spark._jvm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from trainingjob.runtime.dataset.manifest import SPLITS
 from .both import payload, same
 
 SEEDS = range(10)
+NIGHTLY = pytest.mark.nightly
 CLASSES = {"type": "classification", "label": "y"}
 
 
@@ -127,16 +128,30 @@ def scikit_learn(name: str) -> list[tuple[float, float]]:
     ]
 
 
+# Both engines make the same splits: a few of the slower one say that here, too.
+FEW_ON_SPARK = {"pandas": SEEDS, "spark": SEEDS[:2]}
+
+
 @pytest.mark.parametrize("name", DATA)
 def test_a_model_does_on_our_splits_as_on_those_of_scikit_learn(
     name: str, engine: str, tmp_path: Path
+) -> None:
+    does_as_on_those_of_scikit_learn(name, engine, FEW_ON_SPARK[engine], tmp_path)
+
+
+@NIGHTLY
+@pytest.mark.parametrize("name", DATA)
+def test_a_model_does_so_on_every_split_of_spark(name: str, spark: Any, tmp_path: Path) -> None:
+    does_as_on_those_of_scikit_learn(name, "spark", SEEDS, tmp_path)
+
+
+def does_as_on_those_of_scikit_learn(
+    name: str, engine: str, seeds: Sequence[int], tmp_path: Path
 ) -> None:
     make, steps = DATA[name]
     source = csv(tmp_path / "data.csv", make())
     theirs = scikit_learn(name)
     ours = []
-    # Both engines make the same splits, so that fewer of the slower one do for the other data.
-    seeds = SEEDS if engine == "pandas" or name == "repeated rows" else SEEDS[:3]
     for seed in seeds:
         split = {"test": 0.2, "validation": 0.0, "seed": seed, "stratify": True}
         made = Made(engine, source, tmp_path / str(seed), steps, task=CLASSES, split=split)
@@ -178,13 +193,31 @@ def numbered(rows: int = 500) -> pd.DataFrame:
     )
 
 
+SOME_ON_SPARK = {
+    "pandas": list(STABLE),
+    "spark": ["columns are chosen", "no row is dropped", "everything at once"],
+}
+
+
 @pytest.mark.parametrize("stratify", [False, True])
 def test_no_row_moves_when_a_step_is_added(stratify: bool, engine: str, tmp_path: Path) -> None:
+    no_row_moves(engine, stratify, SOME_ON_SPARK[engine], tmp_path)
+
+
+@NIGHTLY
+@pytest.mark.parametrize("stratify", [False, True])
+def test_no_row_moves_whatever_the_step_is_on_spark(
+    stratify: bool, spark: Any, tmp_path: Path
+) -> None:
+    no_row_moves("spark", stratify, list(STABLE), tmp_path)
+
+
+def no_row_moves(engine: str, stratify: bool, steps: Collection[str], tmp_path: Path) -> None:
     source = csv(tmp_path / "data.csv", numbered())
     split = {"test": 0.2, "validation": 0.1, "seed": 4, "stratify": stratify}
     made = {
-        name: Made(engine, source, tmp_path / name, steps, task=CLASSES, split=split)
-        for name, steps in {"nothing": [], **STABLE}.items()
+        name: Made(engine, source, tmp_path / name, STABLE.get(name, []), task=CLASSES, split=split)
+        for name in ("nothing", *steps)
     }
     assert len(made["nothing"].ids()) == 100
     for name, other in made.items():
@@ -234,7 +267,9 @@ def test_what_dropping_duplicates_leaves_is_divided_fairly(
         assert abs((table["id"] < 400).sum() - expected) < 5 * spread, name
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 10, 99, 1001, 12345])
+@pytest.mark.parametrize(
+    "rows", [2, 5, 99, 12345, *(pytest.param(rows, marks=NIGHTLY) for rows in (1, 10, 1001))]
+)
 @pytest.mark.parametrize("what", ["all rows are equal", "all rows differ", "some rows are equal"])
 def test_shares_are_exact(rows: int, what: str, spark: Any, tmp_path: Path) -> None:
     values = {"all rows are equal": 1, "all rows differ": rows, "some rows are equal": 7}[what]

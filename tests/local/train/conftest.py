@@ -32,7 +32,7 @@ def in_process(monkeypatch):
         def step_and_die(self, *batch):
             step(self, *batch)
             if (self.stretch.fold, self.position.step) == (fold, at):
-                self.checkpoints.wait()  # the writing thread cannot be killed
+                self.checkpoints.finish()  # the writing thread cannot be killed
                 raise Killed
 
         monkeypatch.setattr(Trainer, "_step", step_and_die)

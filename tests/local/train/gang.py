@@ -79,7 +79,7 @@ class Job:
         return TrainPayload.model_validate_json(json.dumps(fields))
 
     def environment(self, node: int, port: int) -> dict[str, str]:
-        """As the operator sets it (core/children/train.py) and a local node completes it."""
+        """As the operator sets it (core/stages/train/pods.py) and a local node completes it."""
         payload = self.payload()
         processes = payload.procs_per_node
         world = payload.nodes * processes

@@ -92,7 +92,7 @@ def main() -> None:
     """Run the scenarios; what came of each rank is in ``folder/rank-N.json``."""
     import transformers  # noqa: F401
 
-    from trainingjob.runtime.train.sharded import loop, run  # noqa: F401
+    from trainingjob.runtime.train import worker  # noqa: F401
 
     for scenario in json.loads(Path(sys.argv[1]).read_text()):
         if "after" in scenario:
@@ -130,18 +130,18 @@ def _fork(scenario: dict[str, Any], rank: int, port: int) -> int:
 
 def _rank(scenario: dict[str, Any], rank: int, port: int) -> None:
     from trainingjob.runtime.train import worker
-    from trainingjob.runtime.train.sharded.loop import ShardedTrainer
+    from trainingjob.runtime.train.loop import Trainer
 
     world, folder = scenario["world"], Path(scenario["folder"])
     os.environ |= environment(rank, world, port)
-    stop, step = scenario.get("stop"), ShardedTrainer._step
+    stop, step = scenario.get("stop"), Trainer._step
 
-    def stopping(self: ShardedTrainer, *args: Any) -> None:
+    def stopping(self: Trainer, *args: Any) -> None:
         if rank == 1 and self.position.step == stop:
             os.kill(os.getpid(), signal.SIGTERM)
         step(self, *args)
 
-    ShardedTrainer._step = stopping  # type: ignore[method-assign]
+    Trainer._step = stopping  # type: ignore[method-assign]
     payload = payload_of(Path(scenario["dataset"]), folder, world, **scenario.get("train", {}))
     try:
         result = worker.work(payload)

@@ -31,9 +31,9 @@ from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import check, transformer
 from trainingjob.runtime.train import worker
+from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
-from trainingjob.runtime.train.optim import rate_factor
-from trainingjob.runtime.train.sharded.data import TokenSplit
+from trainingjob.runtime.train.tokens import TokenSplit
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.unit.api.corpus import GOOD
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1.common import VolumeMount, amount
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_nobody_mounts_where_the_operator_does(name: str) -> None:
     assert job is not None
     taken = {
         mount["mountPath"]
-        for stage in children.stages(job)
-        for pod in children.pods(job, stage, 1, Settings())
+        for stage in stages.of(job)
+        for pod in stage.pods(job, 1, Settings())
         for container in pod["spec"]["containers"]
         for mount in container["volumeMounts"]
     }

@@ -12,7 +12,7 @@ from trainingjob.api.errors import check_manifest
 from trainingjob.api.payload import STAGE_PAYLOAD
 from trainingjob.api.size import MOST_BYTES
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 # MAX_ARG_STRLEN of Linux: one string of exec, with its name and the NUL at its end.
 LINUX_TAKES = 131072
@@ -124,8 +124,8 @@ def test_what_is_accepted_can_start(what: str, spec: dict[str, Any]) -> None:
     job, problems = check_manifest(made)
 
     assert job is not None, problems
-    for stage in children.stages(job):
-        (pod,) = children.pods(job, stage, 1, Settings(), [0])
+    for stage in stages.of(job):
+        (pod,) = stage.pods(job, 1, Settings(), [0])
         (container,) = pod["spec"]["containers"]
         for variable in container["env"]:
             told = variable.get("value", "").replace("$$", "$")
@@ -135,7 +135,7 @@ def test_what_is_accepted_can_start(what: str, spec: dict[str, Any]) -> None:
 
 def test_pods_of_an_attempt_share_what_they_are_told() -> None:
     job = TrainingJob.from_dict(manifest(**train(model=MLP)))
-    pods = children.pods(job, "train", 1, Settings())
+    pods = stages.named("train").pods(job, 1, Settings())
 
     assert len(pods) == 1000
     told = {

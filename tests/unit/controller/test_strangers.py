@@ -15,7 +15,7 @@ from tests.unit.core.test_properties import fates, go_on, moments
 from tests.unit.core.world import RESULTS, World, at, job
 from trainingjob.cluster import PODS, SERVICES
 from trainingjob.controller.reconcile import Reconciler
-from trainingjob.core import Observation, Settings, ownership, plan, status
+from trainingjob.core import Observation, Settings, plan, signing, status
 from trainingjob.core.names import (
     ANNOTATION_SIGNATURE,
     LABEL_ATTEMPT,
@@ -102,7 +102,7 @@ def strangers(draw: st.DrawFn, namespace: str) -> dict[str, Any]:
         owner = OWNER | ({keep: owner[keep]} if keep else {})
     signatures = ["", "forged", "\u0661"]
     if namespace != "team":  # of the true pod
-        signed = ownership.signed(job(), {"metadata": {"name": name}}, SIGNING)
+        signed = signing.signed(job(), {"metadata": {"name": name}}, SIGNING)
         signatures = [signed["metadata"]["annotations"][ANNOTATION_SIGNATURE]]
     return {
         "metadata": {

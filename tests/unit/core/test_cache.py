@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trainingjob.api.payload import STAGE_PAYLOAD
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 from .world import RESULTS, ended, job, manifest, running, world
 
@@ -50,7 +50,7 @@ def made(stage: str, fields: dict[str, Any], policy: dict[str, Any] | None = Non
 
 
 def payload(of: Any, stage: Any, index: int = 0) -> dict[str, Any]:
-    container = children.pods(of, stage, 1, Settings())[index]["spec"]["containers"][0]
+    container = stages.named(stage).pods(of, 1, Settings())[index]["spec"]["containers"][0]
     return json.loads({v["name"]: v.get("value") for v in container["env"]}[STAGE_PAYLOAD])
 
 
@@ -58,7 +58,7 @@ def payload(of: Any, stage: Any, index: int = 0) -> dict[str, Any]:
 def test_equal_keys_must_mean_equal_results(
     stage: Any, fields: dict[str, Any], why: str | None
 ) -> None:
-    told = children.not_cached(made(stage, fields), stage)
+    told = stages.named(stage).not_cached(made(stage, fields))
     assert ("cache" in payload(made(stage, fields), stage)) == (why is None)
     assert (told is None) == (why is None)
     assert why is None or (told is not None and why in told)
@@ -67,20 +67,20 @@ def test_equal_keys_must_mean_equal_results(
 @pytest.mark.parametrize("policy", [{}, {"cache": False}], ids=["unset", "false"])
 def test_the_cache_is_asked_for(policy: dict[str, Any]) -> None:
     of = made("train", BUILT_IN, policy)
-    for stage in children.stages(of):
-        assert "cache" not in payload(of, stage)
-        assert children.not_cached(of, stage) is None
+    for stage in stages.of(of):
+        assert "cache" not in payload(of, stage.name)
+        assert stage.not_cached(of) is None
 
 
 def test_a_stage_that_is_to_be_run_again_is_computed() -> None:
     w = world(policy=ON)
-    for stage in children.stages(w.observe().job):
+    for stage in stages.names_of(w.observe().job):
         w.finish(stage)
     w.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "train:1"}
     w.settle()
     of = w.observe().job
     assert "cache" not in payload(of, "train")
-    assert children.not_cached(of, "train") == "somebody asked for it to be run again"
+    assert stages.named("train").not_cached(of) == "somebody asked for it to be run again"
     assert "cache" in payload(of, "preprocess")
 
 

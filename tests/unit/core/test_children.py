@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from trainingjob.api.payload import STAGE_PAYLOAD
-from trainingjob.core import Settings, children
+from trainingjob.core import Settings, stages
 
 from .world import job
 
@@ -88,10 +88,10 @@ def all_children(name: str) -> list[dict]:
     made = job(**JOBS[name])
     return [
         child
-        for stage in children.stages(made)
+        for stage in stages.of(made)
         for child in [
-            *children.network(made, stage),
-            *children.pods(made, stage, 1, Settings(status_url="http://op/x")),
+            *stage.others(made, Settings()),
+            *stage.pods(made, 1, Settings(status_url="http://op/x")),
         ]
     ]
 
@@ -233,7 +233,7 @@ def test_an_evaluation_knows_its_gates_and_where_the_last_accepted_model_is_on_r
     gate = {"metric": "accuracy", "min": 0.9, "noWorseThan": "lastAccepted", "tolerance": 0.01}
     for given in ([gate], None):
         spec = {"metrics": ["accuracy"]} | ({"gates": given} if given else {})
-        (made,) = children.pods(job(evaluate=spec), "evaluate", 1, Settings())
+        (made,) = stages.named("evaluate").pods(job(evaluate=spec), 1, Settings())
         told = json.loads(env(made)[STAGE_PAYLOAD])
         assert told["gates"] == (given or [])
         assert told["accepted"] == "pvc://training/runs/team/digits/accepted"
@@ -258,16 +258,35 @@ def test_the_claim_of_a_given_tokenizer_is_mounted_as_well():
         train={"command": ["python", "train.py"]},
         evaluate=None,
     )
-    (pod,) = children.pods(words, "preprocess", 1, Settings())
+    (pod,) = stages.named("preprocess").pods(words, 1, Settings())
     mounts = {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
     assert {"/mnt/claims/datasets", "/mnt/claims/models", "/mnt/claims/training"} <= mounts
+
+
+def test_a_pretrained_model_is_mounted_and_its_tokenizer_is_the_default():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"sequenceLength": 64},
+        },
+        train={"model": {"pretrained": {"uri": "pvc://models/llama"}}},
+        evaluate=None,
+    )
+    for stage in ("preprocess", "train"):
+        (pod,) = stages.named(stage).pods(words, 1, Settings())
+        (container,) = pod["spec"]["containers"]
+        assert "/mnt/claims/models" in {mount["mountPath"] for mount in container["volumeMounts"]}
+        told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))
+        given = told["tokenize"]["from"] if stage == "preprocess" else told["model"]["pretrained"]
+        assert given in ("pvc://models/llama", {"uri": "pvc://models/llama"})
 
 
 def test_claims_of_further_tables_are_mounted_as_well():
     tables = {"orders": {"uri": "pvc://orders/all", "format": "csv"}}
     more = {"inputs": tables, "steps": [{"sql": {"query": "select * from orders"}}]}
     data = {"input": {"uri": "pvc://datasets/in.csv", "format": "csv"}, "engine": "spark", **more}
-    (driver,) = children.pods(job(preprocess=data), "preprocess", 1, Settings())
+    (driver,) = stages.named("preprocess").pods(job(preprocess=data), 1, Settings())
     mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}
     assert {"/mnt/claims/datasets", "/mnt/claims/orders", "/mnt/claims/training"} <= mounts
     variables = driver["spec"]["containers"][0]["env"]
@@ -285,7 +304,7 @@ def test_claims_of_splits_in_files_are_mounted_wherever_data_is_read(engine):
         "input": {"uri": "pvc://datasets/train.csv", "format": "csv"},
         "split": {"files": files},
     }
-    (made,) = children.pods(job(preprocess=spec), "preprocess", 1, Settings())
+    (made,) = stages.named("preprocess").pods(job(preprocess=spec), 1, Settings())
     pods = [made]
     variables = {v["name"]: v.get("value") for v in made["spec"]["containers"][0]["env"]}
     told = json.loads(variables[STAGE_PAYLOAD])
@@ -338,7 +357,7 @@ def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
     read = {"engine": "spark", "input": {"uri": "hdfs://analytics/in.csv", "format": "csv"}}
     made = job(storage={"uri": "pvc://training/runs", "hdfs": hdfs}, preprocess=read)
     for stage, reaches in (("preprocess", True), ("train", False)):
-        (pod, *_) = children.pods(made, stage, 1, Settings())
+        (pod, *_) = stages.named(stage).pods(made, 1, Settings())
         assert ("HADOOP_USER_NAME" in env(pod)) is reaches
         assert "HADOOP_CONF_DIR" not in env(pod)
 
@@ -370,10 +389,10 @@ def test_fragments_of_the_user_are_kept():
 
 def test_two_calls_share_nothing():
     made = job()
-    first = children.pods(made, "train", 1, Settings())
+    first = stages.named("train").pods(made, 1, Settings())
     first[0]["spec"]["containers"][0]["env"].clear()
     first[0]["metadata"]["ownerReferences"][0]["uid"] = "changed"
-    again = children.pods(made, "train", 1, Settings())
+    again = stages.named("train").pods(made, 1, Settings())
     assert again[0]["spec"]["containers"][0]["env"]
     assert again[0]["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
 

@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from trainingjob.core import Settings, children, claim
+from trainingjob.core import Settings, claim, stages
 
 from .world import RESULTS, ended, failed, job, world
 
@@ -82,8 +82,8 @@ def test_one_that_is_kept_has_no_owner_and_the_other_goes_with_its_job() -> None
 
 def test_all_stages_lie_on_it() -> None:
     found = job(storage={"pvc": {"size": "1Gi"}}, **ONE)
-    for stage in children.stages(found):
-        for pod in children.pods(found, stage, 1, Settings()):
+    for stage in stages.of(found):
+        for pod in stage.pods(found, 1, Settings()):
             claims = [v.get("persistentVolumeClaim", {}) for v in pod["spec"]["volumes"]]
             assert {"claimName": "digits-storage"} in claims
 
@@ -173,10 +173,10 @@ def test_what_is_there_is_taken_only_if_it_is_the_jobs_and_has_what_is_asked(wha
     for part, values in change.items():
         found[part] |= values
 
-    obstacle = claim.obstacle(wanted, found)
+    blocker = claim.blocker(wanted, found)
 
-    assert (obstacle is None) == (words is None)
-    if obstacle is not None:
-        assert obstacle.reason == "NameConflict"
-        assert obstacle.message.startswith("there is a PersistentVolumeClaim digits-storage that ")
-        assert str(words) in obstacle.message
+    assert (blocker is None) == (words is None)
+    if blocker is not None:
+        assert blocker.reason == "NameConflict"
+        assert blocker.message.startswith("there is a PersistentVolumeClaim digits-storage that ")
+        assert str(words) in blocker.message

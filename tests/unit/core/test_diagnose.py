@@ -68,7 +68,7 @@ def test_failed_pods(situation, status, reason):
     failure = failure_of(view("Failed", **status))
     assert failure is not None
     assert failure.reason == reason, situation
-    assert failure.in_words().endswith(REASONS[reason].remedy)
+    assert failure.with_remedy().endswith(REASONS[reason].remedy)
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running", "Succeeded"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.core import stages
 from trainingjob.core.policy import edits
 
 from .world import manifest
@@ -48,6 +50,25 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
 def test_the_stages_that_an_edit_is_about(edit, expected):
     found = {name for name in STAGES if edits.of_stage(name, job(), job(edit), {}, {})}
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "expected"), [({}, {"preprocess", "train"}), ({"from": "pvc://t"}, {"train"})]
+)
+def test_a_pretrained_model_is_also_its_tokenizer(tokenize, expected):
+    def edit(spec: dict[str, Any], uri: str) -> None:
+        spec |= {
+            "task": {"type": "languageModel", "text": "body"},
+            "preprocess": {
+                "input": {"uri": "pvc://data/x.json", "format": "json"},
+                "tokenize": {"sequenceLength": 8, **tokenize},
+            },
+            "train": {"model": {"pretrained": {"uri": uri}}},
+            "evaluate": {"metrics": ["perplexity"]},
+        }
+
+    old, new = (job(partial(edit, uri=uri)) for uri in ("pvc://one", "pvc://two"))
+    assert {name for name in STAGES if edits.of_stage(name, old, new, {}, {})} == expected
 
 
 def with_script(spec: dict[str, Any]) -> None:
@@ -92,4 +113,4 @@ OVER: dict[str, tuple[Edit, Edit, bool]] = {
 
 @pytest.mark.parametrize(("before", "after", "expected"), OVER.values(), ids=OVER)
 def test_whether_training_can_go_on_from_its_checkpoints(before, after, expected):
-    assert edits.starts_over(job(before), job(after)) is expected
+    assert stages.named("train").starts_over(job(before), job(after)) is expected

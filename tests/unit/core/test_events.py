@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.core.world import RESULTS, World, at, disrupted, ended, failed, succeeded, world
 from trainingjob.api.v1alpha1 import Status
-from trainingjob.core import Obstacle, events
+from trainingjob.core import Blocker, events
 
 
 def told(before: Status, made: World) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def test_what_is_told(
 
 def test_what_keeps_pods_from_being_made_is_told_once() -> None:
     made = World()
-    made.obstacles = (Obstacle("digits-preprocess-1-0", "QuotaExceeded", "exceeded quota"),)
+    made.blockers = (Blocker("digits-preprocess-1-0", "QuotaExceeded", "exceeded quota"),)
     made.create = lambda child: None  # type: ignore[method-assign]
 
     assert step(made, made.reconcile) == [("Warning", "QuotaExceeded")]

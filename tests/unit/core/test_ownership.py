@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import PodView, Settings, ownership
+from trainingjob.core import PodView, Settings, ownership, signing
 from trainingjob.core.names import Place, place_of
 
 from .world import World, ended, manifest, stamp, succeeded
@@ -15,7 +15,7 @@ from .world import World, ended, manifest, stamp, succeeded
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 OURS = Settings(signing_key=KEY)
 BEGUN = {"startTime": stamp(0)}
-SIGNED = {"signer": ownership.key_id(KEY)}
+SIGNED = {"signer": signing.key_id(KEY)}
 
 
 def job(stage: str = "train", observed: int = 1, **status: Any) -> TrainingJob:
@@ -28,7 +28,7 @@ def job(stage: str = "train", observed: int = 1, **status: Any) -> TrainingJob:
 def pod(name: str, key: bytes = b"") -> PodView:
     place = place_of("digits", name)
     assert place is not None
-    marked = ownership.signed(job(), {"metadata": {"name": name}}, key)["metadata"]
+    marked = signing.signed(job(), {"metadata": {"name": name}}, key)["metadata"]
     return PodView(
         name=name,
         uid="any",
@@ -54,7 +54,7 @@ def pod(name: str, key: bytes = b"") -> PodView:
         (
             "of one whose key is lost, as status says",
             pod("digits-train-1-0", OTHER_KEY),
-            job(signer=ownership.key_id(OTHER_KEY), **BEGUN),
+            job(signer=signing.key_id(OTHER_KEY), **BEGUN),
             True,
         ),
         ("unsigned among signed ones", pod("digits-train-1-0"), job(**BEGUN, **SIGNED), False),
@@ -122,11 +122,11 @@ def test_status_says_which_key_signs_once_all_pods_are_signed() -> None:
     w.settings = OURS
     w.finish("preprocess")
     assert "signer" not in w.stage("preprocess")
-    assert w.stage("train")["signer"] == ownership.key_id(KEY)
+    assert w.stage("train")["signer"] == signing.key_id(KEY)
 
     w = World(settings=OURS)
     w.settle()
-    assert w.stage("preprocess")["signer"] == ownership.key_id(KEY)
+    assert w.stage("preprocess")["signer"] == signing.key_id(KEY)
     w.settings = Settings()  # no key any more: what it makes is not to be taken for a stranger's
     w.settle()
     assert "signer" not in w.stage("preprocess")
@@ -140,7 +140,7 @@ def test_a_later_attempt_of_a_stage_is_signed_though_the_first_was_not() -> None
     w.settle()
     assert (w.stage("preprocess")["attempt"], w.stage("preprocess")["signer"]) == (
         2,
-        ownership.key_id(KEY),
+        signing.key_id(KEY),
     )
     for stage in ("preprocess", "train", "evaluate"):
         w.finish(stage, succeeded)
@@ -176,7 +176,7 @@ def test_what_an_admission_policy_alters_is_told() -> None:
     ref = {"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "u", "controller": True}
     told = {"trainingjob.dev/index": "0", "trainingjob.dev/job": "digits", "app": "x"}
     wanted = {"metadata": {"name": name, "namespace": "team", "labels": told}}
-    wanted = ownership.signed(job(), wanted, KEY)
+    wanted = signing.signed(job(), wanted, KEY)
     assert ownership.changes(wanted, wanted) == []
     made = {
         "metadata": {

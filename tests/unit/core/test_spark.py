@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.core.world import World, job, manifest, running, world
 from trainingjob.api.payload import STAGE_PAYLOAD
-from trainingjob.core import Observation, PodView, Settings, children, status
+from trainingjob.core import Observation, PodView, Settings, stages, status
 
 from .world import at
 
@@ -19,7 +19,7 @@ INPUT = {"uri": "pvc://datasets/in.csv", "format": "csv"}
 
 def payload(**preprocess: Any) -> dict[str, Any]:
     made = job(preprocess={"input": INPUT} | preprocess)
-    (pod,) = children.pods(made, "preprocess", 2, Settings())
+    (pod,) = stages.named("preprocess").pods(made, 2, Settings())
     env = {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0]["env"]}
     told: dict[str, Any] = json.loads(env[STAGE_PAYLOAD].replace("$$", "$"))
     return told
@@ -126,7 +126,7 @@ def test_names_of_executors_fit_for_the_longest_job() -> None:
     longest = manifest()
     longest["metadata"]["name"] = "x" * 40
     made = type(job()).from_dict(longest)
-    (pod,) = children.pods(made, "preprocess", 999, Settings())
+    (pod,) = stages.named("preprocess").pods(made, 999, Settings())
     told = next(e for e in pod["spec"]["containers"][0]["env"] if e["name"] == STAGE_PAYLOAD)
     prefix = json.loads(told["value"])["kubernetes"]["conf"][
         "spark.kubernetes.executor.podNamePrefix"

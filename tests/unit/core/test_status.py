@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from trainingjob.core import Obstacle, plan, status
+from trainingjob.core import Blocker, plan, status
 
 from .world import (
     RESULTS,
@@ -490,10 +490,10 @@ def test_the_active_deadline_ends_the_job_and_frees_its_pods():
 
 def test_an_obstacle_is_told_and_tried_again():
     w = World()
-    refusal = Obstacle(
+    refusal = Blocker(
         "digits-preprocess-1-0", "NameConflict", "pod digits-preprocess-1-0 is not ours"
     )
-    w.obstacles = (refusal,)
+    w.blockers = (refusal,)
     w.record()
     assert w.status["reason"] == "NameConflict"
     assert w.status["phase"] == "Pending"

@@ -12,14 +12,14 @@ from typing import Any
 from trainingjob.api.payload import ProgressReport
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import (
+    Blocker,
     ChildView,
     Observation,
-    Obstacle,
     PodView,
     Settings,
     at_rest,
-    ownership,
     plan,
+    signing,
     status,
 )
 from trainingjob.core.progress import Reported, newest, reported
@@ -129,7 +129,7 @@ class World:
     manifest: dict[str, Any] = field(default_factory=manifest)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     children: dict[tuple[str, str], ChildView] = field(default_factory=dict)
-    obstacles: tuple[Obstacle, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
     settings: Settings = field(default_factory=Settings)
@@ -142,7 +142,7 @@ class World:
             job=TrainingJob.from_dict(copy.deepcopy(self.manifest)),
             pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
             children=tuple(self.children.values()),
-            obstacles=self.obstacles,
+            blockers=self.blockers,
             reported=self.reported,
             listening_since=self.listening_since,
             settings=self.settings,
@@ -166,7 +166,7 @@ class World:
         if kind != "Pod":
             self.children[kind, name] = ChildView.from_dict(kind, child)
             return
-        child = ownership.signed(self.observe().job, child, self.settings.signing_key)
+        child = signing.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child

@@ -72,6 +72,24 @@ def test_the_files_that_a_stage_reads(data):
     assert known("train", given, data) == [f"{data}/code.py", *months]
 
 
+def test_a_pretrained_model_is_read_by_training_and_its_tokenizer_by_preprocessing(
+    data: Path,
+) -> None:
+    (data / "llama").mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (data / "llama" / name).write_text("{}")
+    spec = job("pvc://data/in.csv").to_dict()
+    spec["spec"] |= {
+        "task": {"type": "languageModel", "text": "x"},
+        "train": {"model": {"pretrained": {"uri": "pvc://data/llama"}}},
+    }
+    spec["spec"]["preprocess"]["tokenize"] = {"sequenceLength": 8}
+    both = ["pvc://data/llama/config.json", "pvc://data/llama/tokenizer.json"]
+    words = TrainingJob.from_dict(spec)
+    assert known("preprocess", words, data) == ["pvc://data/in.csv", both[1]]
+    assert known("train", words, data) == both
+
+
 # what happens -> what is told
 CHANGES = {
     "nothing": (lambda months: None, ""),

@@ -36,9 +36,8 @@ class Made:
         ).outputs
         self.manifest = DatasetManifest.read(folder)
         self.whole = tables(folder)
-        count = len(self.manifest.folds or ())
-        self.folds = [tables(folder / f"fold-{fold}") for fold in range(1, count + 1)]
-        self.of_fold = [DatasetManifest.read(folder / f"fold-{f + 1}") for f in range(count)]
+        self.folds = [tables(folder / part) for part in self.manifest.parts]
+        self.of_fold = [DatasetManifest.read(folder / part) for part in self.manifest.parts]
         self.warnings = [(w.reason, w.message) for w in self.outputs.warnings or ()]
 
     @property
@@ -254,9 +253,10 @@ def test_a_dataset_that_lacks_a_fold_or_has_that_of_another_is_none(tmp_path: Pa
     source = written(tmp_path, people())
     Made(source, {"folds": 2})
     folder = Path(f"{source}-made")
-    manifest = folder / "fold-1/manifest.json"
+    (part, *_) = DatasetManifest.read(folder).parts
+    manifest = folder / part / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"label": "y"', '"label": "x"'))
-    with pytest.raises(StageFailure, match="fold-1 is of another dataset"):
+    with pytest.raises(StageFailure, match=rf"{part} is of another dataset"):
         DatasetManifest.read(folder)
     manifest.unlink()
     with pytest.raises(StageFailure, match="there is no dataset at"):

@@ -18,6 +18,7 @@ from tokenizers.implementations import ByteLevelBPETokenizer
 from tests.local.preprocess.both import run
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import artefact
+from trainingjob.runtime.cache.beneath import Beneath
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.preprocess.tokens import pack, stage, tokenizer
 
@@ -230,11 +231,13 @@ def test_a_file_that_is_no_tokenizer(
 def test_a_dataset_is_restored_with_its_tokenizer(tmp_path: Path) -> None:
     manifest, _ = made(tmp_path, TEXTS)
     copy = tmp_path / "copy"
-    copy.mkdir()
-    artefact._copy_dataset(tmp_path / "out", copy)
-    assert DatasetManifest.read(copy) == manifest
+    artefact._copy_dataset(Beneath(tmp_path, tmp_path / "out"), copy, manifest.digest, "2")
+    restored = DatasetManifest.read(copy)
+    assert restored.digest == manifest.digest
+    texts = [(copy / name).read_text() for name in ("tokenizer.json", restored.tokenizer)]
+    assert texts == [(tmp_path / "out/tokenizer.json").read_text()] * 2
 
-    (copy / "tokenizer.json").write_text("{}")
+    (copy / restored.tokenizer).write_text("{}")
     with pytest.raises(StageFailure, match="missing or not as its manifest says"):
         DatasetManifest.read(copy)
     shutil.rmtree(copy)

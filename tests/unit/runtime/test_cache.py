@@ -16,10 +16,10 @@ from trainingjob.api.payload import CacheRef, PreprocessPayload, StageResult, Tr
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.runtime import cache
-from trainingjob.runtime.base.digest import digest_of_folder
+from trainingjob.runtime.base.digest import digest_of_folder, sha256
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import Entry, inputs_of_preprocess, inputs_of_train
-from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo, data_digest
+from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 
 from .test_cache_key import preprocess, train
 
@@ -70,7 +70,7 @@ class Runs:
         (folder / "test").mkdir()
         path = folder / "train/part-00000.parquet"
         pq.write_table(pa.table({"x": [1.0], "label": [2.0]}), path)
-        file = DataFile(name=path.name, rows=1, bytes=path.stat().st_size, sha256=data_digest(path))
+        file = DataFile(name=path.name, rows=1, bytes=path.stat().st_size, sha256=sha256(path))
         manifest = DatasetManifest(
             label="label",
             task="regression",
@@ -117,6 +117,15 @@ def test_a_kept_result_comes_back_with_its_artefact(runs: Runs, stage: str, job:
     assert result.cached is True
     assert result.outputs.uri == runs.uri(job, name)
     assert result.outputs.loss == (0.5 if stage == "train" else None)
+    if stage == "preprocess" and job == "b":
+        one, other = (DatasetManifest.read(runs.root / of / "dataset") for of in ("a", "b"))
+        assert one.digest == other.digest == result.outputs.digest
+        files = {
+            Path(new, "train", mine.name): (runs.root / "a/dataset" / old / its).read_bytes()
+            for old, new in zip(["", *one.parts], ["", *other.parts], strict=True)
+            for its in ["train/part-00000.parquet"]
+            for mine in DatasetManifest.read(runs.root / "b/dataset" / new).splits["train"].files
+        }
     for path, data in files.items():
         assert (runs.root / job / name / path).read_bytes() == data
     if stage == "preprocess":
@@ -172,6 +181,22 @@ def record_under_another_key(runs: Runs) -> None:
         cache.record.write(f"file://{path}", "0" * 64, found.result)
 
 
+def link(path: str, target: str) -> Callable[[Runs], None]:
+    """In the place of a file or folder a link: to what it was, at TARGET, or to something else."""
+
+    def change(runs: Runs) -> None:
+        file = runs.root / path
+        file.rename(runs.root.parent / "outside")
+        file.symlink_to(target or runs.root.parent / "outside")
+
+    return change
+
+
+def pipe(runs: Runs) -> None:
+    (runs.root / "a/model/weights").unlink()
+    os.mkfifo(runs.root / "a/model/weights")
+
+
 PART = "a/dataset/train/part-00000.parquet"
 DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the data": ("preprocess", edit(PART, 8)),
@@ -184,6 +209,9 @@ DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the model": ("train", edit("a/model/weights")),
     "a file of the model is gone": ("train", gone("a/model/sub/more")),
     "the model is gone": ("train", gone("a/model")),
+    "a manifest without end": ("preprocess", link("a/dataset/manifest.json", "/dev/zero")),
+    "a link in place of a data file": ("preprocess", link(PART, "")),
+    "a link in place of a split": ("preprocess", link("a/dataset/train", "")),
     "the record is gone": ("train", gone(".cache/train")),
     "the record is no JSON": ("train", record("{")),
     "the record is of another version": ("train", record(version=2)),
@@ -264,6 +292,34 @@ def test_a_failure_is_not_kept(runs: Runs) -> None:
     with pytest.raises(StageFailure):
         cache.through(payload, lambda: inputs_of_train(payload), make)
     assert not runs.entry(payload).known()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (link("a/model/weights", ""), "weights is no plain file"),
+        (link("a/model/weights", "/proc/self/environ"), "weights is no plain file"),
+        (link("a/model/weights", "/dev/zero"), "weights is no plain file"),
+        (link("a/model/sub", ""), "sub is no plain file"),
+        (link("a/model", ""), "a/model is or goes through a link"),
+        (link("a", "/proc/self"), "there is nothing at"),
+        (link("a", ""), "a/model is or goes through a link"),
+        (pipe, "weights is no plain file"),
+    ],
+)
+def test_no_model_is_copied_through_a_link(
+    runs: Runs,
+    change: Callable[[Runs], None],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It might lead to the environment of the pod that copies, or have no end."""
+    entry = runs.entry(runs.train("b"))
+    change(runs)
+    (runs.root / "b").mkdir()
+    assert entry.restore() is None
+    assert words in capsys.readouterr().out
+    assert [*(runs.root / "b").rglob("*")] == []
 
 
 @pytest.mark.parametrize("name", ["../../../a/outside", "../train/../../outside"])

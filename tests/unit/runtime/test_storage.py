@@ -57,7 +57,7 @@ def test_what_s3_refuses_has_a_reason(error: Exception, reason: str, words: str)
             "StorageUnavailable",
             'access is denied: user=me, inode="/a":root',
         ),
-        (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a"),
+        (RPC.format("hdfs.protocol.DSQuotaExceededException", "of /a"), "DiskFull", "up: of /a;"),
         (RPC.format("ipc.StandbyException", "x"), "StorageFailed", "no NameNode of ns is active"),
         (RPC.format("ipc.RetriableException", "in a moment"), "StorageFailed", "ns/x: in a moment"),
         ('OperationFailed("Failed to complete file in time")', "StorageFailed", "takes the data"),
@@ -87,12 +87,14 @@ JAVA = "An error occurred while calling o30.parquet.\n: {}\n\tat org.apache.hado
         (
             "org.apache.hadoop.hdfs.server.namenode.SafeModeException: Cannot create directory /x",
             "StorageFailed",
-            "HDFS: the NameNode is in safe mode",
+            "HDFS: the NameNode is in safe mode: it ends when the DataNodes have reported, or by "
+            "hdfs dfsadmin -safemode leave",
         ),
         (
             "org.apache.hadoop.hdfs.protocol.NSQuotaExceededException: The quota of /q is exceeded",
             "DiskFull",
-            "HDFS: a quota is used up: The quota of /q is exceeded",
+            "HDFS: a quota is used up: The quota of /q is exceeded; remove what is not needed, or "
+            "have it raised: hdfs dfsadmin -setQuota for files, -setSpaceQuota for bytes",
         ),
         (
             "org.apache.spark.SparkException: [FAILED_READ_FILE]\n\tat x\nCaused by: "
@@ -136,10 +138,6 @@ def test_spark_is_told_of_copies_as_what_they_are_copies_of(
     copies._known.add(place)  # it was brought
     assert storage.spark_uri(place) == "hdfs://name:8020/a b/in.csv"
     assert storage.from_spark("hdfs://name:8020/a%20b/in.csv") == str(place)
-    monkeypatch.setattr(Cluster, "remove", lambda self, path: removed.append(path))
-    removed: list[str] = []
-    assert storage.spark_target(place) == "hdfs://name:8020/a b/in.csv"
-    assert removed == ["a b/in.csv"], "what a try that died has left"
     for path in (Path("/srv/a b.csv"), "/srv/a b.csv"):
         assert storage.spark_uri(path) == "file:///srv/a b.csv"
     assert storage.from_spark("file:/srv/a%20b.csv") == "/srv/a b.csv"
@@ -274,3 +272,20 @@ def test_credentials_come_from_variables_or_else_from_a_profile(
     assert expected.items() <= settings.items()
     assert ("access_key_id" in settings) is ("access_key_id" in expected)
     assert client.get("allow_http", False) is ("AWS_ENDPOINT_URL" in env)
+
+
+@pytest.mark.parametrize(("there", "swapped"), [("one", True), ("other", False)])
+def test_a_server_without_conditions_is_asked_before(
+    there: str, swapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[bytes] = []
+
+    def refused(store: object, path: str, data: bytes, mode: object = None, **_: object) -> None:
+        if mode is not None:
+            raise GenericError("Server returned non-2xx status code: 501 Not Implemented")
+        put.append(data)
+
+    monkeypatch.setattr(s3.obstore, "put", refused)
+    monkeypatch.setattr(s3.obstore, "head", lambda store, path: {"e_tag": there})
+    assert Bucket("b").swap("x", b"new", "one") is swapped
+    assert put == [b"new"] * swapped

@@ -13,26 +13,47 @@ import torch
 from trainingjob.api.v1alpha1.train import Checkpoint
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import checkpoints as module
-from trainingjob.runtime.train.checkpoints import Checkpoints, Saved
+from trainingjob.runtime.train.checkpoints import Checkpoints
+from trainingjob.runtime.train.gang import Gang
+from trainingjob.runtime.train.place import Place
+from trainingjob.runtime.train.placement import Part
 
+CPU = torch.device("cpu")
 FINGERPRINT = {"epochs": 10, "batchSize": 32}
 
 
 def checkpoints(folder: Path, uid: str = "uid-1", **fields: Any) -> Checkpoints:
     spec = Checkpoint(**{"keep": 3, "every_steps": 1} | fields.pop("spec", {}))
-    return Checkpoints(folder, spec, uid, FINGERPRINT | fields)
+    return made(folder, spec, uid, FINGERPRINT | fields)
 
 
-def saved(step: int) -> Saved:
-    return Saved({"step": step}, {"weights": torch.full((3,), float(step))})
+def made(folder: Path, spec: Checkpoint | None, uid: str, fingerprint: dict) -> Checkpoints:
+    """Of a gang of one."""
+    return Checkpoints(folder, spec, uid, fingerprint, Gang(Place(), CPU), CPU, Part())
+
+
+def tensors(value: float) -> dict[str, tuple[torch.Tensor, list[int]]]:
+    return {"weights": (torch.full((3,), value), [3])}
+
+
+def load(one: Checkpoints) -> dict[str, Any] | None:
+    """The position of what is found, whose tensors are filled with the step."""
+    into = tensors(0.0)
+    found = one.load(into)
+    step = float(found["step"]) if found else 0.0
+    assert torch.equal(into["weights"][0], torch.full((3,), step))
+    return found
+
+
+PART = "part-00000-of-00001.safetensors"
 
 
 def save(folder: Path, *steps: int, uid: str = "uid-1") -> None:
     one = checkpoints(folder, uid)
-    one.resume()
+    load(one)
     for step in steps:
-        one.save(step, saved(step))
-    one.wait()
+        one.begin(step, {"step": step}, tensors(float(step)))
+    one.finish()
 
 
 def steps(folder: Path) -> list[int]:
@@ -41,14 +62,11 @@ def steps(folder: Path) -> list[int]:
 
 def test_the_newest_is_resumed_as_it_was_saved(tmp_path):
     save(tmp_path, 9, 10, 11)
-    found = checkpoints(tmp_path).resume()
-    assert found is not None
-    assert found.position == {"step": 11}
-    assert torch.equal(found.tensors["weights"], torch.full((3,), 11.0))
+    assert load(checkpoints(tmp_path)) == {"step": 11}
 
 
 def test_an_empty_folder_has_nothing_to_resume(tmp_path):
-    assert checkpoints(tmp_path / "new").resume() is None
+    assert load(checkpoints(tmp_path / "new")) is None
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -57,18 +75,18 @@ def test_only_the_newest_are_kept(tmp_path):
 
 
 def truncate_tensors(folder: Path) -> None:
-    data = (folder / "state.safetensors").read_bytes()
-    (folder / "state.safetensors").write_bytes(data[:-3])
+    data = (folder / PART).read_bytes()
+    (folder / PART).write_bytes(data[:-3])
 
 
 def flip_a_bit(folder: Path) -> None:
-    data = bytearray((folder / "state.safetensors").read_bytes())
+    data = bytearray((folder / PART).read_bytes())
     data[-1] ^= 1
-    (folder / "state.safetensors").write_bytes(data)
+    (folder / PART).write_bytes(data)
 
 
 def lose_tensors(folder: Path) -> None:
-    (folder / "state.safetensors").unlink()
+    (folder / PART).unlink()
 
 
 def lose_state(folder: Path) -> None:
@@ -118,10 +136,8 @@ DAMAGES = [
 def test_a_damaged_one_falls_back_on_the_one_before(tmp_path, capsys, damage):
     save(tmp_path, 10, 20)
     damage(tmp_path / "step-000000020")
-    found = checkpoints(tmp_path).resume()
-    assert found is not None
-    assert found.position == {"step": 10}
-    assert "step-000000020 is damaged" in capsys.readouterr().out
+    assert load(checkpoints(tmp_path)) == {"step": 10}
+    assert "step-000000020 cannot be used" in capsys.readouterr().out
     # Else it would count among the newest that are kept.
     assert steps(tmp_path) == [10]
 
@@ -130,33 +146,45 @@ def test_when_all_are_damaged_training_starts_over(tmp_path):
     save(tmp_path, 10, 20)
     for folder in tmp_path.glob("step-*"):
         truncate_tensors(folder)
-    assert checkpoints(tmp_path).resume() is None
+    assert load(checkpoints(tmp_path)) is None
 
 
 def test_those_of_an_older_job_of_this_name_are_removed(tmp_path):
     save(tmp_path, 10, 20, uid="uid-0")
-    assert checkpoints(tmp_path).resume() is None
+    assert load(checkpoints(tmp_path)) is None
     assert steps(tmp_path) == []
 
 
 def test_those_of_an_older_job_are_told_without_the_folders_marker(tmp_path):
     save(tmp_path, 10, uid="uid-0")
     (tmp_path / ".job").unlink()
-    assert checkpoints(tmp_path).resume() is None
+    assert load(checkpoints(tmp_path)) is None
     assert steps(tmp_path) == []
 
 
 def test_half_written_ones_are_removed(tmp_path):
     save(tmp_path, 10)
-    (tmp_path / ".step-000000020.writing").mkdir()
-    assert checkpoints(tmp_path).resume() is not None
-    assert not list(tmp_path.glob(".step-*"))
+    (tmp_path / "step-000000020").mkdir()
+    (tmp_path / "step-000000020" / PART).write_bytes(b"half")
+    assert load(checkpoints(tmp_path)) == {"step": 10}
+    assert steps(tmp_path) == [10]
+
+
+def test_those_of_another_version_are_not_used(tmp_path, capsys):
+    save(tmp_path, 10)
+    path = tmp_path / "step-000000010/state.json"
+    state = json.loads(path.read_text())
+    state |= {"version": 1}
+    del state["digest"]
+    path.write_text(json.dumps(state | {"digest": module.digest_of(state)}))
+    assert load(checkpoints(tmp_path)) is None
+    assert "was written by another version of the operator" in capsys.readouterr().out
 
 
 def test_a_run_that_was_changed_is_refused(tmp_path):
     save(tmp_path, 10)
     with pytest.raises(StageFailure, match="with epochs 10, now it is 20") as caught:
-        checkpoints(tmp_path, epochs=20).resume()
+        load(checkpoints(tmp_path, epochs=20))
     assert caught.value.reason == "CheckpointMismatch"
     assert steps(tmp_path) == [10]
 
@@ -166,12 +194,13 @@ def test_a_full_disk_is_told_at_the_next_call(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(self))
 
     one = checkpoints(tmp_path)
-    one.resume()
+    load(one)
     monkeypatch.setattr(module.Path, "write_bytes", full)
-    one.save(1, saved(1))
+    one.begin(1, {"step": 1}, tensors(1.0))
     with pytest.raises(StageFailure, match="cannot write a checkpoint: No space left") as caught:
-        one.wait()
+        one.finish()
     assert caught.value.reason == "DiskFull"
+    assert load(checkpoints(tmp_path)) is None
     assert [path.name for path in tmp_path.iterdir()] == [".job"]
 
 
@@ -194,6 +223,6 @@ DUE = [
 def test_when_one_is_due(tmp_path, monkeypatch, spec, step, passed, due):
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    one = Checkpoints(tmp_path, spec, "uid-1", {})
+    one = made(tmp_path, spec, "uid-1", {})
     now += passed
     assert one.due(step) is due

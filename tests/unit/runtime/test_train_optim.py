@@ -1,4 +1,4 @@
-"""Our optimizers are torch's, on one flat vector."""
+"""Optimizers are torch's, and so are their settings."""
 
 from __future__ import annotations
 
@@ -9,50 +9,57 @@ from trainingjob.api.v1alpha1.train import (
     Adam,
     AdamW,
     CosineSchedule,
-    Optimizer,
     Schedule,
     Sgd,
     StepSchedule,
 )
-from trainingjob.runtime.train.optim import make_optimizer, rate_factor
+from trainingjob.api.v1alpha1.train import Optimizer as Spec
+from trainingjob.runtime.train.budget import rate_factor
+from trainingjob.runtime.train.optim import Optimizer
 
 RULES = {
     "adam by default": (None, lambda p: torch.optim.Adam(p)),
     "adam": (
-        Optimizer(adam=Adam(learning_rate=0.1, beta1=0.7, beta2=0.8, weight_decay=0.3)),
+        Spec(adam=Adam(learning_rate=0.1, beta1=0.7, beta2=0.8, weight_decay=0.3)),
         lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.7, 0.8), weight_decay=0.3),
     ),
     "adamw": (
-        Optimizer(adamw=AdamW(learning_rate=0.1)),
+        Spec(adamw=AdamW(learning_rate=0.1)),
         lambda p: torch.optim.AdamW(p, lr=0.1),
     ),
-    "sgd": (Optimizer(sgd=Sgd()), lambda p: torch.optim.SGD(p, lr=0.01)),
+    "sgd": (Spec(sgd=Sgd()), lambda p: torch.optim.SGD(p, lr=0.01)),
     "sgd with momentum": (
-        Optimizer(sgd=Sgd(momentum=0.9, weight_decay=0.1)),
+        Spec(sgd=Sgd(momentum=0.9, weight_decay=0.1)),
         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.1),
     ),
     "sgd after nesterov": (
-        Optimizer(sgd=Sgd(momentum=0.9, nesterov=True)),
+        Spec(sgd=Sgd(momentum=0.9, nesterov=True)),
         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
     ),
 }
 
 
 @pytest.mark.parametrize(("spec", "reference"), RULES.values(), ids=RULES)
-def test_steps_are_those_of_torch(spec, reference):
+def test_steps_are_those_of_torch_s_classes(spec, reference):
+    """Of which they are the functions; another one goes on after twenty steps."""
     torch.manual_seed(0)
-    start = torch.randn(50)
-    theirs = torch.nn.Parameter(start.clone())
-    optimizer = reference([theirs])
-    ours, gradient = start.clone(), torch.zeros(50)
-    mine = make_optimizer(spec, ours, gradient)
+    start = [torch.randn(50), torch.randn(3, 4)]
+    theirs = [torch.nn.Parameter(one.clone()) for one in start]
+    optimizer = reference(theirs)
+    ours = [one.clone() for one in start]
+    mine = Optimizer(spec, ours)
     for number in range(1, 30):
-        value = torch.randn(50)
-        gradient.copy_(value)
-        theirs.grad = value
-        mine.step(number, mine.rate)
+        if number == 20:
+            state, mine = mine.state, Optimizer(spec, ours)
+            mine.state = state
+            mine.resume(number - 1)
+        values = [torch.randn_like(one) for one in start]
+        for one, value in zip(theirs, values, strict=True):
+            one.grad = value.clone()
+        mine.step(ours, values, mine.rate)
         optimizer.step()
-        torch.testing.assert_close(ours, theirs.data, rtol=1e-6, atol=1e-7)
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other.data, rtol=1e-6, atol=1e-7)
 
 
 def cosine(**fields) -> Schedule:

@@ -1,11 +1,12 @@
 """API ``trainingjob.dev/v1alpha1``: the single source of the CRD and of the reference page."""
 
+from ..stages import StageName
 from .evaluate import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Evaluate, Gate
 from .input import Input
 from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
 from .policy import Policy, Retries
 from .preprocess import Preprocess
-from .reasons import REASONS, FailureClass, Reason
+from .reasons import REASONS, FailureClass, Reason, ReasonName, reason_of
 from .split import Split
 from .status import (
     Condition,
@@ -15,7 +16,6 @@ from .status import (
     Phase,
     PodCounts,
     Progress,
-    StageName,
     StagePhase,
     StageStatus,
     Status,
@@ -48,6 +48,7 @@ __all__ = [
     "Preprocess",
     "Progress",
     "Reason",
+    "ReasonName",
     "Retries",
     "Spec",
     "Split",
@@ -58,4 +59,5 @@ __all__ = [
     "Step",
     "Train",
     "TrainingJob",
+    "reason_of",
 ]

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from .. import uris
 from ..base import Model, Rule
+from ..stages import STAGE_NAMES
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .patterns import DNS_LABEL, MANAGER
 from .policy import Policy
@@ -19,6 +20,7 @@ from .status import Status
 from .storage import Storage
 from .task import Task as Task
 from .train import Train
+from .transformer import Pretrained
 
 GROUP = "trainingjob.dev"
 VERSION = "v1alpha1"
@@ -41,6 +43,7 @@ _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
 )
+_CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
 # What preprocess reads.
 _CEL_STORAGE = "(has(self.storage.uri) ? [self.storage.uri] : [])"
 _CEL_READ = (
@@ -111,7 +114,8 @@ class Spec(Model):
         ),
         Rule(
             cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
-            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []))"
+            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []) + "
+            f"({_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
             message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
             holds=lambda self: (
@@ -208,12 +212,29 @@ class Spec(Model):
         ),
         Rule(
             cel="!has(self.train.model) || !has(self.task) || "
-            "has(self.train.model.transformer) == (self.task.type == 'languageModel')",
-            message="train.model.transformer learns a languageModel, train.model.mlp "
-            "classification and regression",
+            "has(self.train.model.mlp) == (self.task.type != 'languageModel')",
+            message="train.model.transformer and train.model.pretrained learn a languageModel, "
+            "train.model.mlp classification and regression",
             holds=lambda self: (
                 self.train.model is None
-                or (self.train.model.transformer is not None) == (self.task.type == "languageModel")
+                or self.train.model.of_language == (self.task.type == "languageModel")
+            ),
+        ),
+        Rule(
+            cel="!has(self.preprocess) || !has(self.preprocess.tokenize) || ("
+            f"{_CEL_PRETRAINED} ? !has(self.preprocess.tokenize.vocabSize) : "
+            "has(self.preprocess.tokenize.vocabSize) || has(self.preprocess.tokenize.from))",
+            message="preprocess.tokenize needs vocabSize or from; with train.model.pretrained, "
+            "whose own tokenizer is taken when from is unset, there is no vocabSize",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.tokenize is None
+                or (
+                    self.preprocess.tokenize.vocab_size is None
+                    if self.pretrained is not None
+                    else (self.preprocess.tokenize.vocab_size or self.preprocess.tokenize.from_)
+                    is not None
+                )
             ),
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
@@ -276,9 +297,7 @@ class Spec(Model):
     immutable: ClassVar[tuple[str, ...]] = (
         "task",
         "storage",
-        "preprocess",
-        "train",
-        "evaluate",
+        *STAGE_NAMES,
         "managed_by",
     )
 
@@ -316,9 +335,22 @@ class Spec(Model):
     def uris(self) -> list[str]:
         """All that the job reads and where it writes, but for a claim that is made for it."""
         read = self.preprocess.uris if self.preprocess is not None else []
-        given = self.train.dataset
-        written = [self.storage.uri] if self.storage.uri is not None else []
-        return [*written, *read, *([given.uri] if given is not None else [])]
+        given = (self.storage, self.train.dataset, self.pretrained)
+        uris = [one.uri for one in given if one is not None]
+        return [*read, *(uri for uri in uris if uri is not None)]
+
+    @property
+    def pretrained(self) -> Pretrained | None:
+        """The model that is trained further."""
+        return self.train.model.pretrained if self.train.model is not None else None
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The URI of a given tokenizer, or of the folder that has it."""
+        tokenize = self.preprocess.tokenize if self.preprocess is not None else None
+        if tokenize is None or tokenize.vocab_size is not None:
+            return None
+        return tokenize.from_ or (self.pretrained.uri if self.pretrained is not None else None)
 
 
 class ObjectMeta(Model):

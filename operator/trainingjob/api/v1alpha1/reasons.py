@@ -44,7 +44,85 @@ _SOON = 60
 _PULLS = 150
 
 
-REASONS: dict[str, Reason] = {
+# By name, so that a wrong one is found before anything runs.
+ReasonName = Literal[
+    "InvalidSpec",
+    "SpecTooLarge",
+    "NameConflict",
+    "StorageUnavailable",
+    "InputNotFound",
+    "InputUnreadable",
+    "InputEmpty",
+    "InputNotUtf8",
+    "InputMalformed",
+    "DuplicateColumns",
+    "NoRowsLeft",
+    "ColumnNotFound",
+    "ExpressionInvalid",
+    "StepFailed",
+    "CastLosesValues",
+    "ColumnsDiffer",
+    "ColumnUnreadable",
+    "LabelMissing",
+    "LabelConstant",
+    "LabelHasNulls",
+    "LabelInvalid",
+    "ClassMissing",
+    "TextInvalid",
+    "FeatureNotNumeric",
+    "FeatureHasNulls",
+    "WeightInvalid",
+    "SettingUnsuitable",
+    "NoFeatures",
+    "SplitEmpty",
+    "SplitInvalid",
+    "DatasetInvalid",
+    "ModelMissing",
+    "ModelCorrupt",
+    "PredictionsInvalid",
+    "CheckpointMismatch",
+    "BaselineInvalid",
+    "MetricUndefined",
+    "ScriptMissing",
+    "ScriptInvalid",
+    "ScriptFailed",
+    "CommandNotFound",
+    "ModuleMissing",
+    "ArgumentsInvalid",
+    "LossNotFinite",
+    "ProcessKilled",
+    "PeerLost",
+    "RendezvousFailed",
+    "DiskFull",
+    "StorageFailed",
+    "PodLost",
+    "NodeLost",
+    "NoProgress",
+    "OutOfMemory",
+    "StorageLimitExceeded",
+    "Disrupted",
+    "NodeRefused",
+    "StartFailed",
+    "InternalError",
+    "ImagePullFailed",
+    "ContainerConfigError",
+    "InitContainerFailed",
+    "ClaimMissing",
+    "Unschedulable",
+    "PodStuck",
+    "PodRefused",
+    "PodAltered",
+    "QuotaExceeded",
+    "ServiceAccountMissing",
+    "OperatorForbidden",
+    "ApiUnavailable",
+    "ResultInvalid",
+    "GateFailed",
+    "DeadlineExceeded",
+    "StartupDeadlineExceeded",
+]
+
+REASONS: dict[ReasonName, Reason] = {
     # --- the manifest ------------------------------------------------------------------
     "InvalidSpec": Reason(
         "configuration", "correct the manifest, delete the job and apply it again"
@@ -194,6 +272,12 @@ REASONS: dict[str, Reason] = {
         "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"
     ),
 }
+
+
+def reason_of(name: str) -> ReasonName | None:
+    """The reason of that name, which somebody else may have written; None when there is none."""
+    return name if name in REASONS else None
+
 
 # What a stage that went well may warn of, and what that is.
 WARNINGS: dict[str, str] = {

@@ -9,11 +9,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, String
 from pydantic.alias_generators import to_camel
 
 from ..base import Model
+from ..stages import Activity, StageName
 
-Phase = Literal[
-    "Pending", "Preprocessing", "Training", "Evaluating", "Suspended", "Succeeded", "Failed"
-]
-StageName = Literal["preprocess", "train", "evaluate"]
+Phase = Literal["Pending", Activity, "Suspended", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
     "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
@@ -223,6 +221,11 @@ class StageStatus(StatusModel):
         None, description="Whether that was restored from the cache, and not computed. Unset: no."
     )
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.phase in ("Succeeded", "Failed")
+
 
 _DEVIATION = "Sample standard deviation over the folds, if there are any."
 _TEST = "Where there are folds and a test split: the final model's value on that."
@@ -373,3 +376,8 @@ class Status(StatusModel):
         description="The value of the annotation `trainingjob.dev/rerun` that was last dealt with.",
     )
     rerun_time: Time | None = Field(None, description="When the job was last run again.")
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended."""
+        return self.phase in ("Succeeded", "Failed")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from ..base import Model, Rule, exactly_one_of
+from ..base import Model, Rule
 from .common import InputUri
 from .patterns import NO_NUL
 
@@ -18,7 +18,11 @@ class Tokenize(Model):
     """Texts to rows of tokens of one length, after the steps."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of("vocab_size", "from_"),
+        Rule(
+            cel="!has(self.vocabSize) || !has(self.from)",
+            message="vocabSize and from must not both be set",
+            holds=lambda self: self.vocab_size is None or self.from_ is None,
+        ),
         Rule(
             cel="!has(self.from) || !self.from.split('/').exists(part, part == '..')",
             message="from must not contain '..'",
@@ -32,7 +36,9 @@ class Tokenize(Model):
         "64 MiB of it).",
     )
     from_: InputUri | None = Field(
-        None, description="Take this `tokenizer.json` instead, as Hugging Face's `tokenizers` has."
+        None,
+        description="Take this `tokenizer.json` instead, as Hugging Face's `tokenizers` has, or "
+        "that of this folder; unset: that of `train.model.pretrained`.",
     )
     sequence_length: Annotated[int, Field(ge=2, le=1048576)] = Field(
         description="Tokens that a model sees at once. Texts follow each other without gaps, an "

@@ -21,7 +21,7 @@ from .common import (
     Script,
 )
 from .patterns import BALANCED
-from .transformer import Transformer
+from .transformer import Pretrained, Transformer
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 Decay = Annotated[float, Field(ge=0, le=10)]
@@ -96,12 +96,20 @@ class Mlp(Model):
 class BuiltInModel(Model):
     """A model that needs no code: exactly one of the fields."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer"),)
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer", "pretrained"),)
 
     mlp: Mlp | None = Field(None, description="A multi-layer perceptron.")
     transformer: Transformer | None = Field(
         None, description="A language model: a decoder-only transformer."
     )
+    pretrained: Pretrained | None = Field(
+        None, description="A language model that is there, to be trained further."
+    )
+
+    @property
+    def of_language(self) -> bool:
+        """Whether it is a language model."""
+        return self.mlp is None
 
 
 class Sgd(Model):
@@ -236,18 +244,19 @@ class Train(Model):
         ),
         Rule(
             cel="(!has(self.gradientAccumulation) && !has(self.gradientClip)) || "
-            "(has(self.model) && has(self.model.transformer))",
-            message="gradientAccumulation and gradientClip need model.transformer",
+            "(has(self.model) && !has(self.model.mlp))",
+            message="gradientAccumulation and gradientClip need model.transformer or "
+            "model.pretrained",
             holds=lambda self: (
                 (self.gradient_accumulation is None and self.gradient_clip is None)
-                or (self.model is not None and self.model.transformer is not None)
+                or (self.model is not None and self.model.of_language)
             ),
         ),
         Rule(
-            cel="!has(self.earlyStopping) || !has(self.model) || !has(self.model.transformer)",
+            cel="!has(self.earlyStopping) || !has(self.model) || has(self.model.mlp)",
             message="a transformer has no earlyStopping yet: choose its epochs",
             holds=lambda self: (
-                self.early_stopping is None or self.model is None or self.model.transformer is None
+                self.early_stopping is None or self.model is None or not self.model.of_language
             ),
         ),
     )

@@ -1,12 +1,14 @@
-"""The built-in language model: a decoder as Hugging Face's transformers has it."""
+"""The built-in language models: a decoder as Hugging Face's transformers has it, new or given."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
+from .common import Location
+from .patterns import NO_NUL
 
 
 class Transformer(Model):
@@ -38,4 +40,32 @@ class Transformer(Model):
         None,
         description="Width inside the feed-forward part; 8/3 of `hidden`, up to a multiple of 64, "
         "when unset.",
+    )
+
+
+class Lora(Model):
+    """Train small matrices beside the model's own (LoRA); they are added to these at the end."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = Field(description="Of the small matrices.")
+    alpha: Annotated[int, Field(ge=1, le=1000000)] | None = Field(
+        None, description="They count alpha / rank times; unset: 2 · rank."
+    )
+    targets: (
+        Annotated[
+            list[Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=NO_NUL)]],
+            Field(min_length=1, max_length=64),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Ends of the names of the layers that get them, such as `q_proj`; all linear "
+        "ones but the last when unset.",
+    )
+
+
+class Pretrained(Location):
+    """A model as Hugging Face's save_pretrained leaves it: config.json, tokenizer, safetensors."""
+
+    lora: Lora | None = Field(
+        None, description="Train small matrices alone; without it, all weights."
     )

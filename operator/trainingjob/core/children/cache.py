@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
 
 from ...api import payload as contract
-from ...api.v1alpha1 import Preprocess, Train, TrainingJob
+from ...api.v1alpha1 import Preprocess, StageName, Train, TrainingJob
 from .. import names
 
-CachedStage = Literal["preprocess", "train"]
 
-
-def ref(job: TrainingJob, stage: CachedStage, image: str) -> contract.CacheRef | None:
-    """Where the stage, which runs ``image``, finds the cache; None when it is to be computed."""
-    if not job.spec.policy.cache or hindrance(job, stage) is not None:
+def ref(
+    job: TrainingJob, stage: StageName, spec: Preprocess | Train, image: str, *, gang: bool = False
+) -> contract.CacheRef | None:
+    """Where the stage, which is as ``spec`` says and runs ``image``, finds the cache; None when it
+    is to be computed. ``gang``: it has several pods."""
+    if not job.spec.policy.cache or obstruction(job, stage, spec) is not None:
         return None
-    gang = stage == "train" and job.spec.train.nodes > 1
     return contract.CacheRef(
         records=names.cache_uri(job, stage),
-        conditions=_conditions(_spec(job, stage), image),
+        conditions=_conditions(spec, image),
         decision=names.cache_decision_uri(job) if gang else None,
     )
 
 
-def hindrance(job: TrainingJob, stage: CachedStage) -> str | None:
+def obstruction(job: TrainingJob, stage: StageName, spec: Preprocess | Train) -> str | None:
     """Why equal keys would not mean equal results; None when they do.
 
     A tag moves. Own code may look at all that it can reach, of which we see less.
     """
     if any(found.name == stage and found.first_attempt for found in job.status.stages):
         return "somebody asked for it to be run again"
-    spec = _spec(job, stage)
     if spec.image is not None and "@sha256:" not in spec.image:
         return "its image is not given by its digest (@sha256:…)"
     own_code = spec.script is not None or (isinstance(spec, Train) and spec.command is not None)
@@ -55,11 +53,3 @@ def _conditions(spec: Preprocess | Train, image: str) -> str:
     }
     text = json.dumps(counted, sort_keys=True)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _spec(job: TrainingJob, stage: CachedStage) -> Preprocess | Train:
-    if stage == "train":
-        return job.spec.train
-    if job.spec.preprocess is None:
-        raise ValueError("the job has no preprocess stage")
-    return job.spec.preprocess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...api.v1alpha1 import REASONS, Policy
+from ...api.v1alpha1 import REASONS, Policy, ReasonName
 
 
 def active_until(policy: Policy, started: datetime | None) -> datetime | None:
@@ -19,8 +19,8 @@ def started_until(policy: Policy, since: datetime) -> datetime:
     return since + timedelta(seconds=policy.startup_deadline_seconds)
 
 
-def borne_until(reason: str, since: datetime | None) -> datetime | None:
-    """Until when a reason may keep pods from starting that does so ``since`` then; None when only
-    the startup deadline ends it, as when the time is not known."""
+def tolerated_until(reason: ReasonName, since: datetime | None) -> datetime | None:
+    """For how long a reason that has blocked pods from starting ``since`` then is tolerated. None:
+    only the startup deadline ends it, as when the time is not known."""
     grace = REASONS[reason].grace_seconds
     return None if grace is None or since is None else since + timedelta(seconds=grace)

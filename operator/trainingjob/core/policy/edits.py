@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.train import CHECKPOINTED
 
 ConfigMaps = Mapping[str, Mapping[str, str]]
 
@@ -37,19 +36,6 @@ def of_stage(
     return found
 
 
-def starts_over(old: TrainingJob, new: TrainingJob) -> bool:
-    """Whether training cannot go on from the checkpoints that it wrote before the edit.
-
-    Own code decides itself what it makes of its checkpoints; those of the built-in training are of
-    one model, and of the settings by which it learns."""
-    before, after = old.spec.train, new.spec.train
-    if before.model is None and after.model is None:
-        return False
-    return old.spec.task != new.spec.task or any(
-        getattr(before, name) != getattr(after, name) for name in (*CHECKPOINTED, "dataset")
-    )
-
-
 def changes(old: object, new: object, where: str) -> Iterator[str]:
     """Fields that differ, as ``spec.train.epochs: 5 -> 10``."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -68,6 +54,8 @@ def _differences(
 def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
     spec = job.spec.to_dict()
     own = {key: value for key, value in spec.get(stage, {}).items() if key not in _OF_PODS}
+    if stage == "preprocess" and job.spec.tokenizer is not None:
+        own["tokenize"] = {**own["tokenize"], "from": job.spec.tokenizer}
     return {part: spec.get(part) for part in _SHARED} | {stage: own}
 
 

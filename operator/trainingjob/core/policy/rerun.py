@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ...api.v1alpha1 import StageName, StageStatus, TrainingJob
 from ...api.v1alpha1.status import Attempt
-from .. import children, history, usage
+from .. import history, stages, usage
 from ..names import ANNOTATION_RERUN
 from ..observation import Observation
 
@@ -26,7 +26,7 @@ _CHARS = 64
 def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
     """The stage that a value of the annotation names; None when the value is no request."""
     match = _VALUE.fullmatch(value or "")
-    return next((name for name in children.stages(job) if match and name == match[1]), None)
+    return next((name for name in stages.names_of(job) if match and name == match[1]), None)
 
 
 def requested(job: TrainingJob) -> StageName | None:
@@ -56,10 +56,10 @@ def ignored(job: TrainingJob) -> TrainingJob:
 
 def fault(job: TrainingJob, value: str) -> str:
     """What is wrong with a value that is no request."""
-    stages = ", ".join(children.stages(job))
+    known = stages.names_of(job)
     return (
-        f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({stages}) and a "
-        f"number from 1 to {_LAST_NUMBER}, as in {children.stages(job)[0]}:1; it has no effect"
+        f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({', '.join(known)}) "
+        f"and a number from 1 to {_LAST_NUMBER}, as in {known[0]}:1; it has no effect"
     )
 
 
@@ -89,25 +89,27 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
     it would never be its turn."""
     prior = obs.job.status
     before = {found.name: found for found in prior.stages}
-    stages: list[StageStatus] = []
+    found: list[StageStatus] = []
     again: set[StageName] = set()
     past: Sequence[Attempt] = prior.history
-    for name in children.stages(obs.job):
-        found = before.get(name) or StageStatus(name=name)
-        if again or name == stage or found.phase == "Failed":
-            again.add(name)
-            found, past = _anew(obs, found, past, now)
-        stages.append(found)
+    resumable = False
+    for room in stages.of(obs.job):
+        one = before.get(room.name) or StageStatus(name=room.name)
+        if again or room.name == stage or one.phase == "Failed":
+            again.add(room.name)
+            resumable |= room.resumable
+            one, past = _anew(obs, one, past, now)
+        found.append(one)
     failure, progress = prior.last_failure, prior.progress
     return {
         "phase": "Pending",
-        "stages": stages,
+        "stages": found,
         "history": past,
         "rerun_time": now,
         "completion_time": None,
         "evaluation": None,
         "last_failure": None if failure and failure.stage in again else failure,
-        "checkpoint": None if "train" in again else prior.checkpoint,
+        "checkpoint": None if resumable else prior.checkpoint,
         "progress": None if progress and progress.stage in again else progress,
     }
 
@@ -127,7 +129,7 @@ def _anew(
             usage=stage.usage,
         ), past
     spent = stage.usage
-    if pods and stage.phase not in ("Succeeded", "Failed"):
+    if pods and not stage.over:
         stopped = stage.model_copy(update={"reason": "Rerun"})
         past = history.after(past, stopped, attempt, None, pods, now)
         spent = usage.after(spent, pods, now, well=False)

@@ -21,7 +21,7 @@ class Watch:
     last: Progress | None
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """How far training came, for people."""
         if self.last is None:
             return "nothing was reported"
@@ -36,7 +36,7 @@ def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watc
     Time in which nobody listened does not count: a restart of the operator restarts no training.
     """
     stall = obs.job.spec.policy.stall
-    if stall is None or stage.name != "train" or obs.listening_since is None or not heard(obs):
+    if stall is None or obs.listening_since is None or not heard(obs, stage):
         return None
     began = max(pod.started or obs.listening_since for pod in pods)
     since, last = max(began, obs.listening_since), obs.progress_of(stage)
@@ -47,9 +47,9 @@ def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watc
     return Watch(since, since + timedelta(seconds=stall.after_seconds), last)
 
 
-def heard(obs: Observation) -> bool:
-    """Whether pods that train can report to us: not those made when nobody listened, or somebody
+def heard(obs: Observation, stage: StageStatus) -> bool:
+    """Whether the stage's pods can report to us: not those made when nobody listened, or somebody
     with another certificate."""
     return obs.listening_since is not None and all(
-        pod.status_ca == obs.settings.status_ca for pod in obs.pods_of("train") if not pod.over
+        pod.status_ca == obs.settings.status_ca for pod in obs.pods_of(stage.name) if not pod.over
     )

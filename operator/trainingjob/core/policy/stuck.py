@@ -14,8 +14,8 @@ _STUCK = timedelta(seconds=30)
 _TRIES = timedelta(seconds=60)
 
 
-def told_from(pod: PodView) -> datetime | None:
-    """When a pod counts as stuck; None for one that nobody has deleted."""
+def reported_from(pod: PodView) -> datetime | None:
+    """When status reports a pod as stuck; None for one that nobody has deleted."""
     return None if pod.delete_by is None else pod.delete_by + _STUCK
 
 
@@ -27,11 +27,13 @@ def forced_from(policy: Policy, pod: PodView) -> datetime | None:
     return pod.delete_by + timedelta(seconds=after)
 
 
-def tried_until(policy: Policy, pods: Iterable[PodView], told: datetime | None) -> datetime | None:
-    """Until when the startup deadline lets force be tried on ``pods`` that status tells to be stuck
-    since ``told``; None when it does not wait for that."""
+def tried_until(
+    policy: Policy, pods: Iterable[PodView], reported: datetime | None
+) -> datetime | None:
+    """The startup deadline waits until then for force to be tried on ``pods``, which status has
+    ``reported`` as stuck since then; None when it does not wait for that."""
     after = policy.force_delete_after_seconds
     due = [at for pod in pods if (at := forced_from(policy, pod)) is not None]
     if after is None or after >= policy.startup_deadline_seconds or not due:
         return None
-    return max([*due, told] if told else due) + _TRIES
+    return max([*due, reported] if reported else due) + _TRIES

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainingjob.api.v1alpha1.reasons import REASONS
+from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName
 
 
 class StageFailure(Exception):
@@ -18,7 +18,7 @@ class StageFailure(Exception):
 
     def __init__(
         self,
-        reason: str,
+        reason: ReasonName,
         message: str,
         *,
         rank: int | None = None,

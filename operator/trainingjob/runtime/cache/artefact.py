@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 
-from ..base.digest import digest_of_folder
+from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, data_digest
-from ..storage import fetch, resolve, write_aside
+from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, file_name
+from ..storage import Place, fetch, publishing, resolve, write_aside
+from .beneath import Beneath
 from .key import Cacheable
 
 
@@ -24,25 +25,32 @@ def restore(payload: Cacheable, result: StageResult) -> StageResult:
     is_dataset = isinstance(payload, PreprocessPayload)
     own = payload.output if isinstance(payload, PreprocessPayload) else payload.model_uri
     uri, digest = result.outputs.uri, result.outputs.digest
-    _check_place(payload, uri)
+    shared = _shared(payload, uri)
     folder = fetch(uri)
-    verify = _verify_dataset if is_dataset else _verify_model
     if uri == own:
-        verify(folder, digest)
+        (_verify_dataset if is_dataset else _verify_model)(folder, digest)
+    elif not folder.is_dir():
+        raise ValueError(f"there is nothing at {uri}")
     else:
-        with write_aside(resolve(own)) as aside:
-            (_copy_dataset if is_dataset else _copy_model)(folder, aside)
-            # Not the original, which may be replaced while it is copied.
-            verify(aside, digest)
+        theirs = Beneath(resolve(shared), folder)
+        if is_dataset:
+            _copy_dataset(theirs, resolve(own), digest, payload.job.uid)
+        else:
+            with write_aside(resolve(own)) as aside:
+                _copy_model(theirs, aside)
+                # Not the original, which may be replaced while it is copied.
+                _verify_model(aside, digest)
     outputs = result.outputs.model_copy(update={"uri": own})
     return result.model_copy(update={"outputs": outputs, "cached": True})
 
 
-def _check_place(payload: Cacheable, uri: str) -> None:
-    records = payload.cache.records if payload.cache else ""
-    shared = records.rpartition("/.cache/")[0] + "/"
-    if not uri.startswith(shared) or ".." in uri.split("/"):
-        raise ValueError(f"{uri} is not below {shared}")
+def _shared(payload: Cacheable, uri: str) -> str:
+    """The place of all jobs of this namespace and storage. Raises ValueError when it has no
+    ``uri``."""
+    shared = payload.cache.records.rpartition("/.cache/")[0] if payload.cache else ""
+    if not uri.startswith(f"{shared}/") or ".." in uri.split("/"):
+        raise ValueError(f"{uri} is not below {shared}/")
+    return shared
 
 
 def _verify_dataset(folder: Path, digest: str) -> None:
@@ -53,42 +61,68 @@ def _verify_dataset(folder: Path, digest: str) -> None:
         _verify_dataset(folder / part, of_part)
     files = _files(manifest)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: _verify_file(folder / name, files[name]), files))
+        list(pool.map(lambda name: _verify_file(folder / name, files[name].sha256, name), files))
 
 
-def _verify_file(path: Path, file: DataFile) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # The digest is of what comes before the footer.
-        whole = data_digest(path) == file.sha256 and pq.read_metadata(path).num_rows == file.rows
-    except (pa.ArrowException, OSError):  # damage, or what reading again will tell
-        whole = False
-    if not whole:
-        raise StageFailure("DatasetInvalid", f"{path} is not as its manifest says")
+def _verify_file(path: Path, digest: str, name: str) -> None:
+    if sha256(path) != digest:
+        raise StageFailure("DatasetInvalid", f"{name} is not as its manifest says")
 
 
-def _copy_dataset(source: Path, target: Path) -> None:
-    manifest = DatasetManifest.read(source)
-    for part in manifest.parts:
-        (target / part).mkdir()
-        _copy_dataset(source / part, target / part)
-    for split in manifest.splits:
-        (target / split).mkdir()
-    for name in _files(manifest):
-        shutil.copyfile(source / name, target / name)
-    if manifest.tokens is not None:
-        shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
-    shutil.copyfile(source / MANIFEST, target / MANIFEST)
+def _copy_dataset(source: Beneath, target: Path, digest: str, writer: str) -> None:
+    """As if it were written again: under names of its own, and with the same digest."""
+    with publishing(target, MANIFEST) as new:
+        theirs, mine = _copied(source, "", new.place, digest)
+        names = []
+        parts = zip(theirs.parts, mine.parts, theirs.folds or (), strict=True)
+        for part, own, of_part in parts:
+            place = new.place.below(own)
+            _, of_fold = _copied(source, f"{part}/", place, of_part)
+            place.write(MANIFEST, of_fold.text)
+            names += [f"{own}/{name}" for name in of_fold.names]
+        mine.model_copy(update={"writer": writer}).publish(new, names)
+
+
+def _copied(
+    source: Beneath, part: str, place: Place, digest: str
+) -> tuple[DatasetManifest, DatasetManifest]:
+    """Copy the files that the manifest names, each looked at on its way; it, and the new one."""
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        source.copy(f"{part}{MANIFEST}", Path(folder, MANIFEST))
+        theirs = DatasetManifest.parse(Path(folder))
+    if theirs.digest != digest:
+        raise StageFailure("DatasetInvalid", "the dataset is another one by now")
+
+    def copied(name: str, own: str, digest: str) -> None:
+        with place.aside() as aside:
+            source.copy(f"{part}{name}", aside)
+            _verify_file(aside, digest, name)
+            place.put(aside, own)
+
+    splits = {
+        split: info.model_copy(
+            update={
+                "files": [
+                    file.model_copy(update={"name": file_name(number, place.stamp, file.sha256)})
+                    for number, file in enumerate(info.files)
+                ]
+            }
+        )
+        for split, info in theirs.splits.items()
+    }
+    mine = theirs.model_copy(update={"splits": splits, "stamp": place.stamp})
+    files = zip(_files(theirs).items(), _files(mine), strict=True)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda f: copied(f[0][0], f[1], f[0][1].sha256), files):
+            pass
+    if theirs.tokens is not None:
+        for name in (mine.tokenizer, TOKENIZER):
+            copied(theirs.tokenizer, name, theirs.tokens.tokenizer)
+    return theirs, mine
 
 
 def _files(manifest: DatasetManifest) -> dict[str, DataFile]:
-    """By path. Raises ValueError for one that leads out of its split's folder."""
-    for info in manifest.splits.values():
-        for file in info.files:
-            if Path(file.name).is_absolute() or ".." in Path(file.name).parts:
-                raise ValueError(f"{file.name} is no name of a dataset's file")
+    """By path."""
     return {
         f"{split}/{file.name}": file
         for split, info in manifest.splits.items()
@@ -103,7 +137,7 @@ def _verify_model(folder: Path, digest: str) -> None:
         raise StageFailure("ModelCorrupt", f"the model in {folder} is not as it was recorded")
 
 
-def _copy_model(source: Path, target: Path) -> None:
-    if not source.is_dir():
-        raise StageFailure("ModelMissing", f"there is no model in {source}")
-    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+def _copy_model(source: Beneath, target: Path) -> None:
+    for name in source.files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        source.copy(name, target / name)

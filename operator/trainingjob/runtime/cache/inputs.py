@@ -16,7 +16,9 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..storage import fetch, is_copy, resolve
+from ..dataset.tokens import tokenizer_file
+from ..model import pretrained
+from ..storage import is_copy, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -55,7 +57,7 @@ def inputs_of_preprocess(
         named |= {f"table {table}: {file.relative_to(base).as_posix()}": file for file in others}
     given = payload.tokenize.from_ if payload.tokenize is not None else None
     if given is not None:
-        named["tokenizer"] = fetch(given)
+        named["tokenizer"] = tokenizer_file(given)
     return _read(named, payload.script)
 
 
@@ -67,6 +69,10 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     # os.path, to which a word that is too long for a name is none.
     words = [word.split("=")[-1] for word in [*(payload.command or ()), *(payload.args or ())]]
     named = {f"argument {word}": Path(word) for word in words if os.path.isfile(word)}  # noqa: PTH113
+    given = payload.model.pretrained if payload.model is not None else None
+    if given is not None:
+        its = pretrained.look(given)
+        named |= {f"pretrained {path.relative_to(its.path)}": path for path in its.files}
     own = _read(named, payload.script)
     stamps = {root / MANIFEST: _stamp(root / MANIFEST)}
     manifest = DatasetManifest.read(root)

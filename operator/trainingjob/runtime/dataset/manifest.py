@@ -1,8 +1,8 @@
 """The files by which stages hand over to each other.
 
-dataset/manifest.json  dataset/{train,validation,test}/part-00000.parquet ...
+dataset/manifest.json  dataset/{train,validation,test}/part-00000-9f3c….parquet ...
 dataset/tokenizer.json                           (language models)
-dataset/fold-1/manifest.json ...                 (with folds: datasets of which they are the test)
+dataset/fold-1-9f3c…/manifest.json ...           (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.pt2 | model/predictions.parquet      (user code)
@@ -13,10 +13,11 @@ accepted/metrics.json                            (of the last model that passed 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -32,39 +33,35 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 # How the names of files of rows end; whatever else a dataset has is small.
 ROWS = ".parquet"
+# Of a file, without a folder: nothing that a manifest names lies outside of its dataset.
+_NAME = r"^[^/.\x00-\x1f][^/\x00-\x1f]{0,254}$"
+_MANIFEST_BYTES = 256 * 2**20  # of a million files
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
 
 def fold_name(fold: int) -> str:
-    """The folder of what belongs to a fold, from 1: its dataset, its model, its evaluation."""
+    """The folder of what belongs to a fold, from 1: its model, its evaluation."""
     return f"fold-{fold}"
 
 
-def data_digest(path: Path) -> str:
-    """``sha256:<hex>`` of a parquet file up to its footer: equal data, equal digest.
+def file_name(number: int, stamp: str, digest: str) -> str:
+    """Of a file of a split: tries to write the same file under one stamp do not differ in it."""
+    return f"part-{number:05}-{stamp}{digest.removeprefix('sha256:')[:8]}{ROWS}"
 
-    Java writes the encodings into the footer in the order of a hash set, which differs from run
-    to run; the schema is in the manifest.
-    """
-    with path.open("rb") as file:
-        file.seek(-8, 2)
-        left = file.tell() - int.from_bytes(file.read(4), "little")
-        file.seek(0)
-        digest = hashlib.sha256()
-        while left > 0 and (block := file.read(min(left, 1 << 20))):
-            digest.update(block)
-            left -= len(block)
-    return "sha256:" + digest.hexdigest()
+
+def fold_folder(fold: int, stamp: str | None) -> str:
+    """Where the dataset of a fold lies, below that of all."""
+    return f"{fold_name(fold)}-{stamp}" if stamp else fold_name(fold)
 
 
 class DataFile(Model):
     """A parquet file of the dataset."""
 
-    name: str = Field(description="Relative to the split's folder.")
+    name: str = Field(pattern=_NAME, description="In the split's folder.")
     rows: int
     bytes: int
-    sha256: str = Field(description="Of its data, see data_digest.")
+    sha256: str
 
 
 class SplitInfo(Model):
@@ -120,38 +117,71 @@ class DatasetManifest(Model):
         "of each is a fold of this one's training split.",
     )
 
+    stamp: str | None = Field(
+        None,
+        max_length=64,
+        pattern="^[0-9a-z]+$",
+        description="In the names of what was written with it, so that nothing of another writer, "
+        "or of an earlier dataset here, is overwritten.",
+    )
+    writer: str | None = Field(None, description="The run of a job that has written it.")
+
     @property
     def digest(self) -> str:
-        """sha256 of the manifest, which holds the sha256 of every file."""
-        return digest_of(self.to_dict())
+        """sha256 of the manifest, which holds the sha256 of every file, but for what differs
+        between two writings of the same: names."""
+        told = self.to_dict()
+        for name in ("stamp", "writer"):
+            told.pop(name, None)
+        for split in told["splits"].values():
+            split["files"] = [{**file, "name": ""} for file in split["files"]]
+        return digest_of(told)
 
     @property
     def parts(self) -> list[str]:
         """The folders of the datasets of folds."""
-        return [fold_name(fold) for fold in range(1, len(self.folds or ()) + 1)]
+        return [fold_folder(fold, self.stamp) for fold in range(1, len(self.folds or ()) + 1)]
+
+    @property
+    def tokenizer(self) -> str:
+        """The name of the file that has the tokenizer."""
+        return f"tokenizer-{self.stamp}.json" if self.stamp else TOKENIZER
+
+    @property
+    def names(self) -> list[str]:
+        """The files of the dataset, but for those of folds."""
+        files = [f"{split}/{one.name}" for split, info in self.splits.items() for one in info.files]
+        return [*files, MANIFEST, *([self.tokenizer, TOKENIZER] if self.tokens else ())]
+
+    @property
+    def text(self) -> str:
+        """What ``manifest.json`` has."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(self.text, encoding="utf-8")
+
+    def publish(self, new: storage.Publication, of_folds: Iterable[str] = ()) -> None:
+        """Make the folder this dataset, whose files and those ``of_folds`` lie there.
+
+        Raises StageFailure where another writer was first, and OSError."""
+        if not new.commit(self.text, [*self.names, *of_folds]):
+            raise _not_first(new.place, self.writer)
+        # Own code may look into all of them.
+        for folder in ("", *self.parts):
+            for split in SPLITS:
+                new.place.make(f"{folder}/{split}" if folder else split)
 
     @classmethod
     def read(cls, folder: Path) -> DatasetManifest:
         """Read it, which was brought; raises StageFailure(DatasetInvalid) when it is missing or not
         a manifest, or when a file that it names is missing or of another size, also of a fold's
         dataset."""
-        path = folder / MANIFEST
-        try:
-            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise StageFailure(
-                "DatasetInvalid", f"{storage.shown(path)} is not a dataset manifest"
-            ) from error
-        tokens = manifest.tokens
-        if tokens is not None and _sha256(folder / TOKENIZER) != tokens.tokenizer:
-            raise _not_as_told(folder / TOKENIZER)
+        manifest = cls.parse(folder)
+        tokens, tokenizer = manifest.tokens, folder / manifest.tokenizer
+        if tokens is not None and _sha256(tokenizer) != tokens.tokenizer:
+            raise _not_as_told(tokenizer)
         files = {
             f"{split}/{file.name}": file.bytes
             for split, info in manifest.splits.items()
@@ -161,12 +191,56 @@ class DatasetManifest(Model):
         for name, size in files.items():
             if there.get(name) != size:
                 raise _not_as_told(folder / name)
+        for name in {*files, *manifest.splits}:
+            if (folder / name).is_symlink():
+                message = f"{storage.shown(folder / name)} is a link: a dataset has its own files"
+                raise StageFailure("DatasetInvalid", message)
         for name, digest in zip(manifest.parts, manifest.folds or (), strict=True):
             of_fold = cls.read(folder / name)
             if of_fold.digest != digest or of_fold.folds:
                 message = f"{storage.shown(folder / name)} is of another dataset"
                 raise StageFailure("DatasetInvalid", message)
         return manifest
+
+    @classmethod
+    def parse(cls, folder: Path) -> DatasetManifest:
+        """Read the manifest alone. Raises StageFailure(DatasetInvalid)."""
+        path = folder / MANIFEST
+        shown = storage.shown(path)
+        try:
+            found = path.lstat()
+            if not S_ISREG(found.st_mode) or found.st_size > _MANIFEST_BYTES:
+                raise StageFailure(
+                    "DatasetInvalid", f"{shown} is no plain file of a manifest's size"
+                )
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            message = f"{shown} is not a dataset manifest" + (f": see its {where}" if where else "")
+            raise StageFailure("DatasetInvalid", message) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise StageFailure("DatasetInvalid", f"{shown} is not a dataset manifest") from error
+
+
+def _not_first(place: storage.Place, mine: str | None) -> StageFailure:
+    """Who was: an attempt of the same job that was taken for dead, or another job."""
+    try:
+        other = DatasetManifest.model_validate_json(place.read(MANIFEST)).writer
+    except ValidationError:
+        other = None
+    # A run of a job that is asked for again is told apart by its first attempt.
+    jobs = {(one or "")[:36] for one in (other, mine)}
+    if other is None or len(jobs) == 1:
+        return StageFailure(
+            "StorageFailed", f"{place.where}: another attempt wrote the dataset at the same time"
+        )
+    return StageFailure(
+        "StorageUnavailable",
+        f"{place.where}: another job (uid {other}) wrote its dataset there at the same time: give "
+        "each a name or a storage of its own",
+    )
 
 
 def _not_as_told(path: Path) -> StageFailure:

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ..base.errors import StageFailure, from_os_error
 from ..base.text import one_line
 from ..storage import RemoteFile, ahead, shown, source
@@ -149,7 +151,9 @@ class Rows:
                 try:
                     features[:, index] = numbers(column)
                 except BadColumn as error:
-                    reason = "FeatureHasNulls" if column.null_count else "FeatureNotNumeric"
+                    reason: ReasonName = (
+                        "FeatureHasNulls" if column.null_count else "FeatureNotNumeric"
+                    )
                     raise StageFailure(
                         reason, f"feature {name} in {shown(path)} {error}"
                     ) from error
@@ -164,7 +168,7 @@ class Rows:
                 return self.classes.ids(column)
             return numbers(column).astype(np.float64)
         except BadColumn as error:
-            reason = "LabelHasNulls" if column.null_count else "DatasetInvalid"
+            reason: ReasonName = "LabelHasNulls" if column.null_count else "DatasetInvalid"
             raise StageFailure(
                 reason, f"the label {self.manifest.label} in {shown(path)} {error}"
             ) from error
@@ -178,7 +182,7 @@ def read_parquet(
     path: Path,
     columns: Sequence[str],
     size: int,
-    reason: str,
+    reason: ReasonName,
     row_groups: Sequence[int] | None = None,
     source: Path | RemoteFile | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -228,7 +232,7 @@ def _footer(path: Path, size: int) -> pq.FileMetaData:
 
 @contextmanager
 def _opened(
-    path: Path, columns: Sequence[str], reason: str, source: Path | RemoteFile
+    path: Path, columns: Sequence[str], reason: ReasonName, source: Path | RemoteFile
 ) -> Iterator[pq.ParquetFile]:
     bytes_ = min(_READ_BYTES, max(_LEAST_READ_BYTES, _READ_BYTES_OF_ALL // len(columns)))
     with _reading(path, reason):
@@ -244,7 +248,7 @@ def _opened(
 
 
 @contextmanager
-def _reading(path: Path, reason: str) -> Iterator[None]:
+def _reading(path: Path, reason: ReasonName) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -7,11 +7,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from .. import storage
 from ..base.errors import StageFailure
+from .manifest import TOKENIZER
+
+# How the names of files of weights end.
+WEIGHTS = ".safetensors"
 
 # Its columns.
 TOKENS = "input_ids"
 LENGTH = "length"
+
+
+def tokenizer_file(uri: str) -> Path:
+    """The file of a given tokenizer, or that of the folder which has it. Raises StageFailure."""
+    path = storage.fetch(uri, but=WEIGHTS)
+    return path / TOKENIZER if path.is_dir() else path
 
 
 def tokens_of(

@@ -10,7 +10,7 @@ from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 from ..base.digest import sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
-from ..dataset.manifest import ROWS
+from ..dataset.manifest import ROWS, fold_name
 from ..storage import fetch, resolve, write_aside
 from . import accepted
 from .cross import across
@@ -28,10 +28,6 @@ def run(payload: EvaluatePayload) -> StageResult:
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
     message begins with the fold that it is about.
     """
-    if payload.task.type == "languageModel":
-        from . import language
-
-        return language.run(payload)
     fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
@@ -73,9 +69,10 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
                 reporter.report(min(1.0, done / total))
 
         folds = {}
-        for number, name in enumerate(final.manifest.parts, 1):
+        for number, part in enumerate(final.manifest.parts, 1):
+            name = fold_name(number)
             with of_fold(number):
-                folds[name] = Subject(payload, name)
+                folds[name] = Subject(payload, name, part)
         total = final.rows + sum(fold.rows for fold in folds.values())
         if not folds:
             return {"": final.judged(told)}

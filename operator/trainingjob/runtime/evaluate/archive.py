@@ -17,21 +17,13 @@ from typing import Any
 
 from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
+from .operators import is_allowed
+
 _GRAPH = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 # The loader wants the record; without bytes in it there is nothing to unpickle.
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims)\.\w+(\.\w+)?"
-    r"|torch\.ops\.higher_order\.(cond|while_loop|scan|map_impl|wrap_with_autocast"
-    r"|wrap_with_set_grad_enabled)"
-    r"|torch\.sym_[a-z]+"
-    r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
-    r"|math\.(trunc|ceil|floor|sqrt|pow|exp|log)"
-)
-# Operators that read or write files.
-_FILE_OPERATORS = re.compile(r"torch\.ops\.aten\.(from_file|save|load)\b.*")
 # What may stand in a shape, which torch writes by sympy.srepr and reads by evaluating it.
 _SHAPE_NAMES = re.compile(
     r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|Abs|floor|ceiling|true|false"
@@ -40,6 +32,11 @@ _SHAPE_NAMES = re.compile(
     r"|TruncToFloat|RoundDecimal|ToFloat|LShift|RShift|PowByNatural|FloatPow|FloatTrueDiv"
     r"|IntTrueDiv|Identity"
 )
+_SHAPE_CHARACTERS = 4096
+# What makes numbers of few characters long, and how often and how far it may.
+_GROWING = ("Pow", "PowByNatural", "FloatPow", "LShift")
+_MOST_GROWING, _MOST_EXPONENT = 2, 64
+_MOST_NUMBER = 2**63
 _SHAPE_NODES = (
     *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load),
     *(ast.Constant, ast.UnaryOp, ast.unaryop),
@@ -59,8 +56,10 @@ def copy_safely(source: Path, target: Path) -> None:
     Raises RefusedArchive. Memory: the largest weight.
     """
     try:
-        reader = PT2ArchiveReader(str(source))
+        reader = _Reader(source)
         names = reader.get_file_names()
+    except RefusedArchive:
+        raise
     except Exception as error:  # torch raises RuntimeError, AssertionError and others
         raise RefusedArchive("it is not an archive of torch.export.save") from error
     if _GRAPH not in names or any(config not in names for config in _CONFIGS):
@@ -80,6 +79,20 @@ def copy_safely(source: Path, target: Path) -> None:
                     writer.write_bytes(f"{folder}/{path}", reader.read_bytes(f"{folder}/{path}"))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError, RuntimeError) as error:
         raise RefusedArchive(f"it is damaged: {error}") from error
+
+
+class _Reader(PT2ArchiveReader):
+    """An archive whose records are not larger than the archive: torch packs none."""
+
+    def __init__(self, path: Path) -> None:
+        self._left = path.stat().st_size
+        super().__init__(str(path))
+
+    def read_bytes(self, name: str) -> bytes:
+        self._left -= self.archive_file.get_record_size(name)
+        if self._left < 0:
+            raise RefusedArchive("its records are packed: torch.export.save packs none")
+        return bytes(super().read_bytes(name))
 
 
 def _checked(value: Any, key: str = "") -> Any:
@@ -105,8 +118,11 @@ def _checked(value: Any, key: str = "") -> Any:
 def _check_text(key: str, text: str) -> None:
     """Refuse ``text``, a value under ``key``, if it could run."""
     if key in ("target", "as_operator"):
-        if not _OPERATOR.fullmatch(text) or _FILE_OPERATORS.fullmatch(text):
-            raise RefusedArchive(f"it calls {text[:80]!r}, which is not an operator of plain torch")
+        if not is_allowed(text):
+            raise RefusedArchive(
+                f"it calls {text[:80]!r}, which is none of torch's core operators: write the model "
+                "with torch.nn's ordinary layers, or leave predictions.parquet"
+            )
     elif key == "expr_str":
         if not _is_shape(text):
             raise RefusedArchive(f"it has the shape {text[:80]!r}, which is not an expression")
@@ -120,9 +136,15 @@ def _check_text(key: str, text: str) -> None:
 
 
 def _is_shape(text: str) -> bool:
+    if len(text) > _SHAPE_CHARACTERS:
+        return False
     try:
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except SyntaxError:
+    except (SyntaxError, ValueError, MemoryError):  # the parser's own limits
+        return False
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    growing = [call for call in calls if getattr(call.func, "id", "") in _GROWING]
+    if len(growing) > _MOST_GROWING or not all(map(_is_bounded, growing)):
         return False
     return all(
         isinstance(node, _SHAPE_NODES)
@@ -130,11 +152,28 @@ def _is_shape(text: str) -> bool:
         and (not isinstance(node, ast.Call) or isinstance(node.func, ast.Name))
         and (
             not isinstance(node, ast.Constant)
-            or isinstance(node.value, bool | int | float)
+            or (isinstance(node.value, bool | int | float) and abs(node.value) <= _MOST_NUMBER)
             or (isinstance(node.value, str) and re.fullmatch(r"[\w.+-]{1,64}", node.value))
         )
         for node in nodes
     )
+
+
+def _is_bounded(call: ast.Call) -> bool:
+    """Whether the exponent is a small number: ``Pow(Symbol('s0'), Integer(2))``."""
+    if len(call.args) != 2:
+        return False
+    exponent = call.args[1]
+    if isinstance(exponent, ast.Call) and len(exponent.args) == 1:  # Integer(2), Float('0.5')
+        exponent = exponent.args[0]
+    if isinstance(exponent, ast.UnaryOp):
+        exponent = exponent.operand
+    if not isinstance(exponent, ast.Constant):
+        return False
+    try:
+        return abs(float(exponent.value)) <= _MOST_EXPONENT  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_tree(node: dict[str, Any]) -> None:

@@ -3,88 +3,46 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainingjob.api.payload import EvaluatePayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
-
-from ..base.digest import digest_of_folder, sha256
-from ..base.errors import StageFailure, storage_errors
+from ..base.errors import StageFailure
 from ..base.log import log
-from ..base.progress import Reporter
-from ..dataset import suitable
-from ..dataset.manifest import ROWS, DatasetManifest, Tokens
+from ..dataset.manifest import Tokens
 from ..dataset.rows import Rows
 from ..dataset.tokens import LENGTH, TOKENS, tokens_of
 from ..model import transformer
-from ..model.check import require
-from ..storage import fetch, resolve, write_aside
-from . import accepted
-from .report import MetricsFile
+from .judgement import Judgement
 
 # Logits at a time.
 _NUMBERS = 2**25
 
 
-def run(payload: EvaluatePayload) -> StageResult:
-    """Judge the model, write ``metrics.json`` and, if all gates pass, the accepted model's record.
+def judge(model: Path, test: Rows, told: Callable[[int], None]) -> Judgement:
+    """Metrics over all tokens of the split; ``told`` how many rows are done.
 
-    Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt, BaselineInvalid.
-    """
-    folder = fetch(payload.dataset, but=ROWS)  # which are read from where they lie
-    manifest = DatasetManifest.read(folder)
-    # It may have been prepared by another job.
-    suitable.check(manifest, payload.task, folder)
-    suitable.check_rows(manifest, "test", folder)
-    tokens = manifest.tokens
+    Raises StageFailure: DatasetInvalid, ModelCorrupt."""
+    tokens = test.manifest.tokens
     assert tokens is not None
-    baseline = accepted.baseline_of(payload)
-    model = fetch(payload.model_uri)
-    kind = require(model, texts=True)
-    with storage_errors("read the model"):
-        digest = digest_of_folder(model)
-    with storage_errors("evaluate the model"):
-        test = Rows(folder, manifest, "test", [])
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sums = judged(transformer.load(model, tokens, device), test, tokens, device)
-        alone = unigram(Rows(folder, manifest, "train", []), test, tokens)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sums = judged(transformer.load(model, tokens, device), test, tokens, device, told)
     metrics = sums.metrics(tokens.splits["test"].bytes)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise StageFailure(
                 "ModelCorrupt", f"{model} predicts NaN or infinity: {name} is {value}"
             )
+    alone = unigram(replace(test, split="train"), test, tokens)
     log(
         f"perplexity {metrics['perplexity']:.4g}; by the frequencies of single tokens it would be "
         f"{alone:.4g}"
     )
-    report = MetricsFile(
-        task=manifest.task,
-        samples=test.count,
-        metrics={**metrics, "unigram_perplexity": alone},
-        undefined={},
-        source=kind,
-        model_uri=payload.model_uri,
-        model_digest=digest,
-        dataset_uri=payload.dataset,
-        dataset_digest=manifest.digest,
-    )
-    output = resolve(payload.output)
-    with storage_errors("write the metrics"), write_aside(output) as aside:
-        written = sha256(report.write(aside))
-    accepted.keep_if_accepted(payload, report, baseline)
-    return StageResult(
-        outputs=Outputs(uri=payload.output, digest=written),
-        metrics=[ScoreValue(name=name, value=metrics[name]) for name in payload.metrics],
-        samples=test.count,
-        dataset_digest=report.dataset_digest,
-        model_digest=digest,
-        baseline=baseline,
-    )
+    return Judgement({**metrics, "unigram_perplexity": alone})
 
 
 @dataclass
@@ -108,10 +66,11 @@ class Sums:
 
 
 @torch.inference_mode()
-def judged(model: Any, rows: Rows, tokens: Tokens, device: torch.device) -> Sums:
+def judged(
+    model: Any, rows: Rows, tokens: Tokens, device: torch.device, told: Callable[[int], None]
+) -> Sums:
     """Run through the rows; memory: the model, and a bounded number of logits."""
-    reporter = Reporter()
-    sums, done = Sums(), 0
+    sums = Sums()
     length = tokens.sequence_length
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is not None and limit < length:
@@ -120,20 +79,15 @@ def judged(model: Any, rows: Rows, tokens: Tokens, device: torch.device) -> Sums
             f"the model takes at most {limit} tokens at once, and the dataset's rows have {length}",
         )
     size = max(1, _NUMBERS // (length * tokens.vocab_size))
-    try:
-        for path, batch in rows.batches([TOKENS, LENGTH], size):
-            ids, lengths = tokens_of(path, batch, length + 1, tokens.vocab_size)
-            there, counts = (torch.from_numpy(np.array(one)).to(device) for one in (ids, lengths))
-            logits = transformer.logits_of(model, there)
-            targets = transformer.targets_of(there, counts)
-            sums.loss += float(transformer.loss_of(logits, targets).double())
-            sums.right += int((logits.argmax(-1) == targets).sum())
-            sums.tokens += int(lengths.sum()) - len(lengths)
-            done += len(batch)
-            if reporter.due():
-                reporter.report(done / rows.count)
-    finally:
-        reporter.close()
+    for path, batch in rows.batches([TOKENS, LENGTH], size):
+        ids, lengths = tokens_of(path, batch, length + 1, tokens.vocab_size)
+        there, counts = (torch.from_numpy(np.array(one)).to(device) for one in (ids, lengths))
+        logits = transformer.logits_of(model, there)
+        targets = transformer.targets_of(there, counts)
+        sums.loss += float(transformer.loss_of(logits, targets).double())
+        sums.right += int((logits.argmax(-1) == targets).sum())
+        sums.tokens += int(lengths.sum()) - len(lengths)
+        told(len(batch))
     return sums
 
 

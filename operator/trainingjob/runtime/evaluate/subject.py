@@ -29,16 +29,16 @@ _UNASKED_SCORES = 2**28
 
 
 class Subject:
-    """What lies below the payload's URIs, in the folder ``part`` of each, "" for themselves.
+    """What lies below the payload's URIs, the model in the folder ``name``, the dataset in
+    ``part``; "" for themselves.
 
     Raises StageFailure: DatasetInvalid, LabelInvalid, ColumnNotFound, NoFeatures, MetricUndefined,
     SettingUnsuitable, ModelMissing."""
 
-    def __init__(self, payload: EvaluatePayload, part: str = "") -> None:
+    def __init__(self, payload: EvaluatePayload, name: str = "", part: str = "") -> None:
         self._payload = payload
-        self.dataset_uri, self.model_uri = (
-            f"{uri}/{part}" if part else uri for uri in (payload.dataset, payload.model_uri)
-        )
+        self.dataset_uri = f"{payload.dataset}/{part}" if part else payload.dataset
+        self.model_uri = f"{payload.model_uri}/{name}" if name else payload.model_uri
         folder, task = resolve(self.dataset_uri), payload.task
         self.manifest = DatasetManifest.read(folder)
         # It may have been prepared by another job.
@@ -58,19 +58,15 @@ class Subject:
 
         ``told`` how many rows are done. Raises StageFailure: ModelMissing, ModelCorrupt,
         PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls."""
-        report, model = self.report(), resolve(self.model_uri)
-        with storage_errors("evaluate the model"), ExitStack() as stack:
-            judge = self._judge(stack)
-            for batch in sources.predict(report.source, model, self._split):
-                judge.add(batch)
-                told(len(batch.truth))
-            return _filled(report, judge.judge())
+        report = self.report()
+        with storage_errors("evaluate the model"):
+            return _filled(report, self._judgement(report.source, told))
 
     def report(self, kind: Kind | None = None) -> MetricsFile:
         """What is known before: what is judged, of the ``kind`` that the model has when unset.
         Raises StageFailure(ModelMissing)."""
         model, manifest = resolve(self.model_uri), self.manifest
-        kind = kind or require(model)
+        kind = kind or require(model, texts=manifest.tokens is not None)
         with storage_errors("read the model"):
             digest = digest_of_folder(model)
         return MetricsFile(
@@ -89,6 +85,20 @@ class Subject:
             dataset_uri=self.dataset_uri,
             dataset_digest=manifest.digest,
         )
+
+    def _judgement(self, kind: Kind, told: Callable[[int], None]) -> Judgement:
+        """By the judge of the task's family."""
+        model = resolve(self.model_uri)
+        if self.manifest.tokens is not None:
+            from . import language  # it needs torch
+
+            return language.judge(model, self._split, told)
+        with ExitStack() as stack:
+            judge = self._judge(stack)
+            for batch in sources.predict(kind, model, self._split):
+                judge.add(batch)
+                told(len(batch.truth))
+            return judge.judge()
 
     def _judge(self, stack: ExitStack) -> Judge:
         classes, positive = self._split.classes, self._positive

@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
 from ..base.errors import StageFailure, storage_errors
 from .folder import (
     CONFIG,
@@ -49,6 +51,10 @@ def check_model(folder: Path, *, texts: bool = False) -> None:
                 raise StageFailure(reason, f"{path} is damaged")
 
 
+# What safetensors itself takes for a header. A file may be larger than the disk that it is on.
+_HEADER_BYTES = 100_000_000
+
+
 def _is_parquet(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(4)
@@ -61,7 +67,7 @@ def _is_safetensors(path: Path) -> bool:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > size - 8:
+        if length > min(size - 8, _HEADER_BYTES):
             return False
         try:
             header = json.loads(file.read(length))
@@ -72,6 +78,8 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _is_json(path: Path) -> bool:
+    if path.stat().st_size > _HEADER_BYTES:
+        return False
     try:
         json.loads(path.read_bytes())
     except ValueError:
@@ -79,7 +87,7 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-_CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
+_CHECKS: dict[str, tuple[Callable[[Path], bool], ReasonName]] = {
     PROGRAM: (zipfile.is_zipfile, "ModelCorrupt"),
     PREDICTIONS: (_is_parquet, "PredictionsInvalid"),
     WEIGHTS: (_is_safetensors, "ModelCorrupt"),

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
 WEIGHTS = "model.safetensors"
+_JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be larger than its disk
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"  # of a language model
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
@@ -32,6 +34,19 @@ _MODELS = (*_PICKLED, *_OF_LIBRARIES, ".pt2", ".parquet")
 # A folder of caches may be large; what is looked for is not deep in one.
 _MOST_ENTRIES = 20_000
 _SHOWN = 3
+
+
+class Vocabulary(Protocol):
+    """The tokens that a model learns from, as the dataset's manifest tells them."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def end_of_text(self) -> str: ...
+    @property
+    def sequence_length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -164,6 +179,8 @@ def _is_ours(path: Path) -> bool | None:
 
 
 def _json(path: Path) -> Any:
+    if path.stat().st_size > _JSON_BYTES:
+        return None
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
-from .folder import INDEX, WEIGHTS
+from .folder import INDEX, WEIGHTS, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -32,19 +32,6 @@ if TYPE_CHECKING:
 _FILE_BYTES = 4 * 10**9
 _MULTIPLE = 64
 _IGNORED = -100  # cross_entropy's own
-
-
-class Vocabulary(Protocol):
-    """The tokens that a model learns from, as the dataset's manifest tells them."""
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def end_of_text(self) -> str: ...
-    @property
-    def sequence_length(self) -> int: ...
 
 
 def config_of(spec: Transformer, tokens: Vocabulary) -> PreTrainedConfig:
@@ -76,16 +63,15 @@ def build(config: PreTrainedConfig) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config, attn_implementation="sdpa", dtype=torch.float32
-        )
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     config.architectures = [type(model).__name__]
     return model
 
 
 def layers_of(model: Any) -> Sequence[nn.Module]:
     """The layers that follow each other."""
-    return model.model.layers
+    kinds = {*model._no_split_modules}
+    return [module for module in model.modules() if type(module).__name__ in kinds]
 
 
 def fill(
@@ -112,8 +98,17 @@ def fill(
                 whole.fill_(float(name.endswith("norm.weight")))
             part = mine(parameter, whole)
             local(parameter).copy_(part)
-    # Its buffers are in no state, and were emptied.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
+    fill_buffers(model)
+
+
+def fill_buffers(model: Any) -> None:
+    """Give values to what is in no state, such as frequencies of positions, once the weights have
+    theirs: as from_pretrained does."""
+    for tensor in (*model.parameters(), *model.state_dict(keep_vars=True).values()):
+        tensor._is_hf_initialized = True
+    for module in model.modules():
+        module._is_hf_initialized = False
+    model.initialize_weights()
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -131,6 +126,24 @@ def save(
 ) -> None:
     """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
     folder only takes part in bringing the weights together. Raises OSError."""
+    save_weights(folder, parameters)
+    if folder is None:
+        return
+    from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+    config.save_pretrained(folder)
+    GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(tokenizer),
+        bos_token=tokens.end_of_text,
+        eos_token=tokens.end_of_text,
+        model_max_length=tokens.sequence_length,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)
+
+
+def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) -> None:
+    """The files of weights alone, as ``save`` writes them."""
     sizes = [(name, one.numel() * one.element_size(), one) for name, one in parameters]
     files = list(_files(sizes))
     names = (
@@ -157,17 +170,6 @@ def save(
     if len(files) > 1:
         index = {"metadata": {"total_size": sum(size for _, size, _ in sizes)}, "weight_map": where}
         (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
-    from transformers import GenerationConfig, PreTrainedTokenizerFast
-
-    config.save_pretrained(folder)
-    GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(tokenizer),
-        bos_token=tokens.end_of_text,
-        eos_token=tokens.end_of_text,
-        model_max_length=tokens.sequence_length,
-        clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)
 
 
 def _files(sizes: Sequence[tuple[str, int, Tensor]]) -> Iterator[list[tuple[str, Tensor]]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import of_fold
-from ..dataset.manifest import DatasetManifest, fold_name
+from ..dataset.manifest import MANIFEST, DatasetManifest, fold_folder
+from ..storage import Place
 from . import folds
 from .account import Account
 from .checks import check, choose_columns
 from .engines.frame import Engine, Frame
 from .notes import Notes
 from .steps import run_steps
-from .write import write_manifest, write_splits
+from .write import manifest_of, write_splits
 
 
 class Cross:
@@ -31,8 +31,9 @@ class Cross:
     ) -> None:
         self._engine, self._payload, self._number = engine, payload, number
         self._tables = tables
-        # Of each fold, once they are written.
+        # Of each fold, once they are written: the rows of its test split. The files of all.
         self.rows: list[int] = []
+        self.names: list[str] = []
 
     def divided(self, frame: Frame, done: int) -> Frame:
         """Rows were divided when so many steps were done; the frame of the final dataset."""
@@ -41,12 +42,12 @@ class Cross:
 
     def write(
         self,
-        folder: Path,
+        place: Place,
         pipeline: Sequence[dict[str, Any]],
         notes: Notes,
         done: Callable[[float], None],
     ) -> list[str]:
-        """Write them below ``folder``; their digests. ``pipeline``: of the final dataset, with
+        """Write them below ``place``; their digests. ``pipeline``: of the final dataset, with
         which they have the steps before the division in common.
 
         Raises StageFailure as the stage does, the message with the fold."""
@@ -55,7 +56,9 @@ class Cross:
         for fold in range(1, self._number + 1):
             own = Notes(about=f"fold {fold}: ")
             with of_fold(fold):
-                manifest = self._write(fold, folder / fold_name(fold), pipeline, own)
+                name = fold_folder(fold, place.stamp)
+                manifest = self._write(fold, place.below(name), pipeline, own)
+            self.names += [f"{name}/{one}" for one in manifest.names]
             self.rows.append(manifest.splits["test"].rows)
             digests.append(manifest.digest)
             warned += [(fold, warning) for warning in own.warnings]
@@ -64,7 +67,7 @@ class Cross:
         return digests
 
     def _write(
-        self, fold: int, folder: Path, pipeline: Sequence[dict[str, Any]], notes: Notes
+        self, fold: int, place: Place, pipeline: Sequence[dict[str, Any]], notes: Notes
     ) -> DatasetManifest:
         engine, payload, task = self._engine, self._payload, self._payload.task
         frame = folds.held_out(engine, self._divided, fold - 1)
@@ -94,10 +97,11 @@ class Cross:
             }
         )
         frame, summary = check(engine, frame, task, split, numeric, notes.add)
-        folder.mkdir()
-        splits = write_splits(engine, frame, summary, folder)
+        splits = write_splits(engine, frame, summary, place)
         steps = [*pipeline[: self._done], *own]
-        return write_manifest(frame, task, features, summary, steps, splits, folder)
+        manifest = manifest_of(frame, task, features, summary, steps, splits, stamp=place.stamp)
+        place.write(MANIFEST, manifest.text)
+        return manifest
 
     def _warn(self, warned: Sequence[tuple[int, StageWarning]], notes: Notes) -> None:
         """Of what is not known of the final dataset: once of each kind, the log has all."""

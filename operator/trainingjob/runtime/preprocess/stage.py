@@ -17,6 +17,7 @@ from .. import storage
 from ..base.errors import storage_errors
 from ..base.outcome import with_findings
 from ..base.progress import Reporter
+from ..dataset.manifest import MANIFEST
 from .account import Account
 from .checks import check, choose_columns
 from .cross import Cross
@@ -31,7 +32,7 @@ from .profile import warn_of_features
 from .script import run_script
 from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
-from .write import write_manifest, write_splits
+from .write import manifest_of, write_splits
 
 
 def run_stage(
@@ -108,14 +109,25 @@ def run_stage(
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)
-    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
-        splits = write_splits(engine, frame, summary, folder)
+    with storage_errors("write the dataset"), storage.publishing(target, MANIFEST) as new:
+        splits = write_splits(engine, frame, summary, new.place)
         folds = None
         if cross is not None:
             folds = cross.write(
-                folder, pipeline, notes, lambda share: reporter.report(0.7 + 0.3 * share)
+                new.place, pipeline, notes, lambda share: reporter.report(0.7 + 0.3 * share)
             )
-        manifest = write_manifest(frame, task, features, summary, pipeline, splits, folder, folds)
+        manifest = manifest_of(
+            frame,
+            task,
+            features,
+            summary,
+            pipeline,
+            splits,
+            folds=folds,
+            stamp=new.place.stamp,
+            writer=payload.job.uid,
+        )
+        manifest.publish(new, cross.names if cross is not None else ())
     reporter.report(1.0)
     result = StageResult(
         outputs=Outputs(

@@ -1,40 +1,39 @@
-"""The dataset folder: files with their digests, and the manifest written last."""
+"""The dataset folder: files with their digests, and the manifest that makes them one, last."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from trainingjob.api.v1alpha1.job import Task
 
-from ..dataset.manifest import SPLITS, DataFile, DatasetManifest, SplitInfo, SplitName, data_digest
+from ..dataset.manifest import SPLITS, DatasetManifest, SplitInfo, SplitName
+from ..storage import Place
 from .checks import Summary
 from .engines.frame import Engine, Frame
 
 
 def write_splits(
-    engine: Engine, frame: Frame, summary: Summary, folder: Path
+    engine: Engine, frame: Frame, summary: Summary, place: Place
 ) -> dict[SplitName, SplitInfo]:
     """Write the rows of each split."""
-    files = write_files(engine, frame, folder)
-    return {name: SplitInfo(rows=summary.rows[name], files=files[name]) for name in SPLITS}
+    parts = engine.write(frame, place)
+    return {
+        name: SplitInfo(rows=summary.rows[name], files=[part.file for part in parts[name]])
+        for name in SPLITS
+    }
 
 
-def write_manifest(
+def manifest_of(
     frame: Frame,
     task: Task,
     features: list[str],
     summary: Summary,
     pipeline: list[dict[str, Any]],
     splits: dict[SplitName, SplitInfo],
-    folder: Path,
-    folds: list[str] | None = None,
+    **more: Any,
 ) -> DatasetManifest:
-    """Write what makes the folder a dataset; ``folds``: the digests of those of the folds."""
-    manifest = DatasetManifest(
+    """What makes these files a dataset."""
+    return DatasetManifest(
         label=task.label,
         task=task.type,
         features=features,
@@ -42,23 +41,5 @@ def write_manifest(
         classes=summary.classes,
         splits=splits,
         pipeline=pipeline,
-        folds=folds,
-    )
-    manifest.write(folder)
-    return manifest
-
-
-def write_files(engine: Engine, frame: Frame, folder: Path) -> dict[SplitName, list[DataFile]]:
-    """Write each split's files into ``folder``; what the manifest says of them."""
-    files = engine.write(frame, folder)
-    with ThreadPoolExecutor() as pool:
-        return {name: list(pool.map(_describe, files[name])) for name in SPLITS}
-
-
-def _describe(path: Path) -> DataFile:
-    return DataFile(
-        name=path.name,
-        rows=pq.read_metadata(path).num_rows,
-        bytes=path.stat().st_size,
-        sha256=data_digest(path),
+        **more,
     )

@@ -20,9 +20,12 @@ from trainingjob.api.uris import FILE, Uri
 from ..base.errors import StageFailure
 from . import copies, disk
 from .copies import is_copy
+from .publish import Place, Publication, publishing
 from .streams import RemoteFile, ahead
 
 __all__ = [
+    "Place",
+    "Publication",
     "RemoteFile",
     "ahead",
     "discard",
@@ -30,15 +33,14 @@ __all__ = [
     "fetch",
     "from_spark",
     "is_copy",
+    "publishing",
     "remove",
     "resolve",
     "shown",
     "sizes",
     "source",
-    "spark_target",
     "spark_uri",
     "store",
-    "taken",
     "write_aside",
     "write_file",
 ]
@@ -129,22 +131,6 @@ def spark_uri(path: Path | str) -> str:
     if not is_copy(Path(path)):
         return f"{FILE.start}{path}"
     return copies.original(Path(path))
-
-
-def spark_target(path: Path) -> str:
-    """Where Spark is told to write a folder that ``path`` stands for, before it is ``taken``. What
-    a try that died has left there is removed. Raises StageFailure."""
-    if not is_copy(path):
-        return f"{FILE.start}{path}"
-    copies.remove(path)
-    return str(copies.uri_of(path))
-
-
-def taken(path: Path) -> None:
-    """What Spark has written to ``spark_target(path)`` is brought here. Raises StageFailure."""
-    if is_copy(path):
-        copies.download(copies.uri_of(path))
-        copies.remove(path)
 
 
 def from_spark(uri: str) -> str:

@@ -5,19 +5,24 @@ Settings are Hadoop's own, from the files in ``$HADOOP_CONF_DIR``: name services
 
 from __future__ import annotations
 
+import hashlib
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-from hdfs_native import Client
+from hdfs_native import Client, WriteOptions
 
 from trainingjob.api.uris import HDFS
 
 from ..base.errors import StageFailure
+from ..base.log import log
 from ..base.text import one_line
+from .disk import lock_of
 from .hadoop import java_says, meaning
 from .remote import AT_ONCE
 
@@ -27,7 +32,14 @@ _BOUNDED = {
     "dfs.client.failover.sleep.base.millis": "200",
     "dfs.client.failover.sleep.max.millis": "1000",
 }
+# NameNodes that fail over, a safe mode that ends and a DataNode that starts anew are waited for;
+# after so long people are told.
+_PATIENCE_SECONDS = 8.0
+_WAITS = (0.5, 1.0, 2.0)
 _PIECE_BYTES = 8 * 2**20
+_HELD_MILLIS = 60_000
+
+Found = TypeVar("Found")
 
 
 class Cluster:
@@ -41,27 +53,18 @@ class Cluster:
         return Client(f"{HDFS.start}{self._name}", config=_BOUNDED)
 
     def find(self, path: str) -> Mapping[str, int]:
-        with self._failures(path):
-            try:
-                info = self._client.get_file_info(f"/{path}")
-                if not info.isdir:
-                    return {path: info.length}
-                found = self._client.list_status(f"/{path}", recursive=True)
-                return {entry.path.lstrip("/"): entry.length for entry in found if not entry.isdir}
-            except FileNotFoundError:
-                return {}
+        return self._patiently(path, lambda: self._find(path))
 
     def read(self, path: str, start: int, end: int) -> bytes:
+        # Whoever reads piece by piece tries again by itself.
         with self._failures(path):
             return self._client.read(f"/{path}").read_range(start, end - start)
 
     def put(self, source: Path, path: str) -> None:
         folder, aside = _beside(path, uuid.uuid4().hex)
-        with self._failures(path):
-            self._client.mkdirs(f"/{folder}", create_parent=True)
+        self._make_folder(folder)
         self._write(source, aside)
-        with self._failures(path):
-            self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
+        self._rename(aside, path, overwrite=True)
 
     def replace(self, source: Path, path: str) -> None:
         (_, aside), (_, old) = _beside(path, "writing"), _beside(path, "old")
@@ -69,29 +72,147 @@ class Cluster:
             self.remove(leftover)
         files = [file for file in source.rglob("*") if file.is_file()]
         places = [f"{aside}/{file.relative_to(source).as_posix()}" for file in files]
-        with self._failures(path):
-            for parent in {place.rpartition("/")[0] for place in [f"{aside}/", *places]}:
-                self._client.mkdirs(f"/{parent}", create_parent=True)
+        for parent in {place.rpartition("/")[0] for place in [f"{aside}/", *places]}:
+            self._make_folder(parent)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._write, files, places))
-        with self._failures(path):
-            with suppress(FileNotFoundError):  # there was none
-                self._client.rename(f"/{path}", f"/{old}")
-            self._client.rename(f"/{aside}", f"/{path}")
+        if self._patiently(path, lambda: self._exists(path)):
+            self._rename(path, old)
+        self._rename(aside, path)
         self.remove(old)
 
     def remove(self, path: str) -> None:
+        self._patiently(path, lambda: self._client.delete(f"/{path}", recursive=True))
+
+    def _find(self, path: str) -> dict[str, int]:
+        try:
+            info = self._client.get_file_info(f"/{path}")
+            if not info.isdir:
+                return {path: info.length}
+            found = self._client.list_status(f"/{path}", recursive=True)
+            return {entry.path.lstrip("/"): entry.length for entry in found if not entry.isdir}
+        except FileNotFoundError:
+            return {}
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self._client.get_file_info(f"/{path}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_folder(self, path: str) -> None:
+        self._patiently(path, lambda: self._client.mkdirs(f"/{path}", create_parent=True))
+
+    def _rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        tries = 0
+
+        def rename() -> None:
+            nonlocal tries
+            tries += 1
+            try:
+                self._client.rename(f"/{source}", f"/{target}", overwrite=overwrite)
+            except FileNotFoundError:
+                # It may be done, and the answer was lost with the NameNode.
+                if tries == 1 or not self._exists(target):
+                    raise
+
+        self._patiently(target, rename)
+
+    def discard(self, paths: Sequence[str]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.remove, paths))
+        for folder in sorted({path.rpartition("/")[0] for path in paths}, reverse=True):
+            # HDFS refuses when something is in it.
+            with self._failures(folder), suppress(RuntimeError, OSError):
+                while folder and self._client.delete(f"/{folder}", recursive=False):
+                    folder = folder.rpartition("/")[0]
+
+    def state(self, path: str) -> str | None:
         with self._failures(path):
-            self._client.delete(f"/{path}", recursive=True)
+            try:
+                found = self._client.read(f"/{path}").read()
+            except FileNotFoundError:
+                return None
+            return hashlib.sha256(found).hexdigest()
+
+    def swap(self, path: str, data: bytes, before: str | None) -> bool:
+        folder, aside = _beside(path, uuid.uuid4().hex)
+        with self._failures(path):
+            self._client.mkdirs(f"/{folder}", create_parent=True)
+            with self._client.create(f"/{aside}") as target:
+                target.write(data)
+            try:
+                if before is None:
+                    return self._renamed(aside, path)
+                with self._locked(path, aside):
+                    if self.state(path) != before:
+                        return False
+                    self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
+                    return True
+            finally:
+                self._client.delete(f"/{aside}")
+
+    def _renamed(self, aside: str, path: str) -> bool:
+        """Give a file its name, unless one has it."""
+        try:
+            self._client.rename(f"/{aside}", f"/{path}")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, path: str, aside: str) -> Iterator[None]:
+        """Nobody else replaces the file meanwhile. Whoever holds the lock for longer than a minute
+        is dead; by the NameNode's clock, which says how old ``aside`` is, too."""
+        folder, _, name = path.rpartition("/")
+        lock = f"/{folder}/{lock_of(name)}"
+        began, written = time.monotonic(), self._client.get_file_info(f"/{aside}")
+        while True:
+            try:
+                self._client.create(lock).close()
+                break
+            except FileExistsError:
+                waited = (time.monotonic() - began) * 1000
+            with suppress(FileNotFoundError):
+                held = self._client.get_file_info(lock)
+                if written.modification_time + waited - held.modification_time > _HELD_MILLIS:
+                    self._client.delete(lock)
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            self._client.delete(lock)
 
     def _write(self, source: Path, path: str) -> None:
-        with (
-            source.open("rb") as file,
-            self._failures(path),
-            self._client.create(f"/{path}") as target,
-        ):
-            while piece := file.read(_PIECE_BYTES):
-                target.write(piece)
+        def write() -> None:
+            with (
+                source.open("rb") as file,
+                self._client.create(f"/{path}", WriteOptions(overwrite=True)) as target,
+            ):
+                while piece := file.read(_PIECE_BYTES):
+                    target.write(piece)
+
+        self._patiently(path, write)
+
+    def _patiently(self, path: str, call: Callable[[], Found]) -> Found:
+        """Try again what may pass by itself, unless that would take too long. Raises StageFailure,
+        and OSError of the pod's own disk."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        for wait in (*_WAITS, _WAITS[-1]):
+            began = time.monotonic()
+            try:
+                with self._failures(path):
+                    return call()
+            except StageFailure as failure:
+                now = time.monotonic()
+                # The next try may take as long as this one.
+                if failure.reason != "StorageFailed" or now + wait + (now - began) > until:
+                    raise
+                log(f"{failure.message}; trying again in {wait:g} s")
+                time.sleep(wait)
+        with self._failures(path):
+            return call()
 
     @contextmanager
     def _failures(self, path: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,16 @@ class Remote(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if there is one."""
+
+    def discard(self, paths: Sequence[str]) -> None:
+        """Remove files, those of them that are there, and the folders that are empty then."""
+
+    def state(self, path: str) -> str | None:
+        """What changes whenever a file does; None when it is not there."""
+
+    def swap(self, path: str, data: bytes, before: str | None) -> bool:
+        """Put a small file in the place of one that is in the state ``before``; whether it was.
+        Of several that try at once one does it."""
 
 
 def _hdfs(name: str) -> Remote:

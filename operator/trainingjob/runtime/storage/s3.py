@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from trainingjob.api.uris import S3
@@ -28,6 +35,7 @@ from ..base.text import one_line
 from .remote import AT_ONCE
 
 if TYPE_CHECKING:
+    from obstore import PutMode
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 # What does not pass by itself: what the server or the library says -> what to say.
@@ -44,6 +52,7 @@ _REFUSED = {
     "169.254.169.254": "there are no credentials: set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, which envFrom can bring",
 }
+_UNCONDITIONAL = re.compile(r"501 Not Implemented|<Code>NotImplemented</Code>")
 # A server that is out of breath gets it back; one that is not there is told within seconds.
 _RETRY: RetryConfig = {
     "max_retries": 6,
@@ -100,6 +109,35 @@ class Bucket:
             for keys in (markers, [key for key in found if key not in set(markers)]):
                 if keys:
                     obstore.delete(self._store, keys)
+
+    def discard(self, paths: Sequence[str]) -> None:
+        with self._failures(paths[0] if paths else ""):
+            if paths:
+                obstore.delete(self._store, list(paths))
+
+    def state(self, path: str) -> str | None:
+        with self._failures(path):
+            try:
+                return obstore.head(self._store, path)["e_tag"] or ""
+            except FileNotFoundError:
+                self._below(path)  # or there is not even the bucket: the list tells
+                return None
+
+    def swap(self, path: str, data: bytes, before: str | None) -> bool:
+        mode: PutMode = "create" if before is None else {"e_tag": before}
+        with self._failures(path):
+            try:
+                obstore.put(self._store, path, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except BaseError as error:
+                if not _UNCONDITIONAL.search(str(error)):
+                    raise
+                # Of servers that have no conditions: it is a matter of a moment.
+                if self.state(path) != before:
+                    return False
+                obstore.put(self._store, path, data, use_multipart=False)
+            return True
 
     def _below(self, path: str) -> dict[str, int]:
         batches = obstore.list(self._store, path)

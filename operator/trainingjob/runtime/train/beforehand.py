@@ -9,7 +9,7 @@ from trainingjob.api.payload import TrainPayload
 from ..base.errors import StageFailure, of_fold
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
-from ..model import accepted
+from ..model import accepted, pretrained
 from ..storage import resolve
 
 
@@ -19,7 +19,7 @@ def check(payload: TrainPayload) -> None:
 
     Own code without an evaluation may read what it likes. Raises StageFailure: DatasetInvalid,
     LabelInvalid, SettingUnsuitable, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures,
-    FeatureNotNumeric, SplitEmpty.
+    FeatureNotNumeric, SplitEmpty, InputNotFound, InputUnreadable.
     """
     if payload.model is None and not payload.needs_model:
         return
@@ -41,6 +41,9 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
     suitable.check(manifest, payload.task, folder)
     suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
     features = suitable.features(manifest, payload.task, payload.sample_weight)
+    given = payload.model.pretrained if payload.model is not None else None
+    if given is not None and manifest.tokens is not None:
+        pretrained.check(pretrained.look(given), manifest.tokens, folder)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)
         suitable.check_rows(manifest, "train", folder)

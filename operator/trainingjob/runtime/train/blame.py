@@ -11,13 +11,14 @@ from pathlib import Path
 
 from trainingjob.api.payload import StageError
 from trainingjob.api.uris import CLAIM
+from trainingjob.api.v1alpha1.reasons import ReasonName, reason_of
 
 from ..base.errors import StageFailure
 from .processes import Exit, Outcome
 
 _ADDRESS = rf"^\S+: .*(\b{CLAIM.start}|[Pp]rotocol not known: {CLAIM.name}\b)"
 # What exceptions of user code mean, when it is not the code's own fault. The first that fits.
-_MEANINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+_MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
     ("RendezvousFailed", re.compile(r"^torch\.distributed\.Dist(Network|Store)Error")),
     ("OutOfMemory", re.compile(r"^\S*(OutOfMemory|Memory)Error\b")),
     ("DiskFull", re.compile(r"\[Errno (28|122)\]")),
@@ -38,7 +39,7 @@ _PEER_LOST = re.compile(
 _OF_LIBRARIES = re.compile(r"^(?!torch\.)\w+\.[\w.]+: ")
 # How programs end that cannot begin, without a traceback: exit code, end of stderr -> reason.
 # argparse and click; Python itself.
-_REFUSALS: tuple[tuple[int, str, re.Pattern[str]], ...] = (
+_REFUSALS: tuple[tuple[int, ReasonName, re.Pattern[str]], ...] = (
     (2, "ArgumentsInvalid", re.compile(r"^usage: .*^\S.*: error: [^\n]*\Z", re.M | re.S)),
     (2, "ArgumentsInvalid", re.compile(r"^Usage: .*^(Error: |. Error .*╯)[^\n]*\Z", re.M | re.S)),
     (2, "CommandNotFound", re.compile(r"^\S+: can't open file '[^\n]*\Z", re.M)),
@@ -101,7 +102,7 @@ def of_built_in(exit_: Exit, told: StageError | None, oom_kills: int) -> StageFa
     """Of a rank of ours, which tells its failure unless something kills it."""
     if told is not None:
         return StageFailure(
-            told.reason,
+            reason_of(told.reason) or "ScriptFailed",
             told.message,
             rank=exit_.rank,
             exit_code=exit_.code if exit_.code > 0 else None,
@@ -136,7 +137,8 @@ def of_user_code(
         return failure
     # Python ends with 1 for what nobody catches.
     raised = _raised(exit_.stderr, rank) if number == 1 else None
-    message, reason = f"{who} exited with code {number}", None
+    reason: ReasonName | None = None
+    message = f"{who} exited with code {number}"
     if raised is not None:
         reason = _meaning(raised.what)
         message += f": {raised.what}"
@@ -197,14 +199,14 @@ def _raised(stderr: str, rank: int | None) -> Raised | None:
     return found[-1] if found else None
 
 
-def _meaning(text: str) -> str | None:
+def _meaning(text: str) -> ReasonName | None:
     """The reason of an exception; None when it is the code's own fault, and may pass."""
     if _PEER_LOST.search(text) and not _OF_LIBRARIES.match(text):
         return "PeerLost"
     return next((reason for reason, pattern in _MEANINGS if pattern.search(text)), None)
 
 
-def _refusal(code: int, stderr: str) -> str | None:
+def _refusal(code: int, stderr: str) -> ReasonName | None:
     found = (why for number, why, words in _REFUSALS if number == code and words.search(stderr))
     return next(found, None)
 
@@ -213,7 +215,8 @@ def _killed(who: str, rank: int | None, number: int, stderr: str, oom: int) -> S
     if number == signal.SIGABRT and _meaning(stderr[-2000:]) == "PeerLost":
         # gloo's way to tell it in the middle of a clean-up.
         return StageFailure("PeerLost", f"{who} lost the connection to the others", rank=rank)
-    reason, message = "ProcessKilled", f"{who} was killed by signal {number}"
+    reason: ReasonName = "ProcessKilled"
+    message = f"{who} was killed by signal {number}"
     if number in set(signal.Signals):
         message = f"{who} was killed by {signal.Signals(number).name}"
     if number == signal.SIGKILL and oom_kills() > oom:

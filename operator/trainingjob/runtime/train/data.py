@@ -105,14 +105,6 @@ class Split:
                     total,
                 )
 
-    def share(self, rank: int, world: int, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of all rows, unpermuted, in pieces of at most ``chunk`` rows."""
-        for _, (x, y, _, _) in self._windows(None, 0):
-            mine = slice(len(y) * rank // world, len(y) * (rank + 1) // world)
-            for at in range(mine.start, mine.stop, chunk):
-                part = slice(at, min(at + chunk, mine.stop))
-                yield x[part], y[part]
-
     def target_statistics(self) -> tuple[float, float]:
         """Mean and standard deviation of the target; 1 for a constant one.
 

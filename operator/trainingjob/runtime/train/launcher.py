@@ -38,6 +38,8 @@ def run(payload: TrainPayload) -> StageResult | None:
     # Own code wants files; the built-in training reads the rows from where they lie.
     fetch(payload.dataset, but="" if payload.model is None else ROWS)
     fetch(payload.checkpoints)
+    if payload.model is not None and payload.model.pretrained is not None:
+        fetch(payload.model.pretrained.uri)
     beforehand.check(payload)
     if payload.cache is None:
         return _train(payload, node)

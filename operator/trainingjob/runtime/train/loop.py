@@ -1,70 +1,43 @@
-"""The built-in training loop: data-parallel, resumable bit for bit.
+"""The built-in training loop, of every family of models and any number of ranks.
 
-The weights and gradients are one flat vector each, of which the network's parameters are views:
-one all_reduce a step shares the gradients, the loss and the request to stop; the optimizer works
-on one tensor; a checkpoint is three.
-
-A regression's target is standardised by the training split's mean and deviation, so that one
-learning rate suits labels of any scale; losses are told in the label's own unit (squared), or in
-that of its transform. Weights count in the training loss alone, not in the validation loss.
+What a step learns depends on (seed, epoch, step) alone: a rank computes its share of each global
+batch, and losses and gradients are sums over the batch's rows, or tokens, whatever the shares. With
+another number of ranks a run goes on from its checkpoints, to rounding; with the same, bit for bit.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainingjob.api.base import camel
 from trainingjob.api.payload import TrainPayload
+from trainingjob.api.v1alpha1.train import CHECKPOINTED
 
 from ..base.errors import StageFailure
-from ..model.mlp import ModelConfig, build
-from .checkpoints import Checkpoints, Saved
-from .data import Split, mix
-from .gang import Gang
-from .narrator import Narrator, Position, Stretch
-from .optim import make_optimizer, rate_factor
+from ..storage import resolve
+from .budget import budget_of, rate_factor, rows_of_a_part
+from .checkpoints import Checkpoints
+from .data import mix
+from .families import Family, Share
+from .gang import Gang, device_name, uses_bf16
+from .narrator import Meter, Narrator, Position, Stretch
+from .optim import Optimizer
+from .placement import TOLD, clip, parts, place
 
-# Reading a number from a GPU waits for it: there the loss is looked at every so many steps.
+# Reading a number from a GPU waits for it: there the ranks look at each other every so many steps.
 _CHECK_EVERY_CUDA = 16
-_VALIDATION_ROWS = 8192
-
-
-class FlatNetwork:
-    """A network whose parameters are views of ``weights`` and their gradients of ``gradients``.
-
-    ``gradients`` has two more elements at its end: the step's loss and the request to stop.
-    """
-
-    def __init__(self, network: nn.Sequential, device: torch.device) -> None:
-        self.module = network.to(device)
-        parameters = list(network.parameters())
-        size = sum(parameter.numel() for parameter in parameters)
-        self.weights = torch.empty(size, device=device)
-        self.gradients = torch.zeros(size + 2, device=device)
-        self.gradient = self.gradients[:size]
-        self.tail = self.gradients[size:]
-        offset = 0
-        for parameter in parameters:
-            part = slice(offset, offset + parameter.numel())
-            view = self.weights[part].view_as(parameter)
-            view.copy_(parameter.data)
-            parameter.data = view
-            parameter.grad = self.gradients[part].view_as(parameter)
-            offset = part.stop
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it."""
+    """What came of it; the network has the weights to keep."""
 
-    weights: dict[str, Tensor]
     history: list[dict[str, float | int | None]]
     steps: int
     epochs: int
@@ -73,115 +46,142 @@ class Trained:
 
 
 class Trainer:
-    """One rank of the gang. ``checkpoints`` is None on all but rank 0."""
+    """One rank of the gang."""
 
     def __init__(
         self,
         payload: TrainPayload,
-        config: ModelConfig,
-        training: Split,
-        validation: Split,
+        family: Family,
         gang: Gang,
         device: torch.device,
         *,
-        bf16: bool,
-        checkpoints: Checkpoints | None,
         stopping: Callable[[], bool],
         stretch: Stretch | None = None,
     ) -> None:
-        self.payload, self.config, self.gang, self.device = payload, config, gang, device
-        self.training, self.validation = training, validation
-        self.checkpoints, self.stopping = checkpoints, stopping
-        self.epochs = payload.epochs or 10
-        self.total_steps = self.epochs * training.steps
-        torch.manual_seed(payload.seed)
-        self.net = FlatNetwork(build(config), device)
-        self.optimizer = make_optimizer(payload.optimizer, self.net.weights, self.net.gradient)
-        self.best = self.net.weights.clone() if payload.early_stopping else None
+        self.payload, self.family, self.gang, self.device = payload, family, gang, device
+        self.stopping = stopping
+        manifest = family.training.source.manifest
+        budget = budget_of(payload, manifest)
+        self.epochs, self.total_steps = budget.epochs, budget.steps
+        bf16 = uses_bf16(payload, device)
+        self.device_name = device_name(device, gang.world, bf16)
+        self.net = place(family, gang, device, divided=family.tokens is not None, bf16=bf16)
+        self.optimizer = Optimizer(payload.optimizer, self.net.weights)
+        # Weights that are kept beside those of the newest step.
+        self.best = _copies(self.net.weights) if payload.early_stopping else None
         self.position = Position()
-        # Of the epoch so far: the loss times rows, and requests to stop.
-        self.totals = torch.zeros(2, dtype=torch.float64, device=device)
-        self.loss_scale = config.target_std**2
-        self.dropout_seed = mix(payload.seed, gang.rank) if config.mlp.dropout > 0 else None
+        # Since the ranks looked at each other: the summed loss of this rank, and the weight of all.
+        self.own_loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.new_weight = 0.0
+        self.norm: float | None = None
         self.check_every = 1 if device.type == "cpu" else _CHECK_EVERY_CUDA
-        self.autocast: Callable[[], contextlib.AbstractContextManager[Any]] = (
-            (lambda: torch.autocast(device.type, torch.bfloat16))
-            if bf16
-            else contextlib.nullcontext
+        draws = any(isinstance(one, nn.Dropout) for one in self.net.module.modules())
+        self.dropout_seed = mix(payload.seed, gang.rank) if draws else None
+        self.checkpoints = Checkpoints(
+            resolve(payload.checkpoints),
+            payload.checkpoint,
+            payload.job.uid,
+            # By one rank: a pretrained model may be large to read.
+            gang.broadcast_json(_fingerprint(payload, family) if gang.rank == 0 else None),
+            gang,
+            device,
+            self.net.part,
         )
         self.stretch = stretch or Stretch()
+        self.meter = Meter()
         self.narrator = Narrator(self, self.stretch) if gang.rank == 0 else None
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that are learned, on all ranks together."""
+        return sum(math.prod(shape) for shape in self.net.shapes.values())
+
+    def figures(self) -> dict[str, float]:
+        """How fast, and how far: for status and the log."""
+        found: dict[str, float] = {}
+        if self.family.tokens is not None:
+            found["tokens_per_second"] = self.meter.rate
+        if self.norm is not None:
+            found["gradient_norm"] = self.norm
+        return found
 
     def run(self) -> Trained:
         """Train to the end.
 
-        Raises StageFailure: LossNotFinite, PeerLost, Disrupted when asked to stop, and what
-        reading data and writing checkpoints raise.
+        Raises StageFailure: LossNotFinite, PeerLost, OutOfMemory, Disrupted when asked to stop, and
+        what reading data and writing checkpoints raise.
         """
-        self._resume()
-        position = self.position
-        while position.epoch < self.epochs:
-            self.net.module.train()
-            for x, y, weights, total in self.training.batches(
-                self.payload.seed,
-                position.epoch,
-                self.gang.rank,
-                self.gang.world,
-                start=position.batch,
-            ):
-                self._step(x, y, weights, total)
-            if self._end_epoch():
-                break
-        if self.checkpoints:
-            self.checkpoints.wait()
+        try:
+            self._resume()
+            position = self.position
+            while position.epoch < self.epochs:
+                self.net.module.train()
+                for x, y, weights, total in self._batches():
+                    self._step((x, y, weights), total)
+                if self._end_epoch():
+                    break
+            self.checkpoints.finish()
+        except torch.OutOfMemoryError as error:
+            raise StageFailure("OutOfMemory", _too_large(self.device)) from error
         if self.narrator:
             self.narrator.close()
         return self._trained()
 
-    def _step(self, x: Tensor, y: Tensor, weights: Tensor | None, total: float) -> None:
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, float]]:
+        """What is left of the epoch, or of the budget."""
+        position = self.position
+        batches = self.family.training.batches(
+            self.payload.seed,
+            position.epoch,
+            self.gang.rank,
+            self.gang.world,
+            start=position.batch,
+        )
+        yield from itertools.islice(self.meter.waiting(batches), self.total_steps - position.step)
+
+    def _step(self, share: Share, total: float) -> None:
         """One optimizer step: this rank's share of a global batch, whose rows weigh ``total``."""
-        position, net = self.position, self.net
-        net.gradients.zero_()
-        if self.stopping():
-            net.tail[1] = 1.0
-        if len(y):
-            if self.dropout_seed is not None:
-                self._seed_dropout(self.dropout_seed + position.step)
-            # The sum over all rows of the gang over their weight: shares may differ in both. Where
-            # all of a batch weigh nothing, the sum is 0, too.
-            loss = self._loss(x, y, weights) / (total or 1.0)
-            loss.backward()  # type: ignore[no-untyped-call]
-            net.tail[0] = loss.detach()
-        self.gang.all_reduce(net.gradients)
-        self.totals.add_(net.tail, alpha=total or 1.0)
-        position.weight += total
-        step = position.step + 1
-        due = self.checkpoints is not None and self.checkpoints.due(step)
-        check = step % self.check_every == 0
-        if check or due:
-            position.loss_sum, stop = self.totals.tolist()
-            self._must_be_finite(position.loss_sum, step)
-        self.optimizer.step(step, self._rate(position.step))
+        position, net, training = self.position, self.net, self.family.training
+        if self.dropout_seed is not None:
+            self._seed_dropout(self.dropout_seed + position.step)
+        net.clear()
+        rows = min(training.batch, training.rows - position.batch * training.batch)
+        for part in self._parts(share, rows, rows_of_a_part(self.payload, self.gang.world)):
+            with net.computing():
+                loss = self.family.loss(net.module, *part)
+            # Where all of a batch weigh nothing, the sum is 0, too.
+            (loss * (net.scale / (total or 1.0))).backward()  # type: ignore[no-untyped-call]
+            self.own_loss += loss.detach()
+        self.new_weight += total
+        step, most = position.step + 1, self.payload.gradient_clip
+        check = self._checks(step)
+        told = self._tell(step, check=check) if check or most is not None else None
+        net.share(told)
+        stop = due = False
+        if check and told is not None:
+            stop, due = self._look_around(told, step)
+        gradients = net.gradients
+        if most is not None and told is not None:
+            clip(gradients, most, told[-1])
+        self.optimizer.step(net.weights, gradients, self._rate(position.step))
         position.step, position.batch = step, position.batch + 1
-        # All ranks see the request at the same step.
-        if check and stop:
+        self.meter.step(total)
+        if stop:
             self._stop()
         if due:
             self._save()
         if check and self.narrator:
             self.narrator.step()
 
-    def _loss(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Summed over the rows: cross-entropy, or squared error of the standardised target."""
-        reduction = "sum" if weights is None else "none"
-        with self.autocast():
-            out = self.net.module(x)
-        out = out.float()
-        if self.config.task == "classification":
-            loss = F.cross_entropy(out, y, reduction=reduction)
-        else:
-            loss = F.mse_loss(out.squeeze(1), y, reduction=reduction)
-        return loss if weights is None else loss @ weights
+    def _parts(self, share: Share, rows: int, size: int) -> Iterator[Share]:
+        """A share of ``rows`` in parts. Of a divided network a rank without rows of its own
+        computes one that does not count."""
+        x, y, weights = share
+        for part in parts(rows, self.gang.world, size):
+            if len(y[part]):
+                yield x[part], y[part], None if weights is None else weights[part]
+            elif self.net.part.count > 1:
+                yield self.family.blank()
 
     def _seed_dropout(self, seed: int) -> None:
         """From rank and step alone: a resumed run draws the same masks."""
@@ -190,11 +190,48 @@ class Trainer:
         else:
             torch.cuda.manual_seed(seed)
 
+    def _checks(self, step: int) -> bool:
+        """Whether the ranks look at each other in a step."""
+        every = self.payload.checkpoint.every_steps if self.payload.checkpoint else None
+        return step % self.check_every == 0 or (every is not None and step % every == 0)
+
+    def _tell(self, step: int, *, check: bool) -> Tensor:
+        """What this rank tells the others: its loss, whether to stop, whether a checkpoint is due,
+        and whether its part of the last one is written; behind it is room for the gradient."""
+        told = [0.0] * TOLD
+        if check:
+            due = self.gang.rank == 0 and self.checkpoints.due(step)
+            told[1:4] = [self.stopping(), due, self.checkpoints.written]
+        numbers = torch.tensor(told, dtype=torch.float64, device=self.device)
+        if check:
+            numbers[0] = self.own_loss
+            self.own_loss.zero_()
+        return numbers
+
+    def _look_around(self, told: Tensor, step: int) -> tuple[bool, bool]:
+        """What all ranks know at the same step: the loss, whether to stop, whether a checkpoint is
+        due. One that all have written is published."""
+        loss, stop, due, written, squares = told.tolist()
+        self.position.loss_sum += loss
+        self.position.weight += self.new_weight
+        self.new_weight = 0.0
+        self.norm = math.sqrt(max(0.0, squares)) if squares == squares else squares
+        self._must_be_finite(self.position.loss_sum, step)
+        if written == self.net.part.count:
+            self.checkpoints.finish()
+        return bool(stop), bool(due)
+
     def _end_epoch(self) -> bool:
         """Validate, tell, go on to the next epoch; True to stop early."""
         position = self.position
-        position.loss_sum = float(self.totals[0])
-        self._must_be_finite(position.loss_sum, position.step)
+        if position.batch and not self._checks(position.step):
+            norm = self.norm
+            told = self._tell(position.step, check=True)
+            self.gang.all_reduce(told)
+            stop, _ = self._look_around(told, position.step)
+            self.norm = norm
+            if stop:
+                self._stop()
         validation_loss = self._validate()
         position.history.append(
             {
@@ -210,21 +247,25 @@ class Trainer:
             self.narrator.epoch(validation_loss)
         position.epoch, position.batch = position.epoch + 1, 0
         position.loss_sum = position.weight = 0.0
-        self.totals[0] = 0
         return stop
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _validate(self) -> float | None:
         """The mean loss over the validation split; None without one."""
-        if self.validation.rows == 0:
+        split, world = self.family.validation, self.gang.world
+        if split.rows == 0:
             return None
         self.net.module.eval()
         total = torch.zeros(1, dtype=torch.float64, device=self.device)
-        for x, y in self.validation.share(self.gang.rank, self.gang.world, _VALIDATION_ROWS):
-            if len(y):
-                total += self._loss(x, y)
+        weight, left = 0.0, split.rows
+        for x, y, weights, its in split.batches(0, 0, self.gang.rank, world):
+            rows = min(left, split.batch)
+            for part in self._parts((x, y, weights), rows, math.ceil(split.batch / world)):
+                with self.net.computing():
+                    total += self.family.loss(self.net.module, *part)
+            weight, left = weight + its, left - rows
         self.gang.all_reduce(total)
-        loss = float(total) / self.validation.rows * self.loss_scale
+        loss = float(total) / weight * self.family.loss_scale
         if not math.isfinite(loss):
             raise StageFailure(
                 "LossNotFinite",
@@ -239,7 +280,7 @@ class Trainer:
             return False
         if position.best_loss is None or validation_loss < position.best_loss - rule.min_delta:
             position.best_loss, position.bad_epochs = validation_loss, 0
-            self.best.copy_(self.net.weights)
+            _copy(self.best, self.net.weights)
             return False
         position.bad_epochs += 1
         return position.bad_epochs >= rule.patience
@@ -256,11 +297,9 @@ class Trainer:
 
     @property
     def epoch_loss(self) -> float:
-        """Mean over the epoch's rows so far by their weights, in the unit of what is learned."""
-        weight = self.position.weight
-        if self.training.weights is None:  # checkpoints of earlier versions do not have it
-            weight = max(1, min(self.position.batch * self.training.batch, self.training.rows))
-        return self.position.loss_sum / (weight or 1.0) * self.loss_scale
+        """Mean over the epoch so far by weights, in the unit of what is learned, as far as the
+        ranks have looked at each other."""
+        return self.position.loss_sum / (self.position.weight or 1.0) * self.family.loss_scale
 
     def _must_be_finite(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
@@ -273,63 +312,89 @@ class Trainer:
     def _stop(self) -> None:
         """A rank was asked to stop: all save and end."""
         step = self.position.step
-        saved = f"checkpoint step-{step:09}"
-        if self.checkpoints:
-            self._save()
-            self.checkpoints.wait()
+        self._save()
+        self.checkpoints.finish()
         if self.narrator:
             self.narrator.stopped()
-        raise StageFailure("Disrupted", f"stopped by SIGTERM at step {step}; {saved}")
+        raise StageFailure(
+            "Disrupted", f"stopped by SIGTERM at step {step}; checkpoint step-{step:09}"
+        )
 
     def _save(self) -> None:
-        assert self.checkpoints is not None
-        self._weights_must_be_finite()
-        tensors = {name: value.cpu().clone() for name, value in self._tensors().items()}
-        self.checkpoints.save(self.position.step, Saved(asdict(self.position), tensors))
+        self._must_be_whole()
+        self.checkpoints.begin(self.position.step, asdict(self.position), self.tensors())
 
-    def _weights_must_be_finite(self) -> None:
-        if not bool(self.net.weights.isfinite().all()):
+    def _must_be_whole(self) -> None:
+        """Raises StageFailure(LossNotFinite) unless all weights are finite."""
+        finite = all(bool(one.isfinite().all()) for one in self.net.weights)
+        wrong = torch.tensor([float(not finite)], device=self.device)
+        self.gang.all_reduce(wrong)
+        if wrong.item():
             raise StageFailure(
                 "LossNotFinite", f"the weights are not finite after step {self.position.step}"
             )
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All state that is tensors, by name."""
-        found = {"weights": self.net.weights}
+    def tensors(self) -> dict[str, tuple[Tensor, list[int]]]:
+        """All state that is tensors, by name: this rank's part, and the shape of the whole."""
+        kinds = {"weights": self.net.weights, **self.optimizer.state}
         if self.best is not None:
-            found["best"] = self.best
-        return found | {f"optimizer.{name}": t for name, t in self.optimizer.state.items()}
+            kinds["best"] = self.best
+        return {
+            f"{kind}.{name}": (tensor.detach(), self.net.shapes[name])
+            for kind, tensors in kinds.items()
+            for name, tensor in self.net.named(tensors)
+        }
 
     def _resume(self) -> None:
-        """Rank 0 reads the newest checkpoint, if any; all ranks begin with its state.
-
-        Weights are broadcast also when there is none: machines may draw different ones.
-        """
-        saved = self.checkpoints.resume() if self.checkpoints else None
-        position = self.gang.broadcast_json(saved and saved.position)
-        tensors = self._tensors()
-        for name in sorted(tensors) if position else ["weights"]:
-            if saved:
-                tensors[name].copy_(saved.tensors[name])
-            self.gang.broadcast(tensors[name])
-        if position:
-            self.position = Position(**position)
-            self.totals[0] = self.position.loss_sum
+        """From the newest checkpoint, if there is one."""
+        found = self.checkpoints.load(self.tensors())
+        if found is None:
+            self.net.same()
+            return
+        self.position = Position(**found)
+        self.optimizer.resume(self.position.step)
 
     def _trained(self) -> Trained:
         position = self.position
         last = position.history[-1]
-        if self.best is not None and position.best_loss is not None:
-            self.net.weights.copy_(self.best)
-        self._weights_must_be_finite()
         validation_loss = last["validation_loss"]
-        if position.best_loss is not None:
+        if self.best is not None and position.best_loss is not None:
+            _copy(self.net.weights, self.best)
             validation_loss = position.best_loss
+        self._must_be_whole()
         return Trained(
-            weights={name: v.cpu() for name, v in self.net.module.state_dict().items()},
             history=position.history,
             steps=position.step,
             epochs=position.epoch,
             loss=float(last["loss"] or 0.0),
             validation_loss=validation_loss,
         )
+
+
+def _fingerprint(payload: TrainPayload, family: Family) -> dict[str, object]:
+    """What a resumed run must have in common with the one that saved."""
+    chosen = payload.to_dict()
+    return {
+        **{name: chosen.get(name) for name in map(camel, CHECKPOINTED)},
+        "dataset": family.training.source.manifest.digest,
+        "rows in a window": family.training.window_rows,
+        **family.fingerprint(),
+    }
+
+
+def _too_large(device: torch.device) -> str:
+    peak = torch.cuda.max_memory_allocated(device) / 1e9
+    return (
+        f"training ran out of the GPU's memory, with {peak:.1f} GB in use: lower train.batchSize, "
+        "raise train.gradientAccumulation, or divide the model over more train.nodes"
+    )
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [one.detach().clone() for one in tensors]
+
+
+@torch.no_grad()
+def _copy(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)

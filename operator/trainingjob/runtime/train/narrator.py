@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from ..base.log import log
 from ..base.progress import Reporter
+from .checkpoints import Checkpoints
+
+T = TypeVar("T")
 
 _LOG_SECONDS = 5.0
 
@@ -38,13 +42,60 @@ class Stretch:
     words: str = ""
 
 
+class Meter:
+    """What this process has done since its first step, which takes longer and does not count."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self.steps = 0
+        self._weight = self._waited = 0.0
+
+    def step(self, weight: float) -> None:
+        """After a step of this weight."""
+        if self._began is None:
+            self._began, self._waited = time.monotonic(), 0.0
+        else:
+            self.steps, self._weight = self.steps + 1, self._weight + weight
+
+    def waiting(self, items: Iterator[T]) -> Iterator[T]:
+        """The same items; how long each is waited for counts."""
+        while True:
+            begin = time.monotonic()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self._waited += time.monotonic() - begin
+            yield item
+
+    @property
+    def seconds(self) -> float:
+        """Since then."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Weight a second."""
+        return self._weight / max(1e-9, self.seconds)
+
+    @property
+    def waited(self) -> float:
+        """The share of time in which data was waited for."""
+        return min(1.0, self._waited / max(1e-9, self.seconds)) if self._began else 0.0
+
+
 class Narrated(Protocol):
-    """What a narrator asks of a trainer. ``checkpoints`` have a ``complete_step``."""
+    """What a narrator asks of a trainer."""
 
     position: Position
     epochs: int
     total_steps: int
-    checkpoints: Any
+    checkpoints: Checkpoints
+    meter: Meter
+
+    def figures(self) -> dict[str, float]:
+        """What else is reported."""
 
     @property
     def epoch_loss(self) -> float: ...
@@ -58,14 +109,11 @@ class Narrator:
     def __init__(self, trainer: Narrated, stretch: Stretch | None = None) -> None:
         self._trainer, self._stretch = trainer, stretch or Stretch()
         self._reporter = Reporter()
-        self._started = self._logged = time.monotonic()
-        self._first_step: int | None = None
+        self._logged = time.monotonic()
         self._validation_loss: float | None = None
 
     def step(self) -> None:
         """After a step."""
-        if self._first_step is None:
-            self._first_step = self._begins()
         if time.monotonic() - self._logged >= _LOG_SECONDS:
             self._log()
         if self._reporter.due():
@@ -88,18 +136,6 @@ class Narrator:
         self._report(over=True)
         self._reporter.close()
 
-    def _begins(self) -> int:
-        """At the first step: the step from which on the time of one is reckoned."""
-        return self._trainer.position.step - 1
-
-    def _words(self) -> str:
-        """What ends a line."""
-        return ""
-
-    def _metrics(self) -> dict[str, float]:
-        """What else is reported."""
-        return {}
-
     def _log(self) -> None:
         self._logged = time.monotonic()
         trainer = self._trainer
@@ -109,7 +145,10 @@ class Narrator:
         line = f"{self._stretch.words}{epochs} {steps} loss {trainer.epoch_loss:.6g}"
         if self._validation_loss is not None:
             line += f" val {self._validation_loss:.6g}"
-        log(f"{line} lr {trainer.rate:.6g}{self._words()}")
+        line += f" lr {trainer.rate:.6g}"
+        if (rate := trainer.figures().get("tokens_per_second")) is not None:
+            line += f" {rate:.0f} tokens/s"
+        log(line)
 
     def _report(self, *, over: bool = False) -> None:
         trainer, stretch = self._trainer, self._stretch
@@ -119,14 +158,14 @@ class Narrator:
         # It may have stopped early.
         done = stretch.begins + trainer.total_steps if over else step
         left = total - done
-        since = 0 if self._first_step is None else position.step - self._first_step
-        eta = (time.monotonic() - self._started) / since * left if since > 0 else None
+        meter = trainer.meter
+        eta = meter.seconds / meter.steps * left if meter.steps else None
         metrics: dict[str, float] = {
             "epoch": min(position.epoch + 1, trainer.epochs),
             "step": step,
             "total_steps": total,
             "loss": trainer.epoch_loss,
-            **self._metrics(),
+            **trainer.figures(),
         }
         if stretch.fold is not None:
             metrics["fold"] = stretch.fold

@@ -128,9 +128,10 @@ def parts_of(payload: TrainPayload) -> list[Part]:
     if not (manifest.folds and payload.needs_model):
         return [Part(payload)]
     found, count = [], len(manifest.folds)
-    for fold, name in enumerate(manifest.parts, 1):
+    for fold, part in enumerate(manifest.parts, 1):
+        name = fold_name(fold)
         own = {
-            "dataset": f"{payload.dataset}/{name}",
+            "dataset": f"{payload.dataset}/{part}",
             "checkpoints": f"{payload.checkpoints}/{name}",
             "model_uri": f"{payload.checkpoints}/{_MODELS}/{name}",
         }

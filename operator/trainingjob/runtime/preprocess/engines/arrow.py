@@ -8,6 +8,7 @@ from functools import partial
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ..expressions.dialect import Dialect
@@ -60,7 +61,12 @@ def is_wide(type_: pa.DataType) -> bool:
 
 
 def kinds_of(
-    engine: Engine, view: str, schema: pa.Schema, what: str, reason: str, notes: Notes | None = None
+    engine: Engine,
+    view: str,
+    schema: pa.Schema,
+    what: str,
+    reason: ReasonName,
+    notes: Notes | None = None,
 ) -> dict[str, ColumnType]:
     """The type of each column: text for whole numbers of which some are beyond 64 bits.
 
@@ -116,7 +122,7 @@ def convert(
     view: str,
     schema: pa.Schema,
     what: str,
-    reason: str,
+    reason: ReasonName,
     kinds: Mapping[str, ColumnType] | None = None,
 ) -> Frame:
     """A view of data that has an Arrow schema, with our types, or with ``kinds``.

@@ -12,8 +12,10 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,16 +25,19 @@ import duckdb
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...dataset.manifest import SplitName
+from ...storage import Place
 from ..expressions import javalike
 from ..expressions.dialect import Dialect, Value
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 from ..input.files import Source
 from ..names import check_names
+from ..parts import Part, finish
 from . import duckdb_json, sandbox
 from .arrow import convert
 from .buffers import array_of, flags_of
@@ -66,6 +71,8 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
 }
+# Files of a dataset that are on their way to a slow storage, while the next one is made.
+_PUT_AT_ONCE = 2
 # DuckDB's types to ours; DECIMAL is handled beside them.
 _TYPES: dict[str, ColumnType] = {
     "BOOLEAN": "boolean",
@@ -400,31 +407,45 @@ class DuckdbEngine:
         )
         return int(found)
 
-    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
-        assert frame.layout is not None
-        file_of_row = frame.layout.file_of_row
+    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
+        layout = frame.layout
+        assert layout is not None
         found = self.rows(
-            f"SELECT DISTINCT {SPLIT}, {file_of_row} AS file FROM {frame.view} ORDER BY ALL"
+            f"SELECT {SPLIT}, {layout.file_of_row} AS file, count(*), "
+            f"{f'sum({total})' if total else '0'} FROM {frame.view} GROUP BY ALL ORDER BY ALL"
         )
         columns = ", ".join(_stored(name, kind) for name, kind in frame.columns.items())
         # DuckDB knows which columns hold no null and would mark them so in the file's schema, which
         # would then differ from file to file.
         self._without("type_pushdown", "statistics_propagation")
-        files: dict[SplitName, list[Path]] = {}
-        for split, number in SPLIT_NUMBER.items():
-            (folder / split).mkdir(exist_ok=True)
-            indices = [index for owner, index in found if owner == number]
-            files[split] = [folder / split / f"part-{i:05}.parquet" for i in range(len(indices))]
-            for path, index in zip(files[split], indices, strict=True):
-                least, greatest = frame.layout.hashes_of(index)
-                with _failures():
-                    self._db.execute(
-                        f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {number} AND "
-                        f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
-                        f"TO {DUCKDB.text(str(path))} "
-                        f"(FORMAT parquet, ROW_GROUP_SIZE {frame.layout.row_group})"
-                    )
-        return files
+        owners = {number: split for split, number in SPLIT_NUMBER.items()}
+        written: dict[SplitName, list[Part]] = {split: [] for split in SPLIT_NUMBER}
+
+        def made(owner: int, index: int, aside: Path) -> None:
+            least, greatest = layout.hashes_of(index)
+            with _failures():
+                self._db.execute(
+                    f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {owner} AND "
+                    f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
+                    f"TO {DUCKDB.text(str(aside))} "
+                    f"(FORMAT parquet, ROW_GROUP_SIZE {layout.row_group})"
+                )
+
+        # While one is on its way the next one is written.
+        with ExitStack() as stack, ThreadPoolExecutor(_PUT_AT_ONCE) as pool:
+            coming: deque[tuple[SplitName, Future[Part]]] = deque()
+            for owner, index, rows, sum_ in found:
+                split = owners[owner]
+                aside = stack.enter_context(place.aside())
+                made(owner, index, aside)
+                put = pool.submit(finish, place, aside, split, index, rows, int(sum_))
+                coming.append((split, put))
+                if len(coming) > _PUT_AT_ONCE:
+                    first, one = coming.popleft()
+                    written[first].append(one.result())
+            for split, put in coming:
+                written[split].append(put.result())
+        return written
 
     def _without(self, *optimizers: str) -> None:
         """Plan without these optimizers, of those that this version of DuckDB has."""
@@ -516,7 +537,7 @@ def _stored(name: str, kind: ColumnType) -> str:
 _WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
 
 # What an error in a stream of rows says -> the reason.
-_STREAMED = {
+_STREAMED: dict[str, ReasonName] = {
     "No space left": "DiskFull",
     "Out of Memory Error": "OutOfMemory",
     "IO Error": "StorageFailed",
@@ -533,7 +554,7 @@ def _failures() -> Iterator[None]:
             "OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}"
         ) from error
     except duckdb.IOException as error:
-        reason = "DiskFull" if "No space left" in str(error) else "StorageFailed"
+        reason: ReasonName = "DiskFull" if "No space left" in str(error) else "StorageFailed"
         wrapped = _WRAPPED.search(str(error))
         words = json.loads(wrapped[1], strict=False) if wrapped else error
         raise StageFailure(reason, one_line(words)) from error

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...dataset.manifest import SplitName
+from ...storage import Place
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
+from ..parts import Part
 
 # Columns that rows carry, invisible to the user's steps. HASH: from reading on, a hash of the row
 # as it was read; from the split on, its place in the random order that comes from that hash (see
@@ -88,7 +90,7 @@ class Unread:
     """Why a column of the input is in no view: a reason of ``REASONS``, and the predicate of a
     sentence whose subject is the column. Nothing is wrong until a job uses it."""
 
-    reason: str
+    reason: ReasonName
     why: str
     in_whole: bool = False  # whether ``Frame.whole`` has it
 
@@ -307,8 +309,9 @@ class Engine(Protocol):
         meets both."""
         ...
 
-    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
-        """Write each split's rows, ordered by hash, to ``folder/<split>/part-NNNNN.parquet``."""
+    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
+        """Write each split's rows, ordered by hash, a file for each of the layout's, to a folder of
+        the split below ``place``. ``total``: a column whose sum each part tells."""
         ...
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,15 +24,17 @@ from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
-from ...dataset.manifest import SplitName
-from ...storage import spark_target, spark_uri, taken
-from .. import apply
+from ...dataset.manifest import DataFile, SplitName
+from ...storage import Place, spark_uri
+from .. import apply, parts
 from ..expressions.dialect import Dialect, Value
 from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
 from ..names import check_names
+from ..parts import Part
 from ..tokens import pack
 from . import spark_json, spark_query, spark_types
 from .arrow import convert
@@ -253,7 +253,7 @@ class SparkEngine:
         check_names("the script's frame", frame.columns)
         return self._held(frame, "the script's frame", "ScriptInvalid")
 
-    def _held(self, frame: DataFrame, what: str, reason: str) -> Frame:
+    def _held(self, frame: DataFrame, what: str, reason: ReasonName) -> Frame:
         """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)
@@ -263,7 +263,7 @@ class SparkEngine:
                 raise StageFailure(
                     reason, f"{what}: column {name} is of type {type_}, which a dataset cannot hold"
                 )
-        return convert(self, view, to_arrow_schema(frame.schema), what, reason)
+        return convert(self, view, to_arrow_schema(frame.schema, timezone="UTC"), what, reason)
 
     def table(
         self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
@@ -415,29 +415,30 @@ class SparkEngine:
         view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
-    def write(self, frame: Frame, folder: Path) -> dict[SplitName, list[Path]]:
+    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
         layout = frame.layout
         assert layout is not None
-        aside = folder / "spark"
         columns = [SPARK.ident(name) for name in frame.columns]
         with spark_failures():
-            rows = self.session.table(frame.view)
-            rows = rows.selectExpr("*", f"CAST({layout.file_of_row} AS INT) AS {FILE}")
+            rows = self.session.table(frame.view).selectExpr(
+                f"CAST({layout.file_of_row} AS INT) AS {FILE}", SPLIT, HASH, *columns
+            )
             rows = rows.repartitionById(layout.files, FILE)
-            rows.sortWithinPartitions(SPLIT, HASH).selectExpr(*columns, SPLIT).write.partitionBy(
-                SPLIT
-            ).option("parquet.block.row.count.limit", layout.row_group).parquet(spark_target(aside))
-        taken(aside)
-        files: dict[SplitName, list[Path]] = {}
-        for split, number in SPLIT_NUMBER.items():
-            (folder / split).mkdir(exist_ok=True)
-            # Spark names files by the number of their partition.
-            written = sorted((aside / f"{SPLIT}={number}").glob("part-*.parquet"))
-            files[split] = [folder / split / f"part-{i:05}.parquet" for i in range(len(written))]
-            for old, new in zip(written, files[split], strict=True):
-                old.rename(new)
-        shutil.rmtree(aside)
-        return files
+            rows = rows.sortWithinPartitions(FILE, SPLIT, HASH).drop(HASH)
+            write = partial(
+                parts.write,
+                place=place,
+                splits={number: split for split, number in SPLIT_NUMBER.items()},
+                schema=_stored(to_arrow_schema(rows.schema, timezone="UTC")),
+                row_group=layout.row_group,
+                total=total,
+            )
+            found = rows.mapInArrow(write, _spark_schema(parts.WRITTEN)).toArrow().to_pylist()
+        written: dict[SplitName, list[Part]] = {split: [] for split in SPLIT_NUMBER}
+        for one in sorted(found, key=lambda one: str(one["name"])):
+            split, sum_ = one.pop("split"), one.pop("total")
+            written[split].append(Part(DataFile(**one), sum_))
+        return written
 
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
@@ -475,6 +476,11 @@ def _middle(
         return bounds[0] if place < 0 else between[place] if place < len(between) else bounds[1]
 
     return at((count - 1) // 2), at(count // 2)
+
+
+def _stored(schema: pa.Schema) -> pa.Schema:
+    """Of files; any column may have nulls, whatever Spark knows of the expression."""
+    return pa.schema([field.with_nullable(True) for field in list(schema)[2:]])
 
 
 def _spark_schema(schema: pa.Schema) -> T.StructType:

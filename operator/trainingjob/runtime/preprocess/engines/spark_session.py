@@ -19,6 +19,7 @@ from trainingjob.api.payload import SPARK_MASTER
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...storage.hadoop import failure_of_spark
+from .. import parts
 from . import archive
 
 # Set on every session, whatever the user's settings: results depend on them.
@@ -71,8 +72,6 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         "spark.sql.catalogImplementation": "in-memory",
-        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
-        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         **archive.settings(),
         **_session_settings(conf),
     }
@@ -128,6 +127,8 @@ def _failure(error: PySparkException) -> StageFailure:
     text = str(error)
     if condition == "JAVA_GATEWAY_EXITED":
         return StageFailure("ProcessKilled", "Spark's Java process died while it started")
+    if (failure := parts.failure(text)) is not None:
+        return failure
     if isinstance(error, PythonException):
         return StageFailure("ScriptFailed", _last_line(text))
     if (failure := failure_of_spark(text)) is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ..account import Account, Tally
@@ -48,7 +49,7 @@ class Where:
             if name not in frame.columns:
                 raise column_not_found(self.text, name, list(frame.columns), frame.unread)
 
-    def failure(self, message: str, reason: str = "StepFailed") -> StageFailure:
+    def failure(self, message: str, reason: ReasonName = "StepFailed") -> StageFailure:
         """A failure of this step."""
         return StageFailure(reason, f"{self.text}: {message}")
 

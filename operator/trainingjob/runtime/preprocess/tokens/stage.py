@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
@@ -19,6 +15,8 @@ from ... import storage
 from ...base.errors import StageFailure, storage_errors
 from ...base.progress import Reporter
 from ...dataset.manifest import (
+    MANIFEST,
+    TOKENIZER,
     DatasetManifest,
     SplitInfo,
     SplitName,
@@ -29,7 +27,6 @@ from ..checks import check_splits
 from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame
 from ..names import cannot_use, column_not_found
 from ..notes import Notes
-from ..write import write_files
 from . import pack, tokenizer
 
 # A longer text is no document: its tokens take thirty times as much memory.
@@ -84,10 +81,12 @@ def finish(
         layout=replace(frame.layout, row_group=rows),
     )
     target = storage.resolve(payload.output)
-    with storage_errors("write the dataset"), storage.write_aside(target) as folder:
-        chosen.write(folder)
-        manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, folder)
-        manifest.write(folder)
+    with storage_errors("write the dataset"), storage.publishing(target, MANIFEST) as new:
+        manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, new.place)
+        new.place.write(manifest.tokenizer, chosen.text)
+        manifest.publish(new)
+        # For people; this name had that of an earlier dataset until now.
+        new.place.write(TOKENIZER, chosen.text)
     reporter.report(1.0)
     counts = {split: info.rows for split, info in manifest.splits.items()}
     result = StageResult(
@@ -117,16 +116,17 @@ def _manifest(
     pipeline: list[dict[str, Any]],
     chosen: tokenizer.Chosen,
     found: Mapping[SplitName, Texts],
-    folder: Path,
+    place: storage.Place,
 ) -> DatasetManifest:
-    files = write_files(engine, tokens, folder)
+    parts = engine.write(tokens, place, total=pack.LENGTH)
     counts = {
         split: TokenCounts(
             documents=found[split].count,
             bytes=found[split].size,
-            tokens=sum(_predicted(folder / split / file.name) for file in files[split]),
+            # Those that have one before them in their row.
+            tokens=sum(part.total - part.file.rows for part in its),
         )
-        for split in files
+        for split, its in parts.items()
     }
     return DatasetManifest(
         label=payload.task.label,
@@ -134,10 +134,14 @@ def _manifest(
         features=[],
         columns={},
         splits={
-            split: SplitInfo(rows=sum(file.rows for file in its), files=its)
-            for split, its in files.items()
+            split: SplitInfo(
+                rows=sum(part.file.rows for part in its), files=[part.file for part in its]
+            )
+            for split, its in parts.items()
         },
         pipeline=pipeline,
+        stamp=place.stamp,
+        writer=payload.job.uid,
         tokens=Tokens(
             tokenizer=chosen.digest,
             vocab_size=chosen.size,
@@ -147,12 +151,6 @@ def _manifest(
             splits=counts,
         ),
     )
-
-
-def _predicted(path: Path) -> int:
-    """The tokens of a file that have one before them in their row."""
-    lengths = pq.read_table(path, columns=[pack.LENGTH])[pack.LENGTH]
-    return int(pc.sum(lengths).as_py() or 0) - len(lengths)
 
 
 def _documents(engine: Engine, frame: Frame, name: str) -> tuple[Frame, str]:

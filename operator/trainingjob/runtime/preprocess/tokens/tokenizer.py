@@ -6,16 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
 
-from ... import storage
 from ...base.errors import StageFailure, storage_errors
 from ...base.text import listed, one_line
-from ...dataset.manifest import TOKENIZER
+from ...dataset.tokens import tokenizer_file
 from ..engines.frame import HASH, SPLIT, TRAIN, Engine
 from ..names import quoted
 
@@ -41,10 +39,6 @@ class Chosen:
     def digest(self) -> str:
         """sha256 of ``tokenizer.json``."""
         return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
-
-    def write(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into ``folder``."""
-        (folder / TOKENIZER).write_text(self.text, encoding="utf-8")
 
 
 def choose(engine: Engine, view: str, text: str, spec: Tokenize, rows: int, size: int) -> Chosen:
@@ -90,9 +84,7 @@ def learn(texts: Iterable[str], size: int, end: str) -> Chosen:
 
 
 def _given(uri: str, end: str | None) -> Chosen:
-    path = storage.fetch(uri)
-    if path.is_dir():
-        path = path / TOKENIZER
+    path = tokenizer_file(uri)
     field = f"preprocess.tokenize.from: {path}"
     with storage_errors("read the tokenizer"):
         if not path.is_file():

@@ -1,0 +1,21 @@
+"""The kinds of objects that a job is made of, and where the API server has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of Kubernetes. ``watched``: the operator sees what becomes of its objects."""
+
+    api_version: str
+    name: str
+    plural: str
+    watched: bool = True
+
+
+POD = Kind("v1", "Pod", "pods")
+SERVICE = Kind("v1", "Service", "services")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", watched=False)
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", watched=False)

@@ -1,0 +1,32 @@
+"""A room a stage, and the one list of them."""
+
+from __future__ import annotations
+
+from ...api.v1alpha1 import StageName, TrainingJob
+from .evaluate import EvaluateStage
+from .outcome import StageOutcome
+from .preprocess import PreprocessStage
+from .stage import Stage
+from .train import TrainStage
+
+# In the order in which they run.
+STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage())
+
+_BY_NAME = {stage.name: stage for stage in STAGES}
+
+__all__ = ["STAGES", "Stage", "StageOutcome", "named", "names_of", "of"]
+
+
+def of(job: TrainingJob) -> list[Stage]:
+    """The job's stages in order."""
+    return [stage for stage in STAGES if stage.present(job)]
+
+
+def names_of(job: TrainingJob) -> list[StageName]:
+    """As ``of``, by name."""
+    return [stage.name for stage in of(job)]
+
+
+def named(name: StageName) -> Stage:
+    """The room of a stage."""
+    return _BY_NAME[name]

@@ -1,0 +1,62 @@
+"""One pod that judges."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ....api import payload as contract
+from ....api.v1alpha1 import Evaluate, TrainingJob
+from ... import names
+from ...children.pod import Maker, encoded, job_ref
+from ...children.pod import pod as make_pod
+from ...observation import Settings
+
+_DEFAULT_METRICS = {
+    "classification": ["accuracy", "f1_macro"],
+    "regression": ["rmse", "r2"],
+    "languageModel": ["perplexity", "bits_per_byte"],
+}
+
+
+def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
+    """Of the pod that judges."""
+    spec = _spec(job)
+    payload = contract.EvaluatePayload(
+        job=job_ref(job, "evaluate"),
+        attempt=attempt,
+        task=job.spec.task,
+        metrics=metrics(job),
+        threshold=spec.threshold,
+        dataset=names.dataset_uri(job),
+        model_uri=names.model_uri(job),
+        output=names.evaluation_uri(job),
+        gates=spec.gates or [],
+        accepted=names.accepted_uri(job),
+    )
+    return partial(
+        make_pod,
+        job,
+        "evaluate",
+        attempt,
+        settings,
+        image=image,
+        payload=encoded(payload),
+        user_env=spec.env,
+        env_from=spec.env_from,
+        uris=(payload.dataset, payload.output),
+        resources=spec.resources,
+        template=spec.template,
+    )
+
+
+def metrics(job: TrainingJob) -> list[str]:
+    """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
+    spec = _spec(job)
+    asked = spec.metrics or _DEFAULT_METRICS[job.spec.task.type]
+    return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))
+
+
+def _spec(job: TrainingJob) -> Evaluate:
+    if job.spec.evaluate is None:
+        raise ValueError("the job has no evaluate stage")
+    return job.spec.evaluate

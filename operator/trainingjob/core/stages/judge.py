@@ -1,0 +1,85 @@
+"""How a stage that is N pods stands: the first policy that has an answer decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ...api import size
+from ...api.v1alpha1 import StageStatus
+from .. import diagnose
+from ..diagnose import Failure
+from ..observation import Observation
+from ..policy import stall
+from .ending import attempt_failed, completed, failed, suspended
+from .gang import Gang, seen
+from .outcome import StageOutcome, failed_for_good
+from .starting import starting
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def judge(
+    room: Stage, obs: Observation, prior: StageStatus, since: datetime, now: datetime
+) -> StageOutcome:
+    """As `Stage.judge`."""
+    if prior.over:
+        return StageOutcome(prior)
+    gang = seen(room, obs, prior, since, now)
+    return next(outcome for policy in POLICIES if (outcome := policy(gang)) is not None)
+
+
+def too_large(gang: Gang) -> StageOutcome | None:
+    """Before its first pods are made: they could not be given what is in the spec."""
+    if gang.prior.phase != "Pending" or gang.obs.pods_of(gang.stage.name):
+        return None
+    found = size.excess(gang.obs.job.spec)
+    return failed_for_good(gang.prior, "SpecTooLarge", found.message, gang.now) if found else None
+
+
+def running(gang: Gang) -> StageOutcome | None:
+    """All pods run: whether they get on, as far as policy.stall wants to know."""
+    if not gang.complete or not all(pod.started or pod.over for pod in gang.pods):
+        return None
+    stage = _short_of_executors(gang)
+    rule = gang.obs.job.spec.policy.stall if gang.room.resumable else None
+    watch = stall.watch(gang.obs, stage, gang.pods) if rule is not None else None
+    if rule is None or watch is None:
+        return StageOutcome(stage)
+    if gang.now < watch.until:
+        return StageOutcome(stage, wake=watch.until)
+    what = f"nothing new for {rule.after_seconds} s; {watch.message}"
+    failure = Failure("NoProgress", what)
+    if rule.action == "alert":
+        update = {"reason": failure.reason, "message": failure.with_remedy()[:2048]}
+        return StageOutcome(stage.model_copy(update=update))
+    final = rule.action == "fail"
+    return attempt_failed(gang, failure, final=final, well_until=watch.since)
+
+
+POLICIES: tuple[Callable[[Gang], StageOutcome | None], ...] = (
+    too_large,
+    completed,
+    failed,
+    suspended,
+    running,
+    starting,
+)
+
+
+def _short_of_executors(gang: Gang) -> StageStatus:
+    """The stage runs. If a driver runs and its executors do not all, Spark waits, and so do its
+    users."""
+    update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
+    stage = gang.stage.model_copy(update=update)
+    executors = stage.executors
+    if executors is None or executors.ready >= executors.desired:
+        return stage
+    waiting = (diagnose.waiting_of(pod) for pod in gang.executors)
+    blocker = next((failure for failure in waiting if failure is not None), None)
+    if blocker is None:
+        return stage
+    message = f"{executors.ready} of {executors.desired} executors run: {blocker.with_remedy()}"
+    return stage.model_copy(update={"reason": blocker.reason, "message": message[:2048]})

@@ -1,0 +1,110 @@
+"""What everybody asks of a stage: the fold, the plan, the cluster and the command line.
+
+Each stage has a room, a folder beside this file, and nobody else knows its name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from ...api.stages import Activity, StageName
+from ...api.v1alpha1 import StageStatus, TrainingJob
+from ..kinds import Kind
+from ..observation import ImageName, Observation, Settings
+from .outcome import StageOutcome
+
+
+class Stage(ABC):
+    """A room. What it does not answer itself is answered as for a stage without pods; one that is N
+    pods is a `pods.PodStage`."""
+
+    # Of its part of the spec, of its status, and in the names of its children.
+    name: ClassVar[StageName]
+    # What the job is called while the stage works.
+    phase: ClassVar[Activity]
+    # Which of the operator's images it runs when the manifest names none.
+    image: ClassVar[ImageName]
+    # Of its children beside pods.
+    kinds: ClassVar[Sequence[Kind]] = ()
+    # A later attempt goes on from a checkpoint, and policy.stall watches over it.
+    resumable: ClassVar[bool] = False
+    # Its first pod may make further ones itself, as a Spark driver does.
+    drives: ClassVar[bool] = False
+
+    @abstractmethod
+    def judge(
+        self, obs: Observation, prior: StageStatus, since: datetime, now: datetime
+    ) -> StageOutcome:
+        """The stage after what the observation shows. ``since`` is when its turn came.
+
+        Pending: children are missing, or wait for an attempt to be cleared away. Running: all
+        children of the attempt exist, or have existed. Succeeded, Failed: final.
+        """
+
+    @abstractmethod
+    def output_uri(self, job: TrainingJob) -> str:
+        """Where it leaves what it has made."""
+
+    def conclude(
+        self,
+        obs: Observation,
+        outcome: StageOutcome,
+        before: Sequence[StageStatus],
+        now: datetime,
+    ) -> StageOutcome:
+        """What its result means for the job, after the stages ``before`` it."""
+        return outcome
+
+    def present(self, job: TrainingJob) -> bool:
+        """Whether the job has the stage."""
+        return self.spec_of(job) is not None
+
+    def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
+        """Children that are no pods, in the order in which they are to be made: before the pods."""
+        return []
+
+    def replicas(self, job: TrainingJob) -> int:
+        """How many pods the operator makes."""
+        return 0
+
+    def pods(
+        self,
+        job: TrainingJob,
+        attempt: int,
+        settings: Settings,
+        indexes: Iterable[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The pods of one attempt, or those with these indexes: a fresh tree at each call."""
+        return []
+
+    def executors(self, job: TrainingJob) -> int:
+        """How many pods its first pod is to make itself."""
+        return 0
+
+    def image_of(self, job: TrainingJob, settings: Settings) -> str:
+        """The image that the stage runs."""
+        return str(self.spec_of(job).image or settings.images[self.image])
+
+    def uses_our_runtime(self, job: TrainingJob) -> bool:
+        """Whether its pods run our runtime, which reports a result."""
+        return False
+
+    def not_cached(self, job: TrainingJob) -> str | None:
+        """Why it is computed although the policy has a cache; None when it may be restored, or
+        never is."""
+        return None
+
+    def reads(self, job: TrainingJob) -> list[str]:
+        """URIs that it reads and that no stage before it has written."""
+        return []
+
+    def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
+        """Whether it cannot go on from the checkpoints that it wrote before the edit."""
+        return False
+
+    def spec_of(self, job: TrainingJob) -> Any:
+        """Its part of the manifest."""
+        return getattr(job.spec, self.name)

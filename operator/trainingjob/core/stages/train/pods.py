@@ -1,0 +1,176 @@
+"""A gang of pods, and the network by which it finds its rank 0 and is alone."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from ....api import gates
+from ....api import payload as contract
+from ....api.uris import is_remote
+from ....api.v1alpha1 import TrainingJob
+from ....api.v1alpha1.common import Resources, amount
+from ....api.v1alpha1.evaluate import BINARY_METRICS
+from ... import names
+from ...children import cache
+from ...children.pod import RUNTIME, Maker, encoded, escape, job_ref, mounted, script_ref
+from ...children.pod import pod as make_pod
+from ...observation import Settings
+from ..evaluate.pods import metrics
+
+# torch.distributed's own default.
+MASTER_PORT = 29500
+
+
+def runs_as_it_stands(job: TrainingJob) -> bool:
+    """A user's own image needs none of our code: its command runs without our wrapper."""
+    train = job.spec.train
+    return train.image is not None and train.command is not None and train.script is None
+
+
+def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
+    """Of the gang's nodes."""
+    spec = job.spec.train
+    plain = runs_as_it_stands(job)
+    judged = job.spec.evaluate
+    payload = contract.TrainPayload(
+        job=job_ref(job, "train"),
+        attempt=attempt,
+        task=job.spec.task,
+        nodes=spec.nodes,
+        procs_per_node=spec.procs_per_node,
+        model=spec.model,
+        optimizer=spec.optimizer,
+        schedule=spec.schedule,
+        early_stopping=spec.early_stopping,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        precision=spec.precision,
+        checkpoint=spec.checkpoint,
+        class_weights=spec.class_weights,
+        sample_weight=spec.sample_weight,
+        target_transform=spec.target_transform,
+        gradient_accumulation=spec.gradient_accumulation,
+        gradient_clip=spec.gradient_clip,
+        seed=spec.seed,
+        script=script_ref(spec.script),
+        command=spec.command,
+        args=spec.args,
+        needs_model=judged is not None,
+        metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
+        threshold=judged.threshold if judged else None,
+        accepted=names.accepted_uri(job) if gates.compared(gates.of(job)) else None,
+        dataset=names.dataset_uri(job),
+        checkpoints=names.checkpoints_uri(job),
+        model_uri=names.model_uri(job),
+        cache=None if plain else cache.ref(job, "train", spec, image, gang=spec.nodes > 1),
+    )
+    common = partial(
+        make_pod,
+        job,
+        "train",
+        attempt,
+        settings,
+        image=image,
+        payload=encoded(payload),
+        user_env=spec.env,
+        env_from=spec.env_from,
+        uris=(
+            payload.dataset,
+            payload.model_uri,
+            *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
+        ),
+        script=spec.script,
+        resources=spec.resources,
+        template=spec.template,
+        command=spec.command if plain and spec.command else RUNTIME,
+        args=(spec.args or ()) if plain else (),
+        shared_memory=True,
+    )
+    return lambda index: common(index, env=_env(job, payload, index))
+
+
+def network(job: TrainingJob) -> list[dict[str, Any]]:
+    """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
+    pods get in, since whoever reaches a rank could join it, and a headless Service that selects
+    rank 0 alone. Of one name and in this order: where the Service is, the policy has been made.
+    """
+    if job.spec.train.nodes == 1:
+        return []
+    gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"}
+    metadata = {
+        "name": names.child_name(job, "train"),
+        "namespace": job.metadata.namespace,
+        "labels": gang,
+        "ownerReferences": [names.owner_reference(job)],
+    }
+    policy = {
+        "podSelector": {"matchLabels": gang},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": gang}}]}],
+    }
+    service = {
+        "clusterIP": "None",
+        # The ranks must find each other before they are ready.
+        "publishNotReadyAddresses": True,
+        "selector": gang | {names.LABEL_INDEX: "0"},
+        "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
+    }
+    made: list[dict[str, Any]] = [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": metadata,
+            "spec": policy,
+        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+    ]
+    # deepcopy would keep what they share.
+    copied: list[dict[str, Any]] = json.loads(json.dumps(made))
+    return copied
+
+
+def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:
+    """What torch.distributed and torchrun read, and the plain variables for user code."""
+    spec = job.spec.train
+
+    def place(uri: str) -> str:
+        # Where our runtime is not, nobody brings it from there.
+        return escape(uri) if is_remote(uri) and runs_as_it_stands(job) else mounted(uri)
+
+    address = "127.0.0.1"
+    if spec.nodes > 1:
+        address = f"{names.child_name(job, 'train')}.{job.metadata.namespace}.svc"
+    variables = {
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(MASTER_PORT),
+        "WORLD_SIZE": str(spec.nodes * spec.procs_per_node),
+        "NODE_RANK": str(index),
+        "PET_NNODES": str(spec.nodes),
+        "PET_NPROC_PER_NODE": str(spec.procs_per_node),
+        "PET_NODE_RANK": str(index),
+        "PET_MASTER_ADDR": "$(MASTER_ADDR)",
+        "PET_MASTER_PORT": "$(MASTER_PORT)",
+        contract.INPUT_DIR: place(payload.dataset),
+        contract.OUTPUT_DIR: place(payload.model_uri),
+        contract.CHECKPOINT_DIR: place(payload.checkpoints),
+        contract.SEED: str(spec.seed),
+    }
+    if spec.procs_per_node == 1:
+        variables |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    given = {variable.name for variable in spec.env or ()}
+    threads = _threads(spec.resources, spec.procs_per_node)
+    if threads is not None and "OMP_NUM_THREADS" not in given:
+        variables["OMP_NUM_THREADS"] = str(threads)
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _threads(resources: Resources | None, processes: int) -> int | None:
+    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
+    if resources is None:
+        return None
+    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
+    if cpu is None:
+        return None
+    return max(1, int(amount(cpu)) // processes)

@@ -1,0 +1,214 @@
+"""A model that training goes on from, looked at from outside: without torch.
+
+A folder as Hugging Face's save_pretrained leaves it: config.json, the tokenizer, and safetensors in
+one file or in several that an index names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainingjob.api.v1alpha1.transformer import Pretrained
+
+from .. import storage
+from ..base.errors import StageFailure, storage_errors
+from ..base.text import listed
+from .folder import CONFIG, INDEX, TOKENIZER, WEIGHTS, Vocabulary, is_there
+
+FIELD = "train.model.pretrained"
+# By config.json's model_type: each was compared with what transformers makes of it, tensor by
+# tensor (tests/local/train/test_pretrained.py).
+ARCHITECTURES = (
+    *("gemma", "gemma2", "gemma3_text", "gpt2", "granite", "llama", "mistral"),
+    *("olmo2", "phi3", "qwen2", "qwen3", "smollm3", "starcoder2"),
+)
+# How many tokens a model takes at once is called so in config.json.
+_LENGTHS = ("max_position_embeddings", "n_positions")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# safetensors' own bound, and what no index or config comes near.
+_MOST_JSON = 100_000_000
+# Of a tokenizer, whoever wrote it; beside it there may be others.
+_OF_TOKENIZER = (
+    *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model"),
+)
+_GENERATION = "generation_config.json"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies, and its shape."""
+
+    file: Path
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Of a model: its config.json, and its tensors by name."""
+
+    uri: str
+    path: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def files(self) -> list[Path]:
+        """What counts of the folder."""
+        weights = {tensor.file for tensor in self.tensors.values()}
+        return sorted({*weights, self.path / CONFIG, *self.companions})
+
+    @property
+    def companions(self) -> list[Path]:
+        """The files of the tokenizer, and how to generate."""
+        names = (*_OF_TOKENIZER, _GENERATION)
+        return [self.path / name for name in names if is_there(self.path, name)]
+
+
+def look(spec: Pretrained) -> Folder:
+    """The folder, which was brought.
+
+    Raises StageFailure(InputNotFound, InputUnreadable, SettingUnsuitable) unless it is whole, of an
+    architecture that is known here, and its weights are numbers that can be trained."""
+    path = storage.resolve(spec.uri)
+    with storage_errors("read the pretrained model"):
+        if not path.is_dir():
+            raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
+        return Folder(spec.uri, path, _config(spec.uri, path), _tensors(spec.uri, path))
+
+
+def check(folder: Folder, tokens: Vocabulary, dataset: Path) -> None:
+    """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from."""
+    most = next((folder.config[name] for name in _LENGTHS if folder.config.get(name)), None)
+    if isinstance(most, int) and tokens.sequence_length > most:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"preprocess.tokenize.sequenceLength is {tokens.sequence_length}, and the model of "
+            f"{folder.uri} takes at most {most} tokens at once: set at most {most}",
+        )
+    size = folder.config.get("vocab_size")
+    own = folder.path / TOKENIZER
+    with storage_errors("read the pretrained model"):
+        same = not own.is_file() or own.read_bytes() == (dataset / TOKENIZER).read_bytes()
+        found, known = (0, 0) if same else (_vocabulary(dataset / TOKENIZER), _vocabulary(own))
+    if found != known:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"the dataset's tokenizer, of {tokens.vocab_size} tokens, is not that of {folder.uri}"
+            f"{'' if size is None else f', whose model has {size}'}: leave "
+            "preprocess.tokenize.from unset to take the model's own",
+        )
+    if isinstance(size, int) and tokens.vocab_size > size:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"the dataset's tokenizer has {tokens.vocab_size} tokens, and the model of "
+            f"{folder.uri} {size}: it was trained with another one",
+        )
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path)).get_vocab()
+    except Exception as error:  # the library has no type of its own
+        raise _unreadable(f"{path.name} is no tokenizer", path.parent) from error
+
+
+def _config(uri: str, path: Path) -> Mapping[str, Any]:
+    if not is_there(path, CONFIG):
+        if is_there(path, "adapter_config.json"):
+            raise _unreadable("it is an adapter alone: merge it into its model first", uri)
+        raise _unreadable(f"there is no {CONFIG}, as save_pretrained leaves it", uri)
+    config = _json(path / CONFIG, uri)
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"{FIELD}: {uri} is of model_type {kind}, which is not trained here "
+            f"({listed(ARCHITECTURES)} are)",
+        )
+    if config.get("quantization_config"):
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"{FIELD}: {uri} is quantized, and cannot be trained: take the model it was made of",
+        )
+    return config
+
+
+def _tensors(uri: str, path: Path) -> dict[str, Tensor]:
+    if is_there(path, INDEX):
+        where = _json(path / INDEX, uri).get("weight_map")
+        if not isinstance(where, dict) or not where:
+            raise _unreadable(f"{INDEX} names no weights", uri)
+        names = sorted({str(name) for name in where.values()})
+    elif is_there(path, WEIGHTS):
+        where, names = {}, [WEIGHTS]
+    else:
+        pickled = sorted(one.name for one in path.iterdir() if one.suffix in _PICKLED)
+        if pickled:
+            raise _unreadable(
+                f"{pickled[0]} is read by unpickling, which could run any code: save the model "
+                "as safetensors",
+                uri,
+            )
+        raise _unreadable(f"there is no {WEIGHTS}", uri)
+    absent = [name for name in names if Path(name).name != name or not is_there(path, name)]
+    if absent:
+        raise _unreadable(
+            f"{len(absent)} of {len(names)} files of weights are missing ({listed(absent)})", uri
+        )
+    found = {key: one for name in names for key, one in _of_file(path / name, uri)}
+    lost = [name for name in where if name not in found]
+    if lost:
+        raise _unreadable(f"the files lack weights that {INDEX} names ({listed(lost)})", uri)
+    return found
+
+
+def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
+    """Eight bytes of length, a JSON header of that length, the data that it describes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length) if length <= min(size - 8, _MOST_JSON) else b""
+    end = 0
+    try:
+        for name, about in json.loads(text).items():
+            if name == "__metadata__":
+                continue
+            shape = tuple(map(int, about["shape"]))
+            width = _FLOATS.get(about["dtype"])
+            end = max(end, about["data_offsets"][1])
+            if width is None:
+                raise StageFailure(
+                    "SettingUnsuitable",
+                    f"{FIELD}: {name} of {uri} is of type {about['dtype']}, and cannot be trained: "
+                    "take the model before it was quantized",
+                )
+            if about["data_offsets"][1] - about["data_offsets"][0] != width * math.prod(shape):
+                raise ValueError(name)
+            yield name, Tensor(path, shape)
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise _unreadable(f"{path.name} is damaged", uri) from error
+    if size != 8 + length + end:
+        raise _unreadable(f"{path.name} is damaged: it has {size} bytes", uri)
+
+
+def _json(path: Path, uri: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_JSON else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _unreadable(f"{path.name} is damaged", uri)
+    return found
+
+
+def _unreadable(why: str, where: str | Path) -> StageFailure:
+    return StageFailure("InputUnreadable", f"{FIELD}: {where} is no model to go on from: {why}")

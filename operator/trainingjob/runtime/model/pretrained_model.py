@@ -1,0 +1,139 @@
+"""A pretrained folder as a model to train, and back into such a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..base.errors import StageFailure, storage_errors
+from ..base.log import log
+from ..base.text import listed
+from . import transformer
+from .folder import CONFIG, TOKENIZER
+from .pretrained import FIELD, Folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+# Of old files: what is computed today, and never was a weight.
+_COMPUTED = ("rotary_emb.inv_freq", "position_ids", "attn.bias", "attn.masked_bias")
+# By which gpt2 and others call shares of activations to drop.
+_DROPOUTS = ("dropout", "pdrop")
+
+
+class Whole:
+    """A tensor in a file, of which rows are read when they are asked for."""
+
+    def __init__(self, slices: Any) -> None:
+        self._slices = slices
+        self.shape = torch.Size(slices.get_shape())
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        if rows.start is not None and rows.start >= rows.stop:
+            return torch.empty(0, *self.shape[1:])
+        return self._slices[rows]
+
+
+def config_of(folder: Folder) -> PreTrainedConfig:
+    """Its config for training: nothing is dropped by chance, so that a step learns the same with
+    any number of processes. Raises StageFailure(InputUnreadable)."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(
+            folder.path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        words = " ".join(str(error).split())[:300]
+        message = f"{FIELD}: {CONFIG} of {folder.uri} is not understood: {words}"
+        raise StageFailure("InputUnreadable", message) from error
+    for name, share in config.to_dict().items():
+        if (
+            name.endswith(_DROPOUTS)
+            and "classifier" not in name
+            and isinstance(share, float)
+            and share
+        ):
+            log(f"{FIELD}: {name} of {share} in {CONFIG} is not applied")
+            setattr(config, name, 0.0)
+    return config
+
+
+def names_of(model: Any, folder: Folder) -> dict[str, str]:
+    """The names that a model's parameters have in the files.
+
+    Raises StageFailure(InputUnreadable) when some are not there, or of another shape, or when there
+    are others."""
+    prefix = f"{model.base_model_prefix}."
+    parameters = dict(model.named_parameters())
+    names = {
+        name: name if name in folder.tensors else name.removeprefix(prefix) for name in parameters
+    }
+    lost = [name for name, its in names.items() if its not in folder.tensors]
+    left = {*folder.tensors} - {*names.values()} - {*model.state_dict()}
+    left = {name for name in left if not name.endswith(_COMPUTED)}
+    for words, these in (("lacks", lost), ("also has", sorted(left))):
+        if these:
+            raise StageFailure(
+                "InputUnreadable",
+                f"{FIELD}: {folder.uri} {words} weights of a {folder.config['model_type']} as its "
+                f"{CONFIG} describes it ({listed(these)})",
+            )
+    for name, parameter in parameters.items():
+        shape = folder.tensors[names[name]].shape
+        if tuple(parameter.shape) != shape:
+            raise StageFailure(
+                "InputUnreadable",
+                f"{FIELD}: {name} of {folder.uri} has the shape {list(shape)}, and by its {CONFIG} "
+                f"it is {list(parameter.shape)}",
+            )
+    return names
+
+
+def fill(
+    model: Any,
+    folder: Folder,
+    names: dict[str, str],
+    device: torch.device,
+    mine: Callable[[Tensor, Any], Any],
+) -> None:
+    """Give a model without memory its weights, as float32: of each tensor ``mine(parameter,
+    whole)`` alone is read, this rank's part. Parameters without a name in the files are left."""
+    model.to_empty(device=device)
+    model.tie_weights()
+    parameters = dict(model.named_parameters())
+    by_file: dict[Path, list[str]] = {}
+    for name, its in names.items():
+        by_file.setdefault(folder.tensors[its].file, []).append(name)
+    with storage_errors("read the pretrained model"), torch.no_grad():
+        for path, its_names in by_file.items():
+            with safe_open(path, framework="pt") as source:
+                for name in its_names:
+                    part = mine(parameters[name], Whole(source.get_slice(names[name])))
+                    rows = part[:] if isinstance(part, Whole) else part
+                    transformer.local(parameters[name]).copy_(rows)
+    transformer.fill_buffers(model)
+
+
+def save(
+    folder: Path | None,
+    parameters: Iterable[tuple[str, Tensor]],
+    origin: Folder,
+    tokenizer: Path,
+) -> None:
+    """As ``transformer.save``, with the origin's own files beside the weights."""
+    transformer.save_weights(folder, parameters)
+    if folder is None:
+        return
+    for path in origin.companions:
+        shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    config = {name: value for name, value in origin.config.items() if name != "torch_dtype"}
+    (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")

@@ -1,0 +1,205 @@
+"""The files of a dataset, each written by whoever has its rows: the stage, or a task of Spark's.
+
+A file gets its name once it is whole: its number in the split, the stamp of who writes the dataset,
+and some of its digest. So a task that runs twice, or is cut short, leaves nothing of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainingjob.api.v1alpha1.reasons import reason_of
+
+from ..base.digest import sha256
+from ..base.errors import StageFailure, from_os_error
+from ..dataset.manifest import DataFile, SplitName, file_name
+from ..storage import Place
+
+# A row group of wide rows ends before it has all of them.
+_GROUP_BYTES = 128 * 2**20
+# What a task tells of each file.
+WRITTEN = pa.schema(
+    [
+        pa.field("split", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("rows", pa.int64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("total", pa.int64()),
+    ]
+)
+# How a failure of a task reaches the driver, through Spark's messages.
+_MARK = "trainingjob:"
+
+
+class Part(NamedTuple):
+    """A file of a split, and the sum of one of its columns, where somebody asked for that."""
+
+    file: DataFile
+    total: int
+
+
+def finish(
+    place: Place, aside: Path, split: SplitName, number: int, rows: int, total: int = 0
+) -> Part:
+    """Have a file that was written aside among those of its split."""
+    size, digest = aside.stat().st_size, sha256(aside)
+    name = file_name(number, place.stamp, digest)
+    place.put(aside, f"{split}/{name}")
+    return Part(DataFile(name=name, rows=rows, bytes=size, sha256=digest), total)
+
+
+def write(
+    batches: Iterator[pa.RecordBatch],
+    place: Place,
+    splits: Mapping[int, SplitName],
+    schema: pa.Schema,
+    row_group: int,
+    total: str,
+) -> Iterator[pa.RecordBatch]:
+    """Write batches of (the file's number, the split's number, the columns of ``schema`` …), in the
+    order of those two, and give WRITTEN. Sent to Spark's Python workers.
+
+    Raises RuntimeError, which ``failure`` reads."""
+    try:
+        with ExitStack() as stack:
+            file = None
+            for batch in batches:
+                numbers, owners = (np.asarray(batch.column(index)) for index in (0, 1))
+                changes = np.flatnonzero((np.diff(numbers) != 0) | (np.diff(owners) != 0)) + 1
+                for start, stop in zip([0, *changes], [*changes, len(batch)], strict=True):
+                    if start == stop:
+                        continue
+                    key = int(numbers[start]), splits[int(owners[start])]
+                    if file is None or file.key != key:
+                        if file is not None:
+                            yield file.finish()
+                            stack.close()
+                        file = _File(stack, place, *key, schema, row_group, total)
+                    columns = batch.columns[2:]
+                    file.add([one.slice(start, stop - start) for one in columns])
+            if file is not None:
+                yield file.finish()
+    except OSError as error:
+        raise _told(from_os_error(error, "write the dataset")) from error
+    except StageFailure as error:
+        raise _told(error) from error
+
+
+def failure(text: str) -> StageFailure | None:
+    """What failed in ``write``, from what Spark says; None for everything else."""
+    _, mark, rest = text.partition(_MARK)
+    if not mark:
+        return None
+    name, _, message = rest.partition("\n")[0].partition(":")
+    reason = reason_of(name)
+    return StageFailure(reason, message) if reason is not None else None
+
+
+def _told(failure: StageFailure) -> RuntimeError:
+    return RuntimeError(f"{_MARK}{failure.reason}:{failure.message}")
+
+
+class _File:
+    """One that is being written; ``stack`` closes it."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        place: Place,
+        number: int,
+        split: SplitName,
+        schema: pa.Schema,
+        row_group: int,
+        total: str,
+    ) -> None:
+        self.key = number, split
+        self._place, self._schema, self._row_group = place, schema, row_group
+        self._aside = stack.enter_context(place.aside())
+        self._sink = _Hashed(stack.enter_context(self._aside.open("wb")))
+        # Without Arrow's own schema: as the other engine's files are.
+        self._writer = pq.ParquetWriter(self._sink, schema, store_schema=False)
+        self._held: list[pa.RecordBatch] = []
+        self._size = self._rows = self._total = 0
+        self._summed = schema.get_field_index(total) if total else -1
+
+    def add(self, columns: list[pa.Array]) -> None:
+        """Rows in order; a row group is in memory."""
+        batch = pa.RecordBatch.from_arrays(
+            [one.cast(field.type) for one, field in zip(columns, self._schema, strict=True)],
+            schema=self._schema,
+        )
+        if self._summed >= 0:
+            self._total += pc.sum(batch.column(self._summed)).as_py() or 0
+        self._held.append(batch)
+        self._size += batch.nbytes
+        self._rows += len(batch)
+        self._flush(self._row_group)
+
+    def finish(self) -> pa.RecordBatch:
+        """Have it where it belongs."""
+        self._flush(1)
+        self._writer.close()
+        self._sink.file.close()
+        digest = f"sha256:{self._sink.hash.hexdigest()}"
+        number, split = self.key
+        name = file_name(number, self._place.stamp, digest)
+        self._place.put(self._aside, f"{split}/{name}")
+        told = (split, name, self._rows, self._sink.size, digest, self._total)
+        return pa.RecordBatch.from_arrays(
+            [pa.array([one], field.type) for one, field in zip(told, WRITTEN, strict=True)],
+            schema=WRITTEN,
+        )
+
+    def _flush(self, least: int) -> None:
+        """Write row groups while as many rows are held."""
+        while (held := sum(map(len, self._held))) >= least or self._size > _GROUP_BYTES:
+            if not held:
+                return
+            table = pa.Table.from_batches(self._held)
+            group, rest = table.slice(0, self._row_group), table.slice(self._row_group)
+            self._writer.write_table(group, row_group_size=self._row_group)
+            self._held = rest.to_batches()
+            self._size = rest.nbytes
+
+
+class _Hashed:
+    """A file that knows the digest of what was written to it."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.hash, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self.file.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False

@@ -1,0 +1,100 @@
+"""Language models: rows of tokens, each predicted from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainingjob.api.payload import TrainPayload
+from trainingjob.api.v1alpha1.status import Outputs
+
+from ...dataset import suitable
+from ...dataset.manifest import DatasetManifest
+from ...dataset.rows import Rows
+from ...model import language, transformer
+from ...storage import resolve
+from ..budget import rows_of_a_part
+from ..data import mix
+from ..place import Place
+from ..tokens import TokenSplit
+from . import Share
+
+
+class TransformerFamily:
+    """Raises StageFailure: DatasetInvalid, SplitEmpty."""
+
+    loss_scale = 1.0
+
+    def __init__(self, payload: TrainPayload, place: Place, device: torch.device) -> None:
+        assert payload.model is not None
+        self._folder = resolve(payload.dataset)
+        manifest = DatasetManifest.read(self._folder)
+        suitable.check(manifest, payload.task, self._folder)
+        suitable.check_rows(manifest, "train", self._folder)
+        assert manifest.tokens is not None
+        self.tokens = manifest.tokens
+        train, validation = (
+            Rows(self._folder, manifest, name, []) for name in ("train", "validation")
+        )
+        at_once = rows_of_a_part(payload, place.world) * place.world
+        self.training = TokenSplit(train, payload.batch_size or 32, device)
+        self.validation = TokenSplit(validation, at_once, device)
+        self._seed = payload.seed
+        self._beginning = language.begin(payload.model, self.tokens)
+        self._tokenizer = self._folder / manifest.tokenizer
+
+    def build(self) -> nn.Module:
+        return self._beginning.network
+
+    def layers(self, network: nn.Module) -> Sequence[nn.Module]:
+        return transformer.layers_of(network)
+
+    def fill(
+        self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
+        self._beginning.fill(device, self._seed, mix, mine)
+
+    def loss(self, network: nn.Module, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+        """Of tokens int32 [m, L + 1], of which the first ``y`` of a row are real."""
+        return transformer.negative_log_likelihood(network, x, y)
+
+    def blank(self) -> Share:
+        device = self.training.device
+        return (
+            torch.zeros(1, self.training.width, dtype=torch.int32, device=device),
+            torch.ones(1, dtype=torch.int64, device=device),
+            None,
+        )
+
+    def flops(self, network: nn.Module) -> float | None:
+        """Forward and backward through all weights but the table of inputs, and attention's own
+        (Chowdhery et al., 2022, appendix B)."""
+        config: Any = self._beginning.network.config
+        sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
+        # Of weights that are not learned, no gradient is computed.
+        products = sum(size * (6 if learned else 4) for size, learned in sizes)
+        if not config.tie_word_embeddings:
+            products -= 6 * config.vocab_size * config.hidden_size
+        attention = config.num_hidden_layers * config.hidden_size * self.tokens.sequence_length
+        return float(products + 12 * attention)
+
+    def fingerprint(self) -> dict[str, Any]:
+        given = self._beginning.digest()
+        return {"pretrained": given} if given else {}
+
+    def words(self) -> str:
+        count = self.tokens.splits["train"].tokens
+        parameters = list(self._beginning.network.parameters())
+        fixed = sum(one.numel() for one in parameters if not one.requires_grad)
+        beside = f", beside {fixed / 1e6:.4g} M that stay as they are" if fixed else ""
+        return f"{count} tokens in {self.training.rows} rows{beside}"
+
+    def save(self, folder: Path | None, network: nn.Module) -> None:
+        self._beginning.save(folder, self._tokenizer)
+
+    def outputs(self, known: Outputs) -> Outputs:
+        return known

@@ -1,1 +1,0 @@
-"""Training of models whose weights, gradients and optimizer are divided over the ranks."""

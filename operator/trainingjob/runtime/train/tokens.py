@@ -1,0 +1,57 @@
+"""Rows of tokens, in the windows of every dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from ..base.errors import StageFailure
+from ..dataset.rows import Rows
+from ..dataset.tokens import LENGTH, TOKENS, tokens_of
+from .data import WINDOW_BYTES, Split
+
+
+class TokenSplit(Split):
+    """A split of a language model's dataset.
+
+    Its batches are tokens int32 [m, L + 1], lengths int64 [m] and weights [m], a row's tokens to
+    predict, so that the weight of a global batch is theirs. Raises StageFailure(DatasetInvalid)
+    when a file is not what the manifest says."""
+
+    def __init__(
+        self,
+        source: Rows,
+        batch: int,
+        device: torch.device | None = None,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
+        tokens = source.manifest.tokens
+        if tokens is None:
+            raise StageFailure("DatasetInvalid", f"{source.folder} has no tokens")
+        self.width = tokens.sequence_length + 1
+        self._vocabulary = tokens.vocab_size
+        super().__init__(source, batch, device, window_bytes)
+
+    def _row(self) -> tuple[list[str], int]:
+        return [TOKENS, LENGTH], 4 * self.width + 12
+
+    def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows = min(left, self.window_rows)
+        ids = torch.empty(rows, self.width, dtype=torch.int32)
+        return ids, torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+
+    def _fill(
+        self,
+        path: Path,
+        batch: pa.RecordBatch,
+        window: tuple[Tensor, Tensor, Tensor | None],
+        part: slice,
+    ) -> None:
+        ids, lengths, weights = window
+        found = tokens_of(path, batch, self.width, self._vocabulary)
+        ids.numpy()[part], lengths.numpy()[part] = found
+        assert weights is not None
+        weights.numpy()[part] = found[1] - 1

@@ -1,0 +1,172 @@
+"""What is no model to go on from, told before anything is learned; without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.unit.runtime.test_cache_key import dataset, train
+from trainingjob.api.v1alpha1.train import BuiltInModel
+from trainingjob.api.v1alpha1.transformer import Pretrained
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.cache import inputs_of_train
+from trainingjob.runtime.dataset.manifest import Tokens
+from trainingjob.runtime.model import pretrained
+from trainingjob.runtime.preprocess.tokens import tokenizer
+
+Change = Callable[[Path], Any]
+INDEX = "model.safetensors.index.json"
+CONFIG = {"model_type": "llama", "vocab_size": 300, "max_position_embeddings": 16}
+TOKENS = Tokens(
+    tokenizer="sha256:" + "0" * 64,
+    vocab_size=300,
+    end_of_text="<|endoftext|>",
+    end=0,
+    sequence_length=16,
+    splits={},
+)
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    where = {}
+    for number in (1, 2):
+        name = f"model-0000{number}-of-00002.safetensors"
+        save_file({f"w{number}": np.zeros((4, 2), np.float32)}, path / name)
+        where[f"w{number}"] = name
+    (path / INDEX).write_text(json.dumps({"weight_map": where}))
+    (path / "config.json").write_text(json.dumps(CONFIG))
+    (path / "tokenizer.json").write_text(tokenizer.learn(["ab ab cd"] * 9, 258, "</s>").text)
+    return path
+
+
+def without(*names: str) -> Change:
+    return lambda path: [(path / name).unlink() for name in names]
+
+
+def written(name: str, content: bytes) -> Change:
+    return lambda path: (path / name).write_bytes(content)
+
+
+def config(**values: Any) -> Change:
+    return written("config.json", json.dumps({**CONFIG, **values}).encode())
+
+
+def index(**where: str) -> Change:
+    return written(INDEX, json.dumps({"weight_map": where}).encode())
+
+
+def cut(path: Path) -> None:
+    file = path / "model-00002-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def pickled(path: Path) -> None:
+    without(INDEX)(path)
+    (path / "pytorch_model.bin").touch()
+
+
+def quantized(path: Path) -> None:
+    save_file({"w2": np.zeros((4, 2), np.int8)}, path / "model-00002-of-00002.safetensors")
+
+
+def adapter(path: Path) -> None:
+    (path / "config.json").rename(path / "adapter_config.json")
+
+
+FIRST = "model-00001-of-00002.safetensors"
+SECOND = "model-00002-of-00002.safetensors"
+BAD: list[tuple[Change, str, str]] = [
+    (shutil.rmtree, "InputNotFound", "there is no folder file://"),
+    (without("config.json"), "InputUnreadable", "there is no config.json, as save_pretrained"),
+    (adapter, "InputUnreadable", "it is an adapter alone: merge it into its model first"),
+    (written("config.json", b"{"), "InputUnreadable", "config.json is damaged"),
+    (written("config.json", b"[" * 9000), "InputUnreadable", "config.json is damaged"),
+    (config(model_type="bert"), "SettingUnsuitable", "is of model_type bert, which is not trained"),
+    (config(model_type=None), "SettingUnsuitable", "is of model_type None"),
+    (config(quantization_config={"bits": 4}), "SettingUnsuitable", "is quantized, and cannot be"),
+    (quantized, "SettingUnsuitable", "w2 of file:///"),
+    (pickled, "InputUnreadable", "pytorch_model.bin is read by unpickling, which could run any"),
+    (without(INDEX), "InputUnreadable", "there is no model.safetensors"),
+    (without(SECOND), "InputUnreadable", f"1 of 2 files of weights are missing ({SECOND})"),
+    (index(w1="../x"), "InputUnreadable", "1 of 1 files of weights are missing (../x)"),
+    (index(), "InputUnreadable", f"{INDEX} names no weights"),
+    (index(w1=FIRST, w3=FIRST), "InputUnreadable", f"lack weights that {INDEX} names (w3)"),
+    (cut, "InputUnreadable", f"{SECOND} is damaged"),
+    (written(FIRST, b"\xff" * 20), "InputUnreadable", f"{FIRST} is damaged"),
+    (written(FIRST, b""), "InputUnreadable", f"{FIRST} is damaged"),
+    (written(FIRST, b"\2\0\0\0\0\0\0\0[]"), "InputUnreadable", f"{FIRST} is damaged"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason", "words"), BAD, ids=[words for *_, words in BAD])
+def test_a_folder_that_is_no_model_is_refused(
+    tmp_path: Path, damage: Change, reason: str, words: str
+) -> None:
+    path = folder(tmp_path / "given")
+    spec = Pretrained(uri=f"file://{path}")
+    assert [one.shape for one in pretrained.look(spec).tensors.values()] == [(4, 2), (4, 2)]
+    damage(path)
+    with pytest.raises(StageFailure) as caught:
+        pretrained.look(spec)
+    assert (caught.value.reason, words in caught.value.message) == (reason, True), caught.value
+
+
+OTHER: list[tuple[Change, dict[str, int], str]] = [
+    (config(), {"sequence_length": 17}, "takes at most 16 tokens at once: set at most 16"),
+    (
+        config(max_position_embeddings=None, n_positions=8),
+        {},
+        "sequenceLength is 16, and the model of",
+    ),
+    (config(), {"vocab_size": 301}, "has 301 tokens, and the model of"),
+    (
+        written("tokenizer.json", tokenizer.learn(["ab"], 257, "</s>").text.encode()),
+        {},
+        "whose model has 300: leave preprocess.tokenize.from unset to take the model's own",
+    ),
+    (written("tokenizer.json", b"{}"), {}, "tokenizer.json is no tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("change", "more", "words"), OTHER, ids=[words for *_, words in OTHER])
+def test_a_dataset_of_another_tokenizer_or_of_longer_rows_is_refused(
+    tmp_path: Path, change: Change, more: dict[str, int], words: str
+) -> None:
+    path = folder(tmp_path / "given")
+    spec = Pretrained(uri=f"file://{path}")
+    shutil.copytree(path, tmp_path / "dataset")
+    pretrained.check(pretrained.look(spec), TOKENS, tmp_path / "dataset")
+    # The same tokens, written in another way.
+    text = json.loads((path / "tokenizer.json").read_text())
+    (path / "tokenizer.json").write_text(json.dumps(text))
+    pretrained.check(pretrained.look(spec), TOKENS, tmp_path / "dataset")
+    change(path)
+    with pytest.raises(StageFailure) as caught:
+        tokens = TOKENS.model_copy(update=more)
+        pretrained.check(pretrained.look(spec), tokens, tmp_path / "dataset")
+    assert words in caught.value.message
+
+
+def test_the_files_of_the_model_count_in_the_key_of_the_cache(tmp_path: Path) -> None:
+    path = folder(tmp_path / "given")
+    (path / "README.md").write_text("no part of the model")
+    model = BuiltInModel(pretrained=Pretrained(uri=f"file://{path}"))
+
+    def seen() -> dict[str, str]:
+        payload = train(dataset=dataset(tmp_path / "dataset"), model=model)
+        return dict(inputs_of_train(payload).digests)
+
+    before = seen()
+    names = ["config.json", FIRST, SECOND, "tokenizer.json"]
+    assert sorted(before) == ["dataset", *(f"pretrained {name}" for name in names)]
+    save_file({"w1": np.ones((4, 2), np.float32)}, path / FIRST)
+    changed = {name for name, digest in seen().items() if before[name] != digest}
+    assert changed == {f"pretrained {FIRST}"}

@@ -30,7 +30,7 @@ OPERATOR = {
     *rights(GROUP, "trainingjobs/status", "update"),
     *rights("", "pods", "create", "delete", *READ),
     *rights("", "services", "create", *READ),
-    *rights("networking.k8s.io", "networkpolicies", "create", "get"),
+    *rights("networking.k8s.io", "networkpolicies", "create", *READ),
     *rights("", "events", "create"),
 }
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")

@@ -22,7 +22,6 @@ from trainingjob.runtime.dataset.manifest import (
     SplitInfo,
     TokenCounts,
     Tokens,
-    data_digest,
 )
 from trainingjob.runtime.model import transformer
 from trainingjob.runtime.train.families import family_of
@@ -204,7 +203,7 @@ def _dataset(folder: Path, size: Size) -> DatasetManifest:
     lengths = pa.array(np.full(rows, size.length + 1, dtype=np.int32))
     pq.write_table(pa.table({"input_ids": lists, "length": lengths}), path, row_group_size=4096)
     (folder / "tokenizer.json").write_text("{}")
-    file = DataFile(name=path.name, rows=rows, bytes=path.stat().st_size, sha256=data_digest(path))
+    file = DataFile(name=path.name, rows=rows, bytes=path.stat().st_size, sha256=sha256(path))
     manifest = DatasetManifest(
         label="body",
         task="languageModel",

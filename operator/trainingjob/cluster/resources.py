@@ -29,23 +29,22 @@ class Resource:
 
 def _children(kind: Kind) -> Resource:
     group, _, version = kind.api_version.rpartition("/")
-    return Resource(group, version, kind.plural, LABEL_JOB if kind.watched else "")
+    return Resource(group, version, kind.plural, LABEL_JOB)
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
-_KINDS = dict.fromkeys(
-    [kinds.POD, kinds.CLAIM, *(kind for stage in STAGES for kind in stage.kinds)]
-)
+_KINDS = dict.fromkeys([kinds.POD, *(kind for stage in STAGES for kind in stage.kinds)])
+_WATCHED = {kind.name: _children(kind) for kind in _KINDS}
 # Children by kind.
-BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
+BY_KIND = {**_WATCHED, kinds.CLAIM.name: _children(kinds.CLAIM)}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
-CLAIMS = BY_KIND[kinds.CLAIM.name]
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
+CLAIMS = BY_KIND[kinds.CLAIM.name]
 
-WATCHED = (JOBS, *(BY_KIND[kind.name] for kind in _KINDS if kind.watched))
+WATCHED = (JOBS, *_WATCHED.values())
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

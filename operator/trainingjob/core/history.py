@@ -24,8 +24,8 @@ def after(
     pods: Iterable[PodView],
     now: datetime,
 ) -> list[Attempt]:
-    """With attempt ``number``, whose ``pods`` are these and after which ``stage`` stands so; one
-    that went well is not kept."""
+    """The history with attempt ``number`` added: of these ``pods``, leaving ``stage`` as it is now.
+    An attempt that went well is not kept."""
     if failure is None and stage.reason not in _INTERRUPTED:
         return list(history)
     started = (pod.started for pod in pods if pod.started)

@@ -63,6 +63,7 @@ class PodView:
     waits: tuple[Wait, ...] = ()
     init_failure: str = ""
     unschedulable: str = ""
+    gates: str = ""  # for which it waits before a scheduler looks at it
     disrupted: str = ""
     # Why its kubelet has ended it as a whole, or has not let it begin.
     pod_reason: str = ""
@@ -127,6 +128,7 @@ class PodView:
                 if scheduled.get("reason") == "Unschedulable"
                 else ""
             ),
+            gates=_gates(spec),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -139,6 +141,10 @@ class PodView:
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
+
+
+def _gates(spec: Mapping[str, Any]) -> str:
+    return text.line(", ".join(gate.get("name", "") for gate in spec.get("schedulingGates") or ()))
 
 
 def _end(own: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,18 +178,18 @@ def _phase(
 def _cut_short(
     pod: Mapping[str, Any], end: Mapping[str, Any], disruption: Mapping[str, Any]
 ) -> bool:
-    """Whether our container ended only when it was told to: many programs exit with 0 then."""
+    """Whether our container ended only when it was asked to: many programs exit with 0 then."""
     meta, status = pod["metadata"], pod.get("status") or {}
     finished = _time(end.get("finishedAt"))
-    told: list[datetime | None] = []
+    asked: list[datetime | None] = []
     if disruption.get("status") == "True":
-        told.append(_time(disruption.get("lastTransitionTime")))
+        asked.append(_time(disruption.get("lastTransitionTime")))
     elif status.get("phase") == "Failed" and status.get("reason"):
-        told.append(None)
+        asked.append(None)
     if (deleted := _time(meta.get("deletionTimestamp"))) is not None:
         grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
-        told.append(deleted - grace)
-    return any(at is None or finished is None or finished >= at for at in told)
+        asked.append(deleted - grace)
+    return any(at is None or finished is None or finished >= at for at in asked)
 
 
 def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
@@ -192,7 +198,7 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
     running = (own.get("state") or {}).get("running") or {}
     exit_code, signal = end.get("exitCode"), end.get("signal")
     if not signal and exit_code is not None and exit_code > 128:
-        # A shell and a container runtime alike tell signal N as 128 + N.
+        # A shell and a container runtime alike report signal N as 128 + N.
         signal = exit_code - 128
     return {
         "started": _believed(end.get("startedAt") or running.get("startedAt"), created),
@@ -206,7 +212,7 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
 
 def _believed(value: str | None, created: datetime | None) -> datetime | None:
     """A time of the node's clock, which may be slow: nothing was before the pod. None for the first
-    moment of Unix or Go, by which runtimes tell what never began."""
+    moment of Unix or Go, by which runtimes say that something never began."""
     found = _time(value)
     if found is None or found.year <= _NEVER:
         return None

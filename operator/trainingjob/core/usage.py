@@ -16,10 +16,10 @@ def after(
     pods: Sequence[PodView],
     ended: datetime,
     well: bool,
-    kept: datetime | None = None,
+    saved: datetime | None = None,
 ) -> Usage:
-    """With an attempt whose ``pods`` are these, and which ``ended`` then, ``well`` or not; if not,
-    what it did until ``kept`` is in a checkpoint. Pods that are gone already cannot be counted."""
+    """The usage with an attempt added: of these ``pods``, until ``ended``, ``well`` or not. If not,
+    what it did until ``saved`` is in a checkpoint. Pods that are gone already cannot be counted."""
     usage = usage or Usage()
     seconds = [_seconds(pod, ended) for pod in pods]
 
@@ -27,7 +27,7 @@ def after(
         return round(sum(a * s for a, s in zip(amounts, seconds, strict=True)))
 
     gpu_seconds = total([pod.gpus for pod in pods])
-    lost = round(sum(pod.gpus * _seconds(pod, ended, kept) for pod in pods))
+    lost = round(sum(pod.gpus * _seconds(pod, ended, saved) for pod in pods))
     waits = [
         (pod.started - pod.created).total_seconds() for pod in pods if pod.started and pod.created
     ]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from trainingjob.runtime.train.sharded.data import TokenSplit
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.local.train.language import make_dataset, payload_of
@@ -22,8 +21,9 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import language, pretrained, pretrained_model, transformer
+from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
-from trainingjob.runtime.train.optim import rate_factor
+from trainingjob.runtime.train.tokens import TokenSplit
 
 SIZES = {
     "vocab_size": 97,

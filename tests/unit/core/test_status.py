@@ -43,7 +43,8 @@ def test_stage_follows_stage_to_the_verdict():
     assert phases == ["Preprocessing", "Training", "Evaluating", "Succeeded"]
     assert w.created == [
         "digits-preprocess-1-0",
-        "digits-train",
+        "NetworkPolicy digits-train",
+        "Service digits-train",
         "digits-train-1-0",
         "digits-train-1-1",
         "digits-evaluate-1-0",
@@ -75,7 +76,7 @@ def test_writes_of_a_job_of_four_pods_stay_few():
         w.reconcile()
         w.settle()
     assert w.status["phase"] == "Succeeded"
-    assert len(w.created) + w.writes <= 4 + 6
+    assert len(w.created) + w.writes <= 5 + 6
 
 
 def conditions(w: World) -> dict[str, str]:

@@ -206,8 +206,8 @@ class StageStatus(StatusModel):
     )
     cleared_time: Time | None = Field(
         None,
-        description="When pods of the attempt before that were stuck were gone: the startup "
-        "deadline counts from then.",
+        description="When what held the attempt up was gone (pods before it that were stuck, "
+        "scheduling gates): the startup deadline counts from then.",
     )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."

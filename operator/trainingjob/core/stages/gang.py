@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import PodCounts
 from .. import indexes, names, signing
+from ..diagnose import Failure
 from ..observation import Observation
 from ..pods import PodView
 
@@ -43,6 +44,21 @@ class Gang:
     def known_done(self) -> frozenset[int]:
         """A pod that was done is done, whatever becomes of it while others work."""
         return indexes.read(self.stage.pods.completed_indexes)
+
+    @property
+    def refused(self) -> Failure | None:
+        """Why a child of the stage could not be made, or a pod of an attempt before not deleted: as
+        long as the one is missing or the other is there."""
+        if not self.obs.blockers:
+            return None
+        job, stage = self.obs.job, self.stage
+        wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
+        there = {pod.name for pod in self.obs.pods_of(stage.name)}
+        others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
+        claims = set() if self.pods else {names.claim_name(job)}
+        amiss = (wanted ^ there) | others | claims
+        found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
+        return Failure(found.reason, found.message) if found else None
 
     @property
     def leaving(self) -> list[PodView]:
@@ -95,6 +111,13 @@ def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
     if missing is None:
         return None
     return names.pod_name(obs.job, prior.name, prior.attempt, missing)
+
+
+def missing_others(room: Stage, obs: Observation) -> list[dict[str, Any]]:
+    """The stage's children of other kinds that are not there, or not any more."""
+    made = {(child.kind, child.name) for child in obs.children}
+    wanted = room.others(obs.job, obs.settings)
+    return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
 
 
 def created(pods: Iterable[PodView]) -> list[datetime]:

@@ -94,7 +94,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 def network(job: TrainingJob) -> list[dict[str, Any]]:
     """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
     pods get in, since whoever reaches a rank could join it, and a headless Service that selects
-    rank 0 alone. Of one name and in this order: where the Service is, the policy has been made.
+    rank 0 alone. In this order: no rank is found before it is shielded.
     """
     if job.spec.train.nodes == 1:
         return []

@@ -4,6 +4,7 @@
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
 
@@ -31,6 +32,14 @@ def diabetes(data):
     return data.load_diabetes(as_frame=True, scaled=False).frame.astype({"target": int})
 
 
+def wine(data):
+    """Chemical analyses of Italian wines."""
+    frame = data.load_wine(as_frame=True).frame
+    return frame.rename(columns=lambda name: name.replace("/", "_")).rename(
+        columns={"target": "cultivar"}
+    )
+
+
 def breast_cancer(data):
     """Measurements of cell nuclei."""
     bunch = data.load_breast_cancer(as_frame=True)
@@ -56,6 +65,7 @@ def topics(data):
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
+    "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
 }

@@ -59,7 +59,8 @@ def test_every_command_of_the_readme_works(shown: dict[str, Outcome]) -> None:
 
 def test_every_example_is_listed():
     found = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yaml")}
-    assert found == set(EXPECTED)
+    # Those of Hadoop need a server: test_hdfs_example.py.
+    assert {name for name in found if not name.startswith("hadoop/")} == set(EXPECTED)
 
 
 @pytest.mark.parametrize(

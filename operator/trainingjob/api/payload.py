@@ -35,6 +35,9 @@ CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as 
 COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
 HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
 HADOOP_USER_NAME = "HADOOP_USER_NAME"
+KRB5_CONFIG = "KRB5_CONFIG"  # krb5.conf, as Kerberos' own library finds it
+KEYTAB = "TRAININGJOB_KEYTAB"  # of the principal; empty: there is a ticket
+PRINCIPAL = "TRAININGJOB_PRINCIPAL"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
@@ -48,6 +51,9 @@ STAGE_PAYLOAD = "TRAININGJOB_STAGE"
 INPUT_DIR = "TRAININGJOB_INPUT_DIR"
 OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
 CHECKPOINT_DIR = "TRAININGJOB_CHECKPOINT_DIR"
+# Where these two lie, when that is elsewhere.
+INPUT_URI = "TRAININGJOB_INPUT_URI"
+CHECKPOINT_URI = "TRAININGJOB_CHECKPOINT_URI"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
@@ -140,6 +146,7 @@ class TrainPayload(Model):
     script: ScriptRef | None = None
     command: Arguments | None = None
     args: Arguments | None = None
+    stream_dataset: bool = Field(False, description="The code reads the rows from where they lie.")
     needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
     metrics: list[str] | None = Field(
         None, description="Of that evaluation, those that need two classes; known before training."

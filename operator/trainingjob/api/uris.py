@@ -17,9 +17,9 @@ class Scheme:
     """A kind of place.
 
     ``form`` is what people are shown, ``authority`` the pattern of what stands before the path.
-    ``remote``: pods work on copies, and bring there what they have written. ``by_spark``: engine
-    spark reads and writes it. ``variables``: a pattern of environment variables of the caller that
-    a run on one machine passes on, since they say how the place is reached.
+    ``remote``: pods work on copies, and bring there what they have written. ``variables``: a
+    pattern of environment variables of the caller that a run on one machine passes on, since they
+    say how the place is reached.
     """
 
     name: str
@@ -27,7 +27,6 @@ class Scheme:
     authority: str
     about: str
     remote: bool = False
-    by_spark: bool = True
     variables: str = ""
 
     @property
@@ -49,7 +48,6 @@ S3 = Scheme(
     "(credentials, region and endpoint in the variables of the AWS SDKs, which `envFrom` can "
     "bring)",
     remote=True,
-    by_spark=False,
     variables="AWS_.*",
 )
 HDFS = Scheme(
@@ -58,7 +56,7 @@ HDFS = Scheme(
     r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?",
     "(a name service, or HOST:PORT; `storage.hdfs` says how it is reached)",
     remote=True,
-    variables="HADOOP_CONF_DIR|HADOOP_USER_NAME",
+    variables="HADOOP_CONF_DIR|HADOOP_USER_NAME|KRB5_CONFIG|KRB5CCNAME|KRB5_CLIENT_KTNAME",
 )
 FILE = Scheme("file", "file:///path", "", "(one machine only)")
 

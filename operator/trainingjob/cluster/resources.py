@@ -33,18 +33,20 @@ def _children(kind: Kind) -> Resource:
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
 _KINDS = dict.fromkeys([kinds.POD, *(kind for stage in STAGES for kind in stage.kinds)])
-_WATCHED = {kind.name: _children(kind) for kind in _KINDS}
 # Children by kind.
-BY_KIND = {**_WATCHED, kinds.CLAIM.name: _children(kinds.CLAIM)}
+BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
-CLAIMS = BY_KIND[kinds.CLAIM.name]
 
-WATCHED = (JOBS, *_WATCHED.values())
+WATCHED = (JOBS, *BY_KIND.values())
+
+# What is made, watched or not.
+MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS}
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

@@ -30,7 +30,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import BY_KIND, CLAIMS
+from ..cluster.resources import CLAIMS, MADE
 from ..core import (
     Blocker,
     Observation,
@@ -262,7 +262,7 @@ class Reconciler:
         return any(found.values())
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
-        name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
         new = True

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.common import amount
-from . import diagnose, kinds, names, stages
+from . import diagnose, names, stages
+from .kinds import CLAIM
 from .observation import Blocker
 
 _KEPT = "true"
@@ -26,7 +27,7 @@ def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     right to. One that is kept has no owner, and the job's name.
     """
     asked = job.spec.storage.pvc
-    if asked is None or stage != stages.names_of(job)[0]:
+    if asked is None or stage != stages.of(job)[0].name:
         return []
     metadata: dict[str, Any] = {
         "name": names.claim_name(job),
@@ -48,7 +49,9 @@ def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     }
     if asked.storage_class_name is not None:
         spec["storageClassName"] = asked.storage_class_name
-    return [{"apiVersion": "v1", "kind": kinds.CLAIM.name, "metadata": metadata, "spec": spec}]
+    return [
+        {"apiVersion": CLAIM.api_version, "kind": CLAIM.name, "metadata": metadata, "spec": spec}
+    ]
 
 
 def blocker(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Blocker | None:
@@ -56,14 +59,12 @@ def blocker(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Blocker | No
     is the job's and has what the manifest asks for."""
     words = _whose(wanted["metadata"], found["metadata"])
     words = words or next(_differences(wanted["spec"], found["spec"]), None)
-    return (
-        diagnose.conflict_of(wanted["metadata"]["name"], kinds.CLAIM.name, words) if words else None
-    )
+    return diagnose.conflict_of(wanted["metadata"]["name"], CLAIM.name, words) if words else None
 
 
 def _usual_mode(job: TrainingJob) -> str:
-    most = max(room.replicas(job) + room.executors(job) for room in stages.of(job))
-    return "ReadWriteMany" if most > 1 else "ReadWriteOnce"
+    pods = max(room.replicas(job) + room.executors(job) for room in stages.of(job))
+    return "ReadWriteMany" if pods > 1 else "ReadWriteOnce"
 
 
 def _whose(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:

@@ -35,7 +35,6 @@ def spec_of(size: str, mode: str, **more: str) -> dict[str, Any]:
     return {"accessModes": [mode], "resources": {"requests": {"storage": size}}, **more}
 
 
-MADE = "PersistentVolumeClaim digits-storage"
 GANG_OF_TWO = {"model": {"mlp": {}}, "nodes": 2}
 
 
@@ -91,14 +90,14 @@ def test_all_stages_lie_on_it() -> None:
 
 def test_it_is_made_before_the_first_pod_and_by_the_first_stage_alone() -> None:
     it = world(storage={"pvc": {"size": "1Gi"}}, **ONE)
-    assert it.created == [MADE, "digits-preprocess-1-0"]
+    assert it.created == ["PersistentVolumeClaim digits-storage", "digits-preprocess-1-0"]
     # Where nobody has seen it, as on a cluster, each attempt of this stage looks for it.
     it.children.clear()
     it.created.clear()
     it.finish("preprocess", lambda pod, at: failed(pod, at, "ScriptFailed"))
     it.seconds += 60
     it.settle()
-    assert it.created == [MADE, "digits-preprocess-2-0"]
+    assert it.created == ["PersistentVolumeClaim digits-storage", "digits-preprocess-2-0"]
 
     it.children.clear()
     result = RESULTS["preprocess"] | {

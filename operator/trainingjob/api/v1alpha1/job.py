@@ -31,11 +31,7 @@ PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
 
-# How URIs begin that engine spark neither reads nor writes.
-_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
-
 # CEL.
-_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
 # As Task.label has it.
 _LABEL = "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : '')"
@@ -96,20 +92,6 @@ class Spec(Model):
                 self.preprocess is None
                 or not self.preprocess.split.stratify
                 or self.task.type == "classification"
-            ),
-        ),
-        Rule(
-            cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!({_CEL_STORAGE} + {_CEL_READ}).exists(u, {_CEL_NOT_BY_SPARK})",
-            message=f"engine spark does not read and write {' and '.join(_NOT_BY_SPARK)}: "
-            "use engine pandas",
-            holds=lambda self: (
-                self.preprocess is None
-                or self.preprocess.engine != "spark"
-                or not any(
-                    uri.startswith(_NOT_BY_SPARK)
-                    for uri in (self.storage.uri or "", *self.preprocess.uris)
-                )
             ),
         ),
         Rule(
@@ -335,9 +317,9 @@ class Spec(Model):
     def uris(self) -> list[str]:
         """All that the job reads and where it writes, but for a claim that is made for it."""
         read = self.preprocess.uris if self.preprocess is not None else []
-        given = (self.storage, self.train.dataset, self.pretrained)
-        uris = [one.uri for one in given if one is not None]
-        return [*read, *(uri for uri in uris if uri is not None)]
+        given = (self.train.dataset, self.pretrained)
+        written = [self.storage.uri] if self.storage.uri is not None else []
+        return [*written, *read, *(one.uri for one in given if one is not None)]
 
     @property
     def pretrained(self) -> Pretrained | None:

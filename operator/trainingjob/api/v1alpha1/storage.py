@@ -8,8 +8,20 @@ from pydantic import Field, StringConstraints
 
 from .. import uris
 from ..base import Model, Rule, exactly_one_of
-from .common import NO_PARENT, NOT_TINY, ConfigMapVolume, Quantity, Uri
-from .patterns import HADOOP_USER, Name
+from .common import NO_PARENT, NOT_TINY, ConfigMapVolume, Quantity, SecretKey, Uri
+from .patterns import HADOOP_USER, PRINCIPAL, Name
+
+
+class Kerberos(Model):
+    """Who pods are to a cluster with Kerberos."""
+
+    principal: Annotated[str, StringConstraints(max_length=255, pattern=PRINCIPAL)] = Field(
+        description="As `trainer@EXAMPLE.COM`."
+    )
+    keytab_secret: SecretKey = Field(
+        description="The principal's keytab. On one machine: the one that `KRB5_CLIENT_KTNAME` "
+        "names, else the ticket of `kinit`."
+    )
 
 
 class Hdfs(Model):
@@ -21,19 +33,30 @@ class Hdfs(Model):
             message="hdfs must have configMap, user or both",
             holds=lambda self: self.config_map is not None or self.user is not None,
         ),
+        Rule(
+            cel="!has(self.kerberos) || has(self.configMap)",
+            message="kerberos needs configMap, with core-site.xml, hdfs-site.xml and krb5.conf",
+            holds=lambda self: self.kerberos is None or self.config_map is not None,
+        ),
+        Rule(
+            cel="!has(self.kerberos) || !has(self.user)",
+            message="user is for a cluster without Kerberos: kerberos.principal says who pods are",
+            holds=lambda self: self.kerberos is None or self.user is None,
+        ),
     )
 
     config_map: ConfigMapVolume | None = Field(
         None,
-        description="ConfigMap with Hadoop's `core-site.xml` and `hdfs-site.xml`: name services "
-        "and their NameNodes. On one machine it may follow in the manifest's file; else "
-        "the shell's `HADOOP_CONF_DIR` counts.",
+        description="ConfigMap with Hadoop's `core-site.xml` and `hdfs-site.xml`, which know the "
+        "name services, and Kerberos' `krb5.conf`. On one machine it may follow in the manifest's "
+        "file; else the shell's `HADOOP_CONF_DIR` counts.",
     )
     user: Annotated[str, StringConstraints(max_length=64, pattern=HADOOP_USER)] | None = Field(
         None,
         description="Who pods are to a cluster without Kerberos. Unset: who they are on their own "
         "machine.",
     )
+    kerberos: Kerberos | None = Field(None, description="For a cluster with Kerberos.")
 
 
 class NewClaim(Model):

@@ -225,6 +225,13 @@ class Train(Model):
             ),
         ),
         Rule(
+            cel="has(self.command) || has(self.script) || !has(self.streamDataset)",
+            message="streamDataset needs a command or a script: a model streams by itself",
+            holds=lambda self: (
+                self.stream_dataset is None or self.command is not None or self.script is not None
+            ),
+        ),
+        Rule(
             cel="has(self.model) || !("
             + " || ".join(
                 f"has(self.{to_camel(name)})" for name in BUILT_IN_ONLY if name not in _UNSEEN
@@ -282,6 +289,11 @@ class Train(Model):
         None, description="Own command, run once in each pod, e.g. `[torchrun, train.py]`."
     )
     args: Arguments | None = Field(None, description="Arguments for the command or script.")
+    stream_dataset: bool | None = Field(
+        None,
+        description="Own code: leave the rows of a remote dataset where `TRAININGJOB_INPUT_URI` "
+        "says.",
+    )
     optimizer: Optimizer | None = Field(
         None, description="Built-in models: one of the optimizers; `adam` when unset."
     )

@@ -224,6 +224,22 @@ class DatasetManifest(Model):
             raise StageFailure("DatasetInvalid", f"{shown} is not a dataset manifest") from error
 
 
+def fetch(uri: str) -> None:
+    """Bring a dataset with its rows, and nothing that others have left there or are writing; of
+    what is none of ours all that is there. Raises StageFailure."""
+    folder = storage.fetch(uri, but=ROWS)
+    if not storage.is_copy(folder):
+        return
+    try:
+        manifest = DatasetManifest.read(folder)
+    except StageFailure:
+        storage.fetch(uri)
+        return
+    storage.bring(folder, manifest.names)
+    for part in manifest.parts:
+        storage.bring(folder / part, DatasetManifest.read(folder / part).names)
+
+
 def _not_first(place: storage.Place, mine: str | None) -> StageFailure:
     """Who was: an attempt of the same job that was taken for dead, or another job."""
     try:

@@ -7,7 +7,7 @@ from functools import partial
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import names
-from ...children.pod import Maker, encoded, job_ref
+from ...children.pod import Maker, encoded, job_ref, threads_of
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 
@@ -33,6 +33,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
     )
+    threads = threads_of(spec.resources)
+    given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
     return partial(
         make_pod,
         job,
@@ -41,6 +43,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         settings,
         image=image,
         payload=encoded(payload),
+        env=[]
+        if threads is None or given
+        else [{"name": "OMP_NUM_THREADS", "value": str(threads)}],
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output),

@@ -142,6 +142,11 @@ class TrainPayload(Model):
     target_transform: Literal["standardize", "log1p"] | None = None
     gradient_accumulation: int | None = None
     gradient_clip: float | None = None
+    tokens: int | None = None
+    sharding: Literal["auto", "none", "full", "hybrid"] | None = None
+    activation_checkpointing: bool | None = None
+    compile: bool | None = None
+    ema: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None

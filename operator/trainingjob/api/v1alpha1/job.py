@@ -34,7 +34,10 @@ OPERATOR = f"{GROUP}/operator"
 # CEL.
 _SPLIT = "self.preprocess.split"
 # As Task.label has it.
-_LABEL = "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : '')"
+_LABEL = (
+    "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : "
+    "has(self.task.messages) ? self.task.messages : '')"
+)
 _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
@@ -165,8 +168,8 @@ class Spec(Model):
             f"(!has({_SPLIT}.by) || !({_LABEL} in {_SPLIT}.by))"
             f" && (!has({_SPLIT}.time) || {_LABEL} != {_SPLIT}.time)"
             f" && (!has({_SPLIT}.column) || {_LABEL} != {_SPLIT}.column))",
-            message="rows cannot be divided by the label or the text: preprocess.split must name "
-            "other columns",
+            message="rows cannot be divided by the label, the text or the messages: "
+            "preprocess.split must name other columns",
             holds=lambda self: (
                 self.preprocess is None or self.task.label not in self.preprocess.split.columns
             ),
@@ -220,6 +223,16 @@ class Spec(Model):
             ),
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
+        Rule(
+            cel="!has(self.evaluate) || !has(self.task.messages) || "
+            "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "
+            "(!has(self.evaluate.gates) || "
+            "!self.evaluate.gates.exists(g, g.metric == 'bits_per_byte')))",
+            message="bits_per_byte needs task.text: of messages, the answers alone are predicted",
+            holds=lambda self: (
+                self.task.messages is None or "bits_per_byte" not in _metrics_of(self)
+            ),
+        ),
         Rule(
             cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
             message="train.sampleWeight needs task.type classification or regression",

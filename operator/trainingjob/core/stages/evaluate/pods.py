@@ -16,6 +16,7 @@ _DEFAULT_METRICS = {
     "regression": ["rmse", "r2"],
     "languageModel": ["perplexity", "bits_per_byte"],
 }
+_OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
@@ -57,7 +58,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 def metrics(job: TrainingJob) -> list[str]:
     """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
     spec = _spec(job)
-    asked = spec.metrics or _DEFAULT_METRICS[job.spec.task.type]
+    task = job.spec.task
+    usual = _OF_ANSWERS if task.messages is not None else _DEFAULT_METRICS[task.type]
+    asked = spec.metrics or usual
     return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))
 
 

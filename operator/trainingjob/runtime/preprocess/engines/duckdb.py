@@ -233,6 +233,7 @@ class DuckdbEngine(Tables):
             "bigint": "BIGINT",
             "double": "DOUBLE",
             "doubles": "DOUBLE[]",
+            "text": "VARCHAR",
             "texts": "VARCHAR[]",
         }
         self._db.create_function(  # type: ignore[call-overload]

@@ -34,8 +34,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
     )
-    threads = threads_of(spec.resources)
+    count = threads_of(spec.resources)
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
+    threads = [] if given or not count else [{"name": "OMP_NUM_THREADS", "value": str(count)}]
     return partial(
         make_pod,
         job,
@@ -44,9 +45,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         settings,
         image=image,
         payload=encoded(payload),
-        env=[]
-        if threads is None or given
-        else [{"name": "OMP_NUM_THREADS", "value": str(threads)}],
+        env=threads,
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output),

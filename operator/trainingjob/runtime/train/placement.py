@@ -120,7 +120,7 @@ class Network:
 
 
 class Replicas(Network):
-    """Each of several ranks has all weights. They and their gradients are a vector each, of which
+    """Each rank has all weights. They and their gradients are a vector each, of which
     the parameters are views: one all_reduce shares all that there is to share."""
 
     def __init__(self, module: nn.Module, gang: Gang, part: Part, *, bf16: bool) -> None:
@@ -187,7 +187,9 @@ def place(
     if part.count > 1:
         _divide([*layers, module], gang.world, part.count, device, bf16=bf16)
     family.fill(module, device, part.of)
-    kind = Replicas if gang.world > 1 and part.count == 1 else Network
+    # Of a small network one vector is faster than many; of a large one it is memory.
+    flat = part.count == 1 and (gang.world > 1 or family.tokens is None)
+    kind = Replicas if flat else Network
     return kind(module, gang, part, bf16=bf16)
 
 

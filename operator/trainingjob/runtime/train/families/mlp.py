@@ -85,8 +85,12 @@ class MlpFamily:
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
         torch.manual_seed(self._seed)
+        drawn = build(self.config).to(device)
+        if all(local(one) is one for one in network.parameters()):
+            # to_empty brings sympy, which takes half a second.
+            network.load_state_dict(drawn.state_dict(), assign=True)
+            return
         network.to_empty(device=device)
-        drawn = build(self.config)
         with torch.no_grad():
             for parameter, first in zip(network.parameters(), drawn.parameters(), strict=True):
                 local(parameter).copy_(mine(parameter, first))

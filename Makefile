@@ -13,7 +13,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster hdfs images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -40,6 +40,10 @@ $(S3): $(VENV)/.setup requirements/s3.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/s3
 	$(BIN)/uv pip install --python .cache/s3/bin/python --quiet --require-hashes -r requirements/s3.txt
 	@touch $@
+
+VERSITYGW := .cache/cluster/.built-versitygw
+$(VERSITYGW): $(VENV)/.dev tests/cluster/versitygw/go.mod tests/cluster/versitygw/go.sum
+	$(BIN)/python -m tests.cluster.versitygw
 
 HDFS := .cache/hdfs/.built
 $(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
@@ -70,7 +74,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## what is long by nature, beside `make test`
+nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS) $(VERSITYGW)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
 
@@ -126,6 +130,10 @@ bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 
 cluster: $(CLUSTER)  ## a real control plane to try things on, until Ctrl-C (ARGS=--fake-kubelet)
 	$(BIN)/python -m tests.cluster $(ARGS)
+
+hdfs: $(HDFS)    ## a real HDFS to try things on, until Ctrl-C (ARGS=--kerberos): examples/hadoop
+	$(BIN)/python examples/make_data.py
+	@$(BIN)/python -m tests.cluster.hdfs.serve $(ARGS)
 
 BUILDER ?= docker
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/trainingjob/__init__.py)

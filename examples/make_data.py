@@ -4,7 +4,9 @@
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
+fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
 
 Files that are there are left alone.
@@ -31,6 +33,14 @@ def diabetes(data):
     return data.load_diabetes(as_frame=True, scaled=False).frame.astype({"target": int})
 
 
+def wine(data):
+    """Chemical analyses of Italian wines."""
+    frame = data.load_wine(as_frame=True).frame
+    return frame.rename(columns=lambda name: name.replace("/", "_")).rename(
+        columns={"target": "cultivar"}
+    )
+
+
 def breast_cancer(data):
     """Measurements of cell nuclei."""
     bunch = data.load_breast_cancer(as_frame=True)
@@ -53,10 +63,43 @@ def topics(data):
     return pandas.DataFrame(rows)
 
 
+def chats(data):
+    """Conversations: a line of what help() says, and the answer whether it is code or prose."""
+    import re
+    from pydoc_data.topics import topics
+
+    import pandas
+
+    code = re.compile(r"(>>> |def |class |for |if |while |try:|except |with |return |[a-z_]+ = )")
+    prose = re.compile(r"[A-Z][a-z]+ [a-z]+ [a-z]+")
+    kinds: dict[str, list[str]] = {"code": [], "prose": []}
+    for text in topics.values():
+        for line in dict.fromkeys(text.splitlines()):
+            said = line.strip()
+            if 12 <= len(said) <= 72:
+                if line.startswith("   ") and code.match(said) and re.search(r"[=(\[:]", said):
+                    kinds["code"].append(said)
+                elif prose.match(line):
+                    kinds["prose"].append(said)
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": line},
+                {"role": "assistant", "content": kind},
+            ]
+        }
+        for pair in zip(*kinds.values(), strict=False)
+        for kind, line in zip(kinds, pair, strict=False)
+    ]
+    return pandas.DataFrame(rows)
+
+
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
+    "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,
+    "fine-tune/datasets/chats.json": chats,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
 }
 

@@ -234,6 +234,27 @@ def test_a_status_changed_by_hand_is_put_right(
     space.wait("digits", phase="Training", message="")
 
 
+def test_a_service_and_a_network_policy_that_somebody_deletes_are_made_again(
+    space: Namespace, kubelet: FakeKubelet, fates: Fates
+) -> None:
+    fates["gang-train-1-0"] = fates["gang-train-1-1"] = behaviour.run()
+    space.run(gang(2))
+    space.wait("gang", phase="Training", message="")
+    before = {kind: uid_of(space, kind) for kind in ("services", "networkpolicies")}
+    for kind in before:
+        space.delete(kind, "gang-train")
+
+    for kind, uid in before.items():
+        wait_for(f"{kind} again", lambda kind=kind, uid=uid: uid_of(space, kind) not in ("", uid))
+    status = space.status("gang")
+    assert [stage["attempt"] for stage in status["stages"]] == [1] * len(status["stages"])
+
+
+def uid_of(space: Namespace, kind: str) -> str:
+    found = space.get(kind, "gang-train")
+    return "" if found is None else found["metadata"]["uid"]
+
+
 @pytest.mark.parametrize("kind", ["pods", "services"])
 def test_somebody_elses_object_of_our_name_is_left_alone_and_told(
     space: Namespace, kubelet: FakeKubelet, kind: str

@@ -240,7 +240,7 @@ def test_a_policy_that_alters_our_labels_is_told(
 ) -> None:
     space = Namespace(control_plane, namespace)
     with FakeKubelet(control_plane, [namespace], 0.05), served(control_plane, home, namespace):
-        alter_labels(space)
+        alter_pods(space, RELABELLED)
         space.run(manifest("gate", preprocess=None, evaluate=None, train=DATASET))
         begun = time.monotonic()
         status = space.wait("gate", reason="PodAltered")
@@ -255,9 +255,38 @@ def test_a_policy_that_alters_our_labels_is_told(
         assert status["stages"][0]["attempt"] == 1
 
 
-def alter_labels(space: Namespace) -> None:
+def test_a_queue_may_hold_pods_back_by_a_gate(
+    control_plane: ControlPlane, home: tuple[str, str], namespace: str
+) -> None:
+    """For as long as it takes: the startup deadline counts from when it lets go."""
+    space, never = Namespace(control_plane, namespace), behaviour.never()
+    policy = {"startupDeadlineSeconds": 1}
+    with (
+        FakeKubelet(control_plane, [namespace], 0.05, lambda _: never),
+        served(control_plane, home, namespace),
+    ):
+        alter_pods(space, GATED)
+        begun = time.monotonic()
+        space.run(manifest("gate", preprocess=None, evaluate=None, train=DATASET, policy=policy))
+        status = space.wait("gate", reason="SchedulingGated")
+        tell("a queue's gate on a pod", time.monotonic() - begun, status)
+        assert "gate-train-1-0 waits for the scheduling gate queue.test/turn" in status["message"]
+        wait_for("its deadline to be over", lambda: time.monotonic() > begun + 3)
+        assert space.status("gate")["reason"] == "SchedulingGated"
+        space.patch("pods", "gate-train-1-0", {"spec": {"schedulingGates": None}})
+        space.wait("gate", phase="Failed", reason="StartupDeadlineExceeded")
+
+
+RELABELLED = 'Object{metadata: Object.metadata{labels: {"trainingjob.dev/index": "x"}}}'
+GATED = (
+    "Object{spec: Object.spec{schedulingGates: "
+    '[Object.spec.schedulingGates{name: "queue.test/turn"}]}}'
+)
+
+
+def alter_pods(space: Namespace, change: str) -> None:
+    """By a policy of the cluster."""
     name = f"relabel-{space.name}"
-    change = 'Object{metadata: Object.metadata{labels: {"trainingjob.dev/index": "x"}}}'
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
     spec = {
         "reinvocationPolicy": "Never",
@@ -278,6 +307,6 @@ def alter_labels(space: Namespace) -> None:
     def holds() -> bool:
         path = space.path("pods") + "?dryRun=All"
         _, answer = space.control_plane.request("POST", path, probe)
-        return bool(answer["metadata"].get("labels"))
+        return bool(answer["metadata"].get("labels") or answer["spec"].get("schedulingGates"))
 
     wait_for("the policy to hold", holds)

@@ -33,6 +33,7 @@ FOUND = {
     *("OperatorForbidden", "ApiUnavailable", "ResultInvalid", "GateFailed", "DeadlineExceeded"),
     *("StartupDeadlineExceeded", "PodLost", "NodeLost", "NoProgress", "Disrupted"),
     *("InitContainerFailed", "NodeRefused", "StartFailed", "StorageLimitExceeded"),
+    "SchedulingGated",
 }
 # Who reaches what needs more than one pod's fate.
 ELSEWHERE = {
@@ -46,6 +47,7 @@ ELSEWHERE = {
     "OperatorForbidden": "test_rbac",
     "PodAltered": "test_operator_strangers",
     "PodRefused": "test_operator_refusals",
+    "SchedulingGated": "test_operator_strangers",
     "PodStuck": "tests/unit/core/test_waiting, as a pod has half a minute to go",
     "QuotaExceeded": "test_operator_refusals",
     "ServiceAccountMissing": "test_operator_refusals",

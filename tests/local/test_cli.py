@@ -174,6 +174,18 @@ print(json.dumps({name: os.environ.get(name) for name in names}))
     assert Path(seen["TRAININGJOB_INPUT_DIR"]).parent.exists()
 
 
+def test_a_claim_that_would_be_made_is_a_folder(tmp_path):
+    manifest = python("import os; os.makedirs(os.environ['TRAININGJOB_OUTPUT_DIR'])")
+    manifest["spec"]["storage"] = {"pvc": {"size": "1Gi"}}
+    job = write_job(tmp_path, manifest)
+    outcome = cli(tmp_path, "run", str(job))
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    assert "have no effect: train.image, storage.pvc.size\n" in outcome.stdout
+    assert (tmp_path / ".trainingjob/claims/small-storage/default/small/model").is_dir()
+    planned = [d for d in yaml.safe_load_all(cli(tmp_path, "plan", str(job)).stdout) if d]
+    assert [d["kind"] for d in planned] == ["PersistentVolumeClaim", "Pod"]
+
+
 def test_the_object_on_stdout_and_nothing_else(tmp_path):
     job = write_job(tmp_path, python("print('noise')"))
     as_json = cli(tmp_path, "run", str(job), "-o", "json")

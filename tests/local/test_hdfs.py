@@ -333,7 +333,8 @@ def test_a_cluster_that_is_not_there(
     told(what, uri, reason, words)
 
 
-def test_nobody_is_active(server: Hdfs, service: str) -> None:
+def test_nobody_is_active(server: Hdfs, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdfs, "_PATIENCE_SECONDS", 2)
     server.rest()
     told("no NameNode is active", f"{service}/x", "StorageFailed", "no NameNode of analytics is")
 

@@ -54,10 +54,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [create, get, list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [create, get]
+  verbs: [create, get, list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+{{- if .Values.claims.create }}
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create, get]
+{{- end }}
 {{- end }}
 
 {{/* {"list": [...]}: a template gives text alone. */}}

@@ -35,6 +35,9 @@ CLAIMS_DIR = "TRAININGJOB_CLAIMS_DIR"  # folder that has every mounted claim as 
 COPIES_DIR = "TRAININGJOB_COPIES_DIR"  # folder for the pod's copies of what is remote
 HADOOP_CONF_DIR = "HADOOP_CONF_DIR"  # folder of core-site.xml and hdfs-site.xml
 HADOOP_USER_NAME = "HADOOP_USER_NAME"
+KRB5_CONFIG = "KRB5_CONFIG"  # krb5.conf, as Kerberos' own library finds it
+KEYTAB = "TRAININGJOB_KEYTAB"  # of the principal; empty: there is a ticket
+PRINCIPAL = "TRAININGJOB_PRINCIPAL"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
 POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
@@ -139,6 +142,11 @@ class TrainPayload(Model):
     target_transform: Literal["standardize", "log1p"] | None = None
     gradient_accumulation: int | None = None
     gradient_clip: float | None = None
+    tokens: int | None = None
+    sharding: Literal["auto", "none", "full", "hybrid"] | None = None
+    activation_checkpointing: bool | None = None
+    compile: bool | None = None
+    ema: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None

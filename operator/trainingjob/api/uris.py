@@ -56,7 +56,7 @@ HDFS = Scheme(
     r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?",
     "(a name service, or HOST:PORT; `storage.hdfs` says how it is reached)",
     remote=True,
-    variables="HADOOP_CONF_DIR|HADOOP_USER_NAME",
+    variables="HADOOP_CONF_DIR|HADOOP_USER_NAME|KRB5_CONFIG|KRB5CCNAME|KRB5_CLIENT_KTNAME",
 )
 FILE = Scheme("file", "file:///path", "", "(one machine only)")
 

@@ -58,16 +58,16 @@ class Unavailable(ClusterError):
 
 def of_response(code: int, body: Any, retry_after: str | None) -> ClusterError:
     """The error for an HTTP response of 400 or above; ``body`` is a metav1.Status, or anything."""
-    told = body if isinstance(body, dict) else {}
-    message = str(told.get("message") or f"the API server answered {code}")
+    answer = body if isinstance(body, dict) else {}
+    message = str(answer.get("message") or f"the API server answered {code}")
     if code == 404:
         return NotFound(message, code)
     if code == 409:
-        kind = AlreadyExists if told.get("reason") == "AlreadyExists" else Conflict
+        kind = AlreadyExists if answer.get("reason") == "AlreadyExists" else Conflict
         return kind(message, code)
     if code in (401, 410, 429) or code >= 500:
         return Unavailable(message, code, _seconds(retry_after))
-    return Refused(message, code, told.get("details"))
+    return Refused(message, code, answer.get("details"))
 
 
 def _seconds(text: str | None) -> float | None:

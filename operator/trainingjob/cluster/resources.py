@@ -29,10 +29,11 @@ class Resource:
 
 def _children(kind: Kind) -> Resource:
     group, _, version = kind.api_version.rpartition("/")
-    return Resource(group, version, kind.plural, LABEL_JOB if kind.watched else "")
+    return Resource(group, version, kind.plural, LABEL_JOB)
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
@@ -42,7 +43,10 @@ BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
 
-WATCHED = (JOBS, *(BY_KIND[kind.name] for kind in _KINDS if kind.watched))
+WATCHED = (JOBS, *BY_KIND.values())
+
+# What is made, watched or not.
+MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS}
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

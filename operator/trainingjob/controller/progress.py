@@ -41,10 +41,10 @@ class Reports:
         """The newest one."""
         return self._newest.get(uid)
 
-    def take(self, uid: str, told: Reported) -> bool:
+    def take(self, uid: str, report: Reported) -> bool:
         """Keep it if it is news; whether it was."""
         before = self._newest.get(uid)
-        self._newest[uid] = newest(before, told)
+        self._newest[uid] = newest(before, report)
         return self._newest[uid] is not before
 
     def forget(self, uid: str) -> None:

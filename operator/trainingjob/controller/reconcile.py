@@ -30,7 +30,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import BY_KIND
+from ..cluster.resources import CLAIMS, MADE
 from ..core import (
     Blocker,
     Observation,
@@ -38,6 +38,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    claim,
     diagnose,
     events,
     fold,
@@ -163,17 +164,16 @@ class Reconciler:
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
-        await self._apply(key, obs.job, todo)
+        blocked = await self._apply(key, obs.job, todo)
         refused = await self._force(obs.job, todo.force)
         if todo.empty and self._cache.job(key) is stored:
             wrote, after = await self._record(key, stored, obs, found.status, now)
         else:  # what was done has changed the picture
             wrote, after = await self._record_anew(key, obs.job)
-        memory = self._memory[key]
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
         return Outcome(
             again=wrote or not todo.empty,
-            retry=refused or bool(memory.blockers),
+            retry=refused or blocked,
             after=min(waits, default=None),
         )
 
@@ -242,21 +242,27 @@ class Reconciler:
         if memory is not None:
             self._reports.forget(memory.uid)
 
-    async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> None:
-        blockers: dict[str, Blocker] = {}
+    async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> bool:
+        """Make and delete children. Whether something was in the way; that is remembered until it
+        is tried again, for whoever judges the job meanwhile."""
+        found: dict[str, Blocker | None] = {}
         # What the pods need comes before them, one after the other, and without it they are not
         # made; the pods of a gang go together.
-        for _, wanted in itertools.groupby(todo.create, key=lambda child: child["kind"]):
-            told = await asyncio.gather(*(self._create(job, child) for child in wanted))
-            blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
-            if blockers:
+        for _, group in itertools.groupby(todo.create, key=lambda child: child["kind"]):
+            wanted = [*group]
+            met = await asyncio.gather(*(self._create(job, child) for child in wanted))
+            found |= dict(zip((c["metadata"]["name"] for c in wanted), met, strict=True))
+            if any(met):
                 break
-        told = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
-        blockers |= {blocker.name: blocker for blocker in told if blocker is not None}
-        self._memory[key].blockers = blockers
+        met = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
+        found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
+        memory = self._memory[key]
+        after = memory.blockers | found
+        memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
+        return any(found.values())
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
-        name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
         new = True
@@ -266,7 +272,7 @@ class Reconciler:
             except AlreadyExists:
                 made, new = await self._gateway.get(child), False
         except NotFound as error:
-            # The namespace is gone, or what was there a moment ago: the watch will tell.
+            # The namespace is gone, or what was there a moment ago: the watch will show it.
             return diagnose.no_answer(name, str(error))
         except Unavailable as error:
             logger.warning("%s %s: %s", kind, name, error)
@@ -277,6 +283,8 @@ class Reconciler:
             # We would not know it again: it is not to run unseen.
             await self._discard(made)
             return diagnose.altered(name, changes)
+        if resource == CLAIMS:
+            return claim.blocker(child, made)
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
             whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
@@ -342,7 +350,7 @@ class Reconciler:
             # This very version: somebody may have asked for a rerun.
             await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         except Conflict:
-            # It has changed, or another job has its name by now; the watch tells.
+            # It has changed, or another job has its name by now; the watch shows it.
             return
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.

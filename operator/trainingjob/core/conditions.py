@@ -36,13 +36,13 @@ def of_job(
         ("Complete", succeeded, reason, message if succeeded else ""),
         ("Failed", failed, reason, message if failed else ""),
     ]
-    told = [
-        _condition(prior, kind, _text(value), why, words, generation, now)
-        for kind, value, why, words in values
+    found = [
+        _condition(prior, kind, _text(value), why, text, generation, now)
+        for kind, value, why, text in values
     ]
     if progressing is not None:
-        told.append(_condition(prior, "Progressing", *progressing, generation, now))
-    return told
+        found.append(_condition(prior, "Progressing", *progressing, generation, now))
+    return found
 
 
 def of_unreadable(prior: Status, message: str, generation: int, now: datetime) -> list[Condition]:

@@ -24,7 +24,7 @@ _NORMAL = ("", "ContainerCreating", "PodInitializing")
 
 @dataclass(frozen=True)
 class Wait:
-    """A container that does not start. ``who``: in words; "" is ours."""
+    """A container that does not start. ``who``: for a message; "" is ours."""
 
     who: str
     reason: str
@@ -64,7 +64,7 @@ def _wait(who: str, status: Mapping[str, Any]) -> Wait | None:
 
 
 def init_failure(pod: Mapping[str, Any]) -> str:
-    """What ended the pod before our container could start, in words; "" for nothing."""
+    """What ended the pod before our container could start, as a message; "" for nothing."""
     for status in _statuses(pod, "initContainer"):
         end = (status.get("state") or {}).get("terminated") or {}
         if end.get("exitCode"):
@@ -102,10 +102,10 @@ def _why(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
 
 
 def _ended(end: Mapping[str, Any]) -> str:
-    words = f"exited with code {end.get('exitCode')}"
+    message = f"exited with code {end.get('exitCode')}"
     if end.get("reason") not in (None, "", "Error", "Completed"):
-        words += f" ({end['reason']})"
-    return ": ".join(_parts(words, end.get("message", "")))
+        message += f" ({end['reason']})"
+    return ": ".join(_parts(message, end.get("message", "")))
 
 
 def _parts(*parts: str) -> Iterator[str]:

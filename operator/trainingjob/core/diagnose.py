@@ -1,4 +1,4 @@
-"""What is wrong with a pod, in words: one table from Kubernetes' terms to our reasons."""
+"""What is wrong with a pod, as a message: one table from Kubernetes' terms to our reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..api.payload import Report, StageError, StageResult
-from ..api.v1alpha1 import REASONS, FailureClass, ReasonName, reason_of
+from ..api.v1alpha1 import REASONS, FailureClass
+from ..api.v1alpha1.reasons import ReasonName, reason_of
 from . import text
 from .names import SCRATCH_VOLUME
 from .observation import Blocker
@@ -23,7 +24,7 @@ _EXIT_CODES: dict[int | None, ReasonName] = {126: "CommandNotFound", 127: "Comma
 
 # What runtimes call a container that could not be started.
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
-# Their words (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
+# Their message (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
 # hook of the node's.
 _NO_PROGRAM = re.compile(
     r'exec:? ("[^"]*"|\S+): (stat \S+ )?'
@@ -48,7 +49,7 @@ _WAITING: dict[str, ReasonName] = {
 }
 
 # Why the kubelet has ended a pod as a whole -> our reason. What it calls a pod that it has not let
-# begin are many words more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
+# begin has many names more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
 _POD_REASONS: dict[str, ReasonName] = {
     "Evicted": "Disrupted",
     "Preempting": "Disrupted",
@@ -64,7 +65,7 @@ _KUBELET_REFUSES = re.compile(
 # An eviction for the pod's own limits, and not for the node's need; DisruptionTarget is not set.
 _OWN_LIMIT = re.compile(r"exceed(s|ed) (the|its) .*limit")
 
-# What the API server says when it refuses a child -> our reason; the first that fits. The words
+# What the API server says when it refuses a child -> our reason; the first that fits. The texts
 # are those of Kubernetes' admission plugins and of its RBAC authorizer.
 _REFUSALS: dict[str, ReasonName] = {
     "exceeded quota": "QuotaExceeded",
@@ -76,7 +77,7 @@ _REFUSALS: dict[str, ReasonName] = {
 }
 
 _SIGKILL = 9
-_UNKNOWN = "failed without an exit code"
+_UNKNOWN = "failed, and its node does not say why"
 _REPORTED_CHARS = 1500
 _LOG_TAIL_CHARS = 2000
 
@@ -92,7 +93,7 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     time: datetime | None = None
-    # Only where the pod did not say itself what went wrong: then the log must tell.
+    # Only where the pod did not say itself what went wrong: then the log must show it.
     log_tail: str = ""
 
     @property
@@ -186,7 +187,7 @@ def _cause(pod: PodView) -> tuple[ReasonName, str]:
         return "PodLost", "was deleted"
     if pod.exit_code is None or pod.exit_code == 0:
         # It failed by no fault of its container.
-        return ("PodLost", f"failed ({said})") if said else ("ProcessKilled", _UNKNOWN)
+        return "PodLost", f"failed ({said})" if said else _UNKNOWN
     beside = f" ({said})" if said else ""
     if pod.signal == _SIGKILL:
         return "ProcessKilled", f"was killed (SIGKILL){beside}"
@@ -220,10 +221,17 @@ def waiting_of(pod: PodView) -> Failure | None:
     for wait in pod.waits:
         if wait.reason in _WAITING:
             whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
-            words = f"{whose} waits: {wait.message or wait.reason}"
-            return Failure(_WAITING[wait.reason], words, pod)
+            message = f"{whose} waits: {wait.message or wait.reason}"
+            return Failure(_WAITING[wait.reason], message, pod)
+    if pod.gates:
+        what = f"pod {pod.name} waits for the scheduling gate {pod.gates}"
+        return Failure("SchedulingGated", what, pod)
     if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
+    if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
+        why = "is there its StorageClass, and can it make such volumes? See the events of the claim"
+        words = f"pod {pod.name} waits for a volume ({pod.unschedulable}): {why}"
+        return Failure("Unschedulable", words, pod)
     if pod.unschedulable:
         return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
     return None
@@ -231,13 +239,17 @@ def waiting_of(pod: PodView) -> Failure | None:
 
 def slowest(pods: Iterable[PodView]) -> str:
     """What is known of pods that have not started, and nothing is known to be wrong with."""
-    waits = (
-        f"; pod {pod.name}: {wait.who or 'its container'}: {wait.message or wait.reason}"
-        for pod in pods
-        if pod.phase == "Pending"
-        for wait in pod.waits
-    )
-    return "the pods did not start" + next(waits, "")
+    found = next((pod for pod in pods if pod.phase == "Pending" and (pod.waits or pod.node)), None)
+    if found is None:
+        return "the pods did not start"
+    if not found.waits:
+        return (
+            f"the pods did not start; pod {found.described}: its containers are not there yet: "
+            f"often a volume that cannot be attached; `kubectl describe pod {found.name}` says why"
+        )
+    wait = found.waits[0]
+    who = wait.who or "its container"
+    return f"the pods did not start; pod {found.name}: {who}: {wait.message or wait.reason}"
 
 
 def refusal_of(name: str, message: str) -> Blocker:
@@ -259,7 +271,7 @@ def altered(name: str, changes: Sequence[str]) -> Blocker:
 
 
 def conflict_of(name: str, kind: str, whose: str) -> Blocker:
-    """What stands where the child ``name`` should be; ``whose`` in words."""
+    """What stands where the child ``name`` should be; ``whose``: as in "belongs to Job x"."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
     return Blocker(name, "NameConflict", message)
 
@@ -270,7 +282,7 @@ def no_answer(name: str, message: str) -> Blocker:
 
 
 def _refused(message: str) -> ReasonName:
-    return next((r for words, r in _REFUSALS.items() if words in message), "PodRefused")
+    return next((r for sign, r in _REFUSALS.items() if sign in message), "PodRefused")
 
 
 def _report(pod: PodView) -> Report | None:

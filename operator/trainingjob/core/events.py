@@ -1,4 +1,4 @@
-"""Core v1 Events: what is told beside the status, once for each transition."""
+"""Core v1 Events: what is announced beside the status, once for each transition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
 
     The verdict, every failure, suspension, a rerun, what keeps a stage from starting, and what one
     warns of. Stages that go as they should have no Event of their own: status has their times. A
-    step told twice gives the same names, so that the second one exists already.
+    step announced twice gives the same names, so that the second one exists already.
     """
     found: list[tuple[str, str, str, str]] = []
     attempts = "/".join(str(stage.attempt) for stage in after.stages)
@@ -38,9 +38,9 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
         outputs = stage.outputs
         if outputs is None or not outputs.warnings or outputs == warned.get(stage.name):
             continue
-        words = f"{stage.name}: {'; '.join(warning.message for warning in outputs.warnings)}"
+        message = f"{stage.name}: {'; '.join(warning.message for warning in outputs.warnings)}"
         what = f"StageWarnings/{stage.name}/{stage.attempt}"
-        found.append((what, "Warning", "StageWarnings", words))
+        found.append((what, "Warning", "StageWarnings", message))
     if after.phase == "Suspended" != before.phase:
         what = f"Suspended/{after.observed_generation}"
         found.append((what, "Normal", after.reason, after.message))
@@ -53,11 +53,11 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
 
 def forced(job: TrainingJob, pod: PodView, now: datetime) -> dict[str, Any]:
     """The Event of a pod that was deleted by force: one for each pod."""
-    words = (
+    message = (
         f"pod {pod.described} was deleted by force, as policy.forceDeleteAfterSeconds says; where "
         "its node is only cut off it may still run"
     )
-    return _event(job, f"PodForced/{pod.uid}", "Warning", "PodForced", words, now)
+    return _event(job, f"PodForced/{pod.uid}", "Warning", "PodForced", message, now)
 
 
 def _rerun(

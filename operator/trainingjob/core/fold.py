@@ -162,6 +162,8 @@ def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
         walk.wakes.append(deadline)
         return
     what = f"the job took longer than {spec.policy.active_deadline_seconds} s"
+    if current.message:  # what it waits for, or what the attempt before ended with
+        what += f"; {current.name}, {current.reason}: {current.message}"
     outcome = failed_for_good(current, "DeadlineExceeded", what, walk.now)
     place = walk.stages.index(current)
     walk.stages[place] = walk.take(current, outcome)

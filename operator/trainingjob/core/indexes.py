@@ -1,4 +1,4 @@
-"""Which pods of a gang, as a Job of batch/v1 tells its completed indexes: ``0,2-5,7``."""
+"""Which pods of a gang, as a Job of batch/v1 writes its completed indexes: ``0,2-5,7``."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of Kubernetes. ``watched``: the operator sees what becomes of its objects."""
+    """A kind of Kubernetes: its name, and where the API server has its objects."""
 
     api_version: str
     name: str
     plural: str
-    watched: bool = True
 
 
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
-NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", watched=False)
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..api.v1alpha1 import Progress, ReasonName, StageName, StageStatus, TrainingJob
+from ..api.v1alpha1 import Progress, StageName, StageStatus, TrainingJob
+from ..api.v1alpha1.reasons import ReasonName
 from .child import ChildView
 from .pods import PodView
 from .progress import Reported

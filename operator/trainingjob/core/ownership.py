@@ -94,8 +94,8 @@ def child_of(kind: str, obj: Mapping[str, Any], owner: Owner) -> tuple[str, Chil
 
 
 def changes(wanted: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-    """What the API server has stored otherwise than it was told, of what we know a child by: its
-    labels and annotations of our group, and its controller. In words."""
+    """What the API server has changed of what we know a child by: its labels and annotations of our
+    group, and its controller. For a message."""
     found = []
     for kind in ("labels", "annotations"):
         before, after = (obj["metadata"].get(kind) or {} for obj in (wanted, made))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import stages
+from . import claim, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
+from .stages.gang import image_of, missing_others
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
@@ -64,24 +65,12 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
     persisted = {stage.name: stage for stage in stored.stages}
     for stage in status.stages:
         before = persisted.get(stage.name)
-        pods = obs.pods_of(stage.name)
-        if stage.phase == "Succeeded":
-            if before is not None and before.phase == "Succeeded":
-                _stop(pods, before.completion_time, now, delete, wakes)
-            continue
-        if not status.over:
-            stored_attempt = before.attempt if before is not None else 1
-            if (
-                stage.phase == "Pending"
-                and not obs.job.spec.suspend
-                and stage.attempt == max([stored_attempt, *(pod.attempt for pod in pods)])
-            ):
-                due = _due(obs, stage)
-                if due is not None and now < due:
-                    wakes.append(due)
-                elif not any(pod.attempt < stage.attempt for pod in pods):
-                    create += _missing(obs, stage)
-        break
+        if stage.phase != "Succeeded":
+            if not (status.over or obs.job.spec.suspend):
+                create = _children(obs, stage, before, wakes, now)
+            break
+        if before is not None and before.phase == "Succeeded":
+            _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
 
 
@@ -130,7 +119,7 @@ def _outdated(obs: Observation) -> list[PodView]:
 def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodView]:
     """Pods that are of no use any more and do not go, where the policy lets them go by force.
 
-    What an attempt waits for is told first: by that the status knows when the wait is over.
+    What an attempt waits for is reported first: by that the status knows when the wait is over.
     """
     stored, policy = obs.job.status, obs.job.spec.policy
     current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)
@@ -166,6 +155,28 @@ def _stop(
         delete += left
 
 
+def _children(
+    obs: Observation,
+    stage: StageStatus,
+    before: StageStatus | None,
+    wakes: list[datetime],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """What is to be made for the stage whose turn it is, which is stored as ``before``."""
+    if stage.phase == "Running":
+        return missing_others(stages.named(stage.name), obs)
+    pods = obs.pods_of(stage.name)
+    stored = before.attempt if before is not None else 1
+    if stage.attempt != max([stored, *(pod.attempt for pod in pods)]):
+        return []  # its number is to be stored first
+    due = _due(obs, stage)
+    if due is not None and now < due:
+        wakes.append(due)
+        return []
+    left = any(pod.attempt < stage.attempt for pod in pods)
+    return [] if left else _missing(obs, stage)
+
+
 def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     """What is to be made next: children of other kinds, and some of the pods.
 
@@ -174,17 +185,19 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     at once. Whoever plans has others' turns between one batch and the next.
     """
     name, attempt = stage.name, stage.attempt
-    room, made = stages.named(name), {child.name for child in obs.children}
-    others = [
-        child
-        for child in room.others(obs.job, obs.settings)
-        if child["metadata"]["name"] not in made
-    ]
-    present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    room = stages.named(name)
+    pods = [pod for pod in obs.pods_of(name) if pod.attempt == attempt]
+    present = {pod.index for pod in pods}
+    # An operator that is brought up to date in between completes a gang as it was begun.
+    images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
+    settings = replace(obs.settings, images=images)
+    # Nobody watches the claim: it is looked for before the first pod of each attempt.
+    others = [] if present else claim.wanted(obs.job, name)
+    others += missing_others(room, obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
-    return others + room.pods(obs.job, attempt, obs.settings, wanted)
+    return others + room.pods(obs.job, attempt, settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -34,8 +34,9 @@ _NEVER = 1970
 
 @dataclass(frozen=True)
 class PodView:
-    """Facts of one pod. Times are aware; ``message`` is the termination message; ``index`` is -1
-    for a Spark executor.
+    """Facts of one pod. Times are aware; ``started`` and ``finished`` are of its node's clock, to
+    be shown and not to be compared with ours. ``message`` is the termination message; ``index``
+    is -1 for a Spark executor.
 
     The pod is what its stage's own container is: ``phase``, times, exit code, reasons and message
     are that one's, whatever stands beside it.
@@ -51,6 +52,7 @@ class PodView:
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    ran: float | None = None  # seconds from the one to the other, by the same clock
     deleting: bool = False
     delete_by: datetime | None = None  # when its grace period is over
     held: bool = False  # deleted without grace: nothing but a finalizer keeps it
@@ -63,12 +65,14 @@ class PodView:
     waits: tuple[Wait, ...] = ()
     init_failure: str = ""
     unschedulable: str = ""
+    gates: str = ""  # for which it waits before a scheduler looks at it
     disrupted: str = ""
     # Why its kubelet has ended it as a whole, or has not let it begin.
     pod_reason: str = ""
     pod_message: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
+    image: str = ""  # of our container, as the pod was made
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -127,6 +131,8 @@ class PodView:
                 if scheduled.get("reason") == "Unschedulable"
                 else ""
             ),
+            gates=_gates(spec),
+            image=_image(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -139,6 +145,16 @@ class PodView:
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
+
+
+def _image(spec: Mapping[str, Any], name: str) -> str:
+    found = (c.get("image", "") for c in spec.get("containers") or () if c.get("name") == name)
+    # The same text in all pods, and so held once.
+    return sys.intern(str(next(found, "")))
+
+
+def _gates(spec: Mapping[str, Any]) -> str:
+    return text.line(", ".join(gate.get("name", "") for gate in spec.get("schedulingGates") or ()))
 
 
 def _end(own: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,18 +188,18 @@ def _phase(
 def _cut_short(
     pod: Mapping[str, Any], end: Mapping[str, Any], disruption: Mapping[str, Any]
 ) -> bool:
-    """Whether our container ended only when it was told to: many programs exit with 0 then."""
+    """Whether our container ended only when it was asked to: many programs exit with 0 then."""
     meta, status = pod["metadata"], pod.get("status") or {}
     finished = _time(end.get("finishedAt"))
-    told: list[datetime | None] = []
+    asked: list[datetime | None] = []
     if disruption.get("status") == "True":
-        told.append(_time(disruption.get("lastTransitionTime")))
+        asked.append(_time(disruption.get("lastTransitionTime")))
     elif status.get("phase") == "Failed" and status.get("reason"):
-        told.append(None)
+        asked.append(None)
     if (deleted := _time(meta.get("deletionTimestamp"))) is not None:
         grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
-        told.append(deleted - grace)
-    return any(at is None or finished is None or finished >= at for at in told)
+        asked.append(deleted - grace)
+    return any(at is None or finished is None or finished >= at for at in asked)
 
 
 def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
@@ -192,11 +208,12 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
     running = (own.get("state") or {}).get("running") or {}
     exit_code, signal = end.get("exitCode"), end.get("signal")
     if not signal and exit_code is not None and exit_code > 128:
-        # A shell and a container runtime alike tell signal N as 128 + N.
+        # A shell and a container runtime alike report signal N as 128 + N.
         signal = exit_code - 128
     return {
         "started": _believed(end.get("startedAt") or running.get("startedAt"), created),
         "finished": _believed(end.get("finishedAt"), created),
+        "ran": _between(_begun(end.get("startedAt")), _begun(end.get("finishedAt"))),
         "exit_code": exit_code,
         "signal": signal or None,
         "terminated_reason": end.get("reason", ""),
@@ -205,12 +222,19 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
 
 
 def _believed(value: str | None, created: datetime | None) -> datetime | None:
-    """A time of the node's clock, which may be slow: nothing was before the pod. None for the first
-    moment of Unix or Go, by which runtimes tell what never began."""
+    """A time of the node's clock, which may be slow: nothing was before the pod."""
+    found = _begun(value)
+    return max(found, created) if found and created else found
+
+
+def _begun(value: str | None) -> datetime | None:
+    """None for the first moment of Unix or Go, by which runtimes say that something never was."""
     found = _time(value)
-    if found is None or found.year <= _NEVER:
-        return None
-    return max(found, created) if created else found
+    return None if found is None or found.year <= _NEVER else found
+
+
+def _between(first: datetime | None, last: datetime | None) -> float | None:
+    return None if first is None or last is None else max(0.0, (last - first).total_seconds())
 
 
 def _is_cut(own: Mapping[str, Any], share: int) -> bool:

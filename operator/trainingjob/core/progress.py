@@ -15,7 +15,7 @@ from . import text
 _MOST_METRICS = 32
 _LONGEST_NAME = 128
 _LARGEST = 2**31
-# Metrics that are counts, by the names of whoever reports: ours, and those of transformers'
+# Metrics that are counts, by the names that reports have: ours, and those of transformers'
 # KubeflowCallback.
 _COUNTS = {
     "fold": "fold",
@@ -30,7 +30,7 @@ _COUNTS = {
 
 @dataclass(frozen=True)
 class Reported:
-    """The newest report of a stage's attempt, and the last complete checkpoint that it told."""
+    """The newest report of a stage's attempt, and the last complete checkpoint by it."""
 
     attempt: int
     index: int
@@ -71,19 +71,19 @@ def reported(
     )
 
 
-def newest(before: Reported | None, told: Reported) -> Reported:
+def newest(before: Reported | None, report: Reported) -> Reported:
     """Which of two reports of a job counts. Later attempts and stages come later; of the pods that
-    report, the first is heard. One that tells nothing new is no progress: an estimate that runs
+    report, the first is heard. One with nothing new is no progress: an estimate that runs
     down does not make it some."""
-    if before is None or before.progress.stage != told.progress.stage:
-        return told
-    if (before.attempt, -before.index) > (told.attempt, -told.index):
+    if before is None or before.progress.stage != report.progress.stage:
+        return report
+    if (before.attempt, -before.index) > (report.attempt, -report.index):
         return before
-    same = _told(before) == _told(told) and before.attempt == told.attempt
-    return before if same else told
+    same = _content(before) == _content(report) and before.attempt == report.attempt
+    return before if same else report
 
 
-def _told(report: Reported) -> object:
+def _content(report: Reported) -> object:
     silent = {"updated_time": None, "eta_seconds": None}
     return report.progress.model_copy(update=silent), report.checkpoint_step
 

@@ -1,7 +1,7 @@
 """Jobs that need nothing: over, suspended, or another controller's.
 
 What has to be known of them is a few words, so that thousands of them, and large ones, cost next
-to nothing. It is told from the object as the API server has it, whose spec may be of any size.
+to nothing. It is read from the object as the API server has it, whose spec may be of any size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rest:
         return self.until is not None and now >= self.until
 
     def lasts(self, pods: Iterable[PodView]) -> bool:
-        """Whether there is nothing to do until then, and nothing new to tell."""
+        """Whether there is nothing to do until then, and nothing new to report."""
         match self.pods:
             case "any":
                 return True
@@ -54,22 +54,22 @@ _OTHERS, _ENDED, _NONE = Rest("any"), Rest("ended"), Rest("none")
 def at_rest(job: Mapping[str, Any]) -> Rest | None:
     """None when the job has to be looked at. Raises nothing for whatever an API server can hold of
     our kind."""
-    meta, spec, told = job["metadata"], job.get("spec") or {}, job.get("status") or {}
+    meta, spec, stored = job["metadata"], job.get("spec") or {}, job.get("status") or {}
     if spec.get("managedBy") not in (None, OPERATOR):
         return _OTHERS
-    if told.get("observedGeneration") != meta.get("generation", 1):
+    if stored.get("observedGeneration") != meta.get("generation", 1):
         return None
-    if rerun.new((meta.get("annotations") or {}).get(ANNOTATION_RERUN), told.get("rerun")):
+    if rerun.new((meta.get("annotations") or {}).get(ANNOTATION_RERUN), stored.get("rerun")):
         return None
-    phase = told.get("phase")
+    phase = stored.get("phase")
     if phase == "Suspended":
-        settled = _condition(told, "Reconciling") != "True"
+        settled = _condition(stored, "Reconciling") != "True"
         return _NONE if spec.get("suspend") is True and settled else None
     if phase not in ("Succeeded", "Failed"):
         return None
     try:
         policy = Policy.model_validate(spec.get("policy") or {}, by_alias=True, by_name=False)
-        ended = {"phase": phase, "completionTime": told.get("completionTime")}
+        ended = {"phase": phase, "completionTime": stored.get("completionTime")}
         status = Status.model_validate(ended, by_alias=True, by_name=False)
     except ValidationError:
         return None

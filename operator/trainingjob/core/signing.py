@@ -40,5 +40,5 @@ def bears(job: TrainingJob, pod: PodView, key: bytes) -> bool:
 
 
 def _signature(job: TrainingJob, name: str, key: bytes) -> str:
-    words = "/".join((job.metadata.namespace, job.metadata.uid, name))
-    return base64.b64encode(hmac.digest(key, words.encode(), "sha256")).decode()
+    text = "/".join((job.metadata.namespace, job.metadata.uid, name))
+    return base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()

@@ -8,7 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..api.payload import HADOOP_CONF_DIR, KRB5_CONFIG
 from ..api.uris import SCHEMES
+
+# As Kerberos' own library has it.
+CLIENT_KEYTAB = "KRB5_CLIENT_KTNAME"
 
 # What a pod gets of the caller's environment: what programs need to find themselves, their
 # libraries, the GPUs, the way out and to remote data. No other secrets that happen to be exported.
@@ -20,6 +24,8 @@ _INHERITED = re.compile(
     "|(?i:https?_proxy|all_proxy|no_proxy)"
     + "".join(f"|{scheme.variables}" for scheme in SCHEMES.values() if scheme.variables)
 )
+# Of these, paths that pods, whose working folder is their own, must find as the caller does.
+_PATHS = (HADOOP_CONF_DIR, KRB5_CONFIG, CLIENT_KEYTAB)
 _LOOPBACK = "127.0.0.1,localhost"
 
 # By this variable every process of a pod can be told from all others of the machine.
@@ -59,6 +65,7 @@ def declared(env: Sequence[Mapping[str, str]], answers: Mapping[str, str]) -> di
 def of_node(caller: Mapping[str, str]) -> dict[str, str]:
     """What an image would bring: the caller's basics, with this interpreter first on the PATH."""
     env = {name: value for name, value in caller.items() if _INHERITED.fullmatch(name)}
+    env |= {name: own_path(caller, name) for name in _PATHS if env.get(name)}
     path = env.get("PATH", os.defpath)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{path}"
     # Logs appear as they are written, and a killed process loses none.
@@ -67,6 +74,12 @@ def of_node(caller: Mapping[str, str]) -> dict[str, str]:
         # Progress reports and ranks stay on this machine.
         env[name] = ",".join(filter(None, (env.get(name), _LOOPBACK)))
     return env
+
+
+def own_path(caller: Mapping[str, str], name: str, default: str = "") -> str:
+    """A file or a folder that a variable of the caller names, from the root."""
+    given = caller.get(name, "").removeprefix("FILE:")
+    return str(Path.cwd() / given) if given else default
 
 
 def of_gang(variables: Mapping[str, str], cpus: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What stages read from outside, remembered so that a change of it can be told.
+"""What stages read from outside, remembered so that a change of it is noticed.
 
-A stage that is done stays as it is when its input changes afterwards: whoever goes on with it
+A stage that is done stays as it is when its input changes afterwards: who goes on with it
 should know. What is remote is not looked at, nor are inputs of thousands of files.
 """
 
@@ -20,7 +20,7 @@ from ..core import stages
 # By name: size, time of writing in ns, digest or None.
 Stamps = dict[str, list[int | str | None]]
 
-# Inputs of more than this are told by size and time alone: reading them takes longer than a wink.
+# Inputs of more than this are compared by size and time alone: reading them takes long.
 _HASHED_BYTES = 64 * 2**20
 _MOST_FILES = 5000
 _SHOWN = 3
@@ -40,17 +40,17 @@ def stamps(job: TrainingJob, stage: StageName, claims: Mapping[str, Path]) -> St
 
 def changed(before: Stamps, now: Stamps) -> str:
     """``in.csv (written anew), b.csv (new)``: how they differ; "" when they do not."""
-    words = []
+    found = []
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
         if old is None or new is None:
-            words.append(f"{name} ({'gone' if new is None else 'new'})")
+            found.append(f"{name} ({'gone' if new is None else 'new'})")
         elif old[0] != new[0]:
-            words.append(f"{name} ({old[0]} -> {new[0]} bytes)")
+            found.append(f"{name} ({old[0]} -> {new[0]} bytes)")
         elif old[2] != new[2] or (old[2] is None and old[1] != new[1]):
-            words.append(f"{name} (written anew)")
-    more = len(words) - _SHOWN
-    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+            found.append(f"{name} (written anew)")
+    more = len(found) - _SHOWN
+    return ", ".join(found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _named(

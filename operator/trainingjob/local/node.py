@@ -65,6 +65,8 @@ class Node:
             contract.RESULT_FILE: lambda: str(record.termination),
             contract.COPIES_DIR: lambda: str(record.folder / "copies"),
             contract.HADOOP_CONF_DIR: lambda: self._hadoop(record, asked[contract.HADOOP_CONF_DIR]),
+            contract.KRB5_CONFIG: lambda: self._krb5(record, asked[contract.KRB5_CONFIG]),
+            contract.KEYTAB: lambda: environment.own_path(os.environ, environment.CLIENT_KEYTAB),
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
@@ -93,12 +95,19 @@ class Node:
         """The folder of Hadoop's settings: of the ConfigMap in the manifest's file, else the
         caller's own; one that the user names is where they say."""
         mount = _mount_of(record, path)
-        own = os.environ.get(contract.HADOOP_CONF_DIR)
+        own = environment.own_path(os.environ, contract.HADOOP_CONF_DIR)
         if mount is None:
             return path
         if own and mount[1]["name"] not in self.config_maps:
             return own
         return self._mounted(record, path)
+
+    def _krb5(self, record: Record, path: str) -> str:
+        """The file of the ConfigMap in the manifest's file, else the caller's or the machine's."""
+        folder = Path(self._hadoop(record, str(PurePosixPath(path).parent)))
+        found = folder / PurePosixPath(path).name
+        own = environment.own_path(os.environ, contract.KRB5_CONFIG, "/etc/krb5.conf")
+        return str(found) if found.is_file() else own
 
     def _mounted(self, record: Record, path: str) -> str:
         """What a pod would see at ``path``: a ConfigMap that is mounted there, or a file of it."""

@@ -17,7 +17,7 @@ from .progress import ProgressServer
 from .session import Session, is_over
 from .wakeup import Wakeup
 
-# Progress alone is worth one write a second; whoever watches sees all of it.
+# Progress alone is worth one write a second; a viewer sees all of it.
 _PROGRESS_WRITE_SECONDS = 1.0
 
 

@@ -98,7 +98,7 @@ def reopen_session(
     note = f"running {home.name} again from {stage}"
     if first != stage:
         note += f", once {first} has succeeded"
-    note += edit.words()
+    note += edit.described()
     _ask(stored, old, asked)
     return _edited(workspace, home, stored, edit, stays, note)
 
@@ -159,7 +159,7 @@ def _resumed(workspace: Workspace, home: Home, stored: dict[str, Any], request: 
             f"changed since: {_listed(refused)}. Undo the change to go on, or start over with "
             "--fresh"
         )
-    note = f"going on with {home.name}, which was interrupted{edit.words()}"
+    note = f"going on with {home.name}, which was interrupted{edit.described()}"
     begun = first is not None and _goes_on(old, first)
     if first is not None and begun and rooms.named(first).starts_over(old, request.job):
         note += f"; {first} starts over, since its checkpoints are of the manifest before"
@@ -186,7 +186,7 @@ class _Edit:
         found = (edits.of_stage(name, self.old, self.new, *maps) for name in stages)
         return list(dict.fromkeys(line for lines in found for line in lines))
 
-    def words(self) -> str:
+    def described(self) -> str:
         """For a note: what differs; "" for nothing."""
         if not self.request:
             return ""

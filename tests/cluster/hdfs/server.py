@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Self
 
 import pyspark
@@ -40,8 +41,11 @@ class Hdfs:
             raise ComponentError(f"there is no jar in {JARS}: `make {JARS}/.built` fetches it")
         self._temporary = tempfile.TemporaryDirectory(prefix="hdfs-")
         self.folder = Path(self._temporary.name)
-        (self.folder / "log4j2.properties").write_text(_LOG.format(folder=self.folder))
-        self._start_java()
+        self._gateway, self._process = start_java(
+            self.folder, f"-Dhadoop.log.dir={self.folder}", *self._java_options()
+        )
+        self.java = self._gateway.jvm
+        self._prepare()
         hdfs = self.java.org.apache.hadoop.hdfs
         builder = hdfs.MiniDFSCluster.Builder(
             self._configuration(), self.java.java.io.File(str(self.folder / "data"))
@@ -56,28 +60,11 @@ class Hdfs:
 
     def __exit__(self, *_: object) -> None:
         self.cluster.shutdown(True)
-        self._gateway.shutdown()
-        self._process.stdin.close()
-        self._process.wait(30)
+        stop_java(self._gateway, self._process)
         self._temporary.cleanup()
 
-    def _start_java(self) -> None:
-        ensure_java()
-        spark = Path(pyspark.__file__).parent / "jars"
-        (py4j,) = spark.glob("py4j-*.jar")
-        home = os.environ.get("JAVA_HOME")
-        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        # It ends with this process, however that ends.
-        port, self._process = launch_gateway(
-            classpath=f"{self.folder}:{JARS}/*:{spark}/*",
-            jarpath=str(py4j),
-            javaopts=[*options, f"-Dhadoop.log.dir={self.folder}", *self._java_options()],
-            java_path=f"{home}/bin/java" if home else "java",
-            die_on_exit=True,
-            return_proc=True,
-        )
-        self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port))
-        self.java = self._gateway.jvm
+    def _prepare(self) -> None:
+        """What must be there before the NameNodes are."""
 
     def _java_options(self) -> list[str]:
         return []
@@ -191,6 +178,32 @@ class Hdfs:
 
     def permission(self, octal: str) -> Any:
         return self.java.org.apache.hadoop.fs.permission.FsPermission(octal)
+
+
+def start_java(folder: Path, *options: str) -> tuple[JavaGateway, Popen[bytes]]:
+    """A Java process with the classes of Spark, Hadoop and its servers, and its log in ``folder``;
+    it ends with this process, however that ends."""
+    (folder / "log4j2.properties").write_text(_LOG.format(folder=folder))
+    ensure_java()
+    spark = Path(pyspark.__file__).parent / "jars"
+    (py4j,) = spark.glob("py4j-*.jar")
+    home = os.environ.get("JAVA_HOME")
+    port, process = launch_gateway(
+        classpath=f"{folder}:{JARS}/*:{spark}/*",
+        jarpath=str(py4j),
+        javaopts=["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *options],
+        java_path=f"{home}/bin/java" if home else "java",
+        die_on_exit=True,
+        return_proc=True,
+    )
+    return JavaGateway(gateway_parameters=GatewayParameters(port=port)), process
+
+
+def stop_java(gateway: JavaGateway, process: Popen[bytes]) -> None:
+    gateway.shutdown()
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(30)
 
 
 def xml(settings: dict[str, str]) -> str:

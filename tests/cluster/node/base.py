@@ -17,6 +17,7 @@ from .packages import PATH, program
 SUITE = "bookworm"
 PACKAGES = (
     "ca-certificates",
+    "libgssapi-krb5-2",
     "openjdk-17-jre-headless",
     "procps",
     "python3",

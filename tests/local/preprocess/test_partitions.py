@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from trainingjob.api.payload import SPARK_MASTER
+from trainingjob.runtime.base import cpus
 from trainingjob.runtime.preprocess.engines.spark_session import partitions
 
 TWO = {"spark.executor.instances": "2", "spark.executor.cores": "3"}
@@ -33,4 +32,4 @@ def test_one_a_core_of_the_executors_and_more_for_large_input(
 
 
 def test_one_a_core_of_this_machine() -> None:
-    assert partitions(TWO) == len(os.sched_getaffinity(0))
+    assert partitions(TWO) == cpus.available()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from trainingjob.api.v1alpha1 import REASONS, ReasonName, reason_of
+from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName, reason_of
 
 
 def test_the_type_has_all_reasons_of_the_table() -> None:

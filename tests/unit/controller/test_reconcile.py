@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from tests.unit.core.test_progress import told
 from tests.unit.core.world import World, running, world
-from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway
+from trainingjob.api.v1alpha1.status import format_time
+from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway, Refused, Unavailable
+from trainingjob.cluster.resources import BY_KIND
 from trainingjob.controller import pace
 from trainingjob.controller.metrics import Metrics
 from trainingjob.controller.progress import Reports
 from trainingjob.controller.reconcile import Outcome, Reconciler
+from trainingjob.core.names import owner_reference
 
 KEY = ("team", "digits")
 
@@ -52,6 +56,10 @@ def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
     for pod in w.pods.values():
         pod["metadata"]["resourceVersion"] = "1"
         cache.apply(PODS, pod)
+    for kind, name in w.children:
+        meta = {"name": name, "namespace": "team", "uid": f"uid-{kind}", "resourceVersion": "1"}
+        meta["ownerReferences"] = [owner_reference(w.observe().job)]
+        cache.apply(BY_KIND[kind], {"metadata": meta})
     reports.since = datetime.now(UTC)
     made = Reconciler(cache, cast("Gateway", server), w.settings, Metrics(), reports)
     return made, reports
@@ -118,3 +126,92 @@ async def test_what_an_older_crd_drops_is_not_written_again_and_again(
     reports.take("uid-1", told(step=6, checkpoint_step=5, seconds=9))
     outcome = await made.reconcile(KEY)
     assert outcome.after is not None, "what is new is"
+
+
+class Refuses(Server):
+    """An API server that does not let children pass, as ``error`` says, nor the next status."""
+
+    def __init__(self, error: Exception, *, conflicts: int = 0) -> None:
+        super().__init__()
+        self.error, self.conflicts, self.asked = error, conflicts, 0
+
+    async def create(self, _child: dict[str, Any]) -> dict[str, Any]:
+        self.asked += 1
+        raise self.error
+
+    async def write_status(self, job: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        if self.conflicts:
+            self.conflicts -= 1
+            raise Conflict("somebody was faster")
+        return await super().write_status(job, dry_run=dry_run)
+
+
+def later(made: Reconciler, server: Server, seconds: float) -> None:
+    """As if the stage had waited for so much longer."""
+    stored = made._cache.job(KEY)
+    assert stored is not None
+    job = json.loads(stored.data or b"")
+    (stage,) = (stage for stage in job["status"]["stages"] if stage.get("waitingSince"))
+    since = datetime.fromisoformat(stage["waitingSince"]) - timedelta(seconds=seconds)
+    stage["waitingSince"] = format_time(since)
+    server.version += 1
+    job["metadata"]["resourceVersion"] = str(server.version)
+    made._cache.apply(JOBS, job)
+
+
+def status_of(made: Reconciler) -> dict[str, Any]:
+    stored = made._cache.job(KEY)
+    assert stored is not None
+    found: dict[str, Any] = json.loads(stored.data or b"")["status"]
+    return found
+
+
+BLOCKED: dict[str, tuple[Exception, str, str]] = {
+    "LimitRange": (Refused("maximum memory usage per Container is 1Gi", 403), "PodRefused", "1Gi"),
+    "service account": (
+        Refused('error looking up service account team/x: serviceaccount "x" not found', 403),
+        "ServiceAccountMissing",
+        "not found",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "reason", "said"), BLOCKED.values(), ids=BLOCKED)
+@pytest.mark.parametrize("conflicts", [0, 2], ids=["written at once", "written later"])
+async def test_what_blocks_pods_fails_the_stage_after_its_time(
+    error: Exception, reason: str, said: str, conflicts: int
+) -> None:
+    """Whatever becomes of the write that says so: nothing is forgotten before it is tried again."""
+    server = Refuses(error)
+    made, _ = reconciler(World(), server)
+    assert (await made.reconcile(KEY)).retry
+    first = status_of(made)
+    assert (first["phase"], first["reason"]) == ("Pending", reason)
+    asked = server.asked
+    later(made, server, 60)
+    server.conflicts = conflicts
+    for _ in range(conflicts):
+        with pytest.raises(Conflict):
+            await made.reconcile(KEY)
+    await made.reconcile(KEY)
+
+    ended = status_of(made)
+    assert (ended["phase"], ended["reason"]) == ("Failed", reason)
+    assert said in ended["message"]
+    assert server.asked == asked, "what has failed makes no further pods"
+
+
+async def test_a_pod_that_was_made_although_nobody_said_so_blocks_nothing() -> None:
+    """The answer was lost."""
+    w = World()
+    made, _ = reconciler(w, Refuses(Unavailable("timed out")))
+    await made.reconcile(KEY)
+    assert status_of(made)["reason"] == "ApiUnavailable"
+    w.act()
+    (pod,) = w.pods.values()
+    running(pod, 1)
+    pod["metadata"]["resourceVersion"] = "1"
+    made._cache.apply(PODS, pod)
+    await made.reconcile(KEY)
+
+    assert status_of(made)["stages"][0]["reason"] == "Running"

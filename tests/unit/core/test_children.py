@@ -71,6 +71,18 @@ JOBS = {
             "hdfs": {"configMap": {"name": "hadoop-conf"}, "user": "trainer"},
         },
     },
+    "in HDFS with Kerberos": {
+        "storage": {
+            "uri": "hdfs://analytics/runs",
+            "hdfs": {
+                "configMap": {"name": "hadoop-conf"},
+                "kerberos": {
+                    "principal": "trainer@EXAMPLE.COM",
+                    "keytabSecret": {"name": "trainer", "key": "a.keytab"},
+                },
+            },
+        },
+    },
     "own image, in S3": {
         "storage": {"uri": "s3://models/runs"},
         "preprocess": None,
@@ -366,6 +378,23 @@ def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
             assert {"name": "HADOOP_USER_NAME", "value": "trainer"} in executor["env"]
 
 
+def test_pods_have_the_keytab_that_their_principal_needs_and_nobody_else_can_read_it():
+    for pod in (c for c in all_children("in HDFS with Kerberos") if c["kind"] == "Pod"):
+        seen = env(pod)
+        volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+        mounts = {m["name"]: m for m in pod["spec"]["containers"][0]["volumeMounts"]}
+        assert volumes["trainingjob-keytab"]["secret"] == {
+            "secretName": "trainer",
+            "items": [{"key": "a.keytab", "path": "keytab"}],
+            "defaultMode": 0o400,
+        }
+        assert mounts["trainingjob-keytab"]["readOnly"]
+        assert seen["TRAININGJOB_KEYTAB"] == f"{mounts['trainingjob-keytab']['mountPath']}/keytab"
+        assert seen["TRAININGJOB_PRINCIPAL"] == "trainer@EXAMPLE.COM"
+        assert seen["KRB5_CONFIG"] == f"{seen['HADOOP_CONF_DIR']}/krb5.conf"
+        assert "HADOOP_USER_NAME" not in seen
+
+
 def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():
     pod = next(c for c in all_children("own image, in S3") if c["kind"] == "Pod")
     seen = {k: expand(v, env(pod)) for k, v in env(pod).items()}
@@ -430,3 +459,25 @@ def test_a_child_shares_nothing_with_another(name):
     everything = all_children(name)
     seen = [part for child in everything for part in parts(child)]
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("spec", "threads"),
+    [
+        ({"resources": {"limits": {"cpu": "4"}}}, "4"),
+        ({"resources": {"requests": {"cpu": "2500m"}, "limits": {"cpu": "4"}}}, "2"),
+        ({"resources": {"limits": {"cpu": "100m"}}}, "1"),
+        ({"resources": {"limits": {"memory": "1Gi"}}}, None),
+        ({}, None),
+        (
+            {
+                "resources": {"limits": {"cpu": "4"}},
+                "env": [{"name": "OMP_NUM_THREADS", "value": "3"}],
+            },
+            "3",
+        ),
+    ],
+)
+def test_an_evaluation_has_as_many_threads_as_cpus(spec, threads):
+    (pod,) = stages.named("evaluate").pods(job(evaluate=spec), 1, Settings())
+    assert env(pod).get("OMP_NUM_THREADS") == threads

@@ -43,7 +43,7 @@ def terminated(code: int, **more: object) -> dict[str, object]:
         ("cannot execute", terminated(126), "CommandNotFound"),
         ("evicted", {"reason": "Evicted"}, "Disrupted"),
         ("node lost", {"reason": "NodeLost"}, "NodeLost"),
-        ("failed without a container", {}, "ProcessKilled"),
+        ("failed without a word", {}, "PodLost"),
         (
             "drained",
             {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "Drain"}]},

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = Path(trainingjob.__file__).parent
 FOURTH = Path(__file__).parent / "fourth"
 
+WATCHED = ("trainingjobs", "pods", "networkpolicies", "services")
 # Beside its own files: what it adds to the three lists that name every stage.
 LISTS = {
     "api/stages.py": {
@@ -66,7 +67,7 @@ def test_a_fourth_stage_is_a_room_an_api_file_and_a_rule(tmp_path: Path) -> None
             "no node has room; check the runtime, devices and mounts of its node",
         ],
         "events": ["StartFailed"],
-        "watched": ["trainingjobs", "pods", "services", *rule["resources"]],
+        "watched": [*WATCHED, *rule["resources"]],
         "seen": ["digits-publish"],
         "in the CRD": True,
         "phases": True,

@@ -122,6 +122,23 @@ def test_executors_see_the_same_secrets_as_the_driver() -> None:
     ]
 
 
+def test_executors_get_tokens_of_every_cluster_that_wants_kerberos() -> None:
+    hdfs = {
+        "configMap": {"name": "hadoop-conf"},
+        "kerberos": {
+            "principal": "trainer@EXAMPLE.COM",
+            "keytabSecret": {"name": "trainer", "key": "keytab"},
+        },
+    }
+    read = {"input": {"uri": "hdfs://raw:8020/in.csv", "format": "csv"}}
+    made = job(storage={"uri": "hdfs://analytics/runs", "hdfs": hdfs}, preprocess=read)
+    (pod,) = stages.named("preprocess").pods(made, 1, Settings())
+    env = {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0]["env"]}
+    told = json.loads(env[STAGE_PAYLOAD].replace("$$", "$"))["kubernetes"]
+    clusters = "hdfs://analytics,hdfs://raw:8020"
+    assert told["conf"]["spark.kerberos.access.hadoopFileSystems"] == clusters
+
+
 def test_names_of_executors_fit_for_the_longest_job() -> None:
     longest = manifest()
     longest["metadata"]["name"] = "x" * 40

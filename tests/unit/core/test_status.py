@@ -43,7 +43,8 @@ def test_stage_follows_stage_to_the_verdict():
     assert phases == ["Preprocessing", "Training", "Evaluating", "Succeeded"]
     assert w.created == [
         "digits-preprocess-1-0",
-        "digits-train",
+        "NetworkPolicy digits-train",
+        "Service digits-train",
         "digits-train-1-0",
         "digits-train-1-1",
         "digits-evaluate-1-0",
@@ -75,7 +76,7 @@ def test_writes_of_a_job_of_four_pods_stay_few():
         w.reconcile()
         w.settle()
     assert w.status["phase"] == "Succeeded"
-    assert len(w.created) + w.writes <= 4 + 6
+    assert len(w.created) + w.writes <= 5 + 6
 
 
 def conditions(w: World) -> dict[str, str]:
@@ -480,8 +481,9 @@ def test_erased_status_keeps_the_attempt_that_pods_show():
 
 def test_the_active_deadline_ends_the_job_and_frees_its_pods():
     w = world(policy={"activeDeadlineSeconds": 100})
-    assert plan(w.observe(), at(0)).requeue_after == 100
     running(w.of("preprocess")[0], 1)
+    w.settle()
+    assert plan(w.observe(), at(1)).requeue_after == 99
     w.seconds = 100
     w.settle()
     assert (w.status["phase"], w.status["reason"]) == ("Failed", "DeadlineExceeded")

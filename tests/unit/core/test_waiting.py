@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from trainingjob.core import plan
+from trainingjob.core import Blocker, plan
 
-from .world import at, ended, own_status, running, stamp, world
+from .world import World, at, ended, manifest, own_status, running, stamp, world
 
 
 @pytest.mark.parametrize(
@@ -141,3 +141,86 @@ def test_what_a_cluster_may_yet_have_room_for_is_waited_for_until_the_startup_de
     w.seconds = 600
     w.settle()
     assert w.status["reason"] == "StartupDeadlineExceeded"
+    assert "Unschedulable: pod digits-preprocess-1-0 finds no node" in w.status["message"]
+
+
+REFUSED = "digits-preprocess-1-0 was refused: exceeded quota: gpus"
+ENDS = {"startupDeadlineSeconds": "StartupDeadlineExceeded"} | {
+    "activeDeadlineSeconds": "DeadlineExceeded"
+}
+
+
+@pytest.mark.parametrize(("policy", "reason"), ENDS.items(), ids=ENDS)
+def test_the_end_of_waiting_says_for_what(policy, reason):
+    w = World(manifest(policy={policy: 50}))
+    w.blockers = (Blocker("digits-preprocess-1-0", "QuotaExceeded", REFUSED),)
+    w.record()
+    assert w.status["reason"] == "QuotaExceeded"
+    w.seconds = 50
+    w.record()
+
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", reason)
+    remedy = "wait for other pods to end, ask for less, or raise the quota"
+    assert f"QuotaExceeded: {REFUSED}; {remedy}" in w.status["message"]
+    assert w.status["message"].endswith(f"raise policy.{policy}")
+
+
+def test_the_end_of_a_job_that_works_blames_nothing():
+    w = world(policy={"activeDeadlineSeconds": 50})
+    running(w.of("preprocess")[0], 1)
+    w.settle()
+    w.seconds = 50
+    w.settle()
+    took = "the job took longer than 50 s; raise policy.activeDeadlineSeconds"
+    assert w.status["message"] == took
+
+
+def test_a_queue_that_holds_pods_back_by_a_gate_takes_as_long_as_it_takes():
+    w = world(preprocess=None, train=GANG)
+    one, other = w.of("train")
+    for pod in (one, other):
+        pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Training", "SchedulingGated")
+    assert "gate kueue.x-k8s.io/admission" in w.status["message"]
+    w.seconds = 5000
+    w.settle()
+    del one["spec"]["schedulingGates"]
+    w.settle()
+    assert w.status["reason"] == "SchedulingGated", "the other one waits yet"
+
+    del other["spec"]["schedulingGates"]
+    w.settle()
+    assert w.status["reason"] == "Starting"
+    w.seconds += 599
+    w.settle()
+    assert w.status["phase"] == "Training"
+    w.seconds += 1
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded", "from then on the deadline counts"
+
+
+GANG = {
+    "nodes": 2,
+    "model": {"mlp": {"hidden": [64]}},
+    "dataset": {"uri": "pvc://datasets/digits"},
+}
+
+
+def test_a_pod_whose_containers_are_not_made_is_named_after_a_while():
+    """Its node knows why, in Events alone: a volume that another node has, say."""
+    w = world()
+    pod = w.of("preprocess")[0]
+    pod["spec"]["nodeName"] = "gpu-7"
+    pod["status"] |= waits("ContainerCreating", name="preprocess")
+    w.settle()
+    assert (w.status["reason"], w.status["message"]) == ("Starting", "")
+    assert plan(w.observe(), at(0)).requeue_after == 30
+    w.seconds = 30
+    w.settle()
+    assert w.status["reason"] == "Starting"
+    assert "pod digits-preprocess-1-0 on node gpu-7: its containers" in w.status["message"]
+    w.seconds = 600
+    w.settle()
+    assert w.status["reason"] == "StartupDeadlineExceeded"
+    assert "kubectl describe pod digits-preprocess-1-0" in w.status["message"]

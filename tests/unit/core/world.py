@@ -158,14 +158,14 @@ class World:
 
     def create(self, child: dict[str, Any]) -> None:
         name, kind = child["metadata"]["name"], child["kind"]
-        if kind == "NetworkPolicy":
-            assert ("Service", name) not in self.children, "the Service goes after its policy"
+        if kind != "Pod":
+            assert (kind, name) not in self.children, f"{kind} {name} created twice"
+            assert kind != "Service" or ("NetworkPolicy", name) in self.children, "no policy yet"
+            self.children[kind, name] = ChildView.from_dict(kind, child)
+            self.created.append(f"{kind} {name}")
             return
         assert name not in self.created, f"{name} created twice"
         self.created.append(name)
-        if kind != "Pod":
-            self.children[kind, name] = ChildView.from_dict(kind, child)
-            return
         child = signing.signed(self.observe().job, child, self.settings.signing_key)
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}

@@ -81,6 +81,12 @@ def adapter(path: Path) -> None:
     (path / "config.json").rename(path / "adapter_config.json")
 
 
+def linked(path: Path) -> None:
+    """As Hugging Face's own cache has it."""
+    (path / SECOND).rename(path.parent / "blob")
+    (path / SECOND).symlink_to(path.parent / "blob")
+
+
 FIRST = "model-00001-of-00002.safetensors"
 SECOND = "model-00002-of-00002.safetensors"
 BAD: list[tuple[Change, str, str]] = [
@@ -96,6 +102,7 @@ BAD: list[tuple[Change, str, str]] = [
     (pickled, "InputUnreadable", "pytorch_model.bin is read by unpickling, which could run any"),
     (without(INDEX), "InputUnreadable", "there is no model.safetensors"),
     (without(SECOND), "InputUnreadable", f"1 of 2 files of weights are missing ({SECOND})"),
+    (linked, "InputUnreadable", f"({SECOND} is a link out of it: copy the file itself)"),
     (index(w1="../x"), "InputUnreadable", "1 of 1 files of weights are missing (../x)"),
     (index(), "InputUnreadable", f"{INDEX} names no weights"),
     (index(w1=FIRST, w3=FIRST), "InputUnreadable", f"lack weights that {INDEX} names (w3)"),
@@ -142,16 +149,16 @@ def test_a_dataset_of_another_tokenizer_or_of_longer_rows_is_refused(
 ) -> None:
     path = folder(tmp_path / "given")
     spec = Pretrained(uri=f"file://{path}")
-    shutil.copytree(path, tmp_path / "dataset")
-    pretrained.check(pretrained.look(spec), TOKENS, tmp_path / "dataset")
+    given = shutil.copyfile(path / "tokenizer.json", tmp_path / "tokenizer-1.json")
+    pretrained.check(pretrained.look(spec), TOKENS, given)
     # The same tokens, written in another way.
     text = json.loads((path / "tokenizer.json").read_text())
     (path / "tokenizer.json").write_text(json.dumps(text))
-    pretrained.check(pretrained.look(spec), TOKENS, tmp_path / "dataset")
+    pretrained.check(pretrained.look(spec), TOKENS, given)
     change(path)
     with pytest.raises(StageFailure) as caught:
         tokens = TOKENS.model_copy(update=more)
-        pretrained.check(pretrained.look(spec), tokens, tmp_path / "dataset")
+        pretrained.check(pretrained.look(spec), tokens, given)
     assert words in caught.value.message
 
 

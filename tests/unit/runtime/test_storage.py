@@ -37,6 +37,11 @@ RPC = 'RPCError("org.apache.hadoop.{}", "{}\\n\\tat org.apache.hadoop.hdfs.A(B.j
         ),
         (GenericError("Error performing PUT http://169.254.169.254/x"), "StorageUnavailable", "no"),
         (GenericError("an incorrectly configured region"), "StorageUnavailable", "AWS_REGION"),
+        (
+            GenericError("malformed; the region 'eu-west-2' is wrong; expecting 'eu-west-1'"),
+            "StorageUnavailable",
+            "AWS_REGION",
+        ),
         (GenericError("503: SlowDown\n\nDebug source:\nX"), "StorageFailed", "b/x: 503: SlowDown"),
     ],
 )

@@ -6,7 +6,7 @@ from .input import Input
 from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, TrainingJob
 from .policy import Policy, Retries
 from .preprocess import Preprocess
-from .reasons import REASONS, FailureClass, Reason, ReasonName, reason_of
+from .reasons import REASONS, FailureClass, Reason
 from .split import Split
 from .status import (
     Condition,
@@ -48,7 +48,6 @@ __all__ = [
     "Preprocess",
     "Progress",
     "Reason",
-    "ReasonName",
     "Retries",
     "Spec",
     "Split",
@@ -59,5 +58,4 @@ __all__ = [
     "Step",
     "Train",
     "TrainingJob",
-    "reason_of",
 ]

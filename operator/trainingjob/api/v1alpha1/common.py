@@ -232,6 +232,15 @@ class ConfigMapKey(Model):
     )
 
 
+class SecretKey(Model):
+    """A key of a Secret in the job's namespace."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=CONFIG_MAP_KEY)] = (
+        Field(description="Key that holds it.")
+    )
+
+
 class Script(Model):
     """Python source, given in the manifest or in a ConfigMap."""
 

@@ -30,6 +30,7 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 IMAGE = r"^[!-~]+$"
 URI, INPUT_URI = uris.PATTERN, uris.INPUT_PATTERN
 HADOOP_USER = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*$"
+PRINCIPAL = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[-A-Za-z0-9_.]+)?@[A-Za-z0-9][-A-Za-z0-9_.]*$"
 TABLE = r"^[a-z][a-z0-9_]*$"
 ONE_CHARACTER = r"^[^\x00\r\n]$"
 NO_LINE_END = r"^[^\x00\r\n]?$"

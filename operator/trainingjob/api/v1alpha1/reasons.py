@@ -109,6 +109,7 @@ ReasonName = Literal[
     "InitContainerFailed",
     "ClaimMissing",
     "Unschedulable",
+    "SchedulingGated",
     "PodStuck",
     "PodRefused",
     "PodAltered",
@@ -241,6 +242,9 @@ REASONS: dict[ReasonName, Reason] = {
         "configuration", "create the claim in the job's namespace, or correct its name", _SOON
     ),
     "Unschedulable": Reason("infrastructure", "free resources, or ask for less"),
+    "SchedulingGated": Reason(
+        "infrastructure", "nothing: who has set the gate removes it, as a queue does in its turn"
+    ),
     "PodStuck": Reason(
         "infrastructure",
         "check its node; when that is gone for good, delete the pod with --force --grace-period=0",
@@ -258,7 +262,9 @@ REASONS: dict[ReasonName, Reason] = {
         "configuration", "create the service account in the job's namespace", _SOON
     ),
     "OperatorForbidden": Reason(
-        "configuration", "give the operator's service account the Role of its chart"
+        "configuration",
+        "give the operator's service account the Role of its chart, for storage.pvc with the value "
+        "claims.create",
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script, amount
 from .. import names
 from ..observation import Settings
 
@@ -20,6 +20,7 @@ Maker = Callable[[int], dict[str, Any]]
 CLAIMS_DIR = "/mnt/claims"
 COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 HADOOP_DIR = "/etc/trainingjob/hadoop"
+KEYTAB_DIR = "/etc/trainingjob/keytab"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -142,6 +143,17 @@ def reach_hdfs(
         environment.append({"name": contract.HADOOP_CONF_DIR, "value": HADOOP_DIR})
     if hdfs is not None and hdfs.user is not None:
         environment.append({"name": contract.HADOOP_USER_NAME, "value": hdfs.user})
+    if hdfs is not None and hdfs.kerberos is not None:
+        name, secret = "trainingjob-keytab", hdfs.kerberos.keytab_secret
+        items = [{"key": secret.key, "path": "keytab"}]
+        source = {"secretName": secret.name, "items": items, "defaultMode": 0o400}
+        volumes.append({"name": name, "secret": source})
+        mounts.append({"name": name, "mountPath": KEYTAB_DIR, "readOnly": True})
+        environment += [
+            {"name": contract.KRB5_CONFIG, "value": f"{HADOOP_DIR}/krb5.conf"},
+            {"name": contract.KEYTAB, "value": f"{KEYTAB_DIR}/keytab"},
+            {"name": contract.PRINCIPAL, "value": hdfs.kerberos.principal},
+        ]
 
 
 def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:
@@ -239,19 +251,24 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     """A pod's scheduling that prefers other nodes; it has these if there are none."""
     if not nodes:
         return spec
-    term = {
-        "weight": 100,
-        "preference": {
-            "matchExpressions": [
-                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [*nodes]}
-            ]
-        },
-    }
+    # By name: a node's label of the host's name may be another one. A field takes one value.
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    term = {"weight": 100, "preference": {"matchFields": others}}
     affinity = spec.get("affinity", {})
     of_nodes = affinity.get("nodeAffinity", {})
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"
     of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
     return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
+
+
+def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
+    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
+    if resources is None:
+        return None
+    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
+    if cpu is None:
+        return None
+    return max(1, int(amount(cpu)) // processes)
 
 
 def pod_security() -> dict[str, Any]:

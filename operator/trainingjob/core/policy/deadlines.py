@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...api.v1alpha1 import REASONS, Policy, ReasonName
+from ...api.v1alpha1 import REASONS, Policy
+from ...api.v1alpha1.reasons import ReasonName
 
 
 def active_until(policy: Policy, started: datetime | None) -> datetime | None:

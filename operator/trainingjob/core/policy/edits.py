@@ -1,4 +1,4 @@
-"""What an edited manifest changes, told stage by stage: a stage that is done stays only as long as
+"""What an edited manifest changes, stage by stage: a stage that is done stays only as long as
 all that it was made by is as it was."""
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _differences(
 def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
     spec = job.spec.to_dict()
     own = {key: value for key, value in spec.get(stage, {}).items() if key not in _OF_PODS}
-    if stage == "preprocess" and job.spec.tokenizer is not None:
+    if "tokenize" in own and job.spec.tokenizer is not None:
         own["tokenize"] = {**own["tokenize"], "from": job.spec.tokenizer}
     return {part: spec.get(part) for part in _SHARED} | {stage: own}
 

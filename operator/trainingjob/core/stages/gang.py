@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import PodCounts
 from .. import indexes, names, signing
+from ..diagnose import Failure
 from ..observation import Observation
 from ..pods import PodView
 
@@ -45,6 +46,20 @@ class Gang:
         return indexes.read(self.stage.pods.completed_indexes)
 
     @property
+    def refused(self) -> Failure | None:
+        """Why a child of the stage could not be made, or a pod of an attempt before not deleted: as
+        long as the one is missing or the other is there."""
+        if not self.obs.blockers:
+            return None
+        job, stage = self.obs.job, self.stage
+        wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
+        there = {pod.name for pod in self.obs.pods_of(stage.name)}
+        others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
+        amiss = (wanted ^ there) | others | {names.claim_name(job)}
+        found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
+        return Failure(found.reason, found.message) if found else None
+
+    @property
     def leaving(self) -> list[PodView]:
         """Pods of attempts before: what this one waits for before it can begin."""
         pods = self.obs.pods_of(self.stage.name)
@@ -71,7 +86,7 @@ def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now
             "attempt": attempt,
             "signer": signing.signer(obs.job, every, obs.settings.signing_key),
             "start_time": prior.start_time or min(created(pods), default=None),
-            "image": room.image_of(obs.job, obs.settings),
+            "image": image_of(room, obs, pods),
             "pods": PodCounts(
                 desired=wanted,
                 ready=sum(pod.phase == "Running" for pod in working) + len(done),
@@ -95,6 +110,18 @@ def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
     if missing is None:
         return None
     return names.pod_name(obs.job, prior.name, prior.attempt, missing)
+
+
+def image_of(room: Stage, obs: Observation, pods: Iterable[PodView]) -> str:
+    """The image of an attempt with these ``pods``: theirs, whatever the operator would now give."""
+    return next((pod.image for pod in pods if pod.image), room.image_of(obs.job, obs.settings))
+
+
+def missing_others(room: Stage, obs: Observation) -> list[dict[str, Any]]:
+    """The stage's children of other kinds that are not there, or not any more."""
+    made = {(child.kind, child.name) for child in obs.children}
+    wanted = room.others(obs.job, obs.settings)
+    return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
 
 
 def created(pods: Iterable[PodView]) -> list[datetime]:

@@ -43,9 +43,9 @@ def running(gang: Gang) -> StageOutcome | None:
     """All pods run: whether they get on, as far as policy.stall wants to know."""
     if not gang.complete or not all(pod.started or pod.over for pod in gang.pods):
         return None
-    stage = _short_of_executors(gang)
+    stage = _running(gang)
     rule = gang.obs.job.spec.policy.stall if gang.room.resumable else None
-    watch = stall.watch(gang.obs, stage, gang.pods) if rule is not None else None
+    watch = stall.watch(gang.obs, stage, gang.pods, gang.now) if rule is not None else None
     if rule is None or watch is None:
         return StageOutcome(stage)
     if gang.now < watch.until:
@@ -69,17 +69,17 @@ POLICIES: tuple[Callable[[Gang], StageOutcome | None], ...] = (
 )
 
 
-def _short_of_executors(gang: Gang) -> StageStatus:
-    """The stage runs. If a driver runs and its executors do not all, Spark waits, and so do its
-    users."""
+def _running(gang: Gang) -> StageStatus:
+    """The stage runs, and says what is missing all the same: something that was deleted and cannot
+    be made again, or executors, for which Spark waits, and so do its users."""
     update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
-    stage = gang.stage.model_copy(update=update)
-    executors = stage.executors
-    if executors is None or executors.ready >= executors.desired:
-        return stage
-    waiting = (diagnose.waiting_of(pod) for pod in gang.executors)
-    blocker = next((failure for failure in waiting if failure is not None), None)
-    if blocker is None:
-        return stage
-    message = f"{executors.ready} of {executors.desired} executors run: {blocker.with_remedy()}"
-    return stage.model_copy(update={"reason": blocker.reason, "message": message[:2048]})
+    blocker, message = gang.refused, ""
+    executors = gang.stage.executors
+    if blocker is None and executors is not None and executors.ready < executors.desired:
+        waiting = (diagnose.waiting_of(pod) for pod in gang.executors)
+        blocker = next((failure for failure in waiting if failure is not None), None)
+        message = f"{executors.ready} of {executors.desired} executors run: "
+    if blocker is not None:
+        message += blocker.with_remedy()
+        update |= {"reason": blocker.reason, "message": message[:2048]}
+    return gang.stage.model_copy(update=update)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...api.payload import StageResult
-from ...api.v1alpha1 import REASONS, Evaluation, LastFailure, ReasonName, StageStatus
+from ...api.v1alpha1 import REASONS, Evaluation, LastFailure, StageStatus
+from ...api.v1alpha1.reasons import ReasonName
 from ..diagnose import with_remedy
 
 

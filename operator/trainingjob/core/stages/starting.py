@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import format_time
-from .. import conditions, diagnose, names
+from .. import conditions, diagnose
 from ..diagnose import Failure
 from ..pods import PodView
 from ..policy import deadlines, stuck
@@ -16,11 +16,15 @@ from .ending import attempt_failed
 from .gang import Gang, created
 from .outcome import StageOutcome
 
+# A pod on its node that has no container after so long is worth a word.
+_SLOW = timedelta(seconds=30)
+
 
 @dataclass(frozen=True)
 class _Start:
     """``blocker``: what keeps pods from starting, ``blocked_since`` then, and ``tolerated_until``
-    then. ``deadline``: when all of them must run."""
+    then. ``deadline``: when all of them must run; None while a gate keeps one from being scheduled,
+    as a queue's does."""
 
     gang: Gang
     stage: StageStatus
@@ -28,7 +32,7 @@ class _Start:
     blocker: Failure | None
     blocked_since: datetime | None
     tolerated_until: datetime | None
-    deadline: datetime
+    deadline: datetime | None
 
 
 def starting(gang: Gang) -> StageOutcome:
@@ -38,10 +42,12 @@ def starting(gang: Gang) -> StageOutcome:
 
 
 def _too_late(start: _Start) -> StageOutcome | None:
-    if start.gang.now < start.deadline:
+    if start.deadline is None or start.gang.now < start.deadline:
         return None
     blocker = start.blocker
-    why = blocker.message if blocker else diagnose.slowest(start.gang.pods)
+    why = diagnose.slowest(start.gang.pods)
+    if blocker is not None:
+        why = f"{blocker.reason}: {blocker.with_remedy()}"
     late = Failure("StartupDeadlineExceeded", why, blocker.pod if blocker else None)
     return attempt_failed(start.gang, late)
 
@@ -61,18 +67,22 @@ def _waits(start: _Start) -> StageOutcome:
         update |= {"phase": "Running", "reason": "Running", "message": ""}
     if blocker is not None:
         update |= {"reason": blocker.reason, "message": blocker.with_remedy()[:2048]}
-    elif gang.complete or start.stage.reason != "Restarting":
-        update |= {"reason": "Starting", "message": ""}
-    from_now = (stuck.reported_from(pod) for pod in start.leaving)
-    wakes = [at for at in from_now if at is not None and at > gang.now]
-    until = min(start.deadline, start.tolerated_until or start.deadline)
-    return StageOutcome(start.stage.model_copy(update=update), wake=min([until, *wakes]))
+    slow = None
+    if blocker is None and (gang.complete or start.stage.reason != "Restarting"):
+        slow = max(created(gang.pods)) + _SLOW if gang.complete else None
+        message = diagnose.slowest(gang.pods) if slow is not None and gang.now >= slow else ""
+        update |= {"reason": "Starting", "message": message}
+    later = (slow, *(stuck.reported_from(pod) for pod in start.leaving))
+    wakes = [at for at in later if at is not None and at > gang.now]
+    wakes += [at for at in (start.deadline, start.tolerated_until) if at is not None]
+    return StageOutcome(start.stage.model_copy(update=update), wake=min(wakes, default=None))
 
 
 def _start(gang: Gang) -> _Start:
     policy, leaving, stage = gang.obs.job.spec.policy, gang.leaving, gang.stage
     was_stuck = stage.reason == "PodStuck"
-    if was_stuck and not leaving:
+    gated = any(pod.gates for pod in gang.pods)
+    if (was_stuck and not leaving) or (stage.reason == "SchedulingGated" and not gated):
         stage = stage.model_copy(update={"cleared_time": gang.now})
     blocker = _blocker(gang) or _stuck(gang, leaving, before=was_stuck)
     since = tolerated = None
@@ -80,26 +90,16 @@ def _start(gang: Gang) -> _Start:
         # Not `or now`: where the CRD is older than we are it drops the time, at every write.
         since = stage.waiting_since if stage.reason == blocker.reason else gang.now
         tolerated = deadlines.tolerated_until(blocker.reason, since)
-    deadline = deadlines.started_until(policy, _attempt_since(gang, stage))
+    until = deadlines.started_until(policy, _attempt_since(gang, stage))
     put_off = stuck.tried_until(policy, leaving, stage.waiting_since if was_stuck else gang.now)
-    deadline = max(deadline, put_off or deadline)
+    deadline = None if gated else max(until, put_off or until)
     return _Start(gang, stage, leaving, blocker, since, tolerated, deadline)
 
 
 def _blocker(gang: Gang) -> Failure | None:
     """Why pods do not start: they could not be made, or they wait."""
-    job, stage = gang.obs.job, gang.stage
-    ours = {
-        names.child_name(job, stage.name),
-        *(names.pod_name(job, stage.name, stage.attempt, index) for index in range(gang.wanted)),
-        # Those of attempts before that could not be deleted.
-        *(pod.name for pod in gang.obs.pods_of(stage.name)),
-    }
-    found = next((blocker for blocker in gang.obs.blockers if blocker.name in ours), None)
-    if found is not None:
-        return Failure(found.reason, found.message)
     waiting = (diagnose.waiting_of(pod) for pod in gang.pods)
-    return next((failure for failure in waiting if failure is not None), None)
+    return gang.refused or next((failure for failure in waiting if failure is not None), None)
 
 
 def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure | None:
@@ -126,7 +126,7 @@ def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure |
 def _attempt_since(gang: Gang, stage: StageStatus) -> datetime:
     """When the present attempt began."""
     if made := created(gang.pods):
-        return min(made)
+        return max(min(made), stage.cleared_time or min(made))
     since, status = gang.since, gang.obs.job.status
     failed = status.last_failure
     if stage.attempt > 1 and failed is not None and failed.stage == stage.name:

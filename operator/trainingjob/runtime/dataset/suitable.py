@@ -34,6 +34,14 @@ def check(manifest: DatasetManifest, task: Task, folder: Path | None = None) -> 
         raise StageFailure("LabelInvalid", f"label {task.label} is not a number")
     if task.type == "languageModel" and manifest.tokens is None:
         raise StageFailure("DatasetInvalid", f"{what} has no tokens")
+    if manifest.tokens is not None:
+        of = {True: "messages", False: "text"}
+        has, wants = manifest.tokens.chat_template is not None, task.messages is not None
+        if has != wants:
+            raise StageFailure(
+                "DatasetInvalid",
+                f"{what} was prepared for task.{of[has]}, and the task has {of[wants]}",
+            )
     if task.type == "classification" and not manifest.classes:
         raise StageFailure("DatasetInvalid", f"{what} names no classes of its label")
 

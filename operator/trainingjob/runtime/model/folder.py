@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
@@ -16,6 +16,7 @@ _JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be la
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
+TEMPLATE = "chat_template.jinja"
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
@@ -47,6 +48,13 @@ class Vocabulary(Protocol):
     def end_of_text(self) -> str: ...
     @property
     def sequence_length(self) -> int: ...
+
+
+class Words(NamedTuple):
+    """The files of a dataset that go with its model: the tokenizer, and a chat template."""
+
+    tokenizer: Path
+    template: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,11 @@ def no_transformer(folder: Path) -> str:
     """The message about a folder without one."""
     found = files(folder)
     if not found:
-        return f"there is no model in {folder}{_links_out(folder)}"
+        return f"there is no model in {folder}{links_out(folder)}"
     why = f"there is no {CONFIG} with {WEIGHTS} beside it, as save_pretrained leaves them"
     if any(file.path.suffix.lower() in _PICKLED for file in found):
         why = "weights that are read by unpickling could run any code: save them as safetensors"
-    return f"{in_words(found)} in {folder} is no language model: {why}{_links_out(folder)}"
+    return f"{in_words(found)} in {folder} is no language model: {why}{links_out(folder)}"
 
 
 def is_there(folder: Path, name: str) -> bool:
@@ -127,17 +135,17 @@ def nothing_to_judge(folder: Path) -> str:
     """The message about a folder in which ``find`` finds nothing."""
     found = files(folder)
     if not found:
-        return f"there is no model in {folder}{_links_out(folder)}"
+        return f"there is no model in {folder}{links_out(folder)}"
     why = _why_not(found)
-    return f"{in_words(found)} in {folder} cannot be judged: {why}{_links_out(folder)}"
+    return f"{in_words(found)} in {folder} cannot be judged: {why}{links_out(folder)}"
 
 
 def nothing_left(folder: Path) -> str:
     """The message about a folder in which ``files`` finds nothing."""
-    return f"the training code ended well and left nothing in {folder}{_links_out(folder)}"
+    return f"the training code ended well and left nothing in {folder}{links_out(folder)}"
 
 
-def _links_out(folder: Path) -> str:
+def links_out(folder: Path) -> str:
     """A remark about links that lead out of the folder; "" without any."""
     try:
         links = sorted(path.name for path in folder.iterdir() if path.is_symlink())

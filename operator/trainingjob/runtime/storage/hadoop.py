@@ -8,6 +8,7 @@ from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
+from . import kerberos
 
 # A sign in the text -> the reason, and what to say: {name} is the cluster, {said} what Java says.
 # The first that fits.
@@ -30,7 +31,6 @@ _MEANINGS: tuple[tuple[str, ReasonName, str], ...] = (
         "{name} is no name service that is known here: its settings are in Hadoop's hdfs-site.xml, "
         "which storage.hdfs.configMap can bring; of a host also give the port",
     ),
-    ("No Kerberos credentials", "StorageUnavailable", "the cluster wants Kerberos"),
     (
         "SafeModeException",
         "StorageFailed",
@@ -52,6 +52,9 @@ _OF_HADOOP = re.compile(r"\borg\.apache\.hadoop\.(hdfs|ipc|security)\.")
 def meaning(text: str, name: str) -> tuple[ReasonName, str] | None:
     """The reason and the words for an error about the cluster ``name``; None for one that may pass
     by itself and says so best itself."""
+    found = kerberos.meaning(text)
+    if found is not None:
+        return found
     if _STANDBY in text:
         return "StorageFailed", _not_active(name)
     for sign, reason, words in _MEANINGS:

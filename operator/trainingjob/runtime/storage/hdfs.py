@@ -24,6 +24,7 @@ from ..base.log import log
 from ..base.text import one_line
 from .disk import lock_of
 from .hadoop import java_says, meaning
+from .kerberos import keytab
 from .remote import AT_ONCE
 
 # Else a NameNode that is not there is asked for three minutes before anybody is told.
@@ -36,6 +37,7 @@ _BOUNDED = {
 # after so long people are told.
 _PATIENCE_SECONDS = 8.0
 _WAITS = (0.5, 1.0, 2.0)
+_KERBEROS = ("kerberos_principal", "kerberos_keytab")
 _PIECE_BYTES = 8 * 2**20
 _HELD_MILLIS = 60_000
 
@@ -50,7 +52,9 @@ class Cluster:
 
     @cached_property
     def _client(self) -> Client:
-        return Client(f"{HDFS.start}{self._name}", config=_BOUNDED)
+        found = keytab()
+        who = {} if found is None else dict(zip(_KERBEROS, found, strict=True))
+        return Client(f"{HDFS.start}{self._name}", config=_BOUNDED, **who)
 
     def find(self, path: str) -> Mapping[str, int]:
         return self._patiently(path, lambda: self._find(path))
@@ -129,29 +133,35 @@ class Cluster:
                     folder = folder.rpartition("/")[0]
 
     def state(self, path: str) -> str | None:
-        with self._failures(path):
-            try:
-                found = self._client.read(f"/{path}").read()
-            except FileNotFoundError:
-                return None
-            return hashlib.sha256(found).hexdigest()
+        return self._patiently(path, lambda: self._state(path))
+
+    def _state(self, path: str) -> str | None:
+        try:
+            found = self._client.read(f"/{path}").read()
+        except FileNotFoundError:
+            return None
+        return hashlib.sha256(found).hexdigest()
 
     def swap(self, path: str, data: bytes, before: str | None) -> bool:
         folder, aside = _beside(path, uuid.uuid4().hex)
+        self._make_folder(folder)
+        self._patiently(aside, lambda: self._fill(aside, data))
+        # What follows is done once: after an answer that was lost nobody knew who has won.
         with self._failures(path):
-            self._client.mkdirs(f"/{folder}", create_parent=True)
-            with self._client.create(f"/{aside}") as target:
-                target.write(data)
             try:
                 if before is None:
                     return self._renamed(aside, path)
                 with self._locked(path, aside):
-                    if self.state(path) != before:
+                    if self._state(path) != before:
                         return False
                     self._client.rename(f"/{aside}", f"/{path}", overwrite=True)
                     return True
             finally:
                 self._client.delete(f"/{aside}")
+
+    def _fill(self, path: str, data: bytes) -> None:
+        with self._client.create(f"/{path}", WriteOptions(overwrite=True)) as target:
+            target.write(data)
 
     def _renamed(self, aside: str, path: str) -> bool:
         """Give a file its name, unless one has it."""

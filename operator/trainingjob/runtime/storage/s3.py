@@ -35,7 +35,7 @@ from ..base.text import one_line
 from .remote import AT_ONCE
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import ObjectMeta, PutMode
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _REGION = "the bucket is in another region: set AWS_REGION"
@@ -46,7 +46,9 @@ _NOBODY = (
 # What does not pass by itself: what the server or the library says -> what to say.
 _REFUSED = {
     "NoSuchBucket": "there is no such bucket",
+    "is wrong; expecting": "the bucket is in another region: set AWS_REGION",
     "InvalidAccessKeyId": "the access key does not exist",
+    "UserNotFound": "the access key does not exist",
     "SignatureDoesNotMatch": "the secret key is wrong",
     "InvalidToken": "the credentials are not valid",
     "ExpiredToken": "the credentials have expired",
@@ -85,12 +87,9 @@ class Bucket:
 
     def find(self, path: str) -> Mapping[str, int]:
         with self._failures(path):
-            if path:
-                try:
-                    return {path: obstore.head(self._store, path)["size"]}
-                except FileNotFoundError:
-                    pass  # a folder, or nothing, or there is not even the bucket: the list tells
-            return self._below(path)
+            found = self._head(path) if path else None
+            # A folder, or nothing, or there is not even the bucket: the list tells.
+            return self._below(path) if found is None else {path: found["size"]}
 
     def read(self, path: str, start: int, end: int) -> bytes:
         with self._failures(path):
@@ -127,11 +126,11 @@ class Bucket:
 
     def state(self, path: str) -> str | None:
         with self._failures(path):
-            try:
-                return obstore.head(self._store, path)["e_tag"] or ""
-            except FileNotFoundError:
+            found = self._head(path)
+            if found is None:
                 self._below(path)  # or there is not even the bucket: the list tells
                 return None
+            return found["e_tag"] or ""
 
     def swap(self, path: str, data: bytes, before: str | None) -> bool:
         mode: PutMode = "create" if before is None else {"e_tag": before}
@@ -148,6 +147,16 @@ class Bucket:
                     return False
                 obstore.put(self._store, path, data, use_multipart=False)
             return True
+
+    def _head(self, path: str) -> ObjectMeta | None:
+        """About an object; None when there is none."""
+        try:
+            return obstore.head(self._store, path)
+        except FileNotFoundError:
+            return None
+        except BaseError:
+            self._below(path)  # to this the server says in words what is wrong
+            raise
 
     def _below(self, path: str) -> dict[str, int]:
         batches = obstore.list(self._store, path)

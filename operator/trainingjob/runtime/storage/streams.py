@@ -19,7 +19,7 @@ from .remote import AT_ONCE, Remote
 # further request.
 _PIECE_BYTES = 8 * 2**20
 _GAP_BYTES = 2**18
-_WAITS = (0.5, 1.0, 2.0)
+_WAITS = (0.5, 1.0, 2.0, 4.0)
 
 Range = tuple[int, int]
 Item = TypeVar("Item")

@@ -38,7 +38,7 @@ def main() -> None:
     found: dict[str, object] = {}
     world = begun()
     found["while it works"] = [world.status["phase"], world.stage("publish")["reason"]]
-    found["made"] = world.created.count(NAME[1])
+    found["made"] = world.created.count(" ".join(NAME))
     told(world, readyReplicas=1)
     found["ready"] = [world.status["phase"], world.stage("publish")["outputs"]["uri"]]
     job = TrainingJob.from_dict(world.manifest)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ....api import payload as contract
+from ....api.uris import HDFS, Uri
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ....api.v1alpha1.common import PodTemplate, Resources, amount
 from ....api.v1alpha1.preprocess import Executor
@@ -83,6 +84,12 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
         "spark.kubernetes.executor.podNamePrefix": f"{job.metadata.name}-{attempt}",
         "spark.kubernetes.container.image": image,
     }
+    hdfs = job.spec.storage.hdfs
+    if hdfs is not None and hdfs.kerberos is not None:
+        # The driver gets a token of each for its executors, which have no keytab.
+        clusters = [Uri.parse(uri) for uri in (names.storage_uri(job), *spec.uris)]
+        found = {f"{HDFS.start}{uri.authority}" for uri in clusters if uri.scheme is HDFS}
+        conf["spark.kerberos.access.hadoopFileSystems"] = ",".join(sorted(found))
     for key, value in names.executor_labels(job, "preprocess", attempt).items():
         conf[f"spark.kubernetes.executor.label.{key}"] = value
     return conf

@@ -20,7 +20,7 @@ from ...storage import spark_uri
 from .java import ensure_java
 
 # What Spark puts before the user's own options.
-_OPTIONS = "spark.driver.defaultJavaOptions"
+OPTIONS = "spark.driver.defaultJavaOptions"
 
 
 def path() -> Path:
@@ -28,12 +28,10 @@ def path() -> Path:
     return Path(sys.prefix) / "share" / "trainingjob" / "spark.jsa"
 
 
-def settings() -> dict[str, str]:
-    """Spark's settings for a driver that uses the archive; none where there is none."""
+def options() -> list[str]:
+    """Java's options for a driver that uses the archive; none where there is none."""
     archive = path()
-    if not archive.is_file():
-        return {}
-    return {_OPTIONS: f'"-XX:SharedArchiveFile={archive}" -Xlog:cds=off'}
+    return [f'"-XX:SharedArchiveFile={archive}" -Xlog:cds=off'] if archive.is_file() else []
 
 
 def make() -> bool:
@@ -44,7 +42,7 @@ def make() -> bool:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         made = Path(folder) / archive.name
-        _run_small_job(folder, {_OPTIONS: f'"-XX:ArchiveClassesAtExit={made}" -Xlog:cds=off'})
+        _run_small_job(folder, {OPTIONS: f'"-XX:ArchiveClassesAtExit={made}" -Xlog:cds=off'})
         if made.exists():
             made.replace(archive)
             return True

@@ -36,7 +36,7 @@ from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
 from ..names import check_names
 from ..parts import Part
-from ..tokens import pack
+from ..tokens import chat, pack
 from . import s3a, spark_json, spark_query, spark_types
 from .arrow import convert
 from .buffers import numpy_of
@@ -299,6 +299,7 @@ class SparkEngine:
             "bigint": T.LongType(),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
+            "text": T.StringType(),
             "texts": T.ArrayType(T.StringType()),
         }
 
@@ -306,7 +307,8 @@ class SparkEngine:
             return call(values)
 
         # Python workers of executors have no module of ours at hand.
-        cloudpickle.register_pickle_by_value(apply)
+        for module in (apply, chat, pack):
+            cloudpickle.register_pickle_by_value(module)
         self._views += 1
         name = f"function_{self._views}"
         with spark_failures():
@@ -377,7 +379,8 @@ class SparkEngine:
         assert layout is not None
         columns = [SPARK.ident(name) for name in frame.columns]
         # Python workers of executors have no module of ours at hand; tasks are one a core.
-        cloudpickle.register_pickle_by_value(pack)
+        for module in (chat, pack):
+            cloudpickle.register_pickle_by_value(module)
         alone = partial(each, threads=1)  # type: ignore[call-arg]
         with spark_failures():
             rows = self.session.table(frame.view).selectExpr(

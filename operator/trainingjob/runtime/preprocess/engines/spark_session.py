@@ -16,9 +16,10 @@ from pyspark.sql import SparkSession
 
 from trainingjob.api.payload import SPARK_MASTER
 
+from ...base import cpus
 from ...base.errors import StageFailure
 from ...base.text import one_line
-from ...storage import hadoop, s3
+from ...storage import hadoop, kerberos, s3
 from .. import parts
 from . import archive
 
@@ -74,7 +75,8 @@ def _settings(conf: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         "spark.sql.catalogImplementation": "in-memory",
-        **archive.settings(),
+        archive.OPTIONS: " ".join([*archive.options(), *kerberos.java_options()]),
+        **kerberos.spark_settings(),
         **_session_settings(conf),
     }
     if master.startswith("local"):
@@ -103,7 +105,7 @@ def partitions(conf: Mapping[str, str], size: int = 0) -> int:
 def _cores(conf: Mapping[str, str]) -> int:
     """Cores of this machine, or of all executors."""
     if os.environ.get(SPARK_MASTER, "local").startswith("local"):
-        return len(os.sched_getaffinity(0))
+        return cpus.available()
     executors = conf.get("spark.dynamicAllocation.maxExecutors") or conf.get(
         "spark.executor.instances", "1"
     )

@@ -1,0 +1,9 @@
+import sys
+
+from ..build import BuildError, build
+from .server import TOOLS
+
+try:
+    build(TOOLS)
+except BuildError as error:
+    sys.exit(f"error: {error}")

@@ -1,6 +1,7 @@
 """Print the table of docs/performance.md: ``python -m tests.perf [PART]...``, see PARTS.
 
-``node``, which needs root and our images, is printed only when it is named.
+``node``, which needs root and our images, and ``storage``, which needs what `make test` fetches,
+are printed only when they are named.
 """
 
 from __future__ import annotations

@@ -137,6 +137,11 @@ def test_executors_get_tokens_of_every_cluster_that_wants_kerberos() -> None:
     told = json.loads(env[STAGE_PAYLOAD].replace("$$", "$"))["kubernetes"]
     clusters = "hdfs://analytics,hdfs://raw:8020"
     assert told["conf"]["spark.kerberos.access.hadoopFileSystems"] == clusters
+    # Their Python, which writes the dataset, logs in by itself.
+    executor = told["executorTemplate"]["spec"]
+    seen = {item["name"] for item in executor["containers"][0]["env"]}
+    assert {"TRAININGJOB_KEYTAB", "TRAININGJOB_PRINCIPAL", "HADOOP_CONF_DIR"} <= seen
+    assert "trainer" in [v["secret"]["secretName"] for v in executor["volumes"] if "secret" in v]
 
 
 def test_names_of_executors_fit_for_the_longest_job() -> None:

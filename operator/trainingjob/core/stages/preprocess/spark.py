@@ -86,7 +86,8 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     }
     hdfs = job.spec.storage.hdfs
     if hdfs is not None and hdfs.kerberos is not None:
-        # The driver gets a token of each for its executors, which have no keytab.
+        # The driver gets a token of each for its executors' Java, which reads; their Python, which
+        # writes, has the keytab.
         clusters = [Uri.parse(uri) for uri in (names.storage_uri(job), *spec.uris)]
         found = {f"{HDFS.start}{uri.authority}" for uri in clusters if uri.scheme is HDFS}
         conf["spark.kerberos.access.hadoopFileSystems"] = ",".join(sorted(found))

@@ -101,21 +101,27 @@ def act(
     )
     service = {"clusterIP": "None", "selector": {"app": "theirs"}}
     space.create("services", {"metadata": {"name": "gang-train"}, "spec": service})
+    wall = {"metadata": {"name": "walled-train"}, "spec": {"podSelector": {}}}
+    space.create("networkpolicies", wall)
     with (
         FakeKubelet(control_plane, [space.name], 0.1, script),
         operator(control_plane, *namespaces, user=user, arguments=arguments),
     ):
         space.run(manifest())
         space.run(gang(2))
+        space.run(gang(2, "walled"))
         # Its claim is found again while its pod cannot be made.
         space.run(gang(1, "lone", storage={"pvc": {"size": "1Gi"}}))
         status = space.wait("digits", phase="Succeeded")
         assert status["lastFailure"]["reason"] == "ScriptFailed"
         space.wait("gang", reason="NameConflict")
+        space.wait("walled", reason="NameConflict")
         space.wait("lone", reason="NameConflict")
         space.delete("pods", "lone-train-1-0")
         space.delete("services", "gang-train")
+        space.delete("networkpolicies", "walled-train")
         space.wait("gang", phase="Succeeded", seconds=90)
+        space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
         space.run(gang(1, "brief", policy={"ttlSecondsAfterFinished": 0}))

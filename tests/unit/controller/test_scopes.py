@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from trainingjob.cluster import JOBS, PODS, SERVICES, WATCHED
+from trainingjob.cluster import PODS, WATCHED
 from trainingjob.controller.scopes import Backoff, Feed, Scope, Scopes
 
 PATIENCE, STALE = 30.0, 900.0
@@ -247,7 +247,7 @@ def test_all_namespaces_are_one() -> None:
 
     assert world.scopes.of("one") is world.scopes.of("another")
     assert list(world.scopes.rows(world.now)) == [("", True)]
-    assert set(world.scopes.feeds) == {r.path(None) for r in (JOBS, PODS, SERVICES)}
+    assert set(world.scopes.feeds) == {r.path(None) for r in WATCHED}
 
 
 def test_pauses_grow_to_a_quarter_of_a_minute_and_begin_anew() -> None:

@@ -393,7 +393,8 @@ def _running(space: Space, part: str) -> str:
 
 @pytest.mark.beside
 def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space) -> None:
-    stall = {"afterSeconds": 30, "action": "restart"}
+    # Beside others a process may take long to begin.
+    stall = {"afterSeconds": 60, "action": "restart"}
     train = training(epochs=400)
     space.example("digits/job.yaml", preprocess=PANDAS, train=train, policy={"stall": stall})
     space.runs("digits", "train")
@@ -401,7 +402,7 @@ def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space
     space.kill_process("digits-train-1-1", "trainingjob.runtime", "STOP")
     stopped = time.monotonic()
     wait_for("the stall", lambda: space.status("digits").get("lastFailure"), JOB_SECONDS)
-    print(f"stopped → told: {time.monotonic() - stopped:.1f} s (asked for: 30)")
+    print(f"stopped → told: {time.monotonic() - stopped:.1f} s (asked for: 60)")
     status = space.succeeds("digits")
 
     assert status["lastFailure"]["reason"] == "NoProgress"

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..api.payload import CLAIMS_DIR
 from ..api.stored import Unreadable, read_stored
 from ..api.v1alpha1 import TrainingJob
-from ..core import names
+from ..core import names, stages
 from ..local import claims, environment
 from ..local.store import Home, Workspace
 from .errors import UsageError
@@ -71,11 +71,13 @@ def _with_model(home: Home) -> TrainingJob:
         raise UsageError(
             f"job {home.name} is of task.type {kind}: only a languageModel generates text"
         )
-    train = next((stage for stage in job.status.stages if stage.name == "train"), None)
-    if train is None or train.phase != "Succeeded":
-        why = train.phase if train is not None else "Pending"
+    model = names.model_uri(job)
+    (room,) = (room for room in stages.of(job) if room.output_uri(job) == model)
+    made = next((stage for stage in job.status.stages if stage.name == room.name), None)
+    if made is None or made.phase != "Succeeded":
+        why = made.phase if made is not None else "Pending"
         raise UsageError(
-            f"job {home.name} has no model yet: its train stage is {why} "
+            f"job {home.name} has no model yet: its {room.name} stage is {why} "
             f"(`trainingjob explain {home.name}` tells why)"
         )
     return job

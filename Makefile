@@ -50,6 +50,17 @@ $(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
 	$(BIN)/python -m tests.cluster.hdfs
 	@touch $@
 
+# Beside Spark, where the images have them, too.
+S3A := $(VENV)/share/trainingjob/s3/.built
+$(S3A): $(VENV)/.dev images/spark/s3/jars/.built
+	@mkdir -p $(@D)
+	cp images/spark/s3/jars/*.jar $(@D)
+	@touch $@
+
+images/spark/s3/jars/.built: $(VENV)/.dev images/spark/s3/pom.xml images/spark/s3/jars.sha256
+	$(BIN)/python -m tests.cluster.hdfs images/spark/s3 images/spark/s3/jars
+	@touch $@
+
 CLUSTER := .cache/cluster/.built
 $(CLUSTER): $(VENV)/.dev tests/cluster/go.mod tests/cluster/go.sum $(wildcard tests/cluster/*/*.go)
 	$(BIN)/python -m tests.cluster.build
@@ -63,7 +74,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3) $(HDFS) $(VERSITYGW)  ## what is long by nature, beside `make test`
+nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS) $(VERSITYGW)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
 
@@ -82,7 +93,7 @@ unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 	$(BIN)/python -m pytest tests/unit $(BESIDE) --cov --cov-report=
 	@echo "unit tests cover $$($(BIN)/coverage report --format=total) % of the lines"
 
-local: $(VENV)/.dev $(S3) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
+local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/local $(BESIDE)
 
@@ -97,7 +108,7 @@ e2e: e2e-images $(S3) $(HDFS)  ## as root: our images in pods on a real node; in
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/e2e --timeout=900
 
-e2e-images: $(CLUSTER)  ## as root: the images that e2e runs, and the tools of its node
+e2e-images: $(CLUSTER) images/spark/s3/jars/.built  ## as root: the images that e2e runs, and the tools of its node
 	$(BIN)/python -m tests.cluster.node.images
 
 node: $(CLUSTER)  ## as root: a real node to try things on, until Ctrl-C (ARGS=--images)
@@ -126,7 +137,7 @@ hdfs: $(HDFS)    ## a real HDFS to try things on, until Ctrl-C (ARGS=--kerberos)
 
 BUILDER ?= docker
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/trainingjob/__init__.py)
-images:          ## build the container images (BUILDER=podman or buildah, BUILD_ARGS="--build-arg BASE=...")
+images: images/spark/s3/jars/.built  ## build the container images (BUILDER=podman or buildah, BUILD_ARGS="--build-arg BASE=...")
 	for image in operator spark torch; do \
 	  BUILDAH_LAYERS=true $(BUILDER) build --file images/$$image/Dockerfile \
 	    --tag trainingjob-$$image:$(VERSION) --build-arg VERSION=$(VERSION) \
@@ -146,4 +157,4 @@ lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.tom
 	$(BIN)/$(COMPILE) pyproject.toml --extra torch -c requirements/dev.txt -o requirements/torch.txt
 
 clean:           ## remove what the targets above made
-	rm -rf $(VENV) .cache .trainingjob .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) images/spark/s3/jars .cache .trainingjob .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

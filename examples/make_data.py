@@ -6,6 +6,7 @@ digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
 hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
+fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
 
 Files that are there are left alone.
@@ -62,11 +63,43 @@ def topics(data):
     return pandas.DataFrame(rows)
 
 
+def chats(data):
+    """Conversations: a line of what help() says, and the answer whether it is code or prose."""
+    import re
+    from pydoc_data.topics import topics
+
+    import pandas
+
+    code = re.compile(r"(>>> |def |class |for |if |while |try:|except |with |return |[a-z_]+ = )")
+    prose = re.compile(r"[A-Z][a-z]+ [a-z]+ [a-z]+")
+    kinds: dict[str, list[str]] = {"code": [], "prose": []}
+    for text in topics.values():
+        for line in dict.fromkeys(text.splitlines()):
+            said = line.strip()
+            if 12 <= len(said) <= 72:
+                if line.startswith("   ") and code.match(said) and re.search(r"[=(\[:]", said):
+                    kinds["code"].append(said)
+                elif prose.match(line):
+                    kinds["prose"].append(said)
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": line},
+                {"role": "assistant", "content": kind},
+            ]
+        }
+        for pair in zip(*kinds.values(), strict=False)
+        for kind, line in zip(kinds, pair, strict=False)
+    ]
+    return pandas.DataFrame(rows)
+
+
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
     "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,
+    "fine-tune/datasets/chats.json": chats,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
 }
 

@@ -33,6 +33,7 @@ OPERATOR = {
     *rights("networking.k8s.io", "networkpolicies", "create", *READ),
     *rights("", "events", "create"),
 }
+CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
 SPARK = {
     right
@@ -72,15 +73,15 @@ def test_an_operator_of_the_cluster_may_do_exactly_this_everywhere(
     cluster: ControlPlane, home: str, team: str
 ) -> None:
     Release(cluster, home).install()
-    assert rights_of(cluster, home, RELEASE, team) == OPERATOR
-    assert rights_of(cluster, home, RELEASE, "kube-system") == OPERATOR
-    assert rights_of(cluster, home, RELEASE, home) == OPERATOR | STATUS
+    assert rights_of(cluster, home, RELEASE, team) == OPERATOR | CLAIMS
+    assert rights_of(cluster, home, RELEASE, "kube-system") == OPERATOR | CLAIMS
+    assert rights_of(cluster, home, RELEASE, home) == OPERATOR | CLAIMS | STATUS
 
 
 def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewhere(
     cluster: ControlPlane, home: str, team: str
 ) -> None:
-    Release(cluster, home).install({"namespaces": [team]})
+    Release(cluster, home).install({"namespaces": [team], "claims": {"create": False}})
     assert rights_of(cluster, home, RELEASE, team) == OPERATOR
     assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()

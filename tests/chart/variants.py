@@ -71,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"create": False},
         "rbac": {"create": False},
         "progress": {"enabled": False},
+        "claims": {"create": False},
         "spark": {"create": False},
         # Null removes a default.
         "resources": None,

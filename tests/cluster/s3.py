@@ -59,6 +59,7 @@ class S3Server:
         """Make a bucket, or an object: ``bucket/key``."""
         request = urllib.request.Request(f"{self.endpoint}/{key}", data=data, method="PUT")
         request.add_header("Content-Type", "application/octet-stream")
+        request.add_header("Authorization", _SIGNED)
         urllib.request.urlopen(request, timeout=10).close()
 
     def get(self, key: str) -> bytes:

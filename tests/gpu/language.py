@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,12 @@ from trainingjob.runtime.dataset.manifest import (
     Tokens,
 )
 from trainingjob.runtime.model import transformer
+from trainingjob.runtime.train.devices import peak_flops, peak_memory
 from trainingjob.runtime.train.families import family_of
 from trainingjob.runtime.train.gang import Gang
 from trainingjob.runtime.train.loop import Trainer
 from trainingjob.runtime.train.place import Place
 
-# Dense bf16 of a card, in floating point operations a second, by a part of its name.
-_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40": 181e12, "B200": 2250e12}
 # Steps that do not count: memory is found, kernels are chosen.
 _WARM = 3
 
@@ -52,55 +50,60 @@ def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
     """Figures by name."""
     device = torch.device("cpu" if cpu else "cuda")
     bf16 = not cpu
-    manifest = _dataset(folder / "dataset", size)
-    payload = _payload(folder, size, cpu=cpu)
-    plain = _plain(folder / "dataset", manifest, payload, size, device, bf16=bf16)
-    ours = _Run(payload, device)
+    manifest = make_dataset(folder / "dataset", size)
+    payload = payload_of(folder, size, cpu=cpu)
+    plain = plain_seconds(folder / "dataset", manifest, payload, size, device, bf16=bf16)
+    ours = Run(payload, device)
     seconds = ours.seconds()
     stall, written = ours.save()
-    again = _Run(payload, device)
+    again = Run(payload, device)
     found = again.trainer.tensors()
     resumed = again.trainer.checkpoints.load(found)
     same = all(
         torch.equal(tensor, found[name][0]) for name, (tensor, _) in ours.trainer.tensors().items()
     )
-    weights = ours.trainer.parameters
-    rate = size.batch * size.length * (size.steps - _WARM) / seconds
     name = "cpu" if cpu else torch.cuda.get_device_name(device)
+    rate = size.batch * size.length * (size.steps - _WARM) / seconds
+    trainer = ours.trainer
     figures: dict[str, Any] = {
         "device": name,
         "torch": torch.__version__,
-        "parameters": weights,
+        "parameters": trainer.parameters,
         "tokens_per_second": rate,
         "of_a_plain_loop": plain / seconds,
-        "loss": ours.trainer.epoch_loss,
+        "loss": trainer.epoch_loss,
         "checkpoint_stall_seconds": stall,
         "checkpoint_written_seconds": written,
+        "peak_memory_bytes": peak_memory(device),
         "resumes_with_the_same_state": same and resumed is not None,
     }
-    peak = next((value for part, value in _PEAKS.items() if part in name), None)
-    if peak is not None:
-        # Forward and backward, and attention's own (Chowdhery et al., 2022, appendix B).
-        flops = 6 * weights + 12 * size.layers * size.hidden * size.length
-        figures["model_flops_utilisation"] = flops * rate / peak
-    if not cpu:
-        figures["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    peak = peak_flops(name)
+    if peak is not None and trainer.flops is not None:
+        figures["model_flops_utilisation"] = trainer.flops * rate / peak
     return figures
 
 
-class _Run:
+class Run:
     """Our own loop, alone."""
 
-    def __init__(self, payload: TrainPayload, device: torch.device) -> None:
-        family = family_of(payload, Place(), device)
-        gang = Gang(Place(), device)
+    def __init__(
+        self, payload: TrainPayload, device: torch.device, gang: Gang | None = None
+    ) -> None:
+        gang = gang or Gang(Place(), device)
+        family = family_of(payload, gang.place, device)
         self.trainer = Trainer(payload, family, gang, device, stopping=lambda: False)
 
-    def seconds(self) -> float:
-        """Of the steps of an epoch that count."""
+    def seconds(self, save_after: int | None = None) -> float:
+        """Of the steps of an epoch that count; with a checkpoint after one of them."""
         trainer = self.trainer
-        return _timed(
-            (lambda share=share, total=total: trainer._step(share, total))
+
+        def step(share: Any, total: float) -> None:
+            trainer._step(share, total)
+            if trainer.position.step == save_after:
+                trainer._save()
+
+        return timed(
+            (lambda share=share, total=total: step(share, total))
             for *share, total in trainer._batches()
         )
 
@@ -113,7 +116,7 @@ class _Run:
         return stall, time.perf_counter() - begin
 
 
-def _timed(steps: Any) -> float:
+def timed(steps: Any) -> float:
     begin = 0.0
     for number, step in enumerate(steps):
         if number == _WARM:
@@ -129,7 +132,7 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def _plain(
+def plain_seconds(
     folder: Path,
     manifest: DatasetManifest,
     payload: TrainPayload,
@@ -137,14 +140,22 @@ def _plain(
     device: torch.device,
     *,
     bf16: bool,
+    rank: int = 0,
+    world: int = 1,
 ) -> float:
-    """Seconds of a loop as people write it, with transformers' own model and loss."""
+    """Of a loop as people write it, with transformers' own model and loss, and FSDP2 of a gang."""
     from transformers import AutoModelForCausalLM
 
     assert payload.model is not None and payload.model.transformer is not None
     assert manifest.tokens is not None
     config = transformer.config_of(payload.model.transformer, manifest.tokens)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").to(device)
+    if world > 1:
+        from torch.distributed.fsdp import fully_shard
+
+        for layer in model.model.layers:
+            fully_shard(layer)
+        fully_shard(model)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     ids = torch.tensor(
         pq.read_table(folder / "train")["input_ids"].combine_chunks().flatten().to_numpy()
@@ -152,20 +163,18 @@ def _plain(
     ids = ids.long().to(device)
 
     def step(rows: torch.Tensor) -> None:
+        mine = rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = model(input_ids=rows[:, :-1], labels=rows[:, :-1], use_cache=False).loss
+            loss = model(input_ids=mine[:, :-1], labels=mine[:, :-1], use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    steps: list[Callable[[], None]] = [
-        lambda rows=rows: step(rows) for rows in ids.split(size.batch)
-    ]
-    return _timed(steps)
+    return timed((lambda rows=rows: step(rows)) for rows in ids.split(size.batch))
 
 
-def _payload(folder: Path, size: Size, *, cpu: bool) -> TrainPayload:
+def payload_of(folder: Path, size: Size, *, cpu: bool) -> TrainPayload:
     model = {
         "architecture": "llama",
         "layers": size.layers,
@@ -192,7 +201,7 @@ def _payload(folder: Path, size: Size, *, cpu: bool) -> TrainPayload:
     return TrainPayload.model_validate_json(json.dumps(fields))
 
 
-def _dataset(folder: Path, size: Size) -> DatasetManifest:
+def make_dataset(folder: Path, size: Size) -> DatasetManifest:
     """Tokens at random."""
     rows = size.batch * size.steps
     ids = np.random.default_rng(0).integers(0, size.tokens, (rows, size.length + 1), np.int32)

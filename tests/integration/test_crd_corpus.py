@@ -17,7 +17,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.unit.api.corpus import BAD, GOOD, as_served, each_bad, each_good
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.cluster.resources import BY_KIND
+from trainingjob.cluster.resources import MADE
 from trainingjob.core import Settings, stages
 
 Place = tuple[int | str, ...]
@@ -192,7 +192,7 @@ def test_what_a_good_manifest_becomes_is_accepted_too(
     job, problems = check_manifest(obj)
     assert job is not None, problems
     for child in some_children(job):
-        path = BY_KIND[child["kind"]].path(home)
+        path = MADE[child["kind"]].path(home)
         status, answer = control_plane.request("POST", path + STRICT, child)
         assert status == 201, answer["message"]
 

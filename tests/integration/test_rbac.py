@@ -107,7 +107,8 @@ def act(
     ):
         space.run(manifest())
         space.run(gang(2))
-        space.run(gang(1, "lone"))
+        # Its claim is found again while its pod cannot be made.
+        space.run(gang(1, "lone", storage={"pvc": {"size": "1Gi"}}))
         status = space.wait("digits", phase="Succeeded")
         assert status["lastFailure"]["reason"] == "ScriptFailed"
         space.wait("gang", reason="NameConflict")
@@ -201,5 +202,5 @@ def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
         assert group in ("", "trainingjob.dev", "networking.k8s.io")
         assert resource in (
             *("trainingjobs", "trainingjobs/status"),
-            *("pods", "services", "networkpolicies", "events"),
+            *("pods", "services", "networkpolicies", "events", "persistentvolumeclaims"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,15 @@ EXPECTED = {
     "digits/job.yaml": {"accuracy": (0.95, 1.0)},
     "diabetes/job.yaml": {"r2": (0.3, 1.0)},
     "language-model/job.yaml": {"perplexity": (20, 150)},
+    "fine-tune/job.yaml": {"token_accuracy": (0.9, 1.0)},
     "own-code/job.yaml": {"accuracy": (0.9, 1.0)},
     "own-code/torchrun.yaml": {"accuracy": (0.9, 1.0)},
 }
+
+
+# manifest -> the one whose model it goes on from, in the same folder
+AFTER = {"fine-tune/job.yaml": "language-model/job.yaml"}
+Ran = Callable[[str], tuple[Path, Outcome]]
 
 
 def commands(text: str) -> list[str]:
@@ -50,6 +57,21 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     return found
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, shown: dict[str, Outcome]) -> Ran:
+    """The folder of an example, and what it left; each runs once."""
+    found: dict[str, tuple[Path, Outcome]] = {}
+
+    def run(name: str) -> tuple[Path, Outcome]:
+        if name not in found:
+            folder = run(AFTER[name])[0] if name in AFTER else tmp_path_factory.mktemp("example")
+            outcome = shown.get(f"trainingjob run examples/{name} -o json")
+            found[name] = folder, outcome or cli(folder, "run", str(EXAMPLES / name), "-o", "json")
+        return found[name]
+
+    return run
+
+
 def test_every_command_of_the_readme_works(shown: dict[str, Outcome]) -> None:
     assert len(shown) >= 8
     for command, done in shown.items():
@@ -68,10 +90,8 @@ def test_every_example_is_listed():
     # CI runs this one by `make demo`, and in pods.
     [pytest.param("digits/job.yaml", marks=pytest.mark.nightly), *list(EXPECTED)[1:]],
 )
-def test_the_example_succeeds(tmp_path, shown, name):
-    outcome = shown.get(f"trainingjob run examples/{name} -o json") or cli(
-        tmp_path, "run", str(EXAMPLES / name), "-o", "json"
-    )
+def test_the_example_succeeds(ran: Ran, name: str) -> None:
+    _, outcome = ran(name)
     assert outcome.code == 0, outcome.stderr
     status = outcome.status
     assert status["phase"] == "Succeeded"
@@ -84,6 +104,16 @@ def test_the_example_succeeds(tmp_path, shown, name):
         assert low <= metrics[metric] <= high
     for digest in ("modelDigest", "datasetDigest"):
         assert status["evaluation"][digest].startswith("sha256:")
+
+
+def test_what_was_learned_can_be_looked_at(ran: Ran) -> None:
+    folder, _ = ran("fine-tune/job.yaml")
+    asked = {">>> x = [1, 2, 3]": "code", "The following sections describe the syntax": "prose"}
+    for text, answer in asked.items():
+        said = cli(folder, "generate", "fine-tune", text, "--temperature", "0")
+        assert (said.code, said.stdout) == (0, f"{answer}\n"), said.stderr
+    told = cli(folder, "generate", "language-model", "The value of", "--tokens", "8")
+    assert told.stdout.startswith("The value of")
 
 
 def test_the_manifest_of_the_readme_is_valid(tmp_path):

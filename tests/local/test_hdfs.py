@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import sys
 import threading
 import time
@@ -22,19 +23,20 @@ import pytest
 from hdfs_native import Client
 
 from tests.cluster.hdfs.server import Hdfs
+from tests.cluster.s3 import S3Server
 from tests.tables import tell
 from trainingjob.api.payload import PreprocessPayload
-from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Settings, stages
 from trainingjob.runtime import preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.storage import hdfs
+from trainingjob.runtime.storage.publish import place_of
 from trainingjob.runtime.storage.remote import _connected
 
 from .harness import DEADLINE_SECONDS, Outcome, base, cli, rows, start, write_job
-from .test_s3 import text
+from .preprocess.both import payload
+from .test_s3 import MINE, by_pandas, text
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,12 @@ def server() -> Iterator[Hdfs]:
         for number in range(2):
             made.put(f"/data/in-{number}.csv", text(rows()[number::2]))
         made.put("/data/other.txt", b"no data")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3Server]:
+    with S3Server() as made:
         yield made
 
 
@@ -129,8 +137,8 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
         # Its name does not say that it is packed.
         server.put(f"/of-trainer/in-{number}.csv", pack(text(rows()[number::2])))
     # A try that died in its midst.
-    died = "/out/default/named/.dataset.writing/spark"
-    server.put(f"{died}/part-0", b"half")
+    died = "/out/default/named/dataset/train"
+    server.put(f"{died}/.part-00000-ofatry.parquet.1", b"half")
     above = [died.rsplit("/", up)[0] for up in range(4)]
     for folder in ("/of-trainer", "/out", died, *above):
         server.files.mkdirs(server.path(folder))
@@ -158,30 +166,56 @@ def test_spark_reads_and_writes_where_the_data_lies(tmp_path: Path, server: Hdfs
     assert by_spark == by_pandas(tmp_path / "alone", manifest)
 
 
-def by_pandas(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The training rows that the engine pandas makes of the same data in a folder."""
-    folder.mkdir()
+@pytest.mark.parametrize(
+    ("source", "target"), [("hdfs", "s3"), ("s3", "hdfs"), ("file", "s3"), ("file", "hdfs")]
+)
+def test_one_storage_is_read_and_another_one_has_the_dataset(
+    server: Hdfs,
+    store: S3Server,
+    copies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    target: str,
+) -> None:
+    """Of one job; once more, which replaces it; and in another job's place, from the cache."""
+    bucket = f"{source}-{target}"
+    store.put(bucket)
     for number in range(2):
-        (folder / f"in-{number}.csv").write_bytes(text(rows()[number::2]))
-    spec = manifest["spec"]
-    spec["storage"] = {"uri": f"file://{folder}"}
-    spec["preprocess"] |= {
-        "engine": "pandas",
-        "input": {"uri": f"file://{folder}", "format": "csv"},
+        store.put(f"{bucket}/data/in-{number}.csv", text(rows()[number::2]))
+        (tmp_path / f"in-{number}.csv").write_bytes(text(rows()[number::2]))
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    places = {
+        "hdfs": f"{server.uri}/data",
+        "s3": f"s3://{bucket}/data",
+        "file": f"file://{tmp_path}",
     }
-    (pod,) = stages.named("preprocess").pods(TrainingJob.from_dict(manifest), 1, Settings())
-    told = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
-    preprocess.run(PreprocessPayload.model_validate_json(told["TRAININGJOB_STAGE"]))
-    files = sorted(folder.glob("default/named/dataset/train/*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+    runs = {"hdfs": f"{server.uri}/mixed-{source}", "s3": f"s3://{bucket}/runs"}[target]
 
+    def made(job: str, *, kept: bool = False) -> tuple[Any, DatasetManifest, list[str]]:
+        """What the stage tells, what a reader finds, and all that lies there."""
+        given = payload(
+            "pandas", tmp_path, tmp_path, task={"type": "classification", "label": "label"}
+        )
+        told = given.to_dict() | {"output": f"{runs}/default/{job}/dataset"}
+        told["input"] = {"uri": f"{places[source]}/in-*.csv", "format": "csv"}
+        if kept:
+            told["cache"] = {"records": f"{runs}/default/.cache/preprocess", "conditions": "1"}
+        result = preprocess.run(PreprocessPayload.model_validate(told))
+        shutil.rmtree(copies)  # another pod
+        manifest = DatasetManifest.read(storage.fetch(told["output"]))
+        files = place_of(storage.resolve(told["output"])).files()
+        assert {*files} == {*manifest.names}
+        return result, manifest, files
 
-MINE = """
-import os, pathlib
-data = pathlib.Path(os.environ["TRAININGJOB_INPUT_DIR"])
-assert list((data / "train").glob("*.parquet")), data
-(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text("mine")
-"""
+    first, one, its = made("one", kept=True)
+    again, two, others = made("one")
+    cached, three, _ = made("two", kept=True)
+    assert (first.cached, again.cached, cached.cached) == (None, None, True)
+    assert one.digest == two.digest == three.digest == cached.outputs.digest
+    assert {*its} & {*others} == {"manifest.json"}
+    assert one.splits["train"].rows == 100
 
 
 def test_rows_are_read_from_where_they_lie(server: Hdfs, service: str, copies: Path) -> None:

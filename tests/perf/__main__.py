@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("job", "preprocess", "train", "operator")
+PARTS = ("job", "preprocess", "train", "language", "operator")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tests.e2e.conftest import RESTRICTED
 from tests.e2e.jobs import EXAMPLES, JOB_SECONDS, Installation, Space
 from tests.integration.harness import Namespace
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.cluster.resources import BY_KIND
+from trainingjob.cluster.resources import MADE
 from trainingjob.core import Settings, stages
 
 ROUNDS = 3
@@ -57,7 +57,7 @@ def by_hand(space: Space, images: dict[str, str]) -> float:
 
 
 def _make(space: Namespace, child: dict[str, Any]) -> None:
-    path = BY_KIND[child["kind"]].path(space.name)
+    path = MADE[child["kind"]].path(space.name)
     status, answer = space.control_plane.request("POST", path, child)
     assert status == 201, answer
 

@@ -28,7 +28,7 @@ from tests.cluster.fakekubelet import FakeKubelet
 from tests.integration.harness import JOBS, Namespace, Operator, gang, manifest
 from tests.integration.test_progress import Pod, to_listen
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.cluster.resources import BY_KIND, PODS
+from trainingjob.cluster.resources import MADE, PODS
 from trainingjob.core import Settings, stages
 
 POD_SECONDS = 0.2
@@ -149,7 +149,7 @@ async def burst_of_script(control_plane: ControlPlane, namespace: str) -> float:
             made = await api.post(path, gang(5, f"job-{number}"))
             job = TrainingJob.from_dict(made)
             for child in stages.named("train").others(job, Settings()):
-                await api.post(BY_KIND[child["kind"]].path(namespace), child)
+                await api.post(MADE[child["kind"]].path(namespace), child)
             made_pods = stages.named("train").pods(job, 1, Settings())
             await asyncio.gather(*(api.post(PODS.path(namespace), pod) for pod in made_pods))
 

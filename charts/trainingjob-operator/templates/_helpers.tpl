@@ -58,6 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+{{- if .Values.claims.create }}
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create, get]
+{{- end }}
 {{- end }}
 
 {{/* {"list": [...]}: a template gives text alone. */}}

@@ -51,6 +51,9 @@ STAGE_PAYLOAD = "TRAININGJOB_STAGE"
 INPUT_DIR = "TRAININGJOB_INPUT_DIR"
 OUTPUT_DIR = "TRAININGJOB_OUTPUT_DIR"
 CHECKPOINT_DIR = "TRAININGJOB_CHECKPOINT_DIR"
+# Where these two lie, when that is elsewhere.
+INPUT_URI = "TRAININGJOB_INPUT_URI"
+CHECKPOINT_URI = "TRAININGJOB_CHECKPOINT_URI"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
@@ -139,10 +142,16 @@ class TrainPayload(Model):
     target_transform: Literal["standardize", "log1p"] | None = None
     gradient_accumulation: int | None = None
     gradient_clip: float | None = None
+    tokens: int | None = None
+    sharding: Literal["auto", "none", "full", "hybrid"] | None = None
+    activation_checkpointing: bool | None = None
+    compile: bool | None = None
+    ema: float | None = None
     seed: int
     script: ScriptRef | None = None
     command: Arguments | None = None
     args: Arguments | None = None
+    stream_dataset: bool = Field(False, description="The code reads the rows from where they lie.")
     needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
     metrics: list[str] | None = Field(
         None, description="Of that evaluation, those that need two classes; known before training."

@@ -17,9 +17,9 @@ class Scheme:
     """A kind of place.
 
     ``form`` is what people are shown, ``authority`` the pattern of what stands before the path.
-    ``remote``: pods work on copies, and bring there what they have written. ``by_spark``: engine
-    spark reads and writes it. ``variables``: a pattern of environment variables of the caller that
-    a run on one machine passes on, since they say how the place is reached.
+    ``remote``: pods work on copies, and bring there what they have written. ``variables``: a
+    pattern of environment variables of the caller that a run on one machine passes on, since they
+    say how the place is reached.
     """
 
     name: str
@@ -27,7 +27,6 @@ class Scheme:
     authority: str
     about: str
     remote: bool = False
-    by_spark: bool = True
     variables: str = ""
 
     @property
@@ -49,7 +48,6 @@ S3 = Scheme(
     "(credentials, region and endpoint in the variables of the AWS SDKs, which `envFrom` can "
     "bring)",
     remote=True,
-    by_spark=False,
     variables="AWS_.*",
 )
 HDFS = Scheme(

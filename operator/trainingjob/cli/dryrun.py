@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..core import Settings, stages
+from ..core import Settings, claim, stages
 from .exits import Exit
 from .job import one_job
 from .manifest import read
@@ -16,7 +16,7 @@ def print_plan(args: argparse.Namespace) -> int:
     """YAML documents, in order, with a comment above each stage."""
     _, job = one_job(read(args.file), args.namespace)
     for stage in stages.of(job):
-        others = stage.others(job, Settings())
+        others = claim.wanted(job, stage.name) + stage.others(job, Settings())
         pods = stage.pods(job, 1, Settings())
         counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"]
         counts += [f"1 {child['kind']}" for child in others]

@@ -10,7 +10,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..api.stages import STAGE_NAMES
 from ..api.uris import CLAIM
@@ -79,6 +79,10 @@ def _command(args: argparse.Namespace) -> int:
         from .logs import logs
 
         return logs(args)
+    if args.command == "generate":
+        from .generate import generate
+
+        return generate(args)
     if args.command == "explain":
         from .explain import explain
 
@@ -94,6 +98,21 @@ def _fail(message: str, code: int) -> int:
     for line in message.splitlines():
         print(f"error: {line}", file=sys.stderr)
     return code
+
+
+def _between(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
+    """A number of an argument."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = most + 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return value
+
+    return read
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,6 +211,35 @@ def parser() -> argparse.ArgumentParser:
     )
     work_dir(explain)
     namespace(explain)
+
+    generate = command("generate", "let the language model of a job go on with a text")
+    generate.add_argument("name", metavar="NAME", help="a job of this folder that has its model")
+    generate.add_argument(
+        "text", metavar="TEXT", help="what to go on with, or what a user says; - for stdin"
+    )
+    generate.add_argument(
+        "--tokens",
+        type=_between(int, 1, 4096),
+        default=64,
+        metavar="N",
+        help="at most so many tokens, 1 to 4096 (default: %(default)s)",
+    )
+    generate.add_argument(
+        "--temperature",
+        type=_between(float, 0, 10),
+        default=0.7,
+        metavar="T",
+        help="how boldly to choose; 0 takes the most likely token (default: %(default)s)",
+    )
+    generate.add_argument(
+        "--seed",
+        type=_between(int, 0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="of the choice: the same one, the same text (default: %(default)s)",
+    )
+    work_dir(generate)
+    namespace(generate)
 
     logs = command("logs", "print the logs of a job's pods")
     logs.add_argument("name", metavar="NAME", help="a job")

@@ -72,6 +72,8 @@ def without_effect(job: TrainingJob) -> Iterator[str]:
         for field in stage.get("template", {}):
             if field != "terminationGracePeriodSeconds":
                 yield f"{name}.template.{field}"
+    for field in job.spec.storage.pvc.to_dict() if job.spec.storage.pvc else ():
+        yield f"storage.pvc.{field}"
     if job.spec.policy.ttl_seconds_after_finished is not None:
         yield "policy.ttlSecondsAfterFinished"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import NotFound, TooLong
-from .resources import BY_KIND, EVENTS, JOBS, KEYS, SECRETS, Resource
+from .resources import EVENTS, JOBS, KEYS, MADE, SECRETS, Resource
 from .session import Api
 
 # Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
@@ -28,13 +28,13 @@ class Gateway:
 
     async def create(self, child: Mapping[str, Any]) -> dict[str, Any]:
         """Make a child."""
-        resource = BY_KIND[child["kind"]]
+        resource = MADE[child["kind"]]
         path = resource.path(child["metadata"]["namespace"])
         return await self._call("POST", resource, path, body=child, params=_MANAGER)
 
     async def get(self, child: Mapping[str, Any]) -> dict[str, Any]:
         """The object that has the child's name."""
-        resource = BY_KIND[child["kind"]]
+        resource = MADE[child["kind"]]
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 

@@ -33,6 +33,7 @@ def _children(kind: Kind) -> Resource:
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 SECRETS = Resource("", "v1", "secrets")
 EVENTS = Resource("", "v1", "events")
 
@@ -43,6 +44,9 @@ KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
 
 WATCHED = (JOBS, *BY_KIND.values())
+
+# What is made, watched or not.
+MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS}
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

@@ -30,7 +30,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import BY_KIND
+from ..cluster.resources import CLAIMS, MADE
 from ..core import (
     Blocker,
     Observation,
@@ -38,6 +38,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    claim,
     diagnose,
     events,
     fold,
@@ -261,7 +262,7 @@ class Reconciler:
         return any(found.values())
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
-        name, kind, resource = child["metadata"]["name"], child["kind"], BY_KIND[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
         new = True
@@ -282,6 +283,8 @@ class Reconciler:
             # We would not know it again: it is not to run unseen.
             await self._discard(made)
             return diagnose.altered(name, changes)
+        if resource == CLAIMS:
+            return claim.blocker(child, made)
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
             whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"

@@ -228,6 +228,10 @@ def waiting_of(pod: PodView) -> Failure | None:
         return Failure("SchedulingGated", what, pod)
     if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
+    if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
+        why = "is there its StorageClass, and can it make such volumes? See the events of the claim"
+        words = f"pod {pod.name} waits for a volume ({pod.unschedulable}): {why}"
+        return Failure("Unschedulable", words, pod)
     if pod.unschedulable:
         return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
     return None

@@ -28,7 +28,7 @@ def after(
     An attempt that went well is not kept."""
     if failure is None and stage.reason not in _INTERRUPTED:
         return list(history)
-    started = (pod.started for pod in pods if pod.started)
+    started = [pod.started for pod in pods if pod.started]
     ended = Attempt(
         stage=stage.name,
         attempt=number,
@@ -37,7 +37,7 @@ def after(
         message=failure.message[:_MESSAGE_CHARS] if failure else "",
         pod=failure.pod if failure else "",
         node=failure.node if failure else "",
-        start_time=min(started, default=None),
+        start_time=min([now, *started]) if started else None,
         completion_time=failure.time if failure else now,
     )
     return [*history, ended][-_KEPT:]

@@ -17,3 +17,4 @@ class Kind:
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")

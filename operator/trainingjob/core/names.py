@@ -32,6 +32,8 @@ ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.
 ANNOTATION_SIGNATURE = f"{GROUP}/signature"
+# Of a claim: that it stays when its job goes.
+ANNOTATION_KEPT = f"{GROUP}/kept"
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
 ANNOTATION_RERUN = f"{GROUP}/rerun"
 
@@ -120,10 +122,20 @@ def owner_reference(job: TrainingJob) -> dict[str, Any]:
     }
 
 
+def claim_name(job: TrainingJob) -> str:
+    """The claim that is made for the job, where its storage asks for one."""
+    return f"{job.metadata.name}-storage"
+
+
+def storage_uri(job: TrainingJob) -> str:
+    """Where the job's artefacts lie, and those of others of its storage."""
+    return job.spec.storage.uri or f"{uris.CLAIM.start}{claim_name(job)}"
+
+
 def artefact_uri(job: TrainingJob, *parts: str) -> str:
     """URI below the job's folder ``<storage>/<namespace>/<job>/``."""
     meta = job.metadata
-    return uris.join(job.spec.storage.uri, meta.namespace, meta.name, *parts)
+    return uris.join(storage_uri(job), meta.namespace, meta.name, *parts)
 
 
 def dataset_uri(job: TrainingJob) -> str:
@@ -145,7 +157,7 @@ def checkpoints_uri(job: TrainingJob) -> str:
 def cache_uri(job: TrainingJob, stage: StageName) -> str:
     """The folder of the cache's records, the same for all jobs of namespace and storage. No job
     can have the name ``.cache``: theirs are DNS labels."""
-    return uris.join(job.spec.storage.uri, job.metadata.namespace, ".cache", stage)
+    return uris.join(storage_uri(job), job.metadata.namespace, ".cache", stage)
 
 
 def cache_decision_uri(job: TrainingJob) -> str:

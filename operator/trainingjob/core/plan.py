@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import stages
+from . import claim, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
-from .stages.gang import missing_others
+from .stages.gang import image_of, missing_others
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
@@ -186,11 +186,18 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     """
     name, attempt = stage.name, stage.attempt
     room = stages.named(name)
-    present = {pod.index for pod in obs.pods_of(name) if pod.attempt == attempt}
+    pods = [pod for pod in obs.pods_of(name) if pod.attempt == attempt]
+    present = {pod.index for pod in pods}
+    # An operator that is brought up to date in between completes a gang as it was begun.
+    images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
+    settings = replace(obs.settings, images=images)
+    # Nobody watches the claim: it is looked for before the first pod of each attempt.
+    others = [] if present else claim.wanted(obs.job, name)
+    others += missing_others(room, obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
-    return missing_others(room, obs) + room.pods(obs.job, attempt, obs.settings, wanted)
+    return others + room.pods(obs.job, attempt, settings, wanted)
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:

@@ -34,8 +34,9 @@ _NEVER = 1970
 
 @dataclass(frozen=True)
 class PodView:
-    """Facts of one pod. Times are aware; ``message`` is the termination message; ``index`` is -1
-    for a Spark executor.
+    """Facts of one pod. Times are aware; ``started`` and ``finished`` are of its node's clock, to
+    be shown and not to be compared with ours. ``message`` is the termination message; ``index``
+    is -1 for a Spark executor.
 
     The pod is what its stage's own container is: ``phase``, times, exit code, reasons and message
     are that one's, whatever stands beside it.
@@ -51,6 +52,7 @@ class PodView:
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    ran: float | None = None  # seconds from the one to the other, by the same clock
     deleting: bool = False
     delete_by: datetime | None = None  # when its grace period is over
     held: bool = False  # deleted without grace: nothing but a finalizer keeps it
@@ -70,6 +72,7 @@ class PodView:
     pod_message: str = ""
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
+    image: str = ""  # of our container, as the pod was made
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -129,6 +132,7 @@ class PodView:
                 else ""
             ),
             gates=_gates(spec),
+            image=_image(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -141,6 +145,12 @@ class PodView:
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )
+
+
+def _image(spec: Mapping[str, Any], name: str) -> str:
+    found = (c.get("image", "") for c in spec.get("containers") or () if c.get("name") == name)
+    # The same text in all pods, and so held once.
+    return sys.intern(str(next(found, "")))
 
 
 def _gates(spec: Mapping[str, Any]) -> str:
@@ -203,6 +213,7 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
     return {
         "started": _believed(end.get("startedAt") or running.get("startedAt"), created),
         "finished": _believed(end.get("finishedAt"), created),
+        "ran": _between(_begun(end.get("startedAt")), _begun(end.get("finishedAt"))),
         "exit_code": exit_code,
         "signal": signal or None,
         "terminated_reason": end.get("reason", ""),
@@ -211,12 +222,19 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
 
 
 def _believed(value: str | None, created: datetime | None) -> datetime | None:
-    """A time of the node's clock, which may be slow: nothing was before the pod. None for the first
-    moment of Unix or Go, by which runtimes say that something never began."""
+    """A time of the node's clock, which may be slow: nothing was before the pod."""
+    found = _begun(value)
+    return max(found, created) if found and created else found
+
+
+def _begun(value: str | None) -> datetime | None:
+    """None for the first moment of Unix or Go, by which runtimes say that something never was."""
     found = _time(value)
-    if found is None or found.year <= _NEVER:
-        return None
-    return max(found, created) if created else found
+    return None if found is None or found.year <= _NEVER else found
+
+
+def _between(first: datetime | None, last: datetime | None) -> float | None:
+    return None if first is None or last is None else max(0.0, (last - first).total_seconds())
 
 
 def _is_cut(own: Mapping[str, Any], share: int) -> bool:

@@ -21,16 +21,14 @@ def after(
     """The usage with an attempt added: of these ``pods``, until ``ended``, ``well`` or not. If not,
     what it did until ``saved`` is in a checkpoint. Pods that are gone already cannot be counted."""
     usage = usage or Usage()
-    seconds = [_seconds(pod, ended) for pod in pods]
+    ran = [seconds(pod, ended) for pod in pods]
 
     def total(amounts: list[float]) -> int:
-        return round(sum(a * s for a, s in zip(amounts, seconds, strict=True)))
+        return round(sum(a * s for a, s in zip(amounts, ran, strict=True)))
 
     gpu_seconds = total([pod.gpus for pod in pods])
-    lost = round(sum(pod.gpus * _seconds(pod, ended, saved) for pod in pods))
-    waits = [
-        (pod.started - pod.created).total_seconds() for pod in pods if pod.started and pod.created
-    ]
+    lost = round(sum(pod.gpus * seconds(pod, ended, saved) for pod in pods))
+    waits = [_waited(pod, ended) for pod in pods]
     return Usage(
         gpu_seconds=usage.gpu_seconds + gpu_seconds,
         failed_gpu_seconds=usage.failed_gpu_seconds + (0 if well else gpu_seconds),
@@ -41,11 +39,33 @@ def after(
     )
 
 
-def _seconds(pod: PodView, ended: datetime, since: datetime | None = None) -> float:
-    """How long it ran, or since when."""
+def seconds(pod: PodView, ended: datetime, since: datetime | None = None) -> float:
+    """How long a pod ran until ``ended``, or of that what came after ``since``: by its node's own
+    clock where that says both ends, and no longer than it was there."""
     if pod.started is None:
         return 0.0
-    begun = max(pod.started, since) if since else pod.started
+    there = _there(pod, ended)
     # A pod holds what it asked for as long as one of its containers runs.
-    until = ended if pod.lingers else pod.finished or ended
-    return max(0.0, (until - begun).total_seconds())
+    if pod.lingers or pod.ran is None:
+        # Its node's clock may be fast, so that it would begin later than it ended.
+        ran = min(there, (ended - pod.started).total_seconds())
+        ran = ran if ran >= 0 else there
+    else:
+        ran = min(there, pod.ran)
+    if since is None:
+        return ran
+    until = ended if pod.lingers or pod.finished is None else min(pod.finished, ended)
+    return min(ran, max(0.0, (until - since).total_seconds()))
+
+
+def _waited(pod: PodView, ended: datetime) -> float:
+    if pod.started is None or pod.created is None:
+        return 0.0
+    waited = max(0.0, (pod.started - pod.created).total_seconds())
+    return min(waited, max(0.0, _there(pod, ended) - seconds(pod, ended)))
+
+
+def _there(pod: PodView, ended: datetime) -> float:
+    """Seconds, by clocks that nodes do not set."""
+    begun = pod.created or pod.started or ended
+    return max(0.0, (ended - begun).total_seconds())

@@ -1,5 +1,5 @@
-"""The jar that PySpark's wheel lacks, fetched once into .cache/hdfs, and compared with
-its digest in jars.sha256."""
+"""The jars that PySpark's wheel lacks, fetched once and compared with their digests: the server's
+into .cache/hdfs, or those of another folder with a pom.xml and a jars.sha256."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ HERE = Path(__file__).parent
 JARS = ROOT / ".cache/hdfs"
 
 
-def fetch() -> None:
-    """Raises BuildError."""
-    pins = (HERE / "jars.sha256").read_text().splitlines()
-    JARS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=JARS, prefix=".new-") as folder:
-        command = resolver.command(HERE / "pom.xml", Path(folder))
+def fetch(here: Path = HERE, jars: Path = JARS) -> None:
+    """Have in ``jars`` what ``here`` names. Raises BuildError."""
+    pins = (here / "jars.sha256").read_text().splitlines()
+    jars.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=jars, prefix=".new-") as folder:
+        command = resolver.command(here / "pom.xml", Path(folder))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = f"{done.stdout}\n{done.stderr}".splitlines()
@@ -31,12 +31,12 @@ def fetch() -> None:
             path = Path(folder) / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise BuildError(f"{name} is not the one of jars.sha256")
-            path.replace(JARS / name)
+            path.replace(jars / name)
 
 
 def main() -> int:
     try:
-        fetch()
+        fetch(*(Path(argument).absolute() for argument in sys.argv[1:]))
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.local.preprocess.both import run, same
+from tests.unit.preprocess import chats
 from trainingjob.runtime.preprocess.engines import frame
 
 _RNG = random.Random(0)
@@ -78,3 +79,41 @@ def test_text_that_is_not_utf_8_is_refused(spark: SparkSession, tmp_path: Path) 
         tokenize={"vocabSize": 257, "sequenceLength": 32},
     )
     assert failure == ("InputNotUtf8", "the text body is not UTF-8 in 1 of 2 rows")
+
+
+@pytest.mark.parametrize("form", ["nested", "parquet"])
+def test_both_engines_make_the_same_of_conversations(
+    spark: SparkSession, tmp_path: Path, form: str
+) -> None:
+    """By a template of its own, which marks no answers."""
+    given = chats.folder(tmp_path / "model", chats.plain(chats.CHATML))
+    if form == "parquet":
+        named = [[one | {"name": None} for one in chat] for chat in chats.CHATS]
+        pq.write_table(pa.table({"messages": named}), tmp_path / "chats")
+    else:
+        chats.source(tmp_path / "chats", chats.CHATS)
+    manifest, _ = same(
+        tmp_path / "chats",
+        tmp_path,
+        [],
+        format="parquet" if form == "parquet" else "json",
+        task=chats.TASK,
+        split={"test": 0.2, "seed": 3},
+        tokenize={"from": f"file://{given}/tokenizer.json", "sequenceLength": 64},
+    )
+    assert manifest.tokens.splits["test"].documents == round(0.2 * len(chats.CHATS))
+
+
+def test_a_conversation_that_is_none_is_said_by_spark(spark: SparkSession, tmp_path: Path) -> None:
+    source = chats.source(tmp_path / "chats", [*chats.CHATS[:3], [{"from": "human", "value": "a"}]])
+    failure = run(
+        "spark",
+        source,
+        tmp_path / "out",
+        format="json",
+        task=chats.TASK,
+        split={"test": 0.0, "validation": 0.0},
+        tokenize={"vocabSize": 300, "sequenceLength": 32},
+    )
+    assert failure[0] == "TextInvalid"
+    assert "role of message 1 is missing (it has from, value)" in failure[1]

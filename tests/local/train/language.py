@@ -2,8 +2,9 @@
 
 ``python -m tests.local.train.language SCENARIOS`` runs gangs one after the other, each rank a fork
 of this process: transformers is imported once. A scenario is JSON: ``world``, ``train`` (more of
-the payload), ``folder``, ``stop``, the step in which rank 1 is asked to stop, and ``after``, the
-scenario from whose first checkpoints it goes on, the newer one ``damaged`` or not.
+the payload), ``here``, how many ranks a node has, ``folder``, ``stop``, the step in which rank 1 is
+asked to stop, and ``after``, the scenario from whose first checkpoints it goes on, the newer one
+``damaged`` or not.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def make_dataset(folder: Path) -> Path:
     return folder / "dataset"
 
 
-def payload_of(dataset: Path, folder: Path, world: int = 1, **train: Any) -> TrainPayload:
+def payload_of(dataset: Path, folder: Path, world: int = 1, /, **train: Any) -> TrainPayload:
     """As the operator would build it."""
     fields = {
         "job": {"namespace": "default", "name": "words", "uid": "1"},
@@ -75,13 +76,14 @@ def payload_of(dataset: Path, folder: Path, world: int = 1, **train: Any) -> Tra
     return TrainPayload.model_validate_json(json.dumps(fields))
 
 
-def environment(rank: int, world: int, port: int) -> dict[str, str]:
-    """The variables of a rank."""
+def environment(rank: int, world: int, port: int, here: int | None = None) -> dict[str, str]:
+    """The variables of a rank, of which ``here`` are on a node."""
+    here = here or world
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(world),
-        "LOCAL_RANK": str(rank),
-        "LOCAL_WORLD_SIZE": str(world),
+        "LOCAL_RANK": str(rank % here),
+        "LOCAL_WORLD_SIZE": str(here),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
@@ -133,7 +135,7 @@ def _rank(scenario: dict[str, Any], rank: int, port: int) -> None:
     from trainingjob.runtime.train.loop import Trainer
 
     world, folder = scenario["world"], Path(scenario["folder"])
-    os.environ |= environment(rank, world, port)
+    os.environ |= environment(rank, world, port, scenario.get("here"))
     stop, step = scenario.get("stop"), Trainer._step
 
     def stopping(self: Trainer, *args: Any) -> None:

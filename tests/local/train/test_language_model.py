@@ -24,18 +24,27 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from tests.gpu.__main__ import TINY
 from tests.gpu.language import measure
 from tests.local.train.language import TASK, environment, make_dataset, payload_of
+from tests.local.train.problems import classification
 from trainingjob.api.payload import EvaluatePayload
 from trainingjob.runtime import evaluate
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.model import check, transformer
-from trainingjob.runtime.train import worker
+from trainingjob.runtime.train import placement, worker
 from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
+from trainingjob.runtime.train.families.transformer import TransformerFamily
 from trainingjob.runtime.train.tokens import TokenSplit
 
 ROOT = Path(__file__).parents[3]
+PERCEPTRON = {
+    "task": {"type": "classification", "label": "label"},
+    "model": {"mlp": {"hidden": [16, 9]}},
+    "batchSize": 41,
+    "gradientAccumulation": 3,
+    "gradientClip": 0.2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +64,21 @@ def gangs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         {"name": "stopped", "world": 2, "stop": 1},
         {"name": "stopped", "world": 2},
     ]
+    classification(base)
+    again = {"activationCheckpointing": True, "gradientAccumulation": 2}
+    on_nodes = {"sharding": "hybrid", "nodes": 2, "procsPerNode": 2}
+    divided = PERCEPTRON | {"sharding": "full", "dataset": f"file://{base}/dataset"}
+    scenarios += [
+        {"name": "replicas", "world": 2, "train": {"sharding": "none", **again}},
+        # From the checkpoints of replicas.
+        {"name": "hybrid", "world": 4, "here": 2, "after": "replicas", "train": on_nodes | again},
+        {"name": "perceptron", "world": 2, "train": divided},
+    ]
     for scenario in scenarios:
         folder = base / scenario["name"]
         folder.mkdir(exist_ok=True)
-        scenario |= {"folder": str(folder), "dataset": str(dataset), "train": every}
+        scenario["train"] = every | scenario.get("train", {})
+        scenario |= {"folder": str(folder), "dataset": str(dataset)}
     told = base / "scenarios.json"
     told.write_text(json.dumps(scenarios))
     done = subprocess.run(
@@ -66,7 +86,7 @@ def gangs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
     )
     print(done.stdout, done.stderr)
@@ -133,7 +153,8 @@ def by_hand(dataset: Path) -> list[float]:
     losses, step = [], 0
     for epoch in range(2):
         total, tokens = 0.0, 0
-        for ids, lengths, _, _ in data.batches(3, epoch, 0, 1):
+        for ids, targets, _, _ in data.batches(3, epoch, 0, 1):
+            lengths = (targets >= 0).sum(1) + 1
             summed = torch.zeros(())
             for row, length in zip(ids.long(), lengths.tolist(), strict=True):
                 labels = row[None, :length]
@@ -156,11 +177,12 @@ def test_losses_are_those_of_a_plain_loop_and_parts_change_nothing(
 ) -> None:
     expected = by_hand(dataset)
     in_parts = trained(gradientAccumulation=7)
-    for folder in (model.parent, in_parts, gangs["whole"]):
+    others = [gangs[name] for name in ("whole", "replicas", "hybrid")]
+    for folder in (model.parent, in_parts, *others):
         assert [row["loss"] for row in history(folder)] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["alone", "three", "stopped"])
+@pytest.mark.parametrize("name", ["alone", "three", "stopped", "hybrid"])
 def test_a_run_goes_on_with_another_number_of_ranks(gangs: dict[str, Path], name: str) -> None:
     rows, others = history(gangs["whole"]), history(gangs[name])
     for row, other in zip(rows, others, strict=True):
@@ -169,6 +191,16 @@ def test_a_run_goes_on_with_another_number_of_ranks(gangs: dict[str, Path], name
     assert weights.keys() == found.keys()
     for key, tensor in weights.items():
         torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_perceptron_that_is_divided_learns_the_same(
+    gangs: dict[str, Path], trained: Callable[..., Path]
+) -> None:
+    divided = gangs["perceptron"]
+    alone = trained(**PERCEPTRON, dataset=f"file://{divided.parent}/dataset")
+    for row, other in zip(history(alone), history(divided), strict=True):
+        assert list(other.values()) == pytest.approx(list(row.values()), rel=1e-4)
+    assert len(list((divided / "checkpoints").glob("*/part-00001-of-00002*"))) > 1
 
 
 def test_a_gang_that_is_asked_to_stop_saves(gangs: dict[str, Path]) -> None:
@@ -354,6 +386,79 @@ def test_a_loss_that_is_not_finite_is_told(trained: Callable[..., Path]) -> None
         trained(optimizer={"sgd": {"learningRate": 100.0}}, gradientClip=None, epochs=30)
     assert caught.value.reason == "LossNotFinite"
     assert "the loss became nan in epoch" in caught.value.message
+
+
+def test_layers_that_are_compiled_learn_the_same(
+    trained: Callable[..., Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured by torch's compiler, and run without its code generator."""
+    monkeypatch.setattr(placement, "COMPILER", "eager")
+    compiled = trained(compile=True, activationCheckpointing=True)
+    losses, expected = ([row["loss"] for row in history(one)] for one in (compiled, model.parent))
+    assert losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_compiler_that_is_said(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(StageFailure) as caught:
+        trained(compile=True)
+    assert caught.value.reason == "SettingUnsuitable"
+    assert "train.compile needs a C++ compiler" in caught.value.message
+
+
+def test_a_budget_of_tokens_ends_in_the_middle_of_an_epoch(
+    dataset: Path, trained: Callable[..., Path]
+) -> None:
+    tokens = DatasetManifest.read(dataset).tokens
+    assert tokens is not None
+    count = tokens.splits["train"].tokens
+    steps = math.ceil(count / 16 / 50)
+    rows = history(trained(tokens=count + 2 * 50 * 16 + 5, epochs=None))
+    assert [row["step"] for row in rows] == [steps, steps + 2]
+
+
+def test_a_language_model_stops_early_and_keeps_the_best(
+    dataset: Path, trained: Callable[..., Path], model: Path
+) -> None:
+    """None is better than the first by that much."""
+    folder = trained(earlyStopping={"patience": 2, "minDelta": 1000}, schedule=None, epochs=9)
+    assert len(history(folder)) == 3
+    once = trained(schedule=None, epochs=1)
+    kept, first = (load_file(one / "model/model.safetensors") for one in (folder, once))
+    for name, tensor in first.items():
+        assert torch.equal(kept[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {},
+            "raise train.gradientAccumulation above 1, set train.activationCheckpointing, or lower "
+            "train.batchSize",
+        ),
+        (
+            {"gradientAccumulation": 50, "activationCheckpointing": True},
+            "lower train.batchSize, divide the model over more train.nodes, or shorten ",
+        ),
+    ],
+)
+def test_memory_that_does_not_suffice_names_what_lowers_it(
+    trained: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    words: str,
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(TransformerFamily, "loss", full)
+    with pytest.raises(StageFailure, match=r"with \d+\.\d GB in use at its peak") as caught:
+        trained(**settings)
+    assert (caught.value.reason, words in caught.value.message) == ("OutOfMemory", True), caught
 
 
 def rows_of(ids: list[list[int]], lengths: list[int]) -> Iterator[tuple[str, Any]]:

@@ -10,17 +10,24 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from tests.local.train.language import make_dataset, payload_of
+from tests.local.preprocess.both import payload
+from tests.local.train.language import environment, make_dataset, payload_of
+from tests.unit.preprocess import chats
+from trainingjob.api.payload import EvaluatePayload
 from trainingjob.api.v1alpha1.transformer import Lora, Pretrained
+from trainingjob.runtime import evaluate, preprocess
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.dataset.rows import Rows
-from trainingjob.runtime.model import language, pretrained, pretrained_model, transformer
+from trainingjob.runtime.model import generate, language, pretrained, pretrained_model, transformer
+from trainingjob.runtime.model.folder import Words
+from trainingjob.runtime.train import worker
 from trainingjob.runtime.train.budget import rate_factor
 from trainingjob.runtime.train.data import mix
 from trainingjob.runtime.train.tokens import TokenSplit
@@ -77,7 +84,7 @@ def test_the_model_is_what_transformers_loads_and_saves(tmp_path: Path, kind: st
     (tmp_path / "again").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
     pretrained_model.save(
-        tmp_path / "again", model.named_parameters(), found, tmp_path / "tokenizer.json"
+        tmp_path / "again", model.named_parameters(), found, Words(tmp_path / "tokenizer.json")
     )
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()
     with torch.no_grad():
@@ -105,25 +112,26 @@ def test_what_lora_learned_is_in_the_weights_and_in_the_adapter(
     made(tmp_path / "given", kind)
     chosen = Lora(rank=3, alpha=5, targets=targets)
     given = language.Given(Pretrained(uri=f"file://{tmp_path}/given", lora=chosen))
-    given.fill(torch.device("cpu"), 3, mix, lambda _, whole: whole)
+    network = given.build()
+    given.fill(network, torch.device("cpu"), 3, mix, lambda _, whole: whole)
     rows = torch.randint(3, 97, (2, 24), generator=torch.Generator().manual_seed(1))
     before = AutoModelForCausalLM.from_pretrained(tmp_path / "given")
     # B begins with 0: nothing has changed yet.
-    assert torch.equal(logits(given.network, rows), logits(before, rows))
+    assert torch.equal(logits(network, rows), logits(before, rows))
 
-    learned = [one for one in given.network.parameters() if one.requires_grad]
+    learned = [one for one in network.parameters() if one.requires_grad]
     assert len(learned) == 2 * 2 * {"llama": 2, "gpt2": 4, "qwen3": 7}[kind]
     with torch.no_grad():
         for one in learned:
             one.add_(torch.randn(one.shape, generator=torch.Generator().manual_seed(2)) * 0.1)
     (tmp_path / "model").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
-    given.save(tmp_path / "model", tmp_path / "tokenizer.json")
+    given.save(tmp_path / "model", network, Words(tmp_path / "tokenizer.json"))
     merged = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), rows)
     unchanged = logits(before, rows)
     adapted = peft.PeftModel.from_pretrained(before, tmp_path / "model/adapter")
     torch.testing.assert_close(merged, logits(adapted, rows), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(merged, logits(given.network, rows), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(merged, logits(network, rows), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(merged, unchanged, rtol=1e-2, atol=1e-2)
 
 
@@ -134,7 +142,7 @@ def test_targets_that_do_not_exist_are_refused_by_those_that_do(
     made(tmp_path / "given", "llama")
     spec = Pretrained(uri=f"file://{tmp_path}/given", lora=Lora(rank=2, targets=["q_proj", target]))
     with pytest.raises(StageFailure) as caught:
-        language.Given(spec)
+        language.Given(spec).build()
     assert caught.value.reason == "SettingUnsuitable"
     assert caught.value.message == (
         f"train.model.pretrained.lora.targets: the model has no linear layer {target} "
@@ -142,6 +150,7 @@ def test_targets_that_do_not_exist_are_refused_by_those_that_do(
     )
 
 
+SPLIT = {"test": 0.2, "validation": 0.1}
 LORA = {"rank": 4, "targets": ["q_proj", "v_proj", "down_proj"]}
 
 
@@ -200,20 +209,20 @@ def gangs(dataset: Path, given: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def by_hand(dataset: Path, model: Any, parameters: list[Any]) -> float:
     """The mean loss of an epoch, as a loop in a notebook computes it."""
-    payload = payload_of(dataset, dataset, epochs=1)
+    schedule = payload_of(dataset, dataset, epochs=1).schedule
     optimizer = torch.optim.AdamW(parameters, 0.01, weight_decay=0.1)
     data = TokenSplit(Rows(dataset, DatasetManifest.read(dataset), "train", []), 50)
     total, tokens = 0.0, 0
-    for step, (ids, lengths, _, _) in enumerate(data.batches(3, 0, 0, 1)):
-        summed = torch.zeros(())
-        for row, length in zip(ids.long(), lengths.tolist(), strict=True):
-            labels = row[None, :length]
-            summed = summed + model(input_ids=labels, labels=labels).loss * (length - 1)
-        count = int((lengths - 1).sum())
+    for step, (ids, targets, _, _) in enumerate(data.batches(3, 0, 0, 1)):
+        # The model shifts them itself.
+        labels = torch.nn.functional.pad(targets.long(), (1, 0), value=-100)
+        summed, count = torch.zeros(()), int((labels >= 0).sum())
+        for row, its in zip(ids.long()[:, None], labels[:, None], strict=True):
+            summed = summed + model(input_ids=row, labels=its).loss * (its >= 0).sum()
         optimizer.zero_grad()
         (summed / count).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 0.5)
-        optimizer.param_groups[0]["lr"] = 0.01 * rate_factor(payload.schedule, step, data.steps, 0)
+        optimizer.param_groups[0]["lr"] = 0.01 * rate_factor(schedule, step, data.steps, 0)
         optimizer.step()
         total, tokens = total + summed.item(), tokens + count
     return total / tokens
@@ -256,7 +265,7 @@ def test_gangs_learn_what_a_plain_loop_learns(
     # A checkpoint has what is learned, and no more.
     newest = max((folder / "checkpoints").glob("step-*"))
     held = sum(len(load_file(part)) for part in newest.glob("part-*"))
-    assert held == len(list(newest.glob("part-*"))) * 4 * len(learned)
+    assert held == len(list(newest.glob("part-*"))) * 3 * len(learned)
 
 
 def test_a_run_does_not_go_on_from_checkpoints_of_another_pretrained_model(
@@ -275,3 +284,84 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another_pretrained_model(
     newest = max((gangs["lora"] / "checkpoints").glob("step-*"))
     state = json.loads((newest / "state.json").read_text())
     assert state["fingerprint"]["pretrained"] == before
+
+
+def test_of_conversations_the_answers_are_learned_and_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"task": chats.TASK, "tokenize": {"vocabSize": 400, "sequenceLength": 64}}
+    source = chats.source(tmp_path / "chats.json", chats.CHATS)
+    given = payload("pandas", source, tmp_path / "dataset", format="json", split=SPLIT, **more)
+    preprocess.run(given)
+    model: Any = made(tmp_path / "given", "llama", vocab_size=400, max_position_embeddings=64)
+    for name, value in environment(0, 1, 1).items():
+        monkeypatch.setenv(name, value)
+    debug = torch.get_deterministic_debug_mode()
+    spec = spec_of(tmp_path / "given", None)
+    try:
+        worker.work(
+            payload_of(tmp_path / "dataset", tmp_path, task=chats.TASK, model=spec, epochs=1)
+        )
+    finally:
+        torch.set_deterministic_debug_mode(debug)
+    loss = by_hand(tmp_path / "dataset", model.train(), list(model.parameters()))
+    (row,) = json.loads((tmp_path / "model/history.json").read_text())
+    assert row["loss"] == pytest.approx(loss, rel=1e-5)
+    # People who load it find the template.
+    tool = AutoTokenizer.from_pretrained(tmp_path / "model")
+    text = tool.apply_chat_template([chats.said("user", "a")], tokenize=False)
+    assert text == "<|user|>\na\n"
+
+    total, right, count = 0.0, 0, 0
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    for one in pq.read_table(tmp_path / "dataset/test").to_pylist():
+        ids, labels = (torch.tensor([one[name]]) for name in ("input_ids", "labels"))
+        with torch.no_grad():
+            out = after(input_ids=ids, labels=labels)
+        counted = labels[0, 1:] >= 0
+        total += float(out.loss) * int(counted.sum())
+        right += int((out.logits[0, :-1].argmax(-1) == labels[0, 1:])[counted].sum())
+        count += int(counted.sum())
+    told = {
+        "job": {"namespace": "default", "name": "words", "uid": "1"},
+        "attempt": 1,
+        "task": chats.TASK,
+        "metrics": ["loss", "token_accuracy"],
+        "dataset": f"file://{tmp_path}/dataset",
+        "modelUri": f"file://{tmp_path}/model",
+        "output": f"file://{tmp_path}/evaluation",
+    }
+    result = evaluate.run(EvaluatePayload.model_validate_json(json.dumps(told)))
+    found = {metric.name: metric.value for metric in result.metrics or ()}
+    expected = {"loss": total / count, "token_accuracy": right / count}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_goes_on_with_a_text(given: Path, tmp_path: Path) -> None:
+    def asked(**more: Any) -> str:
+        plain = {"text": "The ", "chat": False, "tokens": 8, "temperature": 0.0, "seed": 0}
+        request = {"uri": f"file://{given}", **plain, **more}
+        return generate.generated(generate.Request(**request))
+
+    tool = AutoTokenizer.from_pretrained(given)
+    model = AutoModelForCausalLM.from_pretrained(given, dtype=torch.float32).eval()
+    ids = tool("The ")["input_ids"]
+    for _ in range(8):
+        ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
+    assert asked() == tool.decode(ids)
+    assert asked(temperature=1.0, seed=1) == asked(temperature=1.0, seed=1)
+    assert len({asked(temperature=5.0, seed=seed) for seed in range(4)}) > 1
+    # 32 tokens are all that it takes.
+    assert len(tool(asked(tokens=4096))["input_ids"]) <= 40
+
+    with pytest.raises(StageFailure, match="tokens, and the model takes at most 32 at once"):
+        asked(text="word " * 40)
+    with pytest.raises(StageFailure, match="chat template makes nothing of the text"):
+        asked(chat=True)
+    with pytest.raises(StageFailure, match="there is no model in"):
+        asked(uri=f"file://{tmp_path}/nothing")
+    copy = tmp_path / "copy"
+    shutil.copytree(given, copy)
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(StageFailure, match=r"the tokenizer in .* cannot be loaded"):
+        asked(uri=f"file://{copy}")

@@ -34,7 +34,6 @@ def test_the_names_of_v1alpha1_are_frozen() -> None:
         "Preprocess",
         "Progress",
         "Reason",
-        "ReasonName",
         "Retries",
         "Spec",
         "Split",
@@ -45,7 +44,6 @@ def test_the_names_of_v1alpha1_are_frozen() -> None:
         "Step",
         "Train",
         "TrainingJob",
-        "reason_of",
     ]
     assert all(hasattr(v1alpha1, name) for name in v1alpha1.__all__)
 

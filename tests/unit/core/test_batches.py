@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.unit.api.test_size import TOO_LARGE
-from tests.unit.core.world import World, at, manifest, world
+from tests.unit.core.world import World, at, ended, manifest, world
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import plan, status
+from trainingjob.core import Settings, plan, status
 
 DATASET = {"uri": "pvc://datasets/digits"}
 
@@ -115,3 +115,24 @@ def test_one_that_was_accepted_before_and_runs_is_left_alone() -> None:
 
     assert w.status["phase"] == "Preprocessing"
     assert status(w.observe(), at(1)) == TrainingJob.from_dict(w.manifest).status
+
+
+def test_an_operator_that_is_brought_up_to_date_completes_a_gang_as_it_was_begun() -> None:
+    w = gang(12)
+    w.act()
+    assert len(w.of("train")) == 8
+    images = {"spark": "spark:2", "torch": "torch:2"}
+    w.settings = Settings(images=images)
+    w.settle()
+
+    assert {image(pod) for pod in w.of("train")} == {"trainingjob-torch:latest"}
+    assert w.stage("train")["image"] == "trainingjob-torch:latest", "that runs"
+    for pod in w.of("train"):
+        ended(pod, 1, code=137)
+    w.settle()
+    assert {image(pod) for pod in w.of("train")} == {"torch:2"}
+    assert w.stage("train")["image"] == "torch:2"
+
+
+def image(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"])

@@ -372,6 +372,10 @@ def test_pods_reach_hdfs_by_hadoops_own_settings_and_others_do_not_have_them():
         (pod, *_) = stages.named(stage).pods(made, 1, Settings())
         assert ("HADOOP_USER_NAME" in env(pod)) is reaches
         assert "HADOOP_CONF_DIR" not in env(pod)
+        if reaches:  # executors write the dataset
+            told = json.loads(env(pod)["TRAININGJOB_STAGE"].replace("$$", "$"))["kubernetes"]
+            (executor,) = told["executorTemplate"]["spec"]["containers"]
+            assert {"name": "HADOOP_USER_NAME", "value": "trainer"} in executor["env"]
 
 
 def test_pods_have_the_keytab_that_their_principal_needs_and_nobody_else_can_read_it():
@@ -396,6 +400,24 @@ def test_a_users_own_image_is_told_where_in_s3_it_is_to_write():
     seen = {k: expand(v, env(pod)) for k, v in env(pod).items()}
     assert seen["TRAININGJOB_OUTPUT_DIR"] == "s3://models/runs/team/digits/model"
     assert seen["TRAININGJOB_INPUT_DIR"] == "/mnt/claims/datasets/digits"
+
+
+def test_own_code_is_told_what_its_folders_stand_for():
+    for where, remote in (("s3://models/$runs", True), ("pvc://training/runs", False)):
+        code = {"script": {"inline": "pass"}, "streamDataset": True}
+        made = job(storage={"uri": where}, train=code)
+        (pod, *_) = stages.named("train").pods(made, 1, Settings())
+        seen = {k: expand(v, env(pod)) for k, v in env(pod).items()}
+        assert json.loads(seen["TRAININGJOB_STAGE"])["streamDataset"] is True
+        told = {name: uri for name, uri in seen.items() if name.endswith("T_URI")}
+        assert told == (
+            {
+                "TRAININGJOB_INPUT_URI": "s3://models/$runs/team/digits/dataset",
+                "TRAININGJOB_CHECKPOINT_URI": "s3://models/$runs/team/digits/checkpoints",
+            }
+            if remote
+            else {}
+        )
 
 
 def test_a_users_own_image_runs_its_command_as_it_stands():
@@ -437,3 +459,25 @@ def test_a_child_shares_nothing_with_another(name):
     everything = all_children(name)
     seen = [part for child in everything for part in parts(child)]
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("spec", "threads"),
+    [
+        ({"resources": {"limits": {"cpu": "4"}}}, "4"),
+        ({"resources": {"requests": {"cpu": "2500m"}, "limits": {"cpu": "4"}}}, "2"),
+        ({"resources": {"limits": {"cpu": "100m"}}}, "1"),
+        ({"resources": {"limits": {"memory": "1Gi"}}}, None),
+        ({}, None),
+        (
+            {
+                "resources": {"limits": {"cpu": "4"}},
+                "env": [{"name": "OMP_NUM_THREADS", "value": "3"}],
+            },
+            "3",
+        ),
+    ],
+)
+def test_an_evaluation_has_as_many_threads_as_cpus(spec, threads):
+    (pod,) = stages.named("evaluate").pods(job(evaluate=spec), 1, Settings())
+    assert env(pod).get("OMP_NUM_THREADS") == threads

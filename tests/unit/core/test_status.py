@@ -481,8 +481,9 @@ def test_erased_status_keeps_the_attempt_that_pods_show():
 
 def test_the_active_deadline_ends_the_job_and_frees_its_pods():
     w = world(policy={"activeDeadlineSeconds": 100})
-    assert plan(w.observe(), at(0)).requeue_after == 100
     running(w.of("preprocess")[0], 1)
+    w.settle()
+    assert plan(w.observe(), at(1)).requeue_after == 99
     w.seconds = 100
     w.settle()
     assert (w.status["phase"], w.status["reason"]) == ("Failed", "DeadlineExceeded")

@@ -11,6 +11,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from tests.local.preprocess.both import run, whole
+from trainingjob.runtime.preprocess.engines import duckdb_write
 from trainingjob.runtime.preprocess.expressions import many
 from trainingjob.runtime.preprocess.expressions.duckdb_dialect import DUCKDB
 from trainingjob.runtime.preprocess.expressions.many import Same, select
@@ -102,3 +103,31 @@ def test_many_columns_have_one_expression(dialect: Any) -> None:
     assert text(many.FEW).count("tangent") == many.FEW
     assert text(many.FEW + 1).count("tangent") == 1
     assert len(text(4000)) < 2.1 * len(text(2000))
+
+
+@pytest.mark.parametrize("strip", [[], ["b", "t"]], ids=["every short type", "numbers"])
+def test_files_written_at_once_are_those_of_one_after_the_other(
+    strip: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, types and their order in a file, and no column that must not be null."""
+    frame = table(400, 50)
+    frame = frame[[name for name in frame if name[0] not in ("s", *strip)]]
+    written = []
+    for few in (duckdb_write._FEW_VALUES, 0):
+        monkeypatch.setattr(duckdb_write, "_FEW_VALUES", few)
+        folder = tmp_path / str(few)
+        folder.mkdir()
+        written.append(made(folder, frame, "csv", []))
+    (manifest, files), (other_manifest, others) = written
+    assert manifest.columns == other_manifest.columns and len(manifest.columns) > many.FEW
+    assert len(files) == len(others) == 3
+    for (split, _), rows in files.items():
+        (other,) = (table for (of, _), table in others.items() if of == split)
+        assert rows.schema.equals(other.schema)
+        assert rows.equals(other)
+    found = whole(written[0]).to_pandas().sort_values("n", ignore_index=True)
+    for name in frame:
+        values = frame[name].astype(float) if name[0] in "id" else frame[name]
+        assert found[name].isna().tolist() == values.isna().tolist()
+        if name[0] in "id":
+            np.testing.assert_array_equal(found[name].astype(float), values)

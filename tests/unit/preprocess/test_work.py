@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb as python_duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -16,7 +17,10 @@ import pytest
 
 from tests.local.preprocess.both import payload, run, whole
 from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines import duckdb
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.engines.duckdb_failures import failures
 
 CLASSES = {"type": "classification", "label": "y"}
 # What has a pass over the data of its own, or loads a library.
@@ -70,8 +74,8 @@ def bytes_read() -> int:
 
 @pytest.mark.parametrize(
     "late, passes",
-    [("1.5,2,x,0", 1), ("1.5,2.5,x,0", 3)],
-    ids=["as its sample shows", "of another type than its sample shows"],
+    [("1.5,2,x,0", 1), ("1.5,2.5,x,0", 2)],
+    ids=["as its sample shows", "of a wider type than its sample shows"],
 )
 def test_a_file_is_read_once(late: str, passes: int, tmp_path: Path) -> None:
     source = tmp_path / "data.csv"
@@ -147,3 +151,42 @@ def test_rows_that_only_share_their_hash_are_no_duplicates(
     source.write_text(table(1000))
     made = run("pandas", source, tmp_path / "out", [{"dropDuplicates": {}}], task=CLASSES)
     assert whole(made).num_rows == len(pd.read_csv(source).drop_duplicates()) == 991
+
+
+@pytest.mark.parametrize("reason, passes", [("OutOfMemory", 1), ("DiskFull", 1), ("StepFailed", 3)])
+def test_what_the_machine_lacks_is_met_once(
+    reason: str, passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that cannot be read as its sample looks is read another way, and then written anew."""
+    views = []
+
+    def read_csv(self: DuckdbEngine, *args: Any, **kwargs: Any) -> str:
+        views.append(args)
+        raise StageFailure(reason, "it is so")
+
+    monkeypatch.setattr(DuckdbEngine, "read_csv", read_csv)
+    source = tmp_path / "data.csv"
+    source.write_text(table(100))
+    found = run("pandas", source, tmp_path / "out", task=CLASSES)
+    assert found[0] == ("InputMalformed" if reason == "StepFailed" else reason)
+    assert len(views) == passes
+
+
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (OSError("Out of Memory Error: failed to allocate"), "OutOfMemory"),
+        (OSError("IO Error: Could not write file: No space left on device"), "DiskFull"),
+        (OSError("Query failed: IO Error: it is gone"), "StorageFailed"),
+        (OSError("Invalid Input Error: CSV Error on Line: 7"), "StepFailed"),
+        (OSError("anything else"), "StepFailed"),
+        (python_duckdb.OutOfMemoryException("x"), "OutOfMemory"),
+        (python_duckdb.IOException("IO Error: No space left on device"), "DiskFull"),
+        (python_duckdb.CatalogException("no such function"), "ExpressionInvalid"),
+    ],
+    ids=str,
+)
+def test_an_error_has_its_reason_whoever_tells_it(error: Exception, expected: str) -> None:
+    with pytest.raises(StageFailure) as caught, failures():
+        raise error
+    assert caught.value.reason == expected

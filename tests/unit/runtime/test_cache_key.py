@@ -108,6 +108,7 @@ TRAIN = SHARED | {
     "accepted": "file:///runs/team/b/accepted",
     "command": ["torchrun"],
     "args": ["--fast"],
+    "stream_dataset": True,
     "needs_model": False,
     "dataset": "file:///runs/team/b/dataset",
     "checkpoints": "file:///runs/team/b/checkpoints",

@@ -14,7 +14,13 @@ import pytest
 
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.dataset.manifest import MANIFEST, DatasetManifest
+from trainingjob.runtime.dataset.manifest import (
+    MANIFEST,
+    DataFile,
+    DatasetManifest,
+    SplitInfo,
+    fetch,
+)
 from trainingjob.runtime.storage import publish
 from trainingjob.runtime.storage.publish import Publication, publishing
 
@@ -268,3 +274,32 @@ def test_who_was_first_is_told(
     assert told.value.reason == reason
     assert words in told.value.message
     assert str(tmp_path) in told.value.message
+
+
+def test_own_code_gets_what_the_manifest_names_and_of_other_folders_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(Steps())
+    monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path))
+    monkeypatch.setattr(storage.copies, "connect", lambda uri: store)
+    manifest = DatasetManifest(
+        label="y",
+        task="regression",
+        features=[],
+        columns={},
+        splits={
+            "train": SplitInfo(
+                rows=1, files=[DataFile(name="a.parquet", rows=1, bytes=1, sha256="x")]
+            )
+        },
+    )
+    store.files = {f"ours/train/{name}.parquet": b"1" for name in ("a", "late")}
+    store.files |= {"ours/manifest.json": manifest.text.encode(), "mine/b.parquet": b"1"}
+    for folder in ("ours", "mine"):
+        fetch(f"s3://bucket/{folder}")
+    found = {path.relative_to(tmp_path / "s3/bucket").as_posix() for path in files_of(tmp_path)}
+    assert found == {"ours/manifest.json", "ours/train/a.parquet", "mine/b.parquet"}
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

@@ -115,6 +115,56 @@ def test_what_hdfs_refuses_spark_has_the_same_reason(error: str, reason: str, wo
     assert (failure.reason, failure.message) == (reason, words)
 
 
+S3A = (
+    "An error occurred while calling o30.parquet.\n: {}\n\tat org.apache.hadoop.fs.s3a.A(B.java:1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (
+            "java.nio.file.AccessDeniedException: s3://b/in.csv: getFileStatus: software.amazon."
+            "awssdk.services.s3.model.S3Exception: (Service: S3, Status Code: 403, AccessDenied)",
+            "StorageUnavailable",
+            "s3://b/in.csv: access is denied",
+        ),
+        (
+            "org.apache.hadoop.fs.s3a.UnknownStoreException: `s3://gone/x': NoSuchBucket",
+            "StorageUnavailable",
+            "s3://gone/x: there is no such bucket",
+        ),
+        (
+            "org.apache.hadoop.fs.s3a.AWSRedirectException: Received permanent redirect for "
+            "s3://b/x: PermanentRedirect (Service: S3, Status Code: 301)",
+            "StorageUnavailable",
+            "s3://b/x: the bucket is in another region: set AWS_REGION",
+        ),
+        (
+            "software.amazon.awssdk.core.exception.SdkClientException: Unable to load credentials "
+            "from any of the providers",
+            "StorageUnavailable",
+            "S3: there are no credentials",
+        ),
+        (
+            "org.apache.hadoop.fs.s3a.AWSStatus500Exception: getFileStatus on s3://b/x: (Service: "
+            "S3, Status Code: 503)",
+            "StorageFailed",
+            "s3://b/x: getFileStatus on s3://b/x: (Service: S3, Status Code: 503)",
+        ),
+    ],
+)
+def test_what_s3_refuses_spark_has_the_same_reason(error: str, reason: str, words: str) -> None:
+    failure = s3.failure_of_spark(S3A.format(error))
+    assert failure is not None
+    assert failure.reason == reason
+    assert failure.message.startswith(words)
+
+
+def test_what_spark_fails_of_by_itself_is_not_s3s() -> None:
+    assert s3.failure_of_spark("An error\n: org.apache.spark.SparkException: s3://b/x") is None
+
+
 @pytest.mark.parametrize(
     "error",
     [

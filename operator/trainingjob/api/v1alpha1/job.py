@@ -31,20 +31,20 @@ PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
 
-# How URIs begin that engine spark neither reads nor writes.
-_NOT_BY_SPARK = tuple(s.start for s in uris.SCHEMES.values() if not s.by_spark)
-
 # CEL.
-_CEL_NOT_BY_SPARK = " || ".join(f"u.startsWith('{start}')" for start in _NOT_BY_SPARK)
 _SPLIT = "self.preprocess.split"
 # As Task.label has it.
-_LABEL = "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : '')"
+_LABEL = (
+    "(has(self.task.label) ? self.task.label : has(self.task.text) ? self.task.text : "
+    "has(self.task.messages) ? self.task.messages : '')"
+)
 _CEL_FILES = " + ".join(
     f"(has({_SPLIT}.files) && has({_SPLIT}.files.{name}) ? [{_SPLIT}.files.{name}] : [])"
     for name in ("validation", "test")
 )
 _CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
 # What preprocess reads.
+_CEL_STORAGE = "(has(self.storage.uri) ? [self.storage.uri] : [])"
 _CEL_READ = (
     f"[self.preprocess.input.uri] + {_CEL_FILES} + (has(self.preprocess.inputs) ? "
     "self.preprocess.inputs.map(k, self.preprocess.inputs[k].uri) : []) + "
@@ -98,21 +98,7 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel="!has(self.preprocess) || self.preprocess.engine != 'spark' || "
-            f"!([self.storage.uri] + {_CEL_READ}).exists(u, {_CEL_NOT_BY_SPARK})",
-            message=f"engine spark does not read and write {' and '.join(_NOT_BY_SPARK)}: "
-            "use engine pandas",
-            holds=lambda self: (
-                self.preprocess is None
-                or self.preprocess.engine != "spark"
-                or not any(
-                    uri.startswith(_NOT_BY_SPARK)
-                    for uri in (self.storage.uri, *self.preprocess.uris)
-                )
-            ),
-        ),
-        Rule(
-            cel="!has(self.storage.hdfs) || ([self.storage.uri] + (has(self.preprocess) ? "
+            cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
             f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []) + "
             f"({_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
@@ -182,8 +168,8 @@ class Spec(Model):
             f"(!has({_SPLIT}.by) || !({_LABEL} in {_SPLIT}.by))"
             f" && (!has({_SPLIT}.time) || {_LABEL} != {_SPLIT}.time)"
             f" && (!has({_SPLIT}.column) || {_LABEL} != {_SPLIT}.column))",
-            message="rows cannot be divided by the label or the text: preprocess.split must name "
-            "other columns",
+            message="rows cannot be divided by the label, the text or the messages: "
+            "preprocess.split must name other columns",
             holds=lambda self: (
                 self.preprocess is None or self.task.label not in self.preprocess.split.columns
             ),
@@ -237,6 +223,16 @@ class Spec(Model):
             ),
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
+        Rule(
+            cel="!has(self.evaluate) || !has(self.task.messages) || "
+            "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "
+            "(!has(self.evaluate.gates) || "
+            "!self.evaluate.gates.exists(g, g.metric == 'bits_per_byte')))",
+            message="bits_per_byte needs task.text: of messages, the answers alone are predicted",
+            holds=lambda self: (
+                self.task.messages is None or "bits_per_byte" not in _metrics_of(self)
+            ),
+        ),
         Rule(
             cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
             message="train.sampleWeight needs task.type classification or regression",
@@ -332,10 +328,11 @@ class Spec(Model):
 
     @property
     def uris(self) -> list[str]:
-        """All that the job reads and where it writes."""
+        """All that the job reads and where it writes, but for a claim that is made for it."""
         read = self.preprocess.uris if self.preprocess is not None else []
         given = (self.train.dataset, self.pretrained)
-        return [self.storage.uri, *read, *(one.uri for one in given if one is not None)]
+        written = [self.storage.uri] if self.storage.uri is not None else []
+        return [*written, *read, *(one.uri for one in given if one is not None)]
 
     @property
     def pretrained(self) -> Pretrained | None:

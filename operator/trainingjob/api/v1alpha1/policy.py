@@ -78,8 +78,8 @@ class Policy(Model):
     )
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = Field(
         None,
-        description="So long after its end the job is deleted, with its pods; artefacts stay. "
-        "Unset: never.",
+        description="So long after its end the job is deleted, with its pods; artefacts stay, but "
+        "for those on a claim that goes with it. Unset: never.",
     )
     cache: bool | None = Field(
         None,

@@ -262,7 +262,9 @@ REASONS: dict[ReasonName, Reason] = {
         "configuration", "create the service account in the job's namespace", _SOON
     ),
     "OperatorForbidden": Reason(
-        "configuration", "give the operator's service account the Role of its chart"
+        "configuration",
+        "give the operator's service account the Role of its chart, for storage.pvc with the value "
+        "claims.create",
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------

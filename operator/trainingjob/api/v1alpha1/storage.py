@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from .. import uris
-from ..base import Model, Rule
-from .common import ConfigMapVolume, Location, SecretKey
-from .patterns import HADOOP_USER, PRINCIPAL
+from ..base import Model, Rule, exactly_one_of
+from .common import NO_PARENT, NOT_TINY, ConfigMapVolume, Quantity, SecretKey, Uri
+from .patterns import HADOOP_USER, PRINCIPAL, Name
 
 
 class Kerberos(Model):
@@ -59,9 +59,49 @@ class Hdfs(Model):
     kerberos: Kerberos | None = Field(None, description="For a cluster with Kerberos.")
 
 
-class Storage(Location):
+class NewClaim(Model):
+    """A PersistentVolumeClaim that the operator makes for the job: `<job>-storage`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (NOT_TINY,)
+
+    size: Quantity = Field(description="Room on it. A claim that is there is never resized.")
+    storage_class_name: Name | None = Field(
+        None, description="Its StorageClass, as for SSD or HDD. Unset: the cluster's default."
+    )
+    access_modes: (
+        Annotated[
+            list[Literal["ReadWriteOnce", "ReadWriteMany"]], Field(min_length=1, max_length=2)
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Unset: ReadWriteMany where several pods use it at a time (engine spark, "
+        "`train.nodes` above 1), else ReadWriteOnce.",
+    )
+    when_deleted: Literal["keep", "delete"] | None = Field(
+        None,
+        description="What becomes of the claim, and all that is on it, when the job is deleted. A "
+        "later job of the same name goes on with one that was kept. Unset: keep.",
+    )
+
+
+class Storage(Model):
     """Where stages hand over to each other: `<uri>/<namespace>/<job>/`."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("uri", "pvc"),
+        Rule(
+            cel="!has(self.uri) || !self.uri.split('/').exists(part, part == '..')",
+            message=NO_PARENT.message,
+            holds=lambda self: self.uri is None or NO_PARENT.holds(self),
+        ),
+    )
+
+    uri: Uri | None = Field(None, description=f"{uris.described()}.")
+    pvc: NewClaim | None = Field(
+        None,
+        description="A claim that the operator makes, in place of `uri`. On one machine: a folder.",
+    )
     hdfs: Hdfs | None = Field(
         None, description=f"How `{uris.HDFS.start}` is reached, for all stages and all URIs."
     )

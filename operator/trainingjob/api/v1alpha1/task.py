@@ -19,12 +19,16 @@ class Task(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.type == 'languageModel' ? has(self.text) && !has(self.label) "
-            ": has(self.label) && !has(self.text)",
+            cel="self.type == 'languageModel' "
+            "? has(self.text) != has(self.messages) && !has(self.label) "
+            ": has(self.label) && !has(self.text) && !has(self.messages)",
             message="classification and regression need a label and have no text; languageModel "
-            "needs a text and has no label",
+            "needs a text, or messages, and has no label",
             holds=lambda self: (
-                (self.text is not None, self.label_column is not None)
+                (
+                    sum(one is not None for one in (self.text, self.messages)),
+                    self.label_column is not None,
+                )
                 == (self.type == "languageModel", self.type != "languageModel")
             ),
         ),
@@ -72,6 +76,11 @@ class Task(Model):
     text: Column | None = Field(
         None, description="languageModel: the column that holds the texts, a document a row."
     )
+    messages: Column | None = Field(
+        None,
+        description="languageModel, in place of text: the column of conversations, lists of "
+        "objects with role and content, nested or as JSON. What role assistant says is learned.",
+    )
     features: Columns | None = Field(
         None,
         description="Columns to learn from; all except the label when unset. `emb_*` means those "
@@ -87,5 +96,5 @@ class Task(Model):
     @property
     def label(self) -> str:
         """The column that the task is about, which steps leave alone that do not name it: the
-        label, or the text."""
-        return self.label_column or self.text or ""
+        label, the text or the messages."""
+        return self.label_column or self.text or self.messages or ""

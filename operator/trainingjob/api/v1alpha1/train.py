@@ -51,6 +51,11 @@ BUILT_IN_ONLY = (
     "target_transform",
     "gradient_accumulation",
     "gradient_clip",
+    "tokens",
+    "sharding",
+    "activation_checkpointing",
+    "compile",
+    "ema",
 )
 # Of those and their like, what a checkpoint of the built-in training is of: it cannot be gone on
 # from with others.
@@ -67,6 +72,8 @@ CHECKPOINTED = (
     "sample_weight",
     "target_transform",
     "gradient_clip",
+    "tokens",
+    "ema",
 )
 # CEL does not see a field of several types.
 _UNSEEN = ("class_weights",)
@@ -225,6 +232,13 @@ class Train(Model):
             ),
         ),
         Rule(
+            cel="has(self.command) || has(self.script) || !has(self.streamDataset)",
+            message="streamDataset needs a command or a script: a model streams by itself",
+            holds=lambda self: (
+                self.stream_dataset is None or self.command is not None or self.script is not None
+            ),
+        ),
+        Rule(
             cel="has(self.model) || !("
             + " || ".join(
                 f"has(self.{to_camel(name)})" for name in BUILT_IN_ONLY if name not in _UNSEEN
@@ -243,20 +257,27 @@ class Train(Model):
             schema={"anyOf": [{"required": ["model"]}, {"not": {"required": ["classWeights"]}}]},
         ),
         Rule(
-            cel="(!has(self.gradientAccumulation) && !has(self.gradientClip)) || "
-            "(has(self.model) && !has(self.model.mlp))",
-            message="gradientAccumulation and gradientClip need model.transformer or "
+            cel="(!has(self.tokens) && !has(self.activationCheckpointing) && !has(self.compile)) "
+            "|| (has(self.model) && !has(self.model.mlp))",
+            message="tokens, activationCheckpointing and compile need model.transformer or "
             "model.pretrained",
             holds=lambda self: (
-                (self.gradient_accumulation is None and self.gradient_clip is None)
+                (self.tokens, self.activation_checkpointing, self.compile) == (None, None, None)
                 or (self.model is not None and self.model.of_language)
             ),
         ),
         Rule(
-            cel="!has(self.earlyStopping) || !has(self.model) || has(self.model.mlp)",
-            message="a transformer has no earlyStopping yet: choose its epochs",
+            cel="!has(self.tokens) || !has(self.epochs)",
+            message="tokens and epochs both say when training ends: set one of them",
+            holds=lambda self: self.tokens is None or self.epochs is None,
+        ),
+        Rule(
+            cel="!has(self.sharding) || self.sharding != 'hybrid' || "
+            "(self.nodes > 1 && self.procsPerNode > 1)",
+            message="sharding hybrid divides a model over the processes of a node and repeats it "
+            "on each node: nodes and procsPerNode must be above 1",
             holds=lambda self: (
-                self.early_stopping is None or self.model is None or not self.model.of_language
+                self.sharding != "hybrid" or (self.nodes > 1 and self.procs_per_node > 1)
             ),
         ),
     )
@@ -282,6 +303,11 @@ class Train(Model):
         None, description="Own command, run once in each pod, e.g. `[torchrun, train.py]`."
     )
     args: Arguments | None = Field(None, description="Arguments for the command or script.")
+    stream_dataset: bool | None = Field(
+        None,
+        description="Own code: leave the rows of a remote dataset where `TRAININGJOB_INPUT_URI` "
+        "says.",
+    )
     optimizer: Optimizer | None = Field(
         None, description="Built-in models: one of the optimizers; `adam` when unset."
     )
@@ -303,18 +329,42 @@ class Train(Model):
         description="Built-in models: rows per optimizer step over all processes together; "
         "32 when unset.",
     )
+    tokens: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
+        None,
+        description="Transformers: instead of `epochs`, how many tokens are learned from, in whole "
+        "steps.",
+    )
     gradient_accumulation: Annotated[int, Field(ge=1, le=100000)] | None = Field(
         None,
-        description="Transformers: parts that each process computes its share of a batch in, one "
-        "after the other, so that less memory suffices; 1 when unset.",
+        description="Built-in models: parts that each process computes its share of a batch in, "
+        "one after the other, so that less memory suffices; 1 when unset.",
     )
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
-        None, description="Transformers: the largest norm of a step's gradient; unset: any."
+        None, description="Built-in models: the largest norm of a step's gradient; unset: any."
     )
     precision: Literal["auto", "fp32", "bf16"] | None = Field(
         None,
         description="Built-in models: `auto` (when unset) is bf16 autocast on GPUs that have it, "
         "else fp32.",
+    )
+    sharding: Literal["auto", "none", "full", "hybrid"] | None = Field(
+        None,
+        description="Built-in models: how weights, gradients and optimizer lie on the processes. "
+        "`none`: each has all; `full`: divided over all; `hybrid`: divided over those of a node; "
+        "`auto` (when unset): `full` of a transformer, else `none`.",
+    )
+    activation_checkpointing: bool | None = Field(
+        None,
+        description="Transformers: keep the inputs of layers alone and compute the rest again: "
+        "less memory, a third more work.",
+    )
+    compile: bool | None = Field(
+        None, description="Transformers: torch.compile the layers; needs a C++ compiler."
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Built-in models: the model is the exponential moving average of the weights "
+        "of all steps, with this decay, e.g. 0.999; validation judges it.",
     )
     class_weights: ClassWeights | None = Field(
         None,

@@ -10,8 +10,7 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script
-from ...api.v1alpha1.storage import Hdfs
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script, amount
 from .. import names
 from ..observation import Settings
 
@@ -71,8 +70,7 @@ def pod(
     ]
     if any(map(is_remote, uris)):
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
-    if any(Uri.parse(uri).scheme is HDFS for uri in uris):
-        _reach_hdfs(job.spec.storage.hdfs, environment, volumes, mounts)
+    reach_hdfs(job, uris, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
     annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
@@ -127,13 +125,17 @@ def pod(
     }
 
 
-def _reach_hdfs(
-    hdfs: Hdfs | None,
-    environment: list[dict[str, str]],
+def reach_hdfs(
+    job: TrainingJob,
+    uris: Sequence[str],
+    environment: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> None:
-    """Hadoop's settings as its own programs find them. Spark's driver hands them on."""
+    """Hadoop's settings as its own programs find them, where some data lies there."""
+    if not any(Uri.parse(uri).scheme is HDFS for uri in uris):
+        return
+    hdfs = job.spec.storage.hdfs
     if hdfs is not None and hdfs.config_map is not None:
         name = "trainingjob-hadoop"
         volumes.append({"name": name, "configMap": {"name": hdfs.config_map.name}})
@@ -249,19 +251,24 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     """A pod's scheduling that prefers other nodes; it has these if there are none."""
     if not nodes:
         return spec
-    term = {
-        "weight": 100,
-        "preference": {
-            "matchExpressions": [
-                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [*nodes]}
-            ]
-        },
-    }
+    # By name: a node's label of the host's name may be another one. A field takes one value.
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    term = {"weight": 100, "preference": {"matchFields": others}}
     affinity = spec.get("affinity", {})
     of_nodes = affinity.get("nodeAffinity", {})
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"
     of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
     return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
+
+
+def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
+    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
+    if resources is None:
+        return None
+    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
+    if cpu is None:
+        return None
+    return max(1, int(amount(cpu)) // processes)
 
 
 def pod_security() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from ...api.v1alpha1 import Progress, StageStatus
 from ..observation import Observation
 from ..pods import PodView
+from . import deadlines
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Watch:
         return f"the last report was of {self.last.percent} %"
 
 
-def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watch | None:
+def watch(
+    obs: Observation, stage: StageStatus, pods: Sequence[PodView], now: datetime
+) -> Watch | None:
     """Over a stage whose ``pods`` all run; None when nobody wants it, or can.
 
     Time in which nobody listened does not count: a restart of the operator restarts no training.
@@ -38,12 +41,16 @@ def watch(obs: Observation, stage: StageStatus, pods: Sequence[PodView]) -> Watc
     stall = obs.job.spec.policy.stall
     if stall is None or obs.listening_since is None or not heard(obs, stage):
         return None
-    began = max(pod.started or obs.listening_since for pod in pods)
-    since, last = max(began, obs.listening_since), obs.progress_of(stage)
-    if last is not None and last.updated_time is not None and last.updated_time >= began:
-        since = max(since, last.updated_time)
-    else:  # of an earlier attempt
-        last = None
+    last = obs.progress_of(stage)
+    made = max((pod.created for pod in pods if pod.created), default=now)
+    if last is None or last.updated_time is None or last.updated_time < made:
+        last = None  # none, or of an earlier attempt
+        # Nodes say when their pods began: not before they were made, nor after they were to run.
+        latest = min(now, deadlines.started_until(obs.job.spec.policy, made))
+        since = min(latest, max(pod.started or made for pod in pods))
+    else:
+        since = last.updated_time
+    since = max(since, obs.listening_since)
     return Watch(since, since + timedelta(seconds=stall.after_seconds), last)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ...api.payload import StageResult
 from ...api.v1alpha1 import LastFailure
 from ...api.v1alpha1.status import Outputs, PodCounts, StageWarning
-from .. import diagnose
+from .. import diagnose, usage
 from ..diagnose import Failure
 from ..pods import PodView
 from ..policy import retries
@@ -50,8 +50,11 @@ def failed(gang: Gang) -> StageOutcome | None:
     failure = _first_failure(gang.working) or _lost(gang)
     if failure is None:
         return None
-    settled = (failure.time or gang.now) + _SETTLE
-    if failure.secondary and gang.now < settled and not all(pod.over for pod in gang.pods):
+    seen = failure.time or gang.now
+    settled = seen + _SETTLE
+    # A clock of a node that is off makes us wait no longer, but not at all.
+    waits = failure.secondary and seen <= gang.now < settled
+    if waits and not all(pod.over for pod in gang.pods):
         update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
         return StageOutcome(gang.stage.model_copy(update=update), wake=settled)
     return attempt_failed(gang, failure)
@@ -86,7 +89,7 @@ def attempt_failed(
     budget = retries.budget_of(failure.failure_class, failure.exit_code, policy.exit_codes or ())
     if final:
         budget = None
-    well = _ran_seconds(gang, well_until or failure.time or now)
+    well = max((usage.seconds(pod, well_until or now) for pod in gang.pods), default=0.0)
     counts = retries.forgiven(stage.failures, well)
     final = budget is None or retries.exhausted(counts, budget, policy.retries)
     if budget is not None:
@@ -108,7 +111,7 @@ def attempt_failed(
         signal=failure.signal,
         log_tail=failure.log_tail,
         # By our clock: what follows is timed by it.
-        time=min(failure.time or now, now),
+        time=now,
     )
     if final:
         update: dict[str, object] = {
@@ -130,13 +133,12 @@ def attempt_failed(
 
 
 def _succeeded(gang: Gang, result: StageResult) -> StageOutcome:
-    ended = max((pod.finished for pod in gang.pods if pod.finished), default=gang.now)
     update = {
         "phase": "Succeeded",
         "reason": "Completed",
         "message": "",
         "waiting_since": None,
-        "completion_time": min(ended, gang.now),
+        "completion_time": gang.now,
         "outputs": result.outputs,
         "cached": result.cached,
     }
@@ -173,9 +175,3 @@ def _lost(gang: Gang) -> Failure | None:
         return None
     missing = vanished(gang.room, gang.obs, gang.prior)
     return Failure("PodLost", f"pod {missing} has disappeared") if missing else None
-
-
-def _ran_seconds(gang: Gang, until: datetime) -> float:
-    """How long the attempt has run."""
-    started = min((pod.started for pod in gang.pods if pod.started), default=until)
-    return (until - started).total_seconds()

@@ -55,7 +55,7 @@ class Gang:
         wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
         there = {pod.name for pod in self.obs.pods_of(stage.name)}
         others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
-        amiss = (wanted ^ there) | others
+        amiss = (wanted ^ there) | others | {names.claim_name(job)}
         found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
         return Failure(found.reason, found.message) if found else None
 
@@ -86,7 +86,7 @@ def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now
             "attempt": attempt,
             "signer": signing.signer(obs.job, every, obs.settings.signing_key),
             "start_time": prior.start_time or min(created(pods), default=None),
-            "image": room.image_of(obs.job, obs.settings),
+            "image": image_of(room, obs, pods),
             "pods": PodCounts(
                 desired=wanted,
                 ready=sum(pod.phase == "Running" for pod in working) + len(done),
@@ -110,6 +110,11 @@ def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
     if missing is None:
         return None
     return names.pod_name(obs.job, prior.name, prior.attempt, missing)
+
+
+def image_of(room: Stage, obs: Observation, pods: Iterable[PodView]) -> str:
+    """The image of an attempt with these ``pods``: theirs, whatever the operator would now give."""
+    return next((pod.image for pod in pods if pod.image), room.image_of(obs.job, obs.settings))
 
 
 def missing_others(room: Stage, obs: Observation) -> list[dict[str, Any]]:

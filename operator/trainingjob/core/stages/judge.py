@@ -45,7 +45,7 @@ def running(gang: Gang) -> StageOutcome | None:
         return None
     stage = _running(gang)
     rule = gang.obs.job.spec.policy.stall if gang.room.resumable else None
-    watch = stall.watch(gang.obs, stage, gang.pods) if rule is not None else None
+    watch = stall.watch(gang.obs, stage, gang.pods, gang.now) if rule is not None else None
     if rule is None or watch is None:
         return StageOutcome(stage)
     if gang.now < watch.until:

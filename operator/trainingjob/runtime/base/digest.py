@@ -14,10 +14,15 @@ def sha256(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of_text(text: str) -> str:
+    """``sha256:<hex>`` of a text's UTF-8."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
 def digest_of(value: Any) -> str:
     """``sha256:<hex>`` of a JSON value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return digest_of_text(text)
 
 
 def digest_of_folder(folder: Path) -> str:

@@ -10,7 +10,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure
-from ..dataset.manifest import MANIFEST, TOKENIZER, DataFile, DatasetManifest, file_name
+from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, file_name
 from ..storage import Place, fetch, publishing, resolve, write_aside
 from .beneath import Beneath
 from .key import Cacheable
@@ -115,9 +115,9 @@ def _copied(
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(lambda f: copied(f[0][0], f[1], f[0][1].sha256), files):
             pass
-    if theirs.tokens is not None:
-        for name in (mine.tokenizer, TOKENIZER):
-            copied(theirs.tokenizer, name, theirs.tokens.tokenizer)
+    for their, own in zip(theirs.beside, mine.beside, strict=True):
+        for name in (own.name, own.plain):
+            copied(their.name, name, their.digest)
     return theirs, mine
 
 

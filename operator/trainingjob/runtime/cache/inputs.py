@@ -16,7 +16,7 @@ from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
 
 from ..base.digest import sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
-from ..dataset.tokens import tokenizer_file
+from ..dataset.tokens import tokenizer_files
 from ..model import pretrained
 from ..storage import is_copy, resolve
 
@@ -57,7 +57,8 @@ def inputs_of_preprocess(
         named |= {f"table {table}: {file.relative_to(base).as_posix()}": file for file in others}
     given = payload.tokenize.from_ if payload.tokenize is not None else None
     if given is not None:
-        named["tokenizer"] = tokenizer_file(given)
+        its = tokenizer_files(given, chat=payload.task.messages is not None)
+        named |= {f"tokenizer {name}": path for name, path in its.items()}
     return _read(named, payload.script)
 
 

@@ -1,7 +1,7 @@
 """The files by which stages hand over to each other.
 
 dataset/manifest.json  dataset/{train,validation,test}/part-00000-9f3c….parquet ...
-dataset/tokenizer.json                           (language models)
+dataset/tokenizer.json, dataset/chat_template.jinja   (language models; of conversations)
 dataset/fold-1-9f3c…/manifest.json ...           (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -31,6 +31,7 @@ from ..base.errors import StageFailure
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+TEMPLATE = "chat_template.jinja"
 # How the names of files of rows end; whatever else a dataset has is small.
 ROWS = ".parquet"
 # Of a file, without a folder: nothing that a manifest names lies outside of its dataset.
@@ -89,8 +90,27 @@ class Tokens(Model):
     vocab_size: int
     end_of_text: str
     end: int = Field(description="Its token.")
+    chat_template: str | None = Field(
+        None,
+        description="Of conversations: sha256 of chat_template.jinja. Their rows also have "
+        "``labels``: the tokens that are to be predicted, and -100.",
+    )
     sequence_length: int
     splits: dict[SplitName, TokenCounts]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Beside the manifest: their digests by name."""
+        found = {TOKENIZER: self.tokenizer, TEMPLATE: self.chat_template}
+        return {name: digest for name, digest in found.items() if digest is not None}
+
+
+class Beside(NamedTuple):
+    """A file beside the manifest: how people call it, its own name, and its digest."""
+
+    plain: str
+    name: str
+    digest: str
 
 
 class DatasetManifest(Model):
@@ -143,15 +163,32 @@ class DatasetManifest(Model):
         return [fold_folder(fold, self.stamp) for fold in range(1, len(self.folds or ()) + 1)]
 
     @property
+    def beside(self) -> list[Beside]:
+        """The files of a language model's dataset that are no rows."""
+        found = self.tokens.files if self.tokens is not None else {}
+        return [Beside(plain, self._stamped(plain), digest) for plain, digest in found.items()]
+
+    @property
     def tokenizer(self) -> str:
         """The name of the file that has the tokenizer."""
-        return f"tokenizer-{self.stamp}.json" if self.stamp else TOKENIZER
+        return self._stamped(TOKENIZER)
+
+    @property
+    def chat_template(self) -> str | None:
+        """That of the file that has the chat template, of conversations."""
+        has = self.tokens is not None and self.tokens.chat_template is not None
+        return self._stamped(TEMPLATE) if has else None
+
+    def _stamped(self, name: str) -> str:
+        stem, _, suffix = name.partition(".")
+        return f"{stem}-{self.stamp}.{suffix}" if self.stamp else name
 
     @property
     def names(self) -> list[str]:
         """The files of the dataset, but for those of folds."""
         files = [f"{split}/{one.name}" for split, info in self.splits.items() for one in info.files]
-        return [*files, MANIFEST, *([self.tokenizer, TOKENIZER] if self.tokens else ())]
+        beside = [name for one in self.beside for name in (one.name, one.plain)]
+        return [*files, MANIFEST, *beside]
 
     @property
     def text(self) -> str:
@@ -179,9 +216,9 @@ class DatasetManifest(Model):
         a manifest, or when a file that it names is missing or of another size, also of a fold's
         dataset."""
         manifest = cls.parse(folder)
-        tokens, tokenizer = manifest.tokens, folder / manifest.tokenizer
-        if tokens is not None and _sha256(tokenizer) != tokens.tokenizer:
-            raise _not_as_told(tokenizer)
+        for one in manifest.beside:
+            if _sha256(folder / one.name) != one.digest:
+                raise _not_as_told(folder / one.name)
         files = {
             f"{split}/{file.name}": file.bytes
             for split, info in manifest.splits.items()
@@ -222,6 +259,22 @@ class DatasetManifest(Model):
             raise StageFailure("DatasetInvalid", message) from error
         except (OSError, UnicodeDecodeError) as error:
             raise StageFailure("DatasetInvalid", f"{shown} is not a dataset manifest") from error
+
+
+def fetch(uri: str) -> None:
+    """Bring a dataset with its rows, and nothing that others have left there or are writing; of
+    what is none of ours all that is there. Raises StageFailure."""
+    folder = storage.fetch(uri, but=ROWS)
+    if not storage.is_copy(folder):
+        return
+    try:
+        manifest = DatasetManifest.read(folder)
+    except StageFailure:
+        storage.fetch(uri)
+        return
+    storage.bring(folder, manifest.names)
+    for part in manifest.parts:
+        storage.bring(folder / part, DatasetManifest.read(folder / part).names)
 
 
 def _not_first(place: storage.Place, mine: str | None) -> StageFailure:

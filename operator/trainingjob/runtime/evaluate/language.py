@@ -15,7 +15,7 @@ from ..base.errors import StageFailure
 from ..base.log import log
 from ..dataset.manifest import Tokens
 from ..dataset.rows import Rows
-from ..dataset.tokens import LENGTH, TOKENS, tokens_of
+from ..dataset.tokens import columns_of, tokens_of
 from ..model import transformer
 from .judgement import Judgement
 
@@ -79,14 +79,13 @@ def judged(
             f"the model takes at most {limit} tokens at once, and the dataset's rows have {length}",
         )
     size = max(1, _NUMBERS // (length * tokens.vocab_size))
-    for path, batch in rows.batches([TOKENS, LENGTH], size):
-        ids, lengths = tokens_of(path, batch, length + 1, tokens.vocab_size)
-        there, counts = (torch.from_numpy(np.array(one)).to(device) for one in (ids, lengths))
-        logits = transformer.logits_of(model, there)
-        targets = transformer.targets_of(there, counts)
+    for path, batch in rows.batches(columns_of(tokens), size):
+        found = tokens_of(path, batch, length + 1, tokens.vocab_size)
+        ids, targets = (torch.from_numpy(np.array(one)).to(device) for one in found)
+        logits = transformer.logits_of(model, ids)
         sums.loss += float(transformer.loss_of(logits, targets).double())
         sums.right += int((logits.argmax(-1) == targets).sum())
-        sums.tokens += int(lengths.sum()) - len(lengths)
+        sums.tokens += int((targets >= 0).sum())
         told(len(batch))
     return sums
 
@@ -102,8 +101,7 @@ def unigram(train: Rows, test: Rows, tokens: Tokens) -> float:
 def _counts(rows: Rows, tokens: Tokens) -> np.ndarray:
     found = np.zeros(tokens.vocab_size)
     width = tokens.sequence_length + 1
-    for path, batch in rows.batches([TOKENS, LENGTH], max(1, _NUMBERS // width // 8)):
-        ids, lengths = tokens_of(path, batch, width, tokens.vocab_size)
-        real = ids[:, 1:][np.arange(1, width) < lengths[:, None]]
-        found += np.bincount(real, minlength=tokens.vocab_size)
+    for path, batch in rows.batches(columns_of(tokens), max(1, _NUMBERS // width // 8)):
+        _, targets = tokens_of(path, batch, width, tokens.vocab_size)
+        found += np.bincount(targets[targets >= 0], minlength=tokens.vocab_size)
     return found

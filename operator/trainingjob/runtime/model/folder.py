@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 PROGRAM = "model.pt2"
 PREDICTIONS = "predictions.parquet"
@@ -16,6 +16,7 @@ _JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be la
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
+TEMPLATE = "chat_template.jinja"
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
@@ -47,6 +48,13 @@ class Vocabulary(Protocol):
     def end_of_text(self) -> str: ...
     @property
     def sequence_length(self) -> int: ...
+
+
+class Words(NamedTuple):
+    """The files of a dataset that go with its model: the tokenizer, and a chat template."""
+
+    tokenizer: Path
+    template: Path | None = None
 
 
 @dataclass(frozen=True)

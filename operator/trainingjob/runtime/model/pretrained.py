@@ -18,7 +18,7 @@ from trainingjob.api.v1alpha1.transformer import Pretrained
 from .. import storage
 from ..base.errors import StageFailure, storage_errors
 from ..base.text import listed
-from .folder import CONFIG, INDEX, TOKENIZER, WEIGHTS, Vocabulary, is_there
+from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there
 
 FIELD = "train.model.pretrained"
 # By config.json's model_type: each was compared with what transformers makes of it, tensor by
@@ -36,7 +36,7 @@ _MOST_JSON = 100_000_000
 # Of a tokenizer, whoever wrote it; beside it there may be others.
 _OF_TOKENIZER = (
     *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model"),
+    *(TEMPLATE, "vocab.json", "merges.txt", "tokenizer.model"),
 )
 _GENERATION = "generation_config.json"
 
@@ -83,8 +83,9 @@ def look(spec: Pretrained) -> Folder:
         return Folder(spec.uri, path, _config(spec.uri, path), _tensors(spec.uri, path))
 
 
-def check(folder: Folder, tokens: Vocabulary, dataset: Path) -> None:
-    """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from."""
+def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
+    """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from;
+    ``tokenizer``: the file that it has."""
     most = next((folder.config[name] for name in _LENGTHS if folder.config.get(name)), None)
     if isinstance(most, int) and tokens.sequence_length > most:
         raise StageFailure(
@@ -95,8 +96,8 @@ def check(folder: Folder, tokens: Vocabulary, dataset: Path) -> None:
     size = folder.config.get("vocab_size")
     own = folder.path / TOKENIZER
     with storage_errors("read the pretrained model"):
-        same = not own.is_file() or own.read_bytes() == (dataset / TOKENIZER).read_bytes()
-        found, known = (0, 0) if same else (_vocabulary(dataset / TOKENIZER), _vocabulary(own))
+        same = not own.is_file() or own.read_bytes() == tokenizer.read_bytes()
+        found, known = (0, 0) if same else (_vocabulary(tokenizer), _vocabulary(own))
     if found != known:
         raise StageFailure(
             "SettingUnsuitable",

@@ -16,7 +16,7 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.text import listed
 from . import transformer
-from .folder import CONFIG, TOKENIZER
+from .folder import CONFIG, TEMPLATE, TOKENIZER, Words
 from .pretrained import FIELD, Folder
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def save(
     folder: Path | None,
     parameters: Iterable[tuple[str, Tensor]],
     origin: Folder,
-    tokenizer: Path,
+    words: Words,
 ) -> None:
     """As ``transformer.save``, with the origin's own files beside the weights."""
     transformer.save_weights(folder, parameters)
@@ -134,6 +134,8 @@ def save(
         return
     for path in origin.companions:
         shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    shutil.copyfile(words.tokenizer, folder / TOKENIZER)
+    if words.template is not None:
+        shutil.copyfile(words.template, folder / TEMPLATE)
     config = {name: value for name, value in origin.config.items() if name != "torch_dtype"}
     (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")

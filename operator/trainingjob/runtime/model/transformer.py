@@ -10,6 +10,7 @@ transformers is imported where it is needed alone: it takes seconds.
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
-from .folder import INDEX, WEIGHTS, Vocabulary
+from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary, Words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # Of a file of weights; one tensor may be larger.
 _FILE_BYTES = 4 * 10**9
 _MULTIPLE = 64
-_IGNORED = -100  # cross_entropy's own
 
 
 def config_of(spec: Transformer, tokens: Vocabulary) -> PreTrainedConfig:
@@ -121,7 +121,7 @@ def save(
     folder: Path | None,
     config: PreTrainedConfig,
     parameters: Iterable[tuple[str, Tensor]],
-    tokenizer: Path,
+    words: Words,
     tokens: Vocabulary,
 ) -> None:
     """Write the model into ``folder``, a file of weights in memory at a time; a rank without a
@@ -134,12 +134,14 @@ def save(
     config.save_pretrained(folder)
     GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
     PreTrainedTokenizerFast(
-        tokenizer_file=str(tokenizer),
+        tokenizer_file=str(words.tokenizer),
         bos_token=tokens.end_of_text,
         eos_token=tokens.end_of_text,
         model_max_length=tokens.sequence_length,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
+    if words.template is not None:
+        shutil.copyfile(words.template, folder / TEMPLATE)
 
 
 def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) -> None:
@@ -184,14 +186,14 @@ def _files(sizes: Sequence[tuple[str, int, Tensor]]) -> Iterator[list[tuple[str,
     yield some
 
 
-def negative_log_likelihood(model: nn.Module, ids: Tensor, lengths: Tensor) -> Tensor:
-    """Summed over the tokens to predict of rows, int [m, L + 1], of which ``lengths`` are real."""
-    return loss_of(logits_of(model, ids), targets_of(ids, lengths))
+def negative_log_likelihood(model: nn.Module, ids: Tensor, targets: Tensor) -> Tensor:
+    """Summed over the ``targets``, int [m, L], of rows of tokens, int [m, L + 1]."""
+    return loss_of(logits_of(model, ids), targets)
 
 
 def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over the targets that count."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    """Cross-entropy in nats, summed over the targets that count: those from 0 on."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
 
 
 def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
@@ -200,14 +202,9 @@ def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
     return logits.float()
 
 
-def targets_of(ids: Tensor, lengths: Tensor) -> Tensor:
-    """int64 [m, L]: the token that follows, or _IGNORED behind the last real one."""
-    places = torch.arange(1, ids.shape[1], device=ids.device)
-    return ids[:, 1:].long().masked_fill(places >= lengths[:, None], _IGNORED)
-
-
-def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
-    """A model of any architecture that transformers has, for evaluation.
+def load(folder: Path, tokens: Vocabulary | None, device: torch.device) -> Any:
+    """A model of any architecture that transformers has, as it is used: for a dataset of
+    ``tokens``, if it is for one.
 
     Raises StageFailure(ModelCorrupt) for one that cannot be built of the folder, whose code or
     weights would have to be run or unpickled, or that has fewer tokens than the dataset."""
@@ -231,7 +228,7 @@ def load(folder: Path, tokens: Vocabulary, device: torch.device) -> Any:
             f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",
         ) from error
     size = model.get_input_embeddings().num_embeddings
-    if size < tokens.vocab_size:
+    if tokens is not None and size < tokens.vocab_size:
         raise StageFailure(
             "ModelCorrupt",
             f"{folder} knows {size} tokens, and the dataset's tokenizer has {tokens.vocab_size}: "

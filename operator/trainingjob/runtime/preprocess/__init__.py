@@ -9,6 +9,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 
 from .. import storage
 from ..base.progress import Reporter
+from ..dataset.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from .engines.frame import Engine
@@ -35,6 +36,8 @@ def run(payload: PreprocessPayload) -> StageResult:
 
 
 def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
+    # A storage that is not there is told before anything is computed.
+    storage.reach(storage.resolve(f"{payload.output}/{MANIFEST}"))
     reporter = Reporter()
     try:
         with open_engine(payload) as engine:
@@ -54,7 +57,7 @@ def open_engine(payload: PreprocessPayload) -> Engine:
         from .engines.duckdb import DuckdbEngine
 
         return DuckdbEngine()
-    from .engines import on_kubernetes
+    from .engines import on_kubernetes, s3a
     from .engines.spark import SparkEngine
 
-    return SparkEngine(on_kubernetes.settings(payload))
+    return SparkEngine({**on_kubernetes.settings(payload), **s3a.settings(payload)})

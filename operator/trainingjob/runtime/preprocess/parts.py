@@ -25,7 +25,7 @@ from ..dataset.manifest import DataFile, SplitName, file_name
 from ..storage import Place
 
 # A row group of wide rows ends before it has all of them.
-_GROUP_BYTES = 128 * 2**20
+_GROUP_BYTES = 64 * 2**20
 # What a task tells of each file.
 WRITTEN = pa.schema(
     [

@@ -6,6 +6,7 @@ and small enough for the driver.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,12 +47,14 @@ def warn_of_features(
     """Warn of some of the ``features``, in a frame that is split and has the label: as they were
     before they were encoded and scaled, if it is an earlier one."""
     # A column that became several is one of them, too.
-    columns = [
+    known = set(features)
+    found = (
         name
         for name in frame.columns
         if name != task.label
-        and (name in features or any(other.startswith(f"{name}_") for other in features))
-    ][:_MOST_COLUMNS]
+        and (name in known or any(other.startswith(f"{name}_") for other in features))
+    )
+    columns = list(itertools.islice(found, _MOST_COLUMNS))
     if not columns or frame.layout is None:
         return
     rows = min(_MOST_ROWS, max(_MOST_VALUES // (len(columns) + 1), 1000))

@@ -57,7 +57,13 @@ def run_stage(
         found[DATA].paths
         if payload.input.format == "raw"
         else read_input(
-            engine, payload.input, found[DATA], notes, scratch, hashes=payload.script is None
+            engine,
+            payload.input,
+            found[DATA],
+            notes,
+            scratch,
+            hashes=payload.script is None,
+            as_json=task.messages,
         )
     )
     if isinstance(given, Frame):
@@ -66,6 +72,10 @@ def run_stage(
     if payload.script is not None:
         given = run_script(engine, given, payload, tables, notes)
     assert isinstance(given, Frame)
+    if task.messages is not None:
+        from .tokens import messages
+
+        given = messages.canonical(engine, given, task.messages)
     keys = keys_of(engine, split)
     frame = keys.remember(engine.hashed(given))
     drops = split.rare == "drop"

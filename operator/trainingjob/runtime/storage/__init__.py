@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from trainingjob.api.payload import CLAIMS_DIR
-from trainingjob.api.uris import FILE, Uri
+from trainingjob.api.uris import FILE, Scheme, Uri
 
 from ..base.errors import StageFailure
 from . import copies, disk
@@ -28,12 +28,14 @@ __all__ = [
     "Publication",
     "RemoteFile",
     "ahead",
+    "bring",
     "discard",
     "entries",
     "fetch",
     "from_spark",
     "is_copy",
     "publishing",
+    "reach",
     "remove",
     "resolve",
     "shown",
@@ -63,11 +65,23 @@ def resolve(uri: str) -> Path:
     return mounted / found.path.lstrip("/")
 
 
+def reach(path: Path) -> None:
+    """Raises StageFailure when what a path stands for is elsewhere and does not answer."""
+    if is_copy(path):
+        copies.state(path)
+
+
 def fetch(uri: str, but: str = "") -> Path:
     """As ``resolve``, for reading: what is remote is brought first, but for files whose names end
     in ``but``. Raises StageFailure."""
     found = Uri.parse(uri)
     return copies.download(found, but) if found.scheme.remote else resolve(uri)
+
+
+def bring(folder: Path, names: Iterable[str]) -> None:
+    """Have these files of a folder here, too, where it is remote. Raises StageFailure."""
+    if is_copy(folder):
+        copies.bring(folder, names)
 
 
 def source(path: Path, size: int) -> Path | RemoteFile:
@@ -125,10 +139,10 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def spark_uri(path: Path | str) -> str:
+def spark_uri(path: Path | str, but: Collection[Scheme] = ()) -> str:
     """How Spark, whose executors may be in other pods, is told of a file that this pod has: of a
-    copy, what it is a copy of. Raises StageFailure."""
-    if not is_copy(Path(path)):
+    copy, what it is a copy of, ``but`` for these schemes. Raises StageFailure."""
+    if not is_copy(Path(path)) or copies.uri_of(Path(path)).scheme in but:
         return f"{FILE.start}{path}"
     return copies.original(Path(path))
 

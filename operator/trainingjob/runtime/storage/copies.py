@@ -50,6 +50,12 @@ def download(uri: Uri, but: str = "") -> Path:
     return place(uri)
 
 
+def bring(folder: Path, names: Iterable[str]) -> None:
+    """Bring these files below the original of ``folder``. Raises StageFailure."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda name: download(uri_of(folder / name)), names))
+
+
 def sizes(folder: Path) -> dict[str, int]:
     """The files that lie below the original of ``folder``, by their names relative to it, and their
     sizes. Raises StageFailure."""
@@ -62,6 +68,12 @@ def stream(copy: Path, size: int) -> RemoteFile:
     """The original of a copy, to be read from where it lies."""
     uri = uri_of(copy)
     return RemoteFile(connect(uri), uri.path, size)
+
+
+def state(copy: Path) -> str | None:
+    """That of a file's original; None when there is none. Raises StageFailure."""
+    uri = uri_of(copy)
+    return connect(uri).state(uri.path)
 
 
 def original(copy: Path) -> str:

@@ -38,10 +38,15 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
+_REGION = "the bucket is in another region: set AWS_REGION"
+_NOBODY = (
+    "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, which envFrom can "
+    "bring"
+)
 # What does not pass by itself: what the server or the library says -> what to say.
 _REFUSED = {
     "NoSuchBucket": "there is no such bucket",
-    "is wrong; expecting": "the bucket is in another region: set AWS_REGION",
+    "is wrong; expecting": _REGION,
     "InvalidAccessKeyId": "the access key does not exist",
     "UserNotFound": "the access key does not exist",
     "SignatureDoesNotMatch": "the secret key is wrong",
@@ -49,11 +54,16 @@ _REFUSED = {
     "ExpiredToken": "the credentials have expired",
     "RequestTimeTooSkewed": "the clock of this machine is wrong by too much",
     "AccessDenied": "access is denied: check the credentials, which envFrom can bring",
-    "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
-    # Where the library looks last.
-    "169.254.169.254": "there are no credentials: set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY, which envFrom can bring",
+    "incorrectly configured region": _REGION,
+    "Status Code: 301": _REGION,
+    # Where the library looks last; and what Java says.
+    "169.254.169.254": _NOBODY,
+    "Unable to load credentials": _NOBODY,
 }
+# Java's own words: those of Hadoop's client, and of the SDK beneath it.
+_OF_SPARK = re.compile(r"\borg\.apache\.hadoop\.fs\.s3a\.|\bsoftware\.amazon\.awssdk\.")
+_SAID = re.compile(r"\b(?:fs\.s3a|awssdk)(?:\.\w+)*(?:Exception|Error): ([^\n]+)")
+_URI = re.compile(rf"\b{S3.start}[^\s:,']+")
 _UNCONDITIONAL = re.compile(r"501 Not Implemented|<Code>NotImplemented</Code>")
 # A server that is out of breath gets it back; one that is not there is told within seconds.
 _RETRY: RetryConfig = {
@@ -183,19 +193,41 @@ def _settings() -> tuple[S3Config, ClientConfig]:
         "timeout": timedelta(hours=1),
     }
     settings: S3Config = {}
-    endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        settings["endpoint"] = endpoint
-        client["allow_http"] = endpoint.startswith("http:")
-    region = given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION")
+    if at := endpoint():
+        settings["endpoint"] = at
+        client["allow_http"] = at.startswith("http:")
     profile = _profile()
     if not given.get("AWS_ACCESS_KEY_ID") and "aws_access_key_id" in profile:
         settings["access_key_id"] = profile["aws_access_key_id"]
         settings["secret_access_key"] = profile.get("aws_secret_access_key", "")
         if "aws_session_token" in profile:
             settings["session_token"] = profile["aws_session_token"]
-    settings["region"] = region or profile.get("region") or "us-east-1"
+    settings["region"] = region()
     return settings, client
+
+
+def endpoint() -> str | None:
+    """Of a server that is not AWS's own."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def region() -> str:
+    """Where buckets are looked for."""
+    given = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return given or _profile().get("region") or "us-east-1"
+
+
+def failure_of_spark(text: str) -> StageFailure | None:
+    """What failed in Spark because of S3; None for everything else."""
+    if not _OF_SPARK.search(text):
+        return None
+    uri = _URI.search(text)
+    where = uri[0] if uri else "S3"
+    for name, words in _REFUSED.items():
+        if name in text:
+            return StageFailure("StorageUnavailable", f"{where}: {words}")
+    said = _SAID.search(text)
+    return StageFailure("StorageFailed", f"{where}: {one_line(said[1] if said else text)}")
 
 
 def _profile() -> dict[str, str]:

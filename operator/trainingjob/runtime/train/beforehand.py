@@ -11,6 +11,7 @@ from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest
 from ..model import accepted, pretrained
 from ..storage import resolve
+from .budget import budget_of, check_batch
 
 
 def check(payload: TrainPayload) -> None:
@@ -43,10 +44,12 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
     features = suitable.features(manifest, payload.task, payload.sample_weight)
     given = payload.model.pretrained if payload.model is not None else None
     if given is not None and manifest.tokens is not None:
-        pretrained.check(pretrained.look(given), manifest.tokens, folder)
+        pretrained.check(pretrained.look(given), manifest.tokens, folder / manifest.tokenizer)
     if payload.model is not None:
         suitable.check_numeric(manifest, features)
         suitable.check_rows(manifest, "train", folder)
+        budget_of(payload, manifest)
+        check_batch(payload)
     if payload.early_stopping is not None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model and not manifest.folds:

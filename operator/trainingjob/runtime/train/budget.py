@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1 import train as api
 
+from ..base.errors import StageFailure
 from ..dataset.manifest import DatasetManifest
 
+_BATCH = 32
 _EPOCHS = 10
 _EPOCHS_OF_A_TRANSFORMER = 1
 
@@ -23,16 +25,48 @@ class Budget:
 
 
 def budget_of(payload: TrainPayload, manifest: DatasetManifest) -> Budget:
-    """What the manifest asks for, of a dataset."""
-    a_step = math.ceil(manifest.splits["train"].rows / (payload.batch_size or 32))
-    default = _EPOCHS if manifest.tokens is None else _EPOCHS_OF_A_TRANSFORMER
-    epochs = payload.epochs or default
-    return Budget(epochs * a_step, epochs)
+    """What the manifest asks for, of a dataset.
+
+    Raises StageFailure(SettingUnsuitable) for tokens that are too few for a step."""
+    batch = payload.batch_size or _BATCH
+    a_step = math.ceil(manifest.splits["train"].rows / batch)
+    tokens = manifest.tokens
+    if payload.tokens is None or tokens is None:
+        default = _EPOCHS if tokens is None else _EPOCHS_OF_A_TRANSFORMER
+        epochs = payload.epochs or default
+        return Budget(epochs * a_step, epochs)
+    whole, rest = divmod(payload.tokens, tokens.splits["train"].tokens)
+    full = batch * tokens.sequence_length
+    steps = whole * a_step + min(a_step, rest // full)
+    if steps == 0:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"train.tokens is {payload.tokens}, and a step learns from {full}: train.batchSize "
+            f"{batch} rows of {tokens.sequence_length}; raise train.tokens or lower "
+            "train.batchSize",
+        )
+    return Budget(steps, math.ceil(steps / a_step))
+
+
+def check_batch(payload: TrainPayload) -> None:
+    """Raises StageFailure(SettingUnsuitable) for a batch that cannot be divided as it is asked."""
+    batch, parts = payload.batch_size or _BATCH, payload.gradient_accumulation or 1
+    world = payload.nodes * payload.procs_per_node
+    of_language = payload.model is not None and payload.model.of_language
+    # A perceptron's ranks may be without rows.
+    if (parts > 1 or of_language) and batch < world * parts:
+        in_parts = f" in {parts} parts (train.gradientAccumulation)" if parts > 1 else ""
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"train.batchSize is {batch} rows, which {world} processes cannot share{in_parts}: "
+            f"raise it to {world * parts} or more"
+            + (", or lower train.gradientAccumulation" if parts > 1 else ""),
+        )
 
 
 def rows_of_a_part(payload: TrainPayload, world: int) -> int:
     """Rows that a rank computes at a time."""
-    share = math.ceil((payload.batch_size or 32) / world)
+    share = math.ceil((payload.batch_size or _BATCH) / world)
     return math.ceil(share / (payload.gradient_accumulation or 1))
 
 

@@ -56,7 +56,7 @@ class Gang:
 
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the other ranks; raises StageFailure(RendezvousFailed)."""
-        self.rank, self.world = place.rank, place.world
+        self.place, self.rank, self.world = place, place.rank, place.world
         self._device = device
         if self.world == 1:
             return

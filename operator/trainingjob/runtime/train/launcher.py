@@ -15,6 +15,7 @@ from trainingjob.api.payload import StageResult, TrainPayload
 
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
+from ..dataset import manifest
 from ..dataset.manifest import ROWS
 from ..storage import fetch, resolve
 from . import beforehand, blame, reports, restored, user_code
@@ -35,8 +36,12 @@ def run(payload: TrainPayload) -> StageResult | None:
     """
     node = Node.from_env(payload, os.environ)
     # Once a node, and not by each of its ranks.
-    # Own code wants files; the built-in training reads the rows from where they lie.
-    fetch(payload.dataset, but="" if payload.model is None else ROWS)
+    # Own code wants files; the built-in training reads the rows from where they lie, and so does
+    # code that says so.
+    if payload.model is None and not payload.stream_dataset:
+        manifest.fetch(payload.dataset)
+    else:
+        fetch(payload.dataset, but=ROWS)
     fetch(payload.checkpoints)
     if payload.model is not None and payload.model.pretrained is not None:
         fetch(payload.model.pretrained.uri)

@@ -24,6 +24,7 @@ from ..storage import resolve
 from .budget import budget_of, rate_factor, rows_of_a_part
 from .checkpoints import Checkpoints
 from .data import mix
+from .devices import peak_flops, peak_memory
 from .families import Family, Share
 from .gang import Gang, device_name, uses_bf16
 from .narrator import Meter, Narrator, Position, Stretch
@@ -65,15 +66,17 @@ class Trainer:
         self.epochs, self.total_steps = budget.epochs, budget.steps
         bf16 = uses_bf16(payload, device)
         self.device_name = device_name(device, gang.world, bf16)
-        self.net = place(family, gang, device, divided=family.tokens is not None, bf16=bf16)
+        self.net = place(payload, family, gang, device, bf16=bf16)
         self.optimizer = Optimizer(payload.optimizer, self.net.weights)
+        self.flops = family.flops(self.net.module)
+        self.most_flops = peak_flops(self.device_name, gang.world) if bf16 else None
         # Weights that are kept beside those of the newest step.
         self.best = _copies(self.net.weights) if payload.early_stopping else None
+        self.average = _copies(self.net.weights) if payload.ema else None
         self.position = Position()
         # Since the ranks looked at each other: the summed loss of this rank, and the weight of all.
         self.own_loss = torch.zeros((), dtype=torch.float64, device=device)
         self.new_weight = 0.0
-        self.norm: float | None = None
         self.check_every = 1 if device.type == "cpu" else _CHECK_EVERY_CUDA
         draws = any(isinstance(one, nn.Dropout) for one in self.net.module.modules())
         self.dropout_seed = mix(payload.seed, gang.rank) if draws else None
@@ -98,11 +101,17 @@ class Trainer:
 
     def figures(self) -> dict[str, float]:
         """How fast, and how far: for status and the log."""
-        found: dict[str, float] = {}
+        found = {
+            "data_wait": self.meter.waited,
+            "peak_memory_bytes": float(peak_memory(self.device)),
+        }
+        if self.position.norm is not None:
+            found["gradient_norm"] = self.position.norm
         if self.family.tokens is not None:
             found["tokens_per_second"] = self.meter.rate
-        if self.norm is not None:
-            found["gradient_norm"] = self.norm
+            if self.flops is not None and self.most_flops is not None:
+                used = self.flops * self.meter.rate / self.most_flops
+                found["model_flops_utilisation"] = used
         return found
 
     def run(self) -> Trained:
@@ -122,7 +131,7 @@ class Trainer:
                     break
             self.checkpoints.finish()
         except torch.OutOfMemoryError as error:
-            raise StageFailure("OutOfMemory", _too_large(self.device)) from error
+            raise StageFailure("OutOfMemory", self._too_large()) from error
         if self.narrator:
             self.narrator.close()
         return self._trained()
@@ -160,10 +169,12 @@ class Trainer:
         stop = due = False
         if check and told is not None:
             stop, due = self._look_around(told, step)
+            self.position.norm = math.sqrt(told[-1])
         gradients = net.gradients
         if most is not None and told is not None:
             clip(gradients, most, told[-1])
         self.optimizer.step(net.weights, gradients, self._rate(position.step))
+        self._follow(step)
         position.step, position.batch = step, position.batch + 1
         self.meter.step(total)
         if stop:
@@ -172,6 +183,14 @@ class Trainer:
             self._save()
         if check and self.narrator:
             self.narrator.step()
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the weights after this step. At the beginning it is one over
+        few steps: the first weights, which are random, are soon forgotten."""
+        if self.average is not None and self.payload.ema is not None:
+            decay = min(self.payload.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.average, self.net.weights, 1 - decay)
 
     def _parts(self, share: Share, rows: int, size: int) -> Iterator[Share]:
         """A share of ``rows`` in parts. Of a divided network a rank without rows of its own
@@ -211,11 +230,10 @@ class Trainer:
     def _look_around(self, told: Tensor, step: int) -> tuple[bool, bool]:
         """What all ranks know at the same step: the loss, whether to stop, whether a checkpoint is
         due. One that all have written is published."""
-        loss, stop, due, written, squares = told.tolist()
+        loss, stop, due, written, _ = told.tolist()
         self.position.loss_sum += loss
         self.position.weight += self.new_weight
         self.new_weight = 0.0
-        self.norm = math.sqrt(max(0.0, squares)) if squares == squares else squares
         self._must_be_finite(self.position.loss_sum, step)
         if written == self.net.part.count:
             self.checkpoints.finish()
@@ -225,11 +243,9 @@ class Trainer:
         """Validate, tell, go on to the next epoch; True to stop early."""
         position = self.position
         if position.batch and not self._checks(position.step):
-            norm = self.norm
             told = self._tell(position.step, check=True)
             self.gang.all_reduce(told)
             stop, _ = self._look_around(told, position.step)
-            self.norm = norm
             if stop:
                 self._stop()
         validation_loss = self._validate()
@@ -240,6 +256,7 @@ class Trainer:
                 "loss": self.epoch_loss,
                 "validation_loss": validation_loss,
                 "learning_rate": self.rate,
+                "gradient_norm": self.position.norm,
             }
         )
         stop = self._judge(validation_loss)
@@ -256,6 +273,7 @@ class Trainer:
         if split.rows == 0:
             return None
         self.net.module.eval()
+        newest = self._judged()
         total = torch.zeros(1, dtype=torch.float64, device=self.device)
         weight, left = 0.0, split.rows
         for x, y, weights, its in split.batches(0, 0, self.gang.rank, world):
@@ -264,6 +282,8 @@ class Trainer:
                 with self.net.computing():
                     total += self.family.loss(self.net.module, *part)
             weight, left = weight + its, left - rows
+        if newest is not None:
+            _copy(self.net.weights, newest)
         self.gang.all_reduce(total)
         loss = float(total) / weight * self.family.loss_scale
         if not math.isfinite(loss):
@@ -273,6 +293,14 @@ class Trainer:
             )
         return loss
 
+    def _judged(self) -> list[Tensor] | None:
+        """Put the average in the weights' place, if there is one; the weights, to be put back."""
+        if self.average is None:
+            return None
+        newest = _copies(self.net.weights)
+        _copy(self.net.weights, self.average)
+        return newest
+
     def _judge(self, validation_loss: float | None) -> bool:
         """Early stopping: keep the best weights; True when patience has run out."""
         rule, position = self.payload.early_stopping, self.position
@@ -280,7 +308,7 @@ class Trainer:
             return False
         if position.best_loss is None or validation_loss < position.best_loss - rule.min_delta:
             position.best_loss, position.bad_epochs = validation_loss, 0
-            _copy(self.best, self.net.weights)
+            _copy(self.best, self.average or self.net.weights)
             return False
         position.bad_epochs += 1
         return position.bad_epochs >= rule.patience
@@ -334,11 +362,29 @@ class Trainer:
                 "LossNotFinite", f"the weights are not finite after step {self.position.step}"
             )
 
+    def _too_large(self) -> str:
+        payload, accumulation = self.payload, self.payload.gradient_accumulation or 1
+        ways = []
+        if rows_of_a_part(payload, self.gang.world) > 1:
+            ways = [f"raise train.gradientAccumulation above {accumulation}"]
+        if self.family.tokens is not None and not payload.activation_checkpointing:
+            ways.append("set train.activationCheckpointing")
+        if self.gang.world > self.net.part.count:
+            ways.append("set train.sharding: full")
+        ways += ["lower train.batchSize", "divide the model over more train.nodes"]
+        if self.family.tokens is not None:
+            ways.append("shorten preprocess.tokenize.sequenceLength")
+        peak = peak_memory(self.device) / 1e9
+        return (
+            f"training ran out of memory, with {peak:.1f} GB in use at its peak: "
+            f"{', '.join(ways[:2])}, or {ways[2]}"
+        )
+
     def tensors(self) -> dict[str, tuple[Tensor, list[int]]]:
         """All state that is tensors, by name: this rank's part, and the shape of the whole."""
         kinds = {"weights": self.net.weights, **self.optimizer.state}
-        if self.best is not None:
-            kinds["best"] = self.best
+        kept = {"best": self.best, "average": self.average}
+        kinds |= {name: tensors for name, tensors in kept.items() if tensors is not None}
         return {
             f"{kind}.{name}": (tensor.detach(), self.net.shapes[name])
             for kind, tensors in kinds.items()
@@ -361,6 +407,8 @@ class Trainer:
         if self.best is not None and position.best_loss is not None:
             _copy(self.net.weights, self.best)
             validation_loss = position.best_loss
+        elif self.average is not None:
+            _copy(self.net.weights, self.average)
         self._must_be_whole()
         return Trained(
             history=position.history,
@@ -380,14 +428,6 @@ def _fingerprint(payload: TrainPayload, family: Family) -> dict[str, object]:
         "rows in a window": family.training.window_rows,
         **family.fingerprint(),
     }
-
-
-def _too_large(device: torch.device) -> str:
-    peak = torch.cuda.max_memory_allocated(device) / 1e9
-    return (
-        f"training ran out of the GPU's memory, with {peak:.1f} GB in use: lower train.batchSize, "
-        "raise train.gradientAccumulation, or divide the model over more train.nodes"
-    )
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -25,6 +25,7 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0  # over the rows, or tokens, of the epoch so far
     weight: float = 0.0  # of these
+    norm: float | None = None  # of the newest gradient that the ranks told each other of
     best_loss: float | None = None  # early stopping
     bad_epochs: int = 0
     history: list[dict[str, float | int | None]] = field(default_factory=list)
@@ -146,8 +147,11 @@ class Narrator:
         if self._validation_loss is not None:
             line += f" val {self._validation_loss:.6g}"
         line += f" lr {trainer.rate:.6g}"
-        if (rate := trainer.figures().get("tokens_per_second")) is not None:
-            line += f" {rate:.0f} tokens/s"
+        found = trainer.figures()
+        if (speed := found.get("tokens_per_second")) is not None:
+            line += f" {speed:.0f} tokens/s"
+        if (used := found.get("model_flops_utilisation")) is not None:
+            line += f" mfu {used:.1%}"
         log(line)
 
     def _report(self, *, over: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainingjob.api.payload import TrainPayload
 
+from ..base import cpus
 from .place import is_loopback
 from .processes import Command
 
@@ -41,7 +42,9 @@ class Node:
         # On one machine the ranks share its cores. A pod of several that asks for no CPU of its
         # own may share its machine with anybody: one thread a rank, as torchrun has it.
         together = is_loopback(address)
-        env.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // world)) if together else "1")
+        env.setdefault(
+            "OMP_NUM_THREADS", str(max(1, cpus.available() // world)) if together else "1"
+        )
         if together and Path("/sys/class/net/lo").exists():
             # Else gloo takes the address of the host's name, which may not be one of ours.
             env.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -65,10 +68,3 @@ class Node:
             env = {**self.env, **{name: str(value) for name, value in own.items()}}
             commands.append(Command(arguments, env, cwd, rank))
         return commands
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1

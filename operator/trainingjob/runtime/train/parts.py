@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob.api.base import Model
-from trainingjob.api.payload import CHECKPOINT_DIR, FOLD, INPUT_DIR, OUTPUT_DIR, TrainPayload
+from trainingjob.api.payload import (
+    CHECKPOINT_DIR,
+    CHECKPOINT_URI,
+    FOLD,
+    INPUT_DIR,
+    INPUT_URI,
+    OUTPUT_DIR,
+    TrainPayload,
+)
+from trainingjob.api.uris import is_remote
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors
@@ -59,6 +68,8 @@ class Part:
         if not self.folds:
             return {}
         fold = {} if self.fold is None else {FOLD: str(self.fold)}
+        uris = {INPUT_URI: self.payload.dataset, CHECKPOINT_URI: self.payload.checkpoints}
+        fold |= {name: uri for name, uri in uris.items() if is_remote(uri)}
         return fold | {
             INPUT_DIR: str(resolve(self.payload.dataset)),
             OUTPUT_DIR: str(resolve(self.payload.model_uri)),

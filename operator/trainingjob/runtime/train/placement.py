@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +13,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from trainingjob.api.payload import TrainPayload
+
+from ..base.errors import StageFailure
 from ..model.transformer import local
 from .families import Family
 from .gang import Gang
 
 # What ranks tell each other in a step: see Trainer.
 TOLD = 5
+# torch's own, for GPUs and CPUs.
+COMPILER = "inductor"
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,8 @@ class Replicas(Network):
     """Each of several ranks has all weights. They and their gradients are a vector each, of which
     the parameters are views: one all_reduce shares all that there is to share."""
 
-    def __init__(self, module: nn.Module, gang: Gang, *, bf16: bool) -> None:
-        super().__init__(module, gang, Part(writes=gang.rank == 0), bf16=bf16)
+    def __init__(self, module: nn.Module, gang: Gang, part: Part, *, bf16: bool) -> None:
+        super().__init__(module, gang, part, bf16=bf16)
         parameters = list(self._parameters.values())
         self._sizes = [one.numel() for one in parameters]
         size, device = sum(self._sizes), parameters[0].device
@@ -161,27 +169,59 @@ class Replicas(Network):
 
 
 def place(
-    family: Family, gang: Gang, device: torch.device, *, divided: bool, bf16: bool
+    payload: TrainPayload, family: Family, gang: Gang, device: torch.device, *, bf16: bool
 ) -> Network:
-    """The family's network with its first weights."""
+    """The family's network with its first weights.
+
+    Raises StageFailure(SettingUnsuitable) when it cannot be compiled here."""
     module = family.build()
-    part = Part(gang.rank, gang.world) if divided and gang.world > 1 else Part()
+    layers = family.layers(module)
+    part = _part(payload.sharding or "auto", family, gang)
+    for layer in layers:
+        if payload.activation_checkpointing:
+            again = partial(checkpoint, layer.forward, use_reentrant=False)
+            layer.forward = again  # type: ignore[method-assign]
+        if payload.compile:
+            _must_compile()
+            layer.compile(backend=COMPILER)
     if part.count > 1:
-        _divide([*family.layers(module), module], gang.world, device, bf16=bf16)
+        _divide([*layers, module], gang.world, part.count, device, bf16=bf16)
     family.fill(module, device, part.of)
-    if gang.world > part.count:
-        return Replicas(module, gang, bf16=bf16)
-    return Network(module, gang, part, bf16=bf16)
+    kind = Replicas if gang.world > 1 and part.count == 1 else Network
+    return kind(module, gang, part, bf16=bf16)
 
 
-def _divide(modules: Iterable[nn.Module], world: int, device: torch.device, *, bf16: bool) -> None:
-    """Divide the parameters of each, the outermost last, over the ranks: memory for one at a time
-    is what a rank needs beside its share."""
+def _part(sharding: str, family: Family, gang: Gang) -> Part:
+    """What the rank has of the weights."""
+    if sharding == "hybrid":
+        here = gang.place.local_world
+        return Part(gang.place.local_rank, here, writes=gang.rank < here)
+    if sharding == "full" or (sharding == "auto" and family.tokens is not None):
+        return Part(gang.rank, gang.world)
+    return Part(writes=gang.rank == 0)
+
+
+def _must_compile() -> None:
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++"))
+    if COMPILER == "inductor" and not any(map(shutil.which, names)):
+        raise StageFailure(
+            "SettingUnsuitable",
+            "train.compile needs a C++ compiler, and there is none in the image: set train.image "
+            "to one that has g++, or leave train.compile out",
+        )
+
+
+def _divide(
+    modules: Iterable[nn.Module], world: int, count: int, device: torch.device, *, bf16: bool
+) -> None:
+    """Divide the parameters of each, the outermost last, over every ``count`` ranks: memory for one
+    at a time is what a rank needs beside its share."""
     # A second and 150 MB.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(device.type, (world,))
+    shape = {"parts": count} if count == world else {"copies": world // count, "parts": count}
+    mesh = init_device_mesh(device.type, (*shape.values(),), mesh_dim_names=(*shape,))
     precision = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32
     )

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..base.errors import StageFailure
 from ..dataset.rows import Rows
-from ..dataset.tokens import LENGTH, TOKENS, tokens_of
+from ..dataset.tokens import columns_of, tokens_of
 from .data import WINDOW_BYTES, Split
 
 
 class TokenSplit(Split):
     """A split of a language model's dataset.
 
-    Its batches are tokens int32 [m, L + 1], lengths int64 [m] and weights [m], a row's tokens to
+    Its batches are tokens int32 [m, L + 1], targets int32 [m, L] and weights [m], a row's tokens to
     predict, so that the weight of a global batch is theirs. Raises StageFailure(DatasetInvalid)
     when a file is not what the manifest says."""
 
@@ -32,16 +32,16 @@ class TokenSplit(Split):
         if tokens is None:
             raise StageFailure("DatasetInvalid", f"{source.folder} has no tokens")
         self.width = tokens.sequence_length + 1
-        self._vocabulary = tokens.vocab_size
+        self._vocabulary, self._columns = tokens.vocab_size, columns_of(tokens)
         super().__init__(source, batch, device, window_bytes)
 
     def _row(self) -> tuple[list[str], int]:
-        return [TOKENS, LENGTH], 4 * self.width + 12
+        return self._columns, 8 * self.width + 4
 
     def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
         rows = min(left, self.window_rows)
         ids = torch.empty(rows, self.width, dtype=torch.int32)
-        return ids, torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+        return ids, torch.empty(rows, self.width - 1, dtype=torch.int32), torch.empty(rows)
 
     def _fill(
         self,
@@ -50,8 +50,8 @@ class TokenSplit(Split):
         window: tuple[Tensor, Tensor, Tensor | None],
         part: slice,
     ) -> None:
-        ids, lengths, weights = window
+        ids, targets, weights = window
         found = tokens_of(path, batch, self.width, self._vocabulary)
-        ids.numpy()[part], lengths.numpy()[part] = found
+        ids.numpy()[part], targets.numpy()[part] = found
         assert weights is not None
-        weights.numpy()[part] = found[1] - 1
+        weights.numpy()[part] = (found[1] >= 0).sum(axis=1)

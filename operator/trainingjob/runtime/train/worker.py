@@ -98,7 +98,7 @@ def work(payload: TrainPayload) -> StageResult | None:
             if gang.rank == 0:
                 log(
                     f"{part.words}training on {trainer.device_name}: {family.words()}, "
-                    f"{trainer.parameters / 1e6:.4g} M parameters, {family.training.steps} steps "
+                    f"{trainer.parameters} weights, {family.training.steps} steps "
                     f"an epoch, {gang.world} processes of {threads} threads"
                 )
             result = save(part, parts, trainer, trainer.run())

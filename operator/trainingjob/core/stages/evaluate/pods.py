@@ -7,7 +7,7 @@ from functools import partial
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import names
-from ...children.pod import Maker, encoded, job_ref
+from ...children.pod import Maker, encoded, job_ref, threads_of
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 
@@ -16,6 +16,7 @@ _DEFAULT_METRICS = {
     "regression": ["rmse", "r2"],
     "languageModel": ["perplexity", "bits_per_byte"],
 }
+_OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
@@ -33,6 +34,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
     )
+    threads = threads_of(spec.resources)
+    given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
     return partial(
         make_pod,
         job,
@@ -41,6 +44,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         settings,
         image=image,
         payload=encoded(payload),
+        env=[]
+        if threads is None or given
+        else [{"name": "OMP_NUM_THREADS", "value": str(threads)}],
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output),
@@ -52,7 +58,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 def metrics(job: TrainingJob) -> list[str]:
     """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
     spec = _spec(job)
-    asked = spec.metrics or _DEFAULT_METRICS[job.spec.task.type]
+    task = job.spec.task
+    usual = _OF_ANSWERS if task.messages is not None else _DEFAULT_METRICS[task.type]
+    asked = spec.metrics or usual
     return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))
 
 

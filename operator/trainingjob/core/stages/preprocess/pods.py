@@ -9,7 +9,7 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
 from ...children import cache
-from ...children.pod import Maker, claims_of, encoded, job_ref, script_ref
+from ...children.pod import Maker, encoded, job_ref, script_ref
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from . import spark
@@ -71,8 +71,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 def _on_kubernetes(
     job: TrainingJob, spec: Preprocess, attempt: int, image: str
 ) -> contract.SparkOnKubernetes:
-    claims = claims_of(*spec.uris, names.dataset_uri(job))
-    return spark.on_kubernetes(job, spec, attempt, image, claims)
+    uris = (*spec.uris, names.dataset_uri(job))
+    return spark.on_kubernetes(job, spec, attempt, image, uris)
 
 
 def _spark_env() -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ https://spark.apache.org/docs/latest/running-on-kubernetes.html
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ....api import payload as contract
@@ -14,7 +15,14 @@ from ....api.v1alpha1 import Preprocess, TrainingJob
 from ....api.v1alpha1.common import PodTemplate, Resources, amount
 from ....api.v1alpha1.preprocess import Executor
 from ... import names
-from ...children.pod import container_security, pod_security, scheduling, storage
+from ...children.pod import (
+    claims_of,
+    container_security,
+    pod_security,
+    reach_hdfs,
+    scheduling,
+    storage,
+)
 
 MASTER = "k8s://https://kubernetes.default.svc:443"
 SERVICE_ACCOUNT = "trainingjob-spark"
@@ -55,11 +63,11 @@ def instances(spec: Preprocess) -> int:
 
 
 def on_kubernetes(
-    job: TrainingJob, spec: Preprocess, attempt: int, image: str, claims: list[str]
+    job: TrainingJob, spec: Preprocess, attempt: int, image: str, uris: Sequence[str]
 ) -> contract.SparkOnKubernetes:
     """What the driver of this attempt is told about its executors."""
     return contract.SparkOnKubernetes(
-        conf=_conf(job, spec, attempt, image), executor_template=_template(spec, claims)
+        conf=_conf(job, spec, attempt, image), executor_template=_template(job, spec, uris)
     )
 
 
@@ -79,7 +87,7 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     hdfs = job.spec.storage.hdfs
     if hdfs is not None and hdfs.kerberos is not None:
         # The driver gets a token of each for its executors, which have no keytab.
-        clusters = [Uri.parse(uri) for uri in (job.spec.storage.uri, *spec.uris)]
+        clusters = [Uri.parse(uri) for uri in (names.storage_uri(job), *spec.uris)]
         found = {f"{HDFS.start}{uri.authority}" for uri in clusters if uri.scheme is HDFS}
         conf["spark.kerberos.access.hadoopFileSystems"] = ",".join(sorted(found))
     for key, value in names.executor_labels(job, "preprocess", attempt).items():
@@ -87,15 +95,18 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     return conf
 
 
-def _template(spec: Preprocess, claims: list[str]) -> dict[str, Any]:
-    """What Spark does not know by itself: security, volumes, where executors may run."""
+def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[str, Any]:
+    """What Spark does not know by itself: security, volumes, where executors may run, and by what
+    their Python, which writes the dataset, reaches the storage."""
     fragments = spec.template or PodTemplate()
     # By names that begin so, Spark knows where its shuffle goes; without one it adds an emptyDir.
     scratch = "spark-local-dir-tmp" if fragments.scratch else names.SCRATCH_VOLUME
-    volumes, mounts = storage(fragments, claims, scratch=scratch)
+    volumes, mounts = storage(fragments, claims_of(*uris), scratch=scratch)
+    environment: list[dict[str, Any]] = [variable.to_dict() for variable in spec.env or ()]
+    reach_hdfs(job, uris, environment, volumes, mounts)
     container: dict[str, Any] = {
         "name": names.EXECUTOR_CONTAINER,
-        "env": [variable.to_dict() for variable in spec.env or ()],
+        "env": environment,
         "envFrom": [source.to_dict() for source in spec.env_from or ()],
         "volumeMounts": mounts,
         "securityContext": container_security(),

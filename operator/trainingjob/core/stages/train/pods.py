@@ -10,11 +10,19 @@ from ....api import gates
 from ....api import payload as contract
 from ....api.uris import is_remote
 from ....api.v1alpha1 import TrainingJob
-from ....api.v1alpha1.common import Resources, amount
 from ....api.v1alpha1.evaluate import BINARY_METRICS
 from ... import names
 from ...children import cache
-from ...children.pod import RUNTIME, Maker, encoded, escape, job_ref, mounted, script_ref
+from ...children.pod import (
+    RUNTIME,
+    Maker,
+    encoded,
+    escape,
+    job_ref,
+    mounted,
+    script_ref,
+    threads_of,
+)
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from ..evaluate.pods import metrics
@@ -53,10 +61,16 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         target_transform=spec.target_transform,
         gradient_accumulation=spec.gradient_accumulation,
         gradient_clip=spec.gradient_clip,
+        tokens=spec.tokens,
+        sharding=spec.sharding,
+        activation_checkpointing=spec.activation_checkpointing,
+        compile=spec.compile,
+        ema=spec.ema,
         seed=spec.seed,
         script=script_ref(spec.script),
         command=spec.command,
         args=spec.args,
+        stream_dataset=bool(spec.stream_dataset),
         needs_model=judged is not None,
         metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
         threshold=judged.threshold if judged else None,
@@ -157,20 +171,16 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
     }
+    for name, uri in (
+        (contract.INPUT_URI, payload.dataset),
+        (contract.CHECKPOINT_URI, payload.checkpoints),
+    ):
+        if is_remote(uri):
+            variables[name] = escape(uri)
     if spec.procs_per_node == 1:
         variables |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     given = {variable.name for variable in spec.env or ()}
-    threads = _threads(spec.resources, spec.procs_per_node)
+    threads = threads_of(spec.resources, spec.procs_per_node)
     if threads is not None and "OMP_NUM_THREADS" not in given:
         variables["OMP_NUM_THREADS"] = str(threads)
     return [{"name": name, "value": value} for name, value in variables.items()]
-
-
-def _threads(resources: Resources | None, processes: int) -> int | None:
-    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
-    if resources is None:
-        return None
-    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
-    if cpu is None:
-        return None
-    return max(1, int(amount(cpu)) // processes)

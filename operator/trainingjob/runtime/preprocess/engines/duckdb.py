@@ -6,18 +6,8 @@ pandas through Arrow.
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-import re
-import shutil
-import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,7 +15,6 @@ import duckdb
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
-from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...base.text import one_line
@@ -37,17 +26,18 @@ from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
 from ..input.files import Source
 from ..names import check_names
-from ..parts import Part, finish
+from ..parts import Part
 from . import duckdb_json, sandbox
 from .arrow import convert
-from .buffers import array_of, flags_of
-from .figures import BATCH_VALUES, figures_of, in_units
+from .duckdb_failures import failures
+from .duckdb_tables import Tables
+from .duckdb_write import write
+from .figures import figures_of, in_units
 from .frame import (
     FILE,
     GROUP,
     HASH,
     SPLIT,
-    SPLIT_NUMBER,
     Figure,
     Frame,
     Gives,
@@ -61,7 +51,6 @@ from .rowhash import Longs, group_places, hash_rows, place
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyarrow.dataset import Dataset
 
 _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -71,8 +60,6 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
 }
-# Files of a dataset that are on their way to a slow storage, while the next one is made.
-_PUT_AT_ONCE = 2
 # DuckDB's types to ours; DECIMAL is handled beside them.
 _TYPES: dict[str, ColumnType] = {
     "BOOLEAN": "boolean",
@@ -83,18 +70,18 @@ _TYPES: dict[str, ColumnType] = {
     "DATE": "date",
     "TIMESTAMP": "timestamp",
 }
-# Rows hashed at a time: the numbers in work fit the processor's cache.
-_BATCH_ROWS = 65_536
 # Bytes of a line of CSV; DuckDB's own bound of 2 MB is too small for long texts.
 _LONGEST_LINE = 16 * 2**20
 # Values of columns whose middles are looked for at a time.
 _HELD_VALUES = 2**23
 _RESULT = "the query's result"
+# Values of rows unlike the others that are looked at.
+_ODD_VALUES = 20_000
 # A text is worth so many values, where a bounded number of those is read at a time.
 _TEXT_WIDTH = 512
 
 
-class DuckdbEngine:
+class DuckdbEngine(Tables):
     """Runs SQL over views in DuckDB."""
 
     dialect: Dialect = DUCKDB
@@ -102,25 +89,14 @@ class DuckdbEngine:
     session = None
 
     def __init__(self) -> None:
-        self._views = 0
-        self._tables: set[str] = set()
+        super().__init__()
         # Tables whose HASH is that of these columns.
         self._hashed: dict[str, list[str]] = {}
 
     def __enter__(self) -> Self:
-        self._spill = tempfile.mkdtemp(prefix="trainingjob-")
-        self._db = duckdb.connect(
-            config={
-                "temp_directory": self._spill,
-                "threads": len(os.sched_getaffinity(0)),
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "preserve_insertion_order": False,
-            }
-        )
-        self._db.execute("SET TimeZone = 'UTC'")
+        self.open()
         # It lets the reader of CSV cast in place of a try_cast, and fail where that gives null.
-        self._without("type_pushdown")
+        self.without("type_pushdown")
         javalike.register(self._db)
         javalike.add(self._db, "place", place, ["BIGINT"] * 3, "BIGINT")
         return self
@@ -131,16 +107,7 @@ class DuckdbEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._db.close()
-        shutil.rmtree(self._spill, ignore_errors=True)
-
-    def view(self, sql: str, *, wide: bool = False) -> str:
-        name = self._new_name()
-        with _failures():
-            self._db.execute(f"CREATE TEMP {'TABLE' if wide else 'VIEW'} {name} AS {sql}")
-        if wide:
-            self._tables.add(name)
-        return name
+        self.close()
 
     def read_csv(
         self, source: Source, options: CsvOptions, width: int, *, line_breaks: bool = False
@@ -187,9 +154,9 @@ class DuckdbEngine:
         return self.view(duckdb_json.reading(_paths(source), form, schema))
 
     def query(self, text: str, tables: Mapping[str, str]) -> Frame:
-        with _failures():
+        with failures():
             given = {
-                name: self._arrow(view)
+                name: self.arrow(f"FROM {view}")
                 for name, view in tables.items()
                 if name == "data" or name in text.lower()
             }
@@ -198,19 +165,12 @@ class DuckdbEngine:
         return convert(self, self._register(made), made.schema, _RESULT, "ExpressionInvalid")
 
     def columns_of(self, view: str) -> list[tuple[str, ColumnType | None]]:
-        with _failures():
+        with failures():
             found = self._db.execute(f"DESCRIBE {view}").fetchall()
         return [
             (row[0], "double" if row[1].startswith("DECIMAL") else _TYPES.get(row[1]))
             for row in found
         ]
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with _failures():
-            return self._db.execute(sql).fetchall()
-
-    def arrow(self, sql: str) -> pa.Table:
-        return self._arrow(f"({sql})")
 
     def keep(self, frame: Frame) -> Frame:
         if frame.view in self._tables:
@@ -221,7 +181,7 @@ class DuckdbEngine:
         return self.keep(frame) if len(frame.columns) > FEW else frame
 
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
-        return self._arrow(frame.view).to_pandas()
+        return self.arrow(f"FROM {frame.view}").to_pandas()
 
     def frame_of_user(self, frame: Any) -> Frame:
         import pandas as pd  # half a second: only for those with a script
@@ -259,9 +219,7 @@ class DuckdbEngine:
     ) -> list[tuple[Any, ...]]:
         def found(names: Sequence[str], unit: float) -> list[tuple[Any, ...]]:
             selected = ", ".join(f"CAST({DUCKDB.ident(name)} AS DOUBLE)" for name in names)
-            batches = self._batches(
-                f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names)
-            )
+            batches = self.batches(f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names))
             return figures_of(batches, len(names), which, unit)
 
         return in_units(columns, found)
@@ -275,6 +233,7 @@ class DuckdbEngine:
             "bigint": "BIGINT",
             "double": "DOUBLE",
             "doubles": "DOUBLE[]",
+            "text": "VARCHAR",
             "texts": "VARCHAR[]",
         }
         self._db.create_function(  # type: ignore[call-overload]
@@ -317,23 +276,26 @@ class DuckdbEngine:
             self._hashed[made.view] = columns
         return made
 
-    def hashed_unless(self, frame: Frame, odd: str) -> Frame | None:
-        """As ``hashed``; None as soon as the hidden column ``odd``, which it is then without, is
-        true of a row."""
+    def hashed_unless(self, frame: Frame, odd: str) -> tuple[Frame | None, list[list[str]]]:
+        """As ``hashed``, without the hidden column ``odd`` of lists of texts; no frame as soon as
+        that is not null in a row, and the lists of some such rows."""
         columns = list(frame.columns)
-        found = False
+        found: list[list[str]] = []
 
         def hashes(batch: pa.RecordBatch) -> Longs | None:
-            nonlocal found
-            found = bool(flags_of(batch[odd]).any())
-            return None if found else hash_rows(batch.select(columns))
+            texts = batch[odd]
+            if texts.null_count < len(texts):
+                some = texts.drop_null().slice(0, max(1, _ODD_VALUES // len(columns)))
+                found.extend([text or "" for text in row] for row in some.to_pylist())
+                return None
+            return hash_rows(batch.select(columns))
 
         made = self._with(frame, HASH, hashes, without=odd)
         if found:
-            self._db.execute(f"DROP TABLE {made.view}")
-            return None
+            self.drop(made.view)
+            return None, found
         self._hashed[made.view] = columns
-        return made
+        return made, found
 
     def distinct(self, frame: Frame) -> Frame:
         if self._hashed.get(frame.view) != list(frame.columns) or frame.hidden != (HASH,):
@@ -386,7 +348,7 @@ class DuckdbEngine:
         def rows() -> Iterator[pa.RecordBatch]:
             for index in range(layout.files):
                 least, greatest = layout.hashes_of(index)
-                yield from self._batches(
+                yield from self.batches(
                     f"SELECT CAST({index} AS INTEGER) AS {FILE}, {names} FROM {frame.view} "
                     f"WHERE {HASH} BETWEEN {least} AND {greatest} ORDER BY {SPLIT}, {HASH}",
                     _TEXT_WIDTH,
@@ -396,176 +358,22 @@ class DuckdbEngine:
 
     def divided(self) -> None:
         for table in self._tables & set(self._hashed):
-            self._db.execute(f"DROP TABLE {table}")
+            self.drop(table)
         self._hashed.clear()
 
     def shared(self, frame: Frame, one: str, other: str) -> int:
-        content = f"hash({', '.join(DUCKDB.ident(name) for name in frame.columns)})"
+        content = f"hash({', '.join(map(DUCKDB.ident, frame.columns))})"
+        # Once for each row: of thousands of columns the expression takes longer than its values.
         ((found,),) = self.rows(
-            f"SELECT count(*) FROM {frame.view} WHERE {one} AND {content} IN "
-            f"(SELECT {content} FROM {frame.view} WHERE {other})"
+            f"WITH rows AS MATERIALIZED (SELECT {one} AS one, {content} AS content "
+            f"FROM {frame.view} WHERE {one} OR {other}) SELECT count(*) FROM rows "
+            "WHERE one AND content IN (SELECT content FROM rows WHERE NOT one)"
         )
         return int(found)
 
     def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
-        layout = frame.layout
-        assert layout is not None
-        found = self.rows(
-            f"SELECT {SPLIT}, {layout.file_of_row} AS file, count(*), "
-            f"{f'sum({total})' if total else '0'} FROM {frame.view} GROUP BY ALL ORDER BY ALL"
-        )
-        columns = ", ".join(_stored(name, kind) for name, kind in frame.columns.items())
-        # DuckDB knows which columns hold no null and would mark them so in the file's schema, which
-        # would then differ from file to file.
-        self._without("type_pushdown", "statistics_propagation")
-        owners = {number: split for split, number in SPLIT_NUMBER.items()}
-        written: dict[SplitName, list[Part]] = {split: [] for split in SPLIT_NUMBER}
-
-        def made(owner: int, index: int, aside: Path) -> None:
-            least, greatest = layout.hashes_of(index)
-            with _failures():
-                self._db.execute(
-                    f"COPY (SELECT {columns} FROM {frame.view} WHERE {SPLIT} = {owner} AND "
-                    f"{HASH} BETWEEN {least} AND {greatest} ORDER BY {HASH}) "
-                    f"TO {DUCKDB.text(str(aside))} "
-                    f"(FORMAT parquet, ROW_GROUP_SIZE {layout.row_group})"
-                )
-
-        # While one is on its way the next one is written.
-        with ExitStack() as stack, ThreadPoolExecutor(_PUT_AT_ONCE) as pool:
-            coming: deque[tuple[SplitName, Future[Part]]] = deque()
-            for owner, index, rows, sum_ in found:
-                split = owners[owner]
-                aside = stack.enter_context(place.aside())
-                made(owner, index, aside)
-                put = pool.submit(finish, place, aside, split, index, rows, int(sum_))
-                coming.append((split, put))
-                if len(coming) > _PUT_AT_ONCE:
-                    first, one = coming.popleft()
-                    written[first].append(one.result())
-            for split, put in coming:
-                written[split].append(put.result())
-        return written
-
-    def _without(self, *optimizers: str) -> None:
-        """Plan without these optimizers, of those that this version of DuckDB has."""
-        known = {name for (name,) in self.rows("FROM duckdb_optimizers()")}
-        names = ",".join(name for name in optimizers if name in known)
-        self._db.execute(f"SET disabled_optimizers = '{names}'")
-
-    def _new_name(self) -> str:
-        self._views += 1
-        return f"frame_{self._views}"
-
-    def _arrow(self, view: str) -> pa.Table:
-        with _failures():
-            return self._db.sql(f"SELECT * FROM {view}").to_arrow_table(_BATCH_ROWS)
-
-    def _batches(self, query: str, width: int) -> Iterator[pa.RecordBatch]:
-        """The result of a query, as it comes: a bounded number of values at a time."""
-        with _failures():
-            rows = max(1, min(_BATCH_ROWS, BATCH_VALUES // max(1, width)))
-            yield from self._db.sql(query).to_arrow_reader(rows)
-
-    def _with(
-        self,
-        frame: Frame,
-        name: str,
-        of: Callable[[pa.RecordBatch], Longs | None],
-        without: str = "",
-    ) -> Frame:
-        """The frame with a hidden column, kept, as Python makes it of the rows, batch by batch;
-        those that came before it makes none. ``without`` a hidden column that it is made of."""
-        read = [other for other in frame.hidden if other != name]
-        names = ", ".join([*map(DUCKDB.ident, frame.columns), *read])
-        hidden = (*(other for other in read if other != without), name)
-        batches = self._batches(f"SELECT {names} FROM {frame.view}", len(frame.columns))
-        first = next(batches, None)
-        if first is None:
-            none = self.view(f"SELECT {names}, CAST(NULL AS BIGINT) AS {name} FROM {frame.view}")
-            return replace(frame, view=none, hidden=hidden)
-        kept = [field for field in first.schema.names if field != without]
-
-        def more() -> Iterator[pa.RecordBatch]:
-            for batch in itertools.chain((first,), batches):
-                values = of(batch)
-                if values is None:
-                    return
-                yield batch.select(kept).append_column(name, array_of(values))
-
-        schema = first.select(kept).schema.append(pa.field(name, pa.int64()))
-        return replace(frame, view=self._made(schema, more()), hidden=hidden)
-
-    def _made(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> str:
-        """A table of rows that Python makes, which may ask this engine for others meanwhile."""
-        failures = []
-
-        def given() -> Iterator[pa.RecordBatch]:
-            try:
-                yield from batches
-            except StageFailure as failure:
-                failures.append(failure)
-                raise
-
-        table = self._new_name()
-        self._tables.add(table)
-        try:
-            with _failures(), self._db.cursor() as other:
-                other.register("rows", pa.RecordBatchReader.from_batches(schema, given()))
-                other.execute(f"CREATE TABLE {table} AS FROM rows")
-        except StageFailure as failure:
-            raise (failures or [failure])[0] from None
-        return table
-
-    def _register(self, table: pa.Table | Dataset) -> str:
-        name = self._new_name()
-        self._db.register(name, table)
-        return name
+        return write(self, frame, place, total)
 
 
 def _paths(source: Source) -> str:
     return ", ".join(DUCKDB.text(path) for path in source.paths)
-
-
-def _stored(name: str, kind: ColumnType) -> str:
-    """A column as the file has it: timestamps say that they are UTC."""
-    quoted = DUCKDB.ident(name)
-    return f"CAST({quoted} AS TIMESTAMPTZ) AS {quoted}" if kind == "timestamp" else quoted
-
-
-# An error of a thread that writes, in which DuckDB tells it.
-_WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
-
-# What an error in a stream of rows says -> the reason.
-_STREAMED: dict[str, ReasonName] = {
-    "No space left": "DiskFull",
-    "Out of Memory Error": "OutOfMemory",
-    "IO Error": "StorageFailed",
-}
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn DuckDB's errors into StageFailures."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise StageFailure(
-            "OutOfMemory", f"engine pandas ran out of memory: {one_line(error)}"
-        ) from error
-    except duckdb.IOException as error:
-        reason: ReasonName = "DiskFull" if "No space left" in str(error) else "StorageFailed"
-        wrapped = _WRAPPED.search(str(error))
-        words = json.loads(wrapped[1], strict=False) if wrapped else error
-        raise StageFailure(reason, one_line(words)) from error
-    except (duckdb.BinderException, duckdb.CatalogException) as error:
-        raise StageFailure("ExpressionInvalid", one_line(error)) from error
-    except duckdb.Error as error:
-        raise StageFailure("StepFailed", one_line(error)) from error
-    except OSError as error:
-        # What fails while rows come is told by Arrow, in DuckDB's words.
-        if error.errno is not None:
-            raise
-        text = str(error)
-        reason = next((of for sign, of in _STREAMED.items() if sign in text), "StepFailed")
-        raise StageFailure(reason, one_line(text)) from error

@@ -44,7 +44,7 @@ Figure = Literal["least", "greatest", "mean", "deviation"]
 # Some batches of rows to others.
 Rows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What a function of Python gives for a value.
-Gives = Literal["bigint", "double", "doubles", "texts"]
+Gives = Literal["bigint", "double", "doubles", "text", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -260,7 +260,7 @@ class Engine(Protocol):
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         """The name in SQL of a function of a column, which Python runs over Arrow arrays. It may
-        be a partial one, of a function in ``apply.py``."""
+        be a partial one, of a function in ``apply.py`` or ``tokens/chat.py``."""
         ...
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
@@ -293,7 +293,7 @@ class Engine(Protocol):
     ) -> str:
         """A view of what Python makes of a frame whose rows are divided: ``each`` of batches of
         rows in any order, and ``whole`` of the batches of each of the layout's files, in the order
-        of SPLIT and HASH. They are partial ones of functions of ``tokens/pack.py``;
+        of SPLIT and HASH. They are partial ones of functions in ``tokens``;
         the number of threads of ``each`` is its argument ``threads``.
 
         Batches begin with FILE, SPLIT and HASH, before and after; ``between`` and ``made`` are the

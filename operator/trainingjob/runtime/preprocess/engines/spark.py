@@ -23,6 +23,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from trainingjob.api.uris import S3
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
@@ -35,8 +36,8 @@ from ..expressions.spark_dialect import SPARK
 from ..input.files import Source
 from ..names import check_names
 from ..parts import Part
-from ..tokens import pack
-from . import spark_json, spark_query, spark_types
+from ..tokens import chat, pack
+from . import s3a, spark_json, spark_query, spark_types
 from .arrow import convert
 from .buffers import numpy_of
 from .figures import in_units
@@ -298,6 +299,7 @@ class SparkEngine:
             "bigint": T.LongType(),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
+            "text": T.StringType(),
             "texts": T.ArrayType(T.StringType()),
         }
 
@@ -305,7 +307,8 @@ class SparkEngine:
             return call(values)
 
         # Python workers of executors have no module of ours at hand.
-        cloudpickle.register_pickle_by_value(apply)
+        for module in (apply, chat, pack):
+            cloudpickle.register_pickle_by_value(module)
         self._views += 1
         name = f"function_{self._views}"
         with spark_failures():
@@ -376,7 +379,8 @@ class SparkEngine:
         assert layout is not None
         columns = [SPARK.ident(name) for name in frame.columns]
         # Python workers of executors have no module of ours at hand; tasks are one a core.
-        cloudpickle.register_pickle_by_value(pack)
+        for module in (chat, pack):
+            cloudpickle.register_pickle_by_value(module)
         alone = partial(each, threads=1)  # type: ignore[call-arg]
         with spark_failures():
             rows = self.session.table(frame.view).selectExpr(
@@ -443,7 +447,9 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        return [re.sub(r"([\\{}\[\]*?])", r"\\\1", spark_uri(path)) for path in source.paths]
+        but = () if s3a.is_there() else (S3,)
+        uris = (spark_uri(path, but) for path in source.paths)
+        return [re.sub(r"([\\{}\[\]*?])", r"\\\1", uri) for uri in uris]
 
     def _named(self, frame: DataFrame) -> str:
         self._views += 1

@@ -16,10 +16,10 @@ from pyspark.sql import SparkSession
 
 from trainingjob.api.payload import SPARK_MASTER
 
+from ...base import cpus
 from ...base.errors import StageFailure
 from ...base.text import one_line
-from ...storage import kerberos
-from ...storage.hadoop import failure_of_spark
+from ...storage import hadoop, kerberos, s3
 from .. import parts
 from . import archive
 
@@ -33,6 +33,8 @@ _RESULTS = {
     "spark.sql.parquet.compression.codec": "snappy",
     "spark.sql.parquet.binaryAsString": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # What a Python worker has of wide rows at a time.
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 2**20),
 }
 _PARTITIONS = "spark.sql.shuffle.partitions"
 # Packed input grows several times in memory; so a partition stays below what one task can hold.
@@ -103,7 +105,7 @@ def partitions(conf: Mapping[str, str], size: int = 0) -> int:
 def _cores(conf: Mapping[str, str]) -> int:
     """Cores of this machine, or of all executors."""
     if os.environ.get(SPARK_MASTER, "local").startswith("local"):
-        return len(os.sched_getaffinity(0))
+        return cpus.available()
     executors = conf.get("spark.dynamicAllocation.maxExecutors") or conf.get(
         "spark.executor.instances", "1"
     )
@@ -119,7 +121,7 @@ def spark_failures() -> Iterator[None]:
         raise _failure(error) from error
     except (Py4JError, ConnectionError) as error:
         if isinstance(error, Py4JJavaError):
-            failure = failure_of_spark(str(error))
+            failure = _of_storage(str(error))
             raise failure or StageFailure("StepFailed", one_line(error)) from error
         raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
 
@@ -133,7 +135,7 @@ def _failure(error: PySparkException) -> StageFailure:
         return failure
     if isinstance(error, PythonException):
         return StageFailure("ScriptFailed", _last_line(text))
-    if (failure := failure_of_spark(text)) is not None:
+    if (failure := _of_storage(text)) is not None:
         return failure
     if condition.startswith("UNRESOLVED_COLUMN"):
         return StageFailure("ColumnNotFound", one_line(error))
@@ -148,6 +150,10 @@ def _failure(error: PySparkException) -> StageFailure:
     if "No space left on device" in text:
         return StageFailure("DiskFull", "no space left on the disk for Spark's data")
     return StageFailure("StepFailed", one_line(error))
+
+
+def _of_storage(text: str) -> StageFailure | None:
+    return hadoop.failure_of_spark(text) or s3.failure_of_spark(text)
 
 
 def _last_line(text: str) -> str:

@@ -59,6 +59,10 @@ class Dialect(ABC):
         """Its element, counted from 0; null where there is none."""
 
     @abstractmethod
+    def to_json(self, value: str) -> str:
+        """A value of any type as JSON; null of null."""
+
+    @abstractmethod
     def length(self, array: str) -> str:
         """How many elements it has; null of null."""
 

@@ -50,6 +50,9 @@ class DuckDbDialect(Dialect):
     def item(self, array: str, place: int | str) -> str:
         return f"({array})[{place + 1 if isinstance(place, int) else f'{place} + 1'}]"
 
+    def to_json(self, value: str) -> str:
+        return f"CASE WHEN {value} IS NOT NULL THEN CAST(to_json({value}) AS VARCHAR) END"
+
     def length(self, array: str) -> str:
         return f"len({array})"
 

@@ -36,6 +36,9 @@ class SparkDialect(Dialect):
     def item(self, array: str, place: int | str) -> str:
         return f"get({array}, {place})"
 
+    def to_json(self, value: str) -> str:
+        return f"to_json({value})"
+
     def length(self, array: str) -> str:
         return f"array_size({array})"
 

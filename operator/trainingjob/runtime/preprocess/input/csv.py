@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.errors import StageFailure
-from ...base.text import listed
-from ..engines.arrow import beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import Engine, Frame
 from ..expressions.dialect import Dialect
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import Same, select
-from ..names import check_names, quoted, refuse_keys
+from ..names import check_names, refuse_keys
 from ..notes import Notes
 from .absent import tell_absent
 from .csv_files import (
@@ -30,45 +27,25 @@ from .csv_files import (
     lines_of,
     written_anew,
 )
+from .csv_tally import Tally, tally_of
+from .csv_warnings import tell
 from .files import Source, malformed
 from .partitions import partition_kinds, partition_values
-from .schema import Wanted, looks_dated, refuse_unknown
+from .schema import Wanted, refuse_unknown
 from .scratch import Scratch
 from .texts import (
-    BIG,
     CODES,
-    DATES,
-    DIGITS,
-    INFINITE,
-    LONG,
-    NULL_TEXT,
-    NUMBERS,
-    SUSPICIOUS,
-    ZEROS,
-    code_of,
-    codes_of,
     codes_of_sample,
-    is_day,
     is_mixed,
     kind_of_codes,
     null_texts,
-    nulls,
     number_pattern,
     plain_number,
     typed_nulls,
     unlike,
 )
 
-# Columns of numbers and texts that are looked at closely.
-_MOST_MIXED = 20
-
-# Of countries, states and languages.
-_CODE = re.compile("[A-Z]{2}")
-
-# Texts among numbers that a warning shows.
-_SHOWN = 5
-
-# Whether a row has a value that is unlike the sample's.
+# The texts of a row that has a value unlike the sample's.
 _ODD = "trainingjob_odd"
 
 # Up to this size, files for Spark are inspected on the driver.
@@ -100,7 +77,7 @@ def read_csv(
         CODES["string"] if name in wanted else hint
         for name, hint in zip(heads.names, hints, strict=True)
     ]
-    csv = _Csv(source, options, heads, dict(wanted), source, options)
+    csv = Csv(source, options, heads, dict(wanted), source, options)
     if is_odd(options, heads):
         csv = csv.written_anew(scratch)
     at_once = _as_sampled(engine, csv, hints, zone) if hashes else None
@@ -113,33 +90,51 @@ def read_csv(
     notes.rows = tally.rows
     csv.refuse_misfits(tally)
     kinds = csv.kinds(tally.codes)
-    _tell(csv, kinds, tally, notes)
-    return frame if at_once else _typed(engine, csv, raw, kinds, zone, line_breaks)
+    tell(csv, kinds, tally, notes)
+    if at_once is not None:
+        return frame
+    query, columns = _typed(engine.dialect, csv, raw, kinds, zone, line_breaks)
+    return Frame(engine.view(query), columns)
 
 
 def _as_sampled(
-    engine: Engine, csv: _Csv, hints: list[int], zone: str | None
-) -> tuple[Frame, _Tally] | None:
+    engine: Engine, csv: Csv, hints: list[int], zone: str | None
+) -> tuple[Frame, Tally] | None:
     """The frame, hashed, in one pass over the files; None unless every value of theirs looks like
-    some of the sample's, so that these tell the types."""
-    if not isinstance(engine, DuckdbEngine):
-        return None
-    tally = _Tally.of(csv, hints)
-    given = any(one.kind != "string" for one in csv.wanted.values())
-    if given or tally.suspicious or not all(tally.codes) or any(map(is_mixed, tally.codes)):
+    some of the sample's, so that these tell the types. Where a later one does not, the rows like it
+    are looked at as well, and there is a second pass."""
+    if not isinstance(engine, DuckdbEngine) or any(w.kind != "string" for w in csv.wanted.values()):
         return None
     names = [f"c{index}" for index in range(csv.width)]
-    odd = f"{unlike(DUCKDB, names, csv.options, hints)} <> 0 AS {_ODD}"
-    try:
-        raw = csv.read(engine)
-        frame = _typed(engine, csv, raw, csv.kinds(tally.codes), zone, False, odd)
-        made = engine.hashed_unless(replace(frame, hidden=(_ODD,)), _ODD)
-    except StageFailure:
-        return None  # the other way says what it is
-    if made is None:
-        return None
-    ((rows,),) = engine.rows(f"SELECT count(*) FROM {made.view}")
-    return made, replace(tally, rows=rows)
+    for _ in range(2):
+        tally = Tally.of(csv, hints)
+        if tally.suspicious or not all(tally.codes) or any(map(is_mixed, tally.codes)):
+            return None
+        odd = unlike(DUCKDB, names, csv.options, hints)
+        texts = f"CASE WHEN {odd} <> 0 THEN {DUCKDB.array(names)} END AS {_ODD}"
+        try:
+            raw = csv.read(engine)
+            kinds = csv.kinds(tally.codes)
+            query, columns = _typed(engine.dialect, csv, raw, kinds, zone, False, texts)
+            # A view would have the query planned twice.
+            frame = Frame(f"({query})", columns, hidden=(_ODD,))
+            made, records = engine.hashed_unless(frame, _ODD)
+        except StageFailure as failure:
+            if failure.reason in ("DiskFull", "OutOfMemory"):
+                raise  # and would be met again
+            return None  # the other way says what it is
+        if made is not None:
+            ((rows,),) = engine.rows(f"SELECT count(*) FROM {made.view}")
+            return made, replace(tally, rows=rows)
+        seen = codes_of_sample(records, csv.options, csv.width)
+        wider = [
+            hint if name in csv.wanted else hint | code
+            for name, hint, code in zip(csv.heads.names, hints, seen, strict=True)
+        ]
+        if wider == hints:
+            return None
+        hints = wider
+    return None
 
 
 def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
@@ -163,7 +158,7 @@ def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
 
 
 @dataclass(frozen=True)
-class _Csv:
+class Csv:
     """Files of CSV, and how they are written; the same as the engines read them."""
 
     source: Source
@@ -207,12 +202,12 @@ class _Csv:
         """What the view calls a partition column, which may well be named c0."""
         return f"trainingjob_key_{self.source.keys.index(name)}"
 
-    def written_anew(self, scratch: Scratch) -> _Csv:
+    def written_anew(self, scratch: Scratch) -> Csv:
         """The same as plain CSV."""
         plain, options = written_anew(self.source, self.options, self.heads, scratch)
         return replace(self, plain=plain, plain_options=options)
 
-    def refuse_misfits(self, tally: _Tally) -> None:
+    def refuse_misfits(self, tally: Tally) -> None:
         """Raises StageFailure(InputMalformed) for a value that is not of the type that is given."""
         for name, (count, value) in tally.misfits.items():
             found = lines_of(self.source, self.options, name, value.__eq__, 1)
@@ -221,149 +216,9 @@ class _Csv:
             raise self.wanted[name].misfit(name, value, where, count, advice)
 
 
-def _tell(csv: _Csv, kinds: Mapping[str, ColumnType], tally: _Tally, notes: Notes) -> None:
-    """Warn of what a reader may have taken for something else than was meant."""
-    source, heads = csv.source, csv.heads
-    first = heads.names[0]
-    if first in heads.unnamed or re.fullmatch(r"Unnamed: 0(\.\d+)?", first):
-        how = f"has no name and is read as {first}" if first in heads.unnamed else f"is {first}"
-        notes.warn(
-            "IndexColumn",
-            f"{source.uri}: the first column {how}: it looks like the index of the frame that was "
-            f"written; `drop: {{columns: [{first}]}}`",
-        )
-    for (name, kind), code in zip(kinds.items(), tally.codes, strict=True):
-        where = f"{source.uri}: {name}"
-        if kind == "string" and code and not code & ~DIGITS:
-            if code & ZEROS:
-                notes.warn(
-                    "ReadAsText",
-                    f"{where} is text: some of its digits have leading zeros, as codes have, and "
-                    f"numbers would lose them; `cast: {{columns: {{{name}: bigint}}}}` for numbers",
-                )
-            else:
-                notes.warn("ReadAsText", f"{where} is text: {beyond()}")
-        if kind == "double" and code & (LONG | BIG):
-            notes.warn(
-                "ValuesRounded",
-                f"{where} has whole numbers of more than 15 digits among numbers with a fraction: "
-                "they are read as doubles, which hold 15 to 17 digits",
-            )
-        if kind == "double" and code & INFINITE:
-            notes.warn("ValuesBecameNull", f"{where}: infinite values are read as null")
-    if csv.options.trim is None:
-        _tell_of_blanks(csv, kinds, notes)
-    for name, code in zip(heads.names, tally.codes, strict=True):
-        if name not in csv.wanted and code & CODES["string"]:
-            _tell_of_texts(csv, name, code, tally.mixed.get(name), notes)
-    for name in tally.nulls:
-        place = heads.names.index(name)
-        texts = {record[place].strip(" ") for record in heads.sample if len(record) > place} - {""}
-        codes = texts - {"NA"}
-        if len(codes) < len(texts) and codes and all(_CODE.fullmatch(text) for text in codes):
-            notes.warn(
-                "ValuesBecameNull",
-                f'{source.uri}: {name}: "NA" among codes of two letters is read as null; if it is '
-                "one of them, set preprocess.input.options.nullValues to []",
-            )
-    if tally.nulls:
-        notes.log(
-            f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
-            "preprocess.input.options.nullValues says which do"
-        )
-
-
-def _tell_of_blanks(csv: _Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
-    """Warn of columns of text with blanks around the first values."""
-    found: dict[str, str] = {}
-    for record in csv.heads.sample:
-        for name, text in zip(csv.heads.names, record, strict=False):
-            blanks = text != text.strip(" ") != ""
-            kind = csv.wanted[name].kind if name in csv.wanted else kinds[name]
-            if blanks and kind == "string" and text.strip(" ") not in nulls(csv.options):
-                found.setdefault(name, text)
-    if found:
-        has = "has" if len(found) == 1 else "have"
-        notes.warn(
-            "BlanksKept",
-            f"{csv.source.uri}: {listed(list(found))} {has} blanks around texts, as "
-            f"{quoted(next(iter(found.values())))}, which are part of the values; to cut them, set "
-            "preprocess.input.options.trim to true",
-        )
-
-
-def _tell_of_texts(csv: _Csv, name: str, code: int, mixed: _Mixed | None, notes: Notes) -> None:
-    """Warn of a column that is text because of a few values, or only by how it is written."""
-    source, options = csv.source, csv.options
-    where = f"{source.uri}: {name} is text"
-    if mixed and max(mixed.numbers, mixed.dates) > mixed.others:
-        dates = mixed.dates > mixed.numbers
-        what, kind = ("dates", "date") if dates else ("numbers", "double")
-        kind = "timestamp" if dates and code & CODES["timestamp"] else kind
-        number, none = re.compile(number_pattern(options)), nulls(options)
-        fits: Callable[[str], Any] = is_day if dates else number.fullmatch
-        found = lines_of(
-            source, options, name, lambda text: not fits(text) and text not in none, _SHOWN
-        )
-        texts = list(found) or list(dict.fromkeys((mixed.least, mixed.greatest)))
-        shown = ", ".join(f"{quoted(t)} ({found[t]})" if t in found else quoted(t) for t in texts)
-        listing = ", ".join(map(quoted, texts))
-        notes.warn(
-            "ReadAsText",
-            f"{where}: {max(mixed.numbers, mixed.dates)} of its values are {what}, "
-            f"{mixed.others} are not: {shown}; if that stands for null, set "
-            f"preprocess.input.options.nullValues to [{listing}]; else "
-            f"`cast: {{columns: {{{name}: {kind}}}}}` makes null of it",
-        )
-        return
-    place = csv.heads.names.index(name)
-    some = [record[place].strip(" ") for record in csv.heads.sample if len(record) > place]
-    some = [text for text in some if text and text not in nulls(options)]
-    marks = {*"".join(some)}
-    advice = next(
-        (words for of, form, words in _STYLES if marks & {*of} and _all_match(form, some)), None
-    )
-    dated = next((form for form in map(looks_dated, some) if form), None)
-    if dated and _all_match(r"[0-9]{2}([/.-])[0-9]{2}\1[0-9]{4}", some):
-        advice = f"preprocess.input.dateFormats to {{{name}: {dated}}} for dates"
-    if advice:
-        notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {advice}")
-
-
-def _all_match(pattern: str, texts: list[str]) -> bool:
-    return all(re.fullmatch(pattern, text) for text in texts)
-
-
-# How numbers are written, too, with one of these marks -> what to set.
-_STYLES = [
-    (
-        ",",
-        r"[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+),[0-9]+|[+-]?[0-9]+|[+-]?[0-9]{1,3}([.][0-9]{3})+",
-        "preprocess.input.options.decimal to a comma for numbers, and thousands to a point if "
-        "that groups their digits",
-    ),
-    (
-        ",",
-        r"[+-]?[0-9]{1,3}(,[0-9]{3})*([.][0-9]+)?",
-        "preprocess.input.options.thousands to a comma for numbers",
-    ),
-    (
-        "'",
-        r"[+-]?[0-9]{1,3}('[0-9]{3})*([.][0-9]+)?",
-        'preprocess.input.options.thousands to "\'" for numbers',
-    ),
-    (
-        " \u00a0\u202f",
-        "[+-]?[0-9]{1,3}([ \u00a0\u202f][0-9]{3})*([.,][0-9]+)?",
-        'preprocess.input.options.thousands to " " for numbers, and decimal to a comma if that '
-        "stands before their fraction",
-    ),
-]
-
-
 def _inspect(
-    engine: Engine, csv: _Csv, hints: list[int], scratch: Scratch
-) -> tuple[str, _Tally, bool]:
+    engine: Engine, csv: Csv, hints: list[int], scratch: Scratch
+) -> tuple[str, Tally, bool]:
     """A view of the fields, what their values look like, and whether a field may have a line
     break; raises StageFailure(Input…)."""
     source, options = csv.source, csv.options
@@ -371,10 +226,10 @@ def _inspect(
         if engine.runs_spark_sql and source.size <= _SMALL_BYTES:
             # A pass by DuckDB on the driver takes less time than starting one in Spark.
             with DuckdbEngine() as duckdb_engine:
-                tally = _count(duckdb_engine, csv.read(duckdb_engine), csv, hints)
+                tally = tally_of(duckdb_engine, csv.read(duckdb_engine), csv, hints)
             return csv.read(engine, line_breaks=tally.suspicious), tally, tally.suspicious
         raw = csv.read(engine)
-        tally = _count(engine, raw, csv, hints)
+        tally = tally_of(engine, raw, csv, hints)
         if not engine.runs_spark_sql:
             return raw, tally, tally.suspicious
         quote = csv.plain_options.quote
@@ -388,104 +243,22 @@ def _inspect(
     line_breaks = suspicious and check_csv(options, csv.heads)
     if line_breaks:
         raw = csv.read(engine, line_breaks=True)
-        tally = _count(engine, raw, csv, hints)
+        tally = tally_of(engine, raw, csv, hints)
     return raw, tally, line_breaks
 
 
-@dataclass(frozen=True)
-class _Mixed:
-    """Of a column of numbers or dates, and other texts: how many of each, and the least and the
-    greatest of the others."""
-
-    numbers: int
-    dates: int
-    others: int
-    least: str
-    greatest: str
-
-
-@dataclass(frozen=True)
-class _Tally:
-    """What the values of each column look like, the number of rows, whether any row is
-    suspicious: it has, or may have, a line break in a field."""
-
-    codes: list[int]
-    rows: int
-    suspicious: bool
-    mixed: dict[str, _Mixed]
-    # Columns of a type that is given: how many values do not fit, and the least of them.
-    misfits: dict[str, tuple[int, str]]
-    # Columns of text that have texts for null.
-    nulls: list[str]
-
-    @classmethod
-    def of(cls, csv: _Csv, codes: list[int]) -> _Tally:
-        """What the codes tell; rows and values are not counted."""
-        nulls = [
-            name
-            for name, code in zip(csv.heads.names, codes, strict=True)
-            if code & NULL_TEXT and code & CODES["string"] and name not in csv.wanted
-        ]
-        suspicious = any(code & SUSPICIOUS for code in codes)
-        return cls([c & ~(SUSPICIOUS | NULL_TEXT) for c in codes], 0, suspicious, {}, {}, nulls)
-
-
-def _count(engine: Engine, raw: str, csv: _Csv, hints: list[int]) -> _Tally:
-    dialect, options = engine.dialect, csv.options
-    names = [f"c{index}" for index in range(len(hints))]
-    found, rows, malformed = codes_of(dialect, names, options, hints, raw, engine.rows)
-    trimmed = ", ".join(
-        f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in names
-    )
-    source = f"(SELECT {trimmed} FROM {raw}) AS t"
-    tally = _Tally.of(csv, [(code or 0) | hint for code, hint in zip(found, hints, strict=True)])
-    mixed = [
-        (f"c{index}", name)
-        for index, (name, code) in enumerate(zip(csv.heads.names, tally.codes, strict=True))
-        if is_mixed(code)
-    ][:_MOST_MIXED]
-    counts: list[str] = []
-    for column, _ in mixed:
-        code = f"({code_of(dialect, column, options, 0)})"
-        start = dialect.substring(column, 1, 64)
-        text = f"CASE WHEN {code} & {CODES['string']} <> 0 THEN {start} END"
-        counts += [
-            *(f"count(CASE WHEN {code} & {of} <> 0 THEN 1 END)" for of in (NUMBERS, DATES)),
-            *(f"{function}({text})" for function in ("count", "min", "max")),
-        ]
-    given = [(f"c{csv.heads.names.index(name)}", one) for name, one in csv.wanted.items()]
-    given = [(column, one) for column, one in given if one.kind != "string"]
-    for column, one in given:
-        given_nulls = null_texts(dialect, options)
-        test = f"{column} NOT IN ({given_nulls}) AND NOT ({one.fits(dialect, column)})"
-        start = dialect.substring(column, 1, 64)
-        counts += [f"count(CASE WHEN {test} THEN 1 END)", f"min(CASE WHEN {test} THEN {start} END)"]
-    values = engine.rows(f"SELECT {', '.join(counts)} FROM {source}")[0] if counts else ()
-    misfits = values[5 * len(mixed) :]
-    return replace(
-        tally,
-        rows=rows,
-        suspicious=tally.suspicious or bool(malformed),
-        mixed={name: _Mixed(*values[5 * i : 5 * i + 5]) for i, (_, name) in enumerate(mixed)},
-        misfits={
-            csv.heads.names[int(column[1:])]: (count, value)
-            for (column, _), count, value in zip(given, misfits[::2], misfits[1::2], strict=True)
-            if count
-        },
-    )
-
-
 def _typed(
-    engine: Engine,
-    csv: _Csv,
+    dialect: Dialect,
+    csv: Csv,
     raw: str,
     kinds: Mapping[str, ColumnType],
     zone: str | None,
     line_breaks: bool,
     *more: str,
-) -> Frame:
-    """The fields of a view as values of these types, or of those that are wanted."""
-    dialect, source = engine.dialect, csv.source
+) -> tuple[str, dict[str, ColumnType]]:
+    """A query for the fields of a view as values of these types, or of those that are wanted; its
+    columns."""
+    source = csv.source
     columns: dict[str, str | Same] = {}
     made: dict[str, ColumnType] = {}
     for index, (name, kind) in enumerate(kinds.items()):
@@ -494,8 +267,7 @@ def _typed(
         write = partial(_value, dialect, one, name in csv.wanted, csv.options, line_breaks)
         columns[name] = Same(f"c{index}", write)
     keys = [f"{csv.key(key)} AS {dialect.ident(key)}" for key in source.keys]
-    view = engine.view(select(dialect, columns, [*keys, *more], raw))
-    return Frame(view, made | partition_kinds(source))
+    return select(dialect, columns, [*keys, *more], raw), made | partition_kinds(source)
 
 
 def _value(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
                 ]
         elif not {*found} & {*names}:
             raise columns_differ(file, found, next(iter(of_file)), names)
-        names += [name for name in found if name not in names or found.count(name) > 1]
+        known, times = set(names), Counter(found)
+        names += [name for name in found if name not in known or times[name] > 1]
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
     return CsvHeads(names, of_file, unnamed, sample, odd)

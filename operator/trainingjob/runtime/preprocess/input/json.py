@@ -55,9 +55,16 @@ _WORDS = {
 }
 
 
-def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()) -> Frame:
+def read_json(
+    engine: Engine,
+    source: Source,
+    notes: Notes,
+    typed: Collection[str] = (),
+    as_json: str | None = None,
+) -> Frame:
     """Columns in the order of the first object's keys, then others by name. Text stays text.
-    ``typed``: columns to which the user gives a type."""
+    ``typed``: columns to which the user gives a type; ``as_json``: that which is text, whatever it
+    has."""
     forms = {file: form_of(file) for file in source.files}
     try:
         tree = _inspect(engine, source, forms)
@@ -84,7 +91,7 @@ def read_json(engine: Engine, source: Source, notes: Notes, typed: Collection[st
         Part(part, engine.read_json(part, forms[part.files[0]], schema), schema)
         for part in source.parts(forms)
     ]
-    return together(engine, source, parts, notes, found.unread)
+    return together(engine, source, parts, notes, found.unread, as_json=as_json)
 
 
 @dataclass

@@ -16,7 +16,13 @@ from .files import Source
 from .together import by_columns, together
 
 
-def read_orc(engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()) -> Frame:
+def read_orc(
+    engine: Engine,
+    source: Source,
+    notes: Notes,
+    typed: Collection[str] = (),
+    as_json: str | None = None,
+) -> Frame:
     """Raises StageFailure(InputUnreadable, InputEmpty, DuplicateColumns, ColumnsDiffer)."""
     schemas, rows = {}, 0
     for file in source.files:
@@ -33,5 +39,10 @@ def read_orc(engine: Engine, source: Source, notes: Notes, typed: Collection[str
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     notes.rows = rows
     return together(
-        engine, source, by_columns(source, schemas, engine.read_orc), notes, typed=typed
+        engine,
+        source,
+        by_columns(source, schemas, engine.read_orc),
+        notes,
+        typed=typed,
+        as_json=as_json,
     )

@@ -27,7 +27,11 @@ _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 
 
 def read_parquet(
-    engine: Engine, source: Source, notes: Notes, typed: Collection[str] = ()
+    engine: Engine,
+    source: Source,
+    notes: Notes,
+    typed: Collection[str] = (),
+    as_json: str | None = None,
 ) -> Frame:
     heads = parquet_heads(source)
     notes.rows = sum(head.rows for head in heads.values())
@@ -46,7 +50,12 @@ def read_parquet(
     for file, schema in schemas.items():
         check_names(str(file), schema.names)
     return together(
-        engine, source, by_columns(source, schemas, engine.read_parquet), notes, typed=typed
+        engine,
+        source,
+        by_columns(source, schemas, engine.read_parquet),
+        notes,
+        typed=typed,
+        as_json=as_json,
     )
 
 

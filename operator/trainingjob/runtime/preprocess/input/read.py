@@ -27,23 +27,25 @@ def read_input(
     scratch: Scratch | None = None,
     *,
     hashes: bool = False,
+    as_json: str | None = None,
 ) -> Frame:
     """The input as a frame, of the files that were ``found`` already, if they were; what must be
     written anew to be read goes to ``scratch``, and must stay there as long as the frame is used.
-    ``hashes``: rows are hashed next, which may as well be done while they are read.
+    ``hashes``: rows are hashed next, which may as well be done while they are read. ``as_json``: a
+    column that is text even where it has lists.
 
     Raises StageFailure(Input…, DuplicateColumns, ColumnNotFound, InvalidSpec)."""
     notes, scratch = notes or Notes(), scratch or Scratch()
     found = found or find(source)
     try:
         try:
-            return _read(engine, source, found, notes, scratch, hashes, native=("gzip",))
+            return _read(engine, source, found, notes, scratch, hashes, as_json, native=("gzip",))
         except StageFailure as failure:
             # Such as one that is padded with zeros, which gzip leaves out.
             packed = any(packing_of(file) == "gzip" for file in found.files)
             if failure.reason != "StorageFailed" or not packed:
                 raise
-            return _read(engine, source, found, notes, scratch, hashes, native=())
+            return _read(engine, source, found, notes, scratch, hashes, as_json, native=())
     except StageFailure as failure:
         raise StageFailure(failure.reason, scratch.named(failure.message)) from failure
 
@@ -55,18 +57,22 @@ def _read(
     notes: Notes,
     scratch: Scratch,
     hashes: bool,
+    as_json: str | None,
     native: Sequence[str],
 ) -> Frame:
     wanted = wanted_columns(source)
     if source.format == "parquet":
-        return conformed(engine, read_parquet(engine, found, notes, wanted), wanted, found.uri)
+        frame = read_parquet(engine, found, notes, wanted, as_json)
+        return conformed(engine, frame, wanted, found.uri)
     if source.format == "orc":
-        return conformed(engine, read_orc(engine, found, notes, wanted), wanted, found.uri)
+        frame = read_orc(engine, found, notes, wanted, as_json)
+        return conformed(engine, frame, wanted, found.uri)
     refuse_others(found)
     found = unpacked(found, scratch, native=native)
     if source.format == "json":
         found = without_marks(found, scratch)
-        return conformed(engine, read_json(engine, found, notes, wanted), wanted, found.uri)
+        frame = read_json(engine, found, notes, wanted, as_json)
+        return conformed(engine, frame, wanted, found.uri)
     options = source.options or CsvOptions()
     found = in_utf8(found, options.encoding, scratch)
     refuse_others(found, table=True)

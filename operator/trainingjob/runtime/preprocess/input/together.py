@@ -12,7 +12,7 @@ import pyarrow as pa
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...base.errors import StageFailure
-from ..engines.arrow import converted, kind_of, kinds_of
+from ..engines.arrow import converted, is_list, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
 from ..expressions.many import Same, select
 from ..names import check_names, refuse_duplicates, refuse_keys
@@ -70,15 +70,16 @@ def together(
     notes: Notes,
     unread: Mapping[str, Unread] | None = None,
     typed: Collection[str] = (),
+    as_json: str | None = None,
 ) -> Frame:
     """All rows of the parts: columns by name, null where a part lacks one, whole numbers as doubles
     where another part has fractions. ``unread``: columns that are known to have no type;
-    ``typed``: those to which the user gives one.
+    ``typed``: those to which the user gives one; ``as_json``: that which is text, whatever it has.
 
     Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
     _refuse_strangers(parts)
-    unread = dict(unread or {})
-    flats = _flattened(engine, parts, unread)
+    unread = {name: why for name, why in (unread or {}).items() if name != as_json}
+    flats = _flattened(engine, parts, unread, as_json)
     kinds = _kinds(engine, source, flats, unread, notes, typed)
     if not kinds:
         name, one = next(iter(unread.items()))
@@ -107,8 +108,13 @@ def _refuse_strangers(parts: Sequence[Part]) -> None:
             raise columns_differ(part.first, part.schema.names, first.first, first.schema.names)
 
 
-def _flattened(engine: Engine, parts: Sequence[Part], unread: dict[str, Unread]) -> list[_Flat]:
-    found = [nested.leaves(engine, part.schema) for part in parts]
+def _flattened(
+    engine: Engine, parts: Sequence[Part], unread: dict[str, Unread], as_json: str | None
+) -> list[_Flat]:
+    found = [
+        [_as_text(engine, leaf) if leaf.name == as_json else leaf for leaf in leaves]
+        for leaves in (nested.leaves(engine, part.schema) for part in parts)
+    ]
     sizes: dict[str, tuple[int, int]] = {}
     for part, leaves in zip(parts, found, strict=True):
         wanted = [x for x in leaves if x.name not in unread and engine.reads(x.type)]
@@ -143,6 +149,13 @@ def _flattened(engine: Engine, parts: Sequence[Part], unread: dict[str, Unread])
         view = engine.view(f"SELECT {', '.join(selected or ['1'])} FROM {part.view}")
         flats.append(_Flat(part, view, schema, types))
     return flats
+
+
+def _as_text(engine: Engine, leaf: Leaf) -> Leaf:
+    """Lists as their JSON."""
+    if not is_list(leaf.type) or not engine.reads(leaf.type):
+        return leaf
+    return replace(leaf, sql=engine.dialect.to_json(leaf.sql), type=pa.string())
 
 
 def _kinds(

@@ -27,14 +27,14 @@ _BYTES = 4 * 2**20
 PLACE = ("trainingjob_file", "__trainingjob_split", "__trainingjob_hash")
 TOKENS = "input_ids"
 LENGTH = "length"
-_WHERE = [
+WHERE = [
     pa.field(PLACE[0], pa.int32()),
     pa.field(PLACE[1], pa.int8()),
     pa.field(PLACE[2], pa.int64()),
 ]
 _IDS = pa.field(TOKENS, pa.list_(pa.int32()))
-ENCODED = pa.schema([*_WHERE, _IDS])
-PACKED = pa.schema([*_WHERE, _IDS, pa.field(LENGTH, pa.int32())])
+ENCODED = pa.schema([*WHERE, _IDS])
+PACKED = pa.schema([*WHERE, _IDS, pa.field(LENGTH, pa.int32())])
 
 
 def encode(
@@ -51,10 +51,10 @@ def encode(
     # A text that has "<|endoftext|>" in it does not end there.
     tool.encode_special_tokens = True
     for batch in batches:
-        for part in _parts(batch):
+        for part in in_parts(batch):
             found = tool.encode_batch_fast(part.column(3).to_pylist(), add_special_tokens=False)
             ids = [np.asarray(one.ids, dtype=np.int32) for one in found]
-            yield pa.RecordBatch.from_arrays([*part.columns[:3], _lists(ids)], schema=ENCODED)
+            yield pa.RecordBatch.from_arrays([*part.columns[:3], lists(ids)], schema=ENCODED)
 
 
 def pack(
@@ -126,7 +126,7 @@ class _Row:
         )
 
 
-def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch in pieces of a bounded number of bytes, or of one text."""
     sizes = pc.binary_length(batch.column(3)).to_numpy(zero_copy_only=False)
     start, total = 0, 0
@@ -139,7 +139,7 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start)
 
 
-def _lists(ids: list[Ids]) -> pa.Array:
+def lists(ids: list[Ids]) -> pa.Array:
     offsets = np.zeros(len(ids) + 1, dtype=np.int32)
     np.cumsum([len(one) for one in ids], out=offsets[1:])
     values = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)

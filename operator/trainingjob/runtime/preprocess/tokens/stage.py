@@ -12,22 +12,23 @@ from trainingjob.api.v1alpha1.status import Outputs
 from trainingjob.api.v1alpha1.tokenize import Tokenize
 
 from ... import storage
+from ...base.digest import digest_of_text
 from ...base.errors import StageFailure, storage_errors
 from ...base.progress import Reporter
 from ...dataset.manifest import (
     MANIFEST,
-    TOKENIZER,
     DatasetManifest,
     SplitInfo,
     SplitName,
     TokenCounts,
     Tokens,
 )
+from ...dataset.tokens import tokenizer_files
 from ..checks import check_splits
-from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame
+from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame, Rows
 from ..names import cannot_use, column_not_found
 from ..notes import Notes
-from . import pack, tokenizer
+from . import chat, messages, pack, tokenizer
 
 # A longer text is no document: its tokens take thirty times as much memory.
 LONGEST_BYTES = 16 * 2**20
@@ -56,37 +57,36 @@ def finish(
     """Make the dataset of a frame whose rows are divided; also what was done, in a line.
 
     Raises StageFailure(ColumnNotFound, SettingUnsuitable, TextInvalid, SplitEmpty, NoRowsLeft)."""
-    name = payload.task.label
-    frame, left_out = _documents(engine, frame, name)
+    name, task = payload.task.label, payload.task
+    if task.messages is not None:
+        frame = messages.canonical(engine, frame, name)
+    frame, left_out = _documents(
+        engine, frame, f"task.{'messages' if task.messages else 'text'}", name
+    )
     found = _counted(engine, frame, name)
     check_splits({split: texts.count for split, texts in found.items()}, payload.split)
     reporter.report(0.7)
     train = found["train"]
-    quoted = engine.dialect.ident(name)
-    chosen = tokenizer.choose(engine, frame.view, quoted, spec, train.count, train.size)
+    text = engine.dialect.ident(name)
+    if task.messages is not None:
+        text = f"{engine.function(chat.contents, 'string', 'text')}({text})"
+    chosen = tokenizer.choose(engine, frame.view, text, spec, train.count, train.size)
+    if task.messages is not None:
+        given = tokenizer_files(spec.from_, chat=True) if spec.from_ is not None else {}
+        chosen = chosen.for_chat(given)
+        assert chosen.way is not None
+        messages.check(engine, frame, name, chosen.way)
     reporter.report(0.75)
-    assert frame.layout is not None
-    length, bits = spec.sequence_length, frame.layout.bits
-    view = engine.by_file(
-        frame,
-        partial(pack.encode, tokenizer=chosen.text),
-        pack.ENCODED,
-        partial(pack.pack, length=length, end=chosen.end, bits=bits),
-        pack.PACKED,
-    )
-    rows = max(_LEAST_ROWS, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // (4 * (length + 1))))
-    # The types are the view's own, and none of those that a user's column may have.
-    tokens = replace(
-        frame.over(view, {pack.TOKENS: "bigint", pack.LENGTH: "bigint"}),
-        layout=replace(frame.layout, row_group=rows),
-    )
+    tokens = _tokens(engine, frame, spec, chosen)
     target = storage.resolve(payload.output)
     with storage_errors("write the dataset"), storage.publishing(target, MANIFEST) as new:
         manifest = _manifest(engine, tokens, payload, spec, pipeline, chosen, found, new.place)
-        new.place.write(manifest.tokenizer, chosen.text)
+        for one in manifest.beside:
+            new.place.write(one.name, chosen.files[one.plain])
         manifest.publish(new)
-        # For people; this name had that of an earlier dataset until now.
-        new.place.write(TOKENIZER, chosen.text)
+        # For people; these names had those of an earlier dataset until now.
+        for one in manifest.beside:
+            new.place.write(one.plain, chosen.files[one.plain])
     reporter.report(1.0)
     counts = {split: info.rows for split, info in manifest.splits.items()}
     result = StageResult(
@@ -97,14 +97,44 @@ def finish(
         )
     )
     assert manifest.tokens is not None
-    return result, _line(manifest.tokens, left_out, sum(counts.values()))
+    return result, _line(manifest.tokens, chosen, left_out, sum(counts.values()))
 
 
-def _line(tokens: Tokens, left_out: str, rows: int) -> str:
+def _tokens(engine: Engine, frame: Frame, spec: Tokenize, chosen: tokenizer.Chosen) -> Frame:
+    """The rows of tokens."""
+    assert frame.layout is not None
+    length, bits = spec.sequence_length, frame.layout.bits
+    end, way = chosen.end, chosen.way
+    each: Rows
+    if way is None:
+        names, between, made = [pack.TOKENS, pack.LENGTH], pack.ENCODED, pack.PACKED
+        each = partial(pack.encode, tokenizer=chosen.text)
+        whole: Rows = partial(pack.pack, length=length, end=end, bits=bits)
+    else:
+        names, between, made = [one.name for one in chat.ROW], chat.ENCODED, chat.PACKED
+        each = partial(chat.encode, tokenizer=chosen.text, way=way)
+        whole = partial(chat.pack, length=length, end=end, bits=bits)
+    view = engine.by_file(frame, each, between, whole, made)
+    size = 4 * (length + 1) * (1 if way is None else 2)
+    rows = max(_LEAST_ROWS, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // size))
+    # The types are the view's own, and none of those that a user's column may have.
+    return replace(
+        frame.over(view, dict.fromkeys(names, "bigint")),
+        layout=replace(frame.layout, row_group=rows),
+    )
+
+
+def _line(tokens: Tokens, chosen: tokenizer.Chosen, left_out: str, rows: int) -> str:
     total = sum(one.tokens for one in tokens.splits.values())
     texts = sum(one.documents for one in tokens.splits.values())
+    if chosen.way is None:
+        what, of_answers = "texts", ""
+    else:
+        whose = "the tokenizer's own" if chosen.own_template else "the default"
+        what, of_answers = "conversations", f" of answers, by {whose} chat template"
     return (
-        f"tokenize: {texts} texts{left_out} -> {total} tokens of {tokens.vocab_size} in {rows} rows"
+        f"tokenize: {texts} {what}{left_out} -> {total} tokens of {tokens.vocab_size} in {rows} "
+        f"rows{of_answers}"
     )
 
 
@@ -118,13 +148,13 @@ def _manifest(
     found: Mapping[SplitName, Texts],
     place: storage.Place,
 ) -> DatasetManifest:
-    parts = engine.write(tokens, place, total=pack.LENGTH)
+    parts = engine.write(tokens, place, total=pack.LENGTH if chosen.way is None else chat.ANSWERS)
     counts = {
         split: TokenCounts(
             documents=found[split].count,
             bytes=found[split].size,
-            # Those that have one before them in their row.
-            tokens=sum(part.total - part.file.rows for part in its),
+            # Those that have one before them in their row; of conversations, the answers'.
+            tokens=sum(part.total - (part.file.rows if chosen.way is None else 0) for part in its),
         )
         for split, its in parts.items()
     }
@@ -148,22 +178,23 @@ def _manifest(
             end_of_text=chosen.end_of_text,
             end=chosen.end,
             sequence_length=spec.sequence_length,
+            chat_template=chosen.way and digest_of_text(chosen.way.template),
             splits=counts,
         ),
     )
 
 
-def _documents(engine: Engine, frame: Frame, name: str) -> tuple[Frame, str]:
+def _documents(engine: Engine, frame: Frame, field: str, name: str) -> tuple[Frame, str]:
     """The frame of the texts alone, without empty ones and copies, and how many those were.
 
     Of equal texts the one of the test split stays, so that none of its texts is learned from."""
     if name in frame.unread:
-        raise cannot_use("task.text", name, frame.unread[name])
+        raise cannot_use(field, name, frame.unread[name])
     if name not in frame.columns:
-        raise column_not_found("task.text", name, list(frame.columns), frame.unread)
+        raise column_not_found(field, name, list(frame.columns), frame.unread)
     if frame.columns[name] != "string":
         raise StageFailure(
-            "SettingUnsuitable", f"task.text: column {name} is of type {frame.columns[name]}"
+            "SettingUnsuitable", f"{field}: column {name} is of type {frame.columns[name]}"
         )
     dialect = engine.dialect
     text = dialect.ident(name)

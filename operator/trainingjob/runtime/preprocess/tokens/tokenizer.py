@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
 
+from ...base.digest import digest_of_text
 from ...base.errors import StageFailure, storage_errors
 from ...base.text import listed, one_line
-from ...dataset.tokens import tokenizer_file
+from ...dataset.manifest import TEMPLATE, TOKENIZER
+from ...dataset.tokens import TOKENIZER_CONFIG, tokenizer_file
 from ..engines.frame import HASH, SPLIT, TRAIN, Engine
 from ..names import quoted
+from . import chat
 
 END = "<|endoftext|>"
 # What the ends of texts are called in tokenizers that people have.
@@ -34,11 +38,51 @@ class Chosen:
     end_of_text: str
     end: int
     size: int
+    # Of conversations: how they become texts, and whether the template is the tokenizer's own.
+    way: chat.Way | None = None
+    own_template: bool = False
 
     @property
     def digest(self) -> str:
         """sha256 of ``tokenizer.json``."""
-        return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
+        return digest_of_text(self.text)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What the dataset has of it, by name."""
+        return {TOKENIZER: self.text} | ({TEMPLATE: self.way.template} if self.way else {})
+
+    def for_chat(self, files: Mapping[str, Path]) -> Chosen:
+        """With the template and the special tokens that ``files`` say, by the names that Hugging
+        Face gives them. Raises StageFailure(InputMalformed)."""
+        config: Any = {}
+        with storage_errors("read the tokenizer"):
+            if TOKENIZER_CONFIG in files:
+                try:
+                    config = json.loads(files[TOKENIZER_CONFIG].read_bytes())
+                except (ValueError, RecursionError):
+                    config = None
+                if not isinstance(config, dict):
+                    message = f"{files[TOKENIZER_CONFIG]} is no {TOKENIZER_CONFIG}"
+                    raise StageFailure("InputMalformed", message)
+            template: Any = config.get("chat_template")
+            if isinstance(template, list):
+                named = [one for one in template if isinstance(one, dict)]
+                template = next(
+                    (one.get("template") for one in named if one.get("name") == "default"), None
+                )
+            if TEMPLATE in files:
+                template = files[TEMPLATE].read_text(encoding="utf-8")
+        special = {"eos_token": self.end_of_text}
+        for name, token in config.items():
+            value = token.get("content") if isinstance(token, dict) else token
+            if name.endswith("_token") and isinstance(value, str):
+                special[name] = value
+        tool = Tokenizer.from_str(self.text)
+        ends = [one.content for one in tool.get_added_tokens_decoder().values() if one.special]
+        own = isinstance(template, str) and bool(template)
+        way = chat.Way(template if own else chat.DEFAULT, special, ends)
+        return replace(self, way=way, own_template=own)
 
 
 def choose(engine: Engine, view: str, text: str, spec: Tokenize, rows: int, size: int) -> Chosen:

@@ -15,7 +15,9 @@ from trainingjob.api.v1alpha1.status import Outputs
 from ...dataset import suitable
 from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
+from ...dataset.tokens import IGNORED
 from ...model import language, transformer
+from ...model.folder import Words
 from ...storage import resolve
 from ..budget import rows_of_a_part
 from ..data import mix
@@ -25,7 +27,7 @@ from . import Share
 
 
 class TransformerFamily:
-    """Raises StageFailure: DatasetInvalid, SplitEmpty."""
+    """Raises StageFailure: DatasetInvalid, SplitEmpty, and those of a pretrained model."""
 
     loss_scale = 1.0
 
@@ -45,10 +47,13 @@ class TransformerFamily:
         self.validation = TokenSplit(validation, at_once, device)
         self._seed = payload.seed
         self._beginning = language.begin(payload.model, self.tokens)
-        self._tokenizer = self._folder / manifest.tokenizer
+        template = manifest.chat_template
+        self._words = Words(
+            self._folder / manifest.tokenizer, self._folder / template if template else None
+        )
 
     def build(self) -> nn.Module:
-        return self._beginning.network
+        return self._beginning.build()
 
     def layers(self, network: nn.Module) -> Sequence[nn.Module]:
         return transformer.layers_of(network)
@@ -56,24 +61,24 @@ class TransformerFamily:
     def fill(
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
-        self._beginning.fill(device, self._seed, mix, mine)
+        self._beginning.fill(network, device, self._seed, mix, mine)
 
     def loss(self, network: nn.Module, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
-        """Of tokens int32 [m, L + 1], of which the first ``y`` of a row are real."""
+        """Of tokens int32 [m, L + 1], of which ``y``, int32 [m, L], are to be predicted."""
         return transformer.negative_log_likelihood(network, x, y)
 
     def blank(self) -> Share:
         device = self.training.device
         return (
             torch.zeros(1, self.training.width, dtype=torch.int32, device=device),
-            torch.ones(1, dtype=torch.int64, device=device),
+            torch.full((1, self.training.width - 1), IGNORED, dtype=torch.int32, device=device),
             None,
         )
 
     def flops(self, network: nn.Module) -> float | None:
         """Forward and backward through all weights but the table of inputs, and attention's own
         (Chowdhery et al., 2022, appendix B)."""
-        config: Any = self._beginning.network.config
+        config: Any = network.config
         sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
         # Of weights that are not learned, no gradient is computed.
         products = sum(size * (6 if learned else 4) for size, learned in sizes)
@@ -83,18 +88,15 @@ class TransformerFamily:
         return float(products + 12 * attention)
 
     def fingerprint(self) -> dict[str, Any]:
-        given = self._beginning.digest()
-        return {"pretrained": given} if given else {}
+        digest = self._beginning.digest()
+        return {} if digest is None else {"pretrained": digest}
 
     def words(self) -> str:
         count = self.tokens.splits["train"].tokens
-        parameters = list(self._beginning.network.parameters())
-        fixed = sum(one.numel() for one in parameters if not one.requires_grad)
-        beside = f", beside {fixed / 1e6:.4g} M that stay as they are" if fixed else ""
-        return f"{count} tokens in {self.training.rows} rows{beside}"
+        return f"{count} tokens in {self.training.rows} rows"
 
     def save(self, folder: Path | None, network: nn.Module) -> None:
-        self._beginning.save(folder, self._tokenizer)
+        self._beginning.save(folder, network, self._words)
 
     def outputs(self, known: Outputs) -> Outputs:
         return known

@@ -1,0 +1,81 @@
+"""`trainingjob generate`: a look at what a language model of this machine has learned."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..api.payload import CLAIMS_DIR
+from ..api.stored import Unreadable, read_stored
+from ..api.v1alpha1 import TrainingJob
+from ..core import names
+from ..local import claims, environment
+from ..local.store import Home, Workspace
+from .errors import UsageError
+from .exits import Exit
+from .get import find
+
+# -P: nothing in the working folder may shadow a library.
+_PROGRAM = [sys.executable, "-P", "-m", "trainingjob.runtime.model.generate"]
+_MOST_BYTES = 1 << 20
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Print what the model goes on with after the text; of a model of conversations, its answer."""
+    text = args.text
+    if text == "-":
+        text = sys.stdin.buffer.read(_MOST_BYTES + 1).decode(errors="replace")
+    if len(text.encode(errors="replace")) > _MOST_BYTES:
+        raise UsageError(f"the text is longer than {_MOST_BYTES >> 20} MiB")
+    home = find(Workspace(Path(args.work_dir)), args.name, args.namespace)
+    job = _with_model(home)
+    folders = {name: Path(path) for name, path in home.load_run().get("claims", {}).items()}
+    claims.link(home.claims, folders)
+    asked = {
+        "uri": names.model_uri(job),
+        "text": text,
+        "chat": job.spec.task.messages is not None,
+        "tokens": args.tokens,
+        "temperature": args.temperature,
+        "seed": args.seed,
+    }
+    env = environment.of_node(os.environ) | {CLAIMS_DIR: str(home.claims)}
+    done = subprocess.run(
+        _PROGRAM,
+        input=json.dumps(asked),
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        print(f"error: {lines[-1] if lines else 'the model could not be run'}", file=sys.stderr)
+        return Exit.FAILED
+    sys.stdout.write(done.stdout)
+    return Exit.SUCCEEDED
+
+
+def _with_model(home: Home) -> TrainingJob:
+    """Raises UsageError for a job that has no language model, or none yet."""
+    stored = home.load()
+    job = read_stored(json.dumps(stored).encode())
+    if isinstance(job, Unreadable):
+        raise UsageError(f"job {home.name} cannot be read: {job.message}")
+    kind = job.spec.task.type
+    if kind != "languageModel":
+        raise UsageError(
+            f"job {home.name} is of task.type {kind}: only a languageModel generates text"
+        )
+    train = next((stage for stage in job.status.stages if stage.name == "train"), None)
+    if train is None or train.phase != "Succeeded":
+        why = train.phase if train is not None else "Pending"
+        raise UsageError(
+            f"job {home.name} has no model yet: its train stage is {why} "
+            f"(`trainingjob explain {home.name}` tells why)"
+        )
+    return job

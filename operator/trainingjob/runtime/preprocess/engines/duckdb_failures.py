@@ -1,0 +1,55 @@
+"""DuckDB's errors as ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from trainingjob.api.v1alpha1.reasons import ReasonName
+
+from ...base.errors import StageFailure
+from ...base.text import one_line
+
+# An error of a thread that writes, in which DuckDB tells it.
+_WRAPPED = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
+# Each error by the name that DuckDB gives its kind: "Out of Memory Error: …". What fails while rows
+# come is told by Arrow, which has these words and no exception of DuckDB's.
+_KINDS: dict[str, type[duckdb.Error]] = {
+    "Out of Memory": duckdb.OutOfMemoryException,
+    "IO": duckdb.IOException,
+    "Binder": duckdb.BinderException,
+    "Catalog": duckdb.CatalogException,
+}
+_KIND = re.compile(r"\b(\w[\w ]*) Error: ")
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn DuckDB's errors into StageFailures."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _failure(type(error), str(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        found = _KIND.search(str(error))
+        kind = _KINDS.get(found[1], duckdb.Error) if found else duckdb.Error
+        raise _failure(kind, str(error)) from error
+
+
+def _failure(kind: type[BaseException], text: str) -> StageFailure:
+    if issubclass(kind, duckdb.OutOfMemoryException):
+        return StageFailure("OutOfMemory", f"engine pandas ran out of memory: {one_line(text)}")
+    if issubclass(kind, duckdb.IOException):
+        wrapped = _WRAPPED.search(text)
+        words = json.loads(wrapped[1], strict=False) if wrapped else text
+        reason: ReasonName = "DiskFull" if "No space left" in text else "StorageFailed"
+        return StageFailure(reason, one_line(words))
+    if issubclass(kind, duckdb.BinderException | duckdb.CatalogException):
+        return StageFailure("ExpressionInvalid", one_line(text))
+    return StageFailure("StepFailed", one_line(text))

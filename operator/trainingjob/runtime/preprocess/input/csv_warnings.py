@@ -1,0 +1,177 @@
+"""What people are told about how their CSV was read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainingjob.api.v1alpha1.input import ColumnType
+
+from ...base.text import listed
+from ..engines.arrow import beyond
+from ..names import quoted
+from ..notes import Notes
+from .csv_files import lines_of
+from .csv_tally import Mixed, Tally
+from .schema import looks_dated
+from .texts import (
+    BIG,
+    CODES,
+    DIGITS,
+    INFINITE,
+    LONG,
+    ZEROS,
+    is_day,
+    nulls,
+    number_pattern,
+)
+
+if TYPE_CHECKING:
+    from .csv import Csv
+
+# Of countries, states and languages.
+_CODE = re.compile("[A-Z]{2}")
+
+# Texts among numbers that a warning shows.
+_SHOWN = 5
+
+
+def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) -> None:
+    """Warn of what a reader may have taken for something else than was meant."""
+    source, heads = csv.source, csv.heads
+    first = heads.names[0]
+    if first in heads.unnamed or re.fullmatch(r"Unnamed: 0(\.\d+)?", first):
+        how = f"has no name and is read as {first}" if first in heads.unnamed else f"is {first}"
+        notes.warn(
+            "IndexColumn",
+            f"{source.uri}: the first column {how}: it looks like the index of the frame that was "
+            f"written; `drop: {{columns: [{first}]}}`",
+        )
+    for (name, kind), code in zip(kinds.items(), tally.codes, strict=True):
+        where = f"{source.uri}: {name}"
+        if kind == "string" and code and not code & ~DIGITS:
+            if code & ZEROS:
+                notes.warn(
+                    "ReadAsText",
+                    f"{where} is text: some of its digits have leading zeros, as codes have, and "
+                    f"numbers would lose them; `cast: {{columns: {{{name}: bigint}}}}` for numbers",
+                )
+            else:
+                notes.warn("ReadAsText", f"{where} is text: {beyond()}")
+        if kind == "double" and code & (LONG | BIG):
+            notes.warn(
+                "ValuesRounded",
+                f"{where} has whole numbers of more than 15 digits among numbers with a fraction: "
+                "they are read as doubles, which hold 15 to 17 digits",
+            )
+        if kind == "double" and code & INFINITE:
+            notes.warn("ValuesBecameNull", f"{where}: infinite values are read as null")
+    if csv.options.trim is None:
+        _tell_of_blanks(csv, kinds, notes)
+    for name, code in zip(heads.names, tally.codes, strict=True):
+        if name not in csv.wanted and code & CODES["string"]:
+            _tell_of_texts(csv, name, code, tally.mixed.get(name), notes)
+    for name in tally.nulls:
+        place = heads.names.index(name)
+        texts = {record[place].strip(" ") for record in heads.sample if len(record) > place} - {""}
+        codes = texts - {"NA"}
+        if len(codes) < len(texts) and codes and all(_CODE.fullmatch(text) for text in codes):
+            notes.warn(
+                "ValuesBecameNull",
+                f'{source.uri}: {name}: "NA" among codes of two letters is read as null; if it is '
+                "one of them, set preprocess.input.options.nullValues to []",
+            )
+    if tally.nulls:
+        notes.log(
+            f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
+            "preprocess.input.options.nullValues says which do"
+        )
+
+
+def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
+    """Warn of columns of text with blanks around the first values."""
+    found: dict[str, str] = {}
+    for record in csv.heads.sample:
+        for name, text in zip(csv.heads.names, record, strict=False):
+            blanks = text != text.strip(" ") != ""
+            kind = csv.wanted[name].kind if name in csv.wanted else kinds[name]
+            if blanks and kind == "string" and text.strip(" ") not in nulls(csv.options):
+                found.setdefault(name, text)
+    if found:
+        has = "has" if len(found) == 1 else "have"
+        notes.warn(
+            "BlanksKept",
+            f"{csv.source.uri}: {listed(list(found))} {has} blanks around texts, as "
+            f"{quoted(next(iter(found.values())))}, which are part of the values; to cut them, set "
+            "preprocess.input.options.trim to true",
+        )
+
+
+def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: Notes) -> None:
+    """Warn of a column that is text because of a few values, or only by how it is written."""
+    source, options = csv.source, csv.options
+    where = f"{source.uri}: {name} is text"
+    if mixed and max(mixed.numbers, mixed.dates) > mixed.others:
+        dates = mixed.dates > mixed.numbers
+        what, kind = ("dates", "date") if dates else ("numbers", "double")
+        kind = "timestamp" if dates and code & CODES["timestamp"] else kind
+        number, none = re.compile(number_pattern(options)), nulls(options)
+        fits: Callable[[str], Any] = is_day if dates else number.fullmatch
+        found = lines_of(
+            source, options, name, lambda text: not fits(text) and text not in none, _SHOWN
+        )
+        texts = list(found) or list(dict.fromkeys((mixed.least, mixed.greatest)))
+        shown = ", ".join(f"{quoted(t)} ({found[t]})" if t in found else quoted(t) for t in texts)
+        listing = ", ".join(map(quoted, texts))
+        notes.warn(
+            "ReadAsText",
+            f"{where}: {max(mixed.numbers, mixed.dates)} of its values are {what}, "
+            f"{mixed.others} are not: {shown}; if that stands for null, set "
+            f"preprocess.input.options.nullValues to [{listing}]; else "
+            f"`cast: {{columns: {{{name}: {kind}}}}}` makes null of it",
+        )
+        return
+    place = csv.heads.names.index(name)
+    some = [record[place].strip(" ") for record in csv.heads.sample if len(record) > place]
+    some = [text for text in some if text and text not in nulls(options)]
+    marks = {*"".join(some)}
+    advice = next(
+        (words for of, form, words in _STYLES if marks & {*of} and _all_match(form, some)), None
+    )
+    dated = next((form for form in map(looks_dated, some) if form), None)
+    if dated and _all_match(r"[0-9]{2}([/.-])[0-9]{2}\1[0-9]{4}", some):
+        advice = f"preprocess.input.dateFormats to {{{name}: {dated}}} for dates"
+    if advice:
+        notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {advice}")
+
+
+def _all_match(pattern: str, texts: list[str]) -> bool:
+    return all(re.fullmatch(pattern, text) for text in texts)
+
+
+# How numbers are written, too, with one of these marks -> what to set.
+_STYLES = [
+    (
+        ",",
+        r"[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+),[0-9]+|[+-]?[0-9]+|[+-]?[0-9]{1,3}([.][0-9]{3})+",
+        "preprocess.input.options.decimal to a comma for numbers, and thousands to a point if "
+        "that groups their digits",
+    ),
+    (
+        ",",
+        r"[+-]?[0-9]{1,3}(,[0-9]{3})*([.][0-9]+)?",
+        "preprocess.input.options.thousands to a comma for numbers",
+    ),
+    (
+        "'",
+        r"[+-]?[0-9]{1,3}('[0-9]{3})*([.][0-9]+)?",
+        'preprocess.input.options.thousands to "\'" for numbers',
+    ),
+    (
+        " \u00a0\u202f",
+        "[+-]?[0-9]{1,3}([ \u00a0\u202f][0-9]{3})*([.,][0-9]+)?",
+        'preprocess.input.options.thousands to " " for numbers, and decimal to a comma if that '
+        "stands before their fraction",
+    ),
+]

@@ -46,7 +46,7 @@ _NOBODY = (
 # What does not pass by itself: what the server or the library says -> what to say.
 _REFUSED = {
     "NoSuchBucket": "there is no such bucket",
-    "is wrong; expecting": "the bucket is in another region: set AWS_REGION",
+    "is wrong; expecting": _REGION,
     "InvalidAccessKeyId": "the access key does not exist",
     "UserNotFound": "the access key does not exist",
     "SignatureDoesNotMatch": "the secret key is wrong",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tests.gpu.language import Run, Size, make_dataset, payload_of, plain_seconds
+from trainingjob.api.v1alpha1.train import BuiltInModel
 from trainingjob.local.node import free_port
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.train.devices import peak_memory
@@ -51,8 +52,13 @@ def speed(folder: Path, gang: Gang) -> dict[str, float]:
 
 def memory(folder: Path, gang: Gang) -> dict[str, float]:
     """The most bytes that training adds to what the process had."""
+    payload = payload_of(folder, MEMORY, cpu=True)
+    tiny = {"architecture": "llama", "layers": 1, "hidden": 8, "heads": 1}
+    model = BuiltInModel.model_validate({"transformer": tiny})
+    # What is imported at the first step.
+    Run(payload.model_copy(update={"model": model}), CPU, gang).seconds()
     before = peak_memory(CPU)
-    run = Run(payload_of(folder, MEMORY, cpu=True), CPU, gang)
+    run = Run(payload, CPU, gang)
     run.seconds()
     return {"peak": peak_memory(CPU) - before, "weights": run.trainer.parameters}
 
@@ -63,6 +69,7 @@ def gang_of(world: int, folder: Path, what: str) -> dict[str, Any]:
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.perf.language", what, str(folder), str(output)],
+            stdout=subprocess.DEVNULL,
             env=os.environ
             | {
                 "RANK": str(rank),

@@ -228,7 +228,7 @@ class Spec(Model):
             "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "
             "(!has(self.evaluate.gates) || "
             "!self.evaluate.gates.exists(g, g.metric == 'bits_per_byte')))",
-            message="bits_per_byte needs task.text: of messages, the answers alone are predicted",
+            message="bits_per_byte needs task.text: of messages, only the answers count",
             holds=lambda self: (
                 self.task.messages is None or "bits_per_byte" not in _metrics_of(self)
             ),

@@ -151,7 +151,11 @@ class TrainPayload(Model):
     script: ScriptRef | None = None
     command: Arguments | None = None
     args: Arguments | None = None
-    stream_dataset: bool = Field(False, description="The code reads the rows from where they lie.")
+    stream_dataset: bool | None = Field(
+        None,
+        description="The code reads the rows from where they lie. As all fields that a version "
+        "adds it is told only where it is set: a gang may be completed with the image before.",
+    )
     needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
     metrics: list[str] | None = Field(
         None, description="Of that evaluation, those that need two classes; known before training."

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +31,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import CLAIMS, MADE
+from ..cluster.resources import CLAIMS, MADE, Resource
 from ..core import (
     Blocker,
     Observation,
@@ -265,12 +266,8 @@ class Reconciler:
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
-        new = True
         try:
-            try:
-                made = await self._gateway.create(child)
-            except AlreadyExists:
-                made, new = await self._gateway.get(child), False
+            made, new = await self._made(resource, child)
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will show it.
             return diagnose.no_answer(name, str(error))
@@ -294,6 +291,19 @@ class Reconciler:
         if resource in WATCHED:
             self._cache.apply(resource, made)
         return None
+
+    async def _made(
+        self, resource: Resource, child: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """The child that is there, and whether it is new. A claim is looked for first: a quota
+        refuses another one before the API server says that there is one of this name."""
+        if resource == CLAIMS:
+            with suppress(NotFound):
+                return await self._gateway.get(child), False
+        try:
+            return await self._gateway.create(child), True
+        except AlreadyExists:
+            return await self._gateway.get(child), False
 
     def _counts(self, job: TrainingJob, pod: Mapping[str, Any], owner: ownership.Owner) -> bool:
         found = ownership.pod_of(pod, owner)

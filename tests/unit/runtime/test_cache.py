@@ -60,7 +60,7 @@ class Runs:
 
     def make_dataset(self, job: str = "a") -> StageResult:
         folder = self.root / job / "dataset"
-        of_fold = self.write_dataset(folder / "fold-1")
+        of_fold = self.write_dataset(folder / "fold-1-s0")
         manifest = self.write_dataset(folder, folds=[of_fold.digest])
         outputs = Outputs(uri=self.uri(job, "dataset"), digest=manifest.digest, rows={"train": 1})
         return StageResult(outputs=outputs)
@@ -73,6 +73,7 @@ class Runs:
         file = DataFile(name=path.name, rows=1, bytes=path.stat().st_size, sha256=sha256(path))
         manifest = DatasetManifest(
             label="label",
+            stamp="s0",
             task="regression",
             features=["x"],
             columns={"x": "double", "label": "double"},
@@ -200,7 +201,10 @@ def pipe(runs: Runs) -> None:
 PART = "a/dataset/train/part-00000.parquet"
 DAMAGE: dict[str, tuple[str, Callable[[Runs], None]]] = {
     "a byte of the data": ("preprocess", edit(PART, 8)),
-    "a byte of a fold's data": ("preprocess", edit(PART.replace("dataset", "dataset/fold-1"), 8)),
+    "a byte of a fold's data": (
+        "preprocess",
+        edit(PART.replace("dataset", "dataset/fold-1-s0"), 8),
+    ),
     "a byte of a footer": ("preprocess", edit(PART, -12)),
     "a data file is gone": ("preprocess", gone(PART)),
     "the dataset is gone": ("preprocess", gone("a/dataset")),

@@ -3,6 +3,7 @@ others have left."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -32,15 +33,17 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Whoever counts to ``last`` is killed before that step."""
+    """Whoever counts to ``last`` is killed before that step; the step ``fails`` does that."""
 
     def __init__(self) -> None:
-        self.done, self.last = 0, 10**9
+        self.done, self.last, self.fails = 0, 10**9, 0
 
     def one(self) -> None:
         self.done += 1
         if self.done > self.last:
             raise Killed
+        if self.done == self.fails:
+            raise OSError(errno.EIO, "no luck")
 
 
 class Store:
@@ -62,7 +65,7 @@ class Store:
         self.steps.one()
         self.files[path] = source.read_bytes()
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def discard(self, paths: Sequence[str], root: str) -> None:
         for path in paths:
             self.steps.one()
             self.files.pop(path, None)
@@ -148,6 +151,29 @@ def world(
     made = World(request.param, tmp_path, monkeypatch)
     yield made
     made.steps.last = 10**9
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_step_that_fails_leaves_the_old_or_the_new_as_a_whole(
+    world: World, old: str | None
+) -> None:
+    """Also where it was done and the answer got lost, and after the commit."""
+    if old is not None:
+        world.publish(old)
+    seen = []
+    for number in range(1, 1000):
+        world.steps.done, world.steps.fails = 0, number
+        try:
+            with publishing(world.target, MANIFEST) as new:
+                names = put(new, "new")
+                assert new.commit(" ".join(["new", *names]), [*names, "plain"])
+                new.place.write("plain", "new")
+        except (OSError, StageFailure):
+            seen.append(world.read())
+        else:
+            if world.steps.done < number:
+                break
+    assert {*seen} == {old, "new"}
 
 
 @pytest.mark.parametrize("old", ["old", None])

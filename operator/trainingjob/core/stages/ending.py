@@ -52,8 +52,8 @@ def failed(gang: Gang) -> StageOutcome | None:
         return None
     seen = failure.time or gang.now
     settled = seen + _SETTLE
-    # A clock of a node that is off makes us wait no longer, but not at all.
-    waits = failure.secondary and seen <= gang.now < settled
+    # A clock of a node that is far off makes us wait no longer, but not at all.
+    waits = failure.secondary and abs(gang.now - seen) < _SETTLE
     if waits and not all(pod.over for pod in gang.pods):
         update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
         return StageOutcome(gang.stage.model_copy(update=update), wake=settled)

@@ -98,8 +98,10 @@ def _start(gang: Gang) -> _Start:
 
 def _blocker(gang: Gang) -> Failure | None:
     """Why pods do not start: they could not be made, or they wait."""
-    waiting = (diagnose.waiting_of(pod) for pod in gang.pods)
-    return gang.refused or next((failure for failure in waiting if failure is not None), None)
+    waiting = [found for pod in gang.pods if (found := diagnose.waiting_of(pod)) is not None]
+    # Until a queue lets all of them go, nothing else counts against the gang's time.
+    gated = [failure for failure in waiting if failure.reason == "SchedulingGated"]
+    return next(iter(gated), None) or gang.refused or next(iter(waiting), None)
 
 
 def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure | None:

@@ -92,6 +92,8 @@ def _copied(
         theirs = DatasetManifest.parse(Path(folder))
     if theirs.digest != digest:
         raise StageFailure("DatasetInvalid", "the dataset is another one by now")
+    if theirs.stamp is None:
+        raise StageFailure("DatasetInvalid", "the dataset is of an earlier version")
 
     def copied(name: str, own: str, digest: str) -> None:
         with place.aside() as aside:

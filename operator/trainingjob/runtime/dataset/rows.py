@@ -252,6 +252,9 @@ def _reading(path: Path, reason: ReasonName) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            message = f"{shown(path)} is gone: another run has replaced the dataset meanwhile"
+            raise StageFailure("StorageFailed", message) from error
         # Arrow tells corrupt data as an OSError without a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise from_os_error(error, f"read {path.name}") from error

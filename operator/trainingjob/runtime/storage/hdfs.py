@@ -123,13 +123,15 @@ class Cluster:
 
         self._patiently(target, rename)
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def discard(self, paths: Sequence[str], root: str) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self.remove, paths))
         for folder in sorted({path.rpartition("/")[0] for path in paths}, reverse=True):
             # HDFS refuses when something is in it.
             with self._failures(folder), suppress(RuntimeError, OSError):
-                while folder and self._client.delete(f"/{folder}", recursive=False):
+                while f"{folder}/".startswith(f"{root}/") and self._client.delete(
+                    f"/{folder}", recursive=False
+                ):
                     folder = folder.rpartition("/")[0]
 
     def state(self, path: str) -> str | None:
@@ -185,14 +187,27 @@ class Cluster:
             except FileExistsError:
                 waited = (time.monotonic() - began) * 1000
             with suppress(FileNotFoundError):
-                held = self._client.get_file_info(lock)
-                if written.modification_time + waited - held.modification_time > _HELD_MILLIS:
-                    self._client.delete(lock)
+                held = self._client.get_file_info(lock).modification_time
+                if written.modification_time + waited - held > _HELD_MILLIS:
+                    self._unlock(lock, held)
             time.sleep(0.2)
+        mine = self._client.get_file_info(lock).modification_time
         try:
             yield
         finally:
-            self._client.delete(lock)
+            self._unlock(lock, mine)
+
+    def _unlock(self, lock: str, held: int) -> None:
+        """Remove a lock, if it still is the one that was made then: of several who find that its
+        holder is dead, one can take it away, and nobody the lock that comes after it."""
+        away = f"{lock}.{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            self._client.rename(lock, away)
+            if self._client.get_file_info(away).modification_time != held:
+                with suppress(FileExistsError):
+                    self._client.rename(away, lock)
+                    return
+            self._client.delete(away)
 
     def _write(self, source: Path, path: str) -> None:
         def write() -> None:

@@ -96,7 +96,8 @@ class Place:
     def discard(self, names: Collection[str]) -> None:
         """Remove these files, and the folders that are empty then."""
         if self._remote is not None:
-            self._remote.discard([self._path(name) for name in names])
+            root = self._path("").rstrip("/")
+            self._remote.discard([self._path(name) for name in names], root)
         else:
             disk.discard(self._local(""), names)
 
@@ -153,9 +154,12 @@ class Publication:
         return True
 
     def withdraw(self) -> None:
-        """Remove what was put there. Nothing hangs on it: it is not said when that fails."""
+        """Remove what was put there, unless it was committed, which may have been done although
+        nobody said so. Nothing hangs on it: it is not said when that fails."""
         with suppress(OSError, StageFailure):
             stamp = self.place.stamp
+            if stamp in self.place.read(self._marker):
+                return
             self.place.discard([name for name in self.place.files() if stamp in name])
 
 

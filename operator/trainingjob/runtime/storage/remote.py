@@ -37,8 +37,9 @@ class Remote(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if there is one."""
 
-    def discard(self, paths: Sequence[str]) -> None:
-        """Remove files, those of them that are there, and the folders that are empty then."""
+    def discard(self, paths: Sequence[str], root: str) -> None:
+        """Remove files, those of them that are there, and the folders that are empty then, up to
+        ``root``."""
 
     def state(self, path: str) -> str | None:
         """What changes whenever a file does; None when it is not there."""

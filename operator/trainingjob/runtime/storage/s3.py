@@ -119,7 +119,7 @@ class Bucket:
                 if keys:
                     obstore.delete(self._store, keys)
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def discard(self, paths: Sequence[str], root: str) -> None:
         with self._failures(paths[0] if paths else ""):
             if paths:
                 obstore.delete(self._store, list(paths))
@@ -135,6 +135,9 @@ class Bucket:
     def swap(self, path: str, data: bytes, before: str | None) -> bool:
         mode: PutMode = "create" if before is None else {"e_tag": before}
         with self._failures(path):
+            # There are servers without conditions; some say so, some take them and look away.
+            if self.state(path) != before:
+                return False
             try:
                 obstore.put(self._store, path, data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
@@ -142,9 +145,7 @@ class Bucket:
             except BaseError as error:
                 if not _UNCONDITIONAL.search(str(error)):
                     raise
-                # Of servers that have no conditions: it is a matter of a moment.
-                if self.state(path) != before:
-                    return False
+                # Then it is a matter of a moment.
                 obstore.put(self._store, path, data, use_multipart=False)
             return True
 

@@ -70,7 +70,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         script=script_ref(spec.script),
         command=spec.command,
         args=spec.args,
-        stream_dataset=bool(spec.stream_dataset),
+        stream_dataset=spec.stream_dataset or None,
         needs_model=judged is not None,
         metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
         threshold=judged.threshold if judged else None,

@@ -78,6 +78,18 @@ def test_a_claim_is_kept_and_a_later_job_of_the_name_goes_on_with_it(space: Name
     assert the_claim(space)["spec"]["resources"] == made["spec"]["resources"]
 
 
+def test_a_quota_that_the_claim_uses_up_is_not_in_its_own_way(space: Namespace) -> None:
+    """The API server counts before it looks whether there is one of that name."""
+    hard = {"hard": {"persistentvolumeclaims": "1"}}
+    space.create("resourcequotas", {"metadata": {"name": "one"}, "spec": hard})
+    wait_for("the quota", lambda: (space.get("resourcequotas", "one") or {}).get("status"))
+    for _ in range(2):
+        space.run(asking())
+        space.wait("digits", phase="Succeeded")
+        space.delete("trainingjobs", "digits")
+        wait_for("its pods to be gone", lambda: space.pods() == [])
+
+
 def test_a_claim_is_deleted_with_its_job(space: Namespace) -> None:
     space.run(asking(whenDeleted="delete"))
     space.wait("digits", phase="Succeeded")

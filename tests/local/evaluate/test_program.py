@@ -268,6 +268,10 @@ ATTACKS = {
         setting("target", "torch.ops.aten.empty.memory_format"),
         "aten.empty",
     ),
+    "a gradient, which trusts its indices": (
+        setting("target", "torch.ops.aten.max_pool2d_with_indices_backward.default"),
+        "max_pool2d_with_indices_backward",
+    ),
     "an operator that can be told to trust": (
         setting("target", "torch.ops.aten.segment_reduce.default"),
         "segment_reduce",

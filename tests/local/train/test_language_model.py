@@ -66,6 +66,14 @@ def gangs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return run_gangs(base, dataset, scenarios)
 
 
+# None is better than the first epoch by that much.
+BEST: dict[str, Any] = {
+    "earlyStopping": {"patience": 2, "minDelta": 1000},
+    "schedule": None,
+    "epochs": 9,
+}
+
+
 @pytest.fixture(scope="module")
 def ways(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same of gangs whose weights lie otherwise on the ranks."""
@@ -79,6 +87,8 @@ def ways(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         # From the checkpoints of replicas.
         {"name": "hybrid", "world": 4, "here": 2, "after": "replicas", "train": on_nodes | again},
         {"name": "perceptron", "world": 2, "train": divided},
+        {"name": "best", "world": 2, "train": BEST},
+        {"name": "averaged", "world": 2, "train": {"ema": 0.5}},
     ]
     return run_gangs(base, dataset, scenarios)
 
@@ -211,6 +221,16 @@ def test_wherever_weights_lie_it_learns_the_same(model: Path, ways: dict[str, Pa
             assert list(other.values()) == pytest.approx(list(row.values()), rel=1e-4), name
     files = {path.name for path in (ways["hybrid"] / "checkpoints").glob("*/part-*")}
     assert "part-00001-of-00002.safetensors" in files
+
+
+@pytest.mark.parametrize(("name", "settings"), [("best", BEST), ("averaged", {"ema": 0.5})])
+def test_what_two_ranks_keep_beside_the_newest_weights_is_what_one_keeps(
+    ways: dict[str, Path], trained: Callable[..., Path], name: str, settings: dict[str, Any]
+) -> None:
+    """All of it: validation leaves the outermost weights whole on each rank."""
+    alone = load_file(trained(**settings) / "model/model.safetensors")
+    for key, tensor in load_file(ways[name] / "model/model.safetensors").items():
+        torch.testing.assert_close(tensor, alone[key], rtol=1e-3, atol=1e-4, msg=key)
 
 
 def test_a_perceptron_that_is_divided_learns_the_same(
@@ -443,8 +463,7 @@ def test_a_budget_of_tokens_ends_in_the_middle_of_an_epoch(
 def test_a_language_model_stops_early_and_keeps_the_best(
     dataset: Path, trained: Callable[..., Path], model: Path
 ) -> None:
-    """None is better than the first by that much."""
-    folder = trained(earlyStopping={"patience": 2, "minDelta": 1000}, schedule=None, epochs=9)
+    folder = trained(**BEST)
     assert len(history(folder)) == 3
     once = trained(schedule=None, epochs=1)
     kept, first = (load_file(one / "model/model.safetensors") for one in (folder, once))

@@ -189,7 +189,13 @@ def test_a_queue_that_holds_pods_back_by_a_gate_takes_as_long_as_it_takes():
     w.settle()
     assert w.status["reason"] == "SchedulingGated", "the other one waits yet"
 
+    # Nor does what else is in its way count as yet.
+    one["status"] |= unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    w.settle()
+    assert w.status["reason"] == "SchedulingGated"
+
     del other["spec"]["schedulingGates"]
+    one["status"]["conditions"] = []
     w.settle()
     assert w.status["reason"] == "Starting"
     w.seconds += 599

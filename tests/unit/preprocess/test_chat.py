@@ -194,6 +194,10 @@ TEMPLATES = [
     ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
     ("{% for", "unexpected 'end of template'"),
     ("{% for m in messages %}{{ m.content[:1] }}{% endfor %}", "it changes what answers say"),
+    (
+        "{% for m in messages %}{{ m.content.split('b')[-1] }}{% endfor %}",
+        "it changes what answers say: put {% generation %} around them",
+    ),
     ("{{ messages[0].content }}", "it leaves out every answer"),
     ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__'"),
 ]

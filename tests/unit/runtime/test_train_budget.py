@@ -31,9 +31,12 @@ def payload(**train: Any) -> TrainPayload:
     return TrainPayload.model_validate(known | train)
 
 
-def manifest(rows: int, tokens: int | None = None) -> DatasetManifest:
+def manifest(
+    rows: int, tokens: int | None = None, chat_template: str | None = None
+) -> DatasetManifest:
     """Rows of 10 tokens."""
     told = tokens and Tokens(
+        chat_template=chat_template,
         tokenizer="sha256:" + "0" * 64,
         vocab_size=300,
         end_of_text="<|endoftext|>",
@@ -71,6 +74,14 @@ def test_how_many_steps_there_are(
     rows: int, tokens: int | None, settings: dict[str, Any], found: tuple[int, int]
 ) -> None:
     assert budget_of(payload(**settings), manifest(rows, tokens)) == Budget(*found)
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(25, 1), (199, 7), (100, 4), (350, 14)])
+def test_of_conversations_the_answers_count(tokens: int, steps: int) -> None:
+    """100 of them in 4 steps an epoch, whatever else is in the rows."""
+    template = "sha256:" + "0" * 64
+    found = budget_of(payload(tokens=tokens), manifest(100, 100, template))
+    assert found.steps == steps
 
 
 def test_a_budget_below_a_step_says_what_a_step_takes() -> None:

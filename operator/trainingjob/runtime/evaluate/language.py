@@ -32,6 +32,8 @@ def judge(model: Path, test: Rows, told: Callable[[int], None]) -> Judgement:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sums = judged(transformer.load(model, tokens, device), test, tokens, device, told)
     metrics = sums.metrics(tokens.splits["test"].bytes)
+    if tokens.chat_template is not None:
+        del metrics["bits_per_byte"]  # of answers alone nobody has counted the bytes
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise StageFailure(

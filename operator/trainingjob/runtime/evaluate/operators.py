@@ -20,7 +20,12 @@ _ALSO = re.compile(
     r"|unfold|masked_select|bucketize|searchsorted|histc|bincount|repeat_interleave"
 )
 # They trust indices, or give or take memory as it is. Some of them are in the core.
-_NEVER = re.compile(r"\w*unsafe\w*|(new_)?empty\w*|resize\w*|set_?|segment_reduce|\w*sparse\w*")
+# Gradients among them, which nothing that is judged needs.
+_NEVER = re.compile(
+    r"\w*unsafe\w*|(new_)?empty\w*|resize\w*|set_?|set_data|segment_reduce|\w*sparse\w*"
+    r"|\w*backward\w*|ctc_loss|_pad_packed_sequence|_thnn\w*|fbgemm\w*|_test\w*|_cufft\w*"
+    r"|\w*quantize\w*"
+)
 _OTHERS = re.compile(
     r"torch\.ops\.higher_order\.(cond|while_loop|scan|map_impl|wrap_with_autocast"
     r"|wrap_with_set_grad_enabled)"

@@ -37,6 +37,8 @@ def budget_of(payload: TrainPayload, manifest: DatasetManifest) -> Budget:
         return Budget(epochs * a_step, epochs)
     whole, rest = divmod(payload.tokens, tokens.splits["train"].tokens)
     full = batch * tokens.sequence_length
+    if tokens.chat_template is not None:  # the answers alone count, on average
+        full = math.ceil(tokens.splits["train"].tokens / a_step)
     steps = whole * a_step + min(a_step, rest // full)
     if steps == 0:
         raise StageFailure(

@@ -23,6 +23,8 @@ from .place import Place, is_loopback
 RENDEZVOUS_SECONDS = float(os.environ.get("TRAININGJOB_RENDEZVOUS_SECONDS", 600))
 # The others wait so long while rank 0 writes to a slow storage. A dead peer is noticed at once.
 COLLECTIVE_SECONDS = 600
+# While it reads or writes a whole model: the stage has deadlines of its own.
+_PATIENCE = timedelta(days=7)
 
 
 def pick_device(place: Place) -> torch.device:
@@ -57,7 +59,7 @@ class Gang:
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the other ranks; raises StageFailure(RendezvousFailed)."""
         self.place, self.rank, self.world = place, place.rank, place.world
-        self._device = device
+        self._device, self._waits = device, 0
         if self.world == 1:
             return
         where = f"{place.address}:{place.port}"
@@ -80,6 +82,7 @@ class Gang:
             )
             # NCCL connects at the first collective.
             dist.all_reduce(torch.zeros(1, device=device))
+            self._store = store
         except (RuntimeError, OSError) as error:
             raise StageFailure(
                 "RendezvousFailed",
@@ -116,6 +119,21 @@ class Gang:
         text = text.to(self._device)
         self.broadcast(text)
         return json.loads(bytes(text.cpu().numpy()))
+
+    def wait_for_first(self) -> None:
+        """Until rank 0 is here, too, which may be long after a collective would have given up. A
+        dead rank 0 is noticed at once: it has the store."""
+        if self.world == 1:
+            return
+        self._waits += 1
+        key = f"first-{self._waits}"
+        try:
+            if self.rank == 0:
+                self._store.set(key, "here")
+            else:
+                self._store.wait([key], _PATIENCE)
+        except RuntimeError as error:
+            raise self._peer_lost(error) from error
 
     def barrier(self) -> None:
         """Wait for all ranks."""

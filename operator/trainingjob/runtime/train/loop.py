@@ -11,6 +11,8 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,15 +79,16 @@ class Trainer:
         # Since the ranks looked at each other: the summed loss of this rank, and the weight of all.
         self.own_loss = torch.zeros((), dtype=torch.float64, device=device)
         self.new_weight = 0.0
-        self.check_every = 1 if device.type == "cpu" else _CHECK_EVERY_CUDA
+        # A step of a language model takes seconds: a look costs little, and a signal waits.
+        often = device.type == "cpu" or family.tokens is not None
+        self.check_every = 1 if often else _CHECK_EVERY_CUDA
         draws = any(isinstance(one, nn.Dropout) for one in self.net.module.modules())
         self.dropout_seed = mix(payload.seed, gang.rank) if draws else None
         self.checkpoints = Checkpoints(
             resolve(payload.checkpoints),
             payload.checkpoint,
             payload.job.uid,
-            # By one rank: a pretrained model may be large to read.
-            gang.broadcast_json(_fingerprint(payload, family) if gang.rank == 0 else None),
+            _told_by_first(gang, partial(_fingerprint, payload, family)),
             gang,
             device,
             self.net.part,
@@ -285,6 +288,7 @@ class Trainer:
                 with self.net.computing():
                     total += self.family.loss(self.net.module, *part)
             weight, left = weight + its, left - rows
+        self.net.divide_again()
         if newest is not None:
             _copy(self.net.weights, newest)
         self.gang.all_reduce(total)
@@ -374,14 +378,15 @@ class Trainer:
             ways.append("set train.activationCheckpointing")
         if self.gang.world > self.net.part.count:
             ways.append("set train.sharding: full")
-        ways += ["lower train.batchSize", "divide the model over more train.nodes"]
+        if (payload.batch_size or 32) > self.gang.world:
+            ways.append("lower train.batchSize")
+        ways.append("divide the model over more train.nodes")
         if self.family.tokens is not None:
             ways.append("shorten preprocess.tokenize.sequenceLength")
+        *others, last = ways[:3]
+        words = f"{', '.join(others)}, or {last}" if others else last
         peak = peak_memory(self.device) / 1e9
-        return (
-            f"training ran out of memory, with {peak:.1f} GB in use at its peak: "
-            f"{', '.join(ways[:2])}, or {ways[2]}"
-        )
+        return f"training ran out of memory, with {peak:.1f} GB in use at its peak: {words}"
 
     def tensors(self) -> dict[str, tuple[Tensor, list[int]]]:
         """All state that is tensors, by name: this rank's part, and the shape of the whole."""
@@ -420,6 +425,14 @@ class Trainer:
             loss=float(last["loss"] or 0.0),
             validation_loss=validation_loss,
         )
+
+
+def _told_by_first(gang: Gang, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What one rank reads, however long that takes: a pretrained model may be large."""
+    found = read() if gang.rank == 0 else None
+    gang.wait_for_first()
+    told: dict[str, Any] = gang.broadcast_json(found)
+    return told
 
 
 def _fingerprint(payload: TrainPayload, family: Family) -> dict[str, object]:

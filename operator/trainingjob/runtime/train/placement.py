@@ -115,6 +115,12 @@ class Network:
         """Tensors like the weights, by the names of the network's parameters."""
         return zip(self._parameters, tensors, strict=True)
 
+    def divide_again(self) -> None:
+        """FSDP2 leaves the outermost weights whole, in the type that they compute in, after a
+        forward without gradients."""
+        if self.part.count > 1:
+            self.module.reshard()  # type: ignore[operator]
+
     def same(self) -> None:
         """Begin with the weights of rank 0: machines may draw different ones."""
 

@@ -102,7 +102,8 @@ def work(payload: TrainPayload) -> StageResult | None:
                     f"an epoch, {gang.world} processes of {threads} threads"
                 )
             result = save(part, parts, trainer, trainer.run())
-    gang.barrier()  # the model is complete
+    gang.wait_for_first()  # the model is complete
+    gang.barrier()
     gang.leave()
     return result
 

@@ -72,7 +72,11 @@ class Chosen:
                     (one.get("template") for one in named if one.get("name") == "default"), None
                 )
             if TEMPLATE in files:
-                template = files[TEMPLATE].read_text(encoding="utf-8")
+                try:
+                    template = files[TEMPLATE].read_text(encoding="utf-8")
+                except UnicodeDecodeError as error:
+                    message = f"{files[TEMPLATE]} is not UTF-8"
+                    raise StageFailure("InputMalformed", message) from error
         special = {"eos_token": self.end_of_text}
         for name, token in config.items():
             value = token.get("content") if isinstance(token, dict) else token

@@ -132,3 +132,55 @@ def test_a_file_is_written_anew_when_its_first_try_broke(
     place._write(tmp_path / "x", "a/.x.aside")
     assert written == [b"whole", b"whole"]
     assert len(options) == 2
+
+
+class Folders:
+    """Files and folders with their times, as HDFS has them."""
+
+    def __init__(self, *paths: str) -> None:
+        self.times = dict.fromkeys(paths, 1)
+
+    def delete(self, path: str, recursive: bool = False) -> bool:
+        if path not in self.times:
+            return False
+        below = [other for other in self.times if other.startswith(f"{path}/")]
+        if below and not recursive:
+            raise RuntimeError(RPC.format("fs.PathIsNotEmptyDirectoryException"))
+        for one in (path, *below):
+            del self.times[one]
+        return True
+
+    def rename(self, source: str, target: str, overwrite: bool = False) -> None:
+        if source not in self.times:
+            raise FileNotFoundError(source)
+        if target in self.times and not overwrite:
+            raise FileExistsError(target)
+        self.times[target] = self.times.pop(source)
+
+    def get_file_info(self, path: str) -> Any:
+        if path not in self.times:
+            raise FileNotFoundError(path)
+        return SimpleNamespace(isdir=False, length=0, modification_time=self.times[path])
+
+
+def test_folders_above_a_dataset_are_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be of a quota or an encryption zone, and have rights."""
+    above = ("/user", "/user/alice", "/user/alice/ml")
+    folders = Folders(*above, "/user/alice/ml/job", "/user/alice/ml/job/train")
+    folders.times["/user/alice/ml/job/train/a"] = 1
+    place = cluster(folders, monkeypatch)  # type: ignore[arg-type]
+    place.discard(["user/alice/ml/job/train/a"], "user/alice/ml/job")
+    assert {*folders.times} == {*above}
+
+
+def test_a_lock_that_somebody_else_has_taken_meanwhile_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folders = Folders("/d/.lock")
+    place = cluster(folders, monkeypatch)  # type: ignore[arg-type]
+    place._unlock("/d/.lock", 1)
+    assert not folders.times, "its own"
+    place._unlock("/d/.lock", 1)
+    folders.times["/d/.lock"] = 2
+    place._unlock("/d/.lock", 1)
+    assert folders.times == {"/d/.lock": 2}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -45,6 +46,7 @@ SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+TOKENS: Any = SimpleNamespace(end=2)
 OF_GPT2 = {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
 
 
@@ -111,7 +113,7 @@ def test_what_lora_learned_is_in_the_weights_and_in_the_adapter(
 
     made(tmp_path / "given", kind)
     chosen = Lora(rank=3, alpha=5, targets=targets)
-    given = language.Given(Pretrained(uri=f"file://{tmp_path}/given", lora=chosen))
+    given = language.Given(Pretrained(uri=f"file://{tmp_path}/given", lora=chosen), TOKENS)
     network = given.build()
     given.fill(network, torch.device("cpu"), 3, mix, lambda _, whole: whole)
     rows = torch.randint(3, 97, (2, 24), generator=torch.Generator().manual_seed(1))
@@ -142,7 +144,7 @@ def test_targets_that_do_not_exist_are_refused_by_those_that_do(
     made(tmp_path / "given", "llama")
     spec = Pretrained(uri=f"file://{tmp_path}/given", lora=Lora(rank=2, targets=["q_proj", target]))
     with pytest.raises(StageFailure) as caught:
-        language.Given(spec).build()
+        language.Given(spec, TOKENS).build()
     assert caught.value.reason == "SettingUnsuitable"
     assert caught.value.message == (
         f"train.model.pretrained.lora.targets: the model has no linear layer {target} "
@@ -274,12 +276,12 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another_pretrained_model(
     other = tmp_path / "given"
     shutil.copytree(given, other)
     spec = Pretrained(uri=f"file://{other}", lora=Lora(**LORA))
-    before = language.Given(spec).digest()
-    assert before == language.Given(Pretrained(uri=f"file://{given}")).digest()
+    before = language.Given(spec, TOKENS).digest()
+    assert before == language.Given(Pretrained(uri=f"file://{given}"), TOKENS).digest()
     (file, *_) = sorted(other.glob("*.safetensors"))
     weights = {name: tensor + 1 for name, tensor in load_file(file).items()}
     save_file(weights, file, {"format": "pt"})
-    assert language.Given(spec).digest() != before
+    assert language.Given(spec, TOKENS).digest() != before
 
     newest = max((gangs["lora"] / "checkpoints").glob("step-*"))
     state = json.loads((newest / "state.json").read_text())

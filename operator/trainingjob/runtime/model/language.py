@@ -54,8 +54,8 @@ class Given:
     """The weights of a folder. Raises StageFailure(InputNotFound, InputUnreadable,
     SettingUnsuitable), also when it is built."""
 
-    def __init__(self, spec: Pretrained) -> None:
-        self._spec = spec
+    def __init__(self, spec: Pretrained, tokens: Vocabulary) -> None:
+        self._spec, self._tokens = spec, tokens
         self._folder = pretrained.look(spec)
         self._config = pretrained_model.config_of(self._folder)
         self._names: dict[str, str] = {}
@@ -85,7 +85,8 @@ class Given:
 
     def save(self, folder: Path | None, network: nn.Module, words: Words) -> None:
         """Likewise; the small matrices are added to the weights, and kept in a folder beside."""
-        pretrained_model.save(folder, lora.merged(network), self._folder, words)
+        weights = lora.merged(network)
+        pretrained_model.save(folder, weights, self._folder, words, self._tokens.end)
         if self._adapter is not None:
             lora.save(folder, network, self._adapter)
 
@@ -93,6 +94,6 @@ class Given:
 def begin(spec: BuiltInModel, tokens: Vocabulary) -> New | Given:
     """Of the model that the manifest names."""
     if spec.pretrained is not None:
-        return Given(spec.pretrained)
+        return Given(spec.pretrained, tokens)
     assert spec.transformer is not None
     return New(spec.transformer, tokens)

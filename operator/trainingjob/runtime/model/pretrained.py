@@ -18,6 +18,7 @@ from trainingjob.api.v1alpha1.transformer import Pretrained
 from .. import storage
 from ..base.errors import StageFailure, storage_errors
 from ..base.text import listed
+from .answers import GENERATION
 from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there, links_out
 
 FIELD = "train.model.pretrained"
@@ -38,7 +39,6 @@ _OF_TOKENIZER = (
     *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *(TEMPLATE, "vocab.json", "merges.txt", "tokenizer.model"),
 )
-_GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Folder:
     @property
     def companions(self) -> list[Path]:
         """The files of the tokenizer, and how to generate."""
-        names = (*_OF_TOKENIZER, _GENERATION)
+        names = (*_OF_TOKENIZER, GENERATION)
         return [self.path / name for name in names if is_there(self.path, name)]
 
 

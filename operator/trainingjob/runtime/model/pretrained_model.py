@@ -16,6 +16,7 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.text import listed
 from . import transformer
+from .answers import stop_at_answers
 from .folder import CONFIG, TEMPLATE, TOKENIZER, Words
 from .pretrained import FIELD, Folder
 
@@ -127,6 +128,7 @@ def save(
     parameters: Iterable[tuple[str, Tensor]],
     origin: Folder,
     words: Words,
+    end: int,
 ) -> None:
     """As ``transformer.save``, with the origin's own files beside the weights."""
     transformer.save_weights(folder, parameters)
@@ -139,3 +141,5 @@ def save(
         shutil.copyfile(words.template, folder / TEMPLATE)
     config = {name: value for name, value in origin.config.items() if name != "torch_dtype"}
     (folder / CONFIG).write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+    if words.template is not None:
+        stop_at_answers(folder, end)

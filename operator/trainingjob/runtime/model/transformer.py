@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
+from .answers import stop_at_answers
 from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary, Words
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def save(
     ).save_pretrained(folder)
     if words.template is not None:
         shutil.copyfile(words.template, folder / TEMPLATE)
+        stop_at_answers(folder, tokens.end)
 
 
 def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) -> None:

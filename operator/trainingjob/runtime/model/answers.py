@@ -1,0 +1,45 @@
+"""Where a model of conversations is to stop: at the token behind an answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+GENERATION = "generation_config.json"
+_ANSWER = "trainingjob answers"
+_CONVERSATION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _ANSWER}]
+
+
+def stop_at_answers(folder: Path, end: int) -> None:
+    """Have whoever generates by the model in ``folder``, which has a tokenizer and a chat template,
+    stop where an answer ends, and at the token ``end``. Raises OSError."""
+    path = folder / GENERATION
+    try:
+        config = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        config = {}
+    known = config.get("eos_token_id", [])
+    known = known if isinstance(known, list) else [known]
+    found = [*known, _end_of_answers(folder), end]
+    config["eos_token_id"] = list(dict.fromkeys(one for one in found if isinstance(one, int)))
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _end_of_answers(folder: Path) -> int | None:
+    """The special token behind an answer; None where the template puts none there."""
+    from transformers import AutoTokenizer
+
+    try:
+        tool: Any = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        text = str(tool.apply_chat_template(_CONVERSATION, tokenize=False))
+    except Exception:  # whatever a template does; of other conversations it made something
+        return None
+    behind = text.rpartition(_ANSWER)[2]
+    for number, token in tool.added_tokens_decoder.items():
+        if token.special and re.match(rf"\s*{re.escape(token.content)}", behind):
+            return int(number)
+    return None

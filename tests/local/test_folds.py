@@ -34,9 +34,9 @@ def test_a_job_of_folds_tells_mean_and_deviation(tmp_path: Path) -> None:
     def scores(part: str) -> tuple[float, float]:
         """By hand: the stored model over the stored rows."""
         model = load_model(folder / "model" / part)
-        data = pd.concat(
-            [pd.read_parquet(p) for p in sorted((folder / "dataset" / part / "test").iterdir())]
-        )
+        # A fold's folder has the stamp of its writing in its name.
+        dataset = next((folder / "dataset").glob(f"{part}-*")) if part else folder / "dataset"
+        data = pd.concat([pd.read_parquet(p) for p in sorted((dataset / "test").iterdir())])
         logits = model.predict(torch.tensor(data[model.config.features].to_numpy()))
         predicted = np.array(model.config.classes)[logits.argmax(dim=1).numpy()]
         truth = data["label"]

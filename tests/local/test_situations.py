@@ -28,6 +28,7 @@ ELSEWHERE = {
 }
 # Why it cannot happen here.
 NOT_HERE = {
+    "SchedulingGated": "there is no queue",
     "InvalidSpec": "a manifest is checked before it is run: exit code 2",
     "ScriptMissing": "so are its ConfigMaps and their keys",
     "SpecTooLarge": "and so is its size",

@@ -76,7 +76,7 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
     """Run both engines, assert that they did the same, and return what."""
     one, other = (run(engine, source, folder / engine, *args, **kwargs) for engine in ENGINES)
     if isinstance(one[0], str) or isinstance(other[0], str):
-        assert one == other
+        assert one == other, [x for x in (one, other) if isinstance(x[0], str)]
         return one
     (manifest, files), (other_manifest, other_files) = one, other
     for parts in zip(("", *manifest.parts), ("", *other_manifest.parts), strict=True):

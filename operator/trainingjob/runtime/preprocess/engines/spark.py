@@ -437,6 +437,8 @@ class SparkEngine:
                 row_group=layout.row_group,
                 total=total,
             )
+            # By place: mapInArrow does not find columns with dots in their names.
+            rows = rows.toDF(*(f"c{number}" for number in range(len(rows.columns))))
             found = rows.mapInArrow(write, _spark_schema(parts.WRITTEN)).toArrow().to_pylist()
         written: dict[SplitName, list[Part]] = {split: [] for split in SPLIT_NUMBER}
         for one in sorted(found, key=lambda one: str(one["name"])):

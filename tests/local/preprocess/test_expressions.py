@@ -95,7 +95,7 @@ def evaluate(
         table = (
             engine.session.table(view).orderBy("n").toArrow()
             if isinstance(engine, SparkEngine)
-            else _in_utc(engine.arrow(view).sort_by("n"))  # type: ignore[attr-defined]
+            else _in_utc(engine.arrow(f"SELECT * FROM {view}").sort_by("n"))
         )
         tables.append(table.drop_columns("n"))
     return pa.table(

@@ -24,7 +24,9 @@ from .beside import is_beside, own_space, run_beside
 from .jobs import EXAMPLES, GPU, JOB_SECONDS, Installation, Space
 
 # Their executors ask for the whole node: one such job at a time.
+# Three jobs at a time are what two cores do well: one of each lane, and one of the tests in order.
 spark = pytest.mark.beside(lane="spark")
+waiting = pytest.mark.beside(lane="waiting")
 # Where no figures are of interest: a Java that does not optimise starts with less of the processor.
 QUICK = {
     f"spark.{process}.extraJavaOptions": "-XX:TieredStopAtLevel=1"
@@ -172,7 +174,7 @@ def test_a_rank_killed_in_mid_training_resumes_from_the_checkpoint(space: Space)
     space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     space.runs("digits", "train")
     checkpoints = space.artefacts("digits") / "checkpoints"
-    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*/state.json")), JOB_SECONDS)
     killed = time.monotonic()
     space.kill_process("digits-train-1-1", "trainingjob.runtime")
     space.tells_failure("a rank is killed", "digits", killed)
@@ -222,7 +224,7 @@ def test_a_job_deleted_in_every_stage_is_gone_and_frees_its_gpus(space: Space, s
 def test_a_job_that_is_suspended_in_training_goes_on_from_its_checkpoint(space: Space) -> None:
     space.example("digits/job.yaml", preprocess=PANDAS, train=training(epochs=100))
     checkpoints = space.artefacts("digits") / "checkpoints"
-    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*/state.json")), JOB_SECONDS)
     begun = time.monotonic()
     space.patch("trainingjobs", "digits", {"spec": {"suspend": True}})
     status = space.wait("digits", phase="Suspended")
@@ -391,7 +393,7 @@ def _running(space: Space, part: str) -> str:
     return ""
 
 
-@pytest.mark.beside
+@waiting
 def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space) -> None:
     # Beside others a process may take long to begin.
     stall = {"afterSeconds": 60, "action": "restart"}
@@ -430,7 +432,7 @@ BLOCKED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.beside
+@waiting
 @pytest.mark.parametrize("what", BLOCKED)
 def test_what_keeps_a_gang_from_starting_is_told_and_the_rest_is_released(
     space: Space, what: str
@@ -482,14 +484,14 @@ def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Nod
     assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
 
 
-@pytest.mark.beside
+@waiting
 def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> None:
     """Each pod holds half of the weights and writes its part of a checkpoint."""
     job = yaml.safe_load((EXAMPLES / "language-model/job.yaml").read_text(encoding="utf-8"))
     train = job["spec"]["train"] | {"checkpoint": {"everySteps": 10}}
     name = space.example("language-model/job.yaml", train=train)
     checkpoints = space.artefacts(name) / "checkpoints"
-    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*")), JOB_SECONDS)
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*/state.json")), JOB_SECONDS)
     space.kill_process(f"{name}-train-1-1", "trainingjob.runtime")
     status = space.succeeds(name)
 

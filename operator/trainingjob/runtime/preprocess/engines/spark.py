@@ -58,7 +58,7 @@ from .frame import (
 )
 from .java import ensure_java
 from .rowhash import spark_group, spark_hash, spark_place
-from .spark_session import fit, launch, own_session, spark_failures
+from .spark_session import fit, launch, own_session, spark_failures, starting
 
 _TYPES: dict[str, ColumnType] = {
     "boolean": "boolean",
@@ -100,7 +100,7 @@ class SparkEngine:
     @property
     def session(self) -> SparkSession:
         if self._session is None:
-            with spark_failures():
+            with spark_failures(), starting():
                 self._context.result()
                 self._session = own_session(self._conf)
         return self._session

@@ -126,6 +126,18 @@ def spark_failures() -> Iterator[None]:
         raise StageFailure("ProcessKilled", "Spark's Java process has died") from error
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """A Spark that does not start is no fault of the input, and may start the next time."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        if _of_storage(str(error)) is not None:
+            raise
+        why = one_line(error.java_exception.toString())
+        raise StageFailure("StartFailed", f"Spark could not be started: {why}") from error
+
+
 def _failure(error: PySparkException) -> StageFailure:
     condition = error.getCondition() or ""
     text = str(error)

@@ -397,7 +397,7 @@ def _running(space: Space, part: str) -> str:
 def test_a_rank_that_stands_still_is_noticed_and_its_gang_restarted(space: Space) -> None:
     # Beside others a process may take long to begin.
     stall = {"afterSeconds": 60, "action": "restart"}
-    train = training(epochs=400)
+    train = training(epochs=150)
     space.example("digits/job.yaml", preprocess=PANDAS, train=train, policy={"stall": stall})
     space.runs("digits", "train")
     wait_for("a checkpoint", lambda: space.status("digits").get("checkpoint"), JOB_SECONDS)
@@ -496,7 +496,8 @@ def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> 
     status = space.succeeds(name)
 
     assert status["stages"][1]["attempt"] == 2
-    assert status["lastFailure"]["pod"] == f"{name}-train-1-1"
+    # Which of the two is seen first depends on the moment.
+    assert status["lastFailure"]["class"] == "infrastructure", status["lastFailure"]
     log = space.control_plane.kubectl("logs", "-n", space.name, f"{name}-train-2-0").stdout
     assert "resuming from checkpoint" in log, log
     assert metric(status, "perplexity") < 150

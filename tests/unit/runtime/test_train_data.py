@@ -15,7 +15,7 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset import suitable
 from trainingjob.runtime.dataset.manifest import DatasetManifest
-from trainingjob.runtime.dataset.rows import Rows
+from trainingjob.runtime.dataset.rows import Rows, read_parquet
 from trainingjob.runtime.model.target import Target
 from trainingjob.runtime.train.data import Split
 
@@ -259,3 +259,10 @@ def test_a_dataset_that_is_not_as_its_manifest_says_is_refused(tmp_path, damage)
         split = reading(tmp_path, manifest, 1)
         in_order(split)
     assert caught.value.reason == "DatasetInvalid"
+
+
+def test_a_file_that_is_gone_meanwhile_is_read_again_by_the_next_attempt(tmp_path: Path) -> None:
+    """Another run has replaced the dataset: that is no fault of it, and passes."""
+    with pytest.raises(StageFailure, match="another run has replaced the dataset") as error:
+        list(read_parquet(tmp_path / "train/part-0.parquet", ["x"], 10, "DatasetInvalid"))
+    assert error.value.reason == "StorageFailed"

@@ -24,11 +24,16 @@ class Budget:
     epochs: int
 
 
+def batch_of(payload: TrainPayload) -> int:
+    """Rows of a step, over all ranks."""
+    return payload.batch_size or _BATCH
+
+
 def budget_of(payload: TrainPayload, manifest: DatasetManifest) -> Budget:
     """What the manifest asks for, of a dataset.
 
     Raises StageFailure(SettingUnsuitable) for tokens that are too few for a step."""
-    batch = payload.batch_size or _BATCH
+    batch = batch_of(payload)
     a_step = math.ceil(manifest.splits["train"].rows / batch)
     tokens = manifest.tokens
     if payload.tokens is None or tokens is None:
@@ -52,7 +57,7 @@ def budget_of(payload: TrainPayload, manifest: DatasetManifest) -> Budget:
 
 def check_batch(payload: TrainPayload) -> None:
     """Raises StageFailure(SettingUnsuitable) for a batch that cannot be divided as it is asked."""
-    batch, parts = payload.batch_size or _BATCH, payload.gradient_accumulation or 1
+    batch, parts = batch_of(payload), payload.gradient_accumulation or 1
     world = payload.nodes * payload.procs_per_node
     of_language = payload.model is not None and payload.model.of_language
     # A perceptron's ranks may be without rows.
@@ -68,7 +73,7 @@ def check_batch(payload: TrainPayload) -> None:
 
 def rows_of_a_part(payload: TrainPayload, world: int) -> int:
     """Rows that a rank computes at a time."""
-    share = math.ceil((payload.batch_size or _BATCH) / world)
+    share = math.ceil(batch_of(payload) / world)
     return math.ceil(share / (payload.gradient_accumulation or 1))
 
 

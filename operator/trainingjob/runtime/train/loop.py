@@ -23,7 +23,7 @@ from trainingjob.api.v1alpha1.train import CHECKPOINTED
 
 from ..base.errors import StageFailure
 from ..storage import resolve
-from .budget import budget_of, rate_factor, rows_of_a_part
+from .budget import batch_of, budget_of, rate_factor, rows_of_a_part
 from .checkpoints import Checkpoints
 from .data import mix
 from .devices import peak_flops, peak_memory
@@ -378,7 +378,7 @@ class Trainer:
             ways.append("set train.activationCheckpointing")
         if self.gang.world > self.net.part.count:
             ways.append("set train.sharding: full")
-        if (payload.batch_size or 32) > self.gang.world:
+        if batch_of(payload) > self.gang.world:
             ways.append("lower train.batchSize")
         ways.append("divide the model over more train.nodes")
         if self.family.tokens is not None:

@@ -27,6 +27,7 @@ from ...model.mlp import ModelConfig, build, save_model
 from ...model.target import Target, Transform
 from ...model.transformer import local
 from ...storage import resolve
+from ..budget import batch_of
 from ..data import Split
 from ..place import Place
 from ..weights import Weights
@@ -48,7 +49,7 @@ class MlpFamily:
         train, validation = (
             Rows(folder, manifest, name, features) for name in ("train", "validation")
         )
-        self.training = Split(train, payload.batch_size or 32, device)
+        self.training = Split(train, batch_of(payload), device)
         self.validation = Split(validation, _VALIDATION_ROWS, device)
         if self.training.rows == 0:
             raise StageFailure("SplitEmpty", "the dataset's train split is empty")

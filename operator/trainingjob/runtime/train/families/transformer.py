@@ -19,7 +19,7 @@ from ...dataset.tokens import IGNORED
 from ...model import language, transformer
 from ...model.folder import Words
 from ...storage import resolve
-from ..budget import rows_of_a_part
+from ..budget import batch_of, rows_of_a_part
 from ..data import mix
 from ..place import Place
 from ..tokens import TokenSplit
@@ -43,7 +43,7 @@ class TransformerFamily:
             Rows(self._folder, manifest, name, []) for name in ("train", "validation")
         )
         at_once = rows_of_a_part(payload, place.world) * place.world
-        self.training = TokenSplit(train, payload.batch_size or 32, device)
+        self.training = TokenSplit(train, batch_of(payload), device)
         self.validation = TokenSplit(validation, at_once, device)
         self._seed = payload.seed
         self._beginning = language.begin(payload.model, self.tokens)

@@ -252,7 +252,7 @@ def _reading(path: Path, reason: ReasonName) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and reason == "DatasetInvalid":
             message = f"{shown(path)} is gone: another run has replaced the dataset meanwhile"
             raise StageFailure("StorageFailed", message) from error
         # Arrow tells corrupt data as an OSError without a number.

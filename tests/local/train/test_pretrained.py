@@ -86,7 +86,7 @@ def test_the_model_is_what_transformers_loads_and_saves(tmp_path: Path, kind: st
     (tmp_path / "again").mkdir()
     (tmp_path / "tokenizer.json").write_text("{}")
     pretrained_model.save(
-        tmp_path / "again", model.named_parameters(), found, Words(tmp_path / "tokenizer.json")
+        tmp_path / "again", model.named_parameters(), found, Words(tmp_path / "tokenizer.json"), 1
     )
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()
     with torch.no_grad():

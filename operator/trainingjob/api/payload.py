@@ -189,8 +189,20 @@ class EvaluatePayload(Model):
     )
 
 
+class CleanupPayload(Model):
+    """Input of the pod that removes artefacts when all is over: of these runs of stages alone."""
+
+    stage: Literal["cleanup"] = "cleanup"
+    output: str = Field(description="URI of the job's folder.")
+    dataset: str | None = Field(None, description="URI of the dataset folder.")
+    dataset_run: str = Field("", description="The run that has written it.")
+    checkpoints: str | None = Field(None, description="URI of the checkpoints folder.")
+    checkpoints_run: str = Field("", description="The run that has written them.")
+
+
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload, Field(discriminator="stage")
+    PreprocessPayload | TrainPayload | EvaluatePayload | CleanupPayload,
+    Field(discriminator="stage"),
 ]
 
 

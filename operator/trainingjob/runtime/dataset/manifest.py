@@ -145,6 +145,9 @@ class DatasetManifest(Model):
         "or of an earlier dataset here, is overwritten.",
     )
     writer: str | None = Field(None, description="The run of a job that has written it.")
+    removed: bool | None = Field(
+        None, description="Its files are gone: policy.retain did not keep them. Unset: no."
+    )
 
     @property
     def digest(self) -> str:
@@ -152,6 +155,7 @@ class DatasetManifest(Model):
         between two writings of the same: names. Without a stamp these are always the same, and
         such a digest was told by a version before this one: it counts them."""
         told = self.to_dict()
+        told.pop("removed", None)
         if self.stamp is None:
             return digest_of(told)
         for name in ("stamp", "writer"):
@@ -253,7 +257,10 @@ class DatasetManifest(Model):
                 raise StageFailure(
                     "DatasetInvalid", f"{shown} is no plain file of a manifest's size"
                 )
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
+            if manifest.removed:
+                raise StageFailure("DatasetInvalid", _was_removed(folder))
+            return manifest
         except FileNotFoundError as error:
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except ValidationError as error:
@@ -306,6 +313,13 @@ def _not_as_told(path: Path) -> StageFailure:
 
 def _sha256(path: Path) -> str:
     return sha256(path) if path.is_file() else ""
+
+
+def _was_removed(folder: Path) -> str:
+    return (
+        f"the dataset at {storage.shown(folder)} was removed when its job had ended, as that job's "
+        "policy.retain.datasets says: have it written again, and keep what others read"
+    )
 
 
 def _no_dataset(folder: Path) -> str:

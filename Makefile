@@ -117,7 +117,7 @@ chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 # --- real pods --------------------------------------------------------------------
 e2e: e2e-images $(S3) $(HDFS)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest tests/e2e --timeout=900
+	$(BIN)/python -m pytest tests/e2e --timeout=900 $(ARGS)
 
 e2e-images: $(CLUSTER) images/spark/s3/jars/.built  ## as root: the images that e2e runs, and the tools of its node
 	$(BIN)/python -m tests.cluster.node.images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 from ..build import BIN, CACHE, Module
 from ..process import Component, ComponentError, free_ports
 from ..wait import wait_for
+from .xml import Xml
 
 TOOLS = Module(Path(__file__).parent, CACHE / ".built-fakegcs")
 _SERVER = BIN / "fake-gcs-server"
@@ -37,16 +39,20 @@ class FakeGcs:
         ]
         self._process = Component("fakegcs", command, Path(self._folder.name) / "log")
         wait_for("Google's emulator", self._answers)
+        self._xml = Xml(self._port)
+        threading.Thread(target=self._xml.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._xml.shutdown()
+        self._xml.server_close()
         self._process.stop()
         self._folder.cleanup()
 
     @property
     def variables(self) -> dict[str, str]:
         """By which clients find it; it lets everybody in."""
-        return {"STORAGE_EMULATOR_HOST": self.endpoint}
+        return {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._xml.server_port}"}
 
     def make(self, bucket: str) -> None:
         """A bucket."""

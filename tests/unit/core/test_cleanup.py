@@ -259,6 +259,26 @@ def test_a_policy_that_is_edited_afterwards_holds():
     assert w.rests(), "there is nothing more to do"
 
 
+def test_who_changes_their_mind_before_it_begins_keeps_all():
+    w = world(policy={"retain": ALL})
+    w.finish("preprocess")
+    first, _ = w.of("train")
+    failed(first, w.seconds, "CheckpointMismatch")
+    w.record()
+    assert w.status["cleanup"]["phase"] == "Running", "it waits for the other pod of the gang"
+    w.manifest["spec"]["policy"] = {"retain": {"checkpoints": "always", "datasets": "never"}}
+    w.record()
+    assert w.status["cleanup"]["kinds"] == ["datasets"]
+    w.manifest["spec"]["policy"] = {}
+    w.settle()
+    assert (w.status["cleanup"]["phase"], w.status["cleanup"]["kinds"]) == ("Succeeded", [])
+    assert w.rests()
+    w.manifest["spec"]["policy"] = {"retain": ALL}
+    w.manifest["metadata"]["generation"] = 2
+    w.settle()
+    assert cleaner(w)["metadata"]["name"] == "digits-train-3-0"
+
+
 @pytest.mark.parametrize(("retain", "first"), [(ALL, "preprocess"), ({"checkpoints": "never"}, "")])
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_rerun_makes_again_what_is_gone(retain, first, busy):

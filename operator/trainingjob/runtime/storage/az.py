@@ -46,6 +46,7 @@ class Container(Objects):
 
     scheme = AZ
     refused = _REFUSED
+    called = "container"
     denied = f"access is denied: {_NOBODY}"
 
     def _open(self, name: str, retry: RetryConfig) -> AzureStore:

@@ -49,6 +49,8 @@ _UNREACHED: dict[str, tuple[ReasonName, str]] = {
     "kind: TimedOut": ("StorageFailed", "nobody answers at {} in time"),
 }
 _HOST = re.compile(r"uri: Some\(\s*\w+://([^/\s,]+)")
+# Of a list: an object that is not there has an error of its own.
+_NO_PLACE = re.compile(r"list request: .* status code: 404 Not Found")
 _DENIED = re.compile(r"status code: (401 Unauthorized|403 Forbidden)")
 _UNCONDITIONAL = re.compile(r"501 Not Implemented|<Code>NotImplemented</Code>")
 # A server that is out of breath gets it back; one that is not there is told within seconds.
@@ -86,6 +88,8 @@ class Objects:
     scheme: ClassVar[Scheme]
     # What does not pass by itself: what the server or the library says -> what to say.
     refused: ClassVar[Mapping[str, str]]
+    # What is named before the path.
+    called: ClassVar[str] = "bucket"
     # What to say when it is not said why somebody is not let in.
     denied: ClassVar[str]
     # What of an object tells one from the next of its name.
@@ -219,4 +223,7 @@ class Objects:
                 text
             ):
                 raise StageFailure("StorageUnavailable", f"{uri}: {self.denied}") from error
+            if _NO_PLACE.search(text):
+                words = f"there is no such {self.called}"
+                raise StageFailure("StorageUnavailable", f"{uri}: {words}") from error
             raise StageFailure("StorageFailed", f"{uri}: {one_line(text)}") from error

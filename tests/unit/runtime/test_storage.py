@@ -388,3 +388,16 @@ def test_a_server_without_conditions_is_asked_before(
     monkeypatch.setattr(objects.obstore, "head", lambda store, path: {"e_tag": there})
     assert Bucket("b").swap("x", b"new", "one") is swapped
     assert put == [b"new"] * swapped
+
+
+@pytest.mark.parametrize("place", [s3.Bucket, gs.Bucket, az.Container])
+def test_a_machine_without_an_identity_has_no_credentials(place: Any) -> None:
+    """The library asks the machine last; outside of a cloud nobody answers there."""
+    said = (
+        "Error performing token request: Error performing GET http://169.254.169.254/x in 5s\n\n"
+        "Debug source:\nuri: Some(\n    http://169.254.169.254/x,\n), kind: TimedOut"
+    )
+    failed = pytest.raises(StageFailure, match="there are no credentials")
+    with failed as told, place("b")._failures("x"):
+        raise GenericError(said)
+    assert told.value.reason == "StorageUnavailable"

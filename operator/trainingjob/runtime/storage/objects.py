@@ -211,14 +211,14 @@ class Objects:
                 raise
             text, _, details = str(error).partition("\n\nDebug source")
             uri = f"{self.scheme.start}{self._name}/{path}"
+            for name, words in self.refused.items():
+                if name in text:
+                    raise StageFailure("StorageUnavailable", f"{uri}: {words}") from error
             for name, (reason, words) in _UNREACHED.items():
                 if name in details:
                     host = _HOST.search(details)
                     words = words.format(host[1] if host else "the server")
                     raise StageFailure(reason, f"{uri}: {words}") from error
-            for name, words in self.refused.items():
-                if name in text:
-                    raise StageFailure("StorageUnavailable", f"{uri}: {words}") from error
             if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _DENIED.search(
                 text
             ):

@@ -1,8 +1,9 @@
 """An epoch of two ranks over a dataset in S3 and in HDFS ÷ in a folder; memory, and what comes to
 the disk.
 
-``python -m tests.perf.epoch [MB]``, 2000 unless said otherwise. Servers run on this machine, and
-take processor time of it; the network is as linear a model, which learns faster than it reads.
+``python -m tests.perf.epoch [MB [ROUNDS]]``, 2000 and 3 unless said otherwise. Servers run on this
+machine, and take processor time of it; the model is a linear one, which learns faster than it
+reads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.datasets import write_dataset
 from tests.local.train import instrumented
 from tests.local.train.gang import Job, mlp, pods
 from trainingjob.api.payload import COPIES_DIR, TrainPayload
+from trainingjob.runtime.train.data import WINDOW_BYTES
 
 from .train import FEATURES, table
 
@@ -44,13 +46,18 @@ class Elsewhere(Job):
         return super().payload().model_copy(update={"dataset": self.uri})
 
 
-def epoch(folder: Path, uri: str, variables: dict[str, str]) -> tuple[float, int, int]:
+def epoch(folder: Path, window: int, uri: str, variables: dict[str, str]) -> tuple[float, int, int]:
     """Seconds of an epoch but the first; bytes of memory of a rank; bytes on the disk."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     times, peak, copies = folder / "times", folder / "peak", folder / "copies"
     spec = {"model": mlp(hidden=[]), "epochs": EPOCHS, "batchSize": BATCH, "procsPerNode": 2}
-    env = {"EPOCH_TIMES": str(times), "PEAK_MEMORY": str(peak), COPIES_DIR: str(copies)}
+    env = {
+        "EPOCH_TIMES": str(times),
+        "PEAK_MEMORY": str(peak),
+        "TRAININGJOB_WINDOW_BYTES": str(window),
+        COPIES_DIR: str(copies),
+    }
     job = Elsewhere(folder, spec, env=env | variables, uri=uri)
     job.main = [sys.executable, instrumented.__file__, "node"]
     with pods(job) as running:
@@ -62,8 +69,11 @@ def epoch(folder: Path, uri: str, variables: dict[str, str]) -> tuple[float, int
 
 
 def main() -> None:
-    size = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else MB
+    given = [int(text) for text in sys.argv[1:] if text.isdigit()]
+    size, rounds = (*given, *(MB, ROUNDS)[len(given) :])
     rows = size * 10**6 // (8 * (FEATURES + 1))
+    # A data set of a few windows would stay in memory.
+    window = min(WINDOW_BYTES, rows * (4 * FEATURES + 8) // 8)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         made = folder / "dataset"
@@ -82,12 +92,12 @@ def main() -> None:
             s3.put("data", f"dataset/{name}", path.read_bytes())
             hdfs.put(f"/dataset/{name}", path.read_bytes())
         places: dict[str, Callable[[], tuple[float, int, int]]] = {
-            "a folder": lambda: epoch(folder / "run", f"file://{made}", {}),
-            "S3": lambda: epoch(folder / "run", "s3://data/dataset", s3.variables),
-            "HDFS": lambda: epoch(folder / "run", f"{hdfs.uri}/dataset", {}),
+            "a folder": lambda: epoch(folder / "run", window, f"file://{made}", {}),
+            "S3": lambda: epoch(folder / "run", window, "s3://data/dataset", s3.variables),
+            "HDFS": lambda: epoch(folder / "run", window, f"{hdfs.uri}/dataset", {}),
         }
         found: dict[str, list[tuple[float, int, int]]] = {place: [] for place in places}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for place, run in places.items():
                 found[place].append(run())
         base = statistics.median(seconds for seconds, _, _ in found["a folder"])

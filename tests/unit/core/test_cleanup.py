@@ -16,6 +16,7 @@ from tests.unit.core.world import (
     disrupted,
     ended,
     failed,
+    own_status,
     running,
     succeeded,
     world,
@@ -205,6 +206,18 @@ def test_that_it_failed_is_announced_once():
     assert (event["type"], event["reason"]) == ("Warning", "CleanupFailed")
     assert event["message"] == after.cleanup.message
     assert not events(obs.job, after, after, at(w.seconds))
+
+
+def test_what_keeps_its_pod_from_starting_is_told():
+    w = finished()
+    waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    cleaner(w)["status"]["containerStatuses"] = [own_status(cleaner(w), waits)]
+    w.record()
+    assert "no such image" in w.status["cleanup"]["message"]
+    w.seconds += 700
+    w.record()
+    assert w.status["cleanup"]["phase"] == "Failed"
+    assert "no such image" in w.status["cleanup"]["message"]
 
 
 @pytest.mark.parametrize("runs", [False, True])

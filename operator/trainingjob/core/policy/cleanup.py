@@ -87,7 +87,8 @@ def _judged(
 def _waits(obs: Observation, before: Cleanup, pod: PodView | None) -> str:
     """What is in its way; "" for nothing."""
     if pod is not None:
-        return pod.unschedulable
+        waits = diagnose.waiting_of(pod)
+        return waits.with_remedy() if waits is not None else ""
     writing = next((one for one in (*obs.pods, *obs.executors) if not one.over), None)
     if writing is not None:
         return f"pod {writing.described} has not ended yet"

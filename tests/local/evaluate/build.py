@@ -76,7 +76,7 @@ class World:
                 attempt=1,
                 task=Task(
                     type=self.task,
-                    label=self.label,
+                    label_column=self.label,
                     features=self.features,
                     positive_class=self.positive,
                 ),

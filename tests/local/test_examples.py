@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 # manifest -> bounds of its metrics
-EXPECTED = {
+EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "digits/job.yaml": {"accuracy": (0.95, 1.0)},
     "diabetes/job.yaml": {"r2": (0.3, 1.0)},
     "language-model/job.yaml": {"perplexity": (20, 150)},

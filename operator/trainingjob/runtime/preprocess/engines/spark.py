@@ -29,6 +29,7 @@ from trainingjob.api.v1alpha1.input import TEXT, ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
+from ...dataset.buffers import numpy_of
 from ...dataset.manifest import DataFile, SplitName
 from ...storage import Place, from_spark, spark_uri
 from .. import apply, parts
@@ -40,7 +41,6 @@ from ..parts import Part
 from ..tokens import alike, chat, pack
 from . import s3a, spark_json, spark_query, spark_types
 from .arrow import convert
-from .buffers import numpy_of
 from .figures import in_units
 from .frame import (
     FILE,

@@ -187,10 +187,39 @@ class EvaluatePayload(Model):
     accepted: str | None = Field(
         None, description="URI of the folder of the last accepted model's record."
     )
+    in_use: list[str] | None = Field(
+        None,
+        max_length=16,
+        description="Digests of accepted models that deployments serve or may go back to: they are "
+        "kept beside the newest ones.",
+    )
+
+
+class ServePayload(Model):
+    """Input of a server of an accepted model, which is ready once the model has shown that it gives
+    what evaluation judged. Other fields than the first four are told only where they are set."""
+
+    stage: Literal["serve"] = "serve"
+    model_uri: str = Field(description="URI of the model's folder, accepted/<digest12>.")
+    digest: str = Field(description="modelDigest of the evaluation that accepted it.")
+    name: str = Field(description="Of the model in the paths of requests.")
+    port: int | None = Field(None, description="Default: 8080.")
+    host: str | None = Field(None, description="Default: all addresses.")
+    self_test_rows: int | None = Field(None, description="At most so many. Default: all there are.")
+    tolerance: float | None = Field(
+        None, description="Of an output, relative to the greater of 1 and its size. Default: 1e-4."
+    )
+    max_body_bytes: int | None = Field(None, description="Of a request. Default: 16 MiB.")
+    max_queued_rows: int | None = Field(
+        None, description="That wait: more are answered by 429. Default: 16384."
+    )
+    drain_seconds: float | None = Field(
+        None, description="After SIGTERM, for requests that were accepted. Default: 20."
+    )
 
 
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload, Field(discriminator="stage")
+    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload, Field(discriminator="stage")
 ]
 
 

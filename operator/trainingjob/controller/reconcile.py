@@ -63,6 +63,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# Why the API server takes nothing new in a namespace that is deleted.
+_TERMINATED = "because it is being terminated"
 
 
 @dataclass(frozen=True)
@@ -434,6 +436,8 @@ class Reconciler:
             pass
         except ClusterError as error:
             name = event["involvedObject"]["name"]
+            if _TERMINATED in str(error):
+                return
             logger.warning("%s: no Event %s: %s", name, event["reason"], error)
 
 

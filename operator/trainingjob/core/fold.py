@@ -71,7 +71,8 @@ def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
     """The status, and when to look again although nothing happens."""
     if not obs.job.ours:
         return obs.job.status, None
-    obs = rerun.applied(obs, now)
+    if not obs.job.deleting:
+        obs = rerun.applied(obs, now)
     prior = obs.job.status
     if prior.over:
         return _seen(prior, obs.job.metadata.generation), None
@@ -156,7 +157,8 @@ def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
     resumed = conditions.resumed(walk.obs.job.status, walk.now)
     active = max(started, resumed) if started and resumed else started
     deadline = deadlines.active_until(spec.policy, active)
-    if spec.suspend or deadline is None or current is None or current.phase == "Failed":
+    stopped = spec.suspend or walk.obs.job.deleting
+    if stopped or deadline is None or current is None or current.phase == "Failed":
         return
     if walk.now < deadline:
         walk.wakes.append(deadline)
@@ -221,11 +223,25 @@ def _summary(walk: _Walk) -> tuple[Phase, str, str]:
         return "Succeeded", "Completed", _done(walk)
     if current.phase == "Failed":
         return "Failed", current.reason, current.message
+    if walk.obs.job.deleting:
+        return "Deleting", "Deleting", _deleting(walk.obs)
     if walk.obs.job.spec.suspend:
         return "Suspended", "Suspended", f"{current.name}: {current.message}"
     if current is walk.stages[0] and current.start_time is None:
         return "Pending", current.reason, current.message
     return stages.named(current.name).phase, current.reason, current.message
+
+
+def _deleting(obs: Observation) -> str:
+    """What a job says that was deleted before it was over, and is still there."""
+    left = [pod for pod in obs.pods if not pod.at_rest]
+    message = "the job is being deleted; its pods are stopped"
+    if left:
+        message += f": {len(left)} are left"
+    if obs.job.metadata.finalizers:
+        keepers = ", ".join(obs.job.metadata.finalizers)
+        message += f"; it stays until who has set its finalizers removes them: {keepers}"
+    return message[:2048]
 
 
 def _done(walk: _Walk) -> str:

@@ -123,12 +123,15 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
     it was lost.
     """
     room = next((room for room in stages.of(job) if room.name == pod.stage), None)
-    if room is None or pod.index not in range(room.replicas(job)):
+    if room is None:
         return False
     if key and bears(job, pod, key):
-        return True
+        return True  # of whatever index: the gang may have been larger
     stored = next((stage for stage in job.status.stages if stage.name == room.name), None)
     stage = stored or StageStatus(name=room.name)
+    most = max(room.replicas(job), stage.pods.desired)
+    if pod.index >= most and pod.attempt >= stage.attempt:
+        return False
     if not key:
         return pod.attempt <= stage.attempt or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)

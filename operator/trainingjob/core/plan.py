@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, stages
+from . import claim, indexes, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
@@ -18,6 +18,8 @@ from .stages.gang import image_of, missing_others
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
 _LEAVE = timedelta(seconds=10)
+# The garbage collector's finalizer of a deletion that leaves the pods alone.
+_ORPHAN = "orphan"
 # Pods made in one go. At most, as many as there are connections to the API server.
 _FIRST_BATCH = 8
 _LARGEST_BATCH = 32
@@ -50,10 +52,10 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
     gone. So a crash at any point repeats a harmless step instead of losing one.
     """
     stored = obs.job.status
-    if obs.job.metadata.deletion_timestamp is not None:
-        return Plan()  # the garbage collector follows the ownerReferences
     if not obs.job.ours:
         return Plan()
+    if obs.job.deleting:
+        return _leaving(obs, now)
     if rerun.requested(obs.job) is not None:
         return Plan()  # nothing is made or deleted until status has it
     if stored.over:
@@ -72,6 +74,16 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+
+
+def _leaving(obs: Observation, now: datetime) -> Plan:
+    """The job is being deleted, which the API server has stored. The garbage collector follows the
+    ownerReferences once it is gone, for which finalizers of others may take any time."""
+    if _ORPHAN in obs.job.metadata.finalizers:
+        return Plan()
+    working = [pod for pod in obs.pods if not pod.at_rest and not pod.deleting]
+    wakes: list[datetime] = []
+    return _plan([], working, _stuck(obs, now, wakes), wakes, now)
 
 
 def _after(obs: Observation, now: datetime) -> Plan:
@@ -124,8 +136,9 @@ def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodVi
     stored, policy = obs.job.status, obs.job.spec.policy
     current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)
     force: list[PodView] = []
+    stopped = obs.job.deleting
     for stage in stored.stages:
-        useless = stored.over or stage.phase == "Succeeded"
+        useless = stored.over or stage.phase == "Succeeded" or stopped
         waits = stage is current and stage.phase == "Pending" and not obs.job.spec.suspend
         for pod in obs.pods_of(stage.name):
             due = stuck.forced_from(policy, pod)
@@ -133,7 +146,7 @@ def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodVi
                 continue
             if now < due:
                 wakes.append(due)
-            elif not waits or stage.reason == "PodStuck":
+            elif stopped or not waits or stage.reason == "PodStuck":
                 force.append(pod)
     return force
 
@@ -187,12 +200,13 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     name, attempt = stage.name, stage.attempt
     room = stages.named(name)
     pods = [pod for pod in obs.pods_of(name) if pod.attempt == attempt]
-    present = {pod.index for pod in pods}
+    # A rank that was done is done, whatever became of its pod.
+    present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
     settings = replace(obs.settings, images=images)
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
-    others = [] if present else claim.wanted(obs.job, name)
+    others = [] if pods else claim.wanted(obs.job, name)
     others += missing_others(room, obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)

@@ -16,6 +16,7 @@ from .containers import Wait
 from .names import (
     ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
+    GANG_SIZE,
     LABEL_ATTEMPT,
     LABEL_INDEX,
     LABEL_ROLE,
@@ -73,6 +74,7 @@ class PodView:
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
     image: str = ""  # of our container, as the pod was made
+    of: int | None = None  # how many its gang has, as it was told; None: it was told nothing
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -132,7 +134,7 @@ class PodView:
                 else ""
             ),
             gates=_gates(spec),
-            image=_image(spec, name),
+            **_made(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -147,10 +149,16 @@ class PodView:
         )
 
 
-def _image(spec: Mapping[str, Any], name: str) -> str:
-    found = (c.get("image", "") for c in spec.get("containers") or () if c.get("name") == name)
-    # The same text in all pods, and so held once.
-    return sys.intern(str(next(found, "")))
+def _made(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What our container was given."""
+    every = spec.get("containers") or ()
+    found: Mapping[str, Any] = next((c for c in every if c.get("name") == name), {})
+    told = {v["name"]: v.get("value", "") for v in found.get("env") or ()}.get(GANG_SIZE, "")
+    return {
+        # The same text in all pods, and so held once.
+        "image": sys.intern(str(found.get("image", ""))),
+        "of": int(told) if told.isdecimal() else None,
+    }
 
 
 def _gates(spec: Mapping[str, Any]) -> str:

@@ -59,9 +59,13 @@ def at_rest(job: Mapping[str, Any]) -> Rest | None:
         return _OTHERS
     if stored.get("observedGeneration") != meta.get("generation", 1):
         return None
-    if rerun.new((meta.get("annotations") or {}).get(ANNOTATION_RERUN), stored.get("rerun")):
+    deleting = "deletionTimestamp" in meta
+    asked = (meta.get("annotations") or {}).get(ANNOTATION_RERUN)
+    if not deleting and rerun.new(asked, stored.get("rerun")):
         return None
     phase = stored.get("phase")
+    if phase == "Deleting":
+        return _ENDED if _condition(stored, "Reconciling") != "True" else None
     if phase == "Suspended":
         settled = _condition(stored, "Reconciling") != "True"
         return _NONE if spec.get("suspend") is True and settled else None
@@ -73,7 +77,7 @@ def at_rest(job: Mapping[str, Any]) -> Rest | None:
         status = Status.model_validate(ended, by_alias=True, by_name=False)
     except ValidationError:
         return None
-    until = retention.kept_until(policy, status)
+    until = None if deleting else retention.kept_until(policy, status)
     if until is None:
         return _ENDED if retention.keeps_pods(policy, status) else _NONE
     return Rest("ended" if retention.keeps_pods(policy, status) else "none", until)

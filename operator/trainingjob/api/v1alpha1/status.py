@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from ..base import Model
 from ..stages import Activity, StageName
 
-Phase = Literal["Pending", Activity, "Suspended", "Succeeded", "Failed"]
+Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
     "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"

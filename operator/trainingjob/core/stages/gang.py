@@ -105,7 +105,8 @@ def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
         return None
     present = {pod.index for pod in obs.pods_of(prior.name) if pod.attempt >= prior.attempt}
     present |= indexes.read(prior.pods.completed_indexes)
-    wanted = range(room.replicas(obs.job))
+    # As many as ran: the job may have been resized since.
+    wanted = range(prior.pods.desired or room.replicas(obs.job))
     missing = next((index for index in wanted if index not in present), None)
     if missing is None:
         return None

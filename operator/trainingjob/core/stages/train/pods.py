@@ -161,7 +161,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         "MASTER_PORT": str(MASTER_PORT),
         "WORLD_SIZE": str(spec.nodes * spec.procs_per_node),
         "NODE_RANK": str(index),
-        "PET_NNODES": str(spec.nodes),
+        names.GANG_SIZE: str(spec.nodes),
         "PET_NPROC_PER_NODE": str(spec.procs_per_node),
         "PET_NODE_RANK": str(index),
         "PET_MASTER_ADDR": "$(MASTER_ADDR)",

@@ -218,8 +218,20 @@ class ServePayload(Model):
     )
 
 
+class CleanupPayload(Model):
+    """Input of the pod that removes artefacts when all is over: of these runs of stages alone."""
+
+    stage: Literal["cleanup"] = "cleanup"
+    output: str = Field(description="URI of the job's folder.")
+    dataset: str | None = Field(None, description="URI of the dataset folder.")
+    dataset_run: str = Field("", description="The run that has written it.")
+    checkpoints: str | None = Field(None, description="URI of the checkpoints folder.")
+    checkpoints_run: str = Field("", description="The run that has written them.")
+
+
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload, Field(discriminator="stage")
+    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload | CleanupPayload,
+    Field(discriminator="stage"),
 ]
 
 

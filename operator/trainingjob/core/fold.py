@@ -12,7 +12,7 @@ from . import conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .plan import Plan, planned
-from .policy import deadlines, rerun, stall
+from .policy import cleanup, deadlines, rerun, stall
 from .stages import StageOutcome
 from .stages.gang import vanished as vanished_pod
 from .stages.outcome import failed_for_good
@@ -75,12 +75,14 @@ def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
         obs = rerun.applied(obs, now)
     prior = obs.job.status
     if prior.over:
-        return _seen(prior, obs.job.metadata.generation), None
+        return cleanup.after(obs, _seen(prior, obs.job.metadata.generation), now)
     started = _started(obs, now)
     walk = _walked(obs, started or now, now)
     _hold_to_deadline(walk, started)
     found = _assembled(walk, started)
-    return found, None if found.over else min(walk.wakes, default=None)
+    if found.over:
+        return cleanup.after(obs, found, now)
+    return found, min(walk.wakes, default=None)
 
 
 def _started(obs: Observation, now: datetime) -> datetime | None:

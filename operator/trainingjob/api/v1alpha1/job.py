@@ -109,6 +109,17 @@ class Spec(Model):
             ),
         ),
         Rule(
+            cel="!has(self.policy) || !has(self.policy.retain) || "
+            "!has(self.policy.retain.datasets) || has(self.preprocess)",
+            message="policy.retain.datasets needs preprocess: a dataset that was given always "
+            "stays",
+            holds=lambda self: (
+                self.policy.retain is None
+                or self.policy.retain.datasets is None
+                or self.preprocess is not None
+            ),
+        ),
+        Rule(
             cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
             f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "

@@ -31,8 +31,8 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..storage import remove, store, write_file
 from ..storage.disk import sync_file
+from ..storage.ownership import claim
 from .gang import Gang
-from .ownership import claim
 from .placement import Part, Rows
 
 STATE = "state.json"

@@ -18,10 +18,10 @@ from ..base.log import log
 from ..dataset import manifest
 from ..dataset.manifest import ROWS
 from ..storage import fetch, resolve
+from ..storage.ownership import claim
 from . import beforehand, blame, reports, restored, user_code
 from .left_behind import LeftBehind
 from .node import Node
-from .ownership import claim
 from .parts import Part, gather, parts_of
 from .processes import Command, Exit, Outcome, run_together
 

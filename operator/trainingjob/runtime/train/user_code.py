@@ -20,9 +20,9 @@ from ..base.text import cut
 from ..model import folder as model_folder
 from ..model.check import check_model
 from ..storage import resolve, store
+from ..storage.ownership import claim, is_ours
 from .left_behind import SCRIPT, LeftBehind
 from .node import Node
-from .ownership import claim, is_ours
 from .processes import Command
 
 

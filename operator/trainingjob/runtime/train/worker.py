@@ -25,13 +25,13 @@ from ..base.text import one_line
 from ..dataset.manifest import DatasetManifest
 from ..model.folder import HISTORY
 from ..storage import remove, resolve, write_aside
+from ..storage.ownership import claim
 from . import reports
 from .budget import budget_of
 from .families import family_of
 from .gang import Gang, pick_device
 from .loop import Trained, Trainer
 from .narrator import Stretch
-from .ownership import claim
 from .parts import Part, gather, parts_of
 from .place import Place
 from .stopping import StopRequest

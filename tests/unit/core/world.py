@@ -166,7 +166,9 @@ class World:
             return
         assert name not in self.created, f"{name} created twice"
         self.created.append(name)
-        child = signing.signed(self.observe().job, child, self.settings.signing_key)
+        child = signing.signed(
+            TrainingJob.from_dict(self.manifest), child, self.settings.signing_key
+        )
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child

@@ -6,6 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+# Where it is set, as in many containers, every process compiles torch and all else anew: half of the
+# time that thousands of processes take to start.
+unexport PYTHONDONTWRITEBYTECODE
 # Two processes of tests: most tests wait for other processes more than they compute. By file, since
 # a file's tests share what is slow to make; the longest first, as tests/conftest.py says.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder

@@ -183,6 +183,8 @@ class EvaluatePayload(Model):
     threshold: float | None = None
     output: str = Field(description="URI of the evaluation folder to write.")
     gates: list[Gate] = Field(default_factory=list)
+    nodes: int | None = Field(None, description="Told where it is set, and so is the next.")
+    procs_per_node: int | None = None
     # An operator that does not know it does not send the gates either.
     accepted: str | None = Field(
         None, description="URI of the folder of the last accepted model's record."

@@ -251,6 +251,17 @@ class Spec(Model):
                 self.train.sample_weight is None or self.task.type != "languageModel"
             ),
         ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type == 'languageModel' || "
+            "(!has(self.evaluate.nodes) && !has(self.evaluate.procsPerNode))",
+            message="evaluate.nodes and procsPerNode need task.type languageModel: other models "
+            "are judged by one process",
+            holds=lambda self: (
+                self.evaluate is None
+                or self.task.type == "languageModel"
+                or (self.evaluate.nodes or self.evaluate.procs_per_node) is None
+            ),
+        ),
         _judged_by("classification", CLASSIFICATION_METRICS),
         _judged_by("regression", REGRESSION_METRICS),
         Rule(

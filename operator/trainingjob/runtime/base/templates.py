@@ -128,8 +128,8 @@ def main(questions: IO[str], answers: IO[str], seconds: float, memory: int) -> N
         # Its default is to end the process.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            rendered: Any = render_jinja_template(**asked)
-            texts, spans = rendered
+            found: Any = render_jinja_template(**asked)
+            texts, spans = found
             answer: dict[str, Any] = {"text": texts[0], "spans": spans[0] if spans else []}
             if len(texts[0]) > _TEXT_CHARS:
                 answer = {"error": f"it makes {len(texts[0])} characters of it", "costly": True}

@@ -81,16 +81,21 @@ def look(spec: Pretrained) -> Folder:
     Raises StageFailure(InputNotFound, InputUnreadable, SettingUnsuitable) unless it is whole, of an
     architecture that is known here, and its weights are numbers that can be trained."""
     path = storage.resolve(spec.uri)
+    if not path.is_dir():
+        raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
+    return look_at(spec.uri, path)
+
+
+def look_at(uri: str, path: Path) -> Folder:
+    """The same of a folder that is there, called by its ``uri``."""
     with storage_errors("read the pretrained model"):
-        if not path.is_dir():
-            raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
-        config, tensors = _config(spec.uri, path), _tensors(spec.uri, path)
+        config, tensors = _config(uri, path), _tensors(uri, path)
     # A model is built layer by layer before its weights are looked for.
     layers = next((config[name] for name in _LAYERS if name in config), 0)
     if not isinstance(layers, int) or layers > len(tensors):
         why = f"by its {CONFIG} it has {layers} layers, and there are {len(tensors)} weights in all"
-        raise _unreadable(why, spec.uri)
-    return Folder(spec.uri, path, config, tensors)
+        raise _unreadable(why, uri)
+    return Folder(uri, path, config, tensors)
 
 
 def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from tests.unit.preprocess.features import CLASSES, frame, prepared
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.preprocess.engines.rowhash import hashes_of, place
 from trainingjob.runtime.preprocess.fitted import Pipeline
 from trainingjob.runtime.preprocess.fitted.columns import ARROW, value_of
 
@@ -159,16 +160,16 @@ def test_the_manifest_shows_rows_as_they_were_and_as_they_became(case: str, tmp_
     at = manifest.features.index("id")
     ids = [row[at] for row in raw.features]
     test = parts["test"].set_index("id", drop=False).loc[ids]
-    for place, name in enumerate(manifest.features):
-        given = [row[place] for row in raw.features]
+    for index, name in enumerate(manifest.features):
+        given = [row[index] for row in raw.features]
         kind = manifest.columns[name]
         given = [value_of(value, kind) for value in given]
         same(pa.array(given, type=ARROW[kind]), test[name], name)
     known = data.set_index("id", drop=False).loc[ids]
-    for place, name in enumerate(raw.needed):
+    for index, name in enumerate(raw.needed):
         if name in ("id", "city", "code"):
             values = [None if pd.isna(value) else value for value in known[name]]
-            assert [row[place] for row in raw.rows] == values, name
+            assert [row[index] for row in raw.rows] == values, name
 
 
 def test_only_columns_that_features_are_made_of_are_needed(tmp_path: Path) -> None:
@@ -196,3 +197,25 @@ def test_a_step_whose_stored_values_do_not_say_enough_is_told(tmp_path: Path) ->
     assert manifest.raw is not None
     with pytest.raises(StageFailure, match=r"step 1 \(targetEncode\): .* city"):
         Pipeline(manifest.raw.columns, manifest.pipeline, manifest.features, "kind")
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**62, -3])
+def test_from_its_place_a_row_is_found_again(seed: int) -> None:
+    hashes = np.random.default_rng(1).integers(-(2**63), 2**63, 500, dtype=np.int64)
+    first, seeds = (pa.array(np.full(500, value, dtype=np.int64)) for value in (0, seed))
+    places = place(pa.array(hashes), first, seeds).to_numpy()
+    assert hashes_of(places, seed).tolist() == hashes.tolist()
+
+
+def test_rows_of_the_test_split_are_shown_wherever_they_lie(tmp_path: Path) -> None:
+    """Of a file that is in the order of time, and longer than what is looked at first."""
+    rows = 30_000
+    data = pd.DataFrame({"when": range(rows), "x": np.arange(rows) % 7, "kind": ["a", "b"] * 15000})
+    split = {"test": 0.1, "validation": 0.1, "time": "when"}
+    manifest, _ = prepared(
+        data, [{"scale": {"columns": ["x"]}}], tmp_path, task=CLASSES, split=split
+    )
+    raw = manifest.raw
+    assert raw is not None
+    assert (raw.split, raw.needed, len(raw.rows)) == ("test", ["when", "x"], 32)
+    assert all(when >= 27_000 and x == when % 7 for when, x in raw.rows)

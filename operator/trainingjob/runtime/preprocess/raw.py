@@ -17,15 +17,15 @@ import pyarrow as pa
 from trainingjob.api.payload import PreprocessPayload
 
 from ..base.errors import StageFailure
-from ..dataset.manifest import SPLITS, RawRows, RawValue, SplitName
+from ..dataset.manifest import RawRows, RawValue, SplitName
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
-from .engines.rowhash import place
+from .engines.rowhash import hashes_of, place
 from .fitted import Pipeline, begin_of
 from .notes import Notes
 
 ROWS = 32
 # The first rows of the input, among which rows of the test split are sought.
-_HEAD = 10_000
+_HEAD = 4096
 # More than are kept: steps after the division may drop some.
 _CANDIDATES = 128
 # Values of them, and characters of what is kept of one row and of all.
@@ -55,44 +55,60 @@ class Raw:
         if done == self._begin and self._given is None and self.payload.tokenize is None:
             self._given = frame
             if frame.is_split:
-                self._take(frame, {})
+                self._take(frame, [])
 
     def divided(self, frame: Frame) -> None:
         """Rows were divided; those of before are still there."""
         given = self._given
         if given is None or given.is_split:
             return
-        seed = 0 if self.payload.split.time is not None else self.payload.split.seed or 0
         heads = self.engine.arrow(f"SELECT {HASH} FROM {given.view} LIMIT {_HEAD}")
         hashes = pa.array(np.unique(heads.column(0).to_numpy()))
         first = pa.array(np.zeros(len(hashes), dtype=np.int64))
-        seeds = pa.array(np.full(len(hashes), seed, dtype=np.int64))
-        places = place(hashes, first, seeds).to_numpy()
-        self._take(frame, dict(zip(places.tolist(), hashes.to_numpy().tolist(), strict=True)))
+        seeds = pa.array(np.full(len(hashes), self._seed, dtype=np.int64))
+        self._take(frame, place(hashes, first, seeds).to_pylist())
 
-    def _take(self, frame: Frame, hashes: Mapping[int, int]) -> None:
-        """Rows of the first split of ``frame`` that has some; ``hashes`` of rows that were given by
-        their places, if they are not those of the frame itself."""
+    @property
+    def _seed(self) -> int:
+        """By which rows are put in order."""
+        split = self.payload.split
+        return 0 if split.time is not None else split.seed or 0
+
+    def _take(self, frame: Frame, head: Sequence[int]) -> None:
+        """Rows of the first split of ``frame`` that has some; ``head``: places of rows that are
+        found soon."""
         given, engine = self._given, self.engine
         assert given is not None
-        known = f" AND {HASH} IN ({_longs(engine, hashes)})" if hashes else ""
         width = max(1, len(given.columns))
         most = max(1, min(_CANDIDATES, _VALUES // width))
-        for split in reversed(SPLITS):
+
+        def places(split: SplitName, known: str = "") -> list[int]:
             found = engine.rows(
                 f"SELECT {HASH} FROM {frame.view} WHERE {SPLIT} = {SPLIT_NUMBER[split]}{known} "
                 f"ORDER BY {HASH} LIMIT {most}"
             )
+            return [at for (at,) in found]
+
+        in_head = f" AND {HASH} IN ({_longs(engine, head)})"
+        found: list[int] = []
+        near = False
+        for split in ("test", "validation", "train"):
+            found = places(split, in_head) if head else []
+            near = bool(found)
+            found = found or places(split)
             if found:
+                self._split = split
                 break
-        else:
+        if not found:
             return
-        self._split = split
-        wanted = {hashes.get(at, at): at for (at,) in found}
+        wanted = {at: at for at in found}
+        if not given.is_split:
+            back = hashes_of(np.array(found, dtype=np.int64), self._seed)
+            wanted = dict(zip(back.tolist(), found, strict=True))
         names = ", ".join([HASH, *map(engine.dialect.ident, given.columns)])
         # In Spark the files are read again: no more of them than before.
         rows = f"(SELECT * FROM {given.view} LIMIT {_HEAD}) AS head"
-        source = rows if hashes and engine.runs_spark_sql else given.view
+        source = rows if near and engine.runs_spark_sql else given.view
         for hash_, *values in engine.rows(
             f"SELECT {names} FROM {source} WHERE {HASH} IN ({_longs(engine, wanted)})"
         ):
@@ -110,12 +126,17 @@ class Raw:
         if self._given is None:
             return None
         given, engine = self._given.columns, self.engine
+        begin = self._begin
         try:
-            prepared = Pipeline(given, pipeline, features, self.payload.task.label, self._begin)
+            prepared = Pipeline(given, pipeline, features, self.payload.task.label, begin)
+            prepared.close()
+            needed = [*prepared.needed]
         except StageFailure as failure:
-            notes.log(f"the model cannot be served with raw columns: {failure.message}")
-            return None
-        prepared.close()
+            notes.log(
+                f"a server of the model takes rows as the last step leaves them: {failure.message}"
+            )
+            begin, needed = len(pipeline), [*features]
+            given = {name: frame.columns[name] for name in features}
         found: dict[int, Sequence[Any]] = {}
         if self._rows:
             names = ", ".join([HASH, *map(engine.dialect.ident, features)])
@@ -126,14 +147,16 @@ class Raw:
                     f"({_longs(engine, self._rows)}) AND {SPLIT} = {SPLIT_NUMBER[self._split]}"
                 )
             }
-        needed = [name for name in given if name in prepared.needed]
-        at = {name: number for number, name in enumerate(given)}
+        at = {name: number for number, name in enumerate(self._given.columns)}
         rows: list[list[RawValue]] = []
         made: list[list[RawValue]] = []
         chars = 0
         for key in sorted(found):
-            row = [_json(self._rows[key][at[name]]) for name in needed]
             its = [_json(value) for value in found[key]]
+            if begin == self._begin:
+                row = [_json(self._rows[key][at[name]]) for name in needed]
+            else:
+                row = its
             size = sum(len(v) if isinstance(v, str) else 24 for v in (*row, *its))
             if size > _ROW_CHARS or chars + size > _ALL_CHARS:
                 continue
@@ -142,8 +165,10 @@ class Raw:
             chars += size
             if len(rows) == ROWS:
                 break
+        if self._split == "train" and any("targetEncode" in entry["step"] for entry in pipeline):
+            rows, made = [], []  # of training rows it has made what it makes of no others
         return RawRows(
-            begin=self._begin,
+            begin=begin,
             columns=dict(given),
             needed=needed,
             split=self._split,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import NotFound, TooLong
-from .resources import EVENTS, JOBS, KEYS, MADE, SECRETS, Resource
+from .resources import EVENTS, JOBS, KEYS, MADE, PODS, SECRETS, Resource
 from .session import Api
 
 # Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
@@ -37,6 +37,13 @@ class Gateway:
         resource = MADE[child["kind"]]
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
+
+    async def pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The pod of that name; None when there is none."""
+        try:
+            return await self._call("GET", PODS, PODS.path(namespace, name))
+        except NotFound:
+            return None
 
     async def delete(
         self,

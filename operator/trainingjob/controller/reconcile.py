@@ -63,6 +63,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# How often pods are read that no watch tells of.
+_UNWATCHED_SECONDS = 5.0
 # Why the API server takes nothing new in a namespace that is deleted.
 _TERMINATED = "because it is being terminated"
 
@@ -164,6 +166,8 @@ class Reconciler:
         now = datetime.now(UTC)
         found = fold(obs, now)
         todo = found.plan
+        if await self._look_for(key, stored.uid, todo.gone):
+            return Outcome(again=True)  # a pod of an attempt before is there, and nobody saw it
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
@@ -174,6 +178,8 @@ class Reconciler:
         else:  # what was done has changed the picture
             wrote, after = await self._record_anew(key, obs.job)
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        if self._cache.unwatched(key, stored.uid):
+            waits.append(_UNWATCHED_SECONDS)
         return Outcome(
             again=wrote or not todo.empty,
             retry=refused or blocked,
@@ -184,6 +190,9 @@ class Reconciler:
         self, key: Key, known: TrainingJob | None = None
     ) -> tuple[StoredJob, Observation | Unreadable] | None:
         """``known``: the job as it was read before, so that it need not be parsed again."""
+        job = self._cache.job(key)
+        if job is not None and (names := self._cache.unwatched(key, job.uid)):
+            await self._look_for(key, job.uid, names)
         seen = self._cached(key, known)
         if seen is None or isinstance(seen[1], Unreadable) or not vanished(seen[1]):
             return seen
@@ -191,7 +200,34 @@ class Reconciler:
         async for pods, _ in self._gateway.pages(PODS, key[0], f"{LABEL_JOB}={key[1]}"):
             for pod in pods:
                 self._cache.apply(PODS, pod)
+        again = self._cached(key, seen[1].job)
+        if again is None or isinstance(again[1], Unreadable):
+            return again
+        # Somebody may have taken the label off by which pods are listed and watched.
+        if not await self._look_for(key, again[0].uid, vanished(again[1])):
+            return again
         return self._cached(key, seen[1].job)
+
+    async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
+        """Read these pods by their names, on whom no watch and no list can be relied. Whether any
+        of them is the job's own."""
+        owner = ownership.job_owner(*key, uid)
+        known = self._cache.unwatched(key, uid)
+
+        async def look(name: str) -> bool:
+            pod = await self._gateway.pod(key[0], name)
+            if pod is None or ownership.owner_of(pod) != owner:
+                self._cache.lost(PODS, (key[0], name))
+                return False
+            self._cache.found(PODS, pod)
+            if name not in known:
+                logger.warning(
+                    "%s/%s: pod %s has lost the label %s; it is looked at every %.0f s",
+                    *(*key, name, LABEL_JOB, _UNWATCHED_SECONDS),
+                )
+            return True
+
+        return any(await asyncio.gather(*(look(name) for name in names)))
 
     def _cached(
         self, key: Key, known: TrainingJob | None = None

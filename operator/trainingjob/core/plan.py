@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, indexes, stages
+from . import claim, indexes, names, stages
 from .observation import Observation
 from .pods import PodView
 from .policy import rerun, retention, retries, stuck
@@ -29,11 +29,14 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``gone``: names of pods of an attempt before; one that is there, though nobody sees it, would
+    write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
+    gone: tuple[str, ...] = ()
     delete_job: bool = False
     requeue_after: float | None = None
 
@@ -58,8 +61,10 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         return _leaving(obs, now)
     if rerun.requested(obs.job) is not None:
         return Plan()  # nothing is made or deleted until status has it
-    if stored.over:
-        return _after(obs, now)
+    if stages.ended(obs.job):
+        # An end that somebody has edited is corrected before anything hangs on it.
+        told = (stored.phase, stored.completion_time)
+        return _after(obs, now) if told == (status.phase, status.completion_time) else Plan()
     create: list[dict[str, Any]] = []
     wakes = [wake] if wake is not None else []
     # Also of stages whose turn comes again later.
@@ -73,7 +78,21 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
             break
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
-    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    return replace(made, gone=_before(obs, create))
+
+
+def _before(obs: Observation, create: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Names of the pods of the attempt before the one that is begun by what is created."""
+    first = next((c["metadata"]["name"] for c in create if c["kind"] == "Pod"), "")
+    place = names.place_of(obs.job.metadata.name, first)
+    if place is None or any(pod.attempt == place.attempt for pod in obs.pods_of(place.stage)):
+        return ()
+    if place.attempt <= 1:
+        return ()
+    stored = [s.pods.desired for s in obs.job.status.stages if s.name == place.stage]
+    many = max([stages.named(place.stage).replicas(obs.job), *stored])
+    return tuple(names.pod_name(obs.job, place.stage, place.attempt - 1, i) for i in range(many))
 
 
 def _leaving(obs: Observation, now: datetime) -> Plan:

@@ -29,6 +29,8 @@ _ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 _OVER = ("Succeeded", "Failed")
+# By these words the scheduler says that it has no node for a pod, and why.
+_UNSCHEDULABLE = ("Unschedulable", "SchedulerError")
 # No pod ran in this year or before.
 _NEVER = 1970
 
@@ -66,6 +68,7 @@ class PodView:
     waits: tuple[Wait, ...] = ()
     init_failure: str = ""
     unschedulable: str = ""
+    scheduling: str = "Unschedulable"  # why, in the scheduler's word
     gates: str = ""  # for which it waits before a scheduler looks at it
     disrupted: str = ""
     # Why its kubelet has ended it as a whole, or has not let it begin.
@@ -129,10 +132,11 @@ class PodView:
             waits=containers.waits(pod, name),
             init_failure=containers.init_failure(pod),
             unschedulable=(
-                text.line(scheduled.get("message", ""))
-                if scheduled.get("reason") == "Unschedulable"
+                text.line(scheduled.get("message") or scheduled["reason"])
+                if scheduled.get("reason") in _UNSCHEDULABLE
                 else ""
             ),
+            scheduling=text.line(scheduled.get("reason", ""), 128),
             gates=_gates(spec),
             **_made(spec, name),
             disrupted=(

@@ -17,6 +17,8 @@ _PAGE_BYTES = 2**20
 # Objects. The first page shows how large they are, and the following ones may differ.
 _FIRST_PAGE = 10
 _LARGEST_PAGE = 100
+# About one object.
+_MOST_EVENTS = 100
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
@@ -82,6 +84,13 @@ class Gateway:
         return await self._call(
             "PUT", JOBS, path, body=job, params=params, name=f"{JOBS.plural}/status"
         )
+
+    async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
+        """Core v1 Events about the object with this uid: the last ones are among them, as the API
+        server keeps them for an hour and counts those that come again."""
+        params = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(_MOST_EVENTS)}
+        page = await self._call("GET", EVENTS, EVENTS.path(namespace), params=params)
+        return list(page.get("items") or ())
 
     async def record(self, event: Mapping[str, Any]) -> None:
         """Make a core v1 Event."""

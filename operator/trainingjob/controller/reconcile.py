@@ -36,6 +36,7 @@ from ..core import (
     Blocker,
     Observation,
     Plan,
+    PodEvent,
     PodView,
     Rest,
     Settings,
@@ -45,6 +46,7 @@ from ..core import (
     fold,
     forced,
     ownership,
+    podevents,
     signing,
     status,
     status_of_unreadable,
@@ -63,6 +65,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# How often Events of a pod that waits are read.
+_EXPLAIN_SECONDS = 15.0
 # How often pods are read that no watch tells of.
 _UNWATCHED_SECONDS = 5.0
 # Why the API server takes nothing new in a namespace that is deleted.
@@ -86,6 +90,9 @@ class _Memory:
     uid: str
     blockers: dict[str, Blocker] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    # What Events say of pods that wait, by uid, and when they were asked for last.
+    told: dict[str, PodEvent] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
     lost: tuple[int, Status] | None = None
 
@@ -172,12 +179,15 @@ class Reconciler:
             await self._delete_job(key, stored)
             return Outcome()
         blocked = await self._apply(key, obs.job, todo)
+        asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
-        if todo.empty and self._cache.job(key) is stored:
+        if todo.empty and not asked and self._cache.job(key) is stored:
             wrote, after = await self._record(key, stored, obs, found.status, now)
         else:  # what was done has changed the picture
             wrote, after = await self._record_anew(key, obs.job)
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        if todo.explain is not None:
+            waits.append(_EXPLAIN_SECONDS)
         if self._cache.unwatched(key, stored.uid):
             waits.append(_UNWATCHED_SECONDS)
         return Outcome(
@@ -244,6 +254,10 @@ class Reconciler:
             return stored, job
         pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
         self._cache.trust(stored.uid, pods)
+        if memory.asked:
+            waiting = {pod.uid for pod in pods if pod.phase == "Pending"}
+            memory.asked = {uid: at for uid, at in memory.asked.items() if uid in waiting}
+            memory.told = {uid: event for uid, event in memory.told.items() if uid in waiting}
         return stored, Observation(
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
@@ -252,6 +266,7 @@ class Reconciler:
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
+            told=memory.told,
             settings=self._settings,
         )
 
@@ -299,6 +314,23 @@ class Reconciler:
         after = memory.blockers | found
         memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
         return any(found.values())
+
+    async def _explain(self, key: Key, pod: PodView) -> bool:
+        """Have Events say why the pod waits. Whether they say anything new."""
+        memory, now = self._memory[key], time.monotonic()
+        if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
+            return False
+        memory.asked[pod.uid] = now
+        try:
+            found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
+        except ClusterError as error:
+            # They are a help: nothing hangs on them.
+            logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            return False
+        before = memory.told.pop(pod.uid, None)
+        if found is not None:
+            memory.told[pod.uid] = found
+        return found != before
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from ..api.v1alpha1 import REASONS, FailureClass
 from ..api.v1alpha1.reasons import ReasonName, reason_of
 from . import terms, text
 from .names import SCRATCH_VOLUME
-from .observation import Blocker
+from .observation import Blocker, PodEvent
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
@@ -228,11 +228,24 @@ def waiting_of(pod: PodView) -> Failure | None:
     return None
 
 
-def slowest(pods: Iterable[PodView]) -> str:
+def explained(pod: PodView, told: PodEvent | None) -> Failure | None:
+    """Why a pod does not start, of which its status says nothing, by an Event about it."""
+    term = terms.EVENTS.get(told.reason) if told is not None and pod.phase == "Pending" else None
+    if told is None or term is None or term.reason is None:
+        return None
+    message = f"pod {pod.described} waits: {told.reason}: {told.message}"
+    return Failure(term.reason, message, pod)
+
+
+def slowest(pods: Iterable[PodView], told: Mapping[str, PodEvent] | None = None) -> str:
     """What is known of pods that have not started, and nothing is known to be wrong with."""
     found = next((pod for pod in pods if pod.phase == "Pending" and (pod.waits or pod.node)), None)
     if found is None:
         return "the pods did not start"
+    event = (told or {}).get(found.uid)
+    if event is not None:
+        what = f"{event.reason}: {event.message}"
+        return f"the pods did not start; pod {found.described} waits: {what}"
     if not found.waits:
         return (
             f"the pods did not start; pod {found.described}: its containers are not there yet: "

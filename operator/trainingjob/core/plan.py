@@ -12,7 +12,7 @@ from ..api.v1alpha1 import StageStatus, Status
 from . import claim, indexes, names, stages
 from .observation import Observation
 from .pods import PodView
-from .policy import rerun, retention, retries, stuck
+from .policy import explaining, rerun, retention, retries, stuck
 from .stages.gang import image_of, missing_others
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
@@ -29,14 +29,15 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
-    ``gone``: names of pods of an attempt before; one that is there, though nobody sees it, would
-    write beside what is created.
+    ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
+    attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
     gone: tuple[str, ...] = ()
+    explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
 
@@ -79,7 +80,16 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
-    return replace(made, gone=_before(obs, create))
+    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+
+
+def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:
+    """A pod of the stage whose turn it is that has waited for some time, and does not say why."""
+    current = next((stage for stage in status.stages if stage.phase != "Succeeded"), None)
+    if current is None or status.over:
+        return None
+    pods = [pod for pod in obs.pods_of(current.name) if pod.attempt == current.attempt]
+    return explaining.wanted(obs, pods, now)
 
 
 def _before(obs: Observation, create: Iterable[dict[str, Any]]) -> tuple[str, ...]:

@@ -144,6 +144,22 @@ DISRUPTIONS = (
 )
 
 
+# Reasons of Events about a pod that waits, those first that say most; of others nothing is made but
+# words. The kubelet's, the scheduler's and the attach-detach controller's.
+EVENTS: Mapping[str, Term] = {
+    "FailedScheduling": Term("Unschedulable"),
+    "FailedAttachVolume": Term("StartFailed"),
+    "FailedMapVolume": Term("StartFailed"),
+    "FailedMountOnFilesystemMismatch": Term("StartFailed"),
+    "FailedMount": Term("StartFailed"),
+    "FailedPrepareDynamicResources": Term("StartFailed"),
+    "FailedCreatePodSandBox": Term("StartFailed"),
+    "FailedCreatePodContainer": Term("StartFailed"),
+    "FailedNodeDeclaredFeaturesCheck": Term("StartFailed"),
+    "NetworkNotReady": Term("StartFailed"),
+}
+
+
 def of_pod(reason: str) -> Term | None:
     """Of a pod's ``reason``; None for one that nobody knows."""
     return POD.get(reason) or (_REFUSED if reason.startswith(_OUT_OF) else None)

@@ -14,7 +14,7 @@ from .observation import Observation
 from .plan import Plan, planned
 from .policy import cleanup, deadlines, rerun, stall
 from .stages import StageOutcome
-from .stages.gang import vanished as vanished_pod
+from .stages.gang import vanished as vanished_pods
 from .stages.outcome import failed_for_good
 
 
@@ -27,7 +27,8 @@ class Fold:
 
 
 def fold(obs: Observation, now: datetime) -> Fold:
-    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing."""
+    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing. What is
+    in status only to be read, as the phase is, is made anew from the rest at each fold."""
     found, wake = _judged(obs, now)
     return Fold(found, planned(obs, found, wake, now))
 
@@ -61,10 +62,10 @@ def status_of_unreadable(prior: Status, generation: int, message: str, now: date
     )
 
 
-def vanished(obs: Observation) -> bool:
-    """Whether a pod is not seen that status says was running."""
+def vanished(obs: Observation) -> list[str]:
+    """Names of pods that are not seen and that status says were running."""
     stored = obs.job.status.stages
-    return any(vanished_pod(stages.named(stage.name), obs, stage) is not None for stage in stored)
+    return [name for one in stored for name in vanished_pods(stages.named(one.name), obs, one)]
 
 
 def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
@@ -73,9 +74,6 @@ def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
         return obs.job.status, None
     if not obs.job.deleting:
         obs = rerun.applied(obs, now)
-    prior = obs.job.status
-    if prior.over:
-        return cleanup.after(obs, _seen(prior, obs.job.metadata.generation), now)
     started = _started(obs, now)
     walk = _walked(obs, started or now, now)
     _hold_to_deadline(walk, started)
@@ -190,7 +188,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             message,
             generation,
             walk.now,
-            settled=all(pod.at_rest for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
         ),
         start_time=started,
@@ -203,19 +201,8 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         history=walk.past,
         rerun=prior.rerun,
         rerun_time=prior.rerun_time,
+        cleanup=prior.cleanup if over else None,
     )
-
-
-def _seen(ended: Status, generation: int) -> Status:
-    """The verdict stands, whatever is edited afterwards; that the edit was seen is shown, for tools
-    that wait for it."""
-    if ended.observed_generation == generation:
-        return ended
-    seen = [
-        condition.model_copy(update={"observed_generation": generation})
-        for condition in ended.conditions
-    ]
-    return ended.model_copy(update={"observed_generation": generation, "conditions": seen})
 
 
 def _summary(walk: _Walk) -> tuple[Phase, str, str]:

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, indexes, stages
+from . import claim, indexes, names, stages
 from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
-from .policy import cleanup, rerun, retention, retries, stuck
+from .policy import cleanup, explaining, rerun, retention, retries, stuck
 from .stages.gang import image_of, missing_others
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
@@ -30,11 +30,15 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
+    attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
+    gone: tuple[str, ...] = ()
+    explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
 
@@ -59,8 +63,11 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         return _leaving(obs, now)
     if rerun.requested(obs.job) is not None:
         return Plan()  # nothing is made or deleted until status has it
-    if stored.over:
-        return _after(obs, status, wake, now)
+    if stages.ended(obs.job):
+        # An end that somebody has edited is corrected before anything hangs on it.
+        told = (stored.phase, stored.completion_time)
+        same = told == (status.phase, status.completion_time)
+        return _after(obs, status, wake, now) if same else Plan()
     create: list[dict[str, Any]] = []
     wakes = [wake] if wake is not None else []
     # Also of stages whose turn comes again later.
@@ -74,7 +81,30 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
             break
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
-    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+
+
+def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:
+    """A pod of the stage whose turn it is that has waited for some time, and does not say why."""
+    current = next((stage for stage in status.stages if stage.phase != "Succeeded"), None)
+    if current is None or status.over:
+        return None
+    pods = [pod for pod in obs.pods_of(current.name) if pod.attempt == current.attempt]
+    return explaining.wanted(obs, pods, now)
+
+
+def _before(obs: Observation, create: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Names of the pods of the attempt before the one that is begun by what is created."""
+    first = next((c["metadata"]["name"] for c in create if c["kind"] == "Pod"), "")
+    place = names.place_of(obs.job.metadata.name, first)
+    if place is None or any(pod.attempt == place.attempt for pod in obs.pods_of(place.stage)):
+        return ()
+    if place.attempt <= 1:
+        return ()
+    stored = [s.pods.desired for s in obs.job.status.stages if s.name == place.stage]
+    many = max([stages.named(place.stage).replicas(obs.job), *stored])
+    return tuple(names.pod_name(obs.job, place.stage, place.attempt - 1, i) for i in range(many))
 
 
 def _leaving(obs: Observation, now: datetime) -> Plan:

@@ -193,4 +193,4 @@ def _lost(gang: Gang) -> Failure | None:
     if gang.stage.attempt != gang.prior.attempt:
         return None
     missing = vanished(gang.room, gang.obs, gang.prior)
-    return Failure("PodLost", f"pod {missing} has disappeared") if missing else None
+    return Failure("PodLost", f"pod {missing[0]} has disappeared") if missing else None

@@ -84,4 +84,4 @@ def stands(job: Mapping[str, Any]) -> str:
 
 def short(name: str, job: str) -> str:
     """The name without the job's."""
-    return name.removeprefix(f"{job}-")
+    return "" if name == job else name.removeprefix(f"{job}-")

@@ -16,7 +16,7 @@ from .proxy import Call
 from .trails import Trail
 
 DIAGRAM = Path(__file__).parents[2] / "docs/reliability.md"
-_ROW = re.compile(r"^\| `?([A-Z]\w+|a new job)`? \| ((?:`\w+`(?:, )?)+) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `?([A-Z]\w+|a new job|a rerun)`? \| ((?:`\w+`(?:, )?)+) \|$", re.MULTILINE)
 # Not how many pods have ended: when the first one has told its result, others may not have yet.
 # What is a moment, a name that the API server gives, or hangs on them.
 _VOLATILE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"}
@@ -32,7 +32,6 @@ class Seen:
 
     job: str
     namespace: str
-    ends: str
     calls: list[Call]
     trail: Trail
     children: list[dict[str, Any]]
@@ -80,6 +79,9 @@ def follows_the_diagram(seen: Seen, _: Seen) -> Iterator[str]:
     for _, job in seen.trail.versions:
         status = job.get("status") or {}
         phase = status.get("phase") or "Pending"
+        asked = (job["metadata"].get("annotations") or {}).get("trainingjob.dev/rerun")
+        if before in ("Succeeded", "Failed") and asked and status.get("rerun") == asked:
+            before = "a rerun"
         if phase != before and phase not in allowed.get(before, ()):
             yield f"{before} was followed by {phase}"
         before = phase

@@ -75,6 +75,7 @@ class Wire:
     struck: float = 0.0  # when the fault came
     told: float = 0.0  # when the API server was last written to
     stale: int = 0  # lists are as of this version
+    served: int = 0  # so many of them were told
     _counts: Counter[str] = field(default_factory=Counter)
     _seen: set[tuple[str, int]] = field(default_factory=set)
     _stale_until: float = 0.0
@@ -83,6 +84,12 @@ class Wire:
     def watched(self) -> int:
         """How many kinds are watched."""
         return len({request.path for request in self.watches.values()})
+
+    @property
+    def reached(self) -> bool:
+        """Whether the fault came to pass, as a whole."""
+        stale = self.fault is not None and self.fault.stale
+        return bool(self.struck) and (not stale or self.served > 0)
 
     def nth(self, key: str) -> tuple[str, int]:
         self._counts[key] += 1
@@ -193,7 +200,9 @@ class Proxy:
             query = None
             if word.verb == "list" and (version := wire.list_version()):
                 query = {"resourceVersion": str(version), "resourceVersionMatch": "Exact"}
-            return await self._forward(request, body, query=query)
+            answer = await self._forward(request, body, query=query)
+            wire.served += query is not None and answer.status == 200
+            return answer
         if time.monotonic() < wire.full:
             return _status(500, "InternalError", _FULL)
         point = wire.nth(word.key)

@@ -141,17 +141,16 @@ class Runs:
             begun = time.monotonic()
             wire.born = await self._create(scenario, job, namespace)
             late, ended = await self._story(scenario, job, wire, trail)
-            await self._quiet(wire)
+            await self._quiet(wire, ended)
             seen = Seen(
                 job=job,
                 namespace=namespace,
-                ends=scenario.ends,
                 calls=wire.calls,
                 trail=trail,
                 children=await self._children(job, namespace),
                 log=lives.log(),
                 ended=ended,
-                left=time.monotonic() - max(wire.told, begun),
+                left=time.monotonic() - max(wire.told, ended),
                 code=lives.code(),
                 late=late,
             )
@@ -169,7 +168,7 @@ class Runs:
         lasts = case.fault.lasts if case.fault else 0.0
         longer = max(0.0, seconds - plain.seconds - lasts)
         wrong = oracle.faults_of(seen, plain.seen)
-        return Result(case, wrong, bool(wire.struck), seconds, longer, seen, wire)
+        return Result(case, wrong, wire.reached, seconds, longer, seen, wire)
 
     async def _story(
         self, scenario: Scenario, job: str, wire: Wire, trail: Trail
@@ -184,10 +183,8 @@ class Runs:
             async with asyncio.timeout(allowed):
                 if scenario.acts is not None:
                     await scenario.acts(trail, ask)
-                if scenario.ends:
-                    ended = await trail.until(
-                        lambda job: job["status"]["phase"] in ("Succeeded", "Failed")
-                    )
+                if scenario.over is not None:
+                    ended = await trail.until(scenario.over)
                 else:
                     ended = await trail.until_gone()
                     await self._until_no_child(job, wire.namespace)
@@ -196,13 +193,14 @@ class Runs:
             return f"not at its end after {allowed:.0f} s; the status is {status}", time.monotonic()
         return "", ended
 
-    async def _quiet(self, wire: Wire) -> None:
+    async def _quiet(self, wire: Wire, ended: float) -> None:
         """Until nothing has been written for a while, or it is clear that this does not happen."""
         limit = time.monotonic() + 10.0
-        now = time.monotonic()
-        while now - wire.told < oracle.QUIET_SECONDS and now < limit:
-            await asyncio.sleep(oracle.QUIET_SECONDS - (now - wire.told) + 0.01)
-            now = time.monotonic()
+        while (now := time.monotonic()) < limit:
+            quiet = now - max(wire.told, ended)
+            if quiet >= oracle.QUIET_SECONDS:
+                return
+            await asyncio.sleep(oracle.QUIET_SECONDS - quiet + 0.01)
 
     async def _until_no_child(self, job: str, namespace: str) -> None:
         while await self._children(job, namespace):

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.manifests import tried
 
 # `make faults` tries a hundred thousand.
-SEEDS = 800
+SEEDS = 400
 
 
 @pytest.mark.parametrize("part", range(4))

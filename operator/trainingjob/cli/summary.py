@@ -80,7 +80,7 @@ def _warnings(console: Console, job: TrainingJob) -> None:
 def _cleanup(console: Console, job: TrainingJob) -> None:
     """What policy.retain has let go."""
     cleanup = job.status.cleanup
-    if cleanup is None:
+    if cleanup is None or not cleanup.kinds:
         return
     done = {"Succeeded": "removed", "Failed": "not removed", "Running": "not removed yet"}
     words = f"{' and '.join(cleanup.kinds)}: {done[cleanup.phase]}"

@@ -16,6 +16,7 @@ from tests.unit.core.world import (
     disrupted,
     ended,
     failed,
+    own_status,
     running,
     succeeded,
     world,
@@ -207,6 +208,18 @@ def test_that_it_failed_is_announced_once():
     assert not events(obs.job, after, after, at(w.seconds))
 
 
+def test_what_keeps_its_pod_from_starting_is_told():
+    w = finished()
+    waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    cleaner(w)["status"]["containerStatuses"] = [own_status(cleaner(w), waits)]
+    w.record()
+    assert "no such image" in w.status["cleanup"]["message"]
+    w.seconds += 700
+    w.record()
+    assert w.status["cleanup"]["phase"] == "Failed"
+    assert "no such image" in w.status["cleanup"]["message"]
+
+
 @pytest.mark.parametrize("runs", [False, True])
 def test_it_is_given_up_in_the_end(runs):
     w = finished()
@@ -257,6 +270,26 @@ def test_a_policy_that_is_edited_afterwards_holds():
     w.manifest["metadata"]["generation"] = 5
     w.settle()
     assert w.rests(), "there is nothing more to do"
+
+
+def test_who_changes_their_mind_before_it_begins_keeps_all():
+    w = world(policy={"retain": ALL})
+    w.finish("preprocess")
+    first, _ = w.of("train")
+    failed(first, w.seconds, "CheckpointMismatch")
+    w.record()
+    assert w.status["cleanup"]["phase"] == "Running", "it waits for the other pod of the gang"
+    w.manifest["spec"]["policy"] = {"retain": {"checkpoints": "always", "datasets": "never"}}
+    w.record()
+    assert w.status["cleanup"]["kinds"] == ["datasets"]
+    w.manifest["spec"]["policy"] = {}
+    w.settle()
+    assert (w.status["cleanup"]["phase"], w.status["cleanup"]["kinds"]) == ("Succeeded", [])
+    assert w.rests()
+    w.manifest["spec"]["policy"] = {"retain": ALL}
+    w.manifest["metadata"]["generation"] = 2
+    w.settle()
+    assert cleaner(w)["metadata"]["name"] == "digits-train-3-0"
 
 
 @pytest.mark.parametrize(("retain", "first"), [(ALL, "preprocess"), ({"checkpoints": "never"}, "")])

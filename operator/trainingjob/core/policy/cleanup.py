@@ -71,6 +71,10 @@ def _judged(
     pod = pod_of(obs, before)
     if pod is not None and pod.over:
         return _ended(obs, before, pod, now), None
+    kinds = [kind for kind in before.kinds if kind in _wanted(obs.job, status)]
+    if pod is None and kinds != before.kinds:  # the policy keeps it by now
+        phase = "Running" if kinds else "Succeeded"
+        return before.model_copy(update={"kinds": kinds, "phase": phase, "message": ""}), None
     started = pod is not None and pod.started is not None
     patience = timedelta(seconds=obs.job.spec.policy.startup_deadline_seconds)
     until = before.start_time + (_LIMIT if started else min(patience, _LIMIT))
@@ -83,7 +87,8 @@ def _judged(
 def _waits(obs: Observation, before: Cleanup, pod: PodView | None) -> str:
     """What is in its way; "" for nothing."""
     if pod is not None:
-        return pod.unschedulable
+        waits = diagnose.waiting_of(pod)
+        return waits.with_remedy() if waits is not None else ""
     writing = next((one for one in (*obs.pods, *obs.executors) if not one.over), None)
     if writing is not None:
         return f"pod {writing.described} has not ended yet"

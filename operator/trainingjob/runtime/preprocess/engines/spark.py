@@ -24,7 +24,6 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from trainingjob.api.uris import S3
 from trainingjob.api.v1alpha1.input import TEXT, ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
@@ -39,7 +38,7 @@ from ..input.files import Source, check_utf8
 from ..names import check_names
 from ..parts import Part
 from ..tokens import alike, chat, pack
-from . import s3a, spark_json, spark_query, spark_types
+from . import connectors, spark_json, spark_query, spark_types
 from .arrow import convert
 from .figures import in_units
 from .frame import (
@@ -469,7 +468,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        but = () if s3a.is_there() else (S3,)
+        but = connectors.unread(self._conf)
         uris = (spark_uri(path, but) for path in source.paths)
         return [re.sub(r"([\\{}\[\]*?])", r"\\\1", uri) for uri in uris]
 

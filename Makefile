@@ -6,6 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+# Where it is set, as in many containers, every process compiles torch and all else anew: half of the
+# time that thousands of processes take to start.
+unexport PYTHONDONTWRITEBYTECODE
 # Two processes of tests: most tests wait for other processes more than they compute. By file, since
 # a file's tests share what is slow to make; the longest first, as tests/conftest.py says.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
@@ -13,7 +16,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster hdfs images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -109,7 +112,7 @@ local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and s
 	$(BIN)/python -m pytest tests/local $(BESIDE)
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
-	$(BIN)/python -m pytest tests/integration $(WAITING)
+	$(BIN)/python -m pytest tests/integration tests/faults $(WAITING)
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 	$(BIN)/python -m pytest tests/chart $(WAITING)
@@ -136,6 +139,9 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 	$(BIN)/python -m trainingjob.api.generate --check
 
 # --- the rest ------------------------------------------------------------------------
+faults: $(CLUSTER)  ## every fault on every write and event: an hour; writes docs/reliability.md
+	$(BIN)/python -m tests.faults $(ARGS)
+
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 	$(BIN)/python -m tests.perf
 

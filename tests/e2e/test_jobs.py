@@ -127,9 +127,8 @@ def test_one_node_of_two_processes(space: Space) -> None:
     assert rows == {"dataset/manifest.json"}
 
 
-@pytest.mark.parametrize("file", ["diabetes/job.yaml", "own-code/job.yaml"])
-def test_examples(space: Space, file: str) -> None:
-    space.succeeds(space.example(file))
+def test_own_code_of_two_pods(space: Space) -> None:
+    space.succeeds(space.example("own-code/job.yaml"))
 
 
 def test_two_jobs_at_once(space: Space) -> None:
@@ -573,8 +572,10 @@ def test_spark_reads_and_writes_s3_in_pods(space: Space, node: Node) -> None:
 def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> None:
     """Each pod holds half of the weights and writes its part of a checkpoint."""
     job = yaml.safe_load((EXAMPLES / "language-model/job.yaml").read_text(encoding="utf-8"))
-    train = job["spec"]["train"] | {"checkpoint": {"everySteps": 10}}
-    name = space.example("language-model/job.yaml", train=train)
+    # Of two epochs, which tests/local has; the gate is of both.
+    train = job["spec"]["train"] | {"epochs": 1, "checkpoint": {"everySteps": 10}}
+    judged = {"metrics": ["perplexity"]}
+    name = space.example("language-model/job.yaml", train=train, evaluate=judged)
     checkpoints = space.artefacts(name) / "checkpoints"
     wait_for("a checkpoint", lambda: list(checkpoints.glob("step-*/state.json")), JOB_SECONDS)
     space.kill_process(f"{name}-train-1-1", "trainingjob.runtime")
@@ -585,7 +586,7 @@ def test_a_language_model_over_two_pods_of_which_one_is_killed(space: Space) -> 
     assert status["lastFailure"]["class"] == "infrastructure", status["lastFailure"]
     log = space.control_plane.kubectl("logs", "-n", space.name, f"{name}-train-2-0").stdout
     assert "resuming from checkpoint" in log, log
-    assert metric(status, "perplexity") < 150
+    assert metric(status, "perplexity") < 300, "of a vocabulary of 1024"
     assert (space.artefacts(name) / "model/model.safetensors").is_file()
 
 

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from ..base import Model
 from ..stages import Activity, StageName
 
-Phase = Literal["Pending", Activity, "Suspended", "Succeeded", "Failed"]
+Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
     "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
@@ -223,8 +223,8 @@ class StageStatus(StatusModel):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether it has ended. A phase alone, which somebody may have written, is not believed."""
+        return self.phase in ("Succeeded", "Failed") and self.completion_time is not None
 
 
 _DEVIATION = "Sample standard deviation over the folds, if there are any."
@@ -407,5 +407,8 @@ class Status(StatusModel):
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether the job has ended, as its stages have it, too."""
+        ended = [stage for stage in self.stages if stage.over]
+        if self.phase == "Failed":
+            return any(stage.phase == "Failed" for stage in ended)
+        return self.phase == "Succeeded" and bool(ended) and ended == self.stages

@@ -74,7 +74,12 @@ FATES = {
 }
 
 
-@pytest.mark.parametrize("seed", range(30))
+MOMENTS = [
+    pytest.param(seed, marks=[pytest.mark.nightly] if seed >= 16 else []) for seed in range(30)
+]
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
 def test_sigkill_at_any_moment_changes_nothing_and_makes_nothing_twice(
     space: Namespace, undisturbed: tuple[object, list[str]], seed: int
 ) -> None:

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 from ..core.names import FIELD_MANAGER
-from .errors import NotFound, TooLong
+from .errors import Conflict, NotFound, TooLong, Unavailable
 from .resources import EVENTS, JOBS, KEYS, MADE, PODS, SECRETS, Resource
 from .session import Api
 
@@ -60,7 +60,8 @@ class Gateway:
         """Delete this very object, a pod with its own grace period or, by ``force``, none; None
         when it is gone already.
 
-        Raises Conflict when another one has its name by now, or it is not of that ``version``.
+        Raises Conflict when another one has its name by now, or it is not of that ``version``;
+        Unavailable when it is there all the same.
         """
         preconditions = {"uid": uid}
         if version is not None:
@@ -68,10 +69,22 @@ class Gateway:
         body: dict[str, Any] = {"preconditions": preconditions}
         if force:
             body["gracePeriodSeconds"] = 0
+        path = resource.path(namespace, name)
         try:
-            return await self._call("DELETE", resource, resource.path(namespace, name), body=body)
+            try:
+                return await self._call("DELETE", resource, path, body=body)
+            except Conflict as error:
+                # Webhooks and a write at the same moment are answered so, too.
+                if version is not None or not await self._is(uid, resource, path):
+                    raise
+                raise Unavailable(str(error), error.code) from None
         except NotFound:
             return None
+
+    async def _is(self, uid: str, resource: Resource, path: str) -> bool:
+        """Whether what lies there is this very object. Raises NotFound when there is nothing."""
+        found = await self._call("GET", resource, path)
+        return bool(found["metadata"]["uid"] == uid)
 
     async def write_status(
         self, job: Mapping[str, Any], *, dry_run: bool = False

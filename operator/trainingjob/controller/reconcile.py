@@ -429,12 +429,9 @@ class Reconciler:
         return left is not None
 
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
-        try:
-            # This very version: somebody may have asked for a rerun.
-            await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
-        except Conflict:
-            # It has changed, or another job has its name by now; the watch shows it.
-            return
+        # This very version: somebody may have asked for a rerun. Where it has changed, or another
+        # job has its name by now, the watch shows it before the next try.
+        await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)

@@ -12,7 +12,7 @@ from . import conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .plan import Plan, planned
-from .policy import deadlines, rerun, stall
+from .policy import cleanup, deadlines, rerun, stall
 from .stages import StageOutcome
 from .stages.gang import vanished as vanished_pods
 from .stages.outcome import failed_for_good
@@ -78,7 +78,9 @@ def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
     walk = _walked(obs, started or now, now)
     _hold_to_deadline(walk, started)
     found = _assembled(walk, started)
-    return found, None if found.over else min(walk.wakes, default=None)
+    if found.over:
+        return cleanup.after(obs, found, now)
+    return found, min(walk.wakes, default=None)
 
 
 def _started(obs: Observation, now: datetime) -> datetime | None:
@@ -186,7 +188,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             message,
             generation,
             walk.now,
-            settled=all(pod.at_rest for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
         ),
         start_time=started,
@@ -199,6 +201,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         history=walk.past,
         rerun=prior.rerun,
         rerun_time=prior.rerun_time,
+        cleanup=prior.cleanup if over else None,
     )
 
 

@@ -19,6 +19,7 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
+ROLE_CLEANER = "cleaner"
 # Spark looks for its own container under this name, and so do we.
 EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 

@@ -16,6 +16,7 @@ from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
 from . import names, stages
 from .child import ChildView
 from .pods import PodView, is_executor
+from .policy import cleanup
 from .signing import bears, key_id
 
 
@@ -131,6 +132,7 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
     if pod.index >= most and pod.attempt >= stage.attempt:
         return False
     if not key:
-        return pod.attempt <= stage.attempt or not job.status.observed_generation
+        known = max(stage.attempt, cleanup.last_attempt(job.status, room.name))
+        return pod.attempt <= known or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)
     return begun and stage.signer != key_id(key)

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
 from . import claim, indexes, names, stages
+from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
-from .policy import explaining, rerun, retention, retries, stuck
+from .policy import cleanup, explaining, rerun, retention, retries, stuck
 from .stages.gang import image_of, missing_others
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
@@ -65,7 +66,8 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
     if stages.ended(obs.job):
         # An end that somebody has edited is corrected before anything hangs on it.
         told = (stored.phase, stored.completion_time)
-        return _after(obs, now) if told == (status.phase, status.completion_time) else Plan()
+        same = told == (status.phase, status.completion_time)
+        return _after(obs, status, wake, now) if same else Plan()
     create: list[dict[str, Any]] = []
     wakes = [wake] if wake is not None else []
     # Also of stages whose turn comes again later.
@@ -115,24 +117,40 @@ def _leaving(obs: Observation, now: datetime) -> Plan:
     return _plan([], working, _stuck(obs, now, wakes), wakes, now)
 
 
-def _after(obs: Observation, now: datetime) -> Plan:
+def _after(obs: Observation, status: Status, wake: datetime | None, now: datetime) -> Plan:
     """The job is over, and status says so."""
     stored, policy = obs.job.status, obs.job.spec.policy
     delete: list[PodView] = []
-    wakes: list[datetime] = []
+    wakes: list[datetime] = [wake] if wake is not None else []
     until = retention.kept_until(policy, stored)
-    if until is not None and now >= until:
-        return Plan(delete_job=True)
-    if until is not None:
+    if until is not None and now < until:
         wakes.append(until)
-    ended = stored.completion_time
+    elif until is not None and not any(cleanup.runs(one) for one in (stored, status)):
+        return Plan(delete_job=True)
+    ended, cleaning = stored.completion_time, cleanup.pod_of(obs, stored.cleanup)
+    others = [pod for pod in obs.pods if pod != cleaning]
     # What failed is stopped at once; a sidecar may end by itself, so that the log stays.
-    working = [pod for pod in obs.pods if not pod.over]
+    working = [pod for pod in others if not pod.over]
     _stop(working, ended if stored.phase == "Succeeded" else None, now, delete, wakes)
-    _stop((pod for pod in obs.pods if pod.over), ended, now, delete, wakes)
+    _stop((pod for pod in others if pod.over), ended, now, delete, wakes)
     if not retention.keeps_pods(policy, stored):
-        delete += [pod for pod in obs.pods if pod.at_rest and not pod.deleting]
-    return _plan([], delete, _stuck(obs, now, wakes), wakes, now)
+        delete += [pod for pod in others if pod.at_rest and not pod.deleting]
+    create = _cleaner(obs, status, wakes, now) if cleaning is None else []
+    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+
+
+def _cleaner(
+    obs: Observation, status: Status, wakes: list[datetime], now: datetime
+) -> list[dict[str, Any]]:
+    """The pod that removes what the policy does not keep, when its turn has come: nobody writes
+    any more."""
+    stored = obs.job.status.cleanup
+    if stored is None or stored != status.cleanup or not cleanup.may_begin(obs):
+        return []
+    if stored.next_time is not None and now < stored.next_time:
+        wakes.append(stored.next_time)
+        return []
+    return [cleaner(obs.job, stored, obs.settings)]
 
 
 def _plan(

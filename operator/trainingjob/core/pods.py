@@ -21,6 +21,7 @@ from .names import (
     LABEL_INDEX,
     LABEL_ROLE,
     LABEL_STAGE,
+    ROLE_CLEANER,
     ROLE_EXECUTOR,
 )
 
@@ -77,6 +78,7 @@ class PodView:
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
     image: str = ""  # of our container, as the pod was made
+    cleans: bool = False  # it works not for its stage but removes what the policy does not keep
     of: int | None = None  # how many its gang has, as it was told; None: it was told nothing
     # What it asks for.
     gpus: float = 0.0
@@ -129,6 +131,7 @@ class PodView:
             node=spec.get("nodeName", ""),
             **_life(own, _time(meta.get("creationTimestamp"))),
             cut=_is_cut(own, containers.share(pod)),
+            cleans=meta["labels"].get(LABEL_ROLE) == ROLE_CLEANER,
             waits=containers.waits(pod, name),
             init_failure=containers.init_failure(pod),
             unschedulable=(

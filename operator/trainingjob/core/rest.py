@@ -72,6 +72,8 @@ def at_rest(job: Mapping[str, Any]) -> Rest | None:
         return _NONE if spec.get("suspend") is True and settled else None
     if phase not in ("Succeeded", "Failed") or not _ended(spec, stored):
         return None
+    if (stored.get("cleanup") or {}).get("phase") == "Running":
+        return None
     try:
         policy = Policy.model_validate(spec.get("policy") or {}, by_alias=True, by_name=False)
         ended = {"phase": phase, "completionTime": stored.get("completionTime")}

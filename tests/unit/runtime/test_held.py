@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,8 @@ def test_only_the_first_pod_of_a_gang_looks(stage: Stage, monkeypatch: pytest.Mo
 
 def test_an_evaluation_is_made_each_time(runs: Runs) -> None:
     """Training code could write what it is to be judged by."""
-    payload = EvaluatePayload.model_construct(stage="evaluate", output=runs.uri("a", "evaluation"))
+    some: dict[str, Any] = {"stage": "evaluate", "output": runs.uri("a", "evaluation")}
+    payload = EvaluatePayload.model_construct(**some)
     calls: list[int] = []
     for _ in range(2):
         held.through(payload, lambda: calls.append(1))

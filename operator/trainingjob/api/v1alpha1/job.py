@@ -109,6 +109,17 @@ class Spec(Model):
             ),
         ),
         Rule(
+            cel="!has(self.policy) || !has(self.policy.retain) || "
+            "!has(self.policy.retain.datasets) || has(self.preprocess)",
+            message="policy.retain.datasets needs preprocess: a dataset that was given always "
+            "stays",
+            holds=lambda self: (
+                self.policy.retain is None
+                or self.policy.retain.datasets is None
+                or self.preprocess is not None
+            ),
+        ),
+        Rule(
             cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
             f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
@@ -238,6 +249,17 @@ class Spec(Model):
             message="train.sampleWeight needs task.type classification or regression",
             holds=lambda self: (
                 self.train.sample_weight is None or self.task.type != "languageModel"
+            ),
+        ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type == 'languageModel' || "
+            "(!has(self.evaluate.nodes) && !has(self.evaluate.procsPerNode))",
+            message="evaluate.nodes and procsPerNode need task.type languageModel: other models "
+            "are judged by one process",
+            holds=lambda self: (
+                self.evaluate is None
+                or self.task.type == "languageModel"
+                or (self.evaluate.nodes or self.evaluate.procs_per_node) is None
             ),
         ),
         _judged_by("classification", CLASSIFICATION_METRICS),

@@ -73,7 +73,7 @@ class Gang:
 
 def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now: datetime) -> Gang:
     """What the observation shows of a stage that is not over."""
-    every = obs.pods_of(prior.name)
+    every = [pod for pod in obs.pods_of(prior.name) if not pod.cleans]
     attempt = max([prior.attempt, *(pod.attempt for pod in every)])
     pods = [pod for pod in every if pod.attempt == attempt]
     wanted = room.replicas(obs.job)

@@ -63,7 +63,7 @@ def test_eight_gangs_of_four_under_a_quota_of_sixteen(space: Namespace) -> None:
 def test_what_a_gang_gives_back_is_free_for_a_smaller_one(space: Namespace) -> None:
     with FakeKubelet(space.control_plane, [space.name], script=lambda _: behaviour.run()):
         space.run(gang(ROOM + 1, "large"))
-        status = space.wait("large", reason="QuotaExceeded", phase="Pending")
+        status = space.wait("large", reason="QuotaExceeded")
         wait_for(
             "it to give back what it has",
             lambda: "pods of 17 were given back" in space.status("large")["message"],

@@ -323,12 +323,14 @@ class Reconciler:
         memory, now = self._memory[key], time.monotonic()
         if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
             return False
+        first = pod.uid not in memory.asked
         memory.asked[pod.uid] = now
         try:
             found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
         except ClusterError as error:
-            # They are a help: nothing hangs on them.
-            logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            # They are a help: nothing hangs on them, and it is said once.
+            if first:
+                logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
             return False
         before = memory.told.pop(pod.uid, None)
         if found is not None:

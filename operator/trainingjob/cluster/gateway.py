@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import Conflict, NotFound, TooLong, Unavailable
-from .resources import EVENTS, JOBS, KEYS, MADE, SECRETS, Resource
+from .resources import EVENTS, JOBS, KEYS, MADE, PODS, SECRETS, Resource
 from .session import Api
 
 # Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
@@ -17,6 +17,8 @@ _PAGE_BYTES = 2**20
 # Objects. The first page shows how large they are, and the following ones may differ.
 _FIRST_PAGE = 10
 _LARGEST_PAGE = 100
+# About one object.
+_MOST_EVENTS = 100
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
@@ -37,6 +39,13 @@ class Gateway:
         resource = MADE[child["kind"]]
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
+
+    async def pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The pod of that name; None when there is none."""
+        try:
+            return await self._call("GET", PODS, PODS.path(namespace, name))
+        except NotFound:
+            return None
 
     async def delete(
         self,
@@ -88,6 +97,13 @@ class Gateway:
         return await self._call(
             "PUT", JOBS, path, body=job, params=params, name=f"{JOBS.plural}/status"
         )
+
+    async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
+        """Core v1 Events about the object with this uid: the last ones are among them, as the API
+        server keeps them for an hour and counts those that come again."""
+        params = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(_MOST_EVENTS)}
+        page = await self._call("GET", EVENTS, EVENTS.path(namespace), params=params)
+        return list(page.get("items") or ())
 
     async def record(self, event: Mapping[str, Any]) -> None:
         """Make a core v1 Event."""

@@ -49,6 +49,7 @@ def _points(plain: Mapping[str, Result], fault: Fault) -> Points:
     found: Points = defaultdict(list)
     for scenario, result in plain.items():
         wire = result.wire
+        assert wire is not None, "an undisturbed run"
         for point in wire.writes if fault.place == "write" else wire.events:
             found[kind_of(point)].append((scenario, point))
     return {kind: sorted(points) for kind, points in sorted(found.items())}

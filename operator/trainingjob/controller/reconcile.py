@@ -65,6 +65,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# Those of a whole batch of pods, and of earlier ones whose names never come again.
+_MOST_BLOCKERS = 100
 # How often Events of a pod that waits are read.
 _EXPLAIN_SECONDS = 15.0
 # How often pods are read that no watch tells of.
@@ -312,7 +314,8 @@ class Reconciler:
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
         memory = self._memory[key]
         after = memory.blockers | found
-        memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
+        left = [(name, blocker) for name, blocker in after.items() if blocker is not None]
+        memory.blockers = dict(left[-_MOST_BLOCKERS:])
         return any(found.values())
 
     async def _explain(self, key: Key, pod: PodView) -> bool:
@@ -320,12 +323,14 @@ class Reconciler:
         memory, now = self._memory[key], time.monotonic()
         if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
             return False
+        first = pod.uid not in memory.asked
         memory.asked[pod.uid] = now
         try:
             found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
         except ClusterError as error:
-            # They are a help: nothing hangs on them.
-            logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            # They are a help: nothing hangs on them, and it is said once.
+            if first:
+                logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
             return False
         before = memory.told.pop(pod.uid, None)
         if found is not None:

@@ -175,6 +175,7 @@ def _printer_columns() -> list[Schema]:
         ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
         ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
+        ("Deployed", "string", ".status.deployment.phase", "What became of the model.", 1),
         ("Reason", "string", ".status.reason", "Why, in one word.", 1),
         ("Nodes", "integer", ".spec.train.nodes", "Training pods.", 1),
         ("Task", "string", ".spec.task.type", "The kind of task.", 1),

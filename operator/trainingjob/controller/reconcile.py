@@ -19,7 +19,6 @@ from ..api.v1alpha1 import Status, TrainingJob
 from ..cluster import (
     JOBS,
     PODS,
-    WATCHED,
     AlreadyExists,
     Cache,
     ClusterError,
@@ -39,6 +38,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    applied,
     claim,
     diagnose,
     events,
@@ -50,7 +50,7 @@ from ..core import (
     status_of_unreadable,
     vanished,
 )
-from ..core.names import ANNOTATION_RERUN, LABEL_JOB
+from ..core.names import ANNOTATION_APPLIED, ANNOTATION_RERUN, LABEL_JOB
 from ..core.policy import rerun
 from .metrics import Metrics
 from .pace import Pace
@@ -210,7 +210,8 @@ class Reconciler:
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
             executors=self._cache.executors(key, pods),
-            children=self._cache.children(key, stored.uid),
+            children=(children := self._cache.children(key, stored.uid)),
+            servers=self._cache.servers(key, children),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -263,6 +264,8 @@ class Reconciler:
         return any(found.values())
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
+        if ANNOTATION_APPLIED in (child["metadata"].get("annotations") or {}):
+            return await self._bring(child)
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
@@ -288,9 +291,33 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not self._counts(job, made, owner):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        if resource in WATCHED:
-            self._cache.apply(resource, made)
+        self._cache.apply(resource, made)
         return None
+
+    async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
+        """Apply a child that stands longer than its job: what is there is brought up to date."""
+        meta, kind = child["metadata"], child["kind"]
+        found: dict[str, Any] | None = None
+        try:
+            with suppress(NotFound):
+                found = await self._gateway.get(child)
+            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
+            if isinstance(wanted, Blocker):
+                return wanted
+            made = await self._gateway.apply(wanted)
+        except (NotFound, Unavailable) as error:
+            logger.warning("%s %s: %s", kind, meta["name"], error)
+            return diagnose.no_answer(meta["name"], str(error))
+        except Conflict as error:
+            # Of a field that is somebody else's; else it has changed meanwhile, and is read again.
+            return diagnose.not_applied(kind, meta["name"], str(error))
+        except Refused as error:
+            return diagnose.refusal_of(meta["name"], str(error))
+        self._cache.apply(MADE[kind], made)
+        return None
+
+    def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
+        return self._cache.job((meta["namespace"], name)) is not None
 
     async def _made(
         self, resource: Resource, child: Mapping[str, Any]

@@ -92,12 +92,13 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
     found: list[StageStatus] = []
     again: set[StageName] = set()
     past: Sequence[Attempt] = prior.history
-    resumable = False
+    resumable = judged = False
     for room in stages.of(obs.job):
         one = before.get(room.name) or StageStatus(name=room.name)
         if again or room.name == stage or one.phase == "Failed":
             again.add(room.name)
             resumable |= room.resumable
+            judged |= room.judges
             one, past = _anew(obs, one, past, now)
         found.append(one)
     failure, progress = prior.last_failure, prior.progress
@@ -107,7 +108,7 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
         "history": past,
         "rerun_time": now,
         "completion_time": None,
-        "evaluation": None,
+        "evaluation": None if judged else prior.evaluation,
         "last_failure": None if failure and failure.stage in again else failure,
         "checkpoint": None if resumable else prior.checkpoint,
         "progress": None if progress and progress.stage in again else progress,

@@ -21,6 +21,7 @@ class EvaluateStage(PodStage):
     name = "evaluate"
     phase = "Evaluating"
     image = "torch"
+    judges = True
     cacheable: ClassVar[bool] = False
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:

@@ -33,6 +33,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
+        in_use=_in_use(job) or None,
     )
     count = threads_of(spec.resources)
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
@@ -52,6 +53,15 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         resources=spec.resources,
         template=spec.template,
     )
+
+
+def _in_use(job: TrainingJob) -> list[str]:
+    """Digests of the models that are served, or may be again."""
+    found = job.status.deployment
+    if found is None:
+        return []
+    before = [found.previous.model_digest] if found.previous is not None else []
+    return [digest for digest in (found.model_digest, *before) if digest]
 
 
 def metrics(job: TrainingJob) -> list[str]:

@@ -197,11 +197,15 @@ class EvaluatePayload(Model):
 
 class ServePayload(Model):
     """Input of a server of an accepted model, which is ready once the model has shown that it gives
-    what evaluation judged. Other fields than the first four are told only where they are set."""
+    what evaluation judged. What has a default is told only where it is set."""
 
     stage: Literal["serve"] = "serve"
     model_uri: str = Field(description="URI of the model's folder, accepted/<digest12>.")
-    digest: str = Field(description="modelDigest of the evaluation that accepted it.")
+    digest: str | None = Field(
+        None,
+        description="modelDigest of the evaluation that accepted it. Default: model_uri is the "
+        "folder of all of them, and the last one is served.",
+    )
     name: str = Field(description="Of the model in the paths of requests.")
     port: int | None = Field(None, description="Default: 8080.")
     host: str | None = Field(None, description="Default: all addresses.")

@@ -83,6 +83,7 @@ ReasonName = Literal[
     "CheckpointMismatch",
     "BaselineInvalid",
     "MetricUndefined",
+    "SelfTestFailed",
     "ScriptMissing",
     "ScriptInvalid",
     "ScriptFailed",
@@ -194,6 +195,11 @@ REASONS: dict[ReasonName, Reason] = {
     ),
     "BaselineInvalid": Reason("data", "delete the job's accepted folder to compare with nothing"),
     "MetricUndefined": Reason("data", "choose another metric, or bring test rows of every class"),
+    "SelfTestFailed": Reason(
+        "data",
+        "serve it with the versions and on the processors that it was judged with, or train it "
+        "again; where there are no such rows, train it with a test split",
+    ),
     # --- user code ---------------------------------------------------------------------
     "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),
     "ScriptInvalid": Reason("configuration", "correct the script"),

@@ -20,6 +20,7 @@ from trainingjob.api.uris import FILE, Scheme, Uri
 from ..base.errors import StageFailure
 from . import copies, disk
 from .copies import is_copy
+from .disk import copy
 from .publish import Place, Publication, publishing
 from .streams import RemoteFile, ahead
 
@@ -29,11 +30,13 @@ __all__ = [
     "RemoteFile",
     "ahead",
     "bring",
+    "copy",
     "discard",
     "entries",
     "fetch",
     "from_spark",
     "is_copy",
+    "names",
     "publishing",
     "reach",
     "remove",
@@ -110,6 +113,11 @@ def entries(folder: Path) -> list[str] | None:
     if not folder.is_dir():
         return None
     return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+
+
+def names(folder: Path) -> list[str]:
+    """The files below a folder that is here, by their names relative to it, in order."""
+    return sorted(disk.files(folder))
 
 
 def shown(path: Path) -> str:

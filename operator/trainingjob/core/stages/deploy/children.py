@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,36 @@ from ...observation import Settings
 _PORT = 8080
 _PORT_NAME = "http"
 _DEADLINE_SECONDS = 600
-# So long a pod that is to go is still sent requests: all nodes must have heard of it.
-_HEARD_SECONDS = 5
 _HASH_CHARS = 12
 # Stands for a digest before there is one, in a dry run.
 _NO_DIGEST = f"sha256:{'0' * 64}"
 
 Object = dict[str, Any]
+
+
+def _get(path: str) -> Object:
+    return {"path": f"/v2/health/{path}", "port": _PORT_NAME, "scheme": "HTTP"}
+
+
+# It is ready when it has reproduced its self-test, and alive before that. When it is to go it
+# answers until nobody asks any more.
+_PROBED: Object = {
+    "ports": [{"name": _PORT_NAME, "containerPort": _PORT, "protocol": "TCP"}],
+    # Until its libraries are there.
+    "startupProbe": {
+        "httpGet": _get("live"),
+        "periodSeconds": 2,
+        "timeoutSeconds": 5,
+        "failureThreshold": 60,
+    },
+    "readinessProbe": {"httpGet": _get("ready"), "periodSeconds": 2, "timeoutSeconds": 5},
+    "livenessProbe": {
+        "httpGet": _get("live"),
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": 6,
+    },
+}
 
 
 def spec_of(job: TrainingJob) -> Deploy:
@@ -182,8 +204,7 @@ def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[s
     )
     pod = made["spec"]
     pod["restartPolicy"] = "Always"
-    pod["terminationGracePeriodSeconds"] += _HEARD_SECONDS
-    pod["containers"][0] |= _served(deadline_of(job))
+    pod["containers"][0] |= _PROBED
     own = {
         "app.kubernetes.io/name": "trainingjob-model",
         "app.kubernetes.io/instance": name_of(job),
@@ -201,32 +222,6 @@ def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[s
     template = {"metadata": metadata, "spec": pod}
     metadata["labels"][names.LABEL_ROLLOUT] = _hash(template)
     return template
-
-
-def _served(deadline: int) -> Object:
-    """Ports and probes of the server: it is ready when it has reproduced its self-test."""
-
-    def get(path: str) -> Object:
-        return {"path": f"/v2/health/{path}", "port": _PORT_NAME, "scheme": "HTTP"}
-
-    return {
-        "ports": [{"name": _PORT_NAME, "containerPort": _PORT, "protocol": "TCP"}],
-        # A large model may take all of the time there is.
-        "startupProbe": {
-            "httpGet": get("live"),
-            "periodSeconds": 2,
-            "timeoutSeconds": 5,
-            "failureThreshold": math.ceil(deadline / 2),
-        },
-        "readinessProbe": {"httpGet": get("ready"), "periodSeconds": 2, "timeoutSeconds": 5},
-        "livenessProbe": {
-            "httpGet": get("live"),
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
-        "lifecycle": {"preStop": {"sleep": {"seconds": _HEARD_SECONDS}}},
-    }
 
 
 def _hash(value: Object) -> str:

@@ -91,7 +91,7 @@ def act(
     }
 
     def script(pod: dict[str, Any]) -> Behaviour:
-        if pod["metadata"]["labels"].get("trainingjob.dev/stage") == "deploy":
+        if pod["metadata"].get("labels", {}).get("trainingjob.dev/stage") == "deploy":
             return behaviour.run()
         return fates.get(pod["metadata"]["name"], behaviour.succeed())
 

@@ -50,7 +50,7 @@ from ..core import (
     status_of_unreadable,
     vanished,
 )
-from ..core.names import ANNOTATION_APPLIED, ANNOTATION_RERUN, LABEL_JOB
+from ..core.names import ANNOTATION_RERUN, LABEL_JOB
 from ..core.policy import rerun
 from .metrics import Metrics
 from .pace import Pace
@@ -264,7 +264,7 @@ class Reconciler:
         return any(found.values())
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
-        if ANNOTATION_APPLIED in (child["metadata"].get("annotations") or {}):
+        if applied.is_applied(child):
             return await self._bring(child)
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:

@@ -22,6 +22,11 @@ Object = Mapping[str, Any]
 BACK = "back:"
 
 
+def is_applied(child: Object) -> bool:
+    """Whether the child is brought up to date where it is there, and not only made."""
+    return names.ANNOTATION_APPLIED in (child["metadata"].get("annotations") or {})
+
+
 def body(
     wanted: Object, found: Object | None, present: Callable[[str], bool]
 ) -> dict[str, Any] | Blocker:

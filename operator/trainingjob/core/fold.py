@@ -253,7 +253,11 @@ def _done(walk: _Walk) -> str:
         message = "the model passed all gates"
         if alone := gates.uncompared(evaluation.metrics, gates.of(walk.obs.job)):
             message += f"; there was no accepted model to compare {', '.join(alone)} with"
-    return message if served is None else f"{message}; {served.kind} {served.name} serves it"
+    if served is None:
+        return message
+    if not served.endpoint:
+        return f"{message}; a server of it has reproduced what was judged"
+    return f"{message}; {served.kind} {served.name} serves it"
 
 
 def _served(found: Deployment | None) -> tuple[conditions.Value, str, str] | None:

@@ -33,6 +33,8 @@ class Settings:
     status_ca: str = ""
     # Whether the operator has the rights to what serves models.
     deploys: bool = False
+    # False on one machine, where a model only proves itself.
+    serves: bool = True
     # By which the operator signs its pods, see `ownership`; empty: it does not.
     signing_key: bytes = field(default=b"", repr=False)
 

@@ -88,6 +88,11 @@ class Rollout:
         final = [failure for failure in failed if failure.failure_class in _FINAL]
         return next(iter([*final, *failed, *waiting]), None)
 
+    @property
+    def place(self) -> str:
+        """Where requests go; "" where nothing serves."""
+        return children.endpoint_of(self.obs.job) if self.obs.settings.serves else ""
+
     def is_applied(self, found: ChildView) -> bool:
         """Whether it is the wanted one, and its controller has seen that."""
         (wanted,) = self._wanted(DEPLOYMENT.name)
@@ -118,7 +123,7 @@ class Rollout:
         self, phase: Literal["RollingOut", "Ready", "RollingBack", "RolledBack", "Failed"]
     ) -> Deployment | None:
         """For status."""
-        found, job = self.deployment, self.obs.job
+        found = self.deployment
         if found is None:
             return None
         ready = sum(pod.ready for pod in self.obs.servers)
@@ -130,7 +135,7 @@ class Rollout:
             phase=phase,
             kind=found.kind,
             name=found.name,
-            endpoint=children.endpoint_of(job),
+            endpoint=self.place,
             model_uri=found.annotations.get(names.ANNOTATION_MODEL_URI, "")[:1280],
             model_digest=found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
             previous=_model(before),
@@ -217,7 +222,10 @@ def ready(rollout: Rollout) -> StageOutcome | None:
         return None
     job = rollout.obs.job
     result = StageResult(
-        outputs=Outputs(uri=rollout.room.output_uri(job), digest=children.digest_of(job))
+        outputs=Outputs(
+            uri=rollout.place or names.accepted_model_uri(job, children.digest_of(job)),
+            digest=children.digest_of(job),
+        )
     )
     update = {
         "phase": "Succeeded",
@@ -239,7 +247,8 @@ def fails(rollout: Rollout) -> StageOutcome | None:
     if trouble is not None:
         _, until = _tolerated(rollout, trouble)
         crashed = trouble.pod is not None and trouble.pod.phase == "Failed"
-        final = crashed and trouble.failure_class in _FINAL
+        again = rollout.obs.settings.serves and trouble.failure_class not in _FINAL
+        final = crashed and not again
         if final or (until is not None and rollout.now >= until):
             return _back(rollout, f"{trouble.reason}: {trouble.message}")
     late = rollout.now >= rollout.deadline or _gave_up(found)

@@ -154,5 +154,5 @@ def test_without_a_digest_the_last_accepted_model_is_served(classes: Made, tmp_p
 def test_a_null_that_no_step_fills_is_told_by_the_feature(classes: Made) -> None:
     served = load(classes.payload())
     rows = classes.rows("test")[:4].assign(count=pd.array([1, None, 2, 3], dtype="Int64"))
-    with pytest.raises(BadRow, match="feature count has 1 nulls: send values for it"):
+    with pytest.raises(BadRow, match="feature count has 1 nulls, and needs values"):
         served.answers(columns_of(served, rows))

@@ -90,7 +90,7 @@ class Served:
                 try:
                     features[:, place] = numbers(found[name])
                 except BadColumn as error:
-                    raise BadRow(f"feature {name} {error}: send values for it") from error
+                    raise BadRow(f"feature {name} {error}, and needs values") from error
         try:
             return self._model.batch(features, np.empty(0))
         except StageFailure as failure:

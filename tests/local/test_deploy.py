@@ -23,7 +23,7 @@ def test_a_model_proves_itself_on_one_machine(tmp_path: Path) -> None:
     log = cli(tmp_path, "logs", "small", "--stage", "deploy").stdout
     assert "8 rows of the evaluation have the same outputs" in log
 
-    (accepted,) = (tmp_path / ".trainingjob/claims/runs/default/small/accepted").glob("*/")
+    (accepted,) = (tmp_path / ".trainingjob/claims/runs/default/small/accepted").glob("[0-9a-f]*/")
     (weights,) = accepted.rglob("*.safetensors")
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-8])

@@ -257,7 +257,8 @@ def _done(walk: _Walk) -> str:
         return message
     if not served.endpoint:
         return f"{message}; a server of it has reproduced what was judged"
-    return f"{message}; {served.kind} {served.name} serves it"
+    what = "it" if served.phase == "Ready" else "the model before"
+    return f"{message}; {served.kind} {served.name} serves {what}"
 
 
 def _served(found: Deployment | None) -> tuple[conditions.Value, str, str] | None:

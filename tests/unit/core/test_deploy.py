@@ -314,6 +314,64 @@ def test_a_status_that_was_lost_changes_nothing_about_the_way_back() -> None:
     assert it.status["deployment"]["phase"] == "RolledBack"
 
 
+# --- by hand -----------------------------------------------------------------------------------
+
+
+def asked(it: Serving, value: str) -> None:
+    it.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": value}
+    it.seconds += 1
+    it.settle()
+
+
+def test_the_model_before_is_served_again_when_somebody_asks_and_the_newer_one_after_that() -> None:
+    it = served()
+    good = copy.deepcopy(it.deployment["spec"]["template"])
+    it.again()
+    it.judged(WORSE)
+    it.rolled()
+    newer = copy.deepcopy(it.deployment["spec"]["template"])
+    assert not it.rests() or it.status["phase"] == "Succeeded"
+
+    asked(it, "rollback:1")
+    assert it.deployment["spec"]["template"] == good
+    assert it.status["phase"] == "Deploying"
+    it.rolled()
+    assert [it.status["phase"], it.status["deployment"]["phase"]] == ["Succeeded", "RolledBack"]
+    assert it.status["deployment"]["modelDigest"] == DIGEST
+    assert it.status["message"].endswith("Deployment digits serves the model before")
+    assert it.rests()
+
+    asked(it, "deploy:2")
+    assert it.deployment["spec"]["template"] == newer
+    it.rolled()
+    assert it.status["deployment"]["phase"] == "Ready"
+    assert it.status["deployment"]["previous"]["modelDigest"] == DIGEST
+
+
+def test_a_way_back_that_does_not_become_ready_is_told_and_the_newer_one_serves() -> None:
+    it = served()
+    it.again()
+    it.judged(WORSE)
+    it.rolled()
+    asked(it, "rollback:1")
+    it.crashes("ModelMissing")
+    assert [it.status["phase"], it.status["reason"]] == ["Failed", "RolloutFailed"]
+    assert it.status["message"].startswith("ModelMissing: ModelMissing happened; mend ")
+    assert it.deployment["spec"]["replicas"] == 2
+
+
+def test_there_is_no_way_back_without_a_model_before() -> None:
+    it = served()
+    before = copy.deepcopy(it.objects)
+    job = it.observe().job
+    asked(it, "rollback:1")
+    assert (it.status["phase"], it.status["rerun"]) == ("Succeeded", "rollback:1")
+    assert it.objects == before
+    told = events(it.observe().job, job.status, it.observe().job.status, at(0))
+    assert [event["reason"] for event in told] == ["RerunInvalid"]
+    assert "status does not know the one before" in told[0]["message"]
+
+
 # --- who may not -------------------------------------------------------------------------------
 
 

@@ -19,6 +19,8 @@ from ..observation import Observation
 
 _VALUE = re.compile(r"([a-z]+):([1-9][0-9]{0,3})")
 _LAST_NUMBER = 9999
+# In place of a stage: to serve the model before again.
+ROLLBACK = "rollback"
 # As the CRD has it; a value that is longer is none of ours anyway.
 _CHARS = 64
 
@@ -26,7 +28,14 @@ _CHARS = 64
 def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
     """The stage that a value of the annotation names; None when the value is no request."""
     match = _VALUE.fullmatch(value or "")
+    if match and match[1] == ROLLBACK:
+        return next((room.name for room in stages.of(job) if _goes_back(job, room)), None)
     return next((name for name in stages.names_of(job) if match and name == match[1]), None)
+
+
+def to_the_model_before(job: TrainingJob) -> bool:
+    """Whether what runs now was asked for as a way back."""
+    return (job.status.rerun or "").startswith(f"{ROLLBACK}:")
 
 
 def requested(job: TrainingJob) -> StageName | None:
@@ -57,6 +66,11 @@ def ignored(job: TrainingJob) -> TrainingJob:
 def fault(job: TrainingJob, value: str) -> str:
     """What is wrong with a value that is no request."""
     known = stages.names_of(job)
+    if value.startswith(f"{ROLLBACK}:"):
+        return (
+            f"annotation {ANNOTATION_RERUN}: {value!r}: the job serves no model, or status does "
+            "not know the one before; it has no effect"
+        )
     return (
         f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({', '.join(known)}) "
         f"and a number from 1 to {_LAST_NUMBER}, as in {known[0]}:1; it has no effect"
@@ -82,6 +96,11 @@ def applied(obs: Observation, now: datetime) -> Observation:
         update |= _reset(obs, stage, now)
     status = job.status.model_copy(update=update)
     return replace(obs, job=job.model_copy(update={"status": status}))
+
+
+def _goes_back(job: TrainingJob, room: stages.Stage) -> bool:
+    found = job.status.deployment
+    return room.standing and found is not None and found.previous is not None
 
 
 def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:

@@ -21,6 +21,7 @@ from ...child import ChildView
 from ...diagnose import Failure
 from ...kinds import DEPLOYMENT
 from ...observation import Observation
+from ...policy import rerun
 from ..outcome import StageOutcome, failed_for_good
 from . import children
 
@@ -56,6 +57,11 @@ class Rollout:
     def goes_back(self) -> bool:
         """It has failed, and status says so."""
         return self.prior.phase == "Running" and self.prior.reason == _GOES_BACK
+
+    @property
+    def by_hand(self) -> bool:
+        """Somebody wants the model before."""
+        return rerun.to_the_model_before(self.obs.job)
 
     @property
     def went_back(self) -> bool:
@@ -95,6 +101,8 @@ class Rollout:
 
     def is_applied(self, found: ChildView) -> bool:
         """Whether it is the wanted one, and its controller has seen that."""
+        if self.by_hand:
+            return self.went_back
         (wanted,) = self._wanted(DEPLOYMENT.name)
         notes: dict[str, str] = wanted["metadata"]["annotations"]
         return _applied(found) == notes[names.ANNOTATION_APPLIED]
@@ -103,7 +111,7 @@ class Rollout:
         """What is to be applied now."""
         if not children.digest_of(self.obs.job) or not self.obs.settings.deploys:
             return []
-        if self.goes_back:
+        if self.goes_back or self.by_hand:
             return [] if self.went_back else [children.back(*self._wanted(DEPLOYMENT.name))]
         wanted = self._wanted()
         found = self.deployment
@@ -186,6 +194,8 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
     obs, prior = rollout.obs, rollout.prior
     if words := rollout.room.forbidden(obs.settings):
         return failed_for_good(prior, "OperatorForbidden", words, rollout.now)
+    if rollout.by_hand and rollout.deployment is None:
+        return failed_for_good(prior, _GOES_BACK, "there is no Deployment any more", rollout.now)
     if obs.job.status.evaluation is not None and not children.digest_of(obs.job):
         what = "the evaluation does not say which model it has accepted"
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
@@ -220,13 +230,9 @@ def ready(rollout: Rollout) -> StageOutcome | None:
     found = rollout.deployment
     if found is None or not _is_complete(found) or not _proven(found):
         return None
-    job = rollout.obs.job
-    result = StageResult(
-        outputs=Outputs(
-            uri=rollout.place or names.accepted_model_uri(job, children.digest_of(job)),
-            digest=children.digest_of(job),
-        )
-    )
+    told = rollout.told("RolledBack" if rollout.by_hand else "Ready")
+    uri = rollout.place or found.annotations.get(names.ANNOTATION_MODEL_URI, "")
+    result = StageResult(outputs=Outputs(uri=uri, digest=told.model_digest if told else ""))
     update = {
         "phase": "Succeeded",
         "reason": "Completed",
@@ -236,7 +242,7 @@ def ready(rollout: Rollout) -> StageOutcome | None:
         "outputs": result.outputs,
     }
     stage = _running(rollout).model_copy(update=update)
-    return StageOutcome(stage, result=result, deployment=rollout.told("Ready"))
+    return StageOutcome(stage, result=result, deployment=told)
 
 
 def fails(rollout: Rollout) -> StageOutcome | None:
@@ -306,6 +312,8 @@ def _running(rollout: Rollout) -> StageStatus:
 
 
 def _back(rollout: Rollout, words: str) -> StageOutcome:
+    if rollout.by_hand:  # and not forward again: the newer one serves until then
+        return _failed(rollout, words, rollout.told("Failed"))
     update = {
         "reason": _GOES_BACK,
         "message": words[:1500],

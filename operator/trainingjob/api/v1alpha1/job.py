@@ -228,6 +228,11 @@ class Spec(Model):
             holds=lambda self: self.deploy is None or self.evaluate is not None,
         ),
         Rule(
+            cel="!has(self.deploy) || self.task.type != 'languageModel'",
+            message="deploy serves classification and regression; language models are not served",
+            holds=lambda self: self.deploy is None or self.task.type != "languageModel",
+        ),
+        Rule(
             cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "
             "!has(self.storage.pvc) || !has(self.storage.pvc.whenDeleted) || "
             "self.storage.pvc.whenDeleted != 'delete'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -301,6 +302,21 @@ def test_an_operator_that_dies_before_or_after_any_write_comes_to_the_same_end(
             it.reconcile()
     assert it.status["deployment"]["phase"] == ("Ready" if goes_well else "RolledBack")
     assert (it.deployment["spec"]["template"] == good) is not goes_well
+
+
+def test_an_operator_that_is_brought_up_to_date_in_mid_rollout_leaves_the_way_back() -> None:
+    it = served()
+    good = copy.deepcopy(it.deployment["spec"]["template"])
+    it.again()
+    it.judged(WORSE)
+    it.rolls(updated=1, available=2)
+    it.settings = replace(it.settings, images={**it.settings.images, "torch": "torch:next"})
+    it.settle()
+    (container,) = it.deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "torch:next"
+    it.crashes("ModelCorrupt")
+    assert it.deployment["spec"]["template"] == good
+    assert it.status["deployment"]["phase"] == "RolledBack"
 
 
 def test_a_status_that_was_lost_changes_nothing_about_the_way_back() -> None:

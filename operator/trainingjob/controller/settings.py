@@ -36,6 +36,8 @@ class Options:
     status_secret: str | None = None
     # Whether it has the rights to what serves models, and watches that.
     deploy: bool = False
+    # Whether Events explain pods that wait: that needs the right to list them.
+    pod_events: bool = False
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
     # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
@@ -68,6 +70,7 @@ class Options:
             status_ca=status_ca,
             deploys=self.deploy,
             signing_key=signing_key,
+            pod_events=self.pod_events,
         )
 
     @property
@@ -136,6 +139,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         metavar="NS/NAME",
         help="the Secret that keeps the certificate of that port for the next start (default: none "
         "does, and pods report until the operator ends)",
+    )
+    parser.add_argument(
+        "--pod-events",
+        action="store_true",
+        help="have Events explain pods that wait, as for a volume; needs the right to list Events",
     )
     parser.add_argument(
         "--spark-image",

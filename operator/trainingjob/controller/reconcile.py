@@ -65,6 +65,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# Those of a whole batch of pods, and of earlier ones whose names never come again.
+_MOST_BLOCKERS = 100
 # How often Events of a pod that waits are read.
 _EXPLAIN_SECONDS = 15.0
 # How often pods are read that no watch tells of.
@@ -313,7 +315,8 @@ class Reconciler:
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
         memory = self._memory[key]
         after = memory.blockers | found
-        memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
+        left = [(name, blocker) for name, blocker in after.items() if blocker is not None]
+        memory.blockers = dict(left[-_MOST_BLOCKERS:])
         return any(found.values())
 
     async def _explain(self, key: Key, pod: PodView) -> bool:

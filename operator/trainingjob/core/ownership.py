@@ -108,6 +108,8 @@ def pod_of(pod: Mapping[str, Any], owner: Owner) -> tuple[str, PodView] | None:
             return None
         if not marks.items() <= labels.items():
             return None
+    elif labels.get(names.LABEL_ROLE) == names.ROLE_CLEANER:
+        marks[names.LABEL_ROLE] = names.ROLE_CLEANER
     return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
 
 

@@ -262,8 +262,11 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:
-    """When the attempt may start: a while after the failure of the one before."""
+    """When the attempt may start: a while after the failure of the one before, or when it is its
+    turn in line."""
     failure = obs.job.status.last_failure
+    if stage.retry_time is not None:
+        return stage.retry_time
     if stage.attempt == 1 or failure is None:
         return None
     seed = f"{obs.job.metadata.uid}/{stage.name}/{stage.attempt}"

@@ -172,6 +172,13 @@ def test_who_owns_a_pod_and_its_name_say_what_it_is(labels: dict[str, str]) -> N
     assert cache.unwatched(KEY, "uid-1") == unwatched
 
 
+def test_a_pod_that_cleans_up_is_known_as_one() -> None:
+    cache, cleaner = Cache(), pod(6)
+    cleaner["metadata"]["labels"] |= {LABEL_ROLE: "cleaner"}
+    cache.apply(PODS, cleaner)
+    assert [view.cleans for view in pods(cache)] == [True]
+
+
 def test_a_pod_that_left_the_watch_with_its_label_is_kept_as_long_as_it_is_found() -> None:
     cache = Cache()
     cache.apply(PODS, pod(6))

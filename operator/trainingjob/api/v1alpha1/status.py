@@ -216,6 +216,11 @@ class StageStatus(StatusModel):
         description="When what held the attempt up was gone (pods before it that were stuck, "
         "scheduling gates): the startup deadline counts from then.",
     )
+    retry_time: Time | None = Field(
+        None,
+        description="While a quota keeps a gang from being whole: when it is tried again; until "
+        "then it holds nothing.",
+    )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."
     )

@@ -65,6 +65,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# To write what has changed since it was read.
+_TRIES = 3
 # Those of a whole batch of pods, and of earlier ones whose names never come again.
 _MOST_BLOCKERS = 100
 # How often Events of a pod that waits are read.
@@ -370,14 +372,10 @@ class Reconciler:
     async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
         """Apply a child that stands longer than its job: what is there is brought up to date."""
         meta, kind = child["metadata"], child["kind"]
-        found: dict[str, Any] | None = None
         try:
-            with suppress(NotFound):
-                found = await self._gateway.get(child)
-            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
-            if isinstance(wanted, Blocker):
-                return wanted
-            made = await self._gateway.apply(wanted)
+            made = await self._applied(child)
+            if isinstance(made, Blocker):
+                return made
         except (NotFound, Unavailable) as error:
             logger.warning("%s %s: %s", kind, meta["name"], error)
             return diagnose.no_answer(meta["name"], str(error))
@@ -388,6 +386,23 @@ class Reconciler:
             return diagnose.refusal_of(meta["name"], str(error))
         self._cache.apply(MADE[kind], made)
         return None
+
+    async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
+        """Raises ClusterError."""
+        meta = child["metadata"]
+        for left in reversed(range(_TRIES)):
+            found: dict[str, Any] | None = None
+            with suppress(NotFound):
+                found = await self._gateway.get(child)
+            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
+            if isinstance(wanted, Blocker):
+                return wanted
+            try:
+                return await self._gateway.apply(wanted)
+            except Conflict:  # its controller writes into its status all the time
+                if not left:
+                    raise
+        raise AssertionError("not reached")
 
     def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
         return self._cache.job((meta["namespace"], name)) is not None

@@ -205,7 +205,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             walk.now,
             settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
-            deployed=_served(walk.deployment),
+            deployed=_served(walk.deployment, walk.evaluation),
         ),
         start_time=started,
         completion_time=(_ended(walk.stages) or walk.now) if over else None,
@@ -266,18 +266,24 @@ def _done(walk: _Walk) -> str:
     return f"{message}; {served.kind} {served.name} serves {what}"
 
 
-def _served(found: Deployment | None) -> tuple[conditions.Value, str, str] | None:
+def _served(
+    found: Deployment | None, judged: Evaluation | None
+) -> tuple[conditions.Value, str, str] | None:
     """The condition by which tools see whether the job's model is served; None without one."""
     if found is None:
         return None
     words = f"{found.kind} {found.name}: {found.replicas.ready} of {found.replicas.desired} pods"
-    return ("True" if found.phase == "Ready" else "False"), found.phase, words
+    if found.phase != "Ready":
+        return "False", found.phase, words
+    if judged is None or not judged.passed or judged.model_digest != found.model_digest:
+        return "False", "OtherModel", f"{words}; they serve {found.model_digest}"
+    return "True", found.phase, words
 
 
 def _deployed(obs: Observation) -> Deployment | None:
-    """What serves a model of the job's: as status has it, else as it is found."""
+    """What serves a model: as it is found before the job changes it, else as status has it."""
     found = (room.deployed(obs) for room in stages.of(obs.job))
-    return obs.job.status.deployment or next((one for one in found if one is not None), None)
+    return next((one for one in found if one is not None), None) or obs.job.status.deployment
 
 
 def _ended(stages: list[StageStatus]) -> datetime | None:

@@ -91,6 +91,8 @@ def test_a_worse_model_leaves_the_one_that_is_served_alone() -> None:
     assert [it.status["phase"], it.status["reason"]] == ["Failed", "GateFailed"]
     assert it.status["deployment"]["phase"] == "Ready"
     assert it.status["deployment"]["modelDigest"] == DIGEST
+    (condition,) = [c for c in it.status["conditions"] if c["type"] == "Deployed"]
+    assert (condition["status"], condition["reason"]) == ("False", "OtherModel")
     assert (it.objects, len(it.applies)) == (before, count)
 
 

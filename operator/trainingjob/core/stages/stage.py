@@ -82,7 +82,7 @@ class Stage(ABC):
         return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
 
     def deployed(self, obs: Observation) -> Deployment | None:
-        """What serves a model already, as it is found when the job begins."""
+        """What serves a model already, until the stage begins to change it."""
         return None
 
     def forbidden(self, settings: Settings) -> str | None:

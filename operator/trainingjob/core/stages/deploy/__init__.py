@@ -47,12 +47,16 @@ class DeployStage(Stage):
         return None if settings.deploys else f"spec.{self.name}: {_OFF}"
 
     def missing(self, obs: Observation) -> list[dict[str, Any]]:
-        stored = next((s for s in obs.job.status.stages if s.name == self.name), None)
-        prior = stored or StageStatus(name=self.name)
-        return Rollout(self, obs, prior).missing()
+        return Rollout(self, obs, self._stored(obs)).missing()
 
     def deployed(self, obs: Observation) -> Deployment | None:
-        return Rollout(self, obs, StageStatus(name=self.name)).found()
+        prior = self._stored(obs)
+        begun = prior.start_time is not None or prior.over
+        return None if begun else Rollout(self, obs, prior).found()
+
+    def _stored(self, obs: Observation) -> StageStatus:
+        found = (stage for stage in obs.job.status.stages if stage.name == self.name)
+        return next(found, StageStatus(name=self.name))
 
     def at_once(self, job: TrainingJob) -> int:
         # A new one is made before an old one goes, and the next run's stages come beside them.

@@ -177,7 +177,8 @@ def test_a_model_is_served_and_one_that_does_not_prove_itself_never_is(space: Sp
 
     # The next one passes its gates, and its files are damaged before anybody serves it.
     train = yaml.safe_load((EXAMPLES / "diabetes/job.yaml").read_text())["spec"]["train"]
-    space.example("diabetes/job.yaml", deploy=deploy, train=train | {"seed": 1})
+    passes = {"gates": [{"metric": "rmse", "max": 1000}]}
+    space.example("diabetes/job.yaml", deploy=deploy, train=train | {"seed": 1}, evaluate=passes)
     found = wait_for(
         "the next model", lambda: {*accepted.glob("[0-9a-f]*/")} - {folder}, seconds=JOB_SECONDS
     )

@@ -55,9 +55,13 @@ class Space(Namespace):
         """Run a job, anew if there was one of the name, whose model has that digest."""
         self.delete("trainingjobs", job)
         wait_for("the job to be gone", lambda: self.get("trainingjobs", job) is None)
+        wait_for("its pods to be gone", lambda: not self.stage_pods(job))
         self.accepted = digest
         train = {"model": {"mlp": {}}, "dataset": {"uri": "pvc://datasets/digits"}}
         self.run(manifest(job, preprocess=None, train=train, deploy=DEPLOY | deploy))
+
+    def stage_pods(self, job: str) -> list[str]:
+        return [name for name in self.pods() if name.startswith(job) and name.endswith("-1-0")]
 
     def deployment(self, name: str = "digits") -> dict[str, Any]:
         found = self.get("deployments", name)
@@ -202,7 +206,15 @@ def test_pods_that_do_not_prove_themselves_bring_back_the_model_before(
     assert first <= space.servers()
     wait_for("the new ones to go", lambda: space.servers() == first)
 
-    # As Kubernetes' own deadline has it.
+
+@pytest.mark.nightly
+def test_pods_that_are_never_ready_bring_it_back_at_the_deadline(
+    space: Space, deploying: Operator
+) -> None:
+    """Ours, or that of Kubernetes, whose clock is another."""
+    space.deploy(GOOD)
+    space.wait("digits", phase="Succeeded")
+    first = space.servers()
     space.fates[BETTER] = behaviour.unready()
     space.deploy(BETTER, deadlineSeconds=10)
     status = space.wait("digits", phase="Failed")

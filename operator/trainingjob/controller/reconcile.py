@@ -19,7 +19,6 @@ from ..api.v1alpha1 import Status, TrainingJob
 from ..cluster import (
     JOBS,
     PODS,
-    WATCHED,
     AlreadyExists,
     Cache,
     ClusterError,
@@ -40,6 +39,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    applied,
     claim,
     diagnose,
     events,
@@ -65,6 +65,8 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# To write what has changed since it was read.
+_TRIES = 3
 # Those of a whole batch of pods, and of earlier ones whose names never come again.
 _MOST_BLOCKERS = 100
 # How often Events of a pod that waits are read.
@@ -282,7 +284,8 @@ class Reconciler:
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
             executors=self._cache.executors(key, pods),
-            children=self._cache.children(key, stored.uid),
+            children=(children := self._cache.children(key, stored.uid)),
+            servers=self._cache.servers(key, children),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -356,6 +359,8 @@ class Reconciler:
         return found != before
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
+        if applied.is_applied(child):
+            return await self._bring(child)
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
@@ -381,9 +386,46 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not self._counts(job, made, owner):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        if resource in WATCHED:
-            self._cache.apply(resource, made)
+        self._cache.apply(resource, made)
         return None
+
+    async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
+        """Apply a child that stands longer than its job: what is there is brought up to date."""
+        meta, kind = child["metadata"], child["kind"]
+        try:
+            made = await self._applied(child)
+            if isinstance(made, Blocker):
+                return made
+        except (NotFound, Unavailable) as error:
+            logger.warning("%s %s: %s", kind, meta["name"], error)
+            return diagnose.no_answer(meta["name"], str(error))
+        except Conflict as error:
+            # Of a field that is somebody else's; else it has changed meanwhile, and is read again.
+            return diagnose.not_applied(kind, meta["name"], str(error))
+        except Refused as error:
+            return diagnose.refusal_of(meta["name"], str(error))
+        self._cache.apply(MADE[kind], made)
+        return None
+
+    async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
+        """Raises ClusterError."""
+        meta = child["metadata"]
+        for left in reversed(range(_TRIES)):
+            found: dict[str, Any] | None = None
+            with suppress(NotFound):
+                found = await self._gateway.get(child)
+            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
+            if isinstance(wanted, Blocker):
+                return wanted
+            try:
+                return await self._gateway.apply(wanted)
+            except Conflict:  # its controller writes into its status all the time
+                if not left:
+                    raise
+        raise AssertionError("not reached")
+
+    def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
+        return self._cache.job((meta["namespace"], name)) is not None
 
     async def _made(
         self, resource: Resource, child: Mapping[str, Any]

@@ -34,7 +34,7 @@ OWNER = {"apiVersion": GROUP, "kind": "TrainingJob", "name": "digits", "uid": "u
     "controller": True
 }
 
-stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", ""])
+stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", "publish", ""])
 numbers = st.sampled_from(
     ["0", "1", "2", "3", "7", "-1", "01", "1_0", "\u0661", "x", "", "999999", "1000000", "9" * 60]
 )

@@ -11,9 +11,10 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
+from .deploy import Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .input import Input
-from .patterns import DNS_LABEL, MANAGER
+from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
@@ -27,7 +28,6 @@ GROUP = "trainingjob.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
-JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
@@ -234,6 +234,29 @@ class Spec(Model):
                 )
             ),
         ),
+        Rule(
+            cel="!has(self.deploy) || has(self.evaluate)",
+            message="deploy needs evaluate: only a model that was judged is served",
+            holds=lambda self: self.deploy is None or self.evaluate is not None,
+        ),
+        Rule(
+            cel="!has(self.deploy) || self.task.type != 'languageModel'",
+            message="deploy serves classification and regression; language models are not served",
+            holds=lambda self: self.deploy is None or self.task.type != "languageModel",
+        ),
+        Rule(
+            cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "
+            "!has(self.storage.pvc) || !has(self.storage.pvc.whenDeleted) || "
+            "self.storage.pvc.whenDeleted != 'delete'",
+            message="a model that is served when its job is deleted must not be deleted with it: "
+            "set deploy.keep to false, or storage.pvc.whenDeleted to keep",
+            holds=lambda self: (
+                self.deploy is None
+                or self.deploy.keep is False
+                or self.storage.pvc is None
+                or self.storage.pvc.when_deleted != "delete"
+            ),
+        ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         Rule(
             cel="!has(self.evaluate) || !has(self.task.messages) || "
@@ -331,6 +354,11 @@ class Spec(Model):
         None,
         description="Stage 3: judge the model on the test split. Without it the job ends with the "
         "trained model.",
+    )
+    deploy: Deploy | None = Field(
+        None,
+        description="Stage 4: serve the model that passed all gates. Without it the job ends with "
+        "the verdict.",
     )
     policy: Policy = Field(
         default_factory=Policy,

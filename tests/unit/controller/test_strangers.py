@@ -249,6 +249,9 @@ class Forgery(Server):
         meta = {"name": name, "namespace": namespace, "uid": "forged", "resourceVersion": "7"}
         return {"metadata": meta | {"ownerReferences": [OWNER]}, "status": {"phase": "Running"}}
 
+    async def delete(self, *_: object, **__: object) -> None:
+        """Take it."""
+
     async def create(self, child: dict[str, Any]) -> dict[str, Any]:
         self.made.append(child["metadata"]["name"])
         made = {"uid": "made", "resourceVersion": "8", "creationTimestamp": "2020-01-01T00:00:00Z"}

@@ -183,6 +183,8 @@ class EvaluatePayload(Model):
     threshold: float | None = None
     output: str = Field(description="URI of the evaluation folder to write.")
     gates: list[Gate] = Field(default_factory=list)
+    nodes: int | None = Field(None, description="Told where it is set, and so is the next.")
+    procs_per_node: int | None = None
     # An operator that does not know it does not send the gates either.
     accepted: str | None = Field(
         None, description="URI of the folder of the last accepted model's record."
@@ -222,8 +224,20 @@ class ServePayload(Model):
     )
 
 
+class CleanupPayload(Model):
+    """Input of the pod that removes artefacts when all is over: of these runs of stages alone."""
+
+    stage: Literal["cleanup"] = "cleanup"
+    output: str = Field(description="URI of the job's folder.")
+    dataset: str | None = Field(None, description="URI of the dataset folder.")
+    dataset_run: str = Field("", description="The run that has written it.")
+    checkpoints: str | None = Field(None, description="URI of the checkpoints folder.")
+    checkpoints_run: str = Field("", description="The run that has written them.")
+
+
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload, Field(discriminator="stage")
+    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload | CleanupPayload,
+    Field(discriminator="stage"),
 ]
 
 

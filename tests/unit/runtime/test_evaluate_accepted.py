@@ -48,7 +48,7 @@ def payload(folder: Path, uid: str, *gates: dict[str, Any]) -> EvaluatePayload:
     return EvaluatePayload(
         job=JobRef(namespace="team", name="digits", uid=uid),
         attempt=1,
-        task=Task(type="classification", label="target"),
+        task=Task(type="classification", label_column="target"),
         metrics=["accuracy"],
         dataset="file:///dataset",
         model_uri=f"file://{folder / 'model'}",
@@ -374,7 +374,7 @@ GOOD = {
     "datasetDigest": "sha256:d",
     "modelDigest": "sha256:m",
 }
-DAMAGED = {
+DAMAGED: dict[str, str | bytes] = {
     "empty": "",
     "cut": json.dumps(GOOD)[:40],
     "no object": "[]",

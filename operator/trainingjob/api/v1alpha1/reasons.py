@@ -301,6 +301,7 @@ WARNINGS: dict[str, str] = {
     "RowsRepeated": "a join repeats rows: keys have several rows in the table",
     "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
+    "FilesEmpty": "files of texts are empty, and no documents",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",

@@ -164,6 +164,9 @@ class DatasetManifest(Model):
     raw: RawRows | None = Field(
         None, description="Unset where the pipeline cannot be applied to single rows."
     )
+    removed: bool | None = Field(
+        None, description="Its files are gone: policy.retain did not keep them. Unset: no."
+    )
 
     @property
     def digest(self) -> str:
@@ -171,6 +174,7 @@ class DatasetManifest(Model):
         between two writings of the same: names, and which rows are shown. Without a stamp names
         are always the same, and such a digest was told by an earlier version: it counts them."""
         told = self.to_dict()
+        told.pop("removed", None)
         if self.stamp is None:
             return digest_of(told)
         for name in ("stamp", "writer", "raw"):
@@ -272,7 +276,10 @@ class DatasetManifest(Model):
                 raise StageFailure(
                     "DatasetInvalid", f"{shown} is no plain file of a manifest's size"
                 )
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
+            if manifest.removed:
+                raise StageFailure("DatasetInvalid", _was_removed(folder))
+            return manifest
         except FileNotFoundError as error:
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except ValidationError as error:
@@ -325,6 +332,13 @@ def _not_as_told(path: Path) -> StageFailure:
 
 def _sha256(path: Path) -> str:
     return sha256(path) if path.is_file() else ""
+
+
+def _was_removed(folder: Path) -> str:
+    return (
+        f"the dataset at {storage.shown(folder)} was removed when its job had ended, as that job's "
+        "policy.retain.datasets says: have it written again, and keep what others read"
+    )
 
 
 def _no_dataset(folder: Path) -> str:

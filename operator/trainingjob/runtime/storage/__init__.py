@@ -21,7 +21,7 @@ from ..base.errors import StageFailure
 from . import copies, disk
 from .copies import is_copy
 from .disk import copy
-from .publish import Place, Publication, publishing
+from .publish import Place, Publication, place_of, publishing
 from .streams import RemoteFile, ahead
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "from_spark",
     "is_copy",
     "names",
+    "place_of",
     "publishing",
     "reach",
     "remove",
@@ -132,9 +133,12 @@ def store(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, and what it is a copy of. Raises OSError, StageFailure."""
+    """Remove a file or a folder, and what it is a copy of, which need not have been brought.
+    Raises OSError, StageFailure."""
     if is_copy(path):
         copies.remove(path)
+        if not path.exists():
+            return
     disk.remove(path)
 
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from ...dataset.buffers import array_of, flags_of, there, values_of
 from ..expressions.spark_dialect import SPARK
-from .buffers import array_of, flags_of, there, values_of
 from .frame import HASH
 
 _SEED = 42

@@ -179,6 +179,7 @@ def _fastapi(model: Made, folder: str) -> Iterator[tuple[int, float]]:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             except OSError:
+                assert process.poll() is None, "it has ended"
                 time.sleep(0.02)
         yield port, time.perf_counter() - began
     finally:

@@ -237,6 +237,8 @@ class Reconciler:
                 return True
             if {pod.name for pod in seen[1].pods} & {*names}:
                 return True
+            for name in names:
+                self._cache.lost(PODS, (key[0], name))
         memory.looked = names
         return False
 

@@ -15,6 +15,7 @@ from tests.unit.controller.test_reconcile import Server, reconciler
 from tests.unit.core.test_properties import fates, go_on, moments
 from tests.unit.core.world import RESULTS, World, at, disrupted, job
 from trainingjob.cluster import PODS, SERVICES
+from trainingjob.cluster.errors import Unavailable
 from trainingjob.controller.reconcile import Reconciler
 from trainingjob.core import Observation, Settings, plan, signing, status
 from trainingjob.core.names import (
@@ -254,8 +255,7 @@ class Forgery(Server):
 
     async def create(self, child: dict[str, Any]) -> dict[str, Any]:
         self.made.append(child["metadata"]["name"])
-        made = {"uid": "made", "resourceVersion": "8", "creationTimestamp": "2020-01-01T00:00:00Z"}
-        return child | {"metadata": child["metadata"] | made}
+        raise Unavailable("timed out")
 
 
 async def test_a_forged_pod_of_an_attempt_before_holds_no_attempt_up() -> None:
@@ -276,4 +276,4 @@ async def test_a_forged_pod_of_an_attempt_before_holds_no_attempt_up() -> None:
     for _turn in range(3):
         await made.reconcile(KEY)
     assert {name for name in server.made if "-train-2-" in name}
-    assert len(server.asked) == len({*server.asked}), "once before an attempt"
+    assert len(server.asked) == 2, "once before an attempt"

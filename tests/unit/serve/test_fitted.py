@@ -21,6 +21,9 @@ from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.preprocess.engines.rowhash import hashes_of, place
 from trainingjob.runtime.preprocess.fitted import Pipeline
 from trainingjob.runtime.preprocess.fitted.columns import ARROW, value_of
+from trainingjob.runtime.preprocess.fitted.learned import KINDS
+from trainingjob.runtime.preprocess.steps import KINDS as RUN
+from trainingjob.runtime.preprocess.steps import never
 
 # By what they show.
 STEPS: dict[str, list[dict[str, Any]]] = {
@@ -197,6 +200,11 @@ def test_a_step_whose_stored_values_do_not_say_enough_is_told(tmp_path: Path) ->
     assert manifest.raw is not None
     with pytest.raises(StageFailure, match=r"step 1 \(targetEncode\): .* city"):
         Pipeline(manifest.raw.columns, manifest.pipeline, manifest.features, "kind")
+
+
+def test_no_step_that_learns_would_learn_from_the_rows_that_are_served() -> None:
+    learn = {name for name, kind in RUN.items() if kind.learns is not never}
+    assert learn - {*KINDS} == set()
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**62, -3])

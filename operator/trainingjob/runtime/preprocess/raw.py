@@ -25,7 +25,7 @@ from .notes import Notes
 
 ROWS = 32
 # The first rows of the input, among which rows of the test split are sought.
-_HEAD = 4096
+_HEAD = 1024
 # More than are kept: steps after the division may drop some.
 _CANDIDATES = 128
 # Values of them, and characters of what is kept of one row and of all.

@@ -87,6 +87,8 @@ class App:
         """Once all requests are answered."""
         if self.state.batches is not None:
             await self.state.batches.close()
+        if self.state.served is not None:
+            self.state.served.close()
 
     # --- every request ------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class Batches:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
 
 def _together(batch: list[_Waiting]) -> Columns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,8 +72,8 @@ def predict(request: Request) -> int:
     Raises StageFailure: those of loading a model, of reading an input, and StepFailed for a row of
     which the model makes nothing."""
     served = load(request.model)
-    served.prove()
-    with DuckdbEngine() as engine, Scratch() as scratch:
+    with closing(served), DuckdbEngine() as engine, Scratch() as scratch:
+        served.prove()
         engine.run("SET preserve_insertion_order = true")
         frame = _read(engine, served, request.input, scratch)
         _refuse_unknown(frame, [*served.inputs], request)

@@ -72,6 +72,8 @@ class Pipeline:
             try:
                 applied = make(spec, entry["fitted"], kinds) if make is not None else None
                 if applied is None:
+                    if RUN[name].learns(spec):
+                        raise ValueError("how it is applied")
                     applied = self._sql.applied(RUN[name].run, spec, kinds, text, label)
             except (LookupError, ValueError, TypeError) as error:
                 raise StageFailure(

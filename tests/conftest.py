@@ -15,6 +15,7 @@ LONGEST = [
     "unit/core/test_properties.py",
     "unit/core/test_batches.py",
     "unit/preprocess/test_sql.py",
+    "faults/test_faults.py",
     "integration/test_operator_restarts.py",
     "integration/test_bounds.py",
     "integration/test_operator_jobs.py",

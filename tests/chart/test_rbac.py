@@ -31,7 +31,7 @@ OPERATOR = {
     *rights("", "pods", "create", "delete", *READ),
     *rights("", "services", "create", *READ),
     *rights("networking.k8s.io", "networkpolicies", "create", *READ),
-    *rights("", "events", "create"),
+    *rights("", "events", "create", "list"),
 }
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
@@ -81,8 +81,9 @@ def test_an_operator_of_the_cluster_may_do_exactly_this_everywhere(
 def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewhere(
     cluster: ControlPlane, home: str, team: str
 ) -> None:
-    Release(cluster, home).install({"namespaces": [team], "claims": {"create": False}})
-    assert rights_of(cluster, home, RELEASE, team) == OPERATOR
+    less = {"claims": {"create": False}, "podEvents": {"enabled": False}}
+    Release(cluster, home).install({"namespaces": [team], **less})
+    assert rights_of(cluster, home, RELEASE, team) == OPERATOR - {("", "events", "list")}
     assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()
 

@@ -72,6 +72,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rbac": {"create": False},
         "progress": {"enabled": False},
         "claims": {"create": False},
+        "podEvents": {"enabled": False},
         "spark": {"create": False},
         # Null removes a default.
         "resources": None,

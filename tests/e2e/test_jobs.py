@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import yaml
 
 from tests.chart.test_docs import commands
 from tests.cluster.build import ROOT
+from tests.cluster.hdfs.kerberos import REALM, SecureHdfs
 from tests.cluster.hdfs.server import Hdfs
 from tests.cluster.mesh import Mesh
 from tests.cluster.node.node import Node
@@ -95,14 +97,34 @@ PANDAS: dict[str, Any] = {
 }
 
 
+def spark_of(uri: str) -> dict[str, Any]:
+    """The preprocess stage of digits, with one executor."""
+    job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
+    preprocess: dict[str, Any] = job["spec"]["preprocess"]
+    preprocess["input"] = {"uri": uri, "format": "csv"}
+    preprocess["executor"] |= {"instances": 1}
+    return preprocess
+
+
 # --- jobs that go well ------------------------------------------------------------------------
 
 
 def test_one_node_of_two_processes(space: Space) -> None:
+    """Of which neither rows nor checkpoints are kept."""
     space.example(
-        "digits/job.yaml", preprocess=PANDAS, train=training(nodes=1, procsPerNode=2, epochs=10)
+        "digits/job.yaml",
+        preprocess=PANDAS,
+        train=training(nodes=1, procsPerNode=2, epochs=10),
+        policy={"retain": {"checkpoints": "never", "datasets": "onFailure"}},
     )
     assert metric(space.succeeds("digits"), "accuracy") >= 0.9
+    cleanup = space.cleaned("digits")
+    assert cleanup["phase"] == "Succeeded", space.story("digits")
+    left = [path for path in space.artefacts("digits").rglob("*") if path.is_file()]
+    kept = {path.relative_to(space.artefacts("digits")).as_posix() for path in left}
+    assert "model/model.safetensors" in kept
+    rows = {path for path in kept if path.startswith(("dataset/", "checkpoints/"))}
+    assert rows == {"dataset/manifest.json"}
 
 
 def test_own_code_of_two_pods(space: Space) -> None:
@@ -463,15 +485,11 @@ def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Nod
         server.files.mkdirs(server.path("/runs"))
         server.files.setOwner(server.path("/runs"), "trainer", "trainer")
         space.create("configmaps", server.config_map())
-        job = yaml.safe_load((EXAMPLES / "digits/job.yaml").read_text(encoding="utf-8"))
-        preprocess = job["spec"]["preprocess"]
-        preprocess["input"] = {"uri": "hdfs://analytics/data/*.csv", "format": "csv"}
-        preprocess["executor"] |= {"instances": 1}
         hdfs = {"configMap": {"name": "hadoop-conf"}, "user": "trainer"}
         name = space.example(
             "digits/job.yaml",
             storage={"uri": "hdfs://analytics/runs", "hdfs": hdfs},
-            preprocess=preprocess,
+            preprocess=spark_of("hdfs://analytics/data/*.csv"),
             train=training(epochs=10),
         )
         status = space.succeeds(name)
@@ -481,6 +499,73 @@ def test_a_job_in_hdfs_by_a_name_service_of_a_config_map(space: Space, node: Nod
     assert metrics["metrics"]["accuracy"] == metric(status, "accuracy") >= 0.9
     assert owner == "trainer"
     assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+
+
+@pytest.mark.nightly
+@spark
+def test_a_job_in_hdfs_with_kerberos_and_encrypted_wires(space: Space, node: Node) -> None:
+    """The driver logs in with the keytab, its executor reads with tokens; a gang of two and the
+    evaluation read what it has written, and nothing else is kept."""
+    with SecureHdfs(node.network.host) as server:
+        server.put("/data/digits.csv", (space.datasets / "digits.csv").read_bytes())
+        for folder in ("/data", "/runs"):
+            server.files.mkdirs(server.path(folder))
+            server.files.setOwner(server.path(folder), "trainer", "trainer")
+            server.files.setPermission(server.path(folder), server.permission("700"))
+        space.create("configmaps", server.config_map())
+        keytab = base64.b64encode(server.trainer.read_bytes()).decode()
+        space.create("secrets", {"metadata": {"name": "keytab"}, "data": {"keytab": keytab}})
+        kerberos = {
+            "principal": f"trainer@{REALM}",
+            "keytabSecret": {"name": "keytab", "key": "keytab"},
+        }
+        hdfs = {"configMap": {"name": "hadoop-conf"}, "kerberos": kerberos}
+        name = space.example(
+            "digits/job.yaml",
+            storage={"uri": "hdfs://analytics/runs", "hdfs": hdfs},
+            preprocess=spark_of("hdfs://analytics/data/*.csv"),
+            train=training(epochs=10),
+            policy={"retain": {"checkpoints": "never", "datasets": "never"}},
+        )
+        status = space.succeeds(name)
+        cleanup = space.cleaned(name)
+        place = f"/runs/{space.name}/{name}"
+        left = [key.removeprefix(f"{place}/") for key in server.keys(place)]
+        owner = server.files.getFileStatus(server.path(f"{place}/model")).getOwner()
+    assert owner == "trainer"
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    assert cleanup["phase"] == "Succeeded", cleanup
+    assert "model/config.json" in left
+    kept = [key for key in left if key.startswith(("dataset/", "checkpoints/"))]
+    assert kept == ["dataset/manifest.json"]
+    assert keytab not in json.dumps([space.job(name), space.list("pods")])
+
+
+@pytest.mark.nightly
+@spark
+def test_spark_reads_and_writes_s3_in_pods(space: Space, node: Node) -> None:
+    secret = {"envFrom": [{"secretRef": {"name": "s3"}}]}
+    with S3Server(node.network.host) as server:
+        space.create("secrets", {"metadata": {"name": "s3"}, "stringData": server.variables})
+        for bucket in ("models", "raw-data"):
+            server.put(bucket)
+        server.put("raw-data/digits.csv", (space.datasets / "digits.csv").read_bytes())
+        name = space.example(
+            "digits/job.yaml",
+            storage={"uri": "s3://models/runs"},
+            preprocess=spark_of("s3://raw-data/*.csv") | secret,
+            train=training(epochs=10) | secret,
+            evaluate={"metrics": ["accuracy"]} | secret,
+        )
+        status = space.succeeds(name)
+        place = f"models/runs/{space.name}/{name}"
+        told = json.loads(server.get(f"{place}/dataset/manifest.json"))
+        keys = server.keys("models")
+    assert metric(status, "accuracy") >= 0.9
+    assert [stage["attempt"] for stage in status["stages"]] == [1, 1, 1]
+    below = f"runs/{space.name}/{name}/dataset/train/"
+    files = {below + file["name"] for file in told["splits"]["train"]["files"]}
+    assert files == {key for key in keys if key.startswith(below)}
 
 
 @waiting

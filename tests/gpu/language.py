@@ -22,12 +22,12 @@ from trainingjob.runtime.dataset.manifest import (
     TokenCounts,
     Tokens,
 )
+from trainingjob.runtime.gang.collectives import Gang
+from trainingjob.runtime.gang.place import Place
 from trainingjob.runtime.model import transformer
 from trainingjob.runtime.train.devices import peak_flops, peak_memory
 from trainingjob.runtime.train.families import family_of
-from trainingjob.runtime.train.gang import Gang
 from trainingjob.runtime.train.loop import Trainer
-from trainingjob.runtime.train.place import Place
 
 # Steps that do not count: memory is found, kernels are chosen.
 _WARM = 3

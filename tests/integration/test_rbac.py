@@ -44,6 +44,7 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
         "--status-url=https://127.0.0.1:1",
         "--status-port=0",
         f"--status-secret={home}/{RELEASE}-status",
+        "--pod-events",
     ]
     namespaces = () if scope == "the whole cluster" else (space.name,)
     act(audited, space, user, namespaces, arguments)
@@ -86,6 +87,7 @@ def act(
     fates = {
         "digits-train-1-0": behaviour.run(),
         "digits-train-1-1": behaviour.fail(3),
+        "waits-train-1-0": behaviour.never(),
     }
 
     def script(pod: dict[str, Any]) -> Behaviour:
@@ -108,6 +110,8 @@ def act(
         operator(control_plane, *namespaces, user=user, arguments=arguments),
     ):
         space.run(manifest())
+        space.run(gang(1, "waits"))
+        space.create("events", event_of(space.wait_for_pod("waits-train-1-0")))
         space.run(gang(2))
         space.run(gang(2, "walled"))
         # Its claim is found again while its pod cannot be made.
@@ -124,8 +128,30 @@ def act(
         space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
+        begun = time.monotonic()
+        status = space.wait("waits", reason="StartFailed")
+        tell("a volume that cannot be attached", time.monotonic() - begun, status)
+        assert f"FailedAttachVolume: {MULTI_ATTACH}" in status["message"]
         space.run(gang(1, "brief", policy={"ttlSecondsAfterFinished": 0}))
         wait_for("it to be gone", lambda: space.get("trainingjobs", "brief") is None)
+
+
+MULTI_ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other-0'
+
+
+def event_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """As the attach-detach controller makes it."""
+    meta = pod["metadata"]
+    about = {key: meta[key] for key in ("name", "namespace", "uid")}
+    return {
+        "metadata": {"name": f"{meta['name']}.1"},
+        "involvedObject": {"kind": "Pod", "apiVersion": "v1", **about},
+        "type": "Warning",
+        "reason": "FailedAttachVolume",
+        "message": MULTI_ATTACH,
+        "lastTimestamp": "2030-01-01T00:00:00Z",
+        "source": {"component": "attachdetach-controller"},
+    }
 
 
 def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[str]]:

@@ -168,15 +168,26 @@ def test_a_model_is_held_to_the_last_one_accepted_in_s3(
     manifest = job(bucket)
     gate = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.5}
     manifest["spec"]["evaluate"]["gates"] = [gate]
+    manifest["spec"]["policy"]["retain"] = {"checkpoints": "never", "datasets": "onFailure"}
+    place = "runs/default/small/"
+
+    def left() -> set[str]:
+        keys = (key.removeprefix(place) for key in server.keys(bucket) if key.startswith(place))
+        return {key for key in keys if key.startswith(("checkpoints/", "dataset/"))}
 
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 3, outcome.stderr
     words = "is worse than 1.75 of the last accepted model on other test data by more than 0.5"
     assert words in outcome.status["message"]
+    assert outcome.status["cleanup"]["kinds"] == ["checkpoints"], "for whoever looks into it"
+    assert {key.split("/")[0] for key in left()} == {"dataset"}
+    assert len(left()) > 3
 
     gate["tolerance"] = 1
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 0, outcome.stderr
+    assert outcome.status["cleanup"]["phase"] == "Succeeded"
+    assert left() == {"dataset/manifest.json"}
     written = json.loads(server.get(key))
     assert written["uid"] == outcome.object["metadata"]["uid"]
     assert written["baseline"] == {"metrics": {"accuracy": 1.75}, "datasetDigest": "sha256:1"}

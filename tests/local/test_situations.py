@@ -23,6 +23,7 @@ ELSEWHERE = {
     "CheckpointMismatch": "train/test_resume.py",
     "DiskFull": "test_bad_input.py",
     "Disrupted": "test_sigterm.py",
+    "SelfTestFailed": "../unit/serve/test_served.py",
     "StorageFailed": "test_s3.py",
     "TextInvalid": "../unit/preprocess/test_tokens.py",
 }

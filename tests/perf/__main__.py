@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("job", "preprocess", "train", "language", "operator")
+PARTS = ("job", "preprocess", "train", "language", "tokens", "operator")
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from tests.gpu.language import Run, Size, make_dataset, payload_of, plain_second
 from trainingjob.api.v1alpha1.train import BuiltInModel
 from trainingjob.local.node import free_port
 from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.gang.collectives import Gang
+from trainingjob.runtime.gang.place import Place
 from trainingjob.runtime.train.devices import peak_memory
-from trainingjob.runtime.train.gang import Gang
-from trainingjob.runtime.train.place import Place
 
 ROUNDS = 3
 SPEED = Size(layers=4, hidden=256, heads=4, tokens=2048, length=128, batch=16, steps=15)

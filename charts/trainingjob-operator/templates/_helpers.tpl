@@ -57,7 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [create, get, list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create{{ if .Values.podEvents.enabled }}, list{{ end }}]
 {{- if .Values.claims.create }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

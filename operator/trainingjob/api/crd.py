@@ -240,23 +240,49 @@ def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Sche
             name: _structural(child, definitions, child_type(kind, name))
             for name, child in node["properties"].items()
         }
-        _fix(result, [to_camel(field) for field in plain_type(kind).immutable])
+        _fix(result, plain_type(kind))
     return result
 
 
-def _fix(node: Schema, fields: list[str]) -> None:
+def _fix(node: Schema, model: Any) -> None:
     """Transition rules for fields of an object: they stay as they are, there or not."""
-    for name in fields:
-        field = node["properties"][name]
-        field[RULES] = [*field.get(RULES, ()), _fixed("self == oldSelf")]
+    for field in model.immutable:
+        name = to_camel(field)
+        inner = plain_type(child_type(model, name))
+        free = [to_camel(part) for part in getattr(inner, "resumable", ())]
+        optional = name not in node.get("required", ())
+        child, rules = node["properties"][name], []
         # A rule of the field itself is asked only while there is an old and a new value.
-        if name not in node.get("required", ()):
-            rule = _fixed(f"has(self.{name}) == has(oldSelf.{name})")
-            node[RULES] = [*node.get(RULES, ()), rule | {"fieldPath": f".{name}"}]
+        if optional:
+            rules.append(_fixed(f"has(self.{name}) == has(oldSelf.{name})"))
+        if free:
+            rules.append(_fixed(_but_for(name, child, free, optional=optional), free))
+        else:
+            child[RULES] = [*child.get(RULES, ()), _fixed("self == oldSelf")]
+        node[RULES] = [*node.get(RULES, ()), *(r | {"fieldPath": f".{name}"} for r in rules)]
+        if not node[RULES]:
+            del node[RULES]
 
 
-def _fixed(rule: str) -> Schema:
-    return {"rule": rule, "message": IMMUTABLE, "reason": "FieldValueForbidden"}
+def _but_for(name: str, child: Schema, free: list[str], *, optional: bool) -> str:
+    """That a field of the spec stays as it is, but for some of its own while the job is suspended.
+
+    What CEL does not see, a field without a type, can only change together with one of those."""
+    new, old = f"self.{name}", f"oldSelf.{name}"
+    seen = {"type", INT_OR_STRING}
+    typed = [part for part, found in child["properties"].items() if seen & {*found}]
+    same = " && ".join(f"{new}.?{part} == {old}.?{part}" for part in typed if part not in free)
+    other = " || ".join(f"{new}.?{part} != {old}.?{part}" for part in free)
+    suspended = "(self.?suspend.orValue(false) || oldSelf.?suspend.orValue(false))"
+    absent = f"!has({new}) || !has({old}) || " if optional else ""
+    return f"{absent}{new} == {old} || ({suspended} && ({other}) && {same})"
+
+
+def _fixed(rule: str, free: list[str] | None = None) -> Schema:
+    message = IMMUTABLE
+    if free:
+        message += f"; while spec.suspend is true, its {' and '.join(free)} can"
+    return {"rule": rule, "message": message, "reason": "FieldValueForbidden"}
 
 
 def _flat(node: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -33,6 +33,8 @@ class Options:
     status_port: int = 8443
     # NAMESPACE/NAME of the Secret that keeps the certificate's authority.
     status_secret: str | None = None
+    # Whether Events explain pods that wait: that needs the right to list them.
+    pod_events: bool = False
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
     # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
@@ -64,6 +66,7 @@ class Options:
             status_url=self.status_url or "",
             status_ca=status_ca,
             signing_key=signing_key,
+            pod_events=self.pod_events,
         )
 
     @property
@@ -127,6 +130,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         metavar="NS/NAME",
         help="the Secret that keeps the certificate of that port for the next start (default: none "
         "does, and pods report until the operator ends)",
+    )
+    parser.add_argument(
+        "--pod-events",
+        action="store_true",
+        help="have Events explain pods that wait, as for a volume; needs the right to list Events",
     )
     parser.add_argument(
         "--spark-image",

@@ -12,9 +12,9 @@ from . import conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .plan import Plan, planned
-from .policy import deadlines, rerun, stall
+from .policy import cleanup, deadlines, rerun, stall
 from .stages import StageOutcome
-from .stages.gang import vanished as vanished_pod
+from .stages.gang import vanished as vanished_pods
 from .stages.outcome import failed_for_good
 
 
@@ -27,7 +27,8 @@ class Fold:
 
 
 def fold(obs: Observation, now: datetime) -> Fold:
-    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing."""
+    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing. What is
+    in status only to be read, as the phase is, is made anew from the rest at each fold."""
     found, wake = _judged(obs, now)
     return Fold(found, planned(obs, found, wake, now))
 
@@ -61,25 +62,25 @@ def status_of_unreadable(prior: Status, generation: int, message: str, now: date
     )
 
 
-def vanished(obs: Observation) -> bool:
-    """Whether a pod is not seen that status says was running."""
+def vanished(obs: Observation) -> list[str]:
+    """Names of pods that are not seen and that status says were running."""
     stored = obs.job.status.stages
-    return any(vanished_pod(stages.named(stage.name), obs, stage) is not None for stage in stored)
+    return [name for one in stored for name in vanished_pods(stages.named(one.name), obs, one)]
 
 
 def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
     """The status, and when to look again although nothing happens."""
     if not obs.job.ours:
         return obs.job.status, None
-    obs = rerun.applied(obs, now)
-    prior = obs.job.status
-    if prior.over:
-        return _seen(prior, obs.job.metadata.generation), None
+    if not obs.job.deleting:
+        obs = rerun.applied(obs, now)
     started = _started(obs, now)
     walk = _walked(obs, started or now, now)
     _hold_to_deadline(walk, started)
     found = _assembled(walk, started)
-    return found, None if found.over else min(walk.wakes, default=None)
+    if found.over:
+        return cleanup.after(obs, found, now)
+    return found, min(walk.wakes, default=None)
 
 
 def _started(obs: Observation, now: datetime) -> datetime | None:
@@ -156,7 +157,8 @@ def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
     resumed = conditions.resumed(walk.obs.job.status, walk.now)
     active = max(started, resumed) if started and resumed else started
     deadline = deadlines.active_until(spec.policy, active)
-    if spec.suspend or deadline is None or current is None or current.phase == "Failed":
+    stopped = spec.suspend or walk.obs.job.deleting
+    if stopped or deadline is None or current is None or current.phase == "Failed":
         return
     if walk.now < deadline:
         walk.wakes.append(deadline)
@@ -186,7 +188,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             message,
             generation,
             walk.now,
-            settled=all(pod.at_rest for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
         ),
         start_time=started,
@@ -199,19 +201,8 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         history=walk.past,
         rerun=prior.rerun,
         rerun_time=prior.rerun_time,
+        cleanup=prior.cleanup if over else None,
     )
-
-
-def _seen(ended: Status, generation: int) -> Status:
-    """The verdict stands, whatever is edited afterwards; that the edit was seen is shown, for tools
-    that wait for it."""
-    if ended.observed_generation == generation:
-        return ended
-    seen = [
-        condition.model_copy(update={"observed_generation": generation})
-        for condition in ended.conditions
-    ]
-    return ended.model_copy(update={"observed_generation": generation, "conditions": seen})
 
 
 def _summary(walk: _Walk) -> tuple[Phase, str, str]:
@@ -221,11 +212,25 @@ def _summary(walk: _Walk) -> tuple[Phase, str, str]:
         return "Succeeded", "Completed", _done(walk)
     if current.phase == "Failed":
         return "Failed", current.reason, current.message
+    if walk.obs.job.deleting:
+        return "Deleting", "Deleting", _deleting(walk.obs)
     if walk.obs.job.spec.suspend:
         return "Suspended", "Suspended", f"{current.name}: {current.message}"
     if current is walk.stages[0] and current.start_time is None:
         return "Pending", current.reason, current.message
     return stages.named(current.name).phase, current.reason, current.message
+
+
+def _deleting(obs: Observation) -> str:
+    """What a job says that was deleted before it was over, and is still there."""
+    left = [pod for pod in obs.pods if not pod.at_rest]
+    message = "the job is being deleted; its pods are stopped"
+    if left:
+        message += f": {len(left)} are left"
+    if obs.job.metadata.finalizers:
+        keepers = ", ".join(obs.job.metadata.finalizers)
+        message += f"; it stays until who has set its finalizers removes them: {keepers}"
+    return message[:2048]
 
 
 def _done(walk: _Walk) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,11 +19,15 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
+ROLE_CLEANER = "cleaner"
 # Spark looks for its own container under this name, and so do we.
 EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
 # The volume at /tmp.
 SCRATCH_VOLUME = "trainingjob-tmp"
+
+# A variable of torchrun's: by how many nodes a pod of a gang was made.
+GANG_SIZE = "PET_NNODES"
 
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
@@ -66,12 +71,21 @@ def place_of(job: str, pod: str) -> Place | None:
 
 def child_name(job: TrainingJob, stage: StageName) -> str:
     """The name of the children of a stage that are no pods: one of each kind."""
-    return f"{job.metadata.name}-{stage}"
+    return fitted(job.metadata.name, f"-{stage}")
 
 
 def is_child(job: str, name: str) -> bool:
     """Whether a child of the job of that name, and no pod, may have the name ``name``."""
-    return name.startswith(f"{job}-") and name.removeprefix(f"{job}-") in STAGE_NAMES
+    return any(name == fitted(job, f"-{stage}") for stage in STAGE_NAMES)
+
+
+def fitted(name: str, end: str, most: int = 63) -> str:
+    """Both together; where that is longer than ``most``, as the name of a Service may be, with a
+    digest in place of the end of ``name``."""
+    if len(name) + len(end) <= most:
+        return name + end
+    digest = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name[: most - len(digest) - len(end)].rstrip("-") + digest + end
 
 
 def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:

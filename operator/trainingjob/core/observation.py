@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -33,6 +34,8 @@ class Settings:
     status_ca: str = ""
     # By which the operator signs its pods, see `ownership`; empty: it does not.
     signing_key: bytes = field(default=b"", repr=False)
+    # Whether Events may explain a pod that waits.
+    pod_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,19 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class PodEvent:
+    """What an Event of Kubernetes says of a pod that waits, in its own words."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """One moment. ``pods``, ``executors`` and ``children``, which are of any other kind, are the
     job's own alone, as `ownership` has it; ``reported`` is the newest of what pods report, and
-    ``listening_since`` when we began to hear it, None when nobody listens."""
+    ``listening_since`` when we began to hear it, None when nobody listens; ``told`` is what Events
+    say of pods that wait, by uid."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()
@@ -57,6 +69,7 @@ class Observation:
     blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
+    told: Mapping[str, PodEvent] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
     def pods_of(self, stage: StageName) -> list[PodView]:

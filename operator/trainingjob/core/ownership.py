@@ -16,6 +16,7 @@ from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
 from . import names, stages
 from .child import ChildView
 from .pods import PodView, is_executor
+from .policy import cleanup
 from .signing import bears, key_id
 
 
@@ -59,12 +60,10 @@ def driver_owner(namespace: str, driver: PodView) -> Owner:
     return Owner(namespace, "", "Pod", driver.name, driver.uid)
 
 
-def pod_of(
-    pod: Mapping[str, Any], owner: Owner, *, relabelled: bool = False
-) -> tuple[str, PodView] | None:
-    """The name of the job that a v1 Pod says to be of, and the pod. None when its name, labels and
-    owner are not those of a pod of a job, nor of an executor of its driver. ``relabelled``: its
-    labels may have been changed since it was made; its name says what it is."""
+def pod_of(pod: Mapping[str, Any], owner: Owner) -> tuple[str, PodView] | None:
+    """The name of the job that a v1 Pod is of, and the pod. None when its name and owner are not
+    those of a pod of a job, nor it an executor of its driver. Its labels may have been changed
+    since it was made, but for an executor's: the name says what it is."""
     meta = pod["metadata"]
     labels = meta.get("labels") or {}
     if owner.of_job:
@@ -81,8 +80,8 @@ def pod_of(
         marks = names.executor_marks(job, place)
         if not stages.named(place.stage).drives or place.index != 0:
             return None
-    if not relabelled and not marks.items() <= labels.items():
-        return None
+        if not marks.items() <= labels.items():
+            return None
     return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
 
 
@@ -123,13 +122,17 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
     it was lost.
     """
     room = next((room for room in stages.of(job) if room.name == pod.stage), None)
-    if room is None or pod.index not in range(room.replicas(job)):
+    if room is None:
         return False
     if key and bears(job, pod, key):
-        return True
+        return True  # of whatever index: the gang may have been larger
     stored = next((stage for stage in job.status.stages if stage.name == room.name), None)
     stage = stored or StageStatus(name=room.name)
+    most = max(room.replicas(job), stage.pods.desired)
+    if pod.index >= most and pod.attempt >= stage.attempt:
+        return False
     if not key:
-        return pod.attempt <= stage.attempt or not job.status.observed_generation
+        known = max(stage.attempt, cleanup.last_attempt(job.status, room.name))
+        return pod.attempt <= known or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)
     return begun and stage.signer != key_id(key)

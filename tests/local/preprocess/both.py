@@ -92,8 +92,9 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
 
 
 def described(manifest: DatasetManifest) -> dict[str, Any]:
-    """The manifest without the sizes, digests and names of files, which are the writer's."""
-    its = ("folds", "stamp", "writer")
+    """The manifest without the sizes, digests and names of files, which are the writer's, and
+    without the rows that it shows, of which any will do."""
+    its = ("folds", "stamp", "writer", "raw")
     found = {name: value for name, value in manifest.to_dict().items() if name not in its}
     found["splits"] = {
         split: (info.rows, [file.rows for file in info.files])

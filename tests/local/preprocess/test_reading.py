@@ -440,6 +440,39 @@ JSON: dict[str, Good | Bad] = {
     "half a gzip file": Bad({"a.json.gz": gzip.compress(b'{"n": 1}\n' * 5000)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.json.gz"),
 }  # fmt: skip
 
+TXT = {"text": "string"}
+LINES = {"documents": "lines"}
+DOCUMENT = 16 * 2**20  # the most bytes of one
+
+# Texts by themselves. Spark reads them by its own reader, engine pandas by ours.
+TEXT: dict[str, Good | Bad] = {
+    "a file is a document, ends of lines as they are": Good({"d/a.txt": "a\r\nb\n", "d/b.md": "# c", "d/e/f": "g\rh"}, TXT, [("a\r\nb\n",), ("# c",), ("g\rh",)], path="d"),
+    "a line is a document": Good({"d/a.txt": "a\r\nb\n\n c \rd\t\n", "d/b.txt": "e"}, TXT, [("a",), ("b",), ("",), (" c \rd\t",), ("e",)], path="d", input=LINES),
+    "any characters": Good("日本 🙂\u2028it's \u0085\x0b\x00", TXT, [("日本 🙂\u2028it's \u0085\x0b\x00",)]),
+    "any characters in lines": Good("日本 🙂\u2028it's\n\u0085\x0b\x00\n", TXT, [("日本 🙂\u2028it's",), ("\u0085\x0b\x00",)], input=LINES),
+    "byte order marks": Good({"d/a.txt": "a".encode("utf-8-sig"), "d/b.txt": "bé".encode("utf-16")}, TXT, [("a",), ("bé",)], path="d"),
+    "packed files": Good({"d/a.txt.gz": gzip.compress(b"a\nb"), "d/b.txt.xz": lzma.compress(b"c"), "d/c.txt.zst": zstd(b"d"), "d/e.zip": zipped({"f.txt": b"g", "h.txt": b"i"})}, TXT, [("a\nb",), ("c",), ("d",), ("g",), ("i",)], path="d"),
+    "packed files of lines": Good({"d/a.txt.gz": gzip.compress(b"a\nb"), "d/b.txt.bz2": bz2.compress(b"c\r\n"), "d/e.zip": zipped({"f.txt": b"g\nh"})}, TXT, [("a",), ("b",), ("c",), ("g",), ("h",)], path="d", input=LINES),
+    "empty files are told": Good({"d/a.txt": "a", "d/b.txt": "", "d/c.txt.gz": gzip.compress(b""), "d/d.txt": b"\xef\xbb\xbf"}, TXT, [("a",)], path="d", warnings=["FilesEmpty"], told="3 of 4 files are empty"),
+    "partitions": Good({"d/site=x/a.txt": "a", "d/site=y/a.txt": "b"}, TXT | {"site": "string"}, [("a", "x"), ("b", "y")], path="d"),
+    "a glob, and names with blanks and signs": Good({"d/a +%20é.txt": "a", "d/b.md": "b"}, TXT, [("a",)], path="d/*.txt"),
+    "JSON, HTML and CSV are texts": Good({"d/a": '{"a": 1}', "d/b": "<!DOCTYPE html><p>b", "d/c": "x,y\n1,2"}, TXT, [('{"a": 1}',), ("<!DOCTYPE html><p>b",), ("x,y\n1,2",)], path="d"),
+    "the longest document": Good("x" * DOCUMENT, TXT, [("x" * DOCUMENT,)]),
+    "a longer one": Bad("x" * (DOCUMENT + 1), "TextInvalid", "data.text has 16777217 bytes, and a document has at most 16777216: divide it or, where each of its lines is a document, set preprocess.input.documents: lines"),
+    "a longer one, packed": Bad({"a.txt.gz": gzip.compress(b"x" * (DOCUMENT + 1), 1)}, "TextInvalid", "a.txt.gz has 16777217 bytes", path="a.txt.gz"),
+    "a longer line": Bad("x" * (DOCUMENT + 1) + "\na\n", "TextInvalid", "data.text, line 1 has more than 16777216 bytes", input=LINES),
+    "Latin-1": Bad({"d/a.txt": "a\n", "d/b.txt": "a\nb\né\n".encode("latin-1")}, "InputNotUtf8", "b.txt, line 3: not UTF-8 but, it seems, latin-1", path="d"),
+    "Latin-1 in a line": Bad({"d/a.txt": "a\n", "d/b.txt": "a\nb\né\n".encode("latin-1")}, "InputNotUtf8", "b.txt, line 3: not UTF-8", path="d", input=LINES),
+    "half a character at the end": Bad("aé".encode()[:-1], "InputNotUtf8", "data.text, line 1: not UTF-8"),
+    "a surrogate": Bad(b"a\xed\xa0\x80", "InputNotUtf8", "line 1: not UTF-8"),
+    "an image": Bad(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR", "InputUnreadable", "is an image"),
+    "a PDF": Bad("%PDF-1.7\n%", "InputUnreadable", "is a PDF document"),
+    "nothing but empty files": Bad({"d/a.txt.gz": gzip.compress(b""), "d/b.txt": "\ufeff"}, "InputEmpty", "the files are empty", path="d"),
+    "half a gzip file": Bad({"a.txt.gz": gzip.compress(bytes(range(32, 127)) * 500)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.txt.gz"),
+    "half a gzip file of lines": Bad({"a.txt.gz": gzip.compress(bytes(range(32, 127)) * 500)[:60]}, "InputUnreadable", "is not a whole gzip file", path="a.txt.gz", input=LINES),
+    "a partition called text": Bad({"d/text=a/b.txt": "c"}, "DuplicateColumns", "text", path="d"),
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def engines(spark: Any) -> Iterator[dict[str, Engine]]:
@@ -491,6 +524,12 @@ def test_json(
             if "large" in engine_name:
                 patch.setattr(json_input, "_SMALL_BYTES", 0)
             assert_read(engine, JSON[name], "json", tmp_path, engine_name)
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text(name: str, engines: dict[str, Engine], tmp_path: Path) -> None:
+    for engine_name in ("pandas", "spark"):
+        assert_read(engines[engine_name], TEXT[name], "text", tmp_path, engine_name)
 
 
 def assert_read(engine: Engine, case: Good | Bad, format: str, folder: Path, what: str) -> None:

@@ -20,6 +20,7 @@ from trainingjob.runtime.preprocess.engines import frame
 _RNG = random.Random(0)
 _WORDS = sorted({word for text in topics.values() for word in text.split()})
 TEXTS = [" ".join(_RNG.choices(_WORDS, k=_RNG.randint(0, 40))) for _ in range(300)]
+TEXTS += [f"{text} more" for text in TEXTS[:60]]
 TEXTS += ["Ünïcödé 😀 \n\tx" * 3, "<|endoftext|>", *TEXTS[:20]]
 TASK = {"type": "languageModel", "text": "body"}
 
@@ -34,10 +35,10 @@ def write(path: Path, format: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "format, files, split",
+    "format, files, split, near",
     [
-        ("json", 1, {"test": 0.2, "validation": 0.1, "seed": 3}),
-        ("parquet", 4, {"test": 0.2, "by": ["id"]}),
+        ("json", 1, {"test": 0.2, "validation": 0.1, "seed": 3}, None),
+        ("parquet", 4, {"test": 0.2, "by": ["id"]}, {"similarity": 0.7, "words": 3}),
     ],
 )
 def test_both_engines_make_the_same_tokens(
@@ -47,6 +48,7 @@ def test_both_engines_make_the_same_tokens(
     format: str,
     files: int,
     split: dict[str, Any],
+    near: dict[str, Any] | None,
 ) -> None:
     monkeypatch.setattr(frame, "ROWS_PER_FILE", -(-len(TEXTS) // files))
     manifest, found = same(
@@ -56,11 +58,12 @@ def test_both_engines_make_the_same_tokens(
         format=format,
         task=TASK,
         split=split,
-        tokenize={"vocabSize": 500, "sequenceLength": 32},
+        tokenize={"vocabSize": 500, "sequenceLength": 32, "nearDuplicates": near},
     )
     assert len([name for name, _ in found if name == "train"]) == files
     tokens = manifest.tokens
-    assert sum(one.documents for one in tokens.splits.values()) == len({*TEXTS} - {""})
+    count, different = sum(one.documents for one in tokens.splits.values()), len({*TEXTS} - {""})
+    assert count == different if near is None else different - 60 < count < different - 20
 
 
 def test_text_that_is_not_utf_8_is_refused(spark: SparkSession, tmp_path: Path) -> None:

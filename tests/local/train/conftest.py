@@ -7,7 +7,8 @@ import signal
 import pytest
 import torch
 
-from trainingjob.runtime.train import reports, worker
+from trainingjob.runtime.gang import reports
+from trainingjob.runtime.train import worker
 from trainingjob.runtime.train.loop import Trainer
 
 from .gang import Job, model_of

@@ -131,6 +131,7 @@ def _fork(scenario: dict[str, Any], rank: int, port: int) -> int:
 
 
 def _rank(scenario: dict[str, Any], rank: int, port: int) -> None:
+    from trainingjob.runtime.gang import ranks
     from trainingjob.runtime.train import worker
     from trainingjob.runtime.train.loop import Trainer
 
@@ -149,7 +150,7 @@ def _rank(scenario: dict[str, Any], rank: int, port: int) -> None:
         result = worker.work(payload)
         found = None if result is None else result.to_dict()
     except BaseException as error:
-        failure = worker.as_failure(error)
+        failure = ranks.as_failure(error, "train")
         if failure.reason == "InternalError":
             traceback.print_exc()
         found = {"reason": failure.reason, "message": failure.message}

@@ -300,7 +300,7 @@ def test_weights_may_be_several_files(
         assert torch.equal(other.state_dict()[name], tensor)
 
 
-def judged(dataset: Path, model: Path, output: Path) -> Any:
+def judged(dataset: Path, model: Path, output: Path, **more: Any) -> Any:
     payload = {
         "job": {"namespace": "default", "name": "words", "uid": "1"},
         "attempt": 1,
@@ -309,6 +309,7 @@ def judged(dataset: Path, model: Path, output: Path) -> Any:
         "dataset": f"file://{dataset}",
         "modelUri": f"file://{model}",
         "output": f"file://{output}/evaluation",
+        **more,
     }
     result = evaluate.run(EvaluatePayload.model_validate_json(json.dumps(payload)))
     return {metric.name: metric.value for metric in result.metrics or ()}
@@ -347,6 +348,24 @@ def test_metrics_are_transformers_own_over_every_token(
     unigram = math.exp(-(asked * np.log(seen / seen.sum())).sum() / asked.sum())
     written = json.loads((tmp_path / "evaluation/metrics.json").read_text())["metrics"]
     assert written["unigram_perplexity"] == pytest.approx(unigram)
+
+    # By three processes, of which each has a third of the weights and some of the rows.
+    together = judged(dataset, model, tmp_path / "gang", nodes=1, procsPerNode=3)
+    assert together == pytest.approx(found, rel=1e-6)
+    again = json.loads((tmp_path / "gang/evaluation/metrics.json").read_text())["metrics"]
+    assert again == pytest.approx(written, rel=1e-6)
+
+
+def test_a_gang_that_cannot_judge_says_why(dataset: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    truncated(folder)
+    with pytest.raises(StageFailure, match="it cannot be judged by several") as caught:
+        judged(dataset, folder, tmp_path, nodes=1, procsPerNode=2)
+    assert (caught.value.reason, caught.value.message.rpartition(": ")[2][:23]) == (
+        "ModelCorrupt",
+        "model.safetensors is da",
+    )
 
 
 def pickled(folder: Path) -> None:

@@ -95,7 +95,7 @@ def test_metadata_restricts_the_name_alone() -> None:
 
     assert set(metadata) == {"type", "properties"}  # even a description is refused
     assert set(metadata["properties"]) == {"name"}
-    assert metadata["properties"]["name"]["maxLength"] == 40
+    assert metadata["properties"]["name"]["maxLength"] == 63
 
 
 def test_every_field_has_a_description() -> None:
@@ -305,8 +305,9 @@ def test_only_the_policy_of_a_job_and_its_suspension_can_change() -> None:
         "suspend",
     ]
     rule = {"message": IMMUTABLE, "reason": "FieldValueForbidden"}
-    for name in fixed:
+    for name in ("task", "storage", "managedBy"):
         assert rule | {"rule": "self == oldSelf"} in SPEC["properties"][name][RULES]
+    for name in fixed:
         # What may be absent may neither come nor go.
         there = f"has(self.{name}) == has(oldSelf.{name})"
         added = rule | {"rule": there, "fieldPath": f".{name}"}

@@ -44,7 +44,8 @@ def pod(name: str, key: bytes = b"") -> PodView:
     ("what", "seen", "of", "counts"),
     [
         ("ours", pod("digits-train-1-1", KEY), job(), True),
-        ("of an index that there is not", pod("digits-train-1-2", KEY), job(), False),
+        ("ours, of a gang that was larger", pod("digits-train-1-2", KEY), job(), True),
+        ("of an index that there is not", pod("digits-train-1-2"), job(**BEGUN), False),
         ("ours, of an attempt that status lost", pod("digits-train-3-0", KEY), job(), True),
         ("ours, and all of status is lost", pod("digits-train-3-0", KEY), job(observed=0), True),
         ("unsigned, before its turn", pod("digits-evaluate-1-0"), job(), False),

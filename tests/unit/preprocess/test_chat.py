@@ -200,6 +200,7 @@ TEMPLATES = [
     ),
     ("{{ messages[0].content }}", "it leaves out every answer"),
     ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__'"),
+    ("{{ 'a' * 10**9 }}", "it takes more than 512 MiB of memory"),
 ]
 
 
@@ -216,7 +217,13 @@ def test_a_template_that_makes_nothing_of_them_is_said(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("[]", "is no tokenizer_config.json"), ("{", "is no tokenizer_config")]
+    ("content", "words"),
+    [
+        ("[]", "is no tokenizer_config.json"),
+        ("{", "is no tokenizer_config"),
+        (json.dumps({"chat_template": " " * 2**21}), "a chat template that is larger than any"),
+    ],
+    ids=["a list", "half", "too large"],
 )
 def test_a_config_of_the_tokenizer_that_is_none(tmp_path: Path, content: str, words: str) -> None:
     path = folder(tmp_path / "model", None)

@@ -98,6 +98,13 @@ BAD: list[tuple[Change, str, str]] = [
     (config(model_type="bert"), "SettingUnsuitable", "is of model_type bert, which is not trained"),
     (config(model_type=None), "SettingUnsuitable", "is of model_type None"),
     (config(quantization_config={"bits": 4}), "SettingUnsuitable", "is quantized, and cannot be"),
+    (written("config.json", b" " * (2**24 + 1)), "InputUnreadable", "config.json is damaged"),
+    (
+        config(num_hidden_layers=10**9),
+        "InputUnreadable",
+        "by its config.json it has 1000000000 layers, and there are 2 weights in all",
+    ),
+    (config(n_layer="many"), "InputUnreadable", "by its config.json it has many layers"),
     (quantized, "SettingUnsuitable", "w2 of file:///"),
     (pickled, "InputUnreadable", "pytorch_model.bin is read by unpickling, which could run any"),
     (without(INDEX), "InputUnreadable", "there is no model.safetensors"),
@@ -113,7 +120,9 @@ BAD: list[tuple[Change, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "reason", "words"), BAD, ids=[words for *_, words in BAD])
+@pytest.mark.parametrize(
+    ("damage", "reason", "words"), BAD, ids=[f"{n}: {one[2]}" for n, one in enumerate(BAD)]
+)
 def test_a_folder_that_is_no_model_is_refused(
     tmp_path: Path, damage: Change, reason: str, words: str
 ) -> None:

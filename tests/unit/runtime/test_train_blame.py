@@ -6,8 +6,8 @@ import pytest
 
 from trainingjob.api.payload import StageError
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.train import blame
-from trainingjob.runtime.train.processes import Exit, Outcome
+from trainingjob.runtime.gang import blame
+from trainingjob.runtime.gang.processes import Exit, Outcome
 
 PLAIN = """some log line
 Traceback (most recent call last):

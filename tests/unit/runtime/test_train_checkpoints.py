@@ -12,11 +12,11 @@ import torch
 
 from trainingjob.api.v1alpha1.train import Checkpoint
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.gang.collectives import Gang
+from trainingjob.runtime.gang.division import Part
+from trainingjob.runtime.gang.place import Place
 from trainingjob.runtime.train import checkpoints as module
 from trainingjob.runtime.train.checkpoints import Checkpoints
-from trainingjob.runtime.train.gang import Gang
-from trainingjob.runtime.train.place import Place
-from trainingjob.runtime.train.placement import Part
 
 CPU = torch.device("cpu")
 FINGERPRINT = {"epochs": 10, "batchSize": 32}

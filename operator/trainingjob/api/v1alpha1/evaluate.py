@@ -88,6 +88,7 @@ class Gate(Model):
 class Evaluate(Model):
     """Judge the model on the test split."""
 
+    resumable: ClassVar[tuple[str, ...]] = ("template",)
     metrics: Annotated[list[MetricName], Field(max_length=21)] | None = Field(
         None,
         description="Metrics for status; accuracy and f1_macro, rmse and r2, or perplexity and "
@@ -103,8 +104,15 @@ class Evaluate(Model):
     gates: Annotated[list[Gate], Field(max_length=32)] | None = Field(
         None, description="All must pass, or the job ends as Failed with reason GateFailed."
     )
+    nodes: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Language models: pods over which weights and rows are divided; 1 when unset.",
+    )
+    procs_per_node: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None, description="Processes in each of these, usually one per GPU; 1 when unset."
+    )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
-    resources: Resources | None = Field(None, description="Resources of the pod.")
+    resources: Resources | None = Field(None, description="Resources of each pod.")
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
-    template: PodTemplate | None = Field(None, description="Parts of the pod.")
+    template: PodTemplate | None = Field(None, description="Parts of the pods.")

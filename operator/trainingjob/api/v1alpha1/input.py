@@ -57,6 +57,9 @@ DateFormat = Annotated[str, StringConstraints(min_length=1, max_length=64, patte
 # The word for blanks and tabs, any number of them, between fields.
 WHITESPACE = "whitespace"
 
+# The column of format text.
+TEXT = "text"
+
 # Runs of letters that the pattern of a date format takes for two fields in a row.
 _TOO_LONG = "yyyyy|MMMMM|ddd|HHH|hhh|mmm|sss|SSSSSSS|aa|XX"
 
@@ -157,6 +160,11 @@ class Input(Model):
             holds=lambda self: self.format == "csv" or self.options is None,
         ),
         Rule(
+            cel="self.format == 'text' || !has(self.documents)",
+            message="documents applies to format text only",
+            holds=lambda self: self.format == "text" or self.documents is None,
+        ),
+        Rule(
             cel="self.format != 'raw' || "
             "(!has(self.schema) && !has(self.dateFormats) && !has(self.timeZone))",
             message="schema, dateFormats and timeZone do not apply to format raw",
@@ -194,9 +202,13 @@ class Input(Model):
     uri: InputUri = Field(
         description=f"{uris.listed('or', '`')}: a file, a folder, or a glob (`*`, `?`, `[ab]`)."
     )
-    format: Literal["csv", "json", "parquet", "orc", "raw"] = Field(
-        description="`json` means one object a line, or one array of objects; `raw` that nothing "
-        "is read before the script, which is `preprocess(paths, context)`."
+    format: Literal["csv", "json", "parquet", "orc", "text", "raw"] = Field(
+        description="`json` means one object a line, or one array of objects; `text` the column "
+        "`text` of documents; `raw` that nothing is read before the script, which is "
+        "`preprocess(paths, context)`."
+    )
+    documents: Literal["files", "lines"] | None = Field(
+        None, description="Of format text: each file is a document (when unset), or each line."
     )
     options: CsvOptions | None = Field(None, description="For CSV.")
     types: Annotated[dict[Column, ColumnType], Field(min_length=1, max_length=4096)] | None = Field(

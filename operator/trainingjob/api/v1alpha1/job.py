@@ -109,6 +109,17 @@ class Spec(Model):
             ),
         ),
         Rule(
+            cel="!has(self.policy) || !has(self.policy.retain) || "
+            "!has(self.policy.retain.datasets) || has(self.preprocess)",
+            message="policy.retain.datasets needs preprocess: a dataset that was given always "
+            "stays",
+            holds=lambda self: (
+                self.policy.retain is None
+                or self.policy.retain.datasets is None
+                or self.preprocess is not None
+            ),
+        ),
+        Rule(
             cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
             f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
@@ -240,6 +251,17 @@ class Spec(Model):
                 self.train.sample_weight is None or self.task.type != "languageModel"
             ),
         ),
+        Rule(
+            cel="!has(self.evaluate) || self.task.type == 'languageModel' || "
+            "(!has(self.evaluate.nodes) && !has(self.evaluate.procsPerNode))",
+            message="evaluate.nodes and procsPerNode need task.type languageModel: other models "
+            "are judged by one process",
+            holds=lambda self: (
+                self.evaluate is None
+                or self.task.type == "languageModel"
+                or (self.evaluate.nodes or self.evaluate.procs_per_node) is None
+            ),
+        ),
         _judged_by("classification", CLASSIFICATION_METRICS),
         _judged_by("regression", REGRESSION_METRICS),
         Rule(
@@ -355,8 +377,8 @@ class ObjectMeta(Model):
         extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True
     )
 
-    # Pod names add "-preprocess-NNN-NNN" and must stay below 63 characters.
-    name: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=JOB_NAME)] = Field(
+    # The value of a label, too.
+    name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=JOB_NAME)] = Field(
         description="Name of the job; begins the names of its pods."
     )
     # A folder below the storage, too: it must not lead out of it.
@@ -368,6 +390,7 @@ class ObjectMeta(Model):
     resource_version: str = ""
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    finalizers: list[str] = Field(default_factory=list)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
@@ -380,7 +403,7 @@ class TrainingJob(Model):
     metadata: ObjectMeta = Field(description="As in every object of Kubernetes.")
     spec: Spec = Field(
         description="What the user wants. It stays as it was created, but for `policy` and "
-        "`suspend`."
+        "`suspend`, and for `train.nodes` and each `template` while the job is suspended."
     )
     status: Status = Field(
         default_factory=Status, description="What the operator knows about the job; read only."
@@ -390,6 +413,11 @@ class TrainingJob(Model):
     def ours(self) -> bool:
         """Whether this operator looks after it, and not somebody whom the job names."""
         return self.spec.managed_by in (None, OPERATOR)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody has deleted it: finalizers may keep it for a while."""
+        return self.metadata.deletion_timestamp is not None
 
     @classmethod
     def from_dict(cls, obj: dict[str, Any]) -> TrainingJob:

@@ -83,6 +83,7 @@ ReasonName = Literal[
     "CheckpointMismatch",
     "BaselineInvalid",
     "MetricUndefined",
+    "SelfTestFailed",
     "ScriptMissing",
     "ScriptInvalid",
     "ScriptFailed",
@@ -193,6 +194,11 @@ REASONS: dict[ReasonName, Reason] = {
     ),
     "BaselineInvalid": Reason("data", "delete the job's accepted folder to compare with nothing"),
     "MetricUndefined": Reason("data", "choose another metric, or bring test rows of every class"),
+    "SelfTestFailed": Reason(
+        "data",
+        "serve it with the versions and on the processors that it was judged with, or train it "
+        "again; where there are no such rows, train it with a test split",
+    ),
     # --- user code ---------------------------------------------------------------------
     "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),
     "ScriptInvalid": Reason("configuration", "correct the script"),
@@ -295,6 +301,7 @@ WARNINGS: dict[str, str] = {
     "RowsRepeated": "a join repeats rows: keys have several rows in the table",
     "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
+    "FilesEmpty": "files of texts are empty, and no documents",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from ..base import Model
 from ..stages import Activity, StageName
 
-Phase = Literal["Pending", Activity, "Suspended", "Succeeded", "Failed"]
+Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
     "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
@@ -223,8 +223,8 @@ class StageStatus(StatusModel):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether it has ended. A phase alone, which somebody may have written, is not believed."""
+        return self.phase in ("Succeeded", "Failed") and self.completion_time is not None
 
 
 _DEVIATION = "Sample standard deviation over the folds, if there are any."
@@ -326,6 +326,31 @@ class LastFailure(StatusModel):
     time: Time = Field(description="When it failed.")
 
 
+Removable = Literal["checkpoints", "datasets"]
+
+
+class Cleanup(StatusModel):
+    """What `policy.retain` lets go when the job is over."""
+
+    phase: Literal["Running", "Succeeded", "Failed"] = Field(description="How it goes.")
+    kinds: Annotated[list[Removable], Field(max_length=2)] = Field(
+        description="What is removed, of that which the job has written."
+    )
+    message: Message = Field(
+        "", description="What was left and why, or what is in the way, and what to do."
+    )
+    stage: StageName = Field(description="Its pods are named as further attempts of this stage.")
+    attempt: int = Field(description="The present one. Also an input: never decreases.")
+    failures: int = Field(0, description="How often it failed.")
+    start_time: Time = Field(description="When it began.")
+    next_time: Time | None = Field(None, description="When it is tried again.")
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.phase != "Running"
+
+
 class Attempt(StatusModel):
     """An attempt that did not succeed, kept when its pods are gone."""
 
@@ -376,8 +401,14 @@ class Status(StatusModel):
         description="The value of the annotation `trainingjob.dev/rerun` that was last dealt with.",
     )
     rerun_time: Time | None = Field(None, description="When the job was last run again.")
+    cleanup: Cleanup | None = Field(
+        None, description="What was removed at the job's end; unset where nothing is to be."
+    )
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether the job has ended, as its stages have it, too."""
+        ended = [stage for stage in self.stages if stage.over]
+        if self.phase == "Failed":
+            return any(stage.phase == "Failed" for stage in ended)
+        return self.phase == "Succeeded" and bool(ended) and ended == self.stages

@@ -14,6 +14,19 @@ from .patterns import NO_NUL
 LEAST_VOCABULARY = 257
 
 
+class NearDuplicates(Model):
+    """Leave out texts that are nearly the same as another one."""
+
+    similarity: Annotated[float, Field(ge=0.5, le=0.99)] | None = Field(
+        None,
+        description="From which share of common runs of words (Jaccard) on, nearly; 0.8 when "
+        "unset.",
+    )
+    words: Annotated[int, Field(ge=1, le=32)] | None = Field(
+        None, description="Words of a run; 5 when unset."
+    )
+
+
 class Tokenize(Model):
     """Texts to rows of tokens of one length, after the steps."""
 
@@ -50,4 +63,9 @@ class Tokenize(Model):
         None,
         description="The token between texts: `<|endoftext|>` when unset; with `from`, one of its "
         "own, found by its usual names when unset.",
+    )
+    near_duplicates: NearDuplicates | None = Field(
+        None,
+        description="Leave out texts that are nearly the same as another one, by MinHash; unset: "
+        "equal ones alone.",
     )

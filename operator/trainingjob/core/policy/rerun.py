@@ -16,6 +16,7 @@ from ...api.v1alpha1.status import Attempt
 from .. import history, stages, usage
 from ..names import ANNOTATION_RERUN
 from ..observation import Observation
+from . import cleanup
 
 _VALUE = re.compile(r"([a-z]+):([1-9][0-9]{0,3})")
 _LAST_NUMBER = 9999
@@ -85,8 +86,8 @@ def applied(obs: Observation, now: datetime) -> Observation:
 
 
 def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:
-    """The stage and all after it have not begun; nor has one before it that failed, without which
-    it would never be its turn."""
+    """The stage and all after it have not begun; nor has one before it that failed, or whose result
+    was removed when the job was over, without which it would never be its turn."""
     prior = obs.job.status
     before = {found.name: found for found in prior.stages}
     found: list[StageStatus] = []
@@ -95,7 +96,8 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
     resumable = False
     for room in stages.of(obs.job):
         one = before.get(room.name) or StageStatus(name=room.name)
-        if again or room.name == stage or one.phase == "Failed":
+        lacks = one.phase == "Failed" or cleanup.gone(obs.job, room.name)
+        if again or room.name == stage or lacks:
             again.add(room.name)
             resumable |= room.resumable
             one, past = _anew(obs, one, past, now)
@@ -118,7 +120,8 @@ def _anew(
     obs: Observation, stage: StageStatus, past: Sequence[Attempt], now: datetime
 ) -> tuple[StageStatus, Sequence[Attempt]]:
     """The stage before its next attempt; an attempt that this interrupts is in the history."""
-    attempt = max([stage.attempt, *(pod.attempt for pod in obs.pods_of(stage.name))])
+    cleaned = cleanup.last_attempt(obs.job.status, stage.name)
+    attempt = max([stage.attempt, cleaned, *(pod.attempt for pod in obs.pods_of(stage.name))])
     every = (*obs.pods_of(stage.name), *obs.executors)
     pods = [pod for pod in every if (pod.stage, pod.attempt) == (stage.name, attempt)]
     if stage.phase == "Pending" and stage.start_time is None and not pods:

@@ -73,7 +73,7 @@ class Gang:
 
 def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now: datetime) -> Gang:
     """What the observation shows of a stage that is not over."""
-    every = obs.pods_of(prior.name)
+    every = [pod for pod in obs.pods_of(prior.name) if not pod.cleans]
     attempt = max([prior.attempt, *(pod.attempt for pod in every)])
     pods = [pod for pod in every if pod.attempt == attempt]
     wanted = room.replicas(obs.job)
@@ -99,17 +99,16 @@ def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now
     return Gang(room, obs, prior, stage, pods, working, frozenset(done), wanted, since, now)
 
 
-def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
-    """The name of a pod that is not seen although status says that it was running."""
+def vanished(room: Stage, obs: Observation, prior: StageStatus) -> list[str]:
+    """Names of pods that are not seen although status says that they were running."""
     if prior.phase != "Running":
-        return None
+        return []
     present = {pod.index for pod in obs.pods_of(prior.name) if pod.attempt >= prior.attempt}
     present |= indexes.read(prior.pods.completed_indexes)
-    wanted = range(room.replicas(obs.job))
-    missing = next((index for index in wanted if index not in present), None)
-    if missing is None:
-        return None
-    return names.pod_name(obs.job, prior.name, prior.attempt, missing)
+    # As many as ran: the job may have been resized since.
+    wanted = range(prior.pods.desired or room.replicas(obs.job))
+    missing = [index for index in wanted if index not in present]
+    return [names.pod_name(obs.job, prior.name, prior.attempt, index) for index in missing]
 
 
 def image_of(room: Stage, obs: Observation, pods: Iterable[PodView]) -> str:

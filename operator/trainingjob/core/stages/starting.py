@@ -11,7 +11,7 @@ from ...api.v1alpha1.status import format_time
 from .. import conditions, diagnose
 from ..diagnose import Failure
 from ..pods import PodView
-from ..policy import deadlines, stuck
+from ..policy import deadlines, explaining, stuck
 from .ending import attempt_failed
 from .gang import Gang, created
 from .outcome import StageOutcome
@@ -45,7 +45,7 @@ def _too_late(start: _Start) -> StageOutcome | None:
     if start.deadline is None or start.gang.now < start.deadline:
         return None
     blocker = start.blocker
-    why = diagnose.slowest(start.gang.pods)
+    why = diagnose.slowest(start.gang.pods, start.gang.obs.told)
     if blocker is not None:
         why = f"{blocker.reason}: {blocker.with_remedy()}"
     late = Failure("StartupDeadlineExceeded", why, blocker.pod if blocker else None)
@@ -70,9 +70,11 @@ def _waits(start: _Start) -> StageOutcome:
     slow = None
     if blocker is None and (gang.complete or start.stage.reason != "Restarting"):
         slow = max(created(gang.pods)) + _SLOW if gang.complete else None
-        message = diagnose.slowest(gang.pods) if slow is not None and gang.now >= slow else ""
+        late = slow is not None and gang.now >= slow
+        message = diagnose.slowest(gang.pods, gang.obs.told) if late else ""
         update |= {"reason": "Starting", "message": message}
-    later = (slow, *(stuck.reported_from(pod) for pod in start.leaving))
+    unexplained = explaining.wanted_from(gang.obs, gang.pods)
+    later = (slow, unexplained, *(stuck.reported_from(pod) for pod in start.leaving))
     wakes = [at for at in later if at is not None and at > gang.now]
     wakes += [at for at in (start.deadline, start.tolerated_until) if at is not None]
     return StageOutcome(start.stage.model_copy(update=update), wake=min(wakes, default=None))
@@ -101,7 +103,11 @@ def _blocker(gang: Gang) -> Failure | None:
     waiting = [found for pod in gang.pods if (found := diagnose.waiting_of(pod)) is not None]
     # Until a queue lets all of them go, nothing else counts against the gang's time.
     gated = [failure for failure in waiting if failure.reason == "SchedulingGated"]
-    return next(iter(gated), None) or gang.refused or next(iter(waiting), None)
+    known = next(iter(gated), None) or gang.refused or next(iter(waiting), None)
+    if known is not None:
+        return known
+    told = (diagnose.explained(pod, gang.obs.told.get(pod.uid)) for pod in gang.pods)
+    return next((failure for failure in told if failure is not None), None)
 
 
 def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure | None:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainingjob.api.payload import EvaluatePayload, StageResult
+from trainingjob.api.payload import Baseline, EvaluatePayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 
 from ..base.digest import sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
 from ..dataset.manifest import ROWS, fold_name
+from ..gang import ranks
+from ..gang.node import Node
 from ..storage import fetch, resolve, write_aside
 from . import accepted
 from .cross import across
 from .report import METRICS, MetricsFile
 from .subject import Subject
 
+if TYPE_CHECKING:
+    from ..gang.collectives import Gang
+
+WORKER = [sys.executable, "-P", "-m", "trainingjob.runtime.evaluate.worker"]
 # Where the final model's metrics lie beside those of folds.
 _TEST = "test"
 
 
-def run(payload: EvaluatePayload) -> StageResult:
+def run(payload: EvaluatePayload) -> StageResult | None:
     """Judge the model, write ``metrics.json`` and, if all gates pass, the accepted model's record.
+    Of a gang node 0 returns the result, the others None.
 
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
@@ -32,7 +44,24 @@ def run(payload: EvaluatePayload) -> StageResult:
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
     fetch(payload.model_uri)
-    reports = _reports(payload, final)
+    nodes, processes = payload.nodes or 1, payload.procs_per_node or 1
+    if nodes * processes == 1:
+        return judge(payload, final, baseline)
+    node = Node.from_env(nodes, processes, os.environ)
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        return ranks.run(node, WORKER, Path(folder))
+
+
+def judge(
+    payload: EvaluatePayload,
+    final: Subject,
+    baseline: Baseline | None,
+    gang: Gang | None = None,
+) -> StageResult | None:
+    """As ``run``, of a model that was brought; of a ``gang`` rank 0 writes, the others help."""
+    reports = _reports(payload, final, gang)
+    if gang is not None and gang.rank > 0:
+        return None
     report = reports[""]
     for name in payload.metrics:
         if name not in report.metrics:
@@ -44,7 +73,7 @@ def run(payload: EvaluatePayload) -> StageResult:
             (aside / name).mkdir(exist_ok=True)
             one.write(aside / name)
         digest = sha256(aside / METRICS)
-    accepted.keep_if_accepted(payload, report, baseline)
+    accepted.keep_if_accepted(payload, report, baseline, final.manifest)
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=digest),
         metrics=[_score(report, name) for name in payload.metrics],
@@ -55,7 +84,7 @@ def run(payload: EvaluatePayload) -> StageResult:
     )
 
 
-def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]:
+def _reports(payload: EvaluatePayload, final: Subject, gang: Gang | None) -> dict[str, MetricsFile]:
     """The report under "", and those that it sums up, by their folders."""
     with ExitStack() as stack:
         reporter = Reporter()
@@ -65,7 +94,7 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
         def told(rows: int) -> None:
             nonlocal done
             done += rows
-            if reporter.due():
+            if (gang is None or gang.rank == 0) and reporter.due():
                 reporter.report(min(1.0, done / total))
 
         folds = {}
@@ -75,7 +104,7 @@ def _reports(payload: EvaluatePayload, final: Subject) -> dict[str, MetricsFile]
                 folds[name] = Subject(payload, name, part)
         total = final.rows + sum(fold.rows for fold in folds.values())
         if not folds:
-            return {"": final.judged(told)}
+            return {"": final.judged(told, gang)}
         found = {}
         for number, (name, fold) in enumerate(folds.items(), 1):
             with of_fold(number):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,33 @@ from ..base.errors import StageFailure
 from ..base.log import log
 from ..dataset.manifest import Tokens
 from ..dataset.rows import Rows
-from ..dataset.tokens import columns_of, tokens_of
-from ..model import transformer
+from ..dataset.tokens import IGNORED, columns_of, tokens_of
+from ..gang.collectives import Gang
+from ..model import divided, transformer
 from .judgement import Judgement
 
 # Logits at a time.
 _NUMBERS = 2**25
 
 
-def judge(model: Path, test: Rows, told: Callable[[int], None]) -> Judgement:
-    """Metrics over all tokens of the split; ``told`` how many rows are done.
+def judge(
+    model: Path, test: Rows, told: Callable[[int], None], gang: Gang | None = None
+) -> Judgement:
+    """Metrics over all tokens of the split; ``told`` how many rows are done. Over a ``gang``
+    weights and rows are divided, and ranks but the first get none.
 
     Raises StageFailure: DatasetInvalid, ModelCorrupt."""
     tokens = test.manifest.tokens
     assert tokens is not None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sums = judged(transformer.load(model, tokens, device), test, tokens, device, told)
+    if gang is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = transformer.load(model, tokens, device)
+    else:
+        device = gang.device
+        network = divided.load(model, tokens, gang)
+    sums = judged(network, test, tokens, device, told, gang)
+    if gang is not None and gang.rank > 0:
+        return Judgement()
     metrics = sums.metrics(tokens.splits["test"].bytes)
     if tokens.chat_template is not None:
         del metrics["bits_per_byte"]  # of answers alone nobody has counted the bytes
@@ -67,11 +78,17 @@ class Sums:
         }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def judged(
-    model: Any, rows: Rows, tokens: Tokens, device: torch.device, told: Callable[[int], None]
+    model: Any,
+    rows: Rows,
+    tokens: Tokens,
+    device: torch.device,
+    told: Callable[[int], None],
+    gang: Gang | None = None,
 ) -> Sums:
-    """Run through the rows; memory: the model, and a bounded number of logits."""
+    """Run through the rows; memory: the model, and a bounded number of logits. Over a ``gang`` each
+    rank has its share of a batch, and the sums are those of all."""
     sums = Sums()
     length = tokens.sequence_length
     limit = getattr(model.config, "max_position_embeddings", None)
@@ -80,15 +97,25 @@ def judged(
             "ModelCorrupt",
             f"the model takes at most {limit} tokens at once, and the dataset's rows have {length}",
         )
+    rank, world = (0, 1) if gang is None else (gang.rank, gang.world)
     size = max(1, _NUMBERS // (length * tokens.vocab_size))
-    for path, batch in rows.batches(columns_of(tokens), size):
-        found = tokens_of(path, batch, length + 1, tokens.vocab_size)
+    for path, batch in rows.batches(columns_of(tokens), size * world):
+        share = -(-len(batch) // world)
+        found = tokens_of(path, batch.slice(rank * share, share), length + 1, tokens.vocab_size)
+        if not len(found[0]):
+            # What is divided all ranks gather: of one without rows it is a row that does not count.
+            found = np.zeros((1, length + 1)), np.full((1, length), IGNORED)
         ids, targets = (torch.from_numpy(np.array(one)).to(device) for one in found)
         logits = transformer.logits_of(model, ids)
         sums.loss += float(transformer.loss_of(logits, targets).double())
         sums.right += int((logits.argmax(-1) == targets).sum())
         sums.tokens += int((targets >= 0).sum())
         told(len(batch))
+    if gang is not None:
+        all_ = torch.tensor([*astuple(sums)], dtype=torch.float64, device=device)
+        gang.all_reduce(all_)
+        loss, count, right = all_.tolist()
+        return Sums(loss, int(count), int(right))
     return sums
 
 

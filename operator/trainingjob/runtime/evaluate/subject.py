@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import EvaluatePayload
 
@@ -22,6 +23,9 @@ from .judgement import Judge, Judgement
 from .regression import Regression
 from .report import ClassScores, MetricsFile
 from .scores import ScoreFile
+
+if TYPE_CHECKING:
+    from ..gang.collectives import Gang
 
 # Numbers kept for a roc_auc that nobody asked for: 2 GiB on disk, a minute of sorting.
 _UNASKED_SCORES = 2**28
@@ -52,14 +56,15 @@ class Subject:
         """How many rows it is judged on."""
         return self._split.count
 
-    def judged(self, told: Callable[[int], None]) -> MetricsFile:
+    def judged(self, told: Callable[[int], None], gang: Gang | None = None) -> MetricsFile:
         """What comes of it; memory: a batch, and 8 bytes a row for roc_auc and average_precision.
+        Of a ``gang`` all ranks call it, and rank 0 gets all metrics.
 
         ``told`` how many rows are done. Raises StageFailure: ModelMissing, ModelCorrupt,
         PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls."""
         report = self.report()
         with storage_errors("evaluate the model"):
-            return _filled(report, self._judgement(report.source, told))
+            return _filled(report, self._judgement(report.source, told, gang))
 
     def report(self, kind: Kind | None = None) -> MetricsFile:
         """What is known before: what is judged, of the ``kind`` that the model has when unset.
@@ -85,13 +90,13 @@ class Subject:
             dataset_digest=manifest.digest,
         )
 
-    def _judgement(self, kind: Kind, told: Callable[[int], None]) -> Judgement:
+    def _judgement(self, kind: Kind, told: Callable[[int], None], gang: Gang | None) -> Judgement:
         """By the judge of the task's family."""
         model = resolve(self.model_uri)
         if self.manifest.tokens is not None:
             from . import language  # it needs torch
 
-            return language.judge(model, self._split, told)
+            return language.judge(model, self._split, told, gang)
         with ExitStack() as stack:
             judge = self._judge(stack)
             for batch in sources.predict(kind, model, self._split):

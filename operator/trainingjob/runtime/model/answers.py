@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..base import templates
+
 GENERATION = "generation_config.json"
 _ANSWER = "trainingjob answers"
 _CONVERSATION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _ANSWER}]
@@ -35,7 +37,7 @@ def _end_of_answers(folder: Path) -> int | None:
         tool: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        text = str(tool.apply_chat_template(_CONVERSATION, tokenize=False))
+        text, _ = templates.render(_CONVERSATION, tool.chat_template, tool.special_tokens_map)
     except Exception:  # whatever a template does; of other conversations it made something
         return None
     behind = text.rpartition(_ANSWER)[2]

@@ -13,6 +13,7 @@ import torch
 
 from trainingjob.api.base import Model
 
+from ..base import templates
 from ..base.errors import StageFailure
 from ..storage import fetch
 from . import transformer
@@ -92,18 +93,17 @@ def _asked(tool: Any, request: Request) -> list[int]:
     if not request.chat:
         begin = [] if tool.eos_token_id is None else [tool.eos_token_id]
         return [*begin, *tool(request.text, add_special_tokens=False)["input_ids"]]
+    said = [{"role": "user", "content": request.text}]
     try:
-        found: Any = tool.apply_chat_template(
-            [{"role": "user", "content": request.text}],
-            add_generation_prompt=True,
-            return_dict=True,
-        )
-    except Exception as error:
-        words = " ".join(str(error).split())[:300]
+        if not isinstance(tool.chat_template, str):
+            raise ValueError("it has none")
+        special = {name: str(token) for name, token in tool.special_tokens_map.items()}
+        text, _ = templates.render(said, tool.chat_template, special, prompt=True)
+    except ValueError as error:
         raise StageFailure(
-            "ModelCorrupt", f"the model's chat template makes nothing of the text: {words}"
+            "ModelCorrupt", f"the model's chat template makes nothing of the text: {error}"
         ) from error
-    return list(found["input_ids"])
+    return list(tool(text, add_special_tokens=False)["input_ids"])
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 # safetensors' own bound, and what no index or config comes near.
 _MOST_JSON = 100_000_000
+# Of a config, which has a few thousand; of a tokenizer, the largest of which have 35 million.
+_MOST_CONFIG = 2**24
+_MOST_TOKENIZER = 128 * 2**20
+_LAYERS = ("num_hidden_layers", "n_layer")
 # Of a tokenizer, whoever wrote it; beside it there may be others.
 _OF_TOKENIZER = (
     *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -77,10 +81,21 @@ def look(spec: Pretrained) -> Folder:
     Raises StageFailure(InputNotFound, InputUnreadable, SettingUnsuitable) unless it is whole, of an
     architecture that is known here, and its weights are numbers that can be trained."""
     path = storage.resolve(spec.uri)
+    if not path.is_dir():
+        raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
+    return look_at(spec.uri, path)
+
+
+def look_at(uri: str, path: Path) -> Folder:
+    """The same of a folder that is there, called by its ``uri``."""
     with storage_errors("read the pretrained model"):
-        if not path.is_dir():
-            raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
-        return Folder(spec.uri, path, _config(spec.uri, path), _tensors(spec.uri, path))
+        config, tensors = _config(uri, path), _tensors(uri, path)
+    # A model is built layer by layer before its weights are looked for.
+    layers = next((config[name] for name in _LAYERS if name in config), 0)
+    if not isinstance(layers, int) or layers > len(tensors):
+        why = f"by its {CONFIG} it has {layers} layers, and there are {len(tensors)} weights in all"
+        raise _unreadable(why, uri)
+    return Folder(uri, path, config, tensors)
 
 
 def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
@@ -116,6 +131,8 @@ def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
 def _vocabulary(path: Path) -> dict[str, int]:
     from tokenizers import Tokenizer
 
+    if path.stat().st_size > _MOST_TOKENIZER:
+        raise _unreadable(f"{path.name} is larger than any tokenizer", path.parent)
     try:
         return Tokenizer.from_file(str(path)).get_vocab()
     except Exception as error:  # the library has no type of its own
@@ -128,7 +145,7 @@ def _config(uri: str, path: Path) -> Mapping[str, Any]:
             raise _unreadable("it is an adapter alone: merge it into its model first", uri)
         why = f"there is no {CONFIG}, as save_pretrained leaves it{links_out(path)}"
         raise _unreadable(why, uri)
-    config = _json(path / CONFIG, uri)
+    config = _json(path / CONFIG, uri, _MOST_CONFIG)
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:
         raise StageFailure(
@@ -204,9 +221,9 @@ def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
         raise _unreadable(f"{path.name} is damaged: it has {size} bytes", uri)
 
 
-def _json(path: Path, uri: str) -> dict[str, Any]:
+def _json(path: Path, uri: str, most: int = _MOST_JSON) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_JSON else None
+        found = json.loads(path.read_bytes()) if path.stat().st_size <= most else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -229,11 +229,17 @@ def load(folder: Path, tokens: Vocabulary | None, device: torch.device) -> Any:
             "ModelCorrupt",
             f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",
         ) from error
+    if tokens is not None:
+        must_know(folder, model, tokens)
+    return model.to(device).eval()
+
+
+def must_know(folder: Path, model: Any, tokens: Vocabulary) -> None:
+    """Raises StageFailure(ModelCorrupt) for a model that has fewer tokens than the dataset."""
     size = model.get_input_embeddings().num_embeddings
-    if tokens is not None and size < tokens.vocab_size:
+    if size < tokens.vocab_size:
         raise StageFailure(
             "ModelCorrupt",
             f"{folder} knows {size} tokens, and the dataset's tokenizer has {tokens.vocab_size}: "
             "it was trained with another one",
         )
-    return model.to(device).eval()

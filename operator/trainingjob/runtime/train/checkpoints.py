@@ -29,11 +29,11 @@ from trainingjob.api.v1alpha1.train import Checkpoint
 from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
+from ..gang.collectives import Gang
+from ..gang.division import Part, Rows
 from ..storage import remove, store, write_file
 from ..storage.disk import sync_file
-from .gang import Gang
-from .ownership import claim
-from .placement import Part, Rows
+from ..storage.ownership import claim
 
 STATE = "state.json"
 VERSION = 3  # 1 had one file of all tensors, 2 other names of them

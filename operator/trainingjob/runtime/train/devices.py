@@ -6,6 +6,8 @@ import resource
 
 import torch
 
+from trainingjob.api.payload import TrainPayload
+
 # Dense bf16 of a card, in floating point operations a second, by a part of its name; the first that
 # fits. From NVIDIA's data sheets.
 _PEAKS = (
@@ -32,3 +34,18 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def uses_bf16(payload: TrainPayload, device: torch.device) -> bool:
+    """Whether layers compute in bf16: where that was asked for, or the GPU has it."""
+    return payload.precision == "bf16" or (
+        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+
+
+def device_name(device: torch.device, world: int, bf16: bool) -> str:
+    """Like "cpu" or "NVIDIA H100 x2, bf16"."""
+    name = "cpu"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device) + (f" x{world}" if world > 1 else "")
+    return f"{name}, bf16" if bf16 else name

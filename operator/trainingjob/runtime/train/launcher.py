@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
@@ -17,13 +17,14 @@ from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
 from ..dataset import manifest
 from ..dataset.manifest import ROWS
+from ..gang import blame, ranks
+from ..gang.node import Node
+from ..gang.processes import Exit
 from ..storage import fetch, resolve
-from . import beforehand, blame, reports, restored, user_code
+from ..storage.ownership import claim
+from . import beforehand, restored, user_code
 from .left_behind import LeftBehind
-from .node import Node
-from .ownership import claim
 from .parts import Part, gather, parts_of
-from .processes import Command, Exit, Outcome, run_together
 
 # -P: nothing in the working folder may shadow a library.
 WORKER = [sys.executable, "-P", "-m", "trainingjob.runtime.train.worker"]
@@ -34,7 +35,7 @@ def run(payload: TrainPayload) -> StageResult | None:
 
     Raises StageFailure with the failure that came first, of this node's ranks.
     """
-    node = Node.from_env(payload, os.environ)
+    node = Node.from_env(payload.nodes, payload.procs_per_node, os.environ)
     # Once a node, and not by each of its ranks.
     # Own code wants files; the built-in training reads the rows from where they lie, and so does
     # code that says so.
@@ -54,30 +55,8 @@ def run(payload: TrainPayload) -> StageResult | None:
 def _train(payload: TrainPayload, node: Node) -> StageResult | None:
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         if payload.model is not None:
-            return _run_built_in(node, Path(folder))
+            return ranks.run(node, WORKER, Path(folder))
         return _run_user_code(payload, node, Path(folder))
-
-
-def _run_built_in(node: Node, folder: Path) -> StageResult | None:
-    oom_kills = blame.oom_kills()
-
-    def failure(exit_: Exit) -> StageFailure | None:
-        assert exit_.rank is not None
-        told = reports.read(folder, exit_.rank)
-        # Done is done: a rank that dies while it leaves has failed nobody.
-        if exit_.code == 0 or (told is not None and told.error is None):
-            return None
-        return blame.of_built_in(exit_, told.error if told else None, oom_kills)
-
-    outcome = _run(node.seeing({reports.REPORTS_DIR: str(folder)}).per_rank(WORKER), failure)
-    if any(failure(exit_) for exit_ in outcome.exits):
-        raise blame.primary(outcome, failure)
-    if node.index > 0:
-        return None
-    told = reports.read(folder, 0)
-    if told is None or told.result is None:
-        raise StageFailure("InternalError", "rank 0 ended without a result")
-    return told.result
 
 
 def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
@@ -119,7 +98,7 @@ def _run_part(part: Part, parts: Sequence[Part], node: Node, folder: Path) -> St
             return None
         return blame.of_user_code(exit_, name, oom_kills, alone=node.alone, code=code)
 
-    outcome = _run(commands, failure)
+    outcome = ranks.run_commands(commands, failure)
     if outcome.stopped:
         # Also with code 0: it may have ended half way in good order.
         raise StageFailure("Disrupted", "stopped by SIGTERM")
@@ -129,16 +108,3 @@ def _run_part(part: Part, parts: Sequence[Part], node: Node, folder: Path) -> St
         return None
     of_folds = () if part.fold else parts
     return user_code.result(payload, left_behind, lambda output: gather(of_folds, output))
-
-
-def _run(commands: Sequence[Command], failure: Callable[[Exit], StageFailure | None]) -> Outcome:
-    def secondary(exit_: Exit) -> bool:
-        found = failure(exit_)
-        return found is not None and found.reason == "PeerLost"
-
-    try:
-        return run_together(commands, lambda exit_: failure(exit_) is not None, secondary)
-    except (FileNotFoundError, PermissionError) as error:
-        raise StageFailure(
-            "CommandNotFound", f"cannot run {commands[0].arguments[0]}: {error.strerror}"
-        ) from error

@@ -22,13 +22,13 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1.train import CHECKPOINTED
 
 from ..base.errors import StageFailure
+from ..gang.collectives import Gang
 from ..storage import resolve
 from .budget import batch_of, budget_of, rate_factor, rows_of_a_part
 from .checkpoints import Checkpoints
 from .data import mix
-from .devices import peak_flops, peak_memory
+from .devices import device_name, peak_flops, peak_memory, uses_bf16
 from .families import Family, Share
-from .gang import Gang, device_name, uses_bf16
 from .narrator import Meter, Narrator, Position, Stretch
 from .optim import Optimizer
 from .placement import TOLD, clip, parts, place

@@ -6,8 +6,7 @@ import contextlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,46 +17,15 @@ from torch.utils.checkpoint import checkpoint
 from trainingjob.api.payload import TrainPayload
 
 from ..base.errors import StageFailure
+from ..gang.collectives import Gang
+from ..gang.division import Part, divide
 from ..model.transformer import local
 from .families import Family
-from .gang import Gang
 
 # What ranks tell each other in a step: see Trainer.
 TOLD = 5
 # torch's own, for GPUs and CPUs.
 COMPILER = "inductor"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows ``first`` to ``last`` of a tensor's; there may be none."""
-
-    first: int
-    last: int
-
-    @classmethod
-    def of(cls, rows: int, index: int, count: int) -> Rows:
-        """A share: as torch.chunk has it, the last ones smaller or empty."""
-        size = -(-rows // count)
-        first = min(rows, index * size)
-        return cls(first, min(rows, first + size))
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a rank has of all weights: part ``index`` of ``count``. ``writes``: of the ranks that
-    have the same, this one writes it down."""
-
-    index: int = 0
-    count: int = 1
-    writes: bool = True
-
-    def of(self, parameter: Tensor, whole: Tensor) -> Tensor:
-        """This rank's part of the whole of a parameter."""
-        if self.count == 1:
-            return whole
-        rows = Rows.of(whole.shape[0], self.index, self.count)
-        return whole[rows.first : rows.last]
 
 
 class Network:
@@ -191,7 +159,7 @@ def place(
             _must_compile()
             layer.compile(backend=COMPILER)
     if part.count > 1:
-        _divide([*layers, module], gang.world, part.count, device, bf16=bf16)
+        divide([*layers, module], gang.world, part.count, device, bf16=bf16)
     family.fill(module, device, part.of)
     # Of a small network one vector is faster than many; of a large one it is memory.
     flat = part.count == 1 and (gang.world > 1 or family.tokens is None)
@@ -217,24 +185,6 @@ def _must_compile() -> None:
             "train.compile needs a C++ compiler, and there is none in the image: set train.image "
             "to one that has g++, or leave train.compile out",
         )
-
-
-def _divide(
-    modules: Iterable[nn.Module], world: int, count: int, device: torch.device, *, bf16: bool
-) -> None:
-    """Divide the parameters of each, the outermost last, over every ``count`` ranks: memory for one
-    at a time is what a rank needs beside its share."""
-    # A second and 150 MB.
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    shape = {"parts": count} if count == world else {"copies": world // count, "parts": count}
-    mesh = init_device_mesh(device.type, (*shape.values(),), mesh_dim_names=(*shape,))
-    precision = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32
-    )
-    for module in modules:
-        fully_shard(module, mesh=mesh, mp_policy=precision)
 
 
 @torch.no_grad()

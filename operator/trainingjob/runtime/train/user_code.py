@@ -17,13 +17,13 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.outcome import with_findings
 from ..base.text import cut
+from ..gang.node import Node
+from ..gang.processes import Command
 from ..model import folder as model_folder
 from ..model.check import check_model
 from ..storage import resolve, store
+from ..storage.ownership import claim, is_ours
 from .left_behind import SCRIPT, LeftBehind
-from .node import Node
-from .ownership import claim, is_ours
-from .processes import Command
 
 
 def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Sequence[Command]]:

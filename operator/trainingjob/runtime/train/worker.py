@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import torch
@@ -19,41 +16,21 @@ from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
 from ..base.digest import digest_of_folder
-from ..base.errors import StageFailure, from_os_error, of_fold, storage_errors
+from ..base.errors import of_fold, storage_errors
 from ..base.log import log
-from ..base.text import one_line
 from ..dataset.manifest import DatasetManifest
+from ..gang import ranks
+from ..gang.collectives import Gang, pick_device
+from ..gang.place import Place
 from ..model.folder import HISTORY
 from ..storage import remove, resolve, write_aside
-from . import reports
+from ..storage.ownership import claim
 from .budget import budget_of
 from .families import family_of
-from .gang import Gang, pick_device
 from .loop import Trained, Trainer
 from .narrator import Stretch
-from .ownership import claim
 from .parts import Part, gather, parts_of
-from .place import Place
 from .stopping import StopRequest
-
-# 128 + SIGTERM, as a shell tells it.
-STOPPED = 143
-
-
-def main() -> int:
-    """Train as the payload in the environment says; 0 when all is done and told."""
-    folder, rank = Path(os.environ[reports.REPORTS_DIR]), int(os.environ["RANK"])
-    try:
-        result = work(TrainPayload.model_validate_json(os.environ[STAGE_PAYLOAD]))
-    except BaseException as error:
-        failure = as_failure(error)
-        if failure.reason == "InternalError":
-            traceback.print_exc()
-        sys.stderr.write(f"rank {rank}: {failure.reason}: {failure.message}\n")
-        reports.tell_failure(folder, rank, failure)
-        return STOPPED if failure.reason == "Disrupted" else 1
-    reports.tell_done(folder, rank, result)
-    return 0
 
 
 def work(payload: TrainPayload) -> StageResult | None:
@@ -146,23 +123,11 @@ def save(
     return StageResult(outputs=family.outputs(known))
 
 
-def as_failure(error: BaseException) -> StageFailure:
-    """Whatever was raised, as a failure of the stage."""
-    if isinstance(error, StageFailure):
-        return error
-    # The CPU allocator has no type of its own for it.
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
-        error
-    ):
-        return StageFailure("OutOfMemory", f"training ran out of memory: {one_line(error)}")
-    if isinstance(error, OSError):
-        return from_os_error(error, "train")
-    return StageFailure("InternalError", f"{type(error).__name__}: {one_line(error)}")
+def main() -> int:
+    """Train as the payload in the environment says; 0 when all is done and told."""
+    payload = TrainPayload.model_validate_json(os.environ[STAGE_PAYLOAD])
+    return ranks.told(lambda: work(payload), "train")
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All is written. Taking torch down takes time, and gloo's threads sometimes abort in it.
-    os._exit(code)
+    ranks.end(main())

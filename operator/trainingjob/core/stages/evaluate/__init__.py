@@ -1,15 +1,16 @@
-"""Judges the model on the test split: one pod, and then the gates."""
+"""Judges the model on the test split, in one pod or a gang; and then the gates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ....api.v1alpha1 import StageStatus, TrainingJob
 from ... import names
 from ...children.pod import Maker
 from ...observation import Observation, Settings
+from .. import meeting
 from ..outcome import StageOutcome
 from ..pods import PodStage
 from . import gating, pods
@@ -21,10 +22,17 @@ class EvaluateStage(PodStage):
     name = "evaluate"
     phase = "Evaluating"
     image = "torch"
+    kinds = meeting.KINDS
     cacheable: ClassVar[bool] = False
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         return pods.maker(job, attempt, settings, self.image_of(job, settings))
+
+    def replicas(self, job: TrainingJob) -> int:
+        return pods.nodes(job)
+
+    def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
+        return meeting.network(job, self.name, self.replicas(job))
 
     def output_uri(self, job: TrainingJob) -> str:
         return names.evaluation_uri(job)

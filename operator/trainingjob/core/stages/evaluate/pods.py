@@ -1,4 +1,4 @@
-"""One pod that judges."""
+"""Pods that judge: one or, of a language model, a gang."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ... import names
 from ...children.pod import Maker, encoded, job_ref, threads_of
 from ...children.pod import pod as make_pod
 from ...observation import Settings
+from .. import meeting
 
 _DEFAULT_METRICS = {
     "classification": ["accuracy", "f1_macro"],
@@ -19,9 +20,16 @@ _DEFAULT_METRICS = {
 _OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 
+def nodes(job: TrainingJob) -> int:
+    """How many pods."""
+    return _spec(job).nodes or 1
+
+
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
-    """Of the pod that judges."""
+    """Of the pods that judge."""
     spec = _spec(job)
+    processes = spec.procs_per_node or 1
+    together = nodes(job) * processes > 1
     payload = contract.EvaluatePayload(
         job=job_ref(job, "evaluate"),
         attempt=attempt,
@@ -33,11 +41,18 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
+        nodes=nodes(job) if together else None,
+        procs_per_node=processes if together else None,
     )
-    count = threads_of(spec.resources)
+    count = threads_of(spec.resources, processes)
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
-    threads = [] if given or not count else [{"name": "OMP_NUM_THREADS", "value": str(count)}]
-    return partial(
+    threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
+
+    def env(index: int) -> list[dict[str, str]]:
+        met = meeting.variables(job, "evaluate", nodes(job), processes, index) if together else {}
+        return [{"name": name, "value": value} for name, value in (met | threads).items()]
+
+    common = partial(
         make_pod,
         job,
         "evaluate",
@@ -45,13 +60,14 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         settings,
         image=image,
         payload=encoded(payload),
-        env=threads,
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output),
         resources=spec.resources,
         template=spec.template,
+        shared_memory=together,
     )
+    return lambda index: common(index, env=env(index))
 
 
 def metrics(job: TrainingJob) -> list[str]:

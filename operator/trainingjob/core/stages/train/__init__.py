@@ -8,8 +8,8 @@ from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.train import CHECKPOINTED
 from ... import names
 from ...children.pod import Maker
-from ...kinds import NETWORK_POLICY, SERVICE
 from ...observation import Settings
+from .. import meeting
 from ..pods import PodStage
 from . import pods
 
@@ -20,7 +20,7 @@ class TrainStage(PodStage):
     name = "train"
     phase = "Training"
     image = "torch"
-    kinds = (NETWORK_POLICY, SERVICE)
+    kinds = meeting.KINDS
     resumable = True
 
     def replicas(self, job: TrainingJob) -> int:
@@ -31,7 +31,7 @@ class TrainStage(PodStage):
         return pods.maker(job, attempt, settings, self.image_of(job, settings))
 
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
-        return pods.network(job)
+        return meeting.network(job, self.name, self.replicas(job))
 
     def uses_our_runtime(self, job: TrainingJob) -> bool:
         return not pods.runs_as_it_stands(job)

@@ -1,10 +1,8 @@
-"""A gang of pods, and the network by which it finds its rank 0 and is alone."""
+"""A gang of pods that learn."""
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import Any
 
 from ....api import gates
 from ....api import payload as contract
@@ -25,10 +23,8 @@ from ...children.pod import (
 )
 from ...children.pod import pod as make_pod
 from ...observation import Settings
+from .. import meeting
 from ..evaluate.pods import metrics
-
-# torch.distributed's own default.
-MASTER_PORT = 29500
 
 
 def runs_as_it_stands(job: TrainingJob) -> bool:
@@ -105,46 +101,6 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     return lambda index: common(index, env=_env(job, payload, index))
 
 
-def network(job: TrainingJob) -> list[dict[str, Any]]:
-    """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
-    pods get in, since whoever reaches a rank could join it, and a headless Service that selects
-    rank 0 alone. In this order: no rank is found before it is shielded.
-    """
-    if job.spec.train.nodes == 1:
-        return []
-    gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: "train"}
-    metadata = {
-        "name": names.child_name(job, "train"),
-        "namespace": job.metadata.namespace,
-        "labels": gang,
-        "ownerReferences": [names.owner_reference(job)],
-    }
-    policy = {
-        "podSelector": {"matchLabels": gang},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": gang}}]}],
-    }
-    service = {
-        "clusterIP": "None",
-        # The ranks must find each other before they are ready.
-        "publishNotReadyAddresses": True,
-        "selector": gang | {names.LABEL_INDEX: "0"},
-        "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
-    }
-    made: list[dict[str, Any]] = [
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": metadata,
-            "spec": policy,
-        },
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-    ]
-    # deepcopy would keep what they share.
-    copied: list[dict[str, Any]] = json.loads(json.dumps(made))
-    return copied
-
-
 def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:
     """What torch.distributed and torchrun read, and the plain variables for user code."""
     spec = job.spec.train
@@ -153,15 +109,8 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         # Where our runtime is not, nobody brings it from there.
         return escape(uri) if is_remote(uri) and runs_as_it_stands(job) else mounted(uri)
 
-    address = "127.0.0.1"
-    if spec.nodes > 1:
-        address = f"{names.child_name(job, 'train')}.{job.metadata.namespace}.svc"
-    variables = {
-        "MASTER_ADDR": address,
-        "MASTER_PORT": str(MASTER_PORT),
-        "WORLD_SIZE": str(spec.nodes * spec.procs_per_node),
-        "NODE_RANK": str(index),
-        "PET_NNODES": str(spec.nodes),
+    variables = meeting.variables(job, "train", spec.nodes, spec.procs_per_node, index) | {
+        names.GANG_SIZE: str(spec.nodes),
         "PET_NPROC_PER_NODE": str(spec.procs_per_node),
         "PET_NODE_RANK": str(index),
         "PET_MASTER_ADDR": "$(MASTER_ADDR)",
@@ -177,8 +126,6 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
     ):
         if is_remote(uri):
             variables[name] = escape(uri)
-    if spec.procs_per_node == 1:
-        variables |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     given = {variable.name for variable in spec.env or ()}
     threads = threads_of(spec.resources, spec.procs_per_node)
     if threads is not None and "OMP_NUM_THREADS" not in given:

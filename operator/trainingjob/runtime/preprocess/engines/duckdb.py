@@ -24,6 +24,7 @@ from ..expressions import javalike
 from ..expressions.dialect import Dialect, Value
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW, melt
+from ..input import documents
 from ..input.files import Source
 from ..names import check_names
 from ..parts import Part
@@ -126,6 +127,9 @@ class DuckdbEngine(Tables):
             f"allow_quoted_nulls = false, max_line_size = {_LONGEST_LINE}, "
             f"buffer_size = {2 * _LONGEST_LINE}, hive_partitioning = false){rows}"
         )
+
+    def read_text(self, source: Source, *, lines: bool) -> str:
+        return self._made(documents.SCHEMA, documents.batches(source, lines=lines))
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         return False  # reading fails there
@@ -231,6 +235,7 @@ class DuckdbEngine(Tables):
         name = self._new_name()
         types: dict[Gives, str] = {
             "bigint": "BIGINT",
+            "bigints": "BIGINT[]",
             "double": "DOUBLE",
             "doubles": "DOUBLE[]",
             "text": "VARCHAR",

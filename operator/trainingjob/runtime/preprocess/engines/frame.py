@@ -44,7 +44,7 @@ Figure = Literal["least", "greatest", "mean", "deviation"]
 # Some batches of rows to others.
 Rows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What a function of Python gives for a value.
-Gives = Literal["bigint", "double", "doubles", "text", "texts"]
+Gives = Literal["bigint", "bigints", "double", "doubles", "text", "texts"]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -180,6 +180,13 @@ class Engine(Protocol):
         May raise StageFailure(InputMalformed, InputNotUtf8) now or when the view is used."""
         ...
 
+    def read_text(self, source: Source, *, lines: bool) -> str:
+        """A view of the column ``text``: the files, or their ``lines``, which end with a line feed
+        that a carriage return may stand before.
+
+        Raises StageFailure(InputNotUtf8) with the file and its line."""
+        ...
+
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         """Whether a line of CSV has an odd number of quotes, and the engine reads on: one may be
         open at the line's end."""
@@ -260,7 +267,7 @@ class Engine(Protocol):
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         """The name in SQL of a function of a column, which Python runs over Arrow arrays. It may
-        be a partial one, of a function in ``apply.py`` or ``tokens/chat.py``."""
+        be a partial one, of a function in ``apply.py``, ``tokens/chat.py`` or ``alike.py``."""
         ...
 
     def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:

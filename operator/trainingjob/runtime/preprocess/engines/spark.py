@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,21 +23,20 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from trainingjob.api.uris import S3
-from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
+from trainingjob.api.v1alpha1.input import TEXT, ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import DataFile, SplitName
-from ...storage import Place, spark_uri
+from ...storage import Place, from_spark, spark_uri
 from .. import apply, parts
 from ..expressions.dialect import Dialect, Value
 from ..expressions.spark_dialect import SPARK
-from ..input.files import Source
+from ..input.files import Source, check_utf8
 from ..names import check_names
 from ..parts import Part
-from ..tokens import chat, pack
-from . import s3a, spark_figures, spark_json, spark_query, spark_types
+from ..tokens import alike, chat, pack
+from . import connectors, spark_figures, spark_json, spark_query, spark_types
 from .arrow import convert
 from .frame import (
     FILE,
@@ -151,6 +151,24 @@ class SparkEngine:
         with spark_failures():
             view = self._named(self.session.read.orc(self._paths(source)))
         return view, spark_types.in_microseconds(schema)
+
+    def read_text(self, source: Source, *, lines: bool) -> str:
+        end = "endswith(value, '\\r')" if lines else "FALSE"
+        with spark_failures():
+            rows = self.session.read.text(
+                self._paths(source), wholetext=not lines, lineSep="\n" if lines else None
+            )
+            view = self._named(
+                rows.selectExpr(
+                    f"CASE WHEN {end} THEN left(value, length(value) - 1) ELSE value END AS {TEXT}",
+                    "CASE WHEN NOT is_valid_utf8(value) THEN _metadata.file_path END AS wrong",
+                )
+            )
+        ((file,),) = self.rows(f"SELECT min(wrong) FROM {view}")
+        if file is not None:
+            check_utf8(Path(from_spark(file)))
+            raise StageFailure("InputNotUtf8", f"{from_spark(file)} is not UTF-8")
+        return self.view(f"SELECT {TEXT} FROM {view}")
 
     def has_open_quotes(self, source: Source, quote: str) -> bool:
         mark = SPARK.text(quote)
@@ -282,6 +300,7 @@ class SparkEngine:
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         types: dict[Gives, T.DataType] = {
             "bigint": T.LongType(),
+            "bigints": T.ArrayType(T.LongType()),
             "double": T.DoubleType(),
             "doubles": T.ArrayType(T.DoubleType()),
             "text": T.StringType(),
@@ -292,7 +311,7 @@ class SparkEngine:
             return call(values)
 
         # Python workers of executors have no module of ours at hand.
-        for module in (apply, chat, pack):
+        for module in (apply, chat, pack, alike):
             cloudpickle.register_pickle_by_value(module)
         self._views += 1
         name = f"function_{self._views}"
@@ -406,7 +425,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        but = () if s3a.is_there() else (S3,)
+        but = connectors.unread(self._conf)
         uris = (spark_uri(path, but) for path in source.paths)
         return [re.sub(r"([\\{}\[\]*?])", r"\\\1", uri) for uri in uris]
 

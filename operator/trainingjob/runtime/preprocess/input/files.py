@@ -37,12 +37,14 @@ class Source:
     """Files that hold the input, in the order of their names.
 
     ``partitions``: for each file the values that the folders KEY=VALUE above it give to columns;
-    None for null. ``whole``: the size of the input that this is a part of."""
+    None for null. ``whole``: the size of the input that this is a part of; ``empty``: how many
+    files are left out as there is nothing in them."""
 
     uri: str
     files: list[Path]
     partitions: Mapping[Path, Partition] = field(default_factory=dict)
     whole: int = 0
+    empty: int = 0
 
     @property
     def paths(self) -> list[str]:
@@ -71,7 +73,7 @@ class Source:
         partitions = {
             new: values for file, values in self.partitions.items() for new in found[file]
         }
-        return Source(self.uri, files, partitions)
+        return Source(self.uri, files, partitions, empty=self.empty)
 
     def parts(self, groups: Mapping[Path, Any] | None = None) -> list[Source]:
         """The files of each partition, and of each of some other groups, by themselves."""
@@ -111,7 +113,8 @@ def find(source: Input) -> Source:
     if source.format == "raw":
         return Source(source.uri, found)  # what they mean is the script's to say
     files = [file for file in found if file.stat().st_size]
-    return Source(source.uri, files, _partitions(source.uri, path, files))
+    partitions = _partitions(source.uri, path, files)
+    return Source(source.uri, files, partitions, empty=len(found) - len(files))
 
 
 def _near(path: Path, uri: str) -> str:
@@ -226,15 +229,16 @@ def readable(file: Path) -> Iterator[None]:
         raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
 
 
-def refuse_others(source: Source, *, table: bool = False) -> None:
+def refuse_others(source: Source, *, table: bool = False, pages: bool = False) -> None:
     """Raises StageFailure(InputUnreadable) for a file that is no text, or no ``table`` of text,
-    with what it is."""
+    with what it is; ``pages`` of HTML and XML may be what is wanted."""
     for file in source.files:
         with readable(file):
             packing = packing_of(file)
             if packing != "zip":
                 with open_bytes(file) as stream:
-                    refuse_other_kinds(file, stream.read(HEAD_BYTES), table=table)
+                    head = stream.read(HEAD_BYTES)
+                    refuse_other_kinds(file, head, table=table, pages=pages)
 
 
 def columns_differ(

@@ -140,16 +140,19 @@ def _broken(file: Path, error: Exception) -> StageFailure:
     return StageFailure("InputUnreadable", f"{file} is not a whole {packing} file: {words}")
 
 
-def refuse_other_kinds(file: Path, head: bytes, *, table: bool = False) -> None:
+def refuse_other_kinds(
+    file: Path, head: bytes, *, table: bool = False, pages: bool = False
+) -> None:
     """Raises StageFailure(InputUnreadable) with what to do for a file, beginning with ``head``
-    when it is unpacked, that is no text, or no ``table`` of text."""
+    when it is unpacked, that is no text, or no ``table`` of text. ``pages`` are texts."""
     # "ORCID" may well be the name of a column.
     others = _OTHERS if any(byte < 9 for byte in head) else {}
     words = next((words for start, words in others.items() if head.startswith(start)), None)
     if head[257:262] == b"ustar":
         words = _TAR
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    words = words or next((words for text, words in _TEXTS.items() if start.startswith(text)), None)
+    texts = _TEXTS if not pages else {text: _TEXTS[text] for text in _TEXTS if text[:1] != b"<"}
+    words = words or next((words for text, words in texts.items() if start.startswith(text)), None)
     if not words and _begins_packed(head):
         words = "packed twice; unpack it once"
     if table and not words:

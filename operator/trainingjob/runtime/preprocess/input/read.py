@@ -10,6 +10,7 @@ from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..notes import Notes
 from .csv import read_csv
+from .documents import read_documents
 from .files import Source, find, refuse_others
 from .json import read_json
 from .orc import read_orc
@@ -67,8 +68,14 @@ def _read(
     if source.format == "orc":
         frame = read_orc(engine, found, notes, wanted, as_json)
         return conformed(engine, frame, wanted, found.uri)
-    refuse_others(found)
-    found = unpacked(found, scratch, native=native)
+    texts, lines = source.format == "text", source.documents == "lines"
+    refuse_others(found, pages=texts)
+    # Of a document in a file the size must be known.
+    found = unpacked(found, scratch, native=native if lines or not texts else ())
+    if texts:
+        found = without_marks(found, scratch)
+        frame = read_documents(engine, found, notes, lines=lines)
+        return conformed(engine, frame, wanted, found.uri)
     if source.format == "json":
         found = without_marks(found, scratch)
         frame = read_json(engine, found, notes, wanted, as_json)

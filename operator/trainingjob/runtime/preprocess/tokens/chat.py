@@ -1,6 +1,6 @@
 """Conversations to tokens: the same code in both engines.
 
-Sent to Spark's Python workers as it stands, so that it imports nothing of ours. A conversation is
+Sent to Spark's Python workers as it stands. A conversation is
 the JSON of a list of messages, objects with a role and a content, as chat datasets of Hugging Face
 have it. A chat template makes a text of it; what of that text the assistant says is learned.
 """
@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+
+from trainingjob.runtime.base import templates
 
 from .pack import WHERE, in_parts, lists
 
@@ -99,8 +101,8 @@ def _unusable(text: str | None, way: Way) -> str | None:
         return None
     try:
         _, spans = rendered(json.loads(text), way)
-    except Exception as error:  # whatever a template does
-        return " ".join(str(error).split())[:200] or type(error).__name__
+    except ValueError as error:
+        return str(error)[:200]
     return None if any(start < end for start, end in spans) else "it leaves out every answer"
 
 
@@ -109,20 +111,12 @@ def rendered(messages: list[dict[str, Any]], way: Way) -> tuple[str, list[tuple[
     (`{% generation %}`) or, without such, the contents of the assistant's messages, each with the
     special token that ends it.
 
-    Raises what the template raises, and ValueError when it changes what an answer says."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
+    Raises ValueError with what the template raises, or takes, or when it changes what an answer
+    says."""
     own = _GENERATION.search(way.template) is not None
 
-    def render(its: list[dict[str, Any]]) -> tuple[str, Any]:
-        given: dict[str, Any] = {
-            "chat_template": way.template,
-            "return_assistant_tokens_mask": own,
-            **way.special,
-        }
-        found: Any = render_jinja_template([its], **given)
-        texts, spans = found
-        return texts[0], spans[0] if own else []
+    def render(its: list[dict[str, Any]]) -> tuple[str, list[tuple[int, int]]]:
+        return templates.render(its, way.template, way.special, spans=own)
 
     text, spans = render(messages)
     if own:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
 from trainingjob.api.v1alpha1.status import Outputs
-from trainingjob.api.v1alpha1.tokenize import Tokenize
+from trainingjob.api.v1alpha1.tokenize import NearDuplicates, Tokenize
 
 from ... import storage
 from ...base.digest import digest_of_text
@@ -26,12 +26,12 @@ from ...dataset.manifest import (
 from ...dataset.tokens import tokenizer_files
 from ..checks import check_splits
 from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, Frame, Rows
+from ..input.documents import LONGEST_BYTES
 from ..names import cannot_use, column_not_found
 from ..notes import Notes
 from . import chat, messages, pack, tokenizer
+from .copies import without_copies
 
-# A longer text is no document: its tokens take thirty times as much memory.
-LONGEST_BYTES = 16 * 2**20
 # Of the tokens in a row group.
 _ROW_GROUP_BYTES = 32 * 2**20
 _LEAST_ROWS = 2048  # of DuckDB's row groups
@@ -60,17 +60,16 @@ def finish(
     name, task = payload.task.label, payload.task
     if task.messages is not None:
         frame = messages.canonical(engine, frame, name)
-    frame, left_out = _documents(
-        engine, frame, f"task.{'messages' if task.messages else 'text'}", name
-    )
+    said = engine.dialect.ident(name)
+    if task.messages is not None:
+        said = f"{engine.function(chat.contents, 'string', 'text')}({said})"
+    field = f"task.{'messages' if task.messages else 'text'}"
+    frame, left_out = _documents(engine, frame, field, name, spec.near_duplicates, said)
     found = _counted(engine, frame, name)
     check_splits({split: texts.count for split, texts in found.items()}, payload.split)
     reporter.report(0.7)
     train = found["train"]
-    text = engine.dialect.ident(name)
-    if task.messages is not None:
-        text = f"{engine.function(chat.contents, 'string', 'text')}({text})"
-    chosen = tokenizer.choose(engine, frame.view, text, spec, train.count, train.size)
+    chosen = tokenizer.choose(engine, frame.view, said, spec, train.count, train.size)
     if task.messages is not None:
         given = tokenizer_files(spec.from_, chat=True) if spec.from_ is not None else {}
         chosen = chosen.for_chat(given)
@@ -184,10 +183,11 @@ def _manifest(
     )
 
 
-def _documents(engine: Engine, frame: Frame, field: str, name: str) -> tuple[Frame, str]:
-    """The frame of the texts alone, without empty ones and copies, and how many those were.
-
-    Of equal texts the one of the test split stays, so that none of its texts is learned from."""
+def _documents(
+    engine: Engine, frame: Frame, field: str, name: str, near: NearDuplicates | None, said: str
+) -> tuple[Frame, str]:
+    """The frame of the texts alone, without empty ones and copies, and how many those were;
+    ``near`` and ``said`` as ``without_copies`` has them."""
     if name in frame.unread:
         raise cannot_use(field, name, frame.unread[name])
     if name not in frame.columns:
@@ -223,31 +223,11 @@ def _documents(engine: Engine, frame: Frame, field: str, name: str) -> tuple[Fra
         )
     if empty == rows:
         raise StageFailure("NoRowsLeft", f"{what} is empty in all of {rows} rows")
-    digest = f"sha2({text}, 256)" if on_spark else f"sha256({text})"
-    copies = engine.keep(
-        Frame(
-            engine.view(
-                f"SELECT {SPLIT}, {HASH} FROM (SELECT {SPLIT}, {HASH}, row_number() OVER "
-                f"(PARTITION BY {digest} ORDER BY {SPLIT}, {HASH}) AS place FROM {frame.view} "
-                f"WHERE {text} <> '') AS t WHERE place > 1"
-            ),
-            {},
-            (SPLIT, HASH),
-        )
-    )
-    ((repeated,),) = engine.rows(f"SELECT count(*) FROM {copies.view}")
-    query = f"SELECT {text}, {SPLIT}, {HASH} FROM {frame.view} AS r WHERE {text} <> ''"
-    if repeated:
-        query += (
-            f" AND NOT EXISTS (SELECT 1 FROM {copies.view} AS c "
-            f"WHERE c.{SPLIT} = r.{SPLIT} AND c.{HASH} = r.{HASH})"
-        )
-    words = [f"{repeated} copies"] if repeated else []
+    view = engine.view(f"SELECT {text}, {SPLIT}, {HASH} FROM {frame.view} WHERE {text} <> ''")
+    alone = replace(frame, view=view, columns={name: "string"}, hidden=(SPLIT, HASH), unread={})
+    made, words = without_copies(engine, alone, text, near, said)
     words += [f"{empty} empty ones"] if empty else []
-    made = replace(
-        frame, view=engine.view(query), columns={name: "string"}, hidden=(SPLIT, HASH), unread={}
-    )
-    return made, f" (without {' and '.join(words)})" if words else ""
+    return made, f" (without {', '.join(words)})" if words else ""
 
 
 def _counted(engine: Engine, frame: Frame, name: str) -> dict[SplitName, Texts]:

@@ -27,7 +27,9 @@ _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[
 # Texts that a vocabulary is learned from; of a text, characters.
 SAMPLE_BYTES = 64 * 2**20
 _SAMPLE_CHARS = 65_536
-_LARGEST_FILE = 256 * 2**20
+# The largest that people have are of 35 MB, and a template of 20 kB.
+_LARGEST_FILE = 128 * 2**20
+_LARGEST_TEMPLATE = 2**20
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Chosen:
         with storage_errors("read the tokenizer"):
             if TOKENIZER_CONFIG in files:
                 try:
-                    config = json.loads(files[TOKENIZER_CONFIG].read_bytes())
+                    config = json.loads(_bounded(files[TOKENIZER_CONFIG], _LARGEST_FILE))
                 except (ValueError, RecursionError):
                     config = None
                 if not isinstance(config, dict):
@@ -73,10 +75,13 @@ class Chosen:
                 )
             if TEMPLATE in files:
                 try:
-                    template = files[TEMPLATE].read_text(encoding="utf-8")
+                    template = _bounded(files[TEMPLATE], _LARGEST_TEMPLATE).decode()
                 except UnicodeDecodeError as error:
                     message = f"{files[TEMPLATE]} is not UTF-8"
                     raise StageFailure("InputMalformed", message) from error
+        if isinstance(template, str) and len(template) > _LARGEST_TEMPLATE:
+            message = f"{files[TOKENIZER_CONFIG]} has a chat template that is larger than any"
+            raise StageFailure("InputMalformed", message)
         special = {"eos_token": self.end_of_text}
         for name, token in config.items():
             value = token.get("content") if isinstance(token, dict) else token
@@ -131,15 +136,22 @@ def learn(texts: Iterable[str], size: int, end: str) -> Chosen:
     return Chosen(tool.to_str(), end, number, found)
 
 
+def _bounded(path: Path, most: int) -> bytes:
+    """What is in a file. Raises OSError, StageFailure(InputMalformed) for one that is too large."""
+    if (size := path.stat().st_size) > most:
+        raise StageFailure(
+            "InputMalformed", f"{path} has {size} bytes, more than any {path.name}: {most} at most"
+        )
+    return path.read_bytes()
+
+
 def _given(uri: str, end: str | None) -> Chosen:
     path = tokenizer_file(uri)
     field = f"preprocess.tokenize.from: {path}"
     with storage_errors("read the tokenizer"):
         if not path.is_file():
             raise StageFailure("InputNotFound", f"{field} is no file")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise StageFailure("InputMalformed", f"{field} is larger than any tokenizer")
-        text = path.read_bytes()
+        text = _bounded(path, _LARGEST_FILE)
     try:
         # Through JSON: what reads it panics at some of what is none.
         json.loads(text)

@@ -13,8 +13,8 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
 from ...dataset.manifest import Tokens
+from ...gang.place import Place
 from ..data import Split
-from ..place import Place
 
 # Inputs, targets and, of rows that are weighed, their weights: of some rows.
 Share = tuple[Tensor, Tensor, Tensor | None]

@@ -23,13 +23,13 @@ from ...base.errors import StageFailure
 from ...dataset import suitable
 from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
+from ...gang.place import Place
 from ...model.mlp import ModelConfig, build, save_model
 from ...model.target import Target, Transform
 from ...model.transformer import local
 from ...storage import resolve
 from ..budget import batch_of
 from ..data import Split
-from ..place import Place
 from ..weights import Weights
 from . import Share, whole
 

@@ -16,12 +16,12 @@ from ...dataset import suitable
 from ...dataset.manifest import DatasetManifest
 from ...dataset.rows import Rows
 from ...dataset.tokens import IGNORED
+from ...gang.place import Place
 from ...model import language, transformer
 from ...model.folder import Words
 from ...storage import resolve
 from ..budget import batch_of, rows_of_a_part
 from ..data import mix
-from ..place import Place
 from ..tokens import TokenSplit
 from . import Share
 

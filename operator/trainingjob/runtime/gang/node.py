@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainingjob.api.payload import TrainPayload
-
 from ..base import cpus
 from .place import is_loopback
 from .processes import Command
@@ -24,9 +22,9 @@ class Node:
     env: Mapping[str, str]
 
     @classmethod
-    def from_env(cls, payload: TrainPayload, environ: Mapping[str, str]) -> Node:
-        """From the variables that the pod was given."""
-        world = int(environ.get("WORLD_SIZE", payload.nodes * payload.procs_per_node))
+    def from_env(cls, nodes: int, processes: int, environ: Mapping[str, str]) -> Node:
+        """From the variables that the pod was given, one of ``nodes`` of so many ``processes``."""
+        world = int(environ.get("WORLD_SIZE", nodes * processes))
         address = environ.get("MASTER_ADDR", "127.0.0.1")
         env = {
             "MASTER_ADDR": address,
@@ -48,7 +46,7 @@ class Node:
         if together and Path("/sys/class/net/lo").exists():
             # Else gloo takes the address of the host's name, which may not be one of ours.
             env.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        return cls(int(environ.get("NODE_RANK", "0")), payload.procs_per_node, env)
+        return cls(int(environ.get("NODE_RANK", "0")), processes, env)
 
     @property
     def alone(self) -> bool:

@@ -12,8 +12,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainingjob.api.payload import TrainPayload
-
 from ..base.errors import StageFailure
 from ..base.text import one_line
 from .place import Place, is_loopback
@@ -35,21 +33,6 @@ def pick_device(place: Place) -> torch.device:
     return torch.device("cpu")
 
 
-def uses_bf16(payload: TrainPayload, device: torch.device) -> bool:
-    """Whether layers compute in bf16: where that was asked for, or the GPU has it."""
-    return payload.precision == "bf16" or (
-        payload.precision != "fp32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
-
-
-def device_name(device: torch.device, world: int, bf16: bool) -> str:
-    """Like "cpu" or "NVIDIA H100 x2, bf16"."""
-    name = "cpu"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device) + (f" x{world}" if world > 1 else "")
-    return f"{name}, bf16" if bf16 else name
-
-
 class Gang:
     """Collectives. A gang of one needs no connections: there they do nothing.
 
@@ -59,7 +42,7 @@ class Gang:
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the other ranks; raises StageFailure(RendezvousFailed)."""
         self.place, self.rank, self.world = place, place.rank, place.world
-        self._device, self._waits = device, 0
+        self.device, self._waits = device, 0
         if self.world == 1:
             return
         where = f"{place.address}:{place.port}"
@@ -111,12 +94,12 @@ class Gang:
         if self.world == 1:
             return value
         data = bytearray(json.dumps(value).encode())
-        length = torch.tensor([len(data)], device=self._device)
+        length = torch.tensor([len(data)], device=self.device)
         self.broadcast(length)
         text = torch.zeros(int(length), dtype=torch.uint8)
         if self.rank == 0:
             text = torch.frombuffer(data, dtype=torch.uint8)
-        text = text.to(self._device)
+        text = text.to(self.device)
         self.broadcast(text)
         return json.loads(bytes(text.cpu().numpy()))
 
@@ -137,7 +120,7 @@ class Gang:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.all_reduce(torch.zeros(1, device=self._device))
+        self.all_reduce(torch.zeros(1, device=self.device))
 
     def leave(self) -> None:
         """Close the connections, when nobody needs them any more."""

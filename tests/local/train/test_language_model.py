@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,7 +26,8 @@ from tests.gpu.__main__ import TINY
 from tests.gpu.language import measure
 from tests.local.train.language import TASK, environment, make_dataset, payload_of
 from tests.local.train.problems import classification
-from trainingjob.api.payload import EvaluatePayload
+from trainingjob.api.payload import STAGE_PAYLOAD, EvaluatePayload
+from trainingjob.local.node import free_port
 from trainingjob.runtime import evaluate
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
@@ -311,7 +313,11 @@ def judged(dataset: Path, model: Path, output: Path, **more: Any) -> Any:
         "output": f"file://{output}/evaluation",
         **more,
     }
-    result = evaluate.run(EvaluatePayload.model_validate_json(json.dumps(payload)))
+    text = json.dumps(payload)
+    # What ranks find in their pod.
+    told = {STAGE_PAYLOAD: json.dumps({"stage": "evaluate", **payload})}
+    with mock.patch.dict(os.environ, told | {"MASTER_PORT": str(free_port())}):
+        result = evaluate.run(EvaluatePayload.model_validate_json(text))
     return {metric.name: metric.value for metric in result.metrics or ()}
 
 

@@ -248,7 +248,7 @@ class Proxy:
         # Whoever asked may die meanwhile: what has been sent is sent.
         sent = asyncio.ensure_future(self._forward(request, body, call=call))
         answer = await asyncio.shield(sent)
-        if call.word.kind != "event":  # a courtesy, that may be late
+        if call.done and call.word.kind != "event":  # which is a courtesy, and may be late
             wire.told = time.monotonic()
         if fault is not None and fault.stale:
             wire.grow_stale(fault.stale)

@@ -371,10 +371,11 @@ class Reconciler:
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will show it.
             return diagnose.no_answer(name, str(error))
-        except Unavailable as error:
+        except (Unavailable, Conflict) as error:
+            # A conflict is nobody's fault: of a quota, others are counted by it at this moment.
             logger.warning("%s %s: %s", kind, name, error)
             return diagnose.no_answer(name, str(error))
-        except (Refused, Conflict) as error:
+        except Refused as error:
             return diagnose.refusal_of(name, str(error))
         if resource == PODS and new and (changes := ownership.changes(child, made)):
             # We would not know it again: it is not to run unseen.

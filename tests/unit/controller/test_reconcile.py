@@ -202,6 +202,23 @@ async def test_what_blocks_pods_fails_the_stage_after_its_time(
     assert server.asked == asked, "what has failed makes no further pods"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("timed out"),
+        Conflict('Operation cannot be fulfilled on resourcequotas "q": it has been modified', 409),
+    ],
+)
+async def test_a_conflict_is_no_refusal_and_its_stage_does_not_fail_of_it(error: Exception) -> None:
+    made, _ = reconciler(World(), server := Refuses(error))
+    assert (await made.reconcile(KEY)).retry
+    later(made, server, 120)
+    await made.reconcile(KEY)
+    found = status_of(made)
+    assert (found["phase"], found["reason"]) == ("Pending", "ApiUnavailable")
+    assert str(error) in found["message"]
+
+
 async def test_a_pod_that_was_made_although_nobody_said_so_blocks_nothing() -> None:
     """The answer was lost."""
     w = World()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -75,18 +76,43 @@ def test_its_kustomizations_work_beside_the_folder_deploy(tmp_path: Path) -> Non
     [(RELEASE, "The operator's service account has"), ("trainingjob-spark", "Spark drivers run")],
 )
 def test_the_tables_of_rights_are_the_rules_of_the_chart(role: str, title: str) -> None:
-    table = PAGE.partition(title)[2].partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table(title) == rules(role, {"spark": {"namespaces": ["a"]}})
+
+
+def test_so_is_the_table_of_rights_to_serve_models() -> None:
+    rights = [
+        {(resource, verb) for resources, verbs in found for resource in resources for verb in verbs}
+        for found in (
+            rules(RELEASE, {"deploy": {"enabled": True}}),
+            rules(RELEASE, {}),
+            table("With `deploy.enabled: true`"),
+        )
+    ]
+    assert rights[0] - rights[1] == rights[2]
+
+
+Rights = list[tuple[list[str], list[str]]]
+
+
+def table(title: str) -> Rights:
+    """Resources and verbs of the first table after these words."""
+    found = PAGE.partition(title)[2].partition("|---|---|---|\n")[2].partition("\n\n")[0]
     told = []
-    for row in table.splitlines():
+    for row in found.splitlines():
         resources, verbs, why = row.strip("| ").split(" | ")
         assert why
         told.append((re.findall("`(.*?)`", resources), re.findall("`(.*?)`", verbs)))
-    (rules,) = [
+    return told
+
+
+def rules(role: str, values: dict[str, Any]) -> Rights:
+    """Of a role of the chart."""
+    (found,) = [
         found["rules"]
-        for found in render({"spark": {"namespaces": ["a"]}})
+        for found in render(values)
         if found["kind"] in ("Role", "ClusterRole") and found["metadata"]["name"] == role
     ]
-    assert told == [(rule["resources"], rule["verbs"]) for rule in rules]
+    return [(rule["resources"], rule["verbs"]) for rule in found]
 
 
 def test_its_links_lead_somewhere() -> None:

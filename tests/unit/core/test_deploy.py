@@ -159,6 +159,20 @@ def test_a_pod_that_failed_once_and_then_is_ready_is_no_trouble() -> None:
     assert it.status["phase"] == "Succeeded"
 
 
+def test_a_pod_that_is_evicted_has_another_in_its_place() -> None:
+    it = judged()
+    pod = it.server(running={"startedAt": stamp(0)})
+    pod["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+    pod["status"]["containerStatuses"] = []
+    it.rolls(updated=2, available=1)
+    assert it.stage("deploy")["reason"] == "Disrupted"
+    it.seconds += 300
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    it.rolled()
+    assert it.status["phase"] == "Succeeded"
+
+
 SLOW: dict[str, tuple[dict[str, Any], str]] = {
     "nothing is known": ({}, "the pods did not start"),
     "it runs and is not ready": (

@@ -92,7 +92,8 @@ class Rollout:
         failed = [found for pod in pods if (found := diagnose.failure_of(pod)) is not None]
         waiting = [found for pod in pods if (found := diagnose.waiting_of(pod)) is not None]
         final = [failure for failure in failed if failure.failure_class in _FINAL]
-        return next(iter([*final, *failed, *waiting]), None)
+        crashed = [failure for failure in failed if _crashed(failure)]
+        return next(iter([*final, *crashed, *waiting, *failed]), None)
 
     @property
     def place(self) -> str:
@@ -252,7 +253,7 @@ def fails(rollout: Rollout) -> StageOutcome | None:
         return None
     if trouble is not None:
         _, until = _tolerated(rollout, trouble)
-        crashed = trouble.pod is not None and trouble.pod.phase == "Failed"
+        crashed = _crashed(trouble)
         again = rollout.obs.settings.serves and trouble.failure_class not in _FINAL
         final = crashed and not again
         if final or (until is not None and rollout.now >= until):
@@ -335,9 +336,15 @@ def _tolerated(rollout: Rollout, trouble: Failure) -> tuple[datetime, datetime |
     since = prior.waiting_since if prior.reason == trouble.reason else None
     since = since or now
     grace = REASONS[trouble.reason].grace_seconds
-    if trouble.pod is not None and trouble.pod.phase == "Failed":
+    if _crashed(trouble):
         return since, since + _CRASHES
     return since, None if grace is None else since + timedelta(seconds=grace)
+
+
+def _crashed(trouble: Failure) -> bool:
+    """Whether a container failed that is started again, and not a pod as a whole, as when it is
+    evicted: there is another in its place."""
+    return trouble.pod is not None and trouble.pod.phase == "Failed" and not trouble.pod.pod_reason
 
 
 def _slowest(rollout: Rollout) -> str:

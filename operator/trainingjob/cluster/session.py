@@ -50,9 +50,9 @@ class Credentials:
         configuration = Configuration()
         try:
             if kubeconfig is None:
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                load_incluster_config(client_configuration=configuration)
             else:
-                await load_kube_config(  # type: ignore[no-untyped-call]
+                await load_kube_config(
                     config_file=str(kubeconfig),
                     client_configuration=configuration,
                     persist_config=False,

@@ -97,6 +97,8 @@ class _Memory:
     # What Events say of pods that wait, by uid, and when they were asked for last.
     told: dict[str, PodEvent] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
+    # Pods of the attempt before that were looked for by name, before another one begins.
+    looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
     lost: tuple[int, Status] | None = None
 
@@ -177,8 +179,8 @@ class Reconciler:
         now = datetime.now(UTC)
         found = fold(obs, now)
         todo = found.plan
-        if await self._look_for(key, stored.uid, todo.gone):
-            return Outcome(again=True)  # a pod of an attempt before is there, and nobody saw it
+        if await self._is_back(key, obs.job, todo.gone):
+            return Outcome(again=True)
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
@@ -221,6 +223,22 @@ class Reconciler:
         if not await self._look_for(key, again[0].uid, vanished(again[1])):
             return again
         return self._cached(key, seen[1].job)
+
+    async def _is_back(self, key: Key, job: TrainingJob, names: tuple[str, ...]) -> bool:
+        """Whether a pod of an attempt before is there, which nobody saw. It is looked for once
+        before each attempt, however often that is refused."""
+        memory = self._memory[key]
+        if not names or memory.looked == names:
+            return False
+        if await self._look_for(key, job.metadata.uid, names):
+            seen = self._cached(key, job)
+            # One that is not ours stands in nobody's way.
+            if seen is None or isinstance(seen[1], Unreadable):
+                return True
+            if {pod.name for pod in seen[1].pods} & {*names}:
+                return True
+        memory.looked = names
+        return False
 
     async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
         """Read these pods by their names, on whom no watch and no list can be relied. Whether any
@@ -326,12 +344,14 @@ class Reconciler:
         memory, now = self._memory[key], time.monotonic()
         if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
             return False
+        first = pod.uid not in memory.asked
         memory.asked[pod.uid] = now
         try:
             found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
         except ClusterError as error:
-            # They are a help: nothing hangs on them.
-            logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            # They are a help: nothing hangs on them, and it is said once.
+            if first:
+                logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
             return False
         before = memory.told.pop(pod.uid, None)
         if found is not None:

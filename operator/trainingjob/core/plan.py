@@ -166,12 +166,13 @@ def _plan(
 
 
 def _outdated(obs: Observation) -> list[PodView]:
-    """Pods of attempts before those that are stored."""
+    """Pods of attempts before those that are stored, and those that clean up after an end that is
+    none any more."""
     return [
         pod
         for stage in obs.job.status.stages
         for pod in obs.pods_of(stage.name)
-        if pod.attempt < stage.attempt and not pod.deleting
+        if (pod.attempt < stage.attempt or pod.cleans) and not pod.deleting
     ]
 
 
@@ -225,15 +226,17 @@ def _children(
     """What is to be made for the stage whose turn it is, which is stored as ``before``."""
     if stage.phase == "Running":
         return stages.named(stage.name).missing(obs)
+    if any(pod.cleans and not pod.over for pod in obs.pods):
+        return []  # it may remove what is written now
     pods = obs.pods_of(stage.name)
     stored = before.attempt if before is not None else 1
-    if stage.attempt != max([stored, *(pod.attempt for pod in pods)]):
+    if stage.attempt != max([stored, *(pod.attempt for pod in pods if not pod.cleans)]):
         return []  # its number is to be stored first
     due = _due(obs, stage)
     if due is not None and now < due:
         wakes.append(due)
         return []
-    left = any(pod.attempt < stage.attempt for pod in pods)
+    left = any(pod.attempt < stage.attempt or pod.cleans for pod in pods)
     return [] if left else _missing(obs, stage)
 
 

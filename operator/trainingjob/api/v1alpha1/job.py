@@ -13,6 +13,7 @@ from ..base import Model, Rule
 from ..stages import STAGE_NAMES
 from .deploy import Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
+from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
@@ -383,6 +384,16 @@ class Spec(Model):
         given = (self.train.dataset, self.pretrained)
         written = [self.storage.uri] if self.storage.uri is not None else []
         return [*written, *read, *(one.uri for one in given if one is not None)]
+
+    @property
+    def given(self) -> Input | None:
+        """What rows are read from, where there is one such table."""
+        return self.preprocess.input if self.preprocess is not None else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether a model is accepted or not."""
+        return self.evaluate is not None
 
     @property
     def pretrained(self) -> Pretrained | None:

@@ -386,6 +386,9 @@ class Cleanup(StatusModel):
     kinds: Annotated[list[Removable], Field(max_length=2)] = Field(
         description="What is removed, of that which the job has written."
     )
+    removed: Annotated[list[Removable], Field(max_length=2)] | None = Field(
+        None, description="What may be gone, in whole or in part, by this or an earlier removal."
+    )
     message: Message = Field(
         "", description="What was left and why, or what is in the way, and what to do."
     )

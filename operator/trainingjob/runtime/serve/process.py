@@ -23,6 +23,8 @@ DRAIN_SECONDS = 20.0
 # come for a second, and no longer than this.
 _QUIET_SECONDS = 1.0
 _LINGER_SECONDS = 8.0
+# Where nobody else sends requests.
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Of a connection without a request.
 _KEEPALIVE_SECONDS = 75.0
 
@@ -73,7 +75,7 @@ async def _serve(payload: ServePayload) -> None:
             await stopped
         else:
             loading.cancel()
-        await _drained(app, linger=payload.host is None)
+        await _drained(app, linger=payload.host not in _LOOPBACK)
     finally:
         await runner.cleanup()
         await app.close()

@@ -25,7 +25,6 @@ EXCEPTIONS = {
     "api/v1alpha1/status.py": "what the condition Deployed is of",
     "core/names.py": "where the dataset lies, which every stage has to know",
     "cli/text.py": "the name of a split",
-    "cli/serve.py": "which model is served, and how its rows are written",
 }
 
 

@@ -17,7 +17,7 @@ import aiohttp
 from tests.cluster.behaviour import Behaviour, succeed
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
-from trainingjob.cluster.resources import BY_KIND, WATCHED
+from trainingjob.cluster.resources import BY_KIND, watched
 from trainingjob.controller.certificate import Authority
 
 from . import oracle, scenarios
@@ -134,7 +134,7 @@ class Runs:
         lives = _Lives(self._proxy, wire, namespace, self._folder / f"{job}.log")
         await lives.start()
         try:
-            await self._until(lambda: wire.watched == len(WATCHED), "the watches")
+            await self._until(lambda: wire.watched == len(watched(deploys=False)), "the watches")
             begun = time.monotonic()
             wire.born = await self._create(scenario, job, namespace)
             late, ended = await self._story(scenario, job, wire, trail)

@@ -32,6 +32,7 @@ def space(control_plane: ControlPlane, namespace: str) -> Iterator[Namespace]:
         assert "Traceback" not in served.log()
 
 
+@pytest.mark.nightly
 def test_eight_gangs_of_four_under_a_quota_of_sixteen(space: Namespace) -> None:
     """Four run, then four; ranks wait for the last and the last for the first, as in a training."""
 

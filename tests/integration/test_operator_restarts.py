@@ -74,8 +74,13 @@ FATES = {
 }
 
 
-# Before and after each write it is killed by tests/faults.
-@pytest.mark.parametrize("seed", range(8))
+# Before and after each write it is killed by tests/faults, too.
+MOMENTS = [
+    pytest.param(seed, marks=[pytest.mark.nightly] if seed >= 8 else []) for seed in range(30)
+]
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
 def test_sigkill_at_any_moment_changes_nothing_and_makes_nothing_twice(
     space: Namespace, undisturbed: tuple[object, list[str]], seed: int
 ) -> None:

@@ -167,6 +167,9 @@ def _shorten(
             _shorten(node[key], child_type(kind, part), path, described)
 
 
+_DEPLOYED = ".status.conditions[?(@.type=='Deployed')].reason"
+
+
 def _printer_columns() -> list[Schema]:
     """What `kubectl get` shows, and from Reason on only with `-o wide`."""
     columns = [
@@ -175,6 +178,7 @@ def _printer_columns() -> list[Schema]:
         ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
         ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
+        ("Deployed", "string", _DEPLOYED, "Whether its model is served.", 1),
         ("Reason", "string", ".status.reason", "Why, in one word.", 1),
         ("Nodes", "integer", ".spec.train.nodes", "Training pods.", 1),
         ("Task", "string", ".spec.task.type", "The kind of task.", 1),

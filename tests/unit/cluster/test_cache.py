@@ -133,7 +133,7 @@ OURS = owned_by("TrainingJob", "digits", "uid-1")[0]
         ),
         pytest.param({"namespace": "elsewhere"}, id="a pod of another namespace"),
         pytest.param({"name": "forged-train"}, id="a pod of another name"),
-        pytest.param({"name": "digits-deploy-1-0"}, id="a pod of no stage"),
+        pytest.param({"name": "digits-publish-1-0"}, id="a pod of no stage"),
         pytest.param({"name": "digits-train-0-0"}, id="a pod of attempt 0"),
         pytest.param({"name": "digits-train-01-0"}, id="a pod whose attempt has a zero before it"),
         pytest.param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,17 @@ from trainingjob.api.payload import (
 from trainingjob.api.v1alpha1 import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
+from trainingjob.runtime import storage
 from trainingjob.runtime.base.digest import digest_of_folder
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
 from trainingjob.runtime.evaluate.publication import CARD, Card
 from trainingjob.runtime.evaluate.report import MetricsFile
+from trainingjob.runtime.model.accepted import place
+from trainingjob.runtime.storage import copies
+
+from .test_publish import Killed, Steps, Store
 
 MANIFEST = DatasetManifest(
     label="target",
@@ -136,6 +142,17 @@ def test_an_accepted_model_stays_as_it_was_judged(tmp_path: Path) -> None:
         assert digest_of_folder(folder, but=CARD) == digest
         card = Card.read(folder)
         assert (card.model_digest, card.report.metrics) == (digest, {"accuracy": 0.9})
+
+
+def test_a_model_that_is_written_anew_in_place_changes_no_accepted_one(tmp_path: Path) -> None:
+    """As an image does that runs as it stands: torch.save opens its file and empties it."""
+    asked = payload(tmp_path, "1")
+    evaluated(asked, accuracy=0.9)
+    digest = trained(asked)
+    for file in (f for f in storage.resolve(asked.model_uri).rglob("*") if f.is_file()):
+        file.write_bytes(b"worse")
+    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    assert digest_of_folder(folder, but=CARD) == digest
 
 
 def test_the_newest_models_stay_and_those_in_use(tmp_path: Path) -> None:
@@ -286,6 +303,79 @@ def test_a_pod_that_dies_leaves_a_record_and_its_repeat_compares_with_the_same(
     assert record(tmp_path)["uid"] == "2"
     # Nothing is left beside the record and the two models.
     assert len([*(tmp_path / "accepted").iterdir()]) == 3
+
+
+class Bucket(Store):
+    """As S3 has it: a folder goes and comes file by file, those of JSON last."""
+
+    def remove(self, path: str) -> None:
+        for name in [*self.find(path)]:
+            self.steps.one()
+            self.files.pop(name)
+
+    def replace(self, source: Path, path: str) -> None:
+        self.remove(path)
+        files = sorted(f for f in source.rglob("*") if f.is_file())
+        for file in sorted(files, key=lambda file: file.suffix == ".json"):
+            self.put(file, f"{path}/{file.relative_to(source).as_posix()}")
+
+
+def test_in_s3_whoever_dies_at_any_step_leaves_a_record_whose_model_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps()
+    store = Bucket(steps)
+    monkeypatch.setattr(copies, "connect", lambda uri: store)
+    pods = 0
+
+    def judged(uid: str) -> str:
+        """By a pod that has nothing of what others have brought; the model's digest."""
+        nonlocal pods
+        pods += 1
+        monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / f"pod-{pods}"))
+        asked = payload(tmp_path, uid).model_copy(
+            update={"model_uri": "s3://bucket/run/model", "accepted": "s3://bucket/run/accepted"}
+        )
+        here = payload(tmp_path, uid)
+        digest = trained(here)
+        last, steps.last = steps.last, 10**9
+        store.replace(tmp_path / "model", "run/model")
+        steps.done, steps.last = 0, last
+        storage.fetch(asked.model_uri)
+        found = report(here, "sha256:d", accuracy=0.9)
+        keep_if_accepted(asked, found, None, MANIFEST)
+        return digest
+
+    def whole() -> str:
+        """The model of the record, which is there as it was judged."""
+        record = json.loads(store.files["run/accepted/metrics.json"])
+        monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "reader" / str(steps.done)))
+        folder = storage.fetch(place("s3://bucket/run/accepted", record["modelDigest"]))
+        assert digest_of_folder(folder, but=CARD) == record["modelDigest"]
+        assert Card.read(folder).model_digest == record["modelDigest"]
+        shutil.rmtree(tmp_path / "reader")
+        return str(record["modelDigest"])
+
+    before = [judged(uid) for uid in "123"]
+    for last in range(1, 30):
+        saved = dict(store.files)
+        steps.last = last
+        try:
+            judged("4")
+        except Killed:
+            steps.last = 10**9
+            assert whole() in (before[-1], trained(payload(tmp_path, "4")))
+            new = judged("4")  # its repeat
+            assert whole() == new
+        else:
+            steps.last = 10**9
+            break
+        below = [name.split("/")[2:] for name in store.files if name.startswith("run/accepted/")]
+        folders = {parts[0] for parts in below if len(parts) > 1}
+        assert sorted(folders) == short([*before[1:], new])
+        store.files = saved
+    assert last > 6
+    assert whole() == trained(payload(tmp_path, "4"))
 
 
 GOOD = {

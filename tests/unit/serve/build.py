@@ -125,9 +125,11 @@ def _with_year(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(year=pd.to_datetime(rows["day"]).dt.year)
 
 
-def made(folder: Path, kind: str = "classification", **more: Any) -> Made:
+def made(
+    folder: Path, kind: str = "classification", data: pd.DataFrame | None = None, **more: Any
+) -> Made:
     """Prepare raw rows, draw a model and let evaluation accept it, all by the stages' own code."""
-    data = frame()
+    data = frame() if data is None else data
     other = "y" if kind == "classification" else "kind"
     source = folder / "data.parquet"
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,14 +167,21 @@ def made(folder: Path, kind: str = "classification", **more: Any) -> Made:
     return Made(folder, data, manifest, config, weights, digest)
 
 
-def accept(folder: Path, kind: str, uid: str = "1", gates: Sequence[Any] = (), **more: Any) -> str:
+def accept(
+    folder: Path,
+    kind: str,
+    uid: str = "1",
+    gates: Sequence[Any] = (),
+    task: dict[str, Any] | None = None,
+    **more: Any,
+) -> str:
     """The evaluate stage; the digest of the model."""
     metric = "accuracy" if kind == "classification" else "rmse"
     result = evaluate.run(
         EvaluatePayload(
             job=JobRef(namespace="team", name="digits", uid=uid),
             attempt=1,
-            task=Task.model_validate(TASKS[kind] | more.pop("task", {})),
+            task=Task.model_validate(TASKS[kind] | (task or {})),
             metrics=[metric],
             dataset=f"file://{folder / 'dataset'}",
             model_uri=f"file://{folder / 'model'}",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.fitted.columns import ARROW
 from trainingjob.runtime.serve.served import BadRow, Served, load
 
-from .build import Made, frame
+from .build import Made, accept, frame, made
 
 
 def columns_of(served: Served, rows: pd.DataFrame) -> dict[str, pa.Array]:
@@ -47,8 +50,8 @@ def test_raw_rows_get_the_values_of_scikit_learn_and_numpy(values: Made) -> None
 
 
 def test_what_was_judged_is_what_is_proved(classes: Made, values: Made) -> None:
-    for made in (classes, values):
-        served = load(made.payload())
+    for world in (classes, values):
+        served = load(world.payload())
         assert served.prove() == 32
         assert served.prove(1e-6, rows=5) == 5
         # The rows are of the test split, and their outputs those of scikit-learn and numpy.
@@ -57,7 +60,7 @@ def test_what_was_judged_is_what_is_proved(classes: Made, values: Made) -> None:
         assert raw.split == "test"
         rows = pd.DataFrame(raw.rows, columns=raw.needed)
         judged = np.array(served.card.outputs)
-        expected = made.expected(rows).reshape(judged.shape)
+        expected = world.expected(rows).reshape(judged.shape)
         np.testing.assert_allclose(judged, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -156,3 +159,58 @@ def test_a_null_that_no_step_fills_is_told_by_the_feature(classes: Made) -> None
     rows = classes.rows("test")[:4].assign(count=pd.array([1, None, 2, 3], dtype="Int64"))
     with pytest.raises(BadRow, match="feature count has 1 nulls, and needs values"):
         served.answers(columns_of(served, rows))
+
+
+def again(classes: Made, folder: Path) -> Path:
+    """The job's folder, for another model of the same dataset."""
+    for name in ("dataset", "model"):
+        shutil.copytree(classes.folder / name, folder / name)
+    return folder
+
+
+def test_a_threshold_and_the_positive_class_count_as_they_did(
+    classes: Made, tmp_path: Path
+) -> None:
+    """Of three classes there is no positive one; of two a row is taken for it from the threshold
+    on, whichever score is the greater."""
+    rows = classes.rows("test").assign(kind=lambda rows: rows["kind"].replace("c", "b"))
+    world = made(tmp_path, data=classes.data.assign(kind=classes.data["kind"].replace("c", "b")),
+                 task={"positive_class": "a"}, threshold=0.3)  # fmt: skip
+    served = load(world.payload())
+    answers = served.answers(columns_of(served, rows))
+    expected = world.expected(rows)
+    assert answers.predicted.tolist() == [0 if score >= 0.3 else 1 for score in expected[:, 0]]
+    assert set(answers.predicted) == {0, 1}
+
+
+def test_own_code_that_leaves_a_program_is_served(classes: Made, tmp_path: Path) -> None:
+    folder = again(classes, tmp_path)
+    shutil.rmtree(folder / "model")
+    (folder / "model").mkdir()
+    torch.manual_seed(5)
+    network = torch.nn.Linear(len(classes.manifest.features), 3)
+    example = (torch.zeros(4, len(classes.manifest.features)),)
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(network.eval(), example, dynamic_shapes=shapes)
+    torch.export.save(program, folder / "model/model.pt2")
+    digest = accept(folder, "classification")
+    weights = {f"0.{name}": one.numpy() for name, one in network.state_dict().items()}
+    own = replace(classes, folder=folder, digest=digest, weights=weights)
+    served = load(own.payload())
+    assert served.prove() == 32
+    rows = classes.rows("test")
+    answers = served.answers(columns_of(served, rows))
+    np.testing.assert_allclose(answers.scores, own.expected(rows), atol=1e-5)
+
+
+def test_predictions_alone_are_no_model_that_could_be_served(classes: Made, tmp_path: Path) -> None:
+    folder = again(classes, tmp_path)
+    shutil.rmtree(folder / "model")
+    (folder / "model").mkdir()
+    truth = pq.read_table(folder / "dataset/test")["kind"]
+    pq.write_table(
+        pa.table({"y_true": truth, "y_pred": truth}), folder / "model/predictions.parquet"
+    )
+    digest = accept(folder, "classification")
+    with pytest.raises(StageFailure, match="has predictions of the training code and no model"):
+        load(replace(classes, folder=folder, digest=digest).payload())

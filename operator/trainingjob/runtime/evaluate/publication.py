@@ -170,7 +170,8 @@ def sweep(payload: EvaluatePayload, recent: Sequence[str]) -> None:
         for entry in storage.entries(folder) or ():
             name = entry.rstrip("/")
             if entry.endswith("/") and _is_ours(name) and name not in keep:
-                storage.remove(folder / name)
+                with suppress(FileNotFoundError):  # of what is remote this pod has no copy
+                    storage.remove(folder / name)
     except (StageFailure, OSError) as error:
         log(f"an accepted model that is not needed any more is left: {error}")
 

@@ -24,7 +24,7 @@ from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.reasons import REASONS
 
 from ..base.errors import StageFailure, from_os_error
-from ..base.text import listed
+from ..base.text import listed, one_line
 from ..dataset.classes import written
 from ..preprocess.engines.duckdb import DuckdbEngine
 from ..preprocess.engines.frame import Frame
@@ -100,11 +100,15 @@ def _read(engine: DuckdbEngine, served: Served, source: Input, scratch: Scratch)
     try:
         return read_input(engine, asked, scratch=scratch)
     except StageFailure as failure:
-        if failure.reason != "ColumnNotFound":
+        if failure.reason == "ColumnNotFound":
+            # Which columns there are is told in words that fit.
+            plain: dict[str, Any] = {"types": None, "date_formats": None}
+        elif failure.reason == "InputMalformed" and types and "bigint" in types.values():
+            # As pandas writes whole numbers of a column that has nulls: 1.0
+            plain = {"types": {n: "double" if k == "bigint" else k for n, k in types.items()}}
+        else:
             raise
-        # Which columns there are is told in words that fit.
-        plain = source.model_copy(update={"types": None, "date_formats": None})
-        return read_input(engine, plain, scratch=scratch)
+        return read_input(engine, asked.model_copy(update=plain), scratch=scratch)
 
 
 def _refuse_unknown(frame: Frame, names: Sequence[str], request: Request) -> None:
@@ -123,7 +127,7 @@ def _tables(
     dialect = engine.dialect
     selected = [
         dialect.ident(name)
-        if frame.columns[name] == kind
+        if frame.columns[name] == kind or (frame.columns[name], kind) == ("double", "bigint")
         else dialect.cast(dialect.ident(name), frame.columns[name], kind)
         for name, kind in served.inputs.items()
     ] + [dialect.ident(name) for name in keep]
@@ -131,18 +135,25 @@ def _tables(
     for batch in engine.batches(f"SELECT {', '.join(selected)} FROM {frame.view}", len(selected)):
         for start in range(0, batch.num_rows, _ROWS):
             part = batch.slice(start, _ROWS)
-            columns = {
-                name: part.column(place).cast(ARROW[kind])
-                for place, (name, kind) in enumerate(served.inputs.items())
-            }
+            columns = dict(zip(served.inputs, part.columns, strict=False))
             try:
-                answers = served.answers(columns)
+                answers = _answers(served, columns)
             except BadRow as error:
                 row, words = _first_bad(served, columns, part.num_rows, str(error))
                 raise StageFailure("StepFailed", f"row {done + row + 1}: {words}") from error
             kept = {name: part.column(len(served.inputs) + at) for at, name in enumerate(keep)}
             yield _table(answers, served, kept)
             done += part.num_rows
+
+
+def _answers(served: Served, columns: Mapping[str, pa.Array]) -> Answers:
+    typed = {}
+    for name, kind in served.inputs.items():
+        try:
+            typed[name] = columns[name].cast(ARROW[kind])
+        except pa.ArrowInvalid as error:
+            raise BadRow(f"{name} is no {kind}: {one_line(error)}") from error
+    return served.answers(typed)
 
 
 def _first_bad(
@@ -153,12 +164,12 @@ def _first_bad(
     while stop - start > 1:
         middle = (start + stop) // 2
         try:
-            served.answers({n: c.slice(start, middle - start) for n, c in columns.items()})
+            _answers(served, {n: c.slice(start, middle - start) for n, c in columns.items()})
             start = middle
         except BadRow:
             stop = middle
     try:
-        served.answers({n: c.slice(start, 1) for n, c in columns.items()})
+        _answers(served, {n: c.slice(start, 1) for n, c in columns.items()})
     except BadRow as error:
         words = str(error)
     return start, words

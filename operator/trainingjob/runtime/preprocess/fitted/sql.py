@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,18 @@ from trainingjob.api.v1alpha1.steps import WithColumn
 
 from ..account import Account
 from ..engines.duckdb import DuckdbEngine
+from ..engines.duckdb_failures import failures
 from ..engines.frame import HASH, Frame
 from ..expressions.syntax import parse
 from ..steps.step import Fitted, Where
-from .columns import Applied, Columns
+from .columns import ARROW, Applied, Columns
 
+Kinds = Mapping[str, ColumnType]
 Run = Callable[[Any, Frame, Where], tuple[Frame, Fitted]]
 
-_ROWS = "trainingjob_rows"
+# What queries call the rows; a table of Arrow, where they are many.
+_TABLE, _ROWS = "trainingjob_given", "trainingjob_rows"
+_FEW = 32
 
 
 class Silent(Account):
@@ -42,18 +46,39 @@ class Silent(Account):
 
 
 class Views(DuckdbEngine):
-    """Whose views are all views, as their rows are others with each request."""
+    """Whose views are their text, since the rows are others with each request: a query has them as
+    a table of its own, and planning it takes a millisecond less than filling one."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        # What goes row by row keeps the order of rows then, and nothing need be sorted.
+        self.run("SET preserve_insertion_order = true")
+        return self
 
     def view(self, sql: str, *, wide: bool = False) -> str:
-        return super().view(sql)
+        return f"({sql})"
 
-    def insert(self, table: str, columns: Columns, rows: int) -> None:
-        """Make a table have these rows, and nulls in all other columns."""
-        own = pa.table({**columns, HASH: pa.array(np.arange(rows))})
-        names = ", ".join([*map(self.dialect.ident, columns), HASH])
-        self.run(f"DELETE FROM {table}")
-        self._db.register(_ROWS, own)
-        self.run(f"INSERT INTO {table} ({names}) SELECT {names} FROM {_ROWS}")
+    def of_rows(self, query: str, names: str, columns: Columns, kinds: Kinds) -> list[Any]:
+        """What a query gives, columns of Arrow or lists, over ``_TABLE``, which has these columns,
+        and nulls in all others, of which ``names`` is SQL."""
+        ident, type_name = self.dialect.ident, self.dialect.type_name
+        rows = len(next(iter(columns.values()), ()))
+        if rows <= _FEW:
+            lists = [
+                f"unnest(CAST(? AS {type_name(kinds[name])}[])) AS {ident(name)}"
+                for name in columns
+            ]
+            given = ", ".join([*lists, *([names] if names else []), f"unnest(range(?)) AS {HASH}"])
+            parameters = [*(column.to_pylist() for column in columns.values()), rows]
+            with failures():
+                found = self._db.execute(
+                    f"WITH {_TABLE} AS (SELECT {given}) {query}", parameters
+                ).fetchall()
+            return [list(values) for values in zip(*found, strict=True)]
+        self._db.register(_ROWS, pa.table({**columns, HASH: pa.array(np.arange(rows))}))
+        given = ", ".join([*map(ident, columns), *([names] if names else []), HASH])
+        table = self.arrow(f"WITH {_TABLE} AS (SELECT {given} FROM {_ROWS}) {query}")
+        return [column.combine_chunks() for column in table.columns]
 
 
 class Sql:
@@ -62,7 +87,6 @@ class Sql:
     def __init__(self, label: str) -> None:
         self._label = label
         self._engine: Views | None = None
-        self._tables = 0
 
     def close(self) -> None:
         if self._engine is not None:
@@ -72,7 +96,7 @@ class Sql:
         self,
         run: Run,
         spec: Any,
-        kinds: Mapping[str, ColumnType],
+        kinds: Kinds,
         text: str,
         label: str,
     ) -> Applied:
@@ -82,31 +106,30 @@ class Sql:
             self._engine.__enter__()
         engine = self._engine
         ident, type_name = engine.dialect.ident, engine.dialect.type_name
-        self._tables += 1
-        table = f"given_{self._tables}"
-        columns = [f"{ident(name)} {type_name(kind)}" for name, kind in kinds.items()]
-        engine.run(f"CREATE TABLE {table} ({', '.join([*columns, f'{HASH} BIGINT'])})")
         where = Where(engine, label, text, Silent())
-        frame = Frame(table, kinds, (HASH,))
         with where.errors():
-            made, _ = run(spec, frame, where)
+            made, _ = run(spec, Frame(_TABLE, kinds, (HASH,)), where)
         of = _made_of(spec, kinds, made.columns)
-        prepared: dict[tuple[str, ...], str] = {}
 
         def apply(columns: Columns, wanted: Sequence[str]) -> Columns:
-            names = tuple(wanted)
-            if names not in prepared:
-                statement = f"statement_{table}_{len(prepared)}"
-                listed = ", ".join(map(ident, names))
-                engine.run(
-                    f"PREPARE {statement} AS SELECT {listed} FROM {made.view} ORDER BY {HASH}"
-                )
-                prepared[names] = statement
-            needed = dict.fromkeys(name for one in names for name in of[one])
-            rows = len(next(iter(columns.values()), ()))
-            engine.insert(table, {name: columns[name] for name in needed}, rows)
-            found = engine.arrow(f"EXECUTE {prepared[names]}")
-            return {name: found.column(place).combine_chunks() for place, name in enumerate(names)}
+            needed = dict.fromkeys(name for one in wanted for name in of[one])
+            given = {name: columns[name] for name in needed}
+            if not given:  # such as a constant: of as many rows as there are
+                given = dict([*columns.items()][:1])
+            others = ", ".join(
+                f"CAST(NULL AS {type_name(kind)}) AS {ident(name)}"
+                for name, kind in kinds.items()
+                if name not in given
+            )
+            query = f"SELECT {', '.join(map(ident, wanted))} FROM {made.view}"
+            with where.errors():
+                found = engine.of_rows(query, others, given, kinds)
+            return {
+                name: pa.array(values, type=ARROW[made.columns[name]])
+                if isinstance(values, list)
+                else values
+                for name, values in zip(wanted, found, strict=True)
+            }
 
         return Applied(
             {name: made.columns[name] for name in of},

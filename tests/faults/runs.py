@@ -17,7 +17,7 @@ import aiohttp
 from tests.cluster.behaviour import Behaviour, succeed
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
-from trainingjob.cluster.resources import BY_KIND, watched
+from trainingjob.cluster.resources import KIND_OF, watched
 from trainingjob.controller.certificate import Authority
 
 from . import oracle, scenarios
@@ -29,6 +29,7 @@ from .scenarios import Scenario
 from .trails import Trail, Trails
 
 _JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/{}/trainingjobs"
+_WATCHED = watched(deploys=False)
 _SECRET = "status"
 # On a machine that is busy with other things.
 _DEADLINE_SECONDS = 60.0
@@ -134,7 +135,7 @@ class Runs:
         lives = _Lives(self._proxy, wire, namespace, self._folder / f"{job}.log")
         await lives.start()
         try:
-            await self._until(lambda: wire.watched == len(watched(deploys=False)), "the watches")
+            await self._until(lambda: wire.watched == len(_WATCHED), "the watches")
             begun = time.monotonic()
             wire.born = await self._create(scenario, job, namespace)
             late, ended = await self._story(scenario, job, wire, trail)
@@ -217,10 +218,10 @@ class Runs:
 
     async def _children(self, job: str, namespace: str) -> list[dict[str, Any]]:
         found = []
-        for kind, resource in BY_KIND.items():
+        for resource in _WATCHED[1:]:  # all but the jobs
             query = f"?labelSelector=trainingjob.dev/job={job}"
             told = await self._ask("GET", resource.path(namespace) + query)
-            found += [item | {"kind": kind} for item in told.get("items") or ()]
+            found += [item | {"kind": KIND_OF[resource]} for item in told.get("items") or ()]
         return found
 
     async def _ask(self, verb: str, path: str, body: Any = None) -> Any:

@@ -62,7 +62,10 @@ SCENARIOS = (
     Scenario(
         "three stages",
         manifest,
-        {f"train-1-{rank}": succeed(after=_TRAINS) for rank in range(2)},
+        {
+            "train-1-0": succeed(after=_TRAINS, meets="{job}-train-1-1"),
+            "train-1-1": succeed(after=_TRAINS),
+        },
         _ended,
     ),
     Scenario(

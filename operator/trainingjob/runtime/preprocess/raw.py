@@ -12,11 +12,12 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from trainingjob.api.payload import PreprocessPayload
 
 from ..base.errors import StageFailure
+from ..base.imports import without
+from ..dataset.buffers import array_of, numpy_of
 from ..dataset.manifest import RawRows, RawValue, SplitName
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
 from .engines.rowhash import hashes_of, place
@@ -63,10 +64,9 @@ class Raw:
         if given is None or given.is_split:
             return
         heads = self.engine.arrow(f"SELECT {HASH} FROM {given.view} LIMIT {_HEAD}")
-        hashes = pa.array(np.unique(heads.column(0).to_numpy()))
-        first = pa.array(np.zeros(len(hashes), dtype=np.int64))
-        seeds = pa.array(np.full(len(hashes), self._seed, dtype=np.int64))
-        self._take(frame, place(hashes, first, seeds).to_pylist())
+        hashes = np.unique(numpy_of(heads.column(0)))
+        places = (hashes, np.zeros_like(hashes), np.full_like(hashes, self._seed))
+        self._take(frame, place(*map(array_of, places)).to_pylist())
 
     @property
     def _seed(self) -> int:
@@ -128,7 +128,8 @@ class Raw:
         given, engine = self._given.columns, self.engine
         begin = self._begin
         try:
-            prepared = Pipeline(given, pipeline, features, self.payload.task.label, begin)
+            with without("pandas"):  # which Arrow loads unasked, in half a second
+                prepared = Pipeline(given, pipeline, features, self.payload.task.label, begin)
             prepared.close()
             needed = [*prepared.needed]
         except StageFailure as failure:

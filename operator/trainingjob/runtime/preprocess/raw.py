@@ -16,6 +16,7 @@ import numpy as np
 from trainingjob.api.payload import PreprocessPayload
 
 from ..base.errors import StageFailure
+from ..base.imports import without
 from ..dataset.buffers import array_of, numpy_of
 from ..dataset.manifest import RawRows, RawValue, SplitName
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
@@ -25,7 +26,7 @@ from .notes import Notes
 
 ROWS = 32
 # The first rows of the input, among which rows of the test split are sought.
-_HEAD = 1024
+_HEAD = 4096
 # More than are kept: steps after the division may drop some.
 _CANDIDATES = 128
 # Values of them, and characters of what is kept of one row and of all.
@@ -63,10 +64,9 @@ class Raw:
         if given is None or given.is_split:
             return
         heads = self.engine.arrow(f"SELECT {HASH} FROM {given.view} LIMIT {_HEAD}")
-        hashes = array_of(np.unique(numpy_of(heads.column(0))))
-        first = array_of(np.zeros(len(hashes), dtype=np.int64))
-        seeds = array_of(np.full(len(hashes), self._seed, dtype=np.int64))
-        self._take(frame, place(hashes, first, seeds).to_pylist())
+        hashes = np.unique(numpy_of(heads.column(0)))
+        places = (hashes, np.zeros_like(hashes), np.full_like(hashes, self._seed))
+        self._take(frame, place(*map(array_of, places)).to_pylist())
 
     @property
     def _seed(self) -> int:
@@ -128,7 +128,8 @@ class Raw:
         given, engine = self._given.columns, self.engine
         begin = self._begin
         try:
-            prepared = Pipeline(given, pipeline, features, self.payload.task.label, begin)
+            with without("pandas"):  # which Arrow loads unasked, in half a second
+                prepared = Pipeline(given, pipeline, features, self.payload.task.label, begin)
             prepared.close()
             needed = [*prepared.needed]
         except StageFailure as failure:

@@ -88,9 +88,9 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE)  ## what is long by nature, beside `make test`
+nightly: $(CLUSTER) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
+	$(BIN)/python -m pytest -m nightly tests/local tests/integration $(BESIDE)
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes

@@ -11,6 +11,7 @@ from trainingjob.api.v1alpha1 import REASONS
 STATES = {
     "Starting",
     "Running",
+    "RollingOut",
     "Restarting",
     "Resized",
     "Suspended",

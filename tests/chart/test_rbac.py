@@ -33,6 +33,13 @@ OPERATOR = {
     *rights("networking.k8s.io", "networkpolicies", "create", *READ),
     *rights("", "events", "create", "list"),
 }
+# To serve models.
+DEPLOY = {
+    *rights("", "services", "patch"),
+    *rights("apps", "deployments", "create", "patch", *READ),
+    *rights("apps", "replicasets", "list", "watch"),
+    *rights("policy", "poddisruptionbudgets", "create", "patch", *READ),
+}
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
 SPARK = {
@@ -82,8 +89,9 @@ def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewh
     cluster: ControlPlane, home: str, team: str
 ) -> None:
     less = {"claims": {"create": False}, "podEvents": {"enabled": False}}
-    Release(cluster, home).install({"namespaces": [team], **less})
-    assert rights_of(cluster, home, RELEASE, team) == OPERATOR - {("", "events", "list")}
+    values = {"namespaces": [team], "deploy": {"enabled": True}, **less}
+    Release(cluster, home).install(values)
+    assert rights_of(cluster, home, RELEASE, team) == (OPERATOR | DEPLOY) - {("", "events", "list")}
     assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()
 

@@ -212,6 +212,7 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "namespaces": ("team-a", "team-b"),
             "log_format": "text",
             "log_level": "debug",
+            "deploy": True,
             "spark_image": "registry.example/spark:1",
             "torch_image": "registry.example/torch:2",
             **reports(f"{RELEASE}-jobs"),

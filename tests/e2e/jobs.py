@@ -41,7 +41,8 @@ class Installation:
     def values(self, **more: Any) -> dict[str, Any]:
         repository, _, tag = self._images["operator"].rpartition(":")
         stages = {"spark": self._images["spark"], "torch": self._images["torch"]}
-        return {"image": {"repository": repository, "tag": tag}, "stageImages": stages} | more
+        image = {"repository": repository, "tag": tag}
+        return {"image": image, "stageImages": stages, "deploy": {"enabled": True}} | more
 
     def install(self, **values: Any) -> None:
         """`helm upgrade --install`, as users do it; returns when the operator is ready."""

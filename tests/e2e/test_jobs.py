@@ -127,6 +127,70 @@ def test_one_node_of_two_processes(space: Space) -> None:
     assert rows == {"dataset/manifest.json"}
 
 
+# As somebody else's program in the cluster asks: by the Service's name.
+ASK = """
+import sys, urllib.request
+body = sys.stdin.buffer.read()
+with urllib.request.urlopen(sys.argv[1], data=body, timeout=30) as answer:
+    sys.stdout.write(answer.read().decode())
+"""
+
+
+def answers(space: Space, name: str, card: dict[str, Any]) -> list[float]:
+    """What the Service predicts for the raw rows that evaluation has kept."""
+    raw = card["dataset"]["raw"]
+    kinds = {"double": "FP64", "bigint": "INT64", "boolean": "BOOL"}
+    inputs = [
+        {
+            "name": column,
+            "shape": [len(raw["rows"])],
+            "datatype": kinds.get(raw["columns"][column], "BYTES"),
+            "data": [row[place] for row in raw["rows"]],
+        }
+        for place, column in enumerate(raw["needed"])
+    ]
+    url = f"http://{name}:8080/v2/models/{name}/infer"
+    told = space.control_plane.kubectl(
+        *("exec", "--namespace", space.name, "--stdin", f"deployment/{name}", "--"),
+        *("python", "-c", ASK, url),
+        input=json.dumps({"inputs": inputs}),
+    )
+    (prediction,) = json.loads(told.stdout)["outputs"]
+    return [float(value) for value in prediction["data"]]
+
+
+def test_a_model_is_served_and_one_that_does_not_prove_itself_never_is(space: Space) -> None:
+    deploy = {"deployment": {"replicas": 2}, "deadlineSeconds": 180}
+    space.example("diabetes/job.yaml", deploy=deploy)
+    status = space.succeeds("diabetes")
+    assert status["deployment"]["replicas"] == {"desired": 2, "ready": 2}
+    accepted = space.artefacts("diabetes") / "accepted"
+    (folder,) = accepted.glob("[0-9a-f]*/")
+    card = json.loads((folder / "trainingjob.json").read_text(encoding="utf-8"))
+    judged = pytest.approx([value for (value,) in card["outputs"]], rel=1e-3)
+    assert answers(space, "diabetes", card) == judged
+
+    # The job goes, and the service stays.
+    space.delete("trainingjobs", "diabetes")
+    wait_for("its pods to go", lambda: not any(p.endswith("-1-0") for p in space.pods()))
+    assert answers(space, "diabetes", card) == judged
+
+    # The next one passes its gates, and its files are damaged before anybody serves it.
+    train = yaml.safe_load((EXAMPLES / "diabetes/job.yaml").read_text())["spec"]["train"]
+    passes = {"gates": [{"metric": "rmse", "max": 1000}]}
+    space.example("diabetes/job.yaml", deploy=deploy, train=train | {"seed": 1}, evaluate=passes)
+    found = wait_for(
+        "the next model", lambda: {*accepted.glob("[0-9a-f]*/")} - {folder}, seconds=JOB_SECONDS
+    )
+    (weights,) = next(iter(found)).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-8])
+    status = space.ends("diabetes")
+    assert status["reason"] == "RolloutFailed", space.story("diabetes")
+    assert "ModelCorrupt" in status["message"]
+    assert status["deployment"]["phase"] == "RolledBack"
+    assert answers(space, "diabetes", card) == judged
+
+
 def test_own_code_of_two_pods(space: Space) -> None:
     space.succeeds(space.example("own-code/job.yaml"))
 

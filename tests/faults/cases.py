@@ -11,8 +11,13 @@ from .faults import Fault
 from .runs import Case, Result
 
 Points = dict[str, list[tuple[str, tuple[str, int]]]]  # kind -> scenario and point
-# In the sample, of events: what is watched that somebody works on.
-_SAMPLED = ("modified job", "modified pod")
+# In the sample, of faults that are much like others, or the same whatever is written.
+_SAMPLED = ("create pod", "delete pod", "write status", "modified job", "modified pod")
+_LIKE_OTHERS = {
+    *("lost request", "503", "slow", "stale list", "SIGTERM", "another one"),
+    *("outage", "no rights", "etcd full"),
+    *(fault.name for fault in faults.ALL if fault.place == "event" and fault.name != "dropped"),
+}
 
 
 def every(plain: Mapping[str, Result]) -> Iterator[Case]:
@@ -25,13 +30,11 @@ def every(plain: Mapping[str, Result]) -> Iterator[Case]:
 
 
 def sample(plain: Mapping[str, Result]) -> Iterator[Case]:
-    """Each fault on one write of each kind, which is another one for each fault; on events a
-    dropped one of each kind, and the rest on those of jobs and pods."""
+    """Each fault on one write or event of each kind, which is another one for each fault; where it
+    is much like another fault, on those of pods and status."""
     for number, fault in zip(count(), faults.ALL, strict=False):
         for kind, points in _points(plain, fault).items():
-            if fault.long or (
-                fault.place == "event" and fault.name != "dropped" and kind not in _SAMPLED
-            ):
+            if fault.long or (fault.name in _LIKE_OTHERS and kind not in _SAMPLED):
                 continue
             scenario, point = points[number * 7 % len(points)]
             yield Case(scenario, fault, point)
@@ -46,6 +49,7 @@ def _points(plain: Mapping[str, Result], fault: Fault) -> Points:
     found: Points = defaultdict(list)
     for scenario, result in plain.items():
         wire = result.wire
+        assert wire is not None, "an undisturbed run"
         for point in wire.writes if fault.place == "write" else wire.events:
             found[kind_of(point)].append((scenario, point))
     return {kind: sorted(points) for kind, points in sorted(found.items())}

@@ -245,8 +245,11 @@ class Proxy:
             return _status(403, "Forbidden")
         if call.life not in wire.alive:  # died meanwhile
             raise _Broken
-        answer = await self._forward(request, body, call=call)
-        wire.told = time.monotonic()
+        # Whoever asked may die meanwhile: what has been sent is sent.
+        sent = asyncio.ensure_future(self._forward(request, body, call=call))
+        answer = await asyncio.shield(sent)
+        if call.word.kind != "event":  # a courtesy, that may be late
+            wire.told = time.monotonic()
         if fault is not None and fault.stale:
             wire.grow_stale(fault.stale)
         if fault is not None and fault.crashes:

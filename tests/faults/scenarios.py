@@ -57,7 +57,7 @@ async def _deletes(trail: Trail, ask: Ask) -> None:
 
 _TRAIN = gang(1)["spec"]["train"]
 _CLAIM = {"pvc": {"size": "1Gi"}}
-_POLICY = {"cleanPods": "always", "ttlSecondsAfterFinished": 1}
+_POLICY = {"cleanPods": "always", "ttlSecondsAfterFinished": 2}
 SCENARIOS = (
     Scenario(
         "three stages",

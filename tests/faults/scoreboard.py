@@ -15,14 +15,14 @@ PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 _MARKS = ("<!-- the scoreboard: `make faults` writes it -->", "<!-- its end -->")
 
 
-def lines(results: Sequence[Result], seconds: float) -> list[str]:
-    """The tables, in Markdown."""
+def lines(results: Sequence[Result], seconds: float, what: str = "All") -> list[str]:
+    """The tables, in Markdown; ``what`` was tried."""
     results = [result for result in results if result.case.fault]
     held = sum(not result.wrong for result in results)
-    twice = [result for result in results if not result.reached]
+    absent = [result for result in results if not result.reached]
     found = [
-        f"{held} of {len(results)} cases hold; in {len(twice)} of them the write or event of the "
-        f"undisturbed run did not come. All took {seconds / 60:.0f} minutes.",
+        f"{what}: {held} of {len(results)} cases hold, in {seconds / 60:.0f} minutes; in "
+        f"{len(absent)} of them the write or event that the undisturbed run has did not come.",
         "",
         "| fault | what happens | cases | hold | recovery, median | longest |",
         "|---|---|---|---|---|---|",

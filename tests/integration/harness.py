@@ -21,7 +21,12 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.wait import wait_for
 
 JOBS = "apis/trainingjob.dev/v1alpha1"
-ROOTS = {"trainingjobs": JOBS, "networkpolicies": "apis/networking.k8s.io/v1"}
+ROOTS = {
+    "trainingjobs": JOBS,
+    "networkpolicies": "apis/networking.k8s.io/v1",
+    "deployments": "apis/apps/v1",
+    "poddisruptionbudgets": "apis/policy/v1",
+}
 DEADLINE_SECONDS = 60.0
 # `list` is a method of Namespace.
 Objects = list[dict[str, Any]]

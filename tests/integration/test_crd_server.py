@@ -535,6 +535,7 @@ def test_kubectl_shows_the_story_in_columns(jobs: Jobs) -> None:
         "SCORE": ["0.9749", ""],
     }
     assert {head: cells for head, cells in wide.items() if head not in {*narrow, "AGE"}} == {
+        "DEPLOYED": ["", ""],
         "REASON": ["Retrying", ""],
         "NODES": ["1", "1"],
         "TASK": ["classification", "regression"],

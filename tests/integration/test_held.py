@@ -66,6 +66,7 @@ def test_a_pod_whose_label_was_taken_off_goes_on_and_has_no_second_beside_it(
     finish(space, kubelet)
 
 
+@pytest.mark.nightly
 def test_one_of_an_attempt_before_is_waited_for(space: Namespace, served: Operator) -> None:
     """It was deleted, and then nobody saw it end."""
     stuck = behaviour.stuck()

@@ -37,10 +37,12 @@ def audited() -> Iterator[ControlPlane]:
 def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: str) -> None:
     home, space = audited.namespace(), Namespace(audited, audited.namespace())
     values = f"namespaces={{{space.name}}}" if scope == "one namespace" else "namespaces=null"
+    values += ",deploy.enabled=true"
     objects = rendered(audited, home, values)
     user = applied(audited, home, objects)
 
     arguments = [
+        "--deploy",
         "--status-url=https://127.0.0.1:1",
         "--status-port=0",
         f"--status-secret={home}/{RELEASE}-status",
@@ -91,6 +93,8 @@ def act(
     }
 
     def script(pod: dict[str, Any]) -> Behaviour:
+        if pod["metadata"].get("labels", {}).get("trainingjob.dev/stage") == "deploy":
+            return behaviour.run()
         return fates.get(pod["metadata"]["name"], behaviour.succeed())
 
     # Somebody else's, in the way.
@@ -128,6 +132,10 @@ def act(
         space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
+        judged = {"preprocess": None, "train": gang(1)["spec"]["train"]}
+        deploy = {"deployment": {"replicas": 2}}
+        space.run(manifest("served", **judged, deploy=deploy))
+        space.wait("served", phase="Succeeded", seconds=90)
         begun = time.monotonic()
         status = space.wait("waits", reason="StartFailed")
         tell("a volume that cannot be attached", time.monotonic() - begun, status)
@@ -166,6 +174,9 @@ def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[s
         right = (target.get("apiGroup", ""), resource, event["verb"])
         if event["annotations"]["authorization.k8s.io/decision"] == "allow":
             used.add(right)
+            # What is applied and was not there is made by it.
+            if event["verb"] == "patch" and event["responseStatus"]["code"] == 201:
+                used.add((*right[:2], "create"))
         else:
             refused.append(f"{event['verb']} {event['requestURI']}")
     return used, refused
@@ -218,7 +229,7 @@ def test_a_right_that_is_missing_is_told_and_the_job_goes_on_once_it_is_given(
 
 
 def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
-    told = audited.helm("template", RELEASE, CHART).stdout
+    told = audited.helm("template", RELEASE, CHART, "--set", "deploy.enabled=true").stdout
     objects = [obj for obj in yaml.safe_load_all(told) if obj]
     rights = granted(objects)
     # Of Secrets, one: by its name, and in the operator's own namespace.
@@ -231,8 +242,11 @@ def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
     assert rights
     for group, resource, verb in rights:
         assert "*" not in (group, resource, verb)
-        assert group in ("", "trainingjob.dev", "networking.k8s.io")
+        if resource in ("deployments", "replicasets", "poddisruptionbudgets"):
+            assert verb not in ("delete", "deletecollection", "update")
+        assert group in ("", "trainingjob.dev", "networking.k8s.io", "apps", "policy")
         assert resource in (
             *("trainingjobs", "trainingjobs/status"),
             *("pods", "services", "networkpolicies", "events", "persistentvolumeclaims"),
+            *("deployments", "replicasets", "poddisruptionbudgets"),
         )

@@ -34,6 +34,7 @@ NOT_HERE = {
     "ScriptMissing": "so are its ConfigMaps and their keys",
     "SpecTooLarge": "and so is its size",
     "NameConflict": "nobody else makes pods",
+    "RolloutFailed": "there are no Deployments",
     "ImagePullFailed": "there are no images",
     "ClaimMissing": "a claim is a folder, which is made where there is none",
     "Unschedulable": "there is no scheduler: every pod starts at once",

@@ -39,7 +39,6 @@ def main() -> None:
     torch.set_num_threads(1)
     app = FastAPI()
 
-    @app.post("/predict")  # type: ignore[untyped-decorator]
     def predict(asked: dict[str, Any]) -> dict[str, Any]:
         rows = prepared.transform(_with_year(pd.DataFrame(asked["rows"])))
         scores = torch.softmax(model.predict(rows.astype("float32")), dim=1).numpy()
@@ -49,6 +48,7 @@ def main() -> None:
             "probabilities": scores.tolist(),
         }
 
+    app.post("/predict")(predict)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

@@ -19,6 +19,7 @@ from tests.gpu.language import Run, Size, make_dataset, payload_of, plain_second
 from trainingjob.api.v1alpha1.train import BuiltInModel
 from trainingjob.local.node import free_port
 from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.gang import ranks
 from trainingjob.runtime.gang.collectives import Gang
 from trainingjob.runtime.gang.place import Place
 from trainingjob.runtime.train.devices import peak_memory
@@ -66,11 +67,12 @@ def memory(folder: Path, gang: Gang) -> dict[str, float]:
 def gang_of(world: int, folder: Path, what: str) -> dict[str, Any]:
     """What rank 0 found."""
     port, output = free_port(), folder / f"{what}-{world}.json"
-    ranks = [
+    started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.perf.language", what, str(folder), str(output)],
             stdout=subprocess.DEVNULL,
             env=os.environ
+            | ranks.MALLOC
             | {
                 "RANK": str(rank),
                 "WORLD_SIZE": str(world),
@@ -84,7 +86,7 @@ def gang_of(world: int, folder: Path, what: str) -> dict[str, Any]:
         )
         for rank in range(world)
     ]
-    assert [rank.wait() for rank in ranks] == [0] * world
+    assert [one.wait() for one in started] == [0] * world
     return json.loads(output.read_text())
 
 

@@ -167,6 +167,9 @@ def _shorten(
             _shorten(node[key], child_type(kind, part), path, described)
 
 
+_DEPLOYED = ".status.conditions[?(@.type=='Deployed')].reason"
+
+
 def _printer_columns() -> list[Schema]:
     """What `kubectl get` shows, and from Reason on only with `-o wide`."""
     columns = [
@@ -175,6 +178,7 @@ def _printer_columns() -> list[Schema]:
         ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
         ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
+        ("Deployed", "string", _DEPLOYED, "Whether its model is served.", 1),
         ("Reason", "string", ".status.reason", "Why, in one word.", 1),
         ("Nodes", "integer", ".spec.train.nodes", "Training pods.", 1),
         ("Task", "string", ".spec.task.type", "The kind of task.", 1),
@@ -269,13 +273,25 @@ def _but_for(name: str, child: Schema, free: list[str], *, optional: bool) -> st
 
     What CEL does not see, a field without a type, can only change together with one of those."""
     new, old = f"self.{name}", f"oldSelf.{name}"
-    seen = {"type", INT_OR_STRING}
-    typed = [part for part, found in child["properties"].items() if seen & {*found}]
-    same = " && ".join(f"{new}.?{part} == {old}.?{part}" for part in typed if part not in free)
-    other = " || ".join(f"{new}.?{part} != {old}.?{part}" for part in free)
-    suspended = "(self.?suspend.orValue(false) || oldSelf.?suspend.orValue(false))"
+    there = {
+        part
+        for part, found in child["properties"].items()
+        if part in child.get("required", ()) or "default" in found
+    }
+
+    def same(part: str) -> str:
+        one, other = f"{new}.{part}", f"{old}.{part}"
+        if part in there:
+            return f"{one} == {other}"
+        return f"(has({one}) ? has({other}) && {one} == {other} : !has({other}))"
+
+    typed = {"type", INT_OR_STRING}
+    seen = [part for part, found in child["properties"].items() if typed & {*found}]
+    rest = " && ".join(same(part) for part in seen if part not in free)
+    none = " && ".join(map(same, free))
+    suspended = " || ".join(f"(has({s}.suspend) && {s}.suspend)" for s in ("self", "oldSelf"))
     absent = f"!has({new}) || !has({old}) || " if optional else ""
-    return f"{absent}{new} == {old} || ({suspended} && ({other}) && {same})"
+    return f"{absent}{new} == {old} || (({suspended}) && !({none}) && {rest})"
 
 
 def _fixed(rule: str, free: list[str] | None = None) -> Schema:

@@ -219,6 +219,9 @@ class ServePayload(Model):
     max_queued_rows: int | None = Field(
         None, description="That wait: more are answered by 429. Default: 16384."
     )
+    prove_only: bool | None = Field(
+        None, description="End once it is ready, with a result. Default: no."
+    )
     drain_seconds: float | None = Field(
         None, description="After SIGTERM, for requests that were accepted. Default: 20."
     )

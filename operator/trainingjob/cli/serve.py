@@ -14,6 +14,7 @@ from typing import Any
 
 from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
 from ..api.stored import Unreadable, read_stored
+from ..api.uris import FILE
 from ..api.v1alpha1 import REASONS, TrainingJob
 from ..api.v1alpha1.input import Input
 from ..api.v1alpha1.reasons import reason_of
@@ -107,7 +108,7 @@ def _job(args: argparse.Namespace) -> tuple[Home, TrainingJob]:
     job = read_stored(json.dumps(home.load()).encode())
     if isinstance(job, Unreadable):
         raise UsageError(f"job {home.name} cannot be read: {job.message}")
-    if job.spec.evaluate is None:
+    if not job.spec.judged:
         raise UsageError(f"job {home.name} has no evaluate stage: only an accepted model is served")
     folders = {name: Path(path) for name, path in home.load_run().get("claims", {}).items()}
     claims.link(home.claims, folders)
@@ -125,11 +126,11 @@ def _environment(home: Home) -> dict[str, str]:
 def _input(job: TrainingJob, file: Path) -> Input:
     """The file, written as the job's input is, where it is of that format."""
     suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in _PACKED]
-    given = job.spec.preprocess.input if job.spec.preprocess is not None else None
+    given = job.spec.given
     found = _FORMATS.get(suffixes[-1] if suffixes else "")
     if found is None and (given is None or given.format == "raw"):
         raise UsageError(f"{file.name}: of which format is it? Known are {', '.join(_FORMATS)}")
-    uri = f"file://{file}"
+    uri = f"{FILE.start}{file}"
     if given is not None and found in (None, given.format):
         return given.model_copy(update={"uri": uri})
     return Input.model_validate({"uri": uri, "format": found})

@@ -36,6 +36,8 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         if began and status.completion_time:
             took = f" in {duration((status.completion_time - began).total_seconds())}"
         _line(console, Text.assemble(("✔ ", "green"), (name, "bold"), f" succeeded{took}"))
+        if status.deployment is not None:
+            _line(console, Text.assemble("  proof  ", status.message.rpartition("; ")[2]))
         model = _model(session, job)
         if model is not None:
             _line(console, Text.assemble("  model  ", model))

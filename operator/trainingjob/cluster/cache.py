@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND
-from ..core import ChildView, PodView, Rest, at_rest, ownership
+from ..core import ChildView, PodView, Rest, at_rest, kinds, ownership
 from ..core.names import LABEL_JOB
 from ..core.ownership import Owner
 from .resources import JOBS, KIND_OF, PODS, Resource
@@ -103,10 +103,24 @@ class Cache:
         return tuple(view for owner in owners for view in self._pods(owner))
 
     def children(self, key: Key, uid: str) -> tuple[ChildView, ...]:
-        """Children of the job with this uid that are no pods, by kind and name."""
-        views = self._views(ownership.job_owner(*key, uid))
+        """Children of the job with this uid that are no pods, and what others of its name left,
+        by kind and name."""
+        owners = (ownership.job_owner(*key, uid), ownership.holder(*key))
+        views = (view for owner in owners for view in self._views(owner))
         found = (view for view in views if isinstance(view, ChildView))
         return tuple(sorted(found, key=lambda view: (view.kind, view.name)))
+
+    def servers(self, key: Key, children: Iterable[ChildView]) -> tuple[PodView, ...]:
+        """Pods of the job's Deployments among its ``children``, of the template that they have."""
+        found: list[PodView] = []
+        for child in children:
+            if child.kind != kinds.DEPLOYMENT.name:
+                continue
+            sets = self._views(ownership.maker(key[0], child.kind, child))
+            for view in sets:
+                if isinstance(view, ChildView) and view.rollout == child.rollout:
+                    found += self._pods(ownership.maker(key[0], view.kind, view))
+        return tuple(found)
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
         """Of the job with this uid, these pods count, and no others."""

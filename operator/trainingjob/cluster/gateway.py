@@ -40,6 +40,22 @@ class Gateway:
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
+    async def apply(self, child: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the child, or bring it up to date, on the server's side. Raises Conflict when
+        somebody else has set something of it otherwise, or it is not of its ``resourceVersion``."""
+        resource = MADE[child["kind"]]
+        meta = child["metadata"]
+        path = resource.path(meta["namespace"], meta["name"])
+        answer: dict[str, Any] = await self._api.call(
+            "PATCH",
+            path,
+            resource=resource.plural,
+            body=child,
+            params=_MANAGER,
+            content="application/apply-patch+yaml",
+        )
+        return answer
+
     async def pod(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The pod of that name; None when there is none."""
         try:

@@ -19,7 +19,6 @@ from ..api.v1alpha1 import Status, TrainingJob
 from ..cluster import (
     JOBS,
     PODS,
-    WATCHED,
     AlreadyExists,
     Cache,
     ClusterError,
@@ -40,6 +39,7 @@ from ..core import (
     PodView,
     Rest,
     Settings,
+    applied,
     claim,
     diagnose,
     events,
@@ -65,6 +65,10 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# To write what has changed since it was read.
+_TRIES = 3
+# Those of a whole batch of pods, and of earlier ones whose names never come again.
+_MOST_BLOCKERS = 100
 # How often Events of a pod that waits are read.
 _EXPLAIN_SECONDS = 15.0
 # How often pods are read that no watch tells of.
@@ -93,6 +97,8 @@ class _Memory:
     # What Events say of pods that wait, by uid, and when they were asked for last.
     told: dict[str, PodEvent] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
+    # Pods of the attempt before that were looked for by name, before another one begins.
+    looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
     lost: tuple[int, Status] | None = None
 
@@ -173,8 +179,8 @@ class Reconciler:
         now = datetime.now(UTC)
         found = fold(obs, now)
         todo = found.plan
-        if await self._look_for(key, stored.uid, todo.gone):
-            return Outcome(again=True)  # a pod of an attempt before is there, and nobody saw it
+        if await self._is_back(key, obs.job, todo.gone):
+            return Outcome(again=True)
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
@@ -217,6 +223,22 @@ class Reconciler:
         if not await self._look_for(key, again[0].uid, vanished(again[1])):
             return again
         return self._cached(key, seen[1].job)
+
+    async def _is_back(self, key: Key, job: TrainingJob, names: tuple[str, ...]) -> bool:
+        """Whether a pod of an attempt before is there, which nobody saw. It is looked for once
+        before each attempt, however often that is refused."""
+        memory = self._memory[key]
+        if not names or memory.looked == names:
+            return False
+        if await self._look_for(key, job.metadata.uid, names):
+            seen = self._cached(key, job)
+            # One that is not ours stands in nobody's way.
+            if seen is None or isinstance(seen[1], Unreadable):
+                return True
+            if {pod.name for pod in seen[1].pods} & {*names}:
+                return True
+        memory.looked = names
+        return False
 
     async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
         """Read these pods by their names, on whom no watch and no list can be relied. Whether any
@@ -262,7 +284,8 @@ class Reconciler:
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
             executors=self._cache.executors(key, pods),
-            children=self._cache.children(key, stored.uid),
+            children=(children := self._cache.children(key, stored.uid)),
+            servers=self._cache.servers(key, children),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -312,7 +335,8 @@ class Reconciler:
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
         memory = self._memory[key]
         after = memory.blockers | found
-        memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
+        left = [(name, blocker) for name, blocker in after.items() if blocker is not None]
+        memory.blockers = dict(left[-_MOST_BLOCKERS:])
         return any(found.values())
 
     async def _explain(self, key: Key, pod: PodView) -> bool:
@@ -320,12 +344,14 @@ class Reconciler:
         memory, now = self._memory[key], time.monotonic()
         if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
             return False
+        first = pod.uid not in memory.asked
         memory.asked[pod.uid] = now
         try:
             found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
         except ClusterError as error:
-            # They are a help: nothing hangs on them.
-            logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            # They are a help: nothing hangs on them, and it is said once.
+            if first:
+                logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
             return False
         before = memory.told.pop(pod.uid, None)
         if found is not None:
@@ -333,6 +359,8 @@ class Reconciler:
         return found != before
 
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
+        if applied.is_applied(child):
+            return await self._bring(child)
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
@@ -358,9 +386,46 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not self._counts(job, made, owner):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        if resource in WATCHED:
-            self._cache.apply(resource, made)
+        self._cache.apply(resource, made)
         return None
+
+    async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
+        """Apply a child that stands longer than its job: what is there is brought up to date."""
+        meta, kind = child["metadata"], child["kind"]
+        try:
+            made = await self._applied(child)
+            if isinstance(made, Blocker):
+                return made
+        except (NotFound, Unavailable) as error:
+            logger.warning("%s %s: %s", kind, meta["name"], error)
+            return diagnose.no_answer(meta["name"], str(error))
+        except Conflict as error:
+            # Of a field that is somebody else's; else it has changed meanwhile, and is read again.
+            return diagnose.not_applied(kind, meta["name"], str(error))
+        except Refused as error:
+            return diagnose.refusal_of(meta["name"], str(error))
+        self._cache.apply(MADE[kind], made)
+        return None
+
+    async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
+        """Raises ClusterError."""
+        meta = child["metadata"]
+        for left in reversed(range(_TRIES)):
+            found: dict[str, Any] | None = None
+            with suppress(NotFound):
+                found = await self._gateway.get(child)
+            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
+            if isinstance(wanted, Blocker):
+                return wanted
+            try:
+                return await self._gateway.apply(wanted)
+            except Conflict:  # its controller writes into its status all the time
+                if not left:
+                    raise
+        raise AssertionError("not reached")
+
+    def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
+        return self._cache.job((meta["namespace"], name)) is not None
 
     async def _made(
         self, resource: Resource, child: Mapping[str, Any]

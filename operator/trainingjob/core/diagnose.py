@@ -45,6 +45,8 @@ _REFUSALS: dict[str, ReasonName] = {
     "violates PodSecurity": "PodRefused",
     " cannot create resource ": "OperatorForbidden",
     " cannot delete resource ": "OperatorForbidden",
+    " cannot patch resource ": "OperatorForbidden",
+    " cannot get resource ": "OperatorForbidden",
 }
 
 # A quota on what the pod does not state: no waiting helps.
@@ -281,6 +283,14 @@ def conflict_of(name: str, kind: str, whose: str) -> Blocker:
     """What stands where the child ``name`` should be; ``whose``: as in "belongs to Job x"."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
     return Blocker(name, "NameConflict", message)
+
+
+def not_applied(kind: str, name: str, message: str) -> Blocker:
+    """Why the child ``name`` that is there could not be brought up to date."""
+    if "conflict with" not in message:  # it has changed since it was read, and is read again
+        return no_answer(name, message)
+    what = f"{kind} {name} was changed by somebody else: {text.line(message)}"
+    return Blocker(name, "NameConflict", what)
 
 
 def no_answer(name: str, message: str) -> Blocker:

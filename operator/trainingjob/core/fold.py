@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..api import gates
 from ..api.v1alpha1 import Evaluation, LastFailure, Phase, StageStatus, Status
-from ..api.v1alpha1.status import Attempt, CheckpointStatus
+from ..api.v1alpha1.status import Attempt, CheckpointStatus, Deployment
 from . import conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
@@ -100,6 +100,7 @@ class _Walk:
     evaluation: Evaluation | None
     failure: LastFailure | None
     past: list[Attempt]
+    deployment: Deployment | None = None
     stages: list[StageStatus] = field(default_factory=list)
     current: StageStatus | None = None
     wakes: list[datetime] = field(default_factory=list)
@@ -113,6 +114,7 @@ class _Walk:
             number = failure.attempt if failure else stage.attempt if ended else before.attempt
             stage = self._account(stage, number, failure)
         self.evaluation = outcome.evaluation or self.evaluation
+        self.deployment = outcome.deployment or self.deployment
         self.failure = failure or self.failure
         if outcome.wake is not None:
             self.wakes.append(outcome.wake)
@@ -137,17 +139,28 @@ def _walked(obs: Observation, since: datetime, now: datetime) -> _Walk:
     """Each stage has its turn when the one before has succeeded, the first one ``since`` then."""
     prior = obs.job.status
     before = {stage.name: stage for stage in prior.stages}
-    walk = _Walk(obs, now, prior.evaluation, prior.last_failure, prior.history)
+    past = prior.history
+    walk = _Walk(obs, now, prior.evaluation, prior.last_failure, past, _deployed(obs))
     for room in stages.of(obs.job):
         stage = before.get(room.name) or StageStatus(name=room.name)
         if walk.current is None:
-            outcome = room.judge(obs, stage, since, now)
+            outcome = _forbidden(walk, stage) or room.judge(obs, stage, since, now)
             if outcome.result is not None:
                 outcome = room.conclude(obs, outcome, walk.stages, now)
             stage = walk.take(stage, outcome)
             since = stage.completion_time or since
         walk.stages.append(stage)
     return walk
+
+
+def _forbidden(walk: _Walk, first: StageStatus) -> StageOutcome | None:
+    """Before anything has begun: a later stage for which the operator has no rights."""
+    obs = walk.obs
+    if walk.stages or first.phase != "Pending" or first.start_time or obs.pods:
+        return None
+    found = (room.forbidden(obs.settings) for room in stages.of(obs.job))
+    what = next((words for words in found if words is not None), None)
+    return None if what is None else failed_for_good(first, "OperatorForbidden", what, walk.now)
 
 
 def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
@@ -159,6 +172,8 @@ def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
     deadline = deadlines.active_until(spec.policy, active)
     stopped = spec.suspend or walk.obs.job.deleting
     if stopped or deadline is None or current is None or current.phase == "Failed":
+        return
+    if stages.named(current.name).timed:
         return
     if walk.now < deadline:
         walk.wakes.append(deadline)
@@ -190,6 +205,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             walk.now,
             settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
+            deployed=_served(walk.deployment, walk.evaluation),
         ),
         start_time=started,
         completion_time=(_ended(walk.stages) or walk.now) if over else None,
@@ -197,6 +213,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         progress=obs.progress_of(current) if current and not over else None,
         checkpoint=_checkpoint(obs),
         evaluation=walk.evaluation,
+        deployment=walk.deployment,
         last_failure=walk.failure,
         history=walk.past,
         rerun=prior.rerun,
@@ -235,13 +252,38 @@ def _deleting(obs: Observation) -> str:
 
 def _done(walk: _Walk) -> str:
     """What a job that has succeeded says."""
-    evaluation = walk.evaluation
-    if evaluation is None or all(metric.passed is None for metric in evaluation.metrics):
-        return "done"
-    message = "the model passed all gates"
-    if alone := gates.uncompared(evaluation.metrics, gates.of(walk.obs.job)):
-        message += f"; there was no accepted model to compare {', '.join(alone)} with"
-    return message
+    evaluation, served = walk.evaluation, walk.deployment
+    message = "done"
+    if evaluation is not None and any(metric.passed is not None for metric in evaluation.metrics):
+        message = "the model passed all gates"
+        if alone := gates.uncompared(evaluation.metrics, gates.of(walk.obs.job)):
+            message += f"; there was no accepted model to compare {', '.join(alone)} with"
+    if served is None:
+        return message
+    if not served.endpoint:
+        return f"{message}; a server of it has reproduced what was judged"
+    what = "it" if served.phase == "Ready" else "the model before"
+    return f"{message}; {served.kind} {served.name} serves {what}"
+
+
+def _served(
+    found: Deployment | None, judged: Evaluation | None
+) -> tuple[conditions.Value, str, str] | None:
+    """The condition by which tools see whether the job's model is served; None without one."""
+    if found is None:
+        return None
+    words = f"{found.kind} {found.name}: {found.replicas.ready} of {found.replicas.desired} pods"
+    if found.phase != "Ready":
+        return "False", found.phase, words
+    if judged is None or not judged.passed or judged.model_digest != found.model_digest:
+        return "False", "OtherModel", f"{words}; they serve {found.model_digest}"
+    return "True", found.phase, words
+
+
+def _deployed(obs: Observation) -> Deployment | None:
+    """What serves a model: as it is found before the job changes it, else as status has it."""
+    found = (room.deployed(obs) for room in stages.of(obs.job))
+    return next((one for one in found if one is not None), None) or obs.job.status.deployment
 
 
 def _ended(stages: list[StageStatus]) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,8 +38,20 @@ ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.
 ANNOTATION_SIGNATURE = f"{GROUP}/signature"
-# Of a claim: that it stays when its job goes.
+# Of a child: that it stays when its job goes, of which it has the name.
 ANNOTATION_KEPT = f"{GROUP}/kept"
+KEPT = "true"
+# Of all that serves a model: of which Deployment, and of its pods, by which template of its.
+LABEL_SERVER = f"{GROUP}/deployment"
+LABEL_ROLLOUT = f"{GROUP}/rollout"
+# Of what is applied: what it was made by, the last of these whose pods were all ready, and the
+# template of the model before.
+ANNOTATION_APPLIED = f"{GROUP}/applied"
+ANNOTATION_PROVEN = f"{GROUP}/proven"
+ANNOTATION_PREVIOUS = f"{GROUP}/previous"
+# Of pods that serve: which model.
+ANNOTATION_MODEL_URI = f"{GROUP}/model-uri"
+ANNOTATION_MODEL_DIGEST = f"{GROUP}/model-digest"
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
 ANNOTATION_RERUN = f"{GROUP}/rerun"
 
@@ -136,6 +149,21 @@ def owner_reference(job: TrainingJob) -> dict[str, Any]:
     }
 
 
+def holder_of(meta: Mapping[str, Any]) -> str | None:
+    """The name of the job that has left the object with this metadata, and goes on with it should
+    it come again; None when nobody has."""
+    kept = (meta.get("annotations") or {}).get(ANNOTATION_KEPT) == KEPT
+    return (meta.get("labels") or {}).get(LABEL_JOB) if kept else None
+
+
+def model_of(template: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of a pod's template by which it says which model it serves."""
+    notes = template["metadata"].get("annotations") or {}
+    return {
+        key: notes[key] for key in (ANNOTATION_MODEL_URI, ANNOTATION_MODEL_DIGEST) if key in notes
+    }
+
+
 def claim_name(job: TrainingJob) -> str:
     """The claim that is made for the job, where its storage asks for one."""
     return f"{job.metadata.name}-storage"
@@ -187,3 +215,8 @@ def evaluation_uri(job: TrainingJob) -> str:
 def accepted_uri(job: TrainingJob) -> str:
     """The folder of the last accepted model's record; it outlives the job."""
     return artefact_uri(job, "accepted")
+
+
+def accepted_model_uri(job: TrainingJob, digest: str) -> str:
+    """The folder of an accepted model, which stays as it is; ``digest`` is the model's."""
+    return artefact_uri(job, "accepted", digest.removeprefix("sha256:")[:12])

@@ -14,7 +14,7 @@ from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
 from .policy import cleanup, explaining, rerun, retention, retries, stuck
-from .stages.gang import image_of, missing_others
+from .stages.gang import image_of
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
@@ -166,12 +166,13 @@ def _plan(
 
 
 def _outdated(obs: Observation) -> list[PodView]:
-    """Pods of attempts before those that are stored."""
+    """Pods of attempts before those that are stored, and those that clean up after an end that is
+    none any more."""
     return [
         pod
         for stage in obs.job.status.stages
         for pod in obs.pods_of(stage.name)
-        if pod.attempt < stage.attempt and not pod.deleting
+        if (pod.attempt < stage.attempt or pod.cleans) and not pod.deleting
     ]
 
 
@@ -224,16 +225,18 @@ def _children(
 ) -> list[dict[str, Any]]:
     """What is to be made for the stage whose turn it is, which is stored as ``before``."""
     if stage.phase == "Running":
-        return missing_others(stages.named(stage.name), obs)
+        return stages.named(stage.name).missing(obs)
+    if any(pod.cleans and not pod.over for pod in obs.pods):
+        return []  # it may remove what is written now
     pods = obs.pods_of(stage.name)
     stored = before.attempt if before is not None else 1
-    if stage.attempt != max([stored, *(pod.attempt for pod in pods)]):
+    if stage.attempt != max([stored, *(pod.attempt for pod in pods if not pod.cleans)]):
         return []  # its number is to be stored first
     due = _due(obs, stage)
     if due is not None and now < due:
         wakes.append(due)
         return []
-    left = any(pod.attempt < stage.attempt for pod in pods)
+    left = any(pod.attempt < stage.attempt or pod.cleans for pod in pods)
     return [] if left else _missing(obs, stage)
 
 
@@ -254,7 +257,7 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     settings = replace(obs.settings, images=images)
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
     others = [] if pods else claim.wanted(obs.job, name)
-    others += missing_others(room, obs)
+    others += room.missing(obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
@@ -262,8 +265,11 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:
-    """When the attempt may start: a while after the failure of the one before."""
+    """When the attempt may start: a while after the failure of the one before, or when it is its
+    turn in line."""
     failure = obs.job.status.last_failure
+    if stage.retry_time is not None:
+        return stage.retry_time
     if stage.attempt == 1 or failure is None:
         return None
     seed = f"{obs.job.metadata.uid}/{stage.name}/{stage.attempt}"

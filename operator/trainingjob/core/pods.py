@@ -52,6 +52,7 @@ class PodView:
     attempt: int
     index: int
     phase: PodPhase
+    ready: bool = False  # as the kubelet says, of all its containers
     lingers: bool = False  # ours has ended, others of the pod have not
     created: datetime | None = None
     started: datetime | None = None
@@ -123,6 +124,7 @@ class PodView:
             attempt=int(meta["labels"][LABEL_ATTEMPT]),
             index=-1 if is_executor(pod) else int(meta["labels"][LABEL_INDEX]),
             phase=phase,
+            ready=(conditions.get("Ready") or {}).get("status") == "True",
             lingers=phase in _OVER and whole not in _OVER,
             created=_time(meta.get("creationTimestamp")),
             deleting="deletionTimestamp" in meta,

@@ -56,6 +56,8 @@ class SecureHdfs(Hdfs):
         self.kdc.setWorkDir(self.java.java.io.File(str(self.folder / "kdc")))
         self.kdc.init()
         self.kdc.start()
+        # And has told Java of it; it knows no address but its own.
+        self.java.java.lang.System.setProperty("java.security.krb5.conf", str(self.krb5))
         self.krb5.write_text(_KRB5.format(realm=REALM, address=self._address, port=port))
         self._keytab = self.keytab(*SERVERS)
 

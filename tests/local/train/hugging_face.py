@@ -21,7 +21,7 @@ config = BertConfig(
     num_attention_heads=2,
     intermediate_size=64,
     max_position_embeddings=frame.shape[1],
-    num_labels=10,  # type: ignore[call-arg]
+    num_labels=10,
 )
 trainer = Trainer(
     model=BertForSequenceClassification(config),

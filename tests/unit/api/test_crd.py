@@ -123,7 +123,7 @@ def test_explain_tells_every_field_or_where_it_is_told() -> None:
 
 def test_what_the_operator_alone_checks_is_little() -> None:
     assert [model.__name__ for model in dict.fromkeys(models()) if model.outlined] == [
-        *("NodeTerm", "PodTerm")
+        *("NodeTerm", "PodTerm", "ServerTemplate")
     ]
 
 
@@ -299,7 +299,7 @@ def test_rules_told_as_a_schema_have_a_reason_to_be() -> None:
 
 
 def test_only_the_policy_of_a_job_and_its_suspension_can_change() -> None:
-    fixed = ["task", "storage", "preprocess", "train", "evaluate", "managedBy"]
+    fixed = ["task", "storage", "preprocess", "train", "evaluate", "deploy", "managedBy"]
     assert [name for name in SPEC["properties"] if name not in fixed] == [
         "policy",
         "suspend",

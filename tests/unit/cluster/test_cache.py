@@ -133,7 +133,7 @@ OURS = owned_by("TrainingJob", "digits", "uid-1")[0]
         ),
         pytest.param({"namespace": "elsewhere"}, id="a pod of another namespace"),
         pytest.param({"name": "forged-train"}, id="a pod of another name"),
-        pytest.param({"name": "digits-deploy-1-0"}, id="a pod of no stage"),
+        pytest.param({"name": "digits-publish-1-0"}, id="a pod of no stage"),
         pytest.param({"name": "digits-train-0-0"}, id="a pod of attempt 0"),
         pytest.param({"name": "digits-train-01-0"}, id="a pod whose attempt has a zero before it"),
         pytest.param(
@@ -170,6 +170,13 @@ def test_who_owns_a_pod_and_its_name_say_what_it_is(labels: dict[str, str]) -> N
     assert (view.stage, view.attempt, view.index) == ("train", 1, 0)
     unwatched = ["digits-train-1-0"] if LABEL_JOB not in labels else []
     assert cache.unwatched(KEY, "uid-1") == unwatched
+
+
+def test_a_pod_that_cleans_up_is_known_as_one() -> None:
+    cache, cleaner = Cache(), pod(6)
+    cleaner["metadata"]["labels"] |= {LABEL_ROLE: "cleaner"}
+    cache.apply(PODS, cleaner)
+    assert [view.cleans for view in pods(cache)] == [True]
 
 
 def test_a_pod_that_left_the_watch_with_its_label_is_kept_as_long_as_it_is_found() -> None:

@@ -320,3 +320,70 @@ def test_its_pod_counts_without_a_key(attempt, counts):
     pod["metadata"]["name"] = f"digits-evaluate-{attempt}-0"
     of = TrainingJob.from_dict(w.manifest)
     assert ownership.counts(of, PodView.from_dict(pod), b"") is counts
+
+
+def test_that_rows_are_gone_is_known_whatever_the_policy_says_later():
+    w = finished(retain={"datasets": "never"})
+    cleaned(cleaner(w), w.seconds)
+    w.settle()
+    w.manifest["spec"]["policy"] = {"retain": {"checkpoints": "never", "datasets": "always"}}
+    w.manifest["metadata"]["generation"] = 2
+    w.settle()
+    cleaned(cleaner(w), w.seconds)
+    w.settle()
+    assert w.status["cleanup"]["kinds"] == ["checkpoints"]
+    w.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "train:1"}
+    w.settle()
+    assert w.status["phase"] == "Preprocessing"
+
+
+def test_each_try_has_its_own_time():
+    w = finished()
+    running(cleaner(w), w.seconds)
+    w.seconds += 900
+    disrupted(cleaner(w), w.seconds)
+    w.settle()
+    assert w.status["cleanup"]["phase"] == "Running"
+    assert cleaner(w)["metadata"]["name"] == "digits-evaluate-3-0"
+
+
+def test_what_others_take_to_end_is_not_its_time():
+    w = world(policy={"retain": ALL, "startupDeadlineSeconds": 30})
+    w.finish("preprocess")
+    first, second = w.of("train")
+    running(first, w.seconds)
+    running(second, w.seconds)
+    w.settle()
+    failed(first, w.seconds, "CheckpointMismatch")
+    w.record()
+    w.seconds += 60
+    w.record()
+    assert w.status["cleanup"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_pod_that_cleans_up_is_no_attempt_of_its_stage(over):
+    """Its status is erased: it is told from the other pods as before."""
+    w = finished("Failed", cleanPods="never")
+    if over:
+        cleaned(cleaner(w), w.seconds)
+        w.settle()
+    before = w.status
+    w.manifest["status"] = {}
+    w.settle()
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", before["reason"])
+    assert [s.get("attempt") for s in w.status["stages"]] == [
+        s.get("attempt") for s in before["stages"]
+    ]
+
+
+def test_a_stage_waits_until_nobody_removes_what_it_would_write():
+    w = finished()
+    pod = cleaner(w)
+    running(pod, w.seconds)
+    w.manifest["metadata"]["annotations"] = {"trainingjob.dev/rerun": "train:1"}
+    w.record()
+    assert not [c for c in plan(w.observe(), at(w.seconds)).create if c["kind"] == "Pod"]
+    w.settle()
+    assert pod["metadata"]["name"] not in w.pods
+    assert w.status["phase"] == "Preprocessing"

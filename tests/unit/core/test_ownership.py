@@ -164,7 +164,7 @@ def test_a_later_attempt_of_a_stage_is_signed_though_the_first_was_not() -> None
         ("a", "a-train-\u0661-0", None),
         ("a", "a-train-1000000-0", None),
         ("a", f"a-train-{'9' * 60}-0", None),
-        ("a", "a-deploy-1-0", None),
+        ("a", "a-publish-1-0", None),
         ("a", "a-train-1-0\n", None),
     ],
 )

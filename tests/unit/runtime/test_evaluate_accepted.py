@@ -144,6 +144,17 @@ def test_an_accepted_model_stays_as_it_was_judged(tmp_path: Path) -> None:
         assert (card.model_digest, card.report.metrics) == (digest, {"accuracy": 0.9})
 
 
+def test_a_model_that_is_written_anew_in_place_changes_no_accepted_one(tmp_path: Path) -> None:
+    """As an image does that runs as it stands: torch.save opens its file and empties it."""
+    asked = payload(tmp_path, "1")
+    evaluated(asked, accuracy=0.9)
+    digest = trained(asked)
+    for file in (f for f in storage.resolve(asked.model_uri).rglob("*") if f.is_file()):
+        file.write_bytes(b"worse")
+    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    assert digest_of_folder(folder, but=CARD) == digest
+
+
 def test_the_newest_models_stay_and_those_in_use(tmp_path: Path) -> None:
     digests = []
     for uid in "12345":

@@ -11,8 +11,10 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
+from .deploy import Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
-from .patterns import DNS_LABEL, MANAGER
+from .input import Input
+from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
@@ -26,7 +28,6 @@ GROUP = "trainingjob.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
-JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
@@ -233,6 +234,29 @@ class Spec(Model):
                 )
             ),
         ),
+        Rule(
+            cel="!has(self.deploy) || has(self.evaluate)",
+            message="deploy needs evaluate: only a model that was judged is served",
+            holds=lambda self: self.deploy is None or self.evaluate is not None,
+        ),
+        Rule(
+            cel="!has(self.deploy) || self.task.type != 'languageModel'",
+            message="deploy serves classification and regression; language models are not served",
+            holds=lambda self: self.deploy is None or self.task.type != "languageModel",
+        ),
+        Rule(
+            cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "
+            "!has(self.storage.pvc) || !has(self.storage.pvc.whenDeleted) || "
+            "self.storage.pvc.whenDeleted != 'delete'",
+            message="a model that is served when its job is deleted must not be deleted with it: "
+            "set deploy.keep to false, or storage.pvc.whenDeleted to keep",
+            holds=lambda self: (
+                self.deploy is None
+                or self.deploy.keep is False
+                or self.storage.pvc is None
+                or self.storage.pvc.when_deleted != "delete"
+            ),
+        ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         Rule(
             cel="!has(self.evaluate) || !has(self.task.messages) || "
@@ -331,6 +355,11 @@ class Spec(Model):
         description="Stage 3: judge the model on the test split. Without it the job ends with the "
         "trained model.",
     )
+    deploy: Deploy | None = Field(
+        None,
+        description="Stage 4: serve the model that passed all gates. Without it the job ends with "
+        "the verdict.",
+    )
     policy: Policy = Field(
         default_factory=Policy,
         description="Deadlines and retries; it can change while the job runs.",
@@ -355,6 +384,16 @@ class Spec(Model):
         given = (self.train.dataset, self.pretrained)
         written = [self.storage.uri] if self.storage.uri is not None else []
         return [*written, *read, *(one.uri for one in given if one is not None)]
+
+    @property
+    def given(self) -> Input | None:
+        """What rows are read from, where there is one such table."""
+        return self.preprocess.input if self.preprocess is not None else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether a model is accepted or not."""
+        return self.evaluate is not None
 
     @property
     def pretrained(self) -> Pretrained | None:

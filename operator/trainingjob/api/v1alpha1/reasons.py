@@ -120,6 +120,7 @@ ReasonName = Literal[
     "ApiUnavailable",
     "ResultInvalid",
     "GateFailed",
+    "RolloutFailed",
     "DeadlineExceeded",
     "StartupDeadlineExceeded",
 ]
@@ -270,13 +271,16 @@ REASONS: dict[ReasonName, Reason] = {
     "OperatorForbidden": Reason(
         "configuration",
         "give the operator's service account the Role of its chart, for storage.pvc with the value "
-        "claims.create",
+        "claims.create, for deploy with the value deploy.enabled",
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------
     "ResultInvalid": Reason("application", "report it as a bug: the pod's result is unusable"),
     # --- verdicts ------------------------------------------------------------------------
     "GateFailed": Reason("verdict", "improve the model or the data, or move the gate"),
+    "RolloutFailed": Reason(
+        "verdict", "mend what the pods say, or raise deploy.deadlineSeconds; then rerun deploy"
+    ),
     "DeadlineExceeded": Reason("verdict", "raise policy.activeDeadlineSeconds"),
     "StartupDeadlineExceeded": Reason(
         "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"

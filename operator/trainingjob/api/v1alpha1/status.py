@@ -14,7 +14,14 @@ from ..stages import Activity, StageName
 Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
-    "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
+    "Valid",
+    "Suspended",
+    "Reconciling",
+    "Progressing",
+    "Stalled",
+    "Complete",
+    "Failed",
+    "Deployed",
 ]
 
 
@@ -209,6 +216,11 @@ class StageStatus(StatusModel):
         description="When what held the attempt up was gone (pods before it that were stuck, "
         "scheduling gates): the startup deadline counts from then.",
     )
+    retry_time: Time | None = Field(
+        None,
+        description="While a quota keeps a gang from being whole: when it is tried again; until "
+        "then it holds nothing.",
+    )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."
     )
@@ -309,6 +321,44 @@ class Evaluation(StatusModel):
     )
 
 
+class ServedModel(StatusModel):
+    """A model that a deployment serves, or has served."""
+
+    model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        description="Where it lies."
+    )
+    model_digest: Digest = Field(description="Its sha256.")
+
+
+class Replicas(StatusModel):
+    """Pods of a deployment."""
+
+    desired: int = Field(0, description="Pods that are wanted.")
+    ready: int = Field(0, description="Those that serve the model.")
+
+
+class Deployment(StatusModel):
+    """What serves the model: as it was when the job ended, however it goes on."""
+
+    phase: Literal["RollingOut", "Ready", "RollingBack", "RolledBack", "Failed"] = Field(
+        description="`Ready`: all pods serve the model. `RolledBack`: the model before is served "
+        "again. `Failed`: there was none, and nothing is served."
+    )
+    kind: Word = Field(description="Kind of the object that serves.")
+    name: Word = Field(description="Its name.")
+    endpoint: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="Where requests go, inside the cluster."
+    )
+    model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        "", description="The model that it is to serve; of a rollback, that before."
+    )
+    model_digest: Digest = Field("", description="Its sha256.")
+    previous: ServedModel | None = Field(
+        None, description="The model that was served before, to which it may go back."
+    )
+    replicas: Replicas = Field(default_factory=Replicas, description="Its pods.")
+
+
 class LastFailure(StatusModel):
     """The newest failure: who failed first, and why."""
 
@@ -335,6 +385,9 @@ class Cleanup(StatusModel):
     phase: Literal["Running", "Succeeded", "Failed"] = Field(description="How it goes.")
     kinds: Annotated[list[Removable], Field(max_length=2)] = Field(
         description="What is removed, of that which the job has written."
+    )
+    removed: Annotated[list[Removable], Field(max_length=2)] | None = Field(
+        None, description="What may be gone, in whole or in part, by this or an earlier removal."
     )
     message: Message = Field(
         "", description="What was left and why, or what is in the way, and what to do."
@@ -379,7 +432,7 @@ class Status(StatusModel):
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
         description="Valid, Suspended, Reconciling, Stalled, Complete, Failed; Progressing while "
-        "policy.stall watches over training.",
+        "policy.stall watches over training; Deployed where there is spec.deploy.",
     )
     start_time: Time | None = Field(None, description="When the job was first acted on.")
     completion_time: Time | None = Field(None, description="When it ended.")
@@ -391,6 +444,7 @@ class Status(StatusModel):
         None, description="From where training would go on."
     )
     evaluation: Evaluation | None = Field(None, description="The verdict.")
+    deployment: Deployment | None = Field(None, description="What serves the model.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")
     history: Annotated[list[Attempt], Field(max_length=20)] = Field(
         default_factory=list,

@@ -56,7 +56,7 @@ def gone(job: TrainingJob, stage: str) -> bool:
     """Whether what a stage has left may have been removed."""
     cleanup = job.status.cleanup
     left = next((one.outputs for one in job.status.stages if one.name == stage), None)
-    removed = cleanup is not None and "datasets" in cleanup.kinds
+    removed = cleanup is not None and "datasets" in (cleanup.removed or ())
     return removed and left is not None and left.uri == names.dataset_uri(job)
 
 
@@ -69,17 +69,21 @@ def _judged(
     if before.over:
         return before, None
     pod = pod_of(obs, before)
-    if pod is not None and pod.over:
-        return _ended(obs, before, pod, now), None
+    if pod is not None:
+        before = before.model_copy(update={"removed": _together(before.removed, before.kinds)})
+        if pod.over:
+            return _ended(obs, before, pod, now), None
     kinds = [kind for kind in before.kinds if kind in _wanted(obs.job, status)]
     if pod is None and kinds != before.kinds:  # the policy keeps it by now
         phase = "Running" if kinds else "Succeeded"
         return before.model_copy(update={"kinds": kinds, "phase": phase, "message": ""}), None
     started = pod is not None and pod.started is not None
     patience = timedelta(seconds=obs.job.spec.policy.startup_deadline_seconds)
-    until = before.start_time + (_LIMIT if started else min(patience, _LIMIT))
+    # Each try has its own time, and what others take to end is not the pod's.
+    since = before.next_time or before.start_time
+    until = since + (_LIMIT if started or _writing(obs) else min(patience, _LIMIT))
     if now >= until:
-        what = before.message or f"it has not ended in {(now - before.start_time).seconds} s"
+        what = before.message or f"it has not ended in {(now - since).seconds} s"
         return _failed(obs, before, what), None
     return before.model_copy(update={"message": _waits(obs, before, pod)[:2048]}), until
 
@@ -89,13 +93,22 @@ def _waits(obs: Observation, before: Cleanup, pod: PodView | None) -> str:
     if pod is not None:
         waits = diagnose.waiting_of(pod)
         return waits.with_remedy() if waits is not None else ""
-    writing = next((one for one in (*obs.pods, *obs.executors) if not one.over), None)
-    if writing is not None:
+    if (writing := _writing(obs)) is not None:
         return f"pod {writing.described} has not ended yet"
     name = names.pod_name(obs.job, before.stage, before.attempt, 0)
     blocked = next((one.message for one in obs.blockers if one.name == name), "")
     # Of the try before.
     return blocked or (before.message if before.next_time is not None else "")
+
+
+def _writing(obs: Observation) -> PodView | None:
+    """A pod of the job that has not ended."""
+    every = (*obs.pods, *obs.executors)
+    return next((one for one in every if not one.over and not one.cleans), None)
+
+
+def _together(some: list[Removable] | None, more: list[Removable]) -> list[Removable]:
+    return sorted({*(some or ()), *more})
 
 
 def _asked_anew(obs: Observation, before: Cleanup, status: Status) -> bool:
@@ -125,7 +138,15 @@ def _begun(obs: Observation, status: Status, now: datetime) -> Cleanup | None:
     last = ran[-1]
     pods = (pod.attempt for pod in obs.pods_of(last.name))
     attempt = max(last.attempt, last_attempt(status, last.name), *pods, 0) + 1
-    return Cleanup(phase="Running", kinds=kinds, stage=last.name, attempt=attempt, start_time=now)
+    before = status.cleanup
+    return Cleanup(
+        phase="Running",
+        kinds=kinds,
+        removed=before.removed if before is not None else None,
+        stage=last.name,
+        attempt=attempt,
+        start_time=now,
+    )
 
 
 def _ended(obs: Observation, before: Cleanup, pod: PodView, now: datetime) -> Cleanup:

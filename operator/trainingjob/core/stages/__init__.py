@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...api.v1alpha1 import StageName, TrainingJob
+from .deploy import DeployStage
 from .evaluate import EvaluateStage
 from .outcome import StageOutcome
 from .preprocess import PreprocessStage
@@ -10,7 +11,7 @@ from .stage import Stage
 from .train import TrainStage
 
 # In the order in which they run.
-STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage())
+STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage(), DeployStage())
 
 _BY_NAME = {stage.name: stage for stage in STAGES}
 

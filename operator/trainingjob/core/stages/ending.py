@@ -88,7 +88,7 @@ def resized(gang: Gang) -> StageOutcome | None:
 
 def _interrupted(gang: Gang, why: dict[str, object]) -> StageOutcome:
     """What runs is to end, and counts as an attempt that is charged to nobody."""
-    update = why | {"phase": "Pending", "waiting_since": None}
+    update = why | {"phase": "Pending", "waiting_since": None, "retry_time": None}
     if gang.pods:
         update |= {
             "attempt": gang.stage.attempt + 1,
@@ -147,7 +147,7 @@ def attempt_failed(
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=gang.wanted),
         }
-    update |= {"failures": counts, "waiting_since": None, "cleared_time": None}
+    update |= {"failures": counts, "waiting_since": None, "cleared_time": None, "retry_time": None}
     return StageOutcome(stage.model_copy(update=update), failure=last)
 
 

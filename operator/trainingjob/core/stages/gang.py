@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import PodCounts
@@ -54,7 +54,7 @@ class Gang:
         job, stage = self.obs.job, self.stage
         wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
         there = {pod.name for pod in self.obs.pods_of(stage.name)}
-        others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
+        others = {child["metadata"]["name"] for child in self.room.missing(self.obs)}
         amiss = (wanted ^ there) | others | {names.claim_name(job)}
         found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
         return Failure(found.reason, found.message) if found else None
@@ -114,13 +114,6 @@ def vanished(room: Stage, obs: Observation, prior: StageStatus) -> list[str]:
 def image_of(room: Stage, obs: Observation, pods: Iterable[PodView]) -> str:
     """The image of an attempt with these ``pods``: theirs, whatever the operator would now give."""
     return next((pod.image for pod in pods if pod.image), room.image_of(obs.job, obs.settings))
-
-
-def missing_others(room: Stage, obs: Observation) -> list[dict[str, Any]]:
-    """The stage's children of other kinds that are not there, or not any more."""
-    made = {(child.kind, child.name) for child in obs.children}
-    wanted = room.others(obs.job, obs.settings)
-    return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
 
 
 def created(pods: Iterable[PodView]) -> list[datetime]:

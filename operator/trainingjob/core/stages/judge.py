@@ -15,7 +15,7 @@ from ..policy import stall
 from .ending import attempt_failed, completed, deleted, failed, resized, suspended
 from .gang import Gang, seen
 from .outcome import StageOutcome, failed_for_good
-from .starting import starting
+from .starting import in_line, starting
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -67,6 +67,7 @@ POLICIES: tuple[Callable[[Gang], StageOutcome | None], ...] = (
     suspended,
     resized,
     running,
+    in_line,
     starting,
 )
 

@@ -18,6 +18,16 @@ from . import blame, reports
 from .node import Node
 from .processes import Command, Exit, Outcome, run_together
 
+# glibc keeps what was freed for the thread that had it, and pieces of up to 32 MiB: with gloo's
+# threads as much as two ranks need themselves (tests/perf/language.py). So: one heap for all
+# threads, large pieces go back at once, and large pages, by which they come back faster.
+# https://man7.org/linux/man-pages/man3/mallopt.3.html
+MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 # 128 + SIGTERM, as a shell tells it.
 STOPPED = 143
 
@@ -37,7 +47,7 @@ def run(node: Node, command: Sequence[str], folder: Path) -> StageResult | None:
             return None
         return blame.of_built_in(exit_, told.error if told else None, oom_kills)
 
-    seeing = node.seeing({reports.REPORTS_DIR: str(folder)})
+    seeing = node.seeing({**MALLOC, **node.env, reports.REPORTS_DIR: str(folder)})
     outcome = run_commands(seeing.per_rank(command), failure)
     if any(failure(exit_) for exit_ in outcome.exits):
         raise blame.primary(outcome, failure)

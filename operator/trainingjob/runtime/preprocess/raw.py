@@ -12,11 +12,11 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from trainingjob.api.payload import PreprocessPayload
 
 from ..base.errors import StageFailure
+from ..dataset.buffers import array_of, numpy_of
 from ..dataset.manifest import RawRows, RawValue, SplitName
 from .engines.frame import HASH, SPLIT, SPLIT_NUMBER, Engine, Frame
 from .engines.rowhash import hashes_of, place
@@ -63,9 +63,9 @@ class Raw:
         if given is None or given.is_split:
             return
         heads = self.engine.arrow(f"SELECT {HASH} FROM {given.view} LIMIT {_HEAD}")
-        hashes = pa.array(np.unique(heads.column(0).to_numpy()))
-        first = pa.array(np.zeros(len(hashes), dtype=np.int64))
-        seeds = pa.array(np.full(len(hashes), self._seed, dtype=np.int64))
+        hashes = array_of(np.unique(numpy_of(heads.column(0))))
+        first = array_of(np.zeros(len(hashes), dtype=np.int64))
+        seeds = array_of(np.full(len(hashes), self._seed, dtype=np.int64))
         self._take(frame, place(hashes, first, seeds).to_pylist())
 
     @property

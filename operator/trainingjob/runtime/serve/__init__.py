@@ -10,14 +10,24 @@ process.py   from the start to the end of the process
 
 from __future__ import annotations
 
-from trainingjob.api.payload import ServePayload
+from trainingjob.api.payload import ServePayload, StageResult
+from trainingjob.api.v1alpha1.status import Outputs
+
+from ..base.log import log
 
 
-def run(payload: ServePayload) -> None:
-    """Serve until SIGTERM or SIGINT, and answer what was accepted before.
+def run(payload: ServePayload) -> StageResult | None:
+    """Serve until SIGTERM or SIGINT, and answer what was accepted before; or only see whether the
+    model proves itself, with a result.
 
     Raises StageFailure: ModelMissing, ModelCorrupt, SelfTestFailed, SettingUnsuitable for a port
     that is taken, and those of the storage."""
-    from .process import serve
+    from .process import proved, serve
 
-    serve(payload)
+    if not payload.prove_only:
+        serve(payload)
+        return None
+    model, rows = proved(payload)
+    digest = model.card.model_digest
+    log(f"the model gives what was judged: {rows} rows of the evaluation have the same outputs")
+    return StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))

@@ -54,7 +54,7 @@ async def _serve(payload: ServePayload) -> None:
     try:
         host, port = await _listen(runner, payload)
         # Whoever asks meanwhile is told that it is alive, and not ready.
-        loading = asyncio.create_task(asyncio.to_thread(_proved, payload))
+        loading = asyncio.create_task(asyncio.to_thread(proved, payload))
         stopped = asyncio.create_task(stop.wait())
         both: set[asyncio.Task[Any]] = {loading, stopped}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -94,8 +94,8 @@ async def _listen(runner: web.AppRunner, payload: ServePayload) -> tuple[str, in
     return payload.host or "0.0.0.0", int(runner.addresses[0][1])  # noqa: S104 - to be shown
 
 
-def _proved(payload: ServePayload) -> tuple[served.Served, int]:
-    """The model, and by how many rows it has proved itself."""
+def proved(payload: ServePayload) -> tuple[served.Served, int]:
+    """The model, and by how many rows it has proved itself. Raises as ``serve.run``."""
     model = served.load(payload)
     tolerance = served.TOLERANCE if payload.tolerance is None else payload.tolerance
     return model, model.prove(tolerance, payload.self_test_rows)

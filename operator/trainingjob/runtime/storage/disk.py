@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -39,17 +38,12 @@ def sync_file(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Have the files below a folder below another one, too: where the file system can, under a
-    second name. Whoever replaces a file gives its name to another one. Raises OSError."""
+    """Have the files below a folder below another one, too. Not by links: own code may write the
+    files of its model anew in place. Raises OSError."""
     for name in files(source):
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if (source / name).is_symlink():
-                raise OSError(errno.ENOTSUP, "a link is copied")
-            os.link(source / name, path)
-        except OSError:  # a full disk fails again
-            shutil.copyfile(source / name, path)
+        shutil.copyfile(source / name, path)
 
 
 def files(folder: Path) -> list[str]:

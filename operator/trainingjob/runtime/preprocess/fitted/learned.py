@@ -106,7 +106,7 @@ def _fillna(spec: FillNa, fitted: Fitted, kinds: Kinds) -> Applied:
     def made(name: str, value: Any) -> tuple[ColumnType, Callable[[pa.Array], pa.Array]]:
         kind: ColumnType = "double" if spec.strategy in ("mean", "median") else kinds[name]
         own = int(value) if kind == "bigint" else value_of(value, kind)
-        return kind, partial(_filled, kind=kind, value=pa.scalar(own, ARROW[kind]))
+        return kind, partial(_filled, kind=kind, value=pa.array([own], ARROW[kind])[0])
 
     return _each({name: made(name, value) for name, value in fitted["values"].items()})
 

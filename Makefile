@@ -6,6 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 COMPILE := uv pip compile --generate-hashes --universal --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+# Where it is set, as in many containers, every process compiles torch and all else anew: half of the
+# time that thousands of processes take to start.
+unexport PYTHONDONTWRITEBYTECODE
 # Two processes of tests: most tests wait for other processes more than they compute. By file, since
 # a file's tests share what is slow to make; the longest first, as tests/conftest.py says.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
@@ -13,7 +16,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench cluster hdfs images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -45,6 +48,17 @@ VERSITYGW := .cache/cluster/.built-versitygw
 $(VERSITYGW): $(VENV)/.dev tests/cluster/versitygw/go.mod tests/cluster/versitygw/go.sum
 	$(BIN)/python -m tests.cluster.versitygw
 
+FAKEGCS := .cache/cluster/.built-fakegcs
+$(FAKEGCS): $(VENV)/.dev tests/cluster/fakegcs/go.mod tests/cluster/fakegcs/go.sum
+	$(BIN)/python -m tests.cluster.fakegcs
+
+AZURITE := .cache/azurite/.built
+$(AZURITE): tests/cluster/azurite/package.json tests/cluster/azurite/package-lock.json
+	@mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 HDFS := .cache/hdfs/.built
 $(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
 	$(BIN)/python -m tests.cluster.hdfs
@@ -74,9 +88,9 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(VENV)/.dev $(S3) $(S3A) $(HDFS) $(VERSITYGW)  ## what is long by nature, beside `make test`
+nightly: $(CLUSTER) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest -m nightly tests/local $(BESIDE)
+	$(BIN)/python -m pytest -m nightly tests/local tests/integration $(BESIDE)
 
 # --- the parts of `make test` ---------------------------------------------------
 lint: $(VENV)/.dev  ## ruff: style and likely mistakes
@@ -98,7 +112,7 @@ local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and s
 	$(BIN)/python -m pytest tests/local $(BESIDE)
 
 integration: $(CLUSTER)  ## the operator on a real etcd and API server
-	$(BIN)/python -m pytest tests/integration $(WAITING)
+	$(BIN)/python -m pytest tests/integration tests/faults $(WAITING)
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 	$(BIN)/python -m pytest tests/chart $(WAITING)
@@ -106,7 +120,7 @@ chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server
 # --- real pods --------------------------------------------------------------------
 e2e: e2e-images $(S3) $(HDFS)  ## as root: our images in pods on a real node; installs the Debian packages for it
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest tests/e2e --timeout=900
+	$(BIN)/python -m pytest tests/e2e --timeout=900 $(ARGS)
 
 e2e-images: $(CLUSTER) images/spark/s3/jars/.built  ## as root: the images that e2e runs, and the tools of its node
 	$(BIN)/python -m tests.cluster.node.images
@@ -125,6 +139,9 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 	$(BIN)/python -m trainingjob.api.generate --check
 
 # --- the rest ------------------------------------------------------------------------
+faults: $(CLUSTER)  ## every fault on every write and event: an hour; writes docs/reliability.md
+	$(BIN)/python -m tests.faults $(ARGS)
+
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 	$(BIN)/python -m tests.perf
 

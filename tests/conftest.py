@@ -9,26 +9,35 @@ import pytest
 
 from . import tables
 
-# A file is run by one process: those of minutes begin first, so that all processes end together.
+# A file is run by one process: those of a minute or more begin first, the longest before the
+# others, so that all processes end together.
 LONGEST = [
     "unit/core/test_properties.py",
     "unit/core/test_batches.py",
     "unit/preprocess/test_sql.py",
+    "faults/test_faults.py",
     "integration/test_operator_restarts.py",
     "integration/test_bounds.py",
     "integration/test_operator_jobs.py",
+    "local/test_examples.py",
+    "local/test_chaos.py",
+    "local/test_bad_input.py",
     "local/preprocess/test_split.py",
     "local/preprocess/test_equivalence.py",
     "local/preprocess/test_reading.py",
     "local/train/test_language_model.py",
-    "local/test_chaos.py",
-    "local/test_examples.py",
     "local/test_rerun.py",
-    "local/test_cache.py",
     "local/test_s3.py",
     "local/test_hdfs.py",
-    "local/test_bad_input.py",
+    "local/test_cache.py",
+    "local/test_no_model.py",
+    "local/test_cli.py",
+    "local/train/test_pretrained.py",
+    "local/train/test_user_code.py",
+    "local/train/test_resume.py",
+    "local/test_real_data.py",
     "local/test_progress.py",
+    "local/test_hdfs_kerberos.py",
 ]
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from trainingjob.api.v1alpha1 import REASONS
 
 # What status says while nothing is wrong.
-STATES = {"Starting", "Running", "Restarting", "Suspended", "Rerun", "Completed"}
+STATES = {
+    "Starting",
+    "Running",
+    "RollingOut",
+    "Restarting",
+    "Resized",
+    "Suspended",
+    "Deleting",
+    "Rerun",
+    "Completed",
+}
 rows: list[str] = []
 # Tables of other things, with their headings.
 others: list[str] = []

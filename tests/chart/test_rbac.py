@@ -31,7 +31,14 @@ OPERATOR = {
     *rights("", "pods", "create", "delete", *READ),
     *rights("", "services", "create", *READ),
     *rights("networking.k8s.io", "networkpolicies", "create", *READ),
-    *rights("", "events", "create"),
+    *rights("", "events", "create", "list"),
+}
+# To serve models.
+DEPLOY = {
+    *rights("", "services", "patch"),
+    *rights("apps", "deployments", "create", "patch", *READ),
+    *rights("apps", "replicasets", "list", "watch"),
+    *rights("policy", "poddisruptionbudgets", "create", "patch", *READ),
 }
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
@@ -81,8 +88,10 @@ def test_an_operator_of_the_cluster_may_do_exactly_this_everywhere(
 def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewhere(
     cluster: ControlPlane, home: str, team: str
 ) -> None:
-    Release(cluster, home).install({"namespaces": [team], "claims": {"create": False}})
-    assert rights_of(cluster, home, RELEASE, team) == OPERATOR
+    less = {"claims": {"create": False}, "podEvents": {"enabled": False}}
+    values = {"namespaces": [team], "deploy": {"enabled": True}, **less}
+    Release(cluster, home).install(values)
+    assert rights_of(cluster, home, RELEASE, team) == (OPERATOR | DEPLOY) - {("", "events", "list")}
     assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()
 

@@ -202,12 +202,17 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"namespaces": ("b", "a"), "log_format": "json"} | reports(RELEASE),
     ),
     "pods do not report": ({"progress": {"enabled": False}}, {"log_format": "json"}),
+    "no Event is read": (
+        {"podEvents": {"enabled": False}},
+        {"log_format": "json"} | reports(RELEASE),
+    ),
     "all is set": (
         EVERYTHING,
         {
             "namespaces": ("team-a", "team-b"),
             "log_format": "text",
             "log_level": "debug",
+            "deploy": True,
             "spark_image": "registry.example/spark:1",
             "torch_image": "registry.example/torch:2",
             **reports(f"{RELEASE}-jobs"),
@@ -221,7 +226,8 @@ def test_the_operator_understands_its_arguments(what: str) -> None:
     values, expected = ARGUMENTS[what]
     container = pod_spec(values)["containers"][0]
     assert "command" not in container, "the image's entrypoint: tini, then the operator"
-    assert settings.parse(container["args"]) == settings.Options(**expected)
+    explains = {"pod_events": not values.get("podEvents")}
+    assert settings.parse(container["args"]) == settings.Options(**explains | expected)
 
 
 def test_the_ports_are_the_operators_own() -> None:

@@ -17,6 +17,7 @@ EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
     "stageImages": {"spark": "registry.example/spark:1", "torch": "registry.example/torch:2"},
     "log": {"format": "text", "level": "debug"},
+    "deploy": {"enabled": True},
     "crds": {"keep": False},
     "serviceAccount": {"name": "operator", "annotations": {"example.com/identity": "ml"}},
     "spark": {"namespaces": ["team-a"]},
@@ -72,6 +73,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rbac": {"create": False},
         "progress": {"enabled": False},
         "claims": {"create": False},
+        "podEvents": {"enabled": False},
         "spark": {"create": False},
         # Null removes a default.
         "resources": None,

@@ -22,6 +22,8 @@ class Behaviour:
     delay: float = 0.0  # seconds before anything happens
     unschedulable: str = ""  # the scheduler's message
     waiting: tuple[str, str] | None = None  # reason and message of a container that does not start
+    crashed: str | None = None  # it is started again and again: its last termination message
+    ready: bool = True  # as its readiness probe has it, while it runs
     node: str = ""
     meets: str = ""  # the pod that must be there before its seconds begin, as ranks wait for ranks
     seconds: float | None = None  # it runs; None: the kubelet's `duration`; FOREVER: until told
@@ -74,6 +76,16 @@ def config_error(message: str = 'secret "nothing" not found') -> Behaviour:
 
 def unschedulable(message: str = "0/1 nodes are available: 1 Insufficient cpu.") -> Behaviour:
     return Behaviour(unschedulable=message)
+
+
+def crash_loop(message: str) -> Behaviour:
+    """Of a pod that is always started again: it fails each time, with this message."""
+    return Behaviour(crashed=message)
+
+
+def unready() -> Behaviour:
+    """It runs, and its readiness probe fails."""
+    return Behaviour(seconds=FOREVER, ready=False)
 
 
 def evicted(message: str = NO_MEMORY, after: float | None = None) -> Behaviour:

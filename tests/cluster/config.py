@@ -24,6 +24,8 @@ CONTROLLERS = (
     "resourcequota-controller",
     "endpoints-controller",
     "endpointslice-controller",
+    "deployment-controller",  # of served models
+    "replicaset-controller",
 )
 
 AUDIT_POLICY = {

@@ -239,6 +239,9 @@ class FakeKubelet:
         if behaviour.waiting is not None:
             await self._tell_status(life, podstatus.waiting(life.pod, *behaviour.waiting))
             return
+        if behaviour.crashed is not None:
+            await self._tell_status(life, podstatus.crashed(life.pod, behaviour.crashed))
+            return
         seconds = duration if behaviour.seconds is None else behaviour.seconds
         if not life.started:
             await self._start(life, behaviour, seconds)
@@ -260,7 +263,9 @@ class FakeKubelet:
         stays = seconds == FOREVER or behaviour.deleted or behaviour.node_lost
         if stays or (self._write_running and seconds > 0):
             ip = self._address() if self._ips else ""
-            await self._tell_status(life, podstatus.running(life.pod, life.started, ip))
+            await self._tell_status(
+                life, podstatus.running(life.pod, life.started, ip, ready=behaviour.ready)
+            )
 
     async def _finish(self, life: _Life, behaviour: Behaviour) -> None:
         if behaviour.node_lost:

@@ -40,12 +40,25 @@ def waiting(pod: Pod, reason: str, message: str) -> Status:
     }
 
 
-def running(pod: Pod, started: str, ip: str = "") -> Status:
+def crashed(pod: Pod, message: str) -> Status:
+    """It has failed, and will be started again."""
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting"}}
+    last = {"exitCode": 1, "reason": "Error", "message": message, "finishedAt": now()}
+    containers = _containers(pod, state, ready=False)
+    return {
+        "phase": "Running",
+        "startTime": now(),
+        "conditions": _conditions(ready="False"),
+        "containerStatuses": [c | {"lastState": {"terminated": last}} for c in containers],
+    }
+
+
+def running(pod: Pod, started: str, ip: str = "", *, ready: bool = True) -> Status:
     status: Status = {
         "phase": "Running",
         "startTime": started,
-        "conditions": _conditions(ready="True"),
-        "containerStatuses": _containers(pod, {"running": {"startedAt": started}}, ready=True),
+        "conditions": _conditions(ready="True" if ready else "False"),
+        "containerStatuses": _containers(pod, {"running": {"startedAt": started}}, ready=ready),
     }
     if ip:
         status |= {"podIP": ip, "podIPs": [{"ip": ip}], "hostIP": "127.0.0.1"}

@@ -41,7 +41,8 @@ class Installation:
     def values(self, **more: Any) -> dict[str, Any]:
         repository, _, tag = self._images["operator"].rpartition(":")
         stages = {"spark": self._images["spark"], "torch": self._images["torch"]}
-        return {"image": {"repository": repository, "tag": tag}, "stageImages": stages} | more
+        image = {"repository": repository, "tag": tag}
+        return {"image": image, "stageImages": stages, "deploy": {"enabled": True}} | more
 
     def install(self, **values: Any) -> None:
         """`helm upgrade --install`, as users do it; returns when the operator is ready."""
@@ -119,6 +120,14 @@ class Space(Namespace):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story(name)}") from None
         return self.status(name)
+
+    def cleaned(self, name: str, seconds: float = 120) -> dict[str, Any]:
+        """How it went, of a job that has ended and whose policy does not keep all."""
+        wait_for("what is not kept to be removed", lambda: self._cleaned(name), seconds)
+        return dict(self.status(name)["cleanup"])
+
+    def _cleaned(self, name: str) -> bool:
+        return self.status(name).get("cleanup", {}).get("phase") in ("Succeeded", "Failed")
 
     def tells_end(self, what: str, status: Mapping[str, Any]) -> None:
         """For the table: how long after the end of its pods a job was told to be over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.node import cgroups
 from tests.cluster.node.command import run
@@ -40,7 +41,7 @@ def mounts(*marks: str) -> list[str]:
     return [line for line in lines if any(mark in line for mark in marks)]
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """What everybody on this machine shares, and a node might change."""
     tables = run([program("iptables-save")])
     return {

@@ -21,8 +21,16 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.wait import wait_for
 
 JOBS = "apis/trainingjob.dev/v1alpha1"
-ROOTS = {"trainingjobs": JOBS, "networkpolicies": "apis/networking.k8s.io/v1"}
+ROOTS = {
+    "trainingjobs": JOBS,
+    "networkpolicies": "apis/networking.k8s.io/v1",
+    "deployments": "apis/apps/v1",
+    "poddisruptionbudgets": "apis/policy/v1",
+}
 DEADLINE_SECONDS = 60.0
+# `list` is a method of Namespace.
+Objects = list[dict[str, Any]]
+Names = list[str]
 
 
 def manifest(name: str = "digits", **spec: Any) -> dict[str, Any]:
@@ -75,11 +83,11 @@ class Namespace:
         assert status in (200, 404), answer
         return answer if status == 200 else None
 
-    def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+    def list(self, kind: str, selector: str = "") -> Objects:
         query = f"?labelSelector={selector}" if selector else ""
         status, answer = self.control_plane.request("GET", self.path(kind) + query)
         assert status == 200, answer
-        items: list[dict[str, Any]] = answer["items"]
+        items: Objects = answer["items"]
         return items
 
     def patch(self, kind: str, name: str, body: Any, sub: str = "") -> dict[str, Any]:
@@ -108,7 +116,7 @@ class Namespace:
         stages = self.status(name).get("stages") or ()
         return next((found for found in stages if found["name"] == stage), {})
 
-    def pods(self) -> list[str]:
+    def pods(self) -> Names:
         return sorted(pod["metadata"]["name"] for pod in self.list("pods"))
 
     def wait_for_pod(self, name: str) -> dict[str, Any]:
@@ -130,7 +138,7 @@ class Namespace:
             raise AssertionError(f"{error}; the status is {last}") from None
         return last
 
-    def events(self, name: str) -> list[dict[str, Any]]:
+    def events(self, name: str) -> Objects:
         """Core v1 Events about the job, in their order."""
         found = [e for e in self.list("events") if e["involvedObject"]["name"] == name]
         return sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]))

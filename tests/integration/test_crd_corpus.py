@@ -202,5 +202,5 @@ def some_children(job: TrainingJob) -> list[dict[str, Any]]:
     found = []
     for stage in stages.of(job):
         pods = stage.pods(job, 1, Settings())
-        found += [*stage.others(job, Settings()), pods[0], pods[-1]]
+        found += [*stage.others(job, Settings()), *pods[:1], *pods[-1:]]
     return found

@@ -234,6 +234,66 @@ def test_a_job_can_get(what: str, jobs: Jobs) -> None:
     assert after["metadata"]["generation"] == 1 + different
 
 
+OTHER_NODES = {"template": {"nodeSelector": {"pool": "b"}, "tolerations": [{"key": "spot"}]}}
+# A merge patch of a suspended job's spec, and the field that the server names; None: it is taken.
+WHILE_SUSPENDED: dict[str, tuple[dict[str, Any], str | None]] = {
+    "other nodes for each stage": (
+        {"preprocess": OTHER_NODES, "train": OTHER_NODES, "evaluate": OTHER_NODES},
+        None,
+    ),
+    "a larger gang": ({"train": {"nodes": 4}}, None),
+    "a larger gang elsewhere, and it goes on": (
+        {"train": {"nodes": 4, **OTHER_NODES}, "suspend": False},
+        None,
+    ),
+    "no template": ({"train": {"template": None}}, None),
+    "other terms, of which CEL does not see the inside": (
+        {"train": {"template": {"affinity": rather("rack")}}},
+        None,
+    ),
+    "other nodes and more epochs": ({"train": {"epochs": 7, **OTHER_NODES}}, "spec.train"),
+    "more epochs": ({"train": {"epochs": 7}}, "spec.train"),
+    "weights, which CEL does not see": (
+        {"train": {"classWeights": "balanced"}},
+        "spec.train",
+    ),
+    "another label": ({"task": {"label": "other"}}, "spec.task"),
+    "other nodes and another input": (
+        {"preprocess": {"input": {"uri": "pvc://d/b.csv"}, **OTHER_NODES}},
+        "spec.preprocess",
+    ),
+    "other nodes and a lower gate": (
+        {"evaluate": {"gates": [{"metric": "accuracy", "min": 0.1}], **OTHER_NODES}},
+        "spec.evaluate",
+    ),
+    "no evaluation": ({"evaluate": None}, "spec.evaluate"),
+}
+
+
+@pytest.mark.parametrize("what", WHILE_SUSPENDED)
+def test_a_suspended_job_can_get_other_nodes_and_nothing_else(what: str, jobs: Jobs) -> None:
+    """What queues do before they resume a job, in the same update or before."""
+    patch, field = WHILE_SUSPENDED[what]
+    manifest = job_of_all_blocks()
+    manifest["spec"]["suspend"] = True
+    before = jobs.create(manifest)
+
+    status, answer = jobs.patch({"spec": patch})
+
+    if field is None:
+        assert status == 200, answer
+        assert answer["spec"] != before["spec"]
+    else:
+        assert (status, answer["reason"]) == (422, "Invalid")
+        assert f"{field}: Forbidden: {IMMUTABLE}" in answer["message"]
+
+
+def test_a_job_gets_its_own_nodes_back_as_it_is_suspended(jobs: Jobs) -> None:
+    jobs.create(job_of_all_blocks())
+    patch = {"spec": {"suspend": True, "train": {"nodes": 3, **OTHER_NODES}}}
+    assert jobs.patch(patch)[0] == 200
+
+
 @pytest.mark.parametrize("block", ["preprocess", "evaluate"])
 def test_a_job_cannot_get_a_stage_that_it_was_made_without(block: str, jobs: Jobs) -> None:
     manifest = job_of_all_blocks()
@@ -475,6 +535,7 @@ def test_kubectl_shows_the_story_in_columns(jobs: Jobs) -> None:
         "SCORE": ["0.9749", ""],
     }
     assert {head: cells for head, cells in wide.items() if head not in {*narrow, "AGE"}} == {
+        "DEPLOYED": ["", ""],
         "REASON": ["Retrying", ""],
         "NODES": ["1", "1"],
         "TASK": ["classification", "regression"],
@@ -592,7 +653,7 @@ LOOSE: dict[str, tuple[dict[str, Any], str]] = {
         "spec.train.template.volumeMounts[0].mountPath: must be an absolute path",
     ),
     "a-rule": ({"preprocess": None}, "spec: either preprocess or train.dataset must be set"),
-    "n" * 60: ({}, "metadata.name: must have at most 40 characters"),
+    "n" * 70: ({}, "metadata.name: must have at most 63 characters"),
     TEXT: ({"train": "please"}, "spec.train: must be an object, not a string"),
 }
 

@@ -170,8 +170,15 @@ SPARK = manifest()["spec"]["preprocess"] | {"engine": "spark"}
             "a quota on what pods do not state",
             quota({"limits.memory": "1Gi"}),
             manifest(),
-            "QuotaExceeded",
-            "must specify limits.memory",
+            "PodRefused",
+            "a quota counts limits.memory",
+        ),
+        (
+            "a quota on other things that they do not state",
+            quota({"requests.cpu": "10"}),
+            manifest(),
+            "PodRefused",
+            "a quota counts requests.cpu",
         ),
         (
             "a quota that holds a part of the gang",

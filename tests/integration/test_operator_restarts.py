@@ -19,7 +19,7 @@ from tests.cluster.wait import wait_for
 
 from .harness import Namespace, Operator, gang, manifest, operator
 
-# Long enough that a kill hits every stage, short enough for thirty of them.
+# Long enough that a kill hits every stage, short enough for some of them.
 POD_SECONDS = 0.25
 
 
@@ -74,7 +74,13 @@ FATES = {
 }
 
 
-@pytest.mark.parametrize("seed", range(30))
+# Before and after each write it is killed by tests/faults, too.
+MOMENTS = [
+    pytest.param(seed, marks=[pytest.mark.nightly] if seed >= 8 else []) for seed in range(30)
+]
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
 def test_sigkill_at_any_moment_changes_nothing_and_makes_nothing_twice(
     space: Namespace, undisturbed: tuple[object, list[str]], seed: int
 ) -> None:

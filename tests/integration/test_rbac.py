@@ -37,13 +37,16 @@ def audited() -> Iterator[ControlPlane]:
 def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: str) -> None:
     home, space = audited.namespace(), Namespace(audited, audited.namespace())
     values = f"namespaces={{{space.name}}}" if scope == "one namespace" else "namespaces=null"
+    values += ",deploy.enabled=true"
     objects = rendered(audited, home, values)
     user = applied(audited, home, objects)
 
     arguments = [
+        "--deploy",
         "--status-url=https://127.0.0.1:1",
         "--status-port=0",
         f"--status-secret={home}/{RELEASE}-status",
+        "--pod-events",
     ]
     namespaces = () if scope == "the whole cluster" else (space.name,)
     act(audited, space, user, namespaces, arguments)
@@ -86,9 +89,12 @@ def act(
     fates = {
         "digits-train-1-0": behaviour.run(),
         "digits-train-1-1": behaviour.fail(3),
+        "waits-train-1-0": behaviour.never(),
     }
 
     def script(pod: dict[str, Any]) -> Behaviour:
+        if pod["metadata"].get("labels", {}).get("trainingjob.dev/stage") == "deploy":
+            return behaviour.run()
         return fates.get(pod["metadata"]["name"], behaviour.succeed())
 
     # Somebody else's, in the way.
@@ -108,6 +114,8 @@ def act(
         operator(control_plane, *namespaces, user=user, arguments=arguments),
     ):
         space.run(manifest())
+        space.run(gang(1, "waits"))
+        space.create("events", event_of(space.wait_for_pod("waits-train-1-0")))
         space.run(gang(2))
         space.run(gang(2, "walled"))
         # Its claim is found again while its pod cannot be made.
@@ -124,8 +132,34 @@ def act(
         space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
         wait_for("the Events", lambda: space.events("gang") and space.events("digits"))
+        judged = {"preprocess": None, "train": gang(1)["spec"]["train"]}
+        deploy = {"deployment": {"replicas": 2}}
+        space.run(manifest("served", **judged, deploy=deploy))
+        space.wait("served", phase="Succeeded", seconds=90)
+        begun = time.monotonic()
+        status = space.wait("waits", reason="StartFailed")
+        tell("a volume that cannot be attached", time.monotonic() - begun, status)
+        assert f"FailedAttachVolume: {MULTI_ATTACH}" in status["message"]
         space.run(gang(1, "brief", policy={"ttlSecondsAfterFinished": 0}))
         wait_for("it to be gone", lambda: space.get("trainingjobs", "brief") is None)
+
+
+MULTI_ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other-0'
+
+
+def event_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """As the attach-detach controller makes it."""
+    meta = pod["metadata"]
+    about = {key: meta[key] for key in ("name", "namespace", "uid")}
+    return {
+        "metadata": {"name": f"{meta['name']}.1"},
+        "involvedObject": {"kind": "Pod", "apiVersion": "v1", **about},
+        "type": "Warning",
+        "reason": "FailedAttachVolume",
+        "message": MULTI_ATTACH,
+        "lastTimestamp": "2030-01-01T00:00:00Z",
+        "source": {"component": "attachdetach-controller"},
+    }
 
 
 def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[str]]:
@@ -140,6 +174,9 @@ def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[s
         right = (target.get("apiGroup", ""), resource, event["verb"])
         if event["annotations"]["authorization.k8s.io/decision"] == "allow":
             used.add(right)
+            # What is applied and was not there is made by it.
+            if event["verb"] == "patch" and event["responseStatus"]["code"] == 201:
+                used.add((*right[:2], "create"))
         else:
             refused.append(f"{event['verb']} {event['requestURI']}")
     return used, refused
@@ -192,7 +229,7 @@ def test_a_right_that_is_missing_is_told_and_the_job_goes_on_once_it_is_given(
 
 
 def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
-    told = audited.helm("template", RELEASE, CHART).stdout
+    told = audited.helm("template", RELEASE, CHART, "--set", "deploy.enabled=true").stdout
     objects = [obj for obj in yaml.safe_load_all(told) if obj]
     rights = granted(objects)
     # Of Secrets, one: by its name, and in the operator's own namespace.
@@ -205,8 +242,11 @@ def test_nothing_dangerous_is_among_the_rights(audited: ControlPlane) -> None:
     assert rights
     for group, resource, verb in rights:
         assert "*" not in (group, resource, verb)
-        assert group in ("", "trainingjob.dev", "networking.k8s.io")
+        if resource in ("deployments", "replicasets", "poddisruptionbudgets"):
+            assert verb not in ("delete", "deletecollection", "update")
+        assert group in ("", "trainingjob.dev", "networking.k8s.io", "apps", "policy")
         assert resource in (
             *("trainingjobs", "trainingjobs/status"),
             *("pods", "services", "networkpolicies", "events", "persistentvolumeclaims"),
+            *("deployments", "replicasets", "poddisruptionbudgets"),
         )

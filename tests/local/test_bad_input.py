@@ -51,12 +51,23 @@ def clean(source: str) -> Change:
     return spec("preprocess.script", {"inline": source})
 
 
-def own_training(source: str) -> Change:
+def own_training(source: str, **more: Any) -> Change:
+    """Own code on a folder of anything: nothing before it, nothing after it."""
+
+    def change(manifest: dict[str, Any], folder: Path) -> None:
+        given = manifest["spec"]
+        del given["preprocess"], given["evaluate"]
+        given["train"] = {"dataset": {"uri": "pvc://data"}, "script": {"inline": source}, **more}
+
+    return change
+
+
+def judged_training(source: str) -> Change:
     return spec("train", {"script": {"inline": source}})
 
 
 def gang_of_two(source: str) -> Change:
-    return spec("train", {"nodes": 2, "script": {"inline": source}})
+    return own_training(source, nodes=2)
 
 
 def all_of(*changes: Change) -> Change:
@@ -148,9 +159,9 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own training lacks a module", own_training("import no_such_module\n"), "ModuleMissing", "'no_such_module' (train.py, line 1)"),
     ("own training refuses its arguments", own_training("import argparse\np = argparse.ArgumentParser()\np.add_argument('--local-rank', required=True)\np.parse_args()\n"), "ArgumentsInvalid", "--local-rank"),
     ("own training is killed", own_training("import os\nos.kill(os.getpid(), 9)\n"), "ProcessKilled", "SIGKILL"),
-    ("own training writes no model", own_training("pass\n"), "ModelMissing", "model.pt2"),
-    ("own training writes a broken model", own_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
-    ("own predictions are none", own_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
+    ("own training writes no model", judged_training("pass\n"), "ModelMissing", "model.pt2"),
+    ("own training writes a broken model", judged_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
+    ("own predictions are none", judged_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
     ("own training takes too much memory", own_training("bytearray(1 << 60)\n"), "OutOfMemory", "MemoryError"),
     ("own training loses its peer", gang_of_two(LEAVES), "PeerLost", "rank 0"),
     ("own training finds no peer", own_training(ALONE), "RendezvousFailed", "DistNetworkError"),

@@ -22,10 +22,16 @@ def job(name: str, **train: Any) -> dict[str, Any]:
     return manifest
 
 
-def own_code(name: str, script: str, **train: Any) -> dict[str, Any]:
-    manifest = job(name)
-    manifest["spec"]["train"] = {"script": {"inline": script}, **train}
+def trained(name: str, **train: Any) -> dict[str, Any]:
+    """Without an evaluation, which is never restored."""
+    manifest = job(name, **train)
     del manifest["spec"]["evaluate"]
+    return manifest
+
+
+def own_code(name: str, script: str, **train: Any) -> dict[str, Any]:
+    manifest = trained(name)
+    manifest["spec"]["train"] = {"script": {"inline": script}, **train}
     return manifest
 
 
@@ -124,9 +130,9 @@ def test_what_is_downstream_of_a_change_is_computed(
 ) -> None:
     folder, _ = first
     write_csv(folder / "data/in.csv", rows())
-    manifest = job(change.__name__.replace("_", "-"))
+    manifest = trained(change.__name__.replace("_", "-"))
     change(folder, manifest["spec"])
-    assert cached(go(folder, manifest))[:2] == expected
+    assert cached(go(folder, manifest)) == expected
 
 
 def test_it_is_said_what_is_not_cached_and_why(tmp_path: Path) -> None:
@@ -138,15 +144,15 @@ def test_it_is_said_what_is_not_cached_and_why(tmp_path: Path) -> None:
 
 def test_a_damaged_model_is_made_anew(tmp_path: Path) -> None:
     write_csv(tmp_path / "data/in.csv", rows())
-    before = go(tmp_path, job("one"))
+    before = go(tmp_path, trained("one"))
     weights = tmp_path / RUNS / "one/model/model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    again = go(tmp_path, job("two"))
-    assert cached(again) == [True, False, False]
+    again = go(tmp_path, trained("two"))
+    assert cached(again) == [True, False]
     assert outputs(again, 1)["digest"] == outputs(before, 1)["digest"]
     assert "not as it was recorded" in cli(tmp_path, "logs", "two", "--stage", "train").stdout
-    assert cached(go(tmp_path, job("one"))) == [True, True, False], "from two, and repaired"
+    assert cached(go(tmp_path, trained("one"))) == [True, True], "from two, and repaired"
     assert weights.read_bytes() == whole
 
 
@@ -157,9 +163,9 @@ def train_logs(folder: Path, name: str) -> list[str]:
 
 def test_a_gang_is_restored_by_its_first_node(tmp_path: Path) -> None:
     write_csv(tmp_path / "data/in.csv", rows())
-    assert cached(go(tmp_path, job("one", nodes=2))) == [False, False, False]
-    again = go(tmp_path, job("two", nodes=2))
-    assert cached(again) == [True, True, False]
+    assert cached(go(tmp_path, trained("one", nodes=2))) == [False, False]
+    again = go(tmp_path, trained("two", nodes=2))
+    assert cached(again) == [True, True]
     assert "history" not in again.status or again.status["history"] == []
     logs = train_logs(tmp_path, "two")
     assert "cache: restored" in logs[0]
@@ -167,8 +173,8 @@ def test_a_gang_is_restored_by_its_first_node(tmp_path: Path) -> None:
     assert "training on" not in "".join(logs)
     # Node 0 finds that the record promised too much: all train.
     (tmp_path / RUNS / "one/model/config.json").unlink()
-    third = go(tmp_path, job("three", nodes=2))
-    assert cached(third) == [True, False, False]
+    third = go(tmp_path, trained("three", nodes=2))
+    assert cached(third) == [True, False]
     logs = train_logs(tmp_path, "three")
     assert "waiting for node 0" in logs[1]
     assert "training on" in logs[0]

@@ -25,12 +25,13 @@ from hdfs_native import Client
 from tests.cluster.hdfs.server import Hdfs
 from tests.cluster.s3 import S3Server
 from tests.tables import tell
-from trainingjob.api.payload import PreprocessPayload
-from trainingjob.runtime import preprocess, storage
+from trainingjob.api.payload import CleanupPayload, PreprocessPayload
+from trainingjob.runtime import cleanup, preprocess, storage
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DataFile, DatasetManifest, SplitInfo
 from trainingjob.runtime.dataset.rows import Rows
 from trainingjob.runtime.storage import hdfs
+from trainingjob.runtime.storage.ownership import claim
 from trainingjob.runtime.storage.publish import place_of
 from trainingjob.runtime.storage.remote import _connected
 
@@ -124,7 +125,8 @@ def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
     assert {"dataset/manifest.json", "model/config.json", "evaluation/metrics.json"} <= {*below}
     assert "dataset/train/part-00099.parquet" not in below
     assert len({key.split("/")[1] for key in below if key.startswith("checkpoints/step-")}) == 2
-    assert not [key for key in below if "/." in f"/{key}"], "nothing half-written stays"
+    hidden = [key for key in below if "/." in f"/{key}"]
+    assert hidden == ["checkpoints/.job"], "nothing half-written stays"
     metrics = json.loads(server.get(f"{place}evaluation/metrics.json"))
     assert metrics["metrics"]["accuracy"] == outcome.metrics()["accuracy"]
 
@@ -216,6 +218,37 @@ def test_one_storage_is_read_and_another_one_has_the_dataset(
     assert one.digest == two.digest == three.digest == cached.outputs.digest
     assert {*its} & {*others} == {"manifest.json"}
     assert one.splits["train"].rows == 100
+    removed(f"{runs}/default", two)
+    shutil.rmtree(copies)
+    DatasetManifest.read(storage.fetch(f"{runs}/default/two/dataset"))
+
+
+def removed(runs: str, manifest: DatasetManifest) -> None:
+    """The dataset of the job ``one`` goes, and checkpoints that it has; what is another's stays."""
+    saved = f"{runs}/one/checkpoints"
+    claim(storage.resolve(saved), "ours")
+    storage.write_file(storage.resolve(f"{saved}/step-5/state.json"), '{"uid": "ours"}')
+    dataset, checkpoints = (
+        place_of(storage.resolve(uri)) for uri in (f"{runs}/one/dataset", saved)
+    )
+    for writer, run in (("other", "theirs"), (str(manifest.writer), "ours")):
+        before = len(dataset.files()), len(checkpoints.files())
+        asked = CleanupPayload(
+            output=f"{runs}/one",
+            dataset=f"{runs}/one/dataset",
+            dataset_run=writer,
+            checkpoints=saved,
+            checkpoints_run=run,
+        )
+        told = cleanup.run(asked).outputs.warnings
+        if run == "theirs":
+            assert told is not None
+            assert len(told) == 2
+            assert before == (len(dataset.files()), len(checkpoints.files()))
+    assert told is None
+    assert (dataset.files(), checkpoints.files()) == (["manifest.json"], [])
+    with pytest.raises(StageFailure, match="was removed when its job had ended"):
+        DatasetManifest.read(storage.fetch(f"{runs}/one/dataset"))
 
 
 def test_rows_are_read_from_where_they_lie(server: Hdfs, service: str, copies: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_gang_with_a_rank_that_stands_still_is_restarted_from_its_checkpoint(
         # What stands still does not hear SIGTERM.
         "template": {"terminationGracePeriodSeconds": 2},
     }
+    del manifest["spec"]["evaluate"]
     write_csv(tmp_path / "data/in.csv", rows())
     manifest["spec"]["policy"] = {"stall": {"afterSeconds": 10, "action": "restart"}}
     runner = start(tmp_path, "run", str(write_job(tmp_path, manifest)), "-o", "json")

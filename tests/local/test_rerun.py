@@ -57,6 +57,35 @@ def test_training_again_starts_over_and_leaves_the_dataset_as_it_is(tmp_path):
     assert "small succeeded" in third.stdout
 
 
+KEEPS = """
+import os, pathlib
+names = ("INPUT", "OUTPUT", "CHECKPOINT")
+data, out, saved = (pathlib.Path(os.environ[f"TRAININGJOB_{name}_DIR"]) for name in names)
+assert list((data / "train").glob("*.parquet")), data
+(saved / "last").write_text("1")
+(out / "notes.txt").write_text("mine")
+"""
+
+
+def test_what_the_policy_does_not_keep_is_removed_and_made_again(tmp_path):
+    write_csv(tmp_path / "data/in.csv", rows())
+    manifest = base()
+    manifest["spec"]["train"] = {"script": {"inline": KEEPS}}
+    del manifest["spec"]["evaluate"]
+    manifest["spec"]["policy"] = {"retain": {"checkpoints": "never", "datasets": "onFailure"}}
+    place = tmp_path / ".trainingjob/claims/runs/default/small"
+    for outcome in (
+        run(tmp_path, write_job(tmp_path, manifest)),
+        rerun(tmp_path, "--from", "train"),
+    ):
+        assert outcome.code == 0, outcome.stderr
+        assert outcome.status["cleanup"]["phase"] == "Succeeded"
+        assert "checkpoints and datasets: removed" in outcome.stderr
+        left = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+        assert left == {"dataset/manifest.json", "model/notes.txt"}
+    assert [stage["attempt"] for stage in outcome.status["stages"]] == [2, 3]
+
+
 def test_a_job_that_failed_runs_again_from_its_first_stage(tmp_path):
     job = write_job(tmp_path, python("import os; os.stat('there')"))
     assert run(tmp_path, job).code == 1
@@ -268,6 +297,7 @@ def test_built_in_training_starts_over_when_its_settings_were_edited(tmp_path):
     job = interrupted_in_training(tmp_path, train)
     manifest = yaml.safe_load(job.read_text())
     manifest["spec"]["train"]["epochs"] = 2
+    del manifest["spec"]["evaluate"]
     save(job, manifest)
     done = run(tmp_path, job)
     assert done.code == 0, done.stderr

@@ -150,7 +150,9 @@ def test_a_second_run_replaces_what_the_first_has_left(
 ) -> None:
     server.put(f"{bucket}/runs/default/small/dataset/train/part-00099.parquet", b"old")
     server.put(f"{bucket}/runs/default/small-2/dataset/manifest.json", b"a neighbour's")
-    assert run(tmp_path, server, job(bucket)).code == 0
+    manifest = job(bucket)
+    del manifest["spec"]["evaluate"]
+    assert run(tmp_path, server, manifest).code == 0
     keys = server.keys(bucket)
     assert "runs/default/small/dataset/train/part-00099.parquet" not in keys
     assert "runs/default/small-2/dataset/manifest.json" in keys
@@ -166,15 +168,26 @@ def test_a_model_is_held_to_the_last_one_accepted_in_s3(
     manifest = job(bucket)
     gate = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.5}
     manifest["spec"]["evaluate"]["gates"] = [gate]
+    manifest["spec"]["policy"]["retain"] = {"checkpoints": "never", "datasets": "onFailure"}
+    place = "runs/default/small/"
+
+    def left() -> set[str]:
+        keys = (key.removeprefix(place) for key in server.keys(bucket) if key.startswith(place))
+        return {key for key in keys if key.startswith(("checkpoints/", "dataset/"))}
 
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 3, outcome.stderr
     words = "is worse than 1.75 of the last accepted model on other test data by more than 0.5"
     assert words in outcome.status["message"]
+    assert outcome.status["cleanup"]["kinds"] == ["checkpoints"], "for whoever looks into it"
+    assert {key.split("/")[0] for key in left()} == {"dataset"}
+    assert len(left()) > 3
 
     gate["tolerance"] = 1
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 0, outcome.stderr
+    assert outcome.status["cleanup"]["phase"] == "Succeeded"
+    assert left() == {"dataset/manifest.json"}
     written = json.loads(server.get(key))
     assert written["uid"] == outcome.object["metadata"]["uid"]
     assert written["baseline"] == {"metrics": {"accuracy": 1.75}, "datasetDigest": "sha256:1"}
@@ -212,11 +225,12 @@ def test_another_job_is_restored_from_the_cache(
 ) -> None:
     manifest = job(bucket)
     manifest["spec"]["policy"]["cache"] = True
+    del manifest["spec"]["evaluate"]
     for name, cached in (("one", None), ("two", True), ("one", True)):
         manifest["metadata"]["name"] = name
         outcome = run(tmp_path, server, manifest)
         assert outcome.code == 0, outcome.stderr
-        assert [stage.get("cached") for stage in outcome.status["stages"]] == [cached, cached, None]
+        assert [stage.get("cached") for stage in outcome.status["stages"]] == [cached, cached]
     keys = server.keys(bucket)
     assert len([key for key in keys if key.startswith("runs/default/.cache/")]) == 2
     below = [
@@ -236,6 +250,7 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint_in_s3(
 ) -> None:
     manifest = job(bucket, epochs=800, checkpoint={"everySteps": 200})
     manifest["spec"]["policy"]["retries"]["infrastructure"] = 1
+    del manifest["spec"]["evaluate"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)

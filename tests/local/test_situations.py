@@ -23,6 +23,7 @@ ELSEWHERE = {
     "CheckpointMismatch": "train/test_resume.py",
     "DiskFull": "test_bad_input.py",
     "Disrupted": "test_sigterm.py",
+    "SelfTestFailed": "../unit/serve/test_served.py",
     "StorageFailed": "test_s3.py",
     "TextInvalid": "../unit/preprocess/test_tokens.py",
 }
@@ -33,6 +34,7 @@ NOT_HERE = {
     "ScriptMissing": "so are its ConfigMaps and their keys",
     "SpecTooLarge": "and so is its size",
     "NameConflict": "nobody else makes pods",
+    "RolloutFailed": "there are no Deployments",
     "ImagePullFailed": "there are no images",
     "ClaimMissing": "a claim is a folder, which is made where there is none",
     "Unschedulable": "there is no scheduler: every pod starts at once",

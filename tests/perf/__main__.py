@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("job", "preprocess", "train", "language", "tokens", "operator")
+PARTS = ("job", "preprocess", "train", "language", "tokens", "serve", "operator")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.node.images import NAMES
 from tests.cluster.node.node import Node
-from tests.e2e.conftest import RESTRICTED
+from tests.e2e.beside import RESTRICTED
 from tests.e2e.jobs import EXAMPLES, JOB_SECONDS, Installation, Space
 from tests.integration.harness import Namespace
 from trainingjob.api.v1alpha1 import TrainingJob

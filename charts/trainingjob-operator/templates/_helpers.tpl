@@ -51,17 +51,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, get, list, watch]
+  verbs: [create, get, list{{ if .Values.deploy.enabled }}, patch{{ end }}, watch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [create, get, list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create{{ if .Values.podEvents.enabled }}, list{{ end }}]
 {{- if .Values.claims.create }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [create, get]
+{{- end }}
+{{- if .Values.deploy.enabled }}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [create, get, list, patch, watch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [create, get, list, patch, watch]
 {{- end }}
 {{- end }}
 

@@ -43,6 +43,8 @@ class Model(BaseModel):
     rules: ClassVar[tuple[Rule, ...]] = ()
     # Fields (Python names) that the API server lets nobody change, add or remove later on.
     immutable: ClassVar[tuple[str, ...]] = ()
+    # Of an immutable object: the fields that may change while the job is suspended.
+    resumable: ClassVar[tuple[str, ...]] = ()
     # Whether the CRD leaves what is in the object to the operator, which refuses in words what the
     # API server takes. For what stands in the CRD many times and is as Kubernetes has it in pods.
     outlined: ClassVar[bool] = False

@@ -167,6 +167,9 @@ def _shorten(
             _shorten(node[key], child_type(kind, part), path, described)
 
 
+_DEPLOYED = ".status.conditions[?(@.type=='Deployed')].reason"
+
+
 def _printer_columns() -> list[Schema]:
     """What `kubectl get` shows, and from Reason on only with `-o wide`."""
     columns = [
@@ -175,6 +178,7 @@ def _printer_columns() -> list[Schema]:
         ("Progress", "integer", ".status.progress.percent", "Share done of it, in percent.", 0),
         ("Score", "number", ".status.evaluation.metrics[0].value", "The first metric.", 0),
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
+        ("Deployed", "string", _DEPLOYED, "Whether its model is served.", 1),
         ("Reason", "string", ".status.reason", "Why, in one word.", 1),
         ("Nodes", "integer", ".spec.train.nodes", "Training pods.", 1),
         ("Task", "string", ".spec.task.type", "The kind of task.", 1),
@@ -240,23 +244,61 @@ def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Sche
             name: _structural(child, definitions, child_type(kind, name))
             for name, child in node["properties"].items()
         }
-        _fix(result, [to_camel(field) for field in plain_type(kind).immutable])
+        _fix(result, plain_type(kind))
     return result
 
 
-def _fix(node: Schema, fields: list[str]) -> None:
+def _fix(node: Schema, model: Any) -> None:
     """Transition rules for fields of an object: they stay as they are, there or not."""
-    for name in fields:
-        field = node["properties"][name]
-        field[RULES] = [*field.get(RULES, ()), _fixed("self == oldSelf")]
+    for field in model.immutable:
+        name = to_camel(field)
+        inner = plain_type(child_type(model, name))
+        free = [to_camel(part) for part in getattr(inner, "resumable", ())]
+        optional = name not in node.get("required", ())
+        child, rules = node["properties"][name], []
         # A rule of the field itself is asked only while there is an old and a new value.
-        if name not in node.get("required", ()):
-            rule = _fixed(f"has(self.{name}) == has(oldSelf.{name})")
-            node[RULES] = [*node.get(RULES, ()), rule | {"fieldPath": f".{name}"}]
+        if optional:
+            rules.append(_fixed(f"has(self.{name}) == has(oldSelf.{name})"))
+        if free:
+            rules.append(_fixed(_but_for(name, child, free, optional=optional), free))
+        else:
+            child[RULES] = [*child.get(RULES, ()), _fixed("self == oldSelf")]
+        node[RULES] = [*node.get(RULES, ()), *(r | {"fieldPath": f".{name}"} for r in rules)]
+        if not node[RULES]:
+            del node[RULES]
 
 
-def _fixed(rule: str) -> Schema:
-    return {"rule": rule, "message": IMMUTABLE, "reason": "FieldValueForbidden"}
+def _but_for(name: str, child: Schema, free: list[str], *, optional: bool) -> str:
+    """That a field of the spec stays as it is, but for some of its own while the job is suspended.
+
+    What CEL does not see, a field without a type, can only change together with one of those."""
+    new, old = f"self.{name}", f"oldSelf.{name}"
+    there = {
+        part
+        for part, found in child["properties"].items()
+        if part in child.get("required", ()) or "default" in found
+    }
+
+    def same(part: str) -> str:
+        one, other = f"{new}.{part}", f"{old}.{part}"
+        if part in there:
+            return f"{one} == {other}"
+        return f"(has({one}) ? has({other}) && {one} == {other} : !has({other}))"
+
+    typed = {"type", INT_OR_STRING}
+    seen = [part for part, found in child["properties"].items() if typed & {*found}]
+    rest = " && ".join(same(part) for part in seen if part not in free)
+    none = " && ".join(map(same, free))
+    suspended = " || ".join(f"(has({s}.suspend) && {s}.suspend)" for s in ("self", "oldSelf"))
+    absent = f"!has({new}) || !has({old}) || " if optional else ""
+    return f"{absent}{new} == {old} || (({suspended}) && !({none}) && {rest})"
+
+
+def _fixed(rule: str, free: list[str] | None = None) -> Schema:
+    message = IMMUTABLE
+    if free:
+        message += f"; while spec.suspend is true, its {' and '.join(free)} can"
+    return {"rule": rule, "message": message, "reason": "FieldValueForbidden"}
 
 
 def _flat(node: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -25,7 +25,6 @@ from .paths import Path, field_path, plain_number, shown
 from .size import excess
 from .v1alpha1 import TrainingJob
 from .v1alpha1.features import UNIT
-from .v1alpha1.job import JOB_NAME
 from .v1alpha1.patterns import (
     BALANCED,
     CONFIG_MAP_KEY,
@@ -37,6 +36,7 @@ from .v1alpha1.patterns import (
     HADOOP_USER,
     IMAGE,
     INPUT_URI,
+    JOB_NAME,
     LABEL_KEY,
     LABEL_VALUE,
     MANAGER,

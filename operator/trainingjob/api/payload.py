@@ -189,10 +189,58 @@ class EvaluatePayload(Model):
     accepted: str | None = Field(
         None, description="URI of the folder of the last accepted model's record."
     )
+    in_use: list[str] | None = Field(
+        None,
+        max_length=16,
+        description="Digests of accepted models that deployments serve or may go back to: they are "
+        "kept beside the newest ones.",
+    )
+
+
+class ServePayload(Model):
+    """Input of a server of an accepted model, which is ready once the model has shown that it gives
+    what evaluation judged. What has a default is told only where it is set."""
+
+    stage: Literal["serve"] = "serve"
+    model_uri: str = Field(description="URI of the model's folder, accepted/<digest12>.")
+    digest: str | None = Field(
+        None,
+        description="modelDigest of the evaluation that accepted it. Default: model_uri is the "
+        "folder of all of them, and the last one is served.",
+    )
+    name: str = Field(description="Of the model in the paths of requests.")
+    port: int | None = Field(None, description="Default: 8080.")
+    host: str | None = Field(None, description="Default: all addresses.")
+    self_test_rows: int | None = Field(None, description="At most so many. Default: all there are.")
+    tolerance: float | None = Field(
+        None, description="Of an output, relative to the greater of 1 and its size. Default: 1e-4."
+    )
+    max_body_bytes: int | None = Field(None, description="Of a request. Default: 16 MiB.")
+    max_queued_rows: int | None = Field(
+        None, description="That wait: more are answered by 429. Default: 16384."
+    )
+    prove_only: bool | None = Field(
+        None, description="End once it is ready, with a result. Default: no."
+    )
+    drain_seconds: float | None = Field(
+        None, description="After SIGTERM, for requests that were accepted. Default: 20."
+    )
+
+
+class CleanupPayload(Model):
+    """Input of the pod that removes artefacts when all is over: of these runs of stages alone."""
+
+    stage: Literal["cleanup"] = "cleanup"
+    output: str = Field(description="URI of the job's folder.")
+    dataset: str | None = Field(None, description="URI of the dataset folder.")
+    dataset_run: str = Field("", description="The run that has written it.")
+    checkpoints: str | None = Field(None, description="URI of the checkpoints folder.")
+    checkpoints_run: str = Field("", description="The run that has written them.")
 
 
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload, Field(discriminator="stage")
+    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload | CleanupPayload,
+    Field(discriminator="stage"),
 ]
 
 

@@ -94,6 +94,8 @@ def _section(model: type[BaseModel], node: Schema) -> str:
         lines += ["", "Rules:", "", *(f"- {rule.message}." for rule in rules)]
     if fixed := [f"`{to_camel(field)}`" for field in getattr(model, "immutable", ())]:
         lines += ["", f"{', '.join(fixed[:-1])} and {fixed[-1]} {IMMUTABLE}."]
+    if free := [f"`{to_camel(field)}`" for field in getattr(model, "resumable", ())]:
+        lines += ["", f"While `spec.suspend` is true, {' and '.join(free)} can change."]
     return "\n".join(lines)
 
 

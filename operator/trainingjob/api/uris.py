@@ -50,6 +50,22 @@ S3 = Scheme(
     remote=True,
     variables="AWS_.*",
 )
+GS = Scheme(
+    "gs",
+    "gs://BUCKET/path",
+    r"[a-z0-9][-a-z0-9._]{1,220}[a-z0-9]",
+    "(not for Spark's executors)",
+    remote=True,
+    variables="GOOGLE_.*|STORAGE_EMULATOR_HOST",
+)
+AZ = Scheme(
+    "az",
+    "az://CONTAINER/path",
+    r"[a-z0-9][-a-z0-9]{1,61}[a-z0-9]",
+    "(not for Spark's executors; the account in `AZURE_STORAGE_ACCOUNT_NAME`)",
+    remote=True,
+    variables="AZURE_.*",
+)
 HDFS = Scheme(
     "hdfs",
     "hdfs://NAMENODE/path",
@@ -60,11 +76,10 @@ HDFS = Scheme(
 )
 FILE = Scheme("file", "file:///path", "", "(one machine only)")
 
-SCHEMES = {scheme.name: scheme for scheme in (CLAIM, S3, HDFS, FILE)}
+SCHEMES = {scheme.name: scheme for scheme in (CLAIM, S3, GS, AZ, HDFS, FILE)}
 
 # What people write for a URI -> what to do.
 INSTEAD = {
-    "gs://": "Google Cloud Storage is not read: copy the data to a claim, say with gsutil cp",
     "https://": "nothing is downloaded: fetch the file and put it into a claim",
     "http://": "nothing is downloaded: fetch the file and put it into a claim",
     "ftp://": "nothing is downloaded: fetch the file and put it into a claim",
@@ -72,9 +87,10 @@ INSTEAD = {
     f"{HDFS.start}HOST:PORT/path",
     "webhdfs://": f"write {HDFS.start}, with the port that the NameNode has for clients",
     "viewfs://": f"write {HDFS.start}, with the name service that the path is mounted from",
-    "abfs": "Azure's storage is not read: copy the data to a claim, say with azcopy",
-    "wasb": "Azure's storage is not read: copy the data to a claim, say with azcopy",
-    "az://": "Azure's storage is not read: copy the data to a claim, say with azcopy",
+    "gcs://": f"write {GS.start} for gcs://",
+    "abfs": f"write {AZ.start}CONTAINER/path, and the account in AZURE_STORAGE_ACCOUNT_NAME",
+    "wasb": f"write {AZ.start}CONTAINER/path, and the account in AZURE_STORAGE_ACCOUNT_NAME",
+    "azure://": f"write {AZ.start} for azure://",
     "s3a://": f"write {S3.start} for s3a://",
     "s3n://": f"write {S3.start} for s3n://",
 }

@@ -83,6 +83,14 @@ def _command(args: argparse.Namespace) -> int:
         from .generate import generate
 
         return generate(args)
+    if args.command == "serve":
+        from .serve import serve
+
+        return serve(args)
+    if args.command == "predict":
+        from .serve import predict
+
+        return predict(args)
     if args.command == "explain":
         from .explain import explain
 
@@ -240,6 +248,44 @@ def parser() -> argparse.ArgumentParser:
     )
     work_dir(generate)
     namespace(generate)
+
+    serve = command("serve", "serve the last accepted model of a job over HTTP")
+    serve.add_argument("name", metavar="NAME", help="a job of this folder whose model passed")
+    serve.add_argument(
+        "--port",
+        type=_between(int, 0, 65535),
+        default=8080,
+        metavar="N",
+        help="0 takes any that is free (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="of this machine to listen at; 0.0.0.0 for all (default: %(default)s)",
+    )
+    serve.add_argument("--verbose", action="store_true", help="show all that the server writes")
+    work_dir(serve)
+    namespace(serve)
+
+    predict = command("predict", "predict the rows of a file by the last accepted model of a job")
+    predict.add_argument("name", metavar="NAME", help="a job of this folder whose model passed")
+    predict.add_argument("file", metavar="FILE", help="rows as the job's input has them")
+    predict.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write: .csv or .parquet (default: CSV to standard output)",
+    )
+    predict.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="a column of the file to write beside the predictions; may be repeated",
+    )
+    work_dir(predict)
+    namespace(predict)
 
     logs = command("logs", "print the logs of a job's pods")
     logs.add_argument("name", metavar="NAME", help="a job")

@@ -36,6 +36,8 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         if began and status.completion_time:
             took = f" in {duration((status.completion_time - began).total_seconds())}"
         _line(console, Text.assemble(("✔ ", "green"), (name, "bold"), f" succeeded{took}"))
+        if status.deployment is not None:
+            _line(console, Text.assemble("  proof  ", status.message.rpartition("; ")[2]))
         model = _model(session, job)
         if model is not None:
             _line(console, Text.assemble("  model  ", model))
@@ -43,6 +45,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
             if done.outputs is not None and done.outputs.splits is not None:
                 _line(console, Text.assemble("  splits ", split_words(done.outputs.splits)))
         _line(console, Text.assemble("  logs   ", _logs_command(session)))
+        _cleanup(console, job)
     elif outcome == Exit.INTERRUPTED:
         where = session.run.get("source") or "FILE"
         _line(
@@ -65,6 +68,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
             ),
         )
         _line(console, Text(f"  {status.message}"))
+        _cleanup(console, job)
         if status.last_failure is not None and status.reason == status.last_failure.reason:
             _failure(console, session, status.last_failure)
 
@@ -73,6 +77,19 @@ def _warnings(console: Console, job: TrainingJob) -> None:
     for stage in job.status.stages:
         for message in warning_lines(stage):
             _line(console, Text.assemble(("! ", "yellow"), f"{stage.name}: {message}"))
+
+
+def _cleanup(console: Console, job: TrainingJob) -> None:
+    """What policy.retain has let go."""
+    cleanup = job.status.cleanup
+    if cleanup is None or not cleanup.kinds:
+        return
+    done = {"Succeeded": "removed", "Failed": "not removed", "Running": "not removed yet"}
+    words = f"{' and '.join(cleanup.kinds)}: {done[cleanup.phase]}"
+    if cleanup.message:
+        words += f"; {cleanup.message}"
+    mark = ("  clean  ", "") if cleanup.phase == "Succeeded" else ("! ", "yellow")
+    _line(console, Text.assemble(mark, words))
 
 
 def _failure(console: Console, session: Session, failure: LastFailure) -> None:

@@ -10,7 +10,7 @@ from .errors import (
     Unavailable,
 )
 from .gateway import Gateway
-from .resources import EVENTS, JOBS, PODS, SERVICES, WATCHED, Resource
+from .resources import EVENTS, JOBS, PODS, SERVICES, Resource, watched
 from .session import Api, Credentials, connect
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "JOBS",
     "PODS",
     "SERVICES",
-    "WATCHED",
     "AlreadyExists",
     "Api",
     "Cache",
@@ -32,4 +31,5 @@ __all__ = [
     "Resource",
     "Unavailable",
     "connect",
+    "watched",
 ]

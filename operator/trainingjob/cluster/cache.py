@@ -16,7 +16,8 @@ from sys import intern
 from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND
-from ..core import ChildView, PodView, Rest, at_rest, ownership
+from ..core import ChildView, PodView, Rest, at_rest, kinds, ownership
+from ..core.names import LABEL_JOB
 from ..core.ownership import Owner
 from .resources import JOBS, KIND_OF, PODS, Resource
 
@@ -50,13 +51,15 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True)
 class StoredChild:
-    """A child that is named and owned as one of the job's, or as its Spark driver's."""
+    """A child that is named and owned as one of the job's, or as its Spark driver's. ``watched``:
+    it bears the label by which watches and lists find it."""
 
     uid: str
     version: int
     job: Key
     owner: Owner
     view: PodView | ChildView
+    watched: bool = True
 
 
 class Cache:
@@ -100,10 +103,24 @@ class Cache:
         return tuple(view for owner in owners for view in self._pods(owner))
 
     def children(self, key: Key, uid: str) -> tuple[ChildView, ...]:
-        """Children of the job with this uid that are no pods, by kind and name."""
-        views = self._views(ownership.job_owner(*key, uid))
+        """Children of the job with this uid that are no pods, and what others of its name left,
+        by kind and name."""
+        owners = (ownership.job_owner(*key, uid), ownership.holder(*key))
+        views = (view for owner in owners for view in self._views(owner))
         found = (view for view in views if isinstance(view, ChildView))
         return tuple(sorted(found, key=lambda view: (view.kind, view.name)))
+
+    def servers(self, key: Key, children: Iterable[ChildView]) -> tuple[PodView, ...]:
+        """Pods of the job's Deployments among its ``children``, of the template that they have."""
+        found: list[PodView] = []
+        for child in children:
+            if child.kind != kinds.DEPLOYMENT.name:
+                continue
+            sets = self._views(ownership.maker(key[0], child.kind, child))
+            for view in sets:
+                if isinstance(view, ChildView) and view.rollout == child.rollout:
+                    found += self._pods(ownership.maker(key[0], view.kind, view))
+        return tuple(found)
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
         """Of the job with this uid, these pods count, and no others."""
@@ -139,15 +156,31 @@ class Cache:
                 self._trusted.pop(known.uid, None)
             self._put(key, self._stored_job(obj, version, first=known is None))
             return key
-        # Labels say whose it is when it is made; who changes them later does not take it from us.
-        known_already = known is not None and known.uid == meta["uid"]
-        child = _stored_child(resource, obj, version, known_already)
+        child = _stored_child(resource, obj, version)
         before = self._drop_child(resource, key)
         if child is None:
             return before.job if before else None
         self._children.setdefault(resource, {})[key] = child
         self._by_owner.setdefault(child.owner, set()).add((resource, key))
         return child.job
+
+    def found(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
+        """As ``apply``, of what was read by its name just now. One without our label left the watch
+        with it, as if it had been deleted."""
+        if LABEL_JOB not in (obj["metadata"].get("labels") or {}):
+            self._gone.pop(obj["metadata"]["uid"], None)
+        return self.apply(resource, obj)
+
+    def lost(self, resource: Resource, key: Key) -> None:
+        """There is none of that name, though a watch did not say so."""
+        known = self._known(resource, key)
+        if isinstance(known, StoredChild) and not known.watched:
+            self.forget(resource, key, known.uid)
+
+    def unwatched(self, key: Key, uid: str) -> list[str]:
+        """Names of the pods of the job with this uid that no watch tells of."""
+        found = self._by_owner.get(ownership.job_owner(*key, uid), ())
+        return sorted(k[1] for r, k in found if not self._children[r][k].watched)
 
     def hold(self, job: Mapping[str, Any]) -> None:
         """Have the data of a job that was read for it, until ``let_go``."""
@@ -213,6 +246,8 @@ class Cache:
         for key in [*(self._jobs if resource == JOBS else self._children.get(resource, ()))]:
             stored = self._known(resource, key)
             in_scope = namespace is None or key[0] == namespace
+            if isinstance(stored, StoredChild) and not stored.watched:
+                continue
             if stored and in_scope and key not in present and stored.version <= listed:
                 job = self.forget(resource, key, stored.uid)
                 if job is not None:
@@ -292,9 +327,7 @@ def _json(obj: Mapping[str, Any]) -> bytes:
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _stored_child(
-    resource: Resource, obj: Mapping[str, Any], version: int, known: bool
-) -> StoredChild | None:
+def _stored_child(resource: Resource, obj: Mapping[str, Any], version: int) -> StoredChild | None:
     """None for what is not a job's: other people's objects may carry our labels."""
     meta = obj["metadata"]
     owner = ownership.owner_of(obj)
@@ -302,12 +335,17 @@ def _stored_child(
         return None
     found: tuple[str, PodView | ChildView] | None
     if resource == PODS:
-        found = ownership.pod_of(obj, owner, relabelled=known)
+        found = ownership.pod_of(obj, owner)
     else:
         found = ownership.child_of(KIND_OF[resource], obj, owner)
     if found is None:
         return None
     job, view = found
     return StoredChild(
-        uid=meta["uid"], version=version, job=(owner.namespace, job), owner=owner, view=view
+        uid=meta["uid"],
+        version=version,
+        job=(owner.namespace, job),
+        owner=owner,
+        view=view,
+        watched=resource != PODS or LABEL_JOB in (meta.get("labels") or {}),
     )

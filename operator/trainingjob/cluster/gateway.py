@@ -7,8 +7,8 @@ from math import ceil
 from typing import Any
 
 from ..core.names import FIELD_MANAGER
-from .errors import NotFound, TooLong
-from .resources import EVENTS, JOBS, KEYS, MADE, SECRETS, Resource
+from .errors import Conflict, NotFound, TooLong, Unavailable
+from .resources import EVENTS, JOBS, KEYS, MADE, PODS, SECRETS, Resource
 from .session import Api
 
 # Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
@@ -17,6 +17,8 @@ _PAGE_BYTES = 2**20
 # Objects. The first page shows how large they are, and the following ones may differ.
 _FIRST_PAGE = 10
 _LARGEST_PAGE = 100
+# About one object.
+_MOST_EVENTS = 100
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
@@ -38,6 +40,29 @@ class Gateway:
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
+    async def apply(self, child: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the child, or bring it up to date, on the server's side. Raises Conflict when
+        somebody else has set something of it otherwise, or it is not of its ``resourceVersion``."""
+        resource = MADE[child["kind"]]
+        meta = child["metadata"]
+        path = resource.path(meta["namespace"], meta["name"])
+        answer: dict[str, Any] = await self._api.call(
+            "PATCH",
+            path,
+            resource=resource.plural,
+            body=child,
+            params=_MANAGER,
+            content="application/apply-patch+yaml",
+        )
+        return answer
+
+    async def pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The pod of that name; None when there is none."""
+        try:
+            return await self._call("GET", PODS, PODS.path(namespace, name))
+        except NotFound:
+            return None
+
     async def delete(
         self,
         resource: Resource,
@@ -51,7 +76,8 @@ class Gateway:
         """Delete this very object, a pod with its own grace period or, by ``force``, none; None
         when it is gone already.
 
-        Raises Conflict when another one has its name by now, or it is not of that ``version``.
+        Raises Conflict when another one has its name by now, or it is not of that ``version``;
+        Unavailable when it is there all the same.
         """
         preconditions = {"uid": uid}
         if version is not None:
@@ -59,10 +85,22 @@ class Gateway:
         body: dict[str, Any] = {"preconditions": preconditions}
         if force:
             body["gracePeriodSeconds"] = 0
+        path = resource.path(namespace, name)
         try:
-            return await self._call("DELETE", resource, resource.path(namespace, name), body=body)
+            try:
+                return await self._call("DELETE", resource, path, body=body)
+            except Conflict as error:
+                # Webhooks and a write at the same moment are answered so, too.
+                if version is not None or not await self._is(uid, resource, path):
+                    raise
+                raise Unavailable(str(error), error.code) from None
         except NotFound:
             return None
+
+    async def _is(self, uid: str, resource: Resource, path: str) -> bool:
+        """Whether what lies there is this very object. Raises NotFound when there is nothing."""
+        found = await self._call("GET", resource, path)
+        return bool(found["metadata"]["uid"] == uid)
 
     async def write_status(
         self, job: Mapping[str, Any], *, dry_run: bool = False
@@ -75,6 +113,13 @@ class Gateway:
         return await self._call(
             "PUT", JOBS, path, body=job, params=params, name=f"{JOBS.plural}/status"
         )
+
+    async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
+        """Core v1 Events about the object with this uid: the last ones are among them, as the API
+        server keeps them for an hour and counts those that come again."""
+        params = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(_MOST_EVENTS)}
+        page = await self._call("GET", EVENTS, EVENTS.path(namespace), params=params)
+        return list(page.get("items") or ())
 
     async def record(self, event: Mapping[str, Any]) -> None:
         """Make a core v1 Event."""

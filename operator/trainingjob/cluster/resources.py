@@ -43,7 +43,13 @@ BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
 
-WATCHED = (JOBS, *BY_KIND.values())
+
+def watched(*, deploys: bool) -> tuple[Resource, ...]:
+    """What is watched, by an operator that has the rights to ``deploys`` or has not."""
+    rooms = [stage for stage in STAGES if deploys or not stage.optional]
+    found = dict.fromkeys([kinds.POD, *(kind for stage in rooms for kind in stage.kinds)])
+    return (JOBS, *(BY_KIND[kind.name] for kind in found))
+
 
 # What is made, watched or not.
 MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS}

@@ -50,9 +50,9 @@ class Credentials:
         configuration = Configuration()
         try:
             if kubeconfig is None:
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                load_incluster_config(client_configuration=configuration)
             else:
-                await load_kube_config(  # type: ignore[no-untyped-call]
+                await load_kube_config(
                     config_file=str(kubeconfig),
                     client_configuration=configuration,
                     persist_config=False,
@@ -105,11 +105,12 @@ class Api:
         body: Any = None,
         params: Mapping[str, str] | None = None,
         accept: str = _JSON,
+        content: str = _JSON,
     ) -> Any:
-        """The parsed answer, which is JSON of the type ``accept``. Raises ClusterError; after
-        Unavailable the call may yet have taken effect."""
+        """The parsed answer, which is JSON of the type ``accept``; ``body`` is of the type
+        ``content``. Raises ClusterError; after Unavailable the call may yet have taken effect."""
         told, _ = await self.sized(
-            verb, path, resource=resource, body=body, params=params, accept=accept
+            verb, path, resource=resource, body=body, params=params, accept=accept, content=content
         )
         return told
 
@@ -122,13 +123,14 @@ class Api:
         body: Any = None,
         params: Mapping[str, str] | None = None,
         accept: str = _JSON,
+        content: str = _JSON,
         most: int | None = None,
     ) -> tuple[Any, int]:
         """As ``call``, with the answer's size in bytes. Raises TooLong when it is larger than
         ``most``, of which no more is read."""
         begun, code = time.perf_counter(), 0
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = {"Accept": accept} | ({} if data is None else {"Content-Type": _JSON})
+        headers = {"Accept": accept} | ({} if data is None else {"Content-Type": content})
         try:
             async with self._session.request(
                 verb, self._server + path, data=data, params=params, headers=headers

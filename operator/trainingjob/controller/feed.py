@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import aiohttp
 import kopf
 
-from ..cluster import WATCHED, Cache, Key, Resource
+from ..cluster import Cache, Key, Resource
 from .scopes import Feed, Scope, Scopes
 
 # The API server answers a watch at once; a list of a page takes it seconds under load.
@@ -27,12 +27,18 @@ _REMEDIES = {
 _GONE = b'{"type":"ERROR","object":{"kind":"Status","code":410}}'
 
 
-def watch(registry: kopf.OperatorRegistry, cache: Cache, add: Callable[[Key], None]) -> None:
-    """Have kopf feed the cache; ``add`` is told of every job that something changed for.
+def watch(
+    registry: kopf.OperatorRegistry,
+    resources: Iterable[Resource],
+    cache: Cache,
+    add: Callable[[Key], None],
+) -> None:
+    """Have kopf watch these and feed the cache; ``add`` is told of every job that something changed
+    for.
 
     Only ``on.event`` handlers: with them kopf writes nothing into our objects.
     """
-    for resource in WATCHED:
+    for resource in resources:
         _watch_one(registry, resource, cache, add)
 
 

@@ -16,7 +16,7 @@ import aiohttp
 import kopf
 from aiohttp import web
 
-from ..cluster import WATCHED, Api, Cache, ClusterError, Credentials, Gateway, Key
+from ..cluster import Api, Cache, ClusterError, Credentials, Gateway, Key
 from ..cluster.errors import Conflict, Unavailable
 from ..cluster.resources import DISCOVERY
 from ..cluster.session import connect
@@ -50,7 +50,10 @@ class Operator:
         self._metrics = Metrics()
         self._reports = progress.Reports()
         self._scopes = Scopes(
-            options.scopes, WATCHED, patience=options.blind_seconds, stale=options.stale_seconds
+            options.scopes,
+            options.watched,
+            patience=options.blind_seconds,
+            stale=options.stale_seconds,
         )
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,8 +114,8 @@ class Operator:
     async def _watch(self, credentials: Credentials, ending: Ending) -> None:
         """Start kopf, and be told when any part of it ends: none does by itself."""
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        configure_kopf(settings)
-        watch(registry, self._cache, self._queue.add)
+        configure_kopf(settings, self._options.watched)
+        watch(registry, self._options.watched, self._cache, self._queue.add)
         gate = Gate(self._scopes)
 
         @kopf.on.login(registry=registry)
@@ -146,7 +149,7 @@ class Operator:
             scope.list_begins()
             first = scope.listed_at is None
             try:
-                for resource in WATCHED:
+                for resource in self._options.watched:
                     pages = gateway.pages(resource, scope.namespace)
                     for job in await self._cache.replace(resource, scope.namespace, pages):
                         self._queue.add(job)

@@ -19,7 +19,6 @@ from ..api.v1alpha1 import Status, TrainingJob
 from ..cluster import (
     JOBS,
     PODS,
-    WATCHED,
     AlreadyExists,
     Cache,
     ClusterError,
@@ -36,15 +35,18 @@ from ..core import (
     Blocker,
     Observation,
     Plan,
+    PodEvent,
     PodView,
     Rest,
     Settings,
+    applied,
     claim,
     diagnose,
     events,
     fold,
     forced,
     ownership,
+    podevents,
     signing,
     status,
     status_of_unreadable,
@@ -63,6 +65,16 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
+# To write what has changed since it was read.
+_TRIES = 3
+# Those of a whole batch of pods, and of earlier ones whose names never come again.
+_MOST_BLOCKERS = 100
+# How often Events of a pod that waits are read.
+_EXPLAIN_SECONDS = 15.0
+# How often pods are read that no watch tells of.
+_UNWATCHED_SECONDS = 5.0
+# Why the API server takes nothing new in a namespace that is deleted.
+_TERMINATED = "because it is being terminated"
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,11 @@ class _Memory:
     uid: str
     blockers: dict[str, Blocker] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    # What Events say of pods that wait, by uid, and when they were asked for last.
+    told: dict[str, PodEvent] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
+    # Pods of the attempt before that were looked for by name, before another one begins.
+    looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
     lost: tuple[int, Status] | None = None
 
@@ -162,16 +179,23 @@ class Reconciler:
         now = datetime.now(UTC)
         found = fold(obs, now)
         todo = found.plan
+        if await self._is_back(key, obs.job, todo.gone):
+            return Outcome(again=True)
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
         blocked = await self._apply(key, obs.job, todo)
+        asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
-        if todo.empty and self._cache.job(key) is stored:
+        if todo.empty and not asked and self._cache.job(key) is stored:
             wrote, after = await self._record(key, stored, obs, found.status, now)
         else:  # what was done has changed the picture
             wrote, after = await self._record_anew(key, obs.job)
         waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        if todo.explain is not None:
+            waits.append(_EXPLAIN_SECONDS)
+        if self._cache.unwatched(key, stored.uid):
+            waits.append(_UNWATCHED_SECONDS)
         return Outcome(
             again=wrote or not todo.empty,
             retry=refused or blocked,
@@ -182,6 +206,9 @@ class Reconciler:
         self, key: Key, known: TrainingJob | None = None
     ) -> tuple[StoredJob, Observation | Unreadable] | None:
         """``known``: the job as it was read before, so that it need not be parsed again."""
+        job = self._cache.job(key)
+        if job is not None and (names := self._cache.unwatched(key, job.uid)):
+            await self._look_for(key, job.uid, names)
         seen = self._cached(key, known)
         if seen is None or isinstance(seen[1], Unreadable) or not vanished(seen[1]):
             return seen
@@ -189,7 +216,50 @@ class Reconciler:
         async for pods, _ in self._gateway.pages(PODS, key[0], f"{LABEL_JOB}={key[1]}"):
             for pod in pods:
                 self._cache.apply(PODS, pod)
+        again = self._cached(key, seen[1].job)
+        if again is None or isinstance(again[1], Unreadable):
+            return again
+        # Somebody may have taken the label off by which pods are listed and watched.
+        if not await self._look_for(key, again[0].uid, vanished(again[1])):
+            return again
         return self._cached(key, seen[1].job)
+
+    async def _is_back(self, key: Key, job: TrainingJob, names: tuple[str, ...]) -> bool:
+        """Whether a pod of an attempt before is there, which nobody saw. It is looked for once
+        before each attempt, however often that is refused."""
+        memory = self._memory[key]
+        if not names or memory.looked == names:
+            return False
+        if await self._look_for(key, job.metadata.uid, names):
+            seen = self._cached(key, job)
+            # One that is not ours stands in nobody's way.
+            if seen is None or isinstance(seen[1], Unreadable):
+                return True
+            if {pod.name for pod in seen[1].pods} & {*names}:
+                return True
+        memory.looked = names
+        return False
+
+    async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
+        """Read these pods by their names, on whom no watch and no list can be relied. Whether any
+        of them is the job's own."""
+        owner = ownership.job_owner(*key, uid)
+        known = self._cache.unwatched(key, uid)
+
+        async def look(name: str) -> bool:
+            pod = await self._gateway.pod(key[0], name)
+            if pod is None or ownership.owner_of(pod) != owner:
+                self._cache.lost(PODS, (key[0], name))
+                return False
+            self._cache.found(PODS, pod)
+            if name not in known:
+                logger.warning(
+                    "%s/%s: pod %s has lost the label %s; it is looked at every %.0f s",
+                    *(*key, name, LABEL_JOB, _UNWATCHED_SECONDS),
+                )
+            return True
+
+        return any(await asyncio.gather(*(look(name) for name in names)))
 
     def _cached(
         self, key: Key, known: TrainingJob | None = None
@@ -206,14 +276,20 @@ class Reconciler:
             return stored, job
         pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
         self._cache.trust(stored.uid, pods)
+        if memory.asked:
+            waiting = {pod.uid for pod in pods if pod.phase == "Pending"}
+            memory.asked = {uid: at for uid, at in memory.asked.items() if uid in waiting}
+            memory.told = {uid: event for uid, event in memory.told.items() if uid in waiting}
         return stored, Observation(
             job=job if self._keeps_reruns else rerun.ignored(job),
             pods=pods,
             executors=self._cache.executors(key, pods),
-            children=self._cache.children(key, stored.uid),
+            children=(children := self._cache.children(key, stored.uid)),
+            servers=self._cache.servers(key, children),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
+            told=memory.told,
             settings=self._settings,
         )
 
@@ -259,10 +335,32 @@ class Reconciler:
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
         memory = self._memory[key]
         after = memory.blockers | found
-        memory.blockers = {name: blocker for name, blocker in after.items() if blocker is not None}
+        left = [(name, blocker) for name, blocker in after.items() if blocker is not None]
+        memory.blockers = dict(left[-_MOST_BLOCKERS:])
         return any(found.values())
 
+    async def _explain(self, key: Key, pod: PodView) -> bool:
+        """Have Events say why the pod waits. Whether they say anything new."""
+        memory, now = self._memory[key], time.monotonic()
+        if now - memory.asked.get(pod.uid, float("-inf")) < _EXPLAIN_SECONDS:
+            return False
+        first = pod.uid not in memory.asked
+        memory.asked[pod.uid] = now
+        try:
+            found = podevents.telling(await self._gateway.events_of(key[0], pod.uid))
+        except ClusterError as error:
+            # They are a help: nothing hangs on them, and it is said once.
+            if first:
+                logger.warning("%s/%s: no Events of pod %s: %s", *key, pod.name, error)
+            return False
+        before = memory.told.pop(pod.uid, None)
+        if found is not None:
+            memory.told[pod.uid] = found
+        return found != before
+
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
+        if applied.is_applied(child):
+            return await self._bring(child)
         name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
@@ -288,9 +386,46 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not self._counts(job, made, owner):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        if resource in WATCHED:
-            self._cache.apply(resource, made)
+        self._cache.apply(resource, made)
         return None
+
+    async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
+        """Apply a child that stands longer than its job: what is there is brought up to date."""
+        meta, kind = child["metadata"], child["kind"]
+        try:
+            made = await self._applied(child)
+            if isinstance(made, Blocker):
+                return made
+        except (NotFound, Unavailable) as error:
+            logger.warning("%s %s: %s", kind, meta["name"], error)
+            return diagnose.no_answer(meta["name"], str(error))
+        except Conflict as error:
+            # Of a field that is somebody else's; else it has changed meanwhile, and is read again.
+            return diagnose.not_applied(kind, meta["name"], str(error))
+        except Refused as error:
+            return diagnose.refusal_of(meta["name"], str(error))
+        self._cache.apply(MADE[kind], made)
+        return None
+
+    async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
+        """Raises ClusterError."""
+        meta = child["metadata"]
+        for left in reversed(range(_TRIES)):
+            found: dict[str, Any] | None = None
+            with suppress(NotFound):
+                found = await self._gateway.get(child)
+            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
+            if isinstance(wanted, Blocker):
+                return wanted
+            try:
+                return await self._gateway.apply(wanted)
+            except Conflict:  # its controller writes into its status all the time
+                if not left:
+                    raise
+        raise AssertionError("not reached")
+
+    def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
+        return self._cache.job((meta["namespace"], name)) is not None
 
     async def _made(
         self, resource: Resource, child: Mapping[str, Any]
@@ -356,12 +491,9 @@ class Reconciler:
         return left is not None
 
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
-        try:
-            # This very version: somebody may have asked for a rerun.
-            await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
-        except Conflict:
-            # It has changed, or another job has its name by now; the watch shows it.
-            return
+        # This very version: somebody may have asked for a rerun. Where it has changed, or another
+        # job has its name by now, the watch shows it before the next try.
+        await self._gateway.delete(JOBS, *key, stored.uid, version=stored.version)
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
@@ -434,6 +566,8 @@ class Reconciler:
             pass
         except ClusterError as error:
             name = event["involvedObject"]["name"]
+            if _TERMINATED in str(error):
+                return
             logger.warning("%s: no Event %s: %s", name, event["reason"], error)
 
 

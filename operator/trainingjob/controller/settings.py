@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import kopf
 
 from .. import __version__
-from ..cluster import WATCHED
+from ..cluster import Resource
+from ..cluster.resources import watched
 from ..core import Settings
 
 
@@ -33,6 +34,10 @@ class Options:
     status_port: int = 8443
     # NAMESPACE/NAME of the Secret that keeps the certificate's authority.
     status_secret: str | None = None
+    # Whether it has the rights to what serves models, and watches that.
+    deploy: bool = False
+    # Whether Events explain pods that wait: that needs the right to list them.
+    pod_events: bool = False
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
     # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
@@ -63,13 +68,20 @@ class Options:
             images={"spark": self.spark_image, "torch": self.torch_image},
             status_url=self.status_url or "",
             status_ca=status_ca,
+            deploys=self.deploy,
             signing_key=signing_key,
+            pod_events=self.pod_events,
         )
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
         """Namespaces to serve one by one; None stands for all."""
         return self.namespaces or (None,)
+
+    @property
+    def watched(self) -> tuple[Resource, ...]:
+        """What is watched."""
+        return watched(deploys=self.deploy)
 
     @property
     def stale_seconds(self) -> float:
@@ -129,6 +141,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "does, and pods report until the operator ends)",
     )
     parser.add_argument(
+        "--pod-events",
+        action="store_true",
+        help="have Events explain pods that wait, as for a volume; needs the right to list Events",
+    )
+    parser.add_argument(
         "--spark-image",
         default=default.spark_image,
         metavar="IMAGE",
@@ -139,6 +156,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=default.torch_image,
         metavar="IMAGE",
         help="for train and evaluate, where the manifest names none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--deploy",
+        action="store_true",
+        help="serve models that passed, where jobs ask for it: needs rights to Deployments",
     )
     parser.add_argument(
         "--resync-seconds",
@@ -188,8 +210,9 @@ class _NoDiff(kopf.DiffBaseStorage):
         raise NotImplementedError("nothing is stored without a handler of changes")
 
 
-def configure_kopf(settings: kopf.OperatorSettings) -> None:
-    """kopf as a bare source of events: it writes nothing and needs no rights beside ours."""
+def configure_kopf(settings: kopf.OperatorSettings, resources: Iterable[Resource]) -> None:
+    """kopf as a bare source of events of these ``resources``: it writes nothing and needs no rights
+    beside ours."""
     # No look at CRDs and namespaces: that would need rights over the whole cluster.
     settings.scanning.disabled = True
     # Events are ours, once per transition.
@@ -217,7 +240,7 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.persistence.diffbase_storage = _NoDiff()
     # Our handler takes microseconds: no need to limit how many objects are handled at a time.
     settings.queueing.worker_limit = None
-    for resource in WATCHED:
+    for resource in resources:
         if resource.selector:
             key = (resource.group, resource.version, resource.plural)
             settings.watching.label_selectors[key] = resource.selector

@@ -8,7 +8,7 @@ something changes or ``Plan.requeue_after`` has passed.
 from .child import ChildView
 from .events import events, forced
 from .fold import Fold, fold, plan, status, status_of_unreadable, vanished
-from .observation import Blocker, Observation, Settings
+from .observation import Blocker, Observation, PodEvent, Settings
 from .plan import Plan
 from .pods import PodView
 from .rest import Rest, at_rest
@@ -19,6 +19,7 @@ __all__ = [
     "Fold",
     "Observation",
     "Plan",
+    "PodEvent",
     "PodView",
     "Rest",
     "Settings",

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..api.v1alpha1 import GROUP
+from .names import LABEL_ROLLOUT
+
 
 @dataclass(frozen=True)
 class ChildView:
@@ -17,6 +20,12 @@ class ChildView:
     uid: str = ""
     deleting: bool = False
     status: Mapping[str, Any] = field(default_factory=dict)
+    # Of the object as it is wanted: its version, how many pods, and our own annotations.
+    generation: int = 0
+    replicas: int = 1
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    # Of a Deployment or a ReplicaSet: which template its pods have.
+    rollout: str = ""
 
     @classmethod
     def from_dict(cls, kind: str, obj: Mapping[str, Any]) -> ChildView:
@@ -28,4 +37,17 @@ class ChildView:
             uid=meta.get("uid", ""),
             deleting="deletionTimestamp" in meta,
             status=obj.get("status") or {},
+            generation=meta.get("generation", 0),
+            replicas=(obj.get("spec") or {}).get("replicas", 1),
+            annotations={
+                key: value
+                for key, value in (meta.get("annotations") or {}).items()
+                if key.startswith(f"{GROUP}/")
+            },
+            rollout=_rollout(obj),
         )
+
+
+def _rollout(obj: Mapping[str, Any]) -> str:
+    template = (obj.get("spec") or {}).get("template") or {}
+    return str(((template.get("metadata") or {}).get("labels") or {}).get(LABEL_ROLLOUT, ""))

@@ -17,8 +17,6 @@ from . import diagnose, names, stages
 from .kinds import CLAIM
 from .observation import Blocker
 
-_KEPT = "true"
-
 
 def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     """The claim that is to be there before the pods of the stage; empty when there is none to make.
@@ -42,7 +40,7 @@ def wanted(job: TrainingJob, stage: StageName) -> list[dict[str, Any]]:
     if asked.when_deleted == "delete":
         metadata["ownerReferences"] = [names.owner_reference(job)]
     else:
-        metadata["annotations"] = {names.ANNOTATION_KEPT: _KEPT}
+        metadata["annotations"] = {names.ANNOTATION_KEPT: names.KEPT}
     spec: dict[str, Any] = {
         "accessModes": [*(asked.access_modes or ())] or [_usual_mode(job)],
         "resources": {"requests": {"storage": str(asked.size)}},
@@ -63,7 +61,7 @@ def blocker(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Blocker | No
 
 
 def _usual_mode(job: TrainingJob) -> str:
-    pods = max(room.replicas(job) + room.executors(job) for room in stages.of(job))
+    pods = max(room.at_once(job) for room in stages.of(job))
     return "ReadWriteMany" if pods > 1 else "ReadWriteOnce"
 
 
@@ -76,9 +74,7 @@ def _whose(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
     )
     if theirs and theirs.keys() != ours.keys():
         return "belongs to " + ", ".join(f"{o['kind']} {o['name']}" for o in theirs.values())
-    labels, notes = found.get("labels") or {}, found.get("annotations") or {}
-    left = labels.get(names.LABEL_JOB) == wanted["labels"][names.LABEL_JOB]
-    left = left and notes.get(names.ANNOTATION_KEPT) == _KEPT
+    left = names.holder_of(found) == wanted["labels"][names.LABEL_JOB]
     if ours and not theirs and left:
         return "an earlier job has left, and storage.pvc.whenDeleted is delete"
     return None if theirs or (left and not ours) else "is not of this job"

@@ -20,18 +20,20 @@ def of_job(
     now: datetime,
     settled: bool = False,
     progressing: tuple[Value, str, str] | None = None,
+    deployed: tuple[Value, str, str] | None = None,
 ) -> list[Condition]:
     """All conditions for a valid job in ``phase``; times change only where the value does.
-    ``settled``: a suspended job has no pod left. ``progressing``: value, reason and message of the
-    condition of that name, which only some jobs have.
+    ``settled``: a job that is suspended, or deleted, has no pod left. ``progressing``, ``deployed``
+    are value, reason and message of conditions which only some jobs have.
 
     ``Ready`` is never published: tools read Ready=False as degraded, which a running job is not.
     """
     succeeded, failed, suspended = (phase == p for p in ("Succeeded", "Failed", "Suspended"))
+    still = settled and phase in ("Suspended", "Deleting")
     values: list[tuple[ConditionType, bool, str, str]] = [
         ("Valid", True, "Valid", ""),
         ("Suspended", suspended, _of_suspension(prior, suspended), message if suspended else ""),
-        ("Reconciling", not (succeeded or failed or (suspended and settled)), reason, message),
+        ("Reconciling", not (succeeded or failed or still), reason, message),
         ("Stalled", failed, reason, message if failed else ""),
         ("Complete", succeeded, reason, message if succeeded else ""),
         ("Failed", failed, reason, message if failed else ""),
@@ -42,6 +44,8 @@ def of_job(
     ]
     if progressing is not None:
         found.append(_condition(prior, "Progressing", *progressing, generation, now))
+    if deployed is not None:
+        found.append(_condition(prior, "Deployed", *deployed, generation, now))
     return found
 
 

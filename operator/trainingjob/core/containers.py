@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import text
+from . import terms, text
 from .names import EXECUTOR_CONTAINER, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
 
 # All that the kubelet keeps of the termination messages of one pod, in bytes; each of its
 # containers has an equal share.
 _MESSAGES = 12 * 1024
 # Nothing is wrong with a container that waits for these.
-_NORMAL = ("", "ContainerCreating", "PodInitializing")
+_NORMAL = ("", *(reason for reason, term in terms.WAITING.items() if term.reason is None))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,17 +14,16 @@ from pydantic import ValidationError
 from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
 from ..api.v1alpha1.reasons import ReasonName, reason_of
-from . import text
+from . import terms, text
 from .names import SCRATCH_VOLUME
-from .observation import Blocker
+from .observation import Blocker, PodEvent
 from .pods import PodView
 
 # Exit codes by which shells say that a command could not be run.
 _EXIT_CODES: dict[int | None, ReasonName] = {126: "CommandNotFound", 127: "CommandNotFound"}
 
-# What runtimes call a container that could not be started.
-_NOT_STARTED = ("StartError", "ContainerCannotRun")
-# Their message (runc, crun, gVisor) where its program was the cause, and not a mount, a device or a
+# What runtimes (runc, crun, gVisor) say of a container that could not be started, where its
+# program was the cause, and not a mount, a device or a
 # hook of the node's.
 _NO_PROGRAM = re.compile(
     r'exec:? ("[^"]*"|\S+): (stat \S+ )?'
@@ -34,47 +33,24 @@ _NO_PROGRAM = re.compile(
     re.IGNORECASE,
 )
 
-# Why a container waits -> our reason. Others (ContainerCreating, PodInitializing) are normal.
-_WAITING: dict[str, ReasonName] = {
-    "ErrImagePull": "ImagePullFailed",
-    "ImagePullBackOff": "ImagePullFailed",
-    "InvalidImageName": "ImagePullFailed",
-    "ErrImageNeverPull": "ImagePullFailed",
-    "RegistryUnavailable": "ImagePullFailed",
-    "CreateContainerConfigError": "ContainerConfigError",
-    "CreateContainerError": "ContainerConfigError",
-    "RunContainerError": "ContainerConfigError",
-    # Of a native sidecar: ours is never started twice.
-    "CrashLoopBackOff": "InitContainerFailed",
-}
-
-# Why the kubelet has ended a pod as a whole -> our reason. What it calls a pod that it has not let
-# begin has many names more (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, NodeShutdown …).
-_POD_REASONS: dict[str, ReasonName] = {
-    "Evicted": "Disrupted",
-    "Preempting": "Disrupted",
-    "Shutdown": "Disrupted",
-    "Terminated": "Disrupted",
-    "NodeLost": "NodeLost",
-    "DeadlineExceeded": "PodLost",  # the pod's own, which only others set
-}
-_REFUSED: ReasonName = "NodeRefused"
-_KUBELET_REFUSES = re.compile(
-    "OutOf.+|NodeAffinity|NodeShutdown|TopologyAffinityError|UnexpectedAdmissionError|NodePorts"
-)
-# An eviction for the pod's own limits, and not for the node's need; DisruptionTarget is not set.
-_OWN_LIMIT = re.compile(r"exceed(s|ed) (the|its) .*limit")
+# An eviction for its node's need, and not for the pod's own limits, has the condition
+# DisruptionTarget, and always these words: pkg/kubelet/eviction/helpers.go.
+_NODES_NEED = ("The node was low on resource", "The node had condition")
 
 # What the API server says when it refuses a child -> our reason; the first that fits. The texts
 # are those of Kubernetes' admission plugins and of its RBAC authorizer.
 _REFUSALS: dict[str, ReasonName] = {
     "exceeded quota": "QuotaExceeded",
-    "must specify limits": "QuotaExceeded",  # a quota on what the pod does not state
     "error looking up service account": "ServiceAccountMissing",
     "violates PodSecurity": "PodRefused",
     " cannot create resource ": "OperatorForbidden",
     " cannot delete resource ": "OperatorForbidden",
+    " cannot patch resource ": "OperatorForbidden",
+    " cannot get resource ": "OperatorForbidden",
 }
+
+# A quota on what the pod does not state: no waiting helps.
+_UNSTATED = re.compile(r"must specify ((?:limits|requests)\.[^\s;]+)")
 
 _SIGKILL = 9
 _UNKNOWN = "failed, and its node does not say why"
@@ -137,7 +113,7 @@ def failure_of(pod: PodView) -> Failure | None:
     if error is not None and reason is not None and not _only_obeyed(pod, error):
         return Failure(
             reason,
-            text.line(error.message, _REPORTED_CHARS),
+            _with_said(pod, text.line(error.message, _REPORTED_CHARS)),
             pod,
             rank=error.rank,
             exit_code=error.exit_code if error.exit_code is not None else pod.exit_code,
@@ -155,45 +131,60 @@ def _only_obeyed(pod: PodView, error: StageError) -> bool:
 def _log_tail(pod: PodView) -> str:
     """The end of the log, which the kubelet gives for the message of a container that failed and
     left none; a container that never started has no log."""
-    if pod.terminated_reason in _NOT_STARTED or _report(pod) is not None:
+    ended = terms.ENDED.get(pod.terminated_reason)
+    not_started = ended is not None and ended.reason == "StartFailed"
+    if not_started or _report(pod) is not None:
         return ""
     return text.lines(pod.message)[-_LOG_TAIL_CHARS:]
 
 
 def _cause(pod: PodView) -> tuple[ReasonName, str]:
     """The reason, and what happened to the pod: by what is known best."""
-    said = ": ".join(part for part in (pod.pod_reason, pod.pod_message) if part)
-    if pod.terminated_reason == "OOMKilled":
-        return "OutOfMemory", "used more memory than its limit"
-    if pod.pod_reason == "Evicted" and _OWN_LIMIT.search(pod.pod_message):
+    term, ended = terms.of_pod(pod.pod_reason), terms.ENDED.get(pod.terminated_reason)
+    if ended is not None and ended.reason == "OutOfMemory":
+        return ended.reason, ended.what
+    own_limit = pod.pod_message and not pod.never_began
+    own_limit = own_limit and not pod.pod_message.startswith(_NODES_NEED)
+    if pod.pod_reason == "Evicted" and own_limit:
         which = f" (/tmp: {pod.stage}.template.scratch.size)"
         where = which if f'"{SCRATCH_VOLUME}"' in pod.pod_message else ""
         return "StorageLimitExceeded", f"was evicted: {pod.pod_message.rstrip(' .')}{where}"
-    if pod.pod_reason in _POD_REASONS:
-        return _POD_REASONS[pod.pod_reason], f"was ended by its node ({said})"
-    if _KUBELET_REFUSES.fullmatch(pod.pod_reason) or (said and pod.never_began):
-        return _REFUSED, f"was not taken by its node ({said})"
+    if term is not None and term.reason is not None:
+        return term.reason, term.what
+    if _said(pod) and pod.never_began:
+        return "NodeRefused", "was not taken by its node"
     if pod.init_failure and pod.exit_code is None:
         return "InitContainerFailed", f"did not start: {pod.init_failure}"
-    if pod.terminated_reason in _NOT_STARTED:
+    if ended is not None and ended.reason == "StartFailed":
         program = _NO_PROGRAM.search(pod.message) or pod.exit_code in _EXIT_CODES
         why = text.line(pod.message, _REPORTED_CHARS) or pod.terminated_reason
-        return "CommandNotFound" if program else "StartFailed", f"could not be started: {why}"
-    if pod.terminated_reason == "ContainerStatusUnknown":
-        return "NodeLost", "was lost by its node, which has found no trace of its container"
+        return "CommandNotFound" if program else ended.reason, f"{ended.what}: {why}"
+    if ended is not None and ended.reason is not None:
+        return ended.reason, ended.what
     if pod.exit_code in _EXIT_CODES:
         return _EXIT_CODES[pod.exit_code], "found no such command"
     if pod.deleting and pod.exit_code == 0:
         return "PodLost", "was deleted"
     if pod.exit_code is None or pod.exit_code == 0:
         # It failed by no fault of its container.
-        return "PodLost", f"failed ({said})" if said else _UNKNOWN
-    beside = f" ({said})" if said else ""
+        return "PodLost", "failed" if _said(pod) else _UNKNOWN
     if pod.signal == _SIGKILL:
-        return "ProcessKilled", f"was killed (SIGKILL){beside}"
+        return "ProcessKilled", "was killed (SIGKILL)"
     if pod.signal:
-        return "ScriptFailed", f"died of signal {pod.signal}{beside}"
-    return "ScriptFailed", f"exited with code {pod.exit_code}{beside}"
+        return "ScriptFailed", f"died of signal {pod.signal}"
+    return "ScriptFailed", f"exited with code {pod.exit_code}"
+
+
+def _said(pod: PodView) -> str:
+    """What its kubelet says of the pod as a whole."""
+    return ": ".join(part for part in (pod.pod_reason, pod.pod_message) if part)
+
+
+def _with_said(pod: PodView, what: str) -> str:
+    """What happened to the pod, and its kubelet's words, which are never dropped."""
+    said = _said(pod)
+    known = pod.pod_message.rstrip(" .") or pod.pod_reason
+    return what if not said or known in what else f"{what} ({said})"
 
 
 def interruption_of(pod: PodView) -> Failure:
@@ -205,7 +196,7 @@ def _failure(pod: PodView, reason: ReasonName, what: str) -> Failure:
     """``what``: what happened to the pod."""
     return Failure(
         reason,
-        f"pod {pod.name} {what}",
+        f"pod {pod.name} {_with_said(pod, what)}",
         pod,
         exit_code=pod.exit_code,
         signal=pod.signal,
@@ -219,10 +210,11 @@ def waiting_of(pod: PodView) -> Failure | None:
     if pod.phase != "Pending":
         return None
     for wait in pod.waits:
-        if wait.reason in _WAITING:
+        term = terms.WAITING.get(wait.reason)
+        if term is not None and term.reason is not None:
             whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
             message = f"{whose} waits: {wait.message or wait.reason}"
-            return Failure(_WAITING[wait.reason], message, pod)
+            return Failure(term.reason, message, pod)
     if pod.gates:
         what = f"pod {pod.name} waits for the scheduling gate {pod.gates}"
         return Failure("SchedulingGated", what, pod)
@@ -233,15 +225,29 @@ def waiting_of(pod: PodView) -> Failure | None:
         words = f"pod {pod.name} waits for a volume ({pod.unschedulable}): {why}"
         return Failure("Unschedulable", words, pod)
     if pod.unschedulable:
-        return Failure("Unschedulable", f"pod {pod.name} finds no node: {pod.unschedulable}", pod)
+        what = terms.SCHEDULING[pod.scheduling].what
+        return Failure("Unschedulable", f"pod {pod.name} {what}: {pod.unschedulable}", pod)
     return None
 
 
-def slowest(pods: Iterable[PodView]) -> str:
+def explained(pod: PodView, told: PodEvent | None) -> Failure | None:
+    """Why a pod does not start, of which its status says nothing, by an Event about it."""
+    term = terms.EVENTS.get(told.reason) if told is not None and pod.phase == "Pending" else None
+    if told is None or term is None or term.reason is None:
+        return None
+    message = f"pod {pod.described} waits: {told.reason}: {told.message}"
+    return Failure(term.reason, message, pod)
+
+
+def slowest(pods: Iterable[PodView], told: Mapping[str, PodEvent] | None = None) -> str:
     """What is known of pods that have not started, and nothing is known to be wrong with."""
     found = next((pod for pod in pods if pod.phase == "Pending" and (pod.waits or pod.node)), None)
     if found is None:
         return "the pods did not start"
+    event = (told or {}).get(found.uid)
+    if event is not None:
+        what = f"{event.reason}: {event.message}"
+        return f"the pods did not start; pod {found.described} waits: {what}"
     if not found.waits:
         return (
             f"the pods did not start; pod {found.described}: its containers are not there yet: "
@@ -254,7 +260,10 @@ def slowest(pods: Iterable[PodView]) -> str:
 
 def refusal_of(name: str, message: str) -> Blocker:
     """Why the API server did not let the child ``name`` pass."""
-    return Blocker(name, _refused(message), f"{name} was refused: {text.line(message)}")
+    what = f"{name} was refused: {text.line(message)}"
+    if found := _UNSTATED.search(message):
+        what += f"; a quota counts {found[1]}, so the stage has to state it in its resources"
+    return Blocker(name, _refused(message), what)
 
 
 def not_deleted(name: str, message: str, *, answered: bool) -> Blocker:
@@ -274,6 +283,14 @@ def conflict_of(name: str, kind: str, whose: str) -> Blocker:
     """What stands where the child ``name`` should be; ``whose``: as in "belongs to Job x"."""
     message = f"there is a {kind} {name} that {whose}; it is left as it is"
     return Blocker(name, "NameConflict", message)
+
+
+def not_applied(kind: str, name: str, message: str) -> Blocker:
+    """Why the child ``name`` that is there could not be brought up to date."""
+    if "conflict with" not in message:  # it has changed since it was read, and is read again
+        return no_answer(name, message)
+    what = f"{kind} {name} was changed by somebody else: {text.line(message)}"
+    return Blocker(name, "NameConflict", what)
 
 
 def no_answer(name: str, message: str) -> Blocker:

@@ -41,9 +41,13 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
         message = f"{stage.name}: {'; '.join(warning.message for warning in outputs.warnings)}"
         what = f"StageWarnings/{stage.name}/{stage.attempt}"
         found.append((what, "Warning", "StageWarnings", message))
-    if after.phase == "Suspended" != before.phase:
-        what = f"Suspended/{after.observed_generation}"
+    if after.phase in ("Suspended", "Deleting") and after.phase != before.phase:
+        what = f"{after.phase}/{after.observed_generation}"
         found.append((what, "Normal", after.reason, after.message))
+    cleanup = after.cleanup
+    if cleanup is not None and cleanup.phase == "Failed" and cleanup != before.cleanup:
+        what = f"CleanupFailed/{cleanup.stage}/{cleanup.attempt}"
+        found.append((what, "Warning", "CleanupFailed", cleanup.message))
     if after.phase != before.phase and after.phase in ("Succeeded", "Failed"):
         kind = "Normal" if after.phase == "Succeeded" else "Warning"
         what = after.phase if after.rerun is None else f"{after.phase}/{attempts}"

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from ..api import gates
 from ..api.v1alpha1 import Evaluation, LastFailure, Phase, StageStatus, Status
-from ..api.v1alpha1.status import Attempt, CheckpointStatus
+from ..api.v1alpha1.status import Attempt, CheckpointStatus, Deployment
 from . import conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .plan import Plan, planned
-from .policy import deadlines, rerun, stall
+from .policy import cleanup, deadlines, rerun, stall
 from .stages import StageOutcome
-from .stages.gang import vanished as vanished_pod
+from .stages.gang import vanished as vanished_pods
 from .stages.outcome import failed_for_good
 
 
@@ -27,7 +27,8 @@ class Fold:
 
 
 def fold(obs: Observation, now: datetime) -> Fold:
-    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing."""
+    """Nothing but a rerun leaves a terminal phase; given its own status it changes nothing. What is
+    in status only to be read, as the phase is, is made anew from the rest at each fold."""
     found, wake = _judged(obs, now)
     return Fold(found, planned(obs, found, wake, now))
 
@@ -61,25 +62,25 @@ def status_of_unreadable(prior: Status, generation: int, message: str, now: date
     )
 
 
-def vanished(obs: Observation) -> bool:
-    """Whether a pod is not seen that status says was running."""
+def vanished(obs: Observation) -> list[str]:
+    """Names of pods that are not seen and that status says were running."""
     stored = obs.job.status.stages
-    return any(vanished_pod(stages.named(stage.name), obs, stage) is not None for stage in stored)
+    return [name for one in stored for name in vanished_pods(stages.named(one.name), obs, one)]
 
 
 def _judged(obs: Observation, now: datetime) -> tuple[Status, datetime | None]:
     """The status, and when to look again although nothing happens."""
     if not obs.job.ours:
         return obs.job.status, None
-    obs = rerun.applied(obs, now)
-    prior = obs.job.status
-    if prior.over:
-        return _seen(prior, obs.job.metadata.generation), None
+    if not obs.job.deleting:
+        obs = rerun.applied(obs, now)
     started = _started(obs, now)
     walk = _walked(obs, started or now, now)
     _hold_to_deadline(walk, started)
     found = _assembled(walk, started)
-    return found, None if found.over else min(walk.wakes, default=None)
+    if found.over:
+        return cleanup.after(obs, found, now)
+    return found, min(walk.wakes, default=None)
 
 
 def _started(obs: Observation, now: datetime) -> datetime | None:
@@ -99,6 +100,7 @@ class _Walk:
     evaluation: Evaluation | None
     failure: LastFailure | None
     past: list[Attempt]
+    deployment: Deployment | None = None
     stages: list[StageStatus] = field(default_factory=list)
     current: StageStatus | None = None
     wakes: list[datetime] = field(default_factory=list)
@@ -112,6 +114,7 @@ class _Walk:
             number = failure.attempt if failure else stage.attempt if ended else before.attempt
             stage = self._account(stage, number, failure)
         self.evaluation = outcome.evaluation or self.evaluation
+        self.deployment = outcome.deployment or self.deployment
         self.failure = failure or self.failure
         if outcome.wake is not None:
             self.wakes.append(outcome.wake)
@@ -136,17 +139,28 @@ def _walked(obs: Observation, since: datetime, now: datetime) -> _Walk:
     """Each stage has its turn when the one before has succeeded, the first one ``since`` then."""
     prior = obs.job.status
     before = {stage.name: stage for stage in prior.stages}
-    walk = _Walk(obs, now, prior.evaluation, prior.last_failure, prior.history)
+    past = prior.history
+    walk = _Walk(obs, now, prior.evaluation, prior.last_failure, past, _deployed(obs))
     for room in stages.of(obs.job):
         stage = before.get(room.name) or StageStatus(name=room.name)
         if walk.current is None:
-            outcome = room.judge(obs, stage, since, now)
+            outcome = _forbidden(walk, stage) or room.judge(obs, stage, since, now)
             if outcome.result is not None:
                 outcome = room.conclude(obs, outcome, walk.stages, now)
             stage = walk.take(stage, outcome)
             since = stage.completion_time or since
         walk.stages.append(stage)
     return walk
+
+
+def _forbidden(walk: _Walk, first: StageStatus) -> StageOutcome | None:
+    """Before anything has begun: a later stage for which the operator has no rights."""
+    obs = walk.obs
+    if walk.stages or first.phase != "Pending" or first.start_time or obs.pods:
+        return None
+    found = (room.forbidden(obs.settings) for room in stages.of(obs.job))
+    what = next((words for words in found if words is not None), None)
+    return None if what is None else failed_for_good(first, "OperatorForbidden", what, walk.now)
 
 
 def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
@@ -156,7 +170,10 @@ def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:
     resumed = conditions.resumed(walk.obs.job.status, walk.now)
     active = max(started, resumed) if started and resumed else started
     deadline = deadlines.active_until(spec.policy, active)
-    if spec.suspend or deadline is None or current is None or current.phase == "Failed":
+    stopped = spec.suspend or walk.obs.job.deleting
+    if stopped or deadline is None or current is None or current.phase == "Failed":
+        return
+    if stages.named(current.name).timed:
         return
     if walk.now < deadline:
         walk.wakes.append(deadline)
@@ -186,8 +203,9 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             message,
             generation,
             walk.now,
-            settled=all(pod.at_rest for pod in obs.pods),
+            settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
+            deployed=_served(walk.deployment, walk.evaluation),
         ),
         start_time=started,
         completion_time=(_ended(walk.stages) or walk.now) if over else None,
@@ -195,23 +213,13 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         progress=obs.progress_of(current) if current and not over else None,
         checkpoint=_checkpoint(obs),
         evaluation=walk.evaluation,
+        deployment=walk.deployment,
         last_failure=walk.failure,
         history=walk.past,
         rerun=prior.rerun,
         rerun_time=prior.rerun_time,
+        cleanup=prior.cleanup if over else None,
     )
-
-
-def _seen(ended: Status, generation: int) -> Status:
-    """The verdict stands, whatever is edited afterwards; that the edit was seen is shown, for tools
-    that wait for it."""
-    if ended.observed_generation == generation:
-        return ended
-    seen = [
-        condition.model_copy(update={"observed_generation": generation})
-        for condition in ended.conditions
-    ]
-    return ended.model_copy(update={"observed_generation": generation, "conditions": seen})
 
 
 def _summary(walk: _Walk) -> tuple[Phase, str, str]:
@@ -221,6 +229,8 @@ def _summary(walk: _Walk) -> tuple[Phase, str, str]:
         return "Succeeded", "Completed", _done(walk)
     if current.phase == "Failed":
         return "Failed", current.reason, current.message
+    if walk.obs.job.deleting:
+        return "Deleting", "Deleting", _deleting(walk.obs)
     if walk.obs.job.spec.suspend:
         return "Suspended", "Suspended", f"{current.name}: {current.message}"
     if current is walk.stages[0] and current.start_time is None:
@@ -228,15 +238,52 @@ def _summary(walk: _Walk) -> tuple[Phase, str, str]:
     return stages.named(current.name).phase, current.reason, current.message
 
 
+def _deleting(obs: Observation) -> str:
+    """What a job says that was deleted before it was over, and is still there."""
+    left = [pod for pod in obs.pods if not pod.at_rest]
+    message = "the job is being deleted; its pods are stopped"
+    if left:
+        message += f": {len(left)} are left"
+    if obs.job.metadata.finalizers:
+        keepers = ", ".join(obs.job.metadata.finalizers)
+        message += f"; it stays until who has set its finalizers removes them: {keepers}"
+    return message[:2048]
+
+
 def _done(walk: _Walk) -> str:
     """What a job that has succeeded says."""
-    evaluation = walk.evaluation
-    if evaluation is None or all(metric.passed is None for metric in evaluation.metrics):
-        return "done"
-    message = "the model passed all gates"
-    if alone := gates.uncompared(evaluation.metrics, gates.of(walk.obs.job)):
-        message += f"; there was no accepted model to compare {', '.join(alone)} with"
-    return message
+    evaluation, served = walk.evaluation, walk.deployment
+    message = "done"
+    if evaluation is not None and any(metric.passed is not None for metric in evaluation.metrics):
+        message = "the model passed all gates"
+        if alone := gates.uncompared(evaluation.metrics, gates.of(walk.obs.job)):
+            message += f"; there was no accepted model to compare {', '.join(alone)} with"
+    if served is None:
+        return message
+    if not served.endpoint:
+        return f"{message}; a server of it has reproduced what was judged"
+    what = "it" if served.phase == "Ready" else "the model before"
+    return f"{message}; {served.kind} {served.name} serves {what}"
+
+
+def _served(
+    found: Deployment | None, judged: Evaluation | None
+) -> tuple[conditions.Value, str, str] | None:
+    """The condition by which tools see whether the job's model is served; None without one."""
+    if found is None:
+        return None
+    words = f"{found.kind} {found.name}: {found.replicas.ready} of {found.replicas.desired} pods"
+    if found.phase != "Ready":
+        return "False", found.phase, words
+    if judged is None or not judged.passed or judged.model_digest != found.model_digest:
+        return "False", "OtherModel", f"{words}; they serve {found.model_digest}"
+    return "True", found.phase, words
+
+
+def _deployed(obs: Observation) -> Deployment | None:
+    """What serves a model: as it is found before the job changes it, else as status has it."""
+    found = (room.deployed(obs) for room in stages.of(obs.job))
+    return next((one for one in found if one is not None), None) or obs.job.status.deployment
 
 
 def _ended(stages: list[StageStatus]) -> datetime | None:

@@ -13,7 +13,7 @@ from .pods import PodView
 _KEPT = 20
 _MESSAGE_CHARS = 512
 # Attempts that were ended without having failed.
-_INTERRUPTED = ("Suspended", "Rerun")
+_INTERRUPTED = ("Suspended", "Rerun", "Resized", "Deleting")
 
 
 def after(
@@ -40,4 +40,12 @@ def after(
         start_time=min([now, *started]) if started else None,
         completion_time=failure.time if failure else now,
     )
-    return [*history, ended][-_KEPT:]
+    return _newest([*history, ended])
+
+
+def _newest(history: list[Attempt]) -> list[Attempt]:
+    """A queue that stops a job again and again pushes no failure out."""
+    while len(history) > _KEPT:
+        calm = (place for place, one in enumerate(history) if one.reason in _INTERRUPTED)
+        del history[next(calm, 0)]
+    return history

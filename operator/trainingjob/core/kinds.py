@@ -17,4 +17,7 @@ class Kind:
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,11 +20,15 @@ LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 LABEL_ROLE = f"{GROUP}/role"
 ROLE_EXECUTOR = "executor"
+ROLE_CLEANER = "cleaner"
 # Spark looks for its own container under this name, and so do we.
 EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
 # The volume at /tmp.
 SCRATCH_VOLUME = "trainingjob-tmp"
+
+# A variable of torchrun's: by how many nodes a pod of a gang was made.
+GANG_SIZE = "PET_NNODES"
 
 # The certificate that a pod reports progress to, in PEM.
 ANNOTATION_STATUS_CA = f"{GROUP}/status-ca"
@@ -32,8 +38,20 @@ ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.
 ANNOTATION_SIGNATURE = f"{GROUP}/signature"
-# Of a claim: that it stays when its job goes.
+# Of a child: that it stays when its job goes, of which it has the name.
 ANNOTATION_KEPT = f"{GROUP}/kept"
+KEPT = "true"
+# Of all that serves a model: of which Deployment, and of its pods, by which template of its.
+LABEL_SERVER = f"{GROUP}/deployment"
+LABEL_ROLLOUT = f"{GROUP}/rollout"
+# Of what is applied: what it was made by, the last of these whose pods were all ready, and the
+# template of the model before.
+ANNOTATION_APPLIED = f"{GROUP}/applied"
+ANNOTATION_PROVEN = f"{GROUP}/proven"
+ANNOTATION_PREVIOUS = f"{GROUP}/previous"
+# Of pods that serve: which model.
+ANNOTATION_MODEL_URI = f"{GROUP}/model-uri"
+ANNOTATION_MODEL_DIGEST = f"{GROUP}/model-digest"
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
 ANNOTATION_RERUN = f"{GROUP}/rerun"
 
@@ -66,12 +84,21 @@ def place_of(job: str, pod: str) -> Place | None:
 
 def child_name(job: TrainingJob, stage: StageName) -> str:
     """The name of the children of a stage that are no pods: one of each kind."""
-    return f"{job.metadata.name}-{stage}"
+    return fitted(job.metadata.name, f"-{stage}")
 
 
 def is_child(job: str, name: str) -> bool:
     """Whether a child of the job of that name, and no pod, may have the name ``name``."""
-    return name.startswith(f"{job}-") and name.removeprefix(f"{job}-") in STAGE_NAMES
+    return any(name == fitted(job, f"-{stage}") for stage in STAGE_NAMES)
+
+
+def fitted(name: str, end: str, most: int = 63) -> str:
+    """Both together; where that is longer than ``most``, as the name of a Service may be, with a
+    digest in place of the end of ``name``."""
+    if len(name) + len(end) <= most:
+        return name + end
+    digest = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name[: most - len(digest) - len(end)].rstrip("-") + digest + end
 
 
 def labels(job: TrainingJob, stage: StageName, attempt: int, index: int) -> dict[str, str]:
@@ -119,6 +146,21 @@ def owner_reference(job: TrainingJob) -> dict[str, Any]:
         "uid": job.metadata.uid,
         "controller": True,
         "blockOwnerDeletion": False,
+    }
+
+
+def holder_of(meta: Mapping[str, Any]) -> str | None:
+    """The name of the job that has left the object with this metadata, and goes on with it should
+    it come again; None when nobody has."""
+    kept = (meta.get("annotations") or {}).get(ANNOTATION_KEPT) == KEPT
+    return (meta.get("labels") or {}).get(LABEL_JOB) if kept else None
+
+
+def model_of(template: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of a pod's template by which it says which model it serves."""
+    notes = template["metadata"].get("annotations") or {}
+    return {
+        key: notes[key] for key in (ANNOTATION_MODEL_URI, ANNOTATION_MODEL_DIGEST) if key in notes
     }
 
 
@@ -173,3 +215,8 @@ def evaluation_uri(job: TrainingJob) -> str:
 def accepted_uri(job: TrainingJob) -> str:
     """The folder of the last accepted model's record; it outlives the job."""
     return artefact_uri(job, "accepted")
+
+
+def accepted_model_uri(job: TrainingJob, digest: str) -> str:
+    """The folder of an accepted model, which stays as it is; ``digest`` is the model's."""
+    return artefact_uri(job, "accepted", digest.removeprefix("sha256:")[:12])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -31,8 +32,14 @@ class Settings:
     status_url: str = ""
     # The certificate, in PEM, by which they know that it is us; "" where none is needed.
     status_ca: str = ""
+    # Whether the operator has the rights to what serves models.
+    deploys: bool = False
+    # False on one machine, where a model only proves itself.
+    serves: bool = True
     # By which the operator signs its pods, see `ownership`; empty: it does not.
     signing_key: bytes = field(default=b"", repr=False)
+    # Whether Events may explain a pod that waits.
+    pod_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,30 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class PodEvent:
+    """What an Event of Kubernetes says of a pod that waits, in its own words."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """One moment. ``pods``, ``executors`` and ``children``, which are of any other kind, are the
-    job's own alone, as `ownership` has it; ``reported`` is the newest of what pods report, and
-    ``listening_since`` when we began to hear it, None when nobody listens."""
+    job's own alone, as `ownership` has it; ``servers`` are pods of its Deployment, of the template
+    that is applied; ``reported`` is the newest of what pods report, and ``listening_since`` when we
+    began to hear it, None when nobody listens; ``told`` is what Events say of pods that wait, by
+    uid."""
 
     job: TrainingJob
     pods: tuple[PodView, ...] = ()
     executors: tuple[PodView, ...] = ()
     children: tuple[ChildView, ...] = ()
+    servers: tuple[PodView, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
+    told: Mapping[str, PodEvent] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
     def pods_of(self, stage: StageName) -> list[PodView]:

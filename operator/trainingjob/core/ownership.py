@@ -13,10 +13,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..api.v1alpha1 import GROUP, KIND, StageStatus, TrainingJob
-from . import names, stages
+from . import kinds, names, stages
 from .child import ChildView
 from .pods import PodView, is_executor
+from .policy import cleanup
 from .signing import bears, key_id
+
+# The uid of whoever holds what is kept: of any job of the name.
+_KEPT = ""
 
 
 class Owner(NamedTuple):
@@ -34,17 +38,28 @@ class Owner(NamedTuple):
         return (self.group, self.kind) == (GROUP, KIND)
 
     @property
+    def of_set(self) -> bool:
+        """Whether it is a ReplicaSet, as of a Deployment."""
+        return (self.group, self.kind) == ("apps", kinds.REPLICA_SET.name)
+
+    @property
+    def of_deployment(self) -> bool:
+        """Whether it is a Deployment."""
+        return (self.group, self.kind) == ("apps", kinds.DEPLOYMENT.name)
+
+    @property
     def of_driver(self) -> bool:
         """Whether it is a pod, as a Spark driver is."""
         return (self.group, self.kind) == ("", "Pod")
 
 
 def owner_of(obj: Mapping[str, Any]) -> Owner | None:
-    """The object's controller; None when it has none."""
+    """The object's controller, or the job that holds one that is kept; None when it has none."""
     meta = obj["metadata"]
     ref = next((ref for ref in meta.get("ownerReferences") or () if ref.get("controller")), None)
     if ref is None:
-        return None
+        holder = names.holder_of(meta)
+        return None if holder is None else job_owner(meta["namespace"], holder, _KEPT)
     group = ref.get("apiVersion", "").rpartition("/")[0]
     return Owner(meta["namespace"], group, ref["kind"], ref["name"], ref["uid"])
 
@@ -54,17 +69,25 @@ def job_owner(namespace: str, name: str, uid: str) -> Owner:
     return Owner(namespace, GROUP, KIND, name, uid)
 
 
+def holder(namespace: str, name: str) -> Owner:
+    """A job as the owner of what an earlier one of its name has left."""
+    return job_owner(namespace, name, _KEPT)
+
+
+def maker(namespace: str, kind: str, made: ChildView) -> Owner:
+    """A Deployment or a ReplicaSet as an owner."""
+    return Owner(namespace, "apps", kind, made.name, made.uid)
+
+
 def driver_owner(namespace: str, driver: PodView) -> Owner:
     """A Spark driver as the owner of its executors."""
     return Owner(namespace, "", "Pod", driver.name, driver.uid)
 
 
-def pod_of(
-    pod: Mapping[str, Any], owner: Owner, *, relabelled: bool = False
-) -> tuple[str, PodView] | None:
-    """The name of the job that a v1 Pod says to be of, and the pod. None when its name, labels and
-    owner are not those of a pod of a job, nor of an executor of its driver. ``relabelled``: its
-    labels may have been changed since it was made; its name says what it is."""
+def pod_of(pod: Mapping[str, Any], owner: Owner) -> tuple[str, PodView] | None:
+    """The name of the job that a v1 Pod is of, and the pod. None when its name and owner are not
+    those of a pod of a job, nor it an executor of its driver. Its labels may have been changed
+    since it was made, but for an executor's: the name says what it is."""
     meta = pod["metadata"]
     labels = meta.get("labels") or {}
     if owner.of_job:
@@ -72,6 +95,8 @@ def pod_of(
     elif owner.of_driver and is_executor(pod):
         job = labels.get(names.LABEL_JOB, "")
         place = names.place_of(job, owner.name)
+    elif owner.of_set:
+        return _server_of(pod)
     else:
         return None
     if place is None:
@@ -81,16 +106,43 @@ def pod_of(
         marks = names.executor_marks(job, place)
         if not stages.named(place.stage).drives or place.index != 0:
             return None
-    if not relabelled and not marks.items() <= labels.items():
-        return None
+        if not marks.items() <= labels.items():
+            return None
+    elif labels.get(names.LABEL_ROLE) == names.ROLE_CLEANER:
+        marks[names.LABEL_ROLE] = names.ROLE_CLEANER
     return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
 
 
 def child_of(kind: str, obj: Mapping[str, Any], owner: Owner) -> tuple[str, ChildView] | None:
     """As ``pod_of``, for a child of another ``kind``."""
-    if not owner.of_job or not names.is_child(owner.name, obj["metadata"]["name"]):
+    meta = obj["metadata"]
+    labels = meta.get("labels") or {}
+    stands = _stands(labels)
+    if owner.of_deployment and kind == kinds.REPLICA_SET.name and stands:
+        return labels.get(names.LABEL_JOB, ""), ChildView.from_dict(kind, obj)
+    if not owner.of_job or not (stands or names.is_child(owner.name, meta["name"])):
+        return None
+    if owner.uid == _KEPT and not stands:
         return None
     return owner.name, ChildView.from_dict(kind, obj)
+
+
+def _server_of(pod: Mapping[str, Any]) -> tuple[str, PodView] | None:
+    """As ``pod_of``, of a ReplicaSet: its name says nothing, and it is never the first of a gang.
+    Its Deployment is a job's own when all above it are."""
+    meta = pod["metadata"]
+    labels = meta.get("labels") or {}
+    if not _stands(labels):
+        return None
+    job = labels.get(names.LABEL_JOB, "")
+    marks = names.marks(job, names.Place(labels[names.LABEL_STAGE], 1, 0))
+    return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
+
+
+def _stands(labels: Mapping[str, str]) -> bool:
+    """Whether these are of a stage whose children have names of their own."""
+    found = labels.get(names.LABEL_STAGE)
+    return any(room.name == found and room.standing for room in stages.STAGES)
 
 
 def changes(wanted: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
@@ -123,13 +175,17 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
     it was lost.
     """
     room = next((room for room in stages.of(job) if room.name == pod.stage), None)
-    if room is None or pod.index not in range(room.replicas(job)):
+    if room is None:
         return False
     if key and bears(job, pod, key):
-        return True
+        return True  # of whatever index: the gang may have been larger
     stored = next((stage for stage in job.status.stages if stage.name == room.name), None)
     stage = stored or StageStatus(name=room.name)
+    most = max(room.replicas(job), stage.pods.desired)
+    if pod.index >= most and pod.attempt >= stage.attempt:
+        return False
     if not key:
-        return pod.attempt <= stage.attempt or not job.status.observed_generation
+        known = max(stage.attempt, cleanup.last_attempt(job.status, room.name))
+        return pod.attempt <= known or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)
     return begun and stage.signer != key_id(key)

@@ -9,15 +9,18 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, stages
+from . import claim, indexes, names, stages
+from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
-from .policy import rerun, retention, retries, stuck
-from .stages.gang import image_of, missing_others
+from .policy import cleanup, explaining, rerun, retention, retries, stuck
+from .stages.gang import image_of
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
 # result hangs on its way out, and holds its GPU.
 _LEAVE = timedelta(seconds=10)
+# The garbage collector's finalizer of a deletion that leaves the pods alone.
+_ORPHAN = "orphan"
 # Pods made in one go. At most, as many as there are connections to the API server.
 _FIRST_BATCH = 8
 _LARGEST_BATCH = 32
@@ -27,11 +30,15 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
+    attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
 
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
+    gone: tuple[str, ...] = ()
+    explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
 
@@ -50,14 +57,17 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
     gone. So a crash at any point repeats a harmless step instead of losing one.
     """
     stored = obs.job.status
-    if obs.job.metadata.deletion_timestamp is not None:
-        return Plan()  # the garbage collector follows the ownerReferences
     if not obs.job.ours:
         return Plan()
+    if obs.job.deleting:
+        return _leaving(obs, now)
     if rerun.requested(obs.job) is not None:
         return Plan()  # nothing is made or deleted until status has it
-    if stored.over:
-        return _after(obs, now)
+    if stages.ended(obs.job):
+        # An end that somebody has edited is corrected before anything hangs on it.
+        told = (stored.phase, stored.completion_time)
+        same = told == (status.phase, status.completion_time)
+        return _after(obs, status, wake, now) if same else Plan()
     create: list[dict[str, Any]] = []
     wakes = [wake] if wake is not None else []
     # Also of stages whose turn comes again later.
@@ -71,27 +81,76 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
             break
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
-    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
 
 
-def _after(obs: Observation, now: datetime) -> Plan:
+def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:
+    """A pod of the stage whose turn it is that has waited for some time, and does not say why."""
+    current = next((stage for stage in status.stages if stage.phase != "Succeeded"), None)
+    if current is None or status.over:
+        return None
+    pods = [pod for pod in obs.pods_of(current.name) if pod.attempt == current.attempt]
+    return explaining.wanted(obs, pods, now)
+
+
+def _before(obs: Observation, create: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Names of the pods of the attempt before the one that is begun by what is created."""
+    first = next((c["metadata"]["name"] for c in create if c["kind"] == "Pod"), "")
+    place = names.place_of(obs.job.metadata.name, first)
+    if place is None or any(pod.attempt == place.attempt for pod in obs.pods_of(place.stage)):
+        return ()
+    if place.attempt <= 1:
+        return ()
+    stored = [s.pods.desired for s in obs.job.status.stages if s.name == place.stage]
+    many = max([stages.named(place.stage).replicas(obs.job), *stored])
+    return tuple(names.pod_name(obs.job, place.stage, place.attempt - 1, i) for i in range(many))
+
+
+def _leaving(obs: Observation, now: datetime) -> Plan:
+    """The job is being deleted, which the API server has stored. The garbage collector follows the
+    ownerReferences once it is gone, for which finalizers of others may take any time."""
+    if _ORPHAN in obs.job.metadata.finalizers:
+        return Plan()
+    working = [pod for pod in obs.pods if not pod.at_rest and not pod.deleting]
+    wakes: list[datetime] = []
+    return _plan([], working, _stuck(obs, now, wakes), wakes, now)
+
+
+def _after(obs: Observation, status: Status, wake: datetime | None, now: datetime) -> Plan:
     """The job is over, and status says so."""
     stored, policy = obs.job.status, obs.job.spec.policy
     delete: list[PodView] = []
-    wakes: list[datetime] = []
+    wakes: list[datetime] = [wake] if wake is not None else []
     until = retention.kept_until(policy, stored)
-    if until is not None and now >= until:
-        return Plan(delete_job=True)
-    if until is not None:
+    if until is not None and now < until:
         wakes.append(until)
-    ended = stored.completion_time
+    elif until is not None and not any(cleanup.runs(one) for one in (stored, status)):
+        return Plan(delete_job=True)
+    ended, cleaning = stored.completion_time, cleanup.pod_of(obs, stored.cleanup)
+    others = [pod for pod in obs.pods if pod != cleaning]
     # What failed is stopped at once; a sidecar may end by itself, so that the log stays.
-    working = [pod for pod in obs.pods if not pod.over]
+    working = [pod for pod in others if not pod.over]
     _stop(working, ended if stored.phase == "Succeeded" else None, now, delete, wakes)
-    _stop((pod for pod in obs.pods if pod.over), ended, now, delete, wakes)
+    _stop((pod for pod in others if pod.over), ended, now, delete, wakes)
     if not retention.keeps_pods(policy, stored):
-        delete += [pod for pod in obs.pods if pod.at_rest and not pod.deleting]
-    return _plan([], delete, _stuck(obs, now, wakes), wakes, now)
+        delete += [pod for pod in others if pod.at_rest and not pod.deleting]
+    create = _cleaner(obs, status, wakes, now) if cleaning is None else []
+    return _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+
+
+def _cleaner(
+    obs: Observation, status: Status, wakes: list[datetime], now: datetime
+) -> list[dict[str, Any]]:
+    """The pod that removes what the policy does not keep, when its turn has come: nobody writes
+    any more."""
+    stored = obs.job.status.cleanup
+    if stored is None or stored != status.cleanup or not cleanup.may_begin(obs):
+        return []
+    if stored.next_time is not None and now < stored.next_time:
+        wakes.append(stored.next_time)
+        return []
+    return [cleaner(obs.job, stored, obs.settings)]
 
 
 def _plan(
@@ -107,12 +166,13 @@ def _plan(
 
 
 def _outdated(obs: Observation) -> list[PodView]:
-    """Pods of attempts before those that are stored."""
+    """Pods of attempts before those that are stored, and those that clean up after an end that is
+    none any more."""
     return [
         pod
         for stage in obs.job.status.stages
         for pod in obs.pods_of(stage.name)
-        if pod.attempt < stage.attempt and not pod.deleting
+        if (pod.attempt < stage.attempt or pod.cleans) and not pod.deleting
     ]
 
 
@@ -124,8 +184,9 @@ def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodVi
     stored, policy = obs.job.status, obs.job.spec.policy
     current = next((stage for stage in stored.stages if stage.phase != "Succeeded"), None)
     force: list[PodView] = []
+    stopped = obs.job.deleting
     for stage in stored.stages:
-        useless = stored.over or stage.phase == "Succeeded"
+        useless = stored.over or stage.phase == "Succeeded" or stopped
         waits = stage is current and stage.phase == "Pending" and not obs.job.spec.suspend
         for pod in obs.pods_of(stage.name):
             due = stuck.forced_from(policy, pod)
@@ -133,7 +194,7 @@ def _stuck(obs: Observation, now: datetime, wakes: list[datetime]) -> list[PodVi
                 continue
             if now < due:
                 wakes.append(due)
-            elif not waits or stage.reason == "PodStuck":
+            elif stopped or not waits or stage.reason == "PodStuck":
                 force.append(pod)
     return force
 
@@ -164,16 +225,18 @@ def _children(
 ) -> list[dict[str, Any]]:
     """What is to be made for the stage whose turn it is, which is stored as ``before``."""
     if stage.phase == "Running":
-        return missing_others(stages.named(stage.name), obs)
+        return stages.named(stage.name).missing(obs)
+    if any(pod.cleans and not pod.over for pod in obs.pods):
+        return []  # it may remove what is written now
     pods = obs.pods_of(stage.name)
     stored = before.attempt if before is not None else 1
-    if stage.attempt != max([stored, *(pod.attempt for pod in pods)]):
+    if stage.attempt != max([stored, *(pod.attempt for pod in pods if not pod.cleans)]):
         return []  # its number is to be stored first
     due = _due(obs, stage)
     if due is not None and now < due:
         wakes.append(due)
         return []
-    left = any(pod.attempt < stage.attempt for pod in pods)
+    left = any(pod.attempt < stage.attempt or pod.cleans for pod in pods)
     return [] if left else _missing(obs, stage)
 
 
@@ -187,13 +250,14 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     name, attempt = stage.name, stage.attempt
     room = stages.named(name)
     pods = [pod for pod in obs.pods_of(name) if pod.attempt == attempt]
-    present = {pod.index for pod in pods}
+    # A rank that was done is done, whatever became of its pod.
+    present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
     settings = replace(obs.settings, images=images)
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
-    others = [] if present else claim.wanted(obs.job, name)
-    others += missing_others(room, obs)
+    others = [] if pods else claim.wanted(obs.job, name)
+    others += room.missing(obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
@@ -201,8 +265,11 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
 
 
 def _due(obs: Observation, stage: StageStatus) -> datetime | None:
-    """When the attempt may start: a while after the failure of the one before."""
+    """When the attempt may start: a while after the failure of the one before, or when it is its
+    turn in line."""
     failure = obs.job.status.last_failure
+    if stage.retry_time is not None:
+        return stage.retry_time
     if stage.attempt == 1 or failure is None:
         return None
     seed = f"{obs.job.metadata.uid}/{stage.name}/{stage.attempt}"

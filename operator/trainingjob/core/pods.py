@@ -16,10 +16,12 @@ from .containers import Wait
 from .names import (
     ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
+    GANG_SIZE,
     LABEL_ATTEMPT,
     LABEL_INDEX,
     LABEL_ROLE,
     LABEL_STAGE,
+    ROLE_CLEANER,
     ROLE_EXECUTOR,
 )
 
@@ -28,6 +30,8 @@ _ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 _OVER = ("Succeeded", "Failed")
+# By these words the scheduler says that it has no node for a pod, and why.
+_UNSCHEDULABLE = ("Unschedulable", "SchedulerError")
 # No pod ran in this year or before.
 _NEVER = 1970
 
@@ -48,6 +52,7 @@ class PodView:
     attempt: int
     index: int
     phase: PodPhase
+    ready: bool = False  # as the kubelet says, of all its containers
     lingers: bool = False  # ours has ended, others of the pod have not
     created: datetime | None = None
     started: datetime | None = None
@@ -65,6 +70,7 @@ class PodView:
     waits: tuple[Wait, ...] = ()
     init_failure: str = ""
     unschedulable: str = ""
+    scheduling: str = "Unschedulable"  # why, in the scheduler's word
     gates: str = ""  # for which it waits before a scheduler looks at it
     disrupted: str = ""
     # Why its kubelet has ended it as a whole, or has not let it begin.
@@ -73,6 +79,8 @@ class PodView:
     status_ca: str = ""  # the certificate that it reports progress to
     signature: str = ""  # ours, see `ownership`
     image: str = ""  # of our container, as the pod was made
+    cleans: bool = False  # it works not for its stage but removes what the policy does not keep
+    of: int | None = None  # how many its gang has, as it was told; None: it was told nothing
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -116,6 +124,7 @@ class PodView:
             attempt=int(meta["labels"][LABEL_ATTEMPT]),
             index=-1 if is_executor(pod) else int(meta["labels"][LABEL_INDEX]),
             phase=phase,
+            ready=(conditions.get("Ready") or {}).get("status") == "True",
             lingers=phase in _OVER and whole not in _OVER,
             created=_time(meta.get("creationTimestamp")),
             deleting="deletionTimestamp" in meta,
@@ -124,15 +133,17 @@ class PodView:
             node=spec.get("nodeName", ""),
             **_life(own, _time(meta.get("creationTimestamp"))),
             cut=_is_cut(own, containers.share(pod)),
+            cleans=meta["labels"].get(LABEL_ROLE) == ROLE_CLEANER,
             waits=containers.waits(pod, name),
             init_failure=containers.init_failure(pod),
             unschedulable=(
-                text.line(scheduled.get("message", ""))
-                if scheduled.get("reason") == "Unschedulable"
+                text.line(scheduled.get("message") or scheduled["reason"])
+                if scheduled.get("reason") in _UNSCHEDULABLE
                 else ""
             ),
+            scheduling=text.line(scheduled.get("reason", ""), 128),
             gates=_gates(spec),
-            image=_image(spec, name),
+            **_made(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
                 if disruption.get("status") == "True"
@@ -147,10 +158,16 @@ class PodView:
         )
 
 
-def _image(spec: Mapping[str, Any], name: str) -> str:
-    found = (c.get("image", "") for c in spec.get("containers") or () if c.get("name") == name)
-    # The same text in all pods, and so held once.
-    return sys.intern(str(next(found, "")))
+def _made(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What our container was given."""
+    every = spec.get("containers") or ()
+    found: Mapping[str, Any] = next((c for c in every if c.get("name") == name), {})
+    told = {v["name"]: v.get("value", "") for v in found.get("env") or ()}.get(GANG_SIZE, "")
+    return {
+        # The same text in all pods, and so held once.
+        "image": sys.intern(str(found.get("image", ""))),
+        "of": int(told) if told.isdecimal() else None,
+    }
 
 
 def _gates(spec: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import Policy, Status
 from ..api.v1alpha1.job import OPERATOR
 from .names import ANNOTATION_RERUN
@@ -59,13 +60,19 @@ def at_rest(job: Mapping[str, Any]) -> Rest | None:
         return _OTHERS
     if stored.get("observedGeneration") != meta.get("generation", 1):
         return None
-    if rerun.new((meta.get("annotations") or {}).get(ANNOTATION_RERUN), stored.get("rerun")):
+    deleting = "deletionTimestamp" in meta
+    asked = (meta.get("annotations") or {}).get(ANNOTATION_RERUN)
+    if not deleting and rerun.new(asked, stored.get("rerun")):
         return None
     phase = stored.get("phase")
+    if deleting and phase == "Deleting":
+        return _ENDED if _condition(stored, "Reconciling") != "True" else None
     if phase == "Suspended":
         settled = _condition(stored, "Reconciling") != "True"
         return _NONE if spec.get("suspend") is True and settled else None
-    if phase not in ("Succeeded", "Failed"):
+    if phase not in ("Succeeded", "Failed") or not _ended(spec, stored):
+        return None
+    if (stored.get("cleanup") or {}).get("phase") == "Running":
         return None
     try:
         policy = Policy.model_validate(spec.get("policy") or {}, by_alias=True, by_name=False)
@@ -73,10 +80,21 @@ def at_rest(job: Mapping[str, Any]) -> Rest | None:
         status = Status.model_validate(ended, by_alias=True, by_name=False)
     except ValidationError:
         return None
-    until = retention.kept_until(policy, status)
+    until = None if deleting else retention.kept_until(policy, status)
     if until is None:
         return _ENDED if retention.keeps_pods(policy, status) else _NONE
     return Rest("ended" if retention.keeps_pods(policy, status) else "none", until)
+
+
+def _ended(spec: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    """As `stages.ended` has it."""
+    found = [one for one in stored.get("stages") or () if one.get("completionTime")]
+    over = {one.get("name"): one.get("phase") for one in found}
+    if stored.get("completionTime") != max((one["completionTime"] for one in found), default=None):
+        return False
+    if stored["phase"] == "Failed":
+        return "Failed" in over.values()
+    return all(over.get(name) == "Succeeded" for name in STAGE_NAMES if spec.get(name) is not None)
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> str | None:

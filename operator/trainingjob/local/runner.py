@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..api.v1alpha1 import TrainingJob
 from ..core import ChildView, Observation, Plan, Settings, plan, status
+from ..core.applied import is_applied
 from .files import write_text
 from .kubelet import Kubelet
 from .node import Node
 from .progress import ProgressServer
+from .serving import Serving
 from .session import Session, is_over
 from .wakeup import Wakeup
 
 # Progress alone is worth one write a second; a viewer sees all of it.
 _PROGRESS_WRITE_SECONDS = 1.0
+
+
+_SETTINGS = Settings(deploys=True, serves=False)
 
 
 class Listener(Protocol):
@@ -39,7 +45,7 @@ class Runner:
         self._listener = listener
         self._wakeup = Wakeup()
         self._children: dict[tuple[str, str], ChildView] = {}
-        self._settings = Settings()
+        self._settings = _SETTINGS
         self._progress: ProgressServer | None = None
         self._written = float("-inf")
         self._unwritten = False
@@ -54,6 +60,7 @@ class Runner:
             token=session.home.token,
         )
         self._kubelet = Kubelet(session.home, node)
+        self._serving = Serving(self._kubelet)
 
     def run(self) -> TrainingJob:
         """Run until the job has ended, or was interrupted: then it is not over.
@@ -65,7 +72,7 @@ class Runner:
             self._wakeup,
             ProgressServer(meta.namespace, meta.name, self._wakeup.notify) as self._progress,
         ):
-            self._settings = Settings(status_url=self._progress.url)
+            self._settings = replace(_SETTINGS, status_url=self._progress.url)
             write_text(self._session.home.token, self._progress.token, durable=False, mode=0o600)
             try:
                 self._kubelet.recover()
@@ -104,7 +111,8 @@ class Runner:
         return Observation(
             job=self._job(),
             pods=self._kubelet.pods(),
-            children=tuple(self._children.values()),
+            children=(*self._children.values(), *self._serving.children),
+            servers=self._serving.pods,
             reported=self._progress.latest if self._progress else None,
             listening_since=self._progress.since if self._progress else None,
             settings=self._settings,
@@ -114,6 +122,8 @@ class Runner:
         for child in todo.create:
             if child["kind"] == "Pod":
                 self._kubelet.create(child)
+            elif is_applied(child):
+                self._serving.apply(self._job(), child)
             else:  # the gang's network: on one machine everybody is at 127.0.0.1
                 made = ChildView.from_dict(child["kind"], child)
                 self._children[made.kind, made.name] = made

@@ -15,7 +15,7 @@ from ..api.v1alpha1 import StageName, TrainingJob
 from ..api.v1alpha1.status import format_time
 from ..core import stages as rooms
 from ..core.names import ANNOTATION_RERUN
-from ..core.policy import edits, rerun
+from ..core.policy import cleanup, edits, rerun
 from . import claims, inputs
 from .errors import Refused
 from .store import Home, Workspace
@@ -82,7 +82,7 @@ def reopen_session(
         raise Refused(
             f"job {home.name} has no stage {stage}; use --from with one of {', '.join(stages)}"
         )
-    done = _done(old)
+    done = _there(old)
     first = next((name for name in stages if name == stage or name not in done), stage)
     stays = stages[: stages.index(first)]
     run = home.load_run()
@@ -104,8 +104,10 @@ def reopen_session(
 
 
 def is_over(job: Mapping[str, Any]) -> bool:
-    """Whether a stored job has ended."""
-    return (job.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    """Whether a stored job has ended, and what its policy does not keep was removed."""
+    status = job.get("status") or {}
+    cleaning = (status.get("cleanup") or {}).get("phase") == "Running"
+    return status.get("phase") in ("Succeeded", "Failed") and not cleaning
 
 
 def _begun(workspace: Workspace, home: Home, request: Request) -> Session:
@@ -246,6 +248,11 @@ def _stored(home: Home, remedy: str) -> tuple[TrainingJob, dict[str, Any]]:
 
 def _done(job: TrainingJob) -> set[StageName]:
     return {found.name for found in job.status.stages if found.phase == "Succeeded"}
+
+
+def _there(job: TrainingJob) -> set[StageName]:
+    """Of those the stages whose result was not removed when the job was over."""
+    return {name for name in _done(job) if not cleanup.gone(job, name)}
 
 
 def _goes_on(job: TrainingJob, stage: StageName) -> bool:

@@ -62,8 +62,9 @@ def run_stage() -> StageResult | None:
         raise StageFailure("InternalError", f"${STAGE_PAYLOAD} is not a payload") from error
     # Each stage imports heavy libraries that the images of the others do not have.
     stage = import_module(f"trainingjob.runtime.{payload.stage}")
-    result: StageResult | None = stage.run(payload)
-    return result
+    from .cache import held
+
+    return held.through(payload, lambda: stage.run(payload))
 
 
 if __name__ == "__main__":

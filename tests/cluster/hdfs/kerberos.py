@@ -21,7 +21,7 @@ _KRB5 = """\
   udp_preference_limit = 1
 [realms]
   {realm} = {{
-    kdc = 127.0.0.1:{port}
+    kdc = {address}:{port}
   }}
 [domain_realm]
   localhost = {realm}
@@ -47,7 +47,7 @@ class SecureHdfs(Hdfs):
     def _prepare(self) -> None:
         (port,) = free_ports(1)
         self.kdc = self.java.org.apache.kerby.kerberos.kerb.server.SimpleKdcServer()
-        self.kdc.setKdcHost("127.0.0.1")
+        self.kdc.setKdcHost(self._address)
         self.kdc.setKdcRealm(REALM)
         self.kdc.setAllowUdp(False)
         self.kdc.setKdcTcpPort(port)
@@ -56,7 +56,9 @@ class SecureHdfs(Hdfs):
         self.kdc.setWorkDir(self.java.java.io.File(str(self.folder / "kdc")))
         self.kdc.init()
         self.kdc.start()
-        self.krb5.write_text(_KRB5.format(realm=REALM, port=port))
+        # And has told Java of it; it knows no address but its own.
+        self.java.java.lang.System.setProperty("java.security.krb5.conf", str(self.krb5))
+        self.krb5.write_text(_KRB5.format(realm=REALM, address=self._address, port=port))
         self._keytab = self.keytab(*SERVERS)
 
     def _configuration(self) -> Any:

@@ -29,8 +29,6 @@ CONTROLLERS = (
     "persistentvolume-binder-controller",
     "persistentvolumeclaim-protection-controller",
     "persistentvolume-protection-controller",
-    "deployment-controller",
-    "replicaset-controller",
     "statefulset-controller",
     "job-controller",
     "disruption-controller",

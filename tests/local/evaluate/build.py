@@ -68,27 +68,29 @@ class World:
         torch.export.save(exported, path)
         return path
 
+    def payload(self, *metrics: str) -> EvaluatePayload:
+        """As the operator would build it."""
+        return EvaluatePayload(
+            job=JobRef(namespace="default", name="job", uid=self.uid),
+            attempt=1,
+            task=Task(
+                type=self.task,
+                label_column=self.label,
+                features=self.features,
+                positive_class=self.positive,
+            ),
+            threshold=self.threshold,
+            metrics=list(metrics),
+            dataset=f"file://{self.dataset}",
+            model_uri=f"file://{self.model}",
+            output=f"file://{self.folder / 'evaluation'}",
+            gates=self.gates,
+            accepted=f"file://{self.folder / 'accepted'}",
+        )
+
     def run(self, *metrics: str) -> StageResult:
         """The stage."""
-        return run(
-            EvaluatePayload(
-                job=JobRef(namespace="default", name="job", uid=self.uid),
-                attempt=1,
-                task=Task(
-                    type=self.task,
-                    label=self.label,
-                    features=self.features,
-                    positive_class=self.positive,
-                ),
-                threshold=self.threshold,
-                metrics=list(metrics),
-                dataset=f"file://{self.dataset}",
-                model_uri=f"file://{self.model}",
-                output=f"file://{self.folder / 'evaluation'}",
-                gates=self.gates,
-                accepted=f"file://{self.folder / 'accepted'}",
-            )
-        )
+        return run(self.payload(*metrics))
 
     def values(self, *metrics: str) -> dict[str, float]:
         """All metrics of ``metrics.json``."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +59,36 @@ def test_the_result_names_what_was_judged(world: World) -> None:
     assert result.outputs.uri == f"file://{world.folder / 'evaluation'}"
     assert result.outputs.digest == sha256(world.folder / "evaluation" / "metrics.json")
     assert len(json.dumps(Report(result=result).to_dict())) < RESULT_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "loaded"),
+    [("regression", [0.5, 1.5], set()), ("classification", ["a", "b"], {"sklearn"})],
+)
+def test_a_library_is_loaded_where_it_is_needed_alone(
+    world: World, task: str, label: list[Any], loaded: set[str]
+) -> None:
+    """Each of them takes seconds, and pandas, which scikit-learn loads if it can, one."""
+    world.task = task
+    world.write(label * 8)
+    world.predictions(y_true=label * 8, y_pred=label * 8)
+    code = (
+        "import json, os, sys\n"
+        "from trainingjob.runtime.__main__ import main\n"
+        "assert main() == 0\n"
+        "print(json.dumps(sorted({'torch', 'sklearn', 'pandas'} & set(sys.modules))))\n"
+        "import pandas"
+    )
+    environment = {
+        **os.environ,
+        "TRAININGJOB_STAGE": world.payload().model_dump_json(by_alias=True, exclude_none=True),
+        "TRAININGJOB_RESULT_FILE": str(world.folder / "result"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout.splitlines()[-1])) == loaded
 
 
 def test_a_built_in_model_of_regression_predicts_in_the_labels_unit(world: World) -> None:

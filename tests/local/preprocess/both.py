@@ -14,6 +14,8 @@ from trainingjob.api.payload import PreprocessPayload
 from trainingjob.runtime import preprocess
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.preprocess.fitted import Pipeline
+from trainingjob.runtime.preprocess.fitted.columns import ARROW, value_of
 
 ENGINES = ("pandas", "spark")
 
@@ -54,6 +56,7 @@ def run(engine: str, source: Path, output: Path, *args: Any, **kwargs: Any) -> A
     except StageFailure as failure:
         return failure.reason, failure.message
     manifest = DatasetManifest.read(output)
+    reproduced(manifest)
     return manifest, files_of(manifest, output) | {
         (f"fold-{fold}/{split}", name): table
         for fold, part in enumerate(manifest.parts, 1)
@@ -61,6 +64,30 @@ def run(engine: str, source: Path, output: Path, *args: Any, **kwargs: Any) -> A
             DatasetManifest.read(output / part), output / part
         ).items()
     }
+
+
+def reproduced(manifest: DatasetManifest) -> None:
+    """Assert that the rows which the manifest shows become by its steps what it says, without the
+    engine: so a server prepares rows."""
+    raw = manifest.raw
+    if raw is None or not raw.rows:
+        return
+    pipeline = Pipeline(
+        raw.columns, manifest.pipeline, manifest.features, manifest.label, raw.begin
+    )
+    assert [*pipeline.needed] == raw.needed
+    made = pipeline.run(
+        {
+            name: pa.array([value_of(row[at], kind) for row in raw.rows], type=ARROW[kind])
+            for at, (name, kind) in enumerate(pipeline.needed.items())
+        }
+    )
+    pipeline.close()
+    for at, name in enumerate(manifest.features):
+        kind = manifest.columns[name]
+        assert made[name].type == ARROW[kind], name
+        for found, row in zip(made[name].to_pylist(), raw.features, strict=True):
+            assert equal(found, value_of(row[at], kind)), (name, found, row[at])
 
 
 def files_of(manifest: DatasetManifest, folder: Path) -> dict[tuple[str, str], pa.Table]:
@@ -92,8 +119,9 @@ def same(source: Path, folder: Path, *args: Any, **kwargs: Any) -> Any:
 
 
 def described(manifest: DatasetManifest) -> dict[str, Any]:
-    """The manifest without the sizes, digests and names of files, which are the writer's."""
-    its = ("folds", "stamp", "writer")
+    """The manifest without the sizes, digests and names of files, which are the writer's, and
+    without the rows that it shows, of which any will do."""
+    its = ("folds", "stamp", "writer", "raw")
     found = {name: value for name, value in manifest.to_dict().items() if name not in its}
     found["splits"] = {
         split: (info.rows, [file.rows for file in info.files])

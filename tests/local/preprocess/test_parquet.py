@@ -218,7 +218,10 @@ def test_a_column_of_two_types_is_refused_only_where_it_is_used(
 
 def test_a_column_of_two_types_may_be_given_one(engines: dict[str, Engine], tmp_path: Path) -> None:
     write(tmp_path, {"a": A, "b": {"n": ["03"], "s": ["c"]}})
-    expected = {"string": [("1",), ("2",), ("03",)], "bigint": [(1,), (2,), (3,)]}
+    expected: dict[Any, list[Any]] = {
+        "string": [("1",), ("2",), ("03",)],
+        "bigint": [(1,), (2,), (3,)],
+    }
     for kind, rows in expected.items():
         source = Input.model_validate(
             {"uri": f"file://{tmp_path}/*", "format": "parquet", "schema": {"n": kind}}

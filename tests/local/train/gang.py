@@ -70,7 +70,7 @@ class Job:
             **self.spec,
             "job": JobRef(namespace="default", name="job", uid=self.uid).to_dict(),
             "attempt": 1,
-            "task": Task(type=self.task, label=self.label).to_dict(),
+            "task": Task(type=self.task, label_column=self.label).to_dict(),
             "needsModel": self.needs_model,
             "dataset": f"file://{self.dataset}",
             "checkpoints": f"file://{self.checkpoints}",

@@ -95,7 +95,7 @@ def test_metadata_restricts_the_name_alone() -> None:
 
     assert set(metadata) == {"type", "properties"}  # even a description is refused
     assert set(metadata["properties"]) == {"name"}
-    assert metadata["properties"]["name"]["maxLength"] == 40
+    assert metadata["properties"]["name"]["maxLength"] == 63
 
 
 def test_every_field_has_a_description() -> None:
@@ -123,7 +123,7 @@ def test_explain_tells_every_field_or_where_it_is_told() -> None:
 
 def test_what_the_operator_alone_checks_is_little() -> None:
     assert [model.__name__ for model in dict.fromkeys(models()) if model.outlined] == [
-        *("NodeTerm", "PodTerm")
+        *("NodeTerm", "PodTerm", "ServerTemplate")
     ]
 
 
@@ -299,14 +299,15 @@ def test_rules_told_as_a_schema_have_a_reason_to_be() -> None:
 
 
 def test_only_the_policy_of_a_job_and_its_suspension_can_change() -> None:
-    fixed = ["task", "storage", "preprocess", "train", "evaluate", "managedBy"]
+    fixed = ["task", "storage", "preprocess", "train", "evaluate", "deploy", "managedBy"]
     assert [name for name in SPEC["properties"] if name not in fixed] == [
         "policy",
         "suspend",
     ]
     rule = {"message": IMMUTABLE, "reason": "FieldValueForbidden"}
-    for name in fixed:
+    for name in ("task", "storage", "managedBy"):
         assert rule | {"rule": "self == oldSelf"} in SPEC["properties"][name][RULES]
+    for name in fixed:
         # What may be absent may neither come nor go.
         there = f"has(self.{name}) == has(oldSelf.{name})"
         added = rule | {"rule": there, "fieldPath": f".{name}"}

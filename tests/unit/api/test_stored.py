@@ -197,8 +197,8 @@ LOOSE: dict[str, tuple[bytes, str]] = {
     ),
     "text for the spec": (stored(spec="please"), "spec: must be an object, not a string"),
     "a name that is too long for ours": (
-        stored(name="n" * 63),
-        "metadata.name: must have at most 40 characters",
+        stored(name="n" * 64),
+        "metadata.name: must have at most 63 characters",
     ),
     "a name with a dot": (
         stored(name="a.b"),

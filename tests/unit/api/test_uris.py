@@ -9,11 +9,11 @@ import pytest
 
 import trainingjob
 from trainingjob.api import uris
-from trainingjob.api.uris import CLAIM, FILE, HDFS, S3, SCHEMES, Uri
+from trainingjob.api.uris import AZ, CLAIM, FILE, GS, HDFS, S3, SCHEMES, Uri
 
 SOURCE = Path(trainingjob.__file__).parent
 # One character before: `https://` is an address, and a pattern may begin at a word.
-SPELLED = re.compile(rf"\b({'|'.join([*SCHEMES, 's3a', 'gs', 'az', 'abfs'])})://")
+SPELLED = re.compile(rf"\b({'|'.join([*SCHEMES, 's3a', 'gcs', 'abfs'])})://")
 
 
 def test_nothing_but_the_table_spells_a_scheme() -> None:
@@ -32,6 +32,8 @@ def test_nothing_but_the_table_spells_a_scheme() -> None:
         ("pvc://runs", CLAIM, "runs", ""),
         ("pvc://runs/a/b.csv", CLAIM, "runs", "a/b.csv"),
         ("s3://b/a b/*.csv", S3, "b", "a b/*.csv"),
+        ("gs://my.b_1/a", GS, "my.b_1", "a"),
+        ("az://box/a/b", AZ, "box", "a/b"),
         ("hdfs://name:8020/a/b", HDFS, "name:8020", "a/b"),
         ("file:///srv/a", FILE, "", "srv/a"),
         ("file:///", FILE, "", ""),
@@ -70,7 +72,7 @@ def test_a_copy_tells_what_it_is_the_copy_of(text: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_what_people_are_shown_is_what_the_pattern_takes(scheme: uris.Scheme) -> None:
     shown = scheme.form.replace("CLAIM", "runs").replace("BUCKET", "models")
-    shown = shown.replace("NAMENODE", "name:8020")
+    shown = shown.replace("NAMENODE", "name:8020").replace("CONTAINER", "box")
     for pattern in (uris.PATTERN, uris.INPUT_PATTERN):
         assert re.fullmatch(pattern, shown)
         assert not re.fullmatch(pattern, scheme.start)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from trainingjob.cluster import JOBS, Api, Gateway
+from trainingjob.cluster import JOBS, PODS, Api, Conflict, Gateway, Unavailable
 from trainingjob.controller.feed import Glance
 
 MIB = 2**20
@@ -106,3 +107,33 @@ async def test_kopf_learns_where_to_begin_and_nothing_else() -> None:
     ):
         told = await answer.json()
     assert told == {"kind": "List", "metadata": {"resourceVersion": "77"}, "items": []}
+
+
+@pytest.mark.parametrize(
+    ("what", "there", "error"),
+    [
+        ("another pod has its name", "uid-2", Conflict),
+        ("a webhook, or a write at the same moment, was in the way", "uid-1", Unavailable),
+        ("it has gone meanwhile", None, None),
+    ],
+)
+async def test_a_deletion_that_meets_a_conflict(
+    what: str, there: str | None, error: type[Exception] | None
+) -> None:
+    """By the API server's answer alone nobody knows which of them it is."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"reason": "Conflict", "message": "not now"}, status=409)
+
+    async def get(_: web.Request) -> web.Response:
+        if there is None:
+            return web.json_response({"reason": "NotFound"}, status=404)
+        return web.json_response({"metadata": {"uid": there}})
+
+    app = web.Application()
+    app.router.add_delete(PODS.path("team", "pod"), refuse)
+    app.router.add_get(PODS.path("team", "pod"), get)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        gateway = Gateway(Api(str(server.make_url("")).rstrip("/"), session, lambda *_: None))
+        with pytest.raises(error) if error else nullcontext():
+            assert await gateway.delete(PODS, "team", "pod", "uid-1") is None

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from tests.unit.cluster.test_cache import job, pod
+from trainingjob.api.payload import ProgressReport
 from trainingjob.cluster import JOBS, PODS, Cache, Key
-from trainingjob.controller import progress
 from trainingjob.controller.listener import Listener
 from trainingjob.controller.progress import Receiver, Reports
 from trainingjob.controller.tokens import Bearer, Tokens, Untrusted
@@ -99,7 +99,7 @@ async def test_who_is_heard_too_often_is_not_even_read(monkeypatch: pytest.Monke
         def fail(_: object) -> None:
             raise AssertionError("it was parsed")
 
-        monkeypatch.setattr(progress.ProgressReport, "model_validate_json", fail)
+        monkeypatch.setattr(ProgressReport, "model_validate_json", fail)
         assert await made.post(report()) == 429
 
 

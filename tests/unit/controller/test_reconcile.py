@@ -101,7 +101,8 @@ async def test_a_job_that_was_changed_meanwhile_is_not_deleted_at_its_end() -> N
     server = Server()
     made, _ = reconciler(w, server)
     server.version = 2  # somebody asks for a rerun, and we have not heard of it
-    await made.reconcile(KEY)
+    with pytest.raises(Conflict):  # and come again
+        await made.reconcile(KEY)
     assert server.deleted == []
     server.version = 1
     await made.reconcile(KEY)

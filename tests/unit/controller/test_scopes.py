@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from trainingjob.cluster import PODS, WATCHED
+from trainingjob import cluster
+from trainingjob.cluster import PODS
 from trainingjob.controller.scopes import Backoff, Feed, Scope, Scopes
 
 PATIENCE, STALE = 30.0, 900.0
+WATCHED = cluster.watched(deploys=True)
 START = 1000.0  # monotonic seconds begin anywhere
 
 Step = Callable[["World"], None]

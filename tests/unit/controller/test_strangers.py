@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.controller.test_reconcile import Server, reconciler
 from tests.unit.core.test_properties import fates, go_on, moments
-from tests.unit.core.world import RESULTS, World, at, job
+from tests.unit.core.world import RESULTS, World, at, disrupted, job
 from trainingjob.cluster import PODS, SERVICES
 from trainingjob.controller.reconcile import Reconciler
 from trainingjob.core import Observation, Settings, plan, signing, status
@@ -33,7 +34,7 @@ OWNER = {"apiVersion": GROUP, "kind": "TrainingJob", "name": "digits", "uid": "u
     "controller": True
 }
 
-stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", ""])
+stages = st.sampled_from(["preprocess", "train", "evaluate", "deploy", "publish", ""])
 numbers = st.sampled_from(
     ["0", "1", "2", "3", "7", "-1", "01", "1_0", "\u0661", "x", "", "999999", "1000000", "9" * 60]
 )
@@ -233,3 +234,46 @@ def operator(
         made._cache.apply(resource, obj)
     made._cache.hold(own.manifest)  # of one that is over not even that is kept
     return made
+
+
+class Forgery(Server):
+    """In the namespace is a pod of the name of one of an attempt before, and with its owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.made: list[str] = []
+
+    async def pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(name)
+        meta = {"name": name, "namespace": namespace, "uid": "forged", "resourceVersion": "7"}
+        return {"metadata": meta | {"ownerReferences": [OWNER]}, "status": {"phase": "Running"}}
+
+    async def delete(self, *_: object, **__: object) -> None:
+        """Take it."""
+
+    async def create(self, child: dict[str, Any]) -> dict[str, Any]:
+        self.made.append(child["metadata"]["name"])
+        made = {"uid": "made", "resourceVersion": "8", "creationTimestamp": "2020-01-01T00:00:00Z"}
+        return child | {"metadata": child["metadata"] | made}
+
+
+async def test_a_forged_pod_of_an_attempt_before_holds_no_attempt_up() -> None:
+    world = World(settings=Settings(signing_key=SIGNING))
+    world.seconds = (datetime.now(UTC) - at(0)).total_seconds() - 30
+    world.settle()
+    world.finish("preprocess")
+    for pod in world.of("train"):
+        disrupted(pod, world.seconds)
+    world.record()
+    world.record()
+    for pod in world.of("train"):
+        del world.pods[pod["metadata"]["name"]]
+    world.record()
+    assert world.stage("train")["attempt"] == 2
+    server = Forgery()
+    made, _ = reconciler(world, server)
+    for _turn in range(3):
+        await made.reconcile(KEY)
+    assert {name for name in server.made if "-train-2-" in name}
+    assert len(server.asked) == len({*server.asked}), "once before an attempt"

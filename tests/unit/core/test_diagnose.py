@@ -7,8 +7,8 @@ import json
 import pytest
 
 from trainingjob.api.v1alpha1 import REASONS
-from trainingjob.core import PodView, diagnose
-from trainingjob.core.diagnose import _POD_REASONS, _WAITING, failure_of, result_of, waiting_of
+from trainingjob.core import PodView, diagnose, terms
+from trainingjob.core.diagnose import failure_of, result_of, waiting_of
 from trainingjob.core.policy.retries import budget_of
 
 LABELS = {
@@ -76,7 +76,10 @@ def test_pods_that_have_not_failed(phase):
     assert failure_of(view(phase)) is None
 
 
-@pytest.mark.parametrize("waiting", sorted(_WAITING))
+ABNORMAL = sorted(word for word, term in terms.WAITING.items() if term.reason is not None)
+
+
+@pytest.mark.parametrize("waiting", ABNORMAL)
 def test_every_waiting_reason_is_told(waiting):
     state = {
         "containerStatuses": [
@@ -110,7 +113,9 @@ def test_every_reason_has_a_class_with_a_rule_and_a_remedy(name):
 
 
 def test_tables_name_known_reasons_only():
-    assert {*_WAITING.values(), *_POD_REASONS.values()} <= set(REASONS)
+    tables = (terms.POD, terms.WAITING, terms.ENDED, terms.SCHEDULING)
+    told = {term.reason for table in tables for term in table.values()}
+    assert told - {None} <= set(REASONS)
 
 
 def test_rights_that_the_operator_lacks_are_told_for_deletions_as_for_creations():

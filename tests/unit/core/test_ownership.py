@@ -44,7 +44,8 @@ def pod(name: str, key: bytes = b"") -> PodView:
     ("what", "seen", "of", "counts"),
     [
         ("ours", pod("digits-train-1-1", KEY), job(), True),
-        ("of an index that there is not", pod("digits-train-1-2", KEY), job(), False),
+        ("ours, of a gang that was larger", pod("digits-train-1-2", KEY), job(), True),
+        ("of an index that there is not", pod("digits-train-1-2"), job(**BEGUN), False),
         ("ours, of an attempt that status lost", pod("digits-train-3-0", KEY), job(), True),
         ("ours, and all of status is lost", pod("digits-train-3-0", KEY), job(observed=0), True),
         ("unsigned, before its turn", pod("digits-evaluate-1-0"), job(), False),
@@ -163,7 +164,7 @@ def test_a_later_attempt_of_a_stage_is_signed_though_the_first_was_not() -> None
         ("a", "a-train-\u0661-0", None),
         ("a", "a-train-1000000-0", None),
         ("a", f"a-train-{'9' * 60}-0", None),
-        ("a", "a-deploy-1-0", None),
+        ("a", "a-publish-1-0", None),
         ("a", "a-train-1-0\n", None),
     ],
 )

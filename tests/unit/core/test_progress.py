@@ -55,7 +55,7 @@ def test_status_holds_so_many_metrics_and_no_more():
 
 def test_a_stage_that_is_none_is_refused():
     with pytest.raises(ValueError, match="preprocess"):
-        told(stage="deploy")
+        told(stage="publish")
 
 
 @pytest.mark.parametrize(

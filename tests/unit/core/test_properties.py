@@ -65,8 +65,8 @@ def go_on(world: World, fate: dict[str, str], order: list[int]) -> None:
             todo = plan(world.observe(), at(world.seconds))
             for child in todo.create[:1]:
                 world.create(child)
-            for pod in todo.delete[:1]:
-                world.pods.pop(pod.name, None)
+            for view in todo.delete[:1]:
+                world.pods.pop(view.name, None)
         elif moment == 9:  # a stale moment: the status is computed and not stored
             status(world.observe(), at(world.seconds))
 

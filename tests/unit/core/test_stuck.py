@@ -218,12 +218,14 @@ def test_a_pod_of_the_present_attempt_is_not_forced_before_status_has_the_next()
     assert w.stage("train")["attempt"] == 1
 
 
-def test_the_pods_of_a_job_that_is_deleted_are_the_garbage_collectors():
+@pytest.mark.parametrize(("finalizers", "forced"), [([], 1), (["orphan"], 0)])
+def test_the_pods_of_a_job_that_is_deleted_go_as_well(finalizers: list[str], forced: int):
+    """Whatever keeps the job; but those that somebody wants to keep without it."""
     w = dying(forceDeleteAfterSeconds=60)
     w.seconds = 60
     w.settle()
-    w.manifest["metadata"]["deletionTimestamp"] = stamp(60)
-    assert plan(w.observe(), at(1000)).empty
+    w.manifest["metadata"] |= {"deletionTimestamp": stamp(60), "finalizers": finalizers}
+    assert len(plan(w.observe(), at(1000)).force) == forced
 
 
 def test_the_policy_takes_effect_when_it_is_set_afterwards():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +167,81 @@ def test_a_job_of_another_controller_is_left_alone():
     assert w.writes == 1 and w.status == Status().to_dict(), "nothing but defaults"
     w = world(managedBy="trainingjob.dev/operator")
     assert w.created
+
+
+def resize(w: World, nodes: int) -> None:
+    """As a queue does that has other room for it than it was to have."""
+    w.manifest["spec"]["train"] = w.manifest["spec"]["train"] | {"nodes": nodes}
+    w.manifest["metadata"]["generation"] += 1
+
+
+def in_training(nodes: int = 2) -> World:
+    w = world(train={"nodes": nodes, "model": {"mlp": {"hidden": [64]}}})
+    w.finish("preprocess")
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.settle()
+    assert w.stage("train")["phase"] == "Running"
+    return w
+
+
+def test_a_suspended_job_gets_other_nodes_and_another_template():
+    w = in_training(4)
+    suspend(w, True)
+    w.settle()
+    resize(w, 2)
+    w.manifest["spec"]["train"]["template"] = {"nodeSelector": {"pool": "b"}}
+    suspend(w, False)
+    w.settle()
+    pods = w.of("train")
+    assert [pod["metadata"]["name"] for pod in pods] == ["digits-train-2-0", "digits-train-2-1"]
+    assert all(pod["spec"]["nodeSelector"] == {"pool": "b"} for pod in pods)
+    w.finish("train")
+    w.finish("evaluate")
+    assert w.status["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4), (1, 3)])
+@pytest.mark.parametrize("seen", ["nothing", "that it is suspended"])
+def test_pods_of_another_size_are_never_mixed(before: int, after: int, seen: str):
+    """Whoever suspends, resizes and resumes may be faster than the operator."""
+    w = in_training(before)
+    if seen != "nothing":
+        suspend(w, True)
+    resize(w, after)
+    if seen != "nothing":
+        w.record()
+        suspend(w, False)
+    w.settle()
+    names = {f"digits-train-2-{index}" for index in range(after)}
+    assert {pod["metadata"]["name"] for pod in w.of("train")} == names
+    sizes = {variable["value"] for pod in w.of("train") for variable in environment(pod)}
+    assert sizes == {str(after)}
+    reason = "Resized" if seen == "nothing" else "Suspended"
+    assert [(one["reason"], one["attempt"]) for one in w.status["history"]] == [(reason, 1)]
+    assert not any(w.stage("train")["failures"].values()), "charged to nobody"
+
+
+def environment(pod: dict[str, Any]) -> list[dict[str, str]]:
+    (container,) = pod["spec"]["containers"]
+    return [variable for variable in container["env"] if variable["name"] == "WORLD_SIZE"]
+
+
+def test_a_queue_that_preempts_pushes_no_failure_out_of_the_history():
+    w = in_training()
+    failed(w.of("train")[0], w.seconds, "ProcessKilled", code=137)
+    w.settle()
+    for _ in range(25):
+        w.seconds += 60
+        for pod in w.of("train"):
+            running(pod, w.seconds)
+        w.settle()
+        suspend(w, True)
+        w.settle()
+        suspend(w, False)
+        w.settle()
+    past = w.status["history"]
+    assert len(past) == 20
+    assert [one["attempt"] for one in past] == [1, *range(8, 27)]
+    assert past[0]["reason"] == "ProcessKilled"
+    assert {one["reason"] for one in past[1:]} == {"Suspended"}

@@ -145,23 +145,26 @@ def test_what_a_cluster_may_yet_have_room_for_is_waited_for_until_the_startup_de
 
 
 REFUSED = "digits-preprocess-1-0 was refused: exceeded quota: gpus"
-ENDS = {"startupDeadlineSeconds": "StartupDeadlineExceeded"} | {
-    "activeDeadlineSeconds": "DeadlineExceeded"
+QUOTA = "wait for other pods to end, ask for less, or raise the quota"
+SILENT = "check the API server and its admission webhooks"
+ENDS = {
+    "startupDeadlineSeconds": ("StartupDeadlineExceeded", "ApiUnavailable", SILENT),
+    "activeDeadlineSeconds": ("DeadlineExceeded", "QuotaExceeded", QUOTA),
 }
 
 
-@pytest.mark.parametrize(("policy", "reason"), ENDS.items(), ids=ENDS)
-def test_the_end_of_waiting_says_for_what(policy, reason):
+@pytest.mark.parametrize("policy", ENDS)
+def test_the_end_of_waiting_says_for_what(policy):
+    reason, blocked, remedy = ENDS[policy]
     w = World(manifest(policy={policy: 50}))
-    w.blockers = (Blocker("digits-preprocess-1-0", "QuotaExceeded", REFUSED),)
+    w.blockers = (Blocker("digits-preprocess-1-0", blocked, REFUSED),)
     w.record()
-    assert w.status["reason"] == "QuotaExceeded"
+    assert w.status["reason"] == blocked
     w.seconds = 50
     w.record()
 
     assert (w.status["phase"], w.status["reason"]) == ("Failed", reason)
-    remedy = "wait for other pods to end, ask for less, or raise the quota"
-    assert f"QuotaExceeded: {REFUSED}; {remedy}" in w.status["message"]
+    assert f"{blocked}: {REFUSED}; {remedy}" in w.status["message"]
     assert w.status["message"].endswith(f"raise policy.{policy}")
 
 

@@ -139,7 +139,7 @@ class World:
 
     def observe(self) -> Observation:
         return Observation(
-            job=TrainingJob.from_dict(copy.deepcopy(self.manifest)),
+            job=TrainingJob.from_dict(json.loads(json.dumps(self.manifest))),  # a copy, and quick
             pods=tuple(PodView.from_dict(pod) for pod in self.pods.values()),
             children=tuple(self.children.values()),
             blockers=self.blockers,
@@ -166,7 +166,9 @@ class World:
             return
         assert name not in self.created, f"{name} created twice"
         self.created.append(name)
-        child = signing.signed(self.observe().job, child, self.settings.signing_key)
+        child = signing.signed(
+            TrainingJob.from_dict(self.manifest), child, self.settings.signing_key
+        )
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
         self.pods[name] = child

@@ -47,7 +47,11 @@ def test_every_pin_has_a_hash_and_no_address(name: str) -> None:
     [
         ("operator", KOPF, HEAVY),
         ("spark", {"pyspark", "pandas", "duckdb"}, {"torch", "triton", "scikit-learn", *KOPF}),
-        ("torch", {"torch", "scikit-learn", "safetensors"}, {"pyspark", *KOPF}),
+        (
+            "torch",
+            {"torch", "scikit-learn", "safetensors", "aiohttp"},
+            {"pyspark", *KOPF - {"aiohttp"}},
+        ),
     ],
 )
 def test_an_image_has_what_its_pods_run_and_nothing_of_the_others(

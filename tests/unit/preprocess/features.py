@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.local.preprocess.both import payload
+from tests.local.preprocess.both import payload, reproduced
 from trainingjob.runtime import preprocess
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
@@ -92,6 +92,7 @@ def prepared(
     pq.write_table(table, source)
     preprocess.run(payload(engine, source, output, steps, format="parquet", **more))
     manifest = DatasetManifest.read(output)
+    reproduced(manifest)
     parts = {
         split: pq.read_table(output / split).to_pandas()
         for split, info in manifest.splits.items()

@@ -69,7 +69,7 @@ def test_answers_are_learned_as_transformers_masks_them(
     tool = AutoTokenizer.from_pretrained(path)
     expected = []
     for one in chats:
-        its = tool.apply_chat_template(
+        its: Any = tool.apply_chat_template(
             one,
             chat_template=marked(template),
             return_assistant_tokens_mask=True,

@@ -1,4 +1,4 @@
-"""What Spark is told of S3."""
+"""What Spark is told of S3, and of what its executors do not read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.local.preprocess.both import payload
 from trainingjob.api.payload import PreprocessPayload
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.preprocess.engines import s3a
+from trainingjob.runtime.preprocess.engines import connectors
 
 PREFIX = "spark.hadoop.fs.s3a."
 
@@ -51,7 +51,7 @@ SPLIT = {"files": {"test": "s3://bucket/test.csv"}}
     ],
 )
 def test_spark_has_the_jars_where_data_lies_in_s3(more: dict[str, Any], there: bool) -> None:
-    assert bool(s3a.settings(told(**more))) is there
+    assert bool(connectors.settings(told(**more))) is there
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_spark_is_told_what_the_variables_say(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    found = s3a.settings(told(output="s3://bucket/out"))
+    found = connectors.settings(told(output="s3://bucket/out"))
     names = ("endpoint", "endpoint.region", "path.style.access")
     assert {n: found[PREFIX + n] for n in names if PREFIX + n in found} == expected
     assert "secret" not in str(found), "executors have it from the Secret"
@@ -83,7 +83,7 @@ def test_spark_is_told_what_the_variables_say(
 
 def test_a_class_path_of_the_users_own_stays(tmp_path: Path) -> None:
     given = {"spark.driver.extraClassPath": "/mine/*", f"{PREFIX}retry.limit": "9"}
-    found = s3a.settings(told(output="s3://bucket/out", sparkConf=given))
+    found = connectors.settings(told(output="s3://bucket/out", sparkConf=given))
     jars = f"{tmp_path}/share/trainingjob/s3/*"
     assert found["spark.driver.extraClassPath"] == f"/mine/*:{jars}"
     assert found["spark.executor.extraClassPath"] == jars
@@ -105,10 +105,39 @@ def test_without_the_jars_this_machine_reads_copies_and_another_one_is_told(
     monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path))
     one = told(output="s3://bucket/out")
     monkeypatch.delenv("TRAININGJOB_SPARK_MASTER", raising=False)
-    assert s3a.settings(one) == {}
+    assert connectors.settings(one) == {}
     copy = storage.resolve("s3://bucket/in.csv")
-    assert storage.spark_uri(copy, [s3a.S3]) == f"file://{tmp_path}/s3/bucket/in.csv"
+    assert storage.spark_uri(copy, connectors.unread({})) == f"file://{tmp_path}/s3/bucket/in.csv"
     monkeypatch.setenv("TRAININGJOB_SPARK_MASTER", "k8s://https://kubernetes.default")
     with pytest.raises(StageFailure, match="jars this image does not have") as failure:
-        s3a.settings(one)
+        connectors.settings(one)
     assert failure.value.reason == "ModuleMissing"
+
+
+@pytest.mark.parametrize(
+    ("uri", "conf", "words"),
+    [
+        ("gs://bucket/in.csv", {}, "Google's connector, which an image of your own must have"),
+        ("gs://bucket/in.csv", {"spark.hadoop.fs.gs.impl": "x"}, None),
+        ("az://box/in.csv", {}, "where our URIs have none: copy the data to a claim"),
+        ("hdfs://name/in.csv", {}, None),
+    ],
+)
+@pytest.mark.parametrize("field", ["input", "output"])
+def test_executors_that_do_not_read_a_place_say_what_to_add(
+    field: str, uri: str, conf: dict[str, str], words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = {"uri": uri, "format": "csv"} if field == "input" else uri
+    one = told(**{field: value}, sparkConf=conf)
+    monkeypatch.delenv("TRAININGJOB_SPARK_MASTER", raising=False)
+    assert connectors.settings(one) == {}, "the driver brings it"
+    monkeypatch.setenv("TRAININGJOB_SPARK_MASTER", "k8s://https://kubernetes.default")
+    if words is None:
+        assert connectors.settings(one) == {}
+        return
+    with pytest.raises(StageFailure) as failure:
+        connectors.settings(one)
+    assert failure.value.reason == "ModuleMissing"
+    assert failure.value.message.startswith(f"{uri}: engine spark reads this by ")
+    assert words in failure.value.message
+    assert failure.value.message.endswith("or use engine pandas")

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.implementations import ByteLevelBPETokenizer
+from tokenizers.implementations import ByteLevelBPETokenizer  # type: ignore[attr-defined]
 
 from tests.local.preprocess.both import run
 from trainingjob.runtime.base.errors import StageFailure

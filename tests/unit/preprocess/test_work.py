@@ -45,11 +45,28 @@ def table(rows: int) -> str:
     return "\n".join(["a,b,s,y", *lines, ""])
 
 
-def test_pandas_is_not_loaded_where_no_script_needs_it(tmp_path: Path) -> None:
+def wide_table(rows: int) -> str:
+    """Of which files are written another way."""
+    names = ",".join(f"a{place}" for place in range(200))
+    lines = (",".join(str(i * place % 97 / 8) for place in range(200)) for i in range(rows))
+    return "\n".join([f"{names},y", *(f"{line},{i % 2}" for i, line in enumerate(lines)), ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        (table(400), {"steps": STEPS}),
+        (wide_table(40), {"steps": [{"scale": {}}]}),
+    ],
+    ids=["long", "wide"],
+)
+def test_pandas_is_not_loaded_where_no_script_needs_it(
+    tmp_path: Path, text: str, more: dict[str, Any]
+) -> None:
     """It takes half a second and 50 MiB."""
     source = tmp_path / "data.csv"
-    source.write_text(table(400))
-    given = payload("pandas", source, tmp_path / "out", STEPS, task=CLASSES)
+    source.write_text(text)
+    given = payload("pandas", source, tmp_path / "out", task=CLASSES, **more)
     code = (
         "import sys\n"
         "from trainingjob.runtime.__main__ import main\n"

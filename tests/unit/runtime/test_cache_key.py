@@ -34,7 +34,7 @@ def preprocess(**more: Any) -> PreprocessPayload:
         **{
             "job": JobRef(namespace="team", name="a", uid="1"),
             "attempt": 1,
-            "task": Task(type="classification", label="label"),
+            "task": Task(type="classification", label_column="label"),
             "engine": "pandas",
             "input": Input(uri="file:///data/in.csv", format="csv"),
             "split": Split(),
@@ -51,7 +51,7 @@ def train(**more: Any) -> TrainPayload:
         **{
             "job": JobRef(namespace="team", name="a", uid="1"),
             "attempt": 1,
-            "task": Task(type="classification", label="label"),
+            "task": Task(type="classification", label_column="label"),
             "nodes": 1,
             "procs_per_node": 1,
             "seed": 0,
@@ -69,7 +69,7 @@ def train(**more: Any) -> TrainPayload:
 SHARED: dict[str, Any] = {
     "job": JobRef(namespace="team", name="b", uid="2"),
     "attempt": 2,
-    "task": Task(type="regression", label="label"),
+    "task": Task(type="regression", label_column="label"),
     "script": ScriptRef(path="/elsewhere/script.py"),
     "cache": CacheRef(records="s3://other/.cache/x", conditions="sha256:1", decision="s3://d"),
 }
@@ -119,7 +119,7 @@ TRAIN = SHARED | {
     "checkpoints": "file:///runs/team/b/checkpoints",
     "model_uri": "file:///runs/team/b/model",
 }
-FIELDS = [
+FIELDS: list[tuple[Cacheable, str, Any]] = [
     *((preprocess(), name, value) for name, value in PREPROCESS.items()),
     *((train(), name, value) for name, value in TRAIN.items()),
 ]
@@ -140,7 +140,7 @@ def test_each_field_of_a_payload_counts_or_is_said_not_to(
 
 
 def test_by_which_class_a_model_is_judged_does_not_count() -> None:
-    task = Task(type="classification", label="label", positive_class="yes")
+    task = Task(type="classification", label_column="label", positive_class="yes")
     for payload in (preprocess(), train()):
         assert plain_key(payload.model_copy(update={"task": task})) == plain_key(payload)
 

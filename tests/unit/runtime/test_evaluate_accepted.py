@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,26 @@ from trainingjob.api.payload import (
 from trainingjob.api.v1alpha1 import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
+from trainingjob.runtime import storage
+from trainingjob.runtime.base.digest import digest_of_folder
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
+from trainingjob.runtime.evaluate.publication import CARD, Card
 from trainingjob.runtime.evaluate.report import MetricsFile
+from trainingjob.runtime.model.accepted import place
+from trainingjob.runtime.storage import copies
 
+from .test_publish import Killed, Steps, Store
+
+MANIFEST = DatasetManifest(
+    label="target",
+    task="classification",
+    features=["x"],
+    columns={"x": "double", "target": "bigint"},
+    classes=[0, 1],
+    splits={},
+)
 PAST = {"metric": "accuracy", "noWorseThan": "lastAccepted", "tolerance": 0.01}
 
 
@@ -31,28 +48,38 @@ def payload(folder: Path, uid: str, *gates: dict[str, Any]) -> EvaluatePayload:
     return EvaluatePayload(
         job=JobRef(namespace="team", name="digits", uid=uid),
         attempt=1,
-        task=Task(type="classification", label="target"),
+        task=Task(type="classification", label_column="target"),
         metrics=["accuracy"],
         dataset="file:///dataset",
-        model_uri="file:///model",
+        model_uri=f"file://{folder / 'model'}",
         output="file:///evaluation",
         gates=[Gate.model_validate(gate) for gate in gates],
         accepted=f"file://{folder / 'accepted'}",
     )
 
 
-def report(digest: str = "sha256:d", **metrics: float) -> MetricsFile:
+def report(asked: EvaluatePayload, digest: str, **metrics: float) -> MetricsFile:
     return MetricsFile(
         task="classification",
         samples=10,
         metrics=metrics,
         undefined={},
-        source="builtIn",
-        model_uri="file:///model",
-        model_digest="sha256:m",
+        source="predictions",
+        model_uri=asked.model_uri,
+        model_digest=trained(asked),
         dataset_uri="file:///dataset",
         dataset_digest=digest,
     )
+
+
+def trained(asked: EvaluatePayload) -> str:
+    """The digest of the run's model, which is there."""
+    model = Path(asked.model_uri.removeprefix("file://"))
+    (model / "parts").mkdir(parents=True, exist_ok=True)
+    for name in ("predictions.parquet", "parts/more.txt"):
+        (model / name).unlink(missing_ok=True)
+        (model / name).write_bytes(f"{name} of {asked.job.uid}".encode())
+    return digest_of_folder(model)
 
 
 def record(folder: Path) -> dict[str, Any] | None:
@@ -65,29 +92,115 @@ def evaluated(
 ) -> Baseline | None:
     """The stage as far as it goes about the record; what it compared with."""
     baseline = baseline_of(asked)
-    keep_if_accepted(asked, report(digest, **metrics), baseline)
+    keep_if_accepted(asked, report(asked, digest, **metrics), baseline, MANIFEST)
     return baseline
+
+
+def published(folder: Path) -> list[str]:
+    """The accepted models that are there."""
+    return sorted(path.name for path in (folder / "accepted").iterdir() if path.is_dir())
+
+
+def short(digests: Sequence[str]) -> list[str]:
+    return sorted(digest.removeprefix("sha256:")[:12] for digest in digests)
 
 
 def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> None:
     assert evaluated(payload(tmp_path, "1", PAST), accuracy=0.9, log_loss=0.3) is None
+    one = trained(payload(tmp_path, "1"))
     first = {
         "version": 1,
         "uid": "1",
         "metrics": {"accuracy": 0.9, "log_loss": 0.3},
         "datasetDigest": "sha256:d",
-        "modelDigest": "sha256:m",
+        "modelDigest": one,
+        "recent": [one],
     }
     assert record(tmp_path) == first
     compared = evaluated(payload(tmp_path, "2", PAST), "sha256:e", accuracy=0.95)
     assert compared == Baseline(metrics={"accuracy": 0.9}, dataset_digest="sha256:d")
+    two = trained(payload(tmp_path, "2"))
     assert record(tmp_path) == first | {
         "uid": "2",
+        "modelDigest": two,
+        "recent": [two, one],
         "metrics": {"accuracy": 0.95},
         "baseline": {"metrics": {"accuracy": 0.9}, "datasetDigest": "sha256:d"},
         "datasetDigest": "sha256:e",
     }
-    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["metrics.json"]
+    assert published(tmp_path) == short([one, two])
+    assert len([*(tmp_path / "accepted").iterdir()]) == 3
+
+
+def test_an_accepted_model_stays_as_it_was_judged(tmp_path: Path) -> None:
+    digests = []
+    for uid in "123":
+        evaluated(payload(tmp_path, uid), accuracy=0.9)
+        digests.append(trained(payload(tmp_path, uid)))
+    for digest in digests:
+        folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+        assert digest_of_folder(folder, but=CARD) == digest
+        card = Card.read(folder)
+        assert (card.model_digest, card.report.metrics) == (digest, {"accuracy": 0.9})
+
+
+def test_a_model_that_is_written_anew_in_place_changes_no_accepted_one(tmp_path: Path) -> None:
+    """As an image does that runs as it stands: torch.save opens its file and empties it."""
+    asked = payload(tmp_path, "1")
+    evaluated(asked, accuracy=0.9)
+    digest = trained(asked)
+    for file in (f for f in storage.resolve(asked.model_uri).rglob("*") if f.is_file()):
+        file.write_bytes(b"worse")
+    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    assert digest_of_folder(folder, but=CARD) == digest
+
+
+def test_the_newest_models_stay_and_those_in_use(tmp_path: Path) -> None:
+    digests = []
+    for uid in "12345":
+        asked = payload(tmp_path, uid)
+        if uid > "1":
+            asked = asked.model_copy(update={"in_use": digests[:1]})
+        evaluated(asked, accuracy=0.9)
+        digests.append(trained(asked))
+    assert published(tmp_path) == short([digests[0], *digests[2:]])
+    # One that is accepted again is the newest.
+    evaluated(payload(tmp_path, "3"), accuracy=0.9)
+    evaluated(payload(tmp_path, "6"), accuracy=0.9)
+    six = trained(payload(tmp_path, "6"))
+    assert published(tmp_path) == short([digests[2], digests[4], six])
+    assert record(tmp_path)["recent"] == [six, digests[2], digests[4]]
+
+
+def test_a_model_that_was_not_accepted_is_not_published(tmp_path: Path) -> None:
+    evaluated(payload(tmp_path, "1"), accuracy=0.9)
+    evaluated(payload(tmp_path, "2", PAST), accuracy=0.5)
+    assert published(tmp_path) == short([trained(payload(tmp_path, "1"))])
+
+
+def test_nothing_of_others_is_swept(tmp_path: Path) -> None:
+    for name in ("mine", ".hidden", "0123456789ab.txt", "0123456789abc"):
+        (tmp_path / "accepted" / name).mkdir(parents=True)
+    for name in ("0123456789ab", ".0123456789ab.writing", ".0123456789ab.old"):
+        (tmp_path / "accepted" / name).mkdir(parents=True)
+    evaluated(payload(tmp_path, "1"), accuracy=0.9)
+    one = trained(payload(tmp_path, "1"))
+    assert published(tmp_path) == sorted(
+        [*short([one]), "mine", ".hidden", "0123456789ab.txt", "0123456789abc"]
+    )
+
+
+@pytest.mark.parametrize("lost", ["predictions.parquet", "trainingjob.json", "parts/more.txt"])
+def test_a_folder_that_is_not_whole_is_written_again(tmp_path: Path, lost: str) -> None:
+    """As one in S3, where no folder appears at once."""
+    asked = payload(tmp_path, "1")
+    evaluated(asked, accuracy=0.9)
+    digest = trained(asked)
+    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    (folder / lost).unlink()
+    evaluated(asked, accuracy=0.9)
+    assert digest_of_folder(folder, but=CARD) == digest
+    assert Card.read(folder).model_digest == digest
 
 
 MIN = {"metric": "accuracy", "min": 0.8}
@@ -150,11 +263,13 @@ def test_a_repeat_after_the_record_was_written_compares_with_the_same(
         assert record(tmp_path) == written
 
 
-# Where a pod dies, and whose record it leaves.
+# Where a pod dies, and whose record it leaves: while it publishes the model, and then the record.
 DEATHS = {
-    "while it writes": ("write_text", False, "1"),
-    "before it renames": ("replace", False, "1"),
-    "after it renamed": ("replace", True, "2"),
+    "while it writes the card": ("write_text", False, "1"),
+    "before it renames the model's folder": ("rename", False, "1"),
+    "after it renamed the model's folder": ("rename", True, "1"),
+    "before it renames the record": ("replace", False, "1"),
+    "after it renamed the record": ("replace", True, "2"),
 }
 
 
@@ -180,11 +295,87 @@ def test_a_pod_that_dies_leaves_a_record_and_its_repeat_compares_with_the_same(
     found = record(tmp_path)
     assert found is not None
     assert found["uid"] == left
+    of_record = tmp_path / "accepted" / found["modelDigest"].removeprefix("sha256:")[:12]
+    assert digest_of_folder(of_record, but=CARD) == found["modelDigest"]
     compared = evaluated(asked, accuracy=0.95)
     assert compared is not None
     assert compared.metrics == {"accuracy": 0.9}
     assert record(tmp_path)["uid"] == "2"
-    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["metrics.json"]
+    # Nothing is left beside the record and the two models.
+    assert len([*(tmp_path / "accepted").iterdir()]) == 3
+
+
+class Bucket(Store):
+    """As S3 has it: a folder goes and comes file by file, those of JSON last."""
+
+    def remove(self, path: str) -> None:
+        for name in [*self.find(path)]:
+            self.steps.one()
+            self.files.pop(name)
+
+    def replace(self, source: Path, path: str) -> None:
+        self.remove(path)
+        files = sorted(f for f in source.rglob("*") if f.is_file())
+        for file in sorted(files, key=lambda file: file.suffix == ".json"):
+            self.put(file, f"{path}/{file.relative_to(source).as_posix()}")
+
+
+def test_in_s3_whoever_dies_at_any_step_leaves_a_record_whose_model_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps()
+    store = Bucket(steps)
+    monkeypatch.setattr(copies, "connect", lambda uri: store)
+    pods = 0
+
+    def judged(uid: str) -> str:
+        """By a pod that has nothing of what others have brought; the model's digest."""
+        nonlocal pods
+        pods += 1
+        monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / f"pod-{pods}"))
+        asked = payload(tmp_path, uid).model_copy(
+            update={"model_uri": "s3://bucket/run/model", "accepted": "s3://bucket/run/accepted"}
+        )
+        here = payload(tmp_path, uid)
+        digest = trained(here)
+        last, steps.last = steps.last, 10**9
+        store.replace(tmp_path / "model", "run/model")
+        steps.done, steps.last = 0, last
+        storage.fetch(asked.model_uri)
+        found = report(here, "sha256:d", accuracy=0.9)
+        keep_if_accepted(asked, found, None, MANIFEST)
+        return digest
+
+    def whole() -> str:
+        """The model of the record, which is there as it was judged."""
+        record = json.loads(store.files["run/accepted/metrics.json"])
+        monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "reader" / str(steps.done)))
+        folder = storage.fetch(place("s3://bucket/run/accepted", record["modelDigest"]))
+        assert digest_of_folder(folder, but=CARD) == record["modelDigest"]
+        assert Card.read(folder).model_digest == record["modelDigest"]
+        shutil.rmtree(tmp_path / "reader")
+        return str(record["modelDigest"])
+
+    before = [judged(uid) for uid in "123"]
+    for last in range(1, 30):
+        saved = dict(store.files)
+        steps.last = last
+        try:
+            judged("4")
+        except Killed:
+            steps.last = 10**9
+            assert whole() in (before[-1], trained(payload(tmp_path, "4")))
+            new = judged("4")  # its repeat
+            assert whole() == new
+        else:
+            steps.last = 10**9
+            break
+        below = [name.split("/")[2:] for name in store.files if name.startswith("run/accepted/")]
+        folders = {parts[0] for parts in below if len(parts) > 1}
+        assert sorted(folders) == short([*before[1:], new])
+        store.files = saved
+    assert last > 6
+    assert whole() == trained(payload(tmp_path, "4"))
 
 
 GOOD = {
@@ -194,7 +385,7 @@ GOOD = {
     "datasetDigest": "sha256:d",
     "modelDigest": "sha256:m",
 }
-DAMAGED = {
+DAMAGED: dict[str, str | bytes] = {
     "empty": "",
     "cut": json.dumps(GOOD)[:40],
     "no object": "[]",

@@ -6,6 +6,7 @@ import io
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
@@ -13,7 +14,7 @@ from obstore.exceptions import GenericError, PermissionDeniedError, Unauthentica
 from trainingjob.api.uris import Uri
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.storage import copies, s3
+from trainingjob.runtime.storage import az, copies, gs, objects, s3
 from trainingjob.runtime.storage.hadoop import failure_of_spark
 from trainingjob.runtime.storage.hdfs import Cluster
 from trainingjob.runtime.storage.s3 import Bucket
@@ -52,6 +53,48 @@ def test_what_s3_refuses_has_a_reason(error: Exception, reason: str, words: str)
     assert words in told.value.message
     assert told.value.message.startswith("s3://b/x: ")
     assert "Debug" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "reason", "words"),
+    [
+        (gs, "<Code>AccessDenied</Code>", "StorageUnavailable", "set GOOGLE_SERVICE_ACCOUNT_KEY"),
+        (gs, "status code: 403 Forbidden: {}", "StorageUnavailable", "access is denied"),
+        (
+            gs,
+            "Error performing token request: http://metadata.google.internal/computeMetadata",
+            "StorageUnavailable",
+            "there are no credentials: set GOOGLE_SERVICE_ACCOUNT_KEY",
+        ),
+        (gs, '{"error":"invalid_grant"}', "StorageUnavailable", "or the clock of this machine"),
+        (gs, "status code: 503 Service Unavailable", "StorageFailed", "503 Service Unavailable"),
+        (
+            az,
+            "<Code>AuthenticationFailed</Code> Signature not valid in the specified time frame: "
+            "Signed expiry time [Sat, 28 Nov 2026] must be after signed start time",
+            "StorageUnavailable",
+            "AZURE_STORAGE_SAS_TOKEN has expired",
+        ),
+        (
+            az,
+            "<Code>AuthenticationFailed</Code> Request date header too old: 'Sat, 28 Nov 2026'",
+            "StorageUnavailable",
+            "the clock of this machine",
+        ),
+        (az, "<Code>AuthorizationPermissionMismatch</Code>", "StorageUnavailable", "no role"),
+        (az, "Error performing GET http://169.254.169.254/", "StorageUnavailable", "credentials"),
+        (az, "status code: 503 ServerBusy", "StorageFailed", "503 ServerBusy"),
+    ],
+)
+def test_what_googles_and_azures_stores_refuse_has_a_reason(
+    place: Any, said: str, reason: str, words: str
+) -> None:
+    store = (place.Bucket if place is gs else place.Container)("b")
+    with pytest.raises(StageFailure) as told, store._failures("x"):
+        raise GenericError(said)
+    assert told.value.reason == reason
+    assert words in told.value.message
+    assert told.value.message.startswith(f"{store.scheme.start}b/x: ")
 
 
 @pytest.mark.parametrize(
@@ -323,10 +366,10 @@ def test_credentials_come_from_variables_or_else_from_a_profile(
     )
     for name, value in {**env, "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
-    settings, client = s3._settings()
+    settings, options = s3._settings(), objects.client(s3.endpoint())
     assert expected.items() <= settings.items()
     assert ("access_key_id" in settings) is ("access_key_id" in expected)
-    assert client.get("allow_http", False) is ("AWS_ENDPOINT_URL" in env)
+    assert options.get("allow_http", False) is ("AWS_ENDPOINT_URL" in env)
 
 
 @pytest.mark.parametrize("says_so", [True, False])
@@ -341,7 +384,20 @@ def test_a_server_without_conditions_is_asked_before(
             raise GenericError("Server returned non-2xx status code: 501 Not Implemented")
         put.append(data)
 
-    monkeypatch.setattr(s3.obstore, "put", refused)
-    monkeypatch.setattr(s3.obstore, "head", lambda store, path: {"e_tag": there})
+    monkeypatch.setattr(objects.obstore, "put", refused)
+    monkeypatch.setattr(objects.obstore, "head", lambda store, path: {"e_tag": there})
     assert Bucket("b").swap("x", b"new", "one") is swapped
     assert put == [b"new"] * swapped
+
+
+@pytest.mark.parametrize("place", [s3.Bucket, gs.Bucket, az.Container])
+def test_a_machine_without_an_identity_has_no_credentials(place: Any) -> None:
+    """The library asks the machine last; outside of a cloud nobody answers there."""
+    said = (
+        "Error performing token request: Error performing GET http://169.254.169.254/x in 5s\n\n"
+        "Debug source:\nuri: Some(\n    http://169.254.169.254/x,\n), kind: TimedOut"
+    )
+    failed = pytest.raises(StageFailure, match="there are no credentials")
+    with failed as told, place("b")._failures("x"):
+        raise GenericError(said)
+    assert told.value.reason == "StorageUnavailable"

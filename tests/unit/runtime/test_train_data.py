@@ -19,8 +19,8 @@ from trainingjob.runtime.dataset.rows import Rows, read_parquet
 from trainingjob.runtime.model.target import Target
 from trainingjob.runtime.train.data import Split
 
-CLASSIFY = Task(type="classification", label="label")
-REGRESS = Task(type="regression", label="label")
+CLASSIFY = Task(type="classification", label_column="label")
+REGRESS = Task(type="regression", label_column="label")
 KEEP_ALL = 2**30
 
 
@@ -173,7 +173,7 @@ def test_a_constant_target_does_not_divide_by_zero(tmp_path):
 
 def test_task_features_choose_among_those_of_the_dataset(tmp_path):
     manifest = write(tmp_path, numbered(3))
-    task = Task(type="classification", label="label", features=["b"])
+    task = Task(type="classification", label_column="label", features=["b"])
     assert suitable.learnable(manifest, task) == ["b"]
 
 

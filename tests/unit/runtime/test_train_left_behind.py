@@ -29,7 +29,7 @@ def look(place: Path, attempt: int = 1) -> LeftBehind:
     payload = TrainPayload(
         job=JobRef(namespace="default", name="job", uid="1"),
         attempt=attempt,
-        task=Task(type="classification", label="y"),
+        task=Task(type="classification", label_column="y"),
         nodes=1,
         procs_per_node=1,
         seed=0,

@@ -28,7 +28,7 @@ def rows(tmp_path, label: Any = LABELS, weight: Any = OWN, task: str = "classifi
     manifest = write_dataset(
         tmp_path, {"train": table}, label="label", task=task, rows_per_file=4, rows_per_group=3
     )
-    features = suitable.learnable(manifest, Task(type=task, label="label"), "w")
+    features = suitable.learnable(manifest, Task(type=task, label_column="label"), "w")
     assert features == ["x"]
     return Rows(tmp_path, manifest, "train", features)
 

@@ -88,6 +88,7 @@ class Gate(Model):
 class Evaluate(Model):
     """Judge the model on the test split."""
 
+    resumable: ClassVar[tuple[str, ...]] = ("template",)
     metrics: Annotated[list[MetricName], Field(max_length=21)] | None = Field(
         None,
         description="Metrics for status; accuracy and f1_macro, rmse and r2, or perplexity and "

@@ -11,8 +11,10 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
+from .deploy import Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
-from .patterns import DNS_LABEL, MANAGER
+from .input import Input
+from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
 from .preprocess import Preprocess
 from .split import cel_may_have
@@ -26,7 +28,6 @@ GROUP = "trainingjob.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "TrainingJob"
-JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 PLURAL = "trainingjobs"
 # What this operator is called in spec.managedBy.
 OPERATOR = f"{GROUP}/operator"
@@ -106,6 +107,17 @@ class Spec(Model):
             holds=lambda self: (
                 self.storage.hdfs is None
                 or any(uri.startswith(uris.HDFS.start) for uri in self.uris)
+            ),
+        ),
+        Rule(
+            cel="!has(self.policy) || !has(self.policy.retain) || "
+            "!has(self.policy.retain.datasets) || has(self.preprocess)",
+            message="policy.retain.datasets needs preprocess: a dataset that was given always "
+            "stays",
+            holds=lambda self: (
+                self.policy.retain is None
+                or self.policy.retain.datasets is None
+                or self.preprocess is not None
             ),
         ),
         Rule(
@@ -222,6 +234,29 @@ class Spec(Model):
                 )
             ),
         ),
+        Rule(
+            cel="!has(self.deploy) || has(self.evaluate)",
+            message="deploy needs evaluate: only a model that was judged is served",
+            holds=lambda self: self.deploy is None or self.evaluate is not None,
+        ),
+        Rule(
+            cel="!has(self.deploy) || self.task.type != 'languageModel'",
+            message="deploy serves classification and regression; language models are not served",
+            holds=lambda self: self.deploy is None or self.task.type != "languageModel",
+        ),
+        Rule(
+            cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "
+            "!has(self.storage.pvc) || !has(self.storage.pvc.whenDeleted) || "
+            "self.storage.pvc.whenDeleted != 'delete'",
+            message="a model that is served when its job is deleted must not be deleted with it: "
+            "set deploy.keep to false, or storage.pvc.whenDeleted to keep",
+            holds=lambda self: (
+                self.deploy is None
+                or self.deploy.keep is False
+                or self.storage.pvc is None
+                or self.storage.pvc.when_deleted != "delete"
+            ),
+        ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         Rule(
             cel="!has(self.evaluate) || !has(self.task.messages) || "
@@ -320,6 +355,11 @@ class Spec(Model):
         description="Stage 3: judge the model on the test split. Without it the job ends with the "
         "trained model.",
     )
+    deploy: Deploy | None = Field(
+        None,
+        description="Stage 4: serve the model that passed all gates. Without it the job ends with "
+        "the verdict.",
+    )
     policy: Policy = Field(
         default_factory=Policy,
         description="Deadlines and retries; it can change while the job runs.",
@@ -346,6 +386,16 @@ class Spec(Model):
         return [*written, *read, *(one.uri for one in given if one is not None)]
 
     @property
+    def given(self) -> Input | None:
+        """What rows are read from, where there is one such table."""
+        return self.preprocess.input if self.preprocess is not None else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether a model is accepted or not."""
+        return self.evaluate is not None
+
+    @property
     def pretrained(self) -> Pretrained | None:
         """The model that is trained further."""
         return self.train.model.pretrained if self.train.model is not None else None
@@ -366,8 +416,8 @@ class ObjectMeta(Model):
         extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True
     )
 
-    # Pod names add "-preprocess-NNN-NNN" and must stay below 63 characters.
-    name: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=JOB_NAME)] = Field(
+    # The value of a label, too.
+    name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=JOB_NAME)] = Field(
         description="Name of the job; begins the names of its pods."
     )
     # A folder below the storage, too: it must not lead out of it.
@@ -379,6 +429,7 @@ class ObjectMeta(Model):
     resource_version: str = ""
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    finalizers: list[str] = Field(default_factory=list)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
@@ -391,7 +442,7 @@ class TrainingJob(Model):
     metadata: ObjectMeta = Field(description="As in every object of Kubernetes.")
     spec: Spec = Field(
         description="What the user wants. It stays as it was created, but for `policy` and "
-        "`suspend`."
+        "`suspend`, and for `train.nodes` and each `template` while the job is suspended."
     )
     status: Status = Field(
         default_factory=Status, description="What the operator knows about the job; read only."
@@ -401,6 +452,11 @@ class TrainingJob(Model):
     def ours(self) -> bool:
         """Whether this operator looks after it, and not somebody whom the job names."""
         return self.spec.managed_by in (None, OPERATOR)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody has deleted it: finalizers may keep it for a while."""
+        return self.metadata.deletion_timestamp is not None
 
     @classmethod
     def from_dict(cls, obj: dict[str, Any]) -> TrainingJob:

@@ -20,6 +20,8 @@ from ..uris import SUBDOMAIN
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+# RFC 1035: Services are called so.
+JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = rf"^{SUBDOMAIN}$"
 LABEL_KEY = rf"^({SUBDOMAIN}/)?{_LABEL}$"
 LABEL_VALUE = rf"^({_LABEL})?$"

@@ -49,6 +49,25 @@ class Stall(Model):
     )
 
 
+When = Literal["never", "onFailure", "always"]
+
+
+class Retain(Model):
+    """What of the artefacts stays when the job is over. The model always does, and so does what
+    other jobs have written."""
+
+    checkpoints: When | None = Field(
+        None,
+        description="Those of this job. never: they are removed at its end; onFailure: if it "
+        "succeeds. Unset: always.",
+    )
+    datasets: When | None = Field(
+        None,
+        description="Likewise the rows that its preprocess has written. Jobs that read them by "
+        "`train.dataset` cannot begin afterwards.",
+    )
+
+
 class Policy(Model):
     """Deadlines, retries, and what is left when all is over."""
 
@@ -80,6 +99,11 @@ class Policy(Model):
         None,
         description="So long after its end the job is deleted, with its pods; artefacts stay, but "
         "for those on a claim that goes with it. Unset: never.",
+    )
+    retain: Retain | None = Field(
+        None,
+        description="Which artefacts stay when the job is over. A pod removes the others, and "
+        "`status.cleanup` tells how that went; it changes nothing about the verdict. Unset: all.",
     )
     cache: bool | None = Field(
         None,

@@ -72,6 +72,7 @@ RESERVED_SPARK_CONF = (
 class Preprocess(Model):
     """From raw files to a cleaned, split dataset of parquet files."""
 
+    resumable: ClassVar[tuple[str, ...]] = ("template",)
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="self.engine == 'spark' || (!has(self.sparkConf) && !has(self.executor))",

@@ -83,6 +83,7 @@ ReasonName = Literal[
     "CheckpointMismatch",
     "BaselineInvalid",
     "MetricUndefined",
+    "SelfTestFailed",
     "ScriptMissing",
     "ScriptInvalid",
     "ScriptFailed",
@@ -119,6 +120,7 @@ ReasonName = Literal[
     "ApiUnavailable",
     "ResultInvalid",
     "GateFailed",
+    "RolloutFailed",
     "DeadlineExceeded",
     "StartupDeadlineExceeded",
 ]
@@ -193,6 +195,11 @@ REASONS: dict[ReasonName, Reason] = {
     ),
     "BaselineInvalid": Reason("data", "delete the job's accepted folder to compare with nothing"),
     "MetricUndefined": Reason("data", "choose another metric, or bring test rows of every class"),
+    "SelfTestFailed": Reason(
+        "data",
+        "serve it with the versions and on the processors that it was judged with, or train it "
+        "again; where there are no such rows, train it with a test split",
+    ),
     # --- user code ---------------------------------------------------------------------
     "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),
     "ScriptInvalid": Reason("configuration", "correct the script"),
@@ -264,13 +271,16 @@ REASONS: dict[ReasonName, Reason] = {
     "OperatorForbidden": Reason(
         "configuration",
         "give the operator's service account the Role of its chart, for storage.pvc with the value "
-        "claims.create",
+        "claims.create, for deploy with the value deploy.enabled",
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------
     "ResultInvalid": Reason("application", "report it as a bug: the pod's result is unusable"),
     # --- verdicts ------------------------------------------------------------------------
     "GateFailed": Reason("verdict", "improve the model or the data, or move the gate"),
+    "RolloutFailed": Reason(
+        "verdict", "mend what the pods say, or raise deploy.deadlineSeconds; then rerun deploy"
+    ),
     "DeadlineExceeded": Reason("verdict", "raise policy.activeDeadlineSeconds"),
     "StartupDeadlineExceeded": Reason(
         "verdict", "see why the pods do not start, or raise policy.startupDeadlineSeconds"

@@ -11,10 +11,17 @@ from pydantic.alias_generators import to_camel
 from ..base import Model
 from ..stages import Activity, StageName
 
-Phase = Literal["Pending", Activity, "Suspended", "Succeeded", "Failed"]
+Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
 StagePhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ConditionType = Literal[
-    "Valid", "Suspended", "Reconciling", "Progressing", "Stalled", "Complete", "Failed"
+    "Valid",
+    "Suspended",
+    "Reconciling",
+    "Progressing",
+    "Stalled",
+    "Complete",
+    "Failed",
+    "Deployed",
 ]
 
 
@@ -209,6 +216,11 @@ class StageStatus(StatusModel):
         description="When what held the attempt up was gone (pods before it that were stuck, "
         "scheduling gates): the startup deadline counts from then.",
     )
+    retry_time: Time | None = Field(
+        None,
+        description="While a quota keeps a gang from being whole: when it is tried again; until "
+        "then it holds nothing.",
+    )
     image: Annotated[str, StringConstraints(max_length=1024)] = Field(
         "", description="The image that ran."
     )
@@ -223,8 +235,8 @@ class StageStatus(StatusModel):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether it has ended. A phase alone, which somebody may have written, is not believed."""
+        return self.phase in ("Succeeded", "Failed") and self.completion_time is not None
 
 
 _DEVIATION = "Sample standard deviation over the folds, if there are any."
@@ -309,6 +321,44 @@ class Evaluation(StatusModel):
     )
 
 
+class ServedModel(StatusModel):
+    """A model that a deployment serves, or has served."""
+
+    model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        description="Where it lies."
+    )
+    model_digest: Digest = Field(description="Its sha256.")
+
+
+class Replicas(StatusModel):
+    """Pods of a deployment."""
+
+    desired: int = Field(0, description="Pods that are wanted.")
+    ready: int = Field(0, description="Those that serve the model.")
+
+
+class Deployment(StatusModel):
+    """What serves the model: as it was when the job ended, however it goes on."""
+
+    phase: Literal["RollingOut", "Ready", "RollingBack", "RolledBack", "Failed"] = Field(
+        description="`Ready`: all pods serve the model. `RolledBack`: the model before is served "
+        "again. `Failed`: there was none, and nothing is served."
+    )
+    kind: Word = Field(description="Kind of the object that serves.")
+    name: Word = Field(description="Its name.")
+    endpoint: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="Where requests go, inside the cluster."
+    )
+    model_uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        "", description="The model that it is to serve; of a rollback, that before."
+    )
+    model_digest: Digest = Field("", description="Its sha256.")
+    previous: ServedModel | None = Field(
+        None, description="The model that was served before, to which it may go back."
+    )
+    replicas: Replicas = Field(default_factory=Replicas, description="Its pods.")
+
+
 class LastFailure(StatusModel):
     """The newest failure: who failed first, and why."""
 
@@ -324,6 +374,34 @@ class LastFailure(StatusModel):
     signal: int | None = Field(None, description="The signal that killed it.")
     log_tail: Message = Field("", description="Last lines of its log, at most 2 KiB.")
     time: Time = Field(description="When it failed.")
+
+
+Removable = Literal["checkpoints", "datasets"]
+
+
+class Cleanup(StatusModel):
+    """What `policy.retain` lets go when the job is over."""
+
+    phase: Literal["Running", "Succeeded", "Failed"] = Field(description="How it goes.")
+    kinds: Annotated[list[Removable], Field(max_length=2)] = Field(
+        description="What is removed, of that which the job has written."
+    )
+    removed: Annotated[list[Removable], Field(max_length=2)] | None = Field(
+        None, description="What may be gone, in whole or in part, by this or an earlier removal."
+    )
+    message: Message = Field(
+        "", description="What was left and why, or what is in the way, and what to do."
+    )
+    stage: StageName = Field(description="Its pods are named as further attempts of this stage.")
+    attempt: int = Field(description="The present one. Also an input: never decreases.")
+    failures: int = Field(0, description="How often it failed.")
+    start_time: Time = Field(description="When it began.")
+    next_time: Time | None = Field(None, description="When it is tried again.")
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.phase != "Running"
 
 
 class Attempt(StatusModel):
@@ -354,7 +432,7 @@ class Status(StatusModel):
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list,
         description="Valid, Suspended, Reconciling, Stalled, Complete, Failed; Progressing while "
-        "policy.stall watches over training.",
+        "policy.stall watches over training; Deployed where there is spec.deploy.",
     )
     start_time: Time | None = Field(None, description="When the job was first acted on.")
     completion_time: Time | None = Field(None, description="When it ended.")
@@ -366,6 +444,7 @@ class Status(StatusModel):
         None, description="From where training would go on."
     )
     evaluation: Evaluation | None = Field(None, description="The verdict.")
+    deployment: Deployment | None = Field(None, description="What serves the model.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")
     history: Annotated[list[Attempt], Field(max_length=20)] = Field(
         default_factory=list,
@@ -376,8 +455,14 @@ class Status(StatusModel):
         description="The value of the annotation `trainingjob.dev/rerun` that was last dealt with.",
     )
     rerun_time: Time | None = Field(None, description="When the job was last run again.")
+    cleanup: Cleanup | None = Field(
+        None, description="What was removed at the job's end; unset where nothing is to be."
+    )
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended."""
-        return self.phase in ("Succeeded", "Failed")
+        """Whether the job has ended, as its stages have it, too."""
+        ended = [stage for stage in self.stages if stage.over]
+        if self.phase == "Failed":
+            return any(stage.phase == "Failed" for stage in ended)
+        return self.phase == "Succeeded" and bool(ended) and ended == self.stages

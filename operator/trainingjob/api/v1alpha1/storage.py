@@ -76,7 +76,7 @@ class NewClaim(Model):
     ) = Field(
         None,
         description="Unset: ReadWriteMany where several pods use it at a time (engine spark, "
-        "`train.nodes` above 1), else ReadWriteOnce.",
+        "`train.nodes` above 1, `deploy`), else ReadWriteOnce.",
     )
     when_deleted: Literal["keep", "delete"] | None = Field(
         None,

@@ -216,6 +216,7 @@ class Checkpoint(Model):
 class Train(Model):
     """Distributed training: `nodes` pods of `procsPerNode` processes."""
 
+    resumable: ClassVar[tuple[str, ...]] = ("template", "nodes")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="has(self.model) != (has(self.command) || has(self.script))",

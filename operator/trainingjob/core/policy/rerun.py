@@ -16,9 +16,12 @@ from ...api.v1alpha1.status import Attempt
 from .. import history, stages, usage
 from ..names import ANNOTATION_RERUN
 from ..observation import Observation
+from . import cleanup
 
 _VALUE = re.compile(r"([a-z]+):([1-9][0-9]{0,3})")
 _LAST_NUMBER = 9999
+# In place of a stage: to serve the model before again.
+ROLLBACK = "rollback"
 # As the CRD has it; a value that is longer is none of ours anyway.
 _CHARS = 64
 
@@ -26,7 +29,14 @@ _CHARS = 64
 def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
     """The stage that a value of the annotation names; None when the value is no request."""
     match = _VALUE.fullmatch(value or "")
+    if match and match[1] == ROLLBACK:
+        return next((room.name for room in stages.of(job) if _goes_back(job, room)), None)
     return next((name for name in stages.names_of(job) if match and name == match[1]), None)
+
+
+def to_the_model_before(job: TrainingJob) -> bool:
+    """Whether what runs now was asked for as a way back."""
+    return (job.status.rerun or "").startswith(f"{ROLLBACK}:")
 
 
 def requested(job: TrainingJob) -> StageName | None:
@@ -57,6 +67,11 @@ def ignored(job: TrainingJob) -> TrainingJob:
 def fault(job: TrainingJob, value: str) -> str:
     """What is wrong with a value that is no request."""
     known = stages.names_of(job)
+    if value.startswith(f"{ROLLBACK}:"):
+        return (
+            f"annotation {ANNOTATION_RERUN}: {value!r}: the job serves no model, or status does "
+            "not know the one before; it has no effect"
+        )
     return (
         f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({', '.join(known)}) "
         f"and a number from 1 to {_LAST_NUMBER}, as in {known[0]}:1; it has no effect"
@@ -84,20 +99,27 @@ def applied(obs: Observation, now: datetime) -> Observation:
     return replace(obs, job=job.model_copy(update={"status": status}))
 
 
+def _goes_back(job: TrainingJob, room: stages.Stage) -> bool:
+    found = job.status.deployment
+    return room.standing and found is not None and found.previous is not None
+
+
 def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:
-    """The stage and all after it have not begun; nor has one before it that failed, without which
-    it would never be its turn."""
+    """The stage and all after it have not begun; nor has one before it that failed, or whose result
+    was removed when the job was over, without which it would never be its turn."""
     prior = obs.job.status
     before = {found.name: found for found in prior.stages}
     found: list[StageStatus] = []
     again: set[StageName] = set()
     past: Sequence[Attempt] = prior.history
-    resumable = False
+    resumable = judged = False
     for room in stages.of(obs.job):
         one = before.get(room.name) or StageStatus(name=room.name)
-        if again or room.name == stage or one.phase == "Failed":
+        lacks = one.phase == "Failed" or cleanup.gone(obs.job, room.name)
+        if again or room.name == stage or lacks:
             again.add(room.name)
             resumable |= room.resumable
+            judged |= room.judges
             one, past = _anew(obs, one, past, now)
         found.append(one)
     failure, progress = prior.last_failure, prior.progress
@@ -107,7 +129,7 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
         "history": past,
         "rerun_time": now,
         "completion_time": None,
-        "evaluation": None,
+        "evaluation": None if judged else prior.evaluation,
         "last_failure": None if failure and failure.stage in again else failure,
         "checkpoint": None if resumable else prior.checkpoint,
         "progress": None if progress and progress.stage in again else progress,
@@ -118,7 +140,8 @@ def _anew(
     obs: Observation, stage: StageStatus, past: Sequence[Attempt], now: datetime
 ) -> tuple[StageStatus, Sequence[Attempt]]:
     """The stage before its next attempt; an attempt that this interrupts is in the history."""
-    attempt = max([stage.attempt, *(pod.attempt for pod in obs.pods_of(stage.name))])
+    cleaned = cleanup.last_attempt(obs.job.status, stage.name)
+    attempt = max([stage.attempt, cleaned, *(pod.attempt for pod in obs.pods_of(stage.name))])
     every = (*obs.pods_of(stage.name), *obs.executors)
     pods = [pod for pod in every if (pod.stage, pod.attempt) == (stage.name, attempt)]
     if stage.phase == "Pending" and stage.start_time is None and not pods:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...api.v1alpha1 import StageName, TrainingJob
+from .deploy import DeployStage
 from .evaluate import EvaluateStage
 from .outcome import StageOutcome
 from .preprocess import PreprocessStage
@@ -10,11 +11,11 @@ from .stage import Stage
 from .train import TrainStage
 
 # In the order in which they run.
-STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage())
+STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage(), DeployStage())
 
 _BY_NAME = {stage.name: stage for stage in STAGES}
 
-__all__ = ["STAGES", "Stage", "StageOutcome", "named", "names_of", "of"]
+__all__ = ["STAGES", "Stage", "StageOutcome", "ended", "named", "names_of", "of"]
 
 
 def of(job: TrainingJob) -> list[Stage]:
@@ -25,6 +26,12 @@ def of(job: TrainingJob) -> list[Stage]:
 def names_of(job: TrainingJob) -> list[StageName]:
     """As ``of``, by name."""
     return [stage.name for stage in of(job)]
+
+
+def ended(job: TrainingJob) -> bool:
+    """Whether the job as stored has ended: all of its stages are there, or one has failed."""
+    known = {stage.name for stage in job.status.stages}
+    return job.status.over and (job.status.phase == "Failed" or known >= {*names_of(job)})
 
 
 def named(name: StageName) -> Stage:

@@ -60,16 +60,35 @@ def failed(gang: Gang) -> StageOutcome | None:
     return attempt_failed(gang, failure)
 
 
+def deleted(gang: Gang) -> StageOutcome | None:
+    """The job is being deleted; what its pods do now is no failure."""
+    if not gang.obs.job.deleting:
+        return None
+    what = "the job is being deleted; its pods are stopped"
+    return _interrupted(gang, {"reason": "Deleting", "message": what})
+
+
 def suspended(gang: Gang) -> StageOutcome | None:
-    """What runs is to end, and counts as an attempt that is charged to nobody."""
+    """Somebody has stopped the job for a while."""
     if not gang.obs.job.spec.suspend:
         return None
-    update: dict[str, object] = {
-        "phase": "Pending",
-        "reason": "Suspended",
-        "message": "spec.suspend is set; the stage goes on when it is false",
-        "waiting_since": None,
-    }
+    what = "spec.suspend is set; the stage goes on when it is false"
+    return _interrupted(gang, {"reason": "Suspended", "message": what})
+
+
+def resized(gang: Gang) -> StageOutcome | None:
+    """The gang was given another size while the job was suspended, and was resumed before anybody
+    saw that: its pods count on each other, and none is to be made beside them."""
+    before = next((pod.of for pod in gang.pods if pod.of not in (None, gang.wanted)), None)
+    if before is None:
+        return None
+    what = f"its gang was of {before} and is of {gang.wanted}; the pods are made anew"
+    return _interrupted(gang, {"reason": "Resized", "message": what})
+
+
+def _interrupted(gang: Gang, why: dict[str, object]) -> StageOutcome:
+    """What runs is to end, and counts as an attempt that is charged to nobody."""
+    update = why | {"phase": "Pending", "waiting_since": None, "retry_time": None}
     if gang.pods:
         update |= {
             "attempt": gang.stage.attempt + 1,
@@ -128,7 +147,7 @@ def attempt_failed(
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=gang.wanted),
         }
-    update |= {"failures": counts, "waiting_since": None, "cleared_time": None}
+    update |= {"failures": counts, "waiting_since": None, "cleared_time": None, "retry_time": None}
     return StageOutcome(stage.model_copy(update=update), failure=last)
 
 
@@ -174,4 +193,4 @@ def _lost(gang: Gang) -> Failure | None:
     if gang.stage.attempt != gang.prior.attempt:
         return None
     missing = vanished(gang.room, gang.obs, gang.prior)
-    return Failure("PodLost", f"pod {missing} has disappeared") if missing else None
+    return Failure("PodLost", f"pod {missing[0]} has disappeared") if missing else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...api.v1alpha1 import StageStatus
 from ...api.v1alpha1.status import PodCounts
@@ -54,7 +54,7 @@ class Gang:
         job, stage = self.obs.job, self.stage
         wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
         there = {pod.name for pod in self.obs.pods_of(stage.name)}
-        others = {child["metadata"]["name"] for child in missing_others(self.room, self.obs)}
+        others = {child["metadata"]["name"] for child in self.room.missing(self.obs)}
         amiss = (wanted ^ there) | others | {names.claim_name(job)}
         found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
         return Failure(found.reason, found.message) if found else None
@@ -73,7 +73,7 @@ class Gang:
 
 def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now: datetime) -> Gang:
     """What the observation shows of a stage that is not over."""
-    every = obs.pods_of(prior.name)
+    every = [pod for pod in obs.pods_of(prior.name) if not pod.cleans]
     attempt = max([prior.attempt, *(pod.attempt for pod in every)])
     pods = [pod for pod in every if pod.attempt == attempt]
     wanted = room.replicas(obs.job)
@@ -99,29 +99,21 @@ def seen(room: Stage, obs: Observation, prior: StageStatus, since: datetime, now
     return Gang(room, obs, prior, stage, pods, working, frozenset(done), wanted, since, now)
 
 
-def vanished(room: Stage, obs: Observation, prior: StageStatus) -> str | None:
-    """The name of a pod that is not seen although status says that it was running."""
+def vanished(room: Stage, obs: Observation, prior: StageStatus) -> list[str]:
+    """Names of pods that are not seen although status says that they were running."""
     if prior.phase != "Running":
-        return None
+        return []
     present = {pod.index for pod in obs.pods_of(prior.name) if pod.attempt >= prior.attempt}
     present |= indexes.read(prior.pods.completed_indexes)
-    wanted = range(room.replicas(obs.job))
-    missing = next((index for index in wanted if index not in present), None)
-    if missing is None:
-        return None
-    return names.pod_name(obs.job, prior.name, prior.attempt, missing)
+    # As many as ran: the job may have been resized since.
+    wanted = range(prior.pods.desired or room.replicas(obs.job))
+    missing = [index for index in wanted if index not in present]
+    return [names.pod_name(obs.job, prior.name, prior.attempt, index) for index in missing]
 
 
 def image_of(room: Stage, obs: Observation, pods: Iterable[PodView]) -> str:
     """The image of an attempt with these ``pods``: theirs, whatever the operator would now give."""
     return next((pod.image for pod in pods if pod.image), room.image_of(obs.job, obs.settings))
-
-
-def missing_others(room: Stage, obs: Observation) -> list[dict[str, Any]]:
-    """The stage's children of other kinds that are not there, or not any more."""
-    made = {(child.kind, child.name) for child in obs.children}
-    wanted = room.others(obs.job, obs.settings)
-    return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
 
 
 def created(pods: Iterable[PodView]) -> list[datetime]:

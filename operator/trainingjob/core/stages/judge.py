@@ -12,10 +12,10 @@ from .. import diagnose
 from ..diagnose import Failure
 from ..observation import Observation
 from ..policy import stall
-from .ending import attempt_failed, completed, failed, suspended
+from .ending import attempt_failed, completed, deleted, failed, resized, suspended
 from .gang import Gang, seen
 from .outcome import StageOutcome, failed_for_good
-from .starting import starting
+from .starting import in_line, starting
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -62,9 +62,12 @@ def running(gang: Gang) -> StageOutcome | None:
 POLICIES: tuple[Callable[[Gang], StageOutcome | None], ...] = (
     too_large,
     completed,
+    deleted,
     failed,
     suspended,
+    resized,
     running,
+    in_line,
     starting,
 )
 

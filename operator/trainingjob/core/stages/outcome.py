@@ -8,6 +8,7 @@ from datetime import datetime
 from ...api.payload import StageResult
 from ...api.v1alpha1 import REASONS, Evaluation, LastFailure, StageStatus
 from ...api.v1alpha1.reasons import ReasonName
+from ...api.v1alpha1.status import Deployment
 from ..diagnose import with_remedy
 
 
@@ -20,6 +21,7 @@ class StageOutcome:
     result: StageResult | None = None
     failure: LastFailure | None = None
     evaluation: Evaluation | None = None
+    deployment: Deployment | None = None
     wake: datetime | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ...api.stages import Activity, StageName
 from ...api.v1alpha1 import StageStatus, TrainingJob
+from ...api.v1alpha1.status import Deployment
 from ..kinds import Kind
 from ..observation import ImageName, Observation, Settings
 from .outcome import StageOutcome
@@ -29,6 +30,14 @@ class Stage(ABC):
     image: ClassVar[ImageName]
     # Of its children beside pods.
     kinds: ClassVar[Sequence[Kind]] = ()
+    # These have names of their own, may outlive the job, and are brought up to date.
+    standing: ClassVar[bool] = False
+    # The operator has rights to them only where its settings say so.
+    optional: ClassVar[bool] = False
+    # It has a deadline of its own: policy.activeDeadlineSeconds does not end it.
+    timed: ClassVar[bool] = False
+    # It says whether the model is accepted.
+    judges: ClassVar[bool] = False
     # A later attempt goes on from a checkpoint, and policy.stall watches over it.
     resumable: ClassVar[bool] = False
     # Its first pod may make further ones itself, as a Spark driver does.
@@ -66,9 +75,27 @@ class Stage(ABC):
         """Children that are no pods, in the order in which they are to be made: before the pods."""
         return []
 
+    def missing(self, obs: Observation) -> list[dict[str, Any]]:
+        """Those of them that are not there, or not any more, or not as they should be."""
+        made = {(child.kind, child.name) for child in obs.children}
+        wanted = self.others(obs.job, obs.settings)
+        return [child for child in wanted if (child["kind"], child["metadata"]["name"]) not in made]
+
+    def deployed(self, obs: Observation) -> Deployment | None:
+        """What serves a model already, until the stage begins to change it."""
+        return None
+
+    def forbidden(self, settings: Settings) -> str | None:
+        """Why the operator may not have its children, in words; None when it may."""
+        return None
+
     def replicas(self, job: TrainingJob) -> int:
         """How many pods the operator makes."""
         return 0
+
+    def at_once(self, job: TrainingJob) -> int:
+        """How many pods use the storage at a time."""
+        return self.replicas(job) + self.executors(job)
 
     def pods(
         self,

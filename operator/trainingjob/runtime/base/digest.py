@@ -25,7 +25,7 @@ def digest_of(value: Any) -> str:
     return digest_of_text(text)
 
 
-def digest_of_folder(folder: Path) -> str:
-    """sha256 over the names and sha256 of all files below ``folder``."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def digest_of_folder(folder: Path, but: str = "") -> str:
+    """sha256 over the names and sha256 of all files below ``folder``, ``but`` for one in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / but)
     return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})

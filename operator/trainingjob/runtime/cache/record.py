@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Literal
 
 from trainingjob.api.base import Model
@@ -26,9 +27,10 @@ class Record(Model):
         return digest_of(self.model_copy(update={"digest": ""}).to_dict())
 
 
-def read(uri: str, key: str) -> StageResult | None:
-    """The result that is recorded; None when there is none. Raises OSError, StageFailure, and
-    ValueError for what is not such a record."""
+def read(uri: str, key: str | Callable[[str], bool]) -> StageResult | None:
+    """The result that is recorded under the ``key``, or under one that fits; None when there is no
+    record, or none that fits. Raises OSError, StageFailure, and ValueError for what is not such a
+    record."""
     try:
         data = fetch(uri).read_bytes()
     except FileNotFoundError:
@@ -37,9 +39,9 @@ def read(uri: str, key: str) -> StageResult | None:
         found = Record.model_validate_json(data)
     except ValueError as error:
         raise ValueError(f"{uri} is no record") from error
-    if found.digest != found.whole or found.key != key:
+    if found.digest != found.whole or (isinstance(key, str) and found.key != key):
         raise ValueError(f"{uri} is not as it was written")
-    return found.result
+    return found.result if isinstance(key, str) or key(found.key) else None
 
 
 def write(uri: str, key: str, result: StageResult) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from .buffers import values_of
+
 
 class BadColumn(Exception):
     """What is wrong with a column, to be put after its name: ``has 3 nulls``."""
@@ -23,8 +25,7 @@ def numbers(column: pa.Array) -> np.ndarray:
         column = column.cast(pa.float64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise BadColumn(f"is {kind}, not a number")
-    values: np.ndarray = column.to_numpy(zero_copy_only=False)
-    return values
+    return values_of(column, column.type.to_pandas_dtype())
 
 
 def plain(column: pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from .buffers import values_of
 from .classes import Value
 from .columns import BadColumn, plain
 
@@ -30,8 +31,7 @@ class Classes:
             if value not in self._ids:
                 raise BadColumn(f"has {value!r:.60}, which is none of the classes {self}")
             ids.append(self._ids[value])
-        indices: np.ndarray = encoded.indices.to_numpy()
-        return np.take(np.array(ids, dtype=np.int64), indices)
+        return np.take(np.array(ids, dtype=np.int64), values_of(encoded.indices, np.int32))
 
     def __len__(self) -> int:
         return len(self.values)

@@ -13,7 +13,6 @@ accepted/metrics.json                            (of the last model that passed 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from stat import S_ISREG
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
+from pydantic_core import to_json
 
 from trainingjob.api.base import Model
 from trainingjob.api.v1alpha1.input import ColumnType
@@ -113,6 +113,22 @@ class Beside(NamedTuple):
     digest: str
 
 
+# Of a row as it was read; dates are text.
+RawValue = bool | int | float | str | None
+
+
+class RawRows(Model):
+    """Rows as they were before the steps that a server repeats, and what these made of them: what
+    whoever applies the pipeline to other rows can prove himself by."""
+
+    begin: int = Field(description="Steps that come before, since they make rows of several rows.")
+    columns: dict[str, ColumnType] = Field(description="All that the rows had then.")
+    needed: list[str] = Field(description="Those that features are made of.")
+    split: SplitName = Field(description="Which the rows are of: test, if there is one.")
+    rows: list[list[RawValue]] = Field(description="Values of the needed columns.")
+    features: list[list[RawValue]] = Field(description="Of the same rows in the dataset.")
+
+
 class DatasetManifest(Model):
     """``dataset/manifest.json``: the last file written, so that with it the dataset is complete."""
 
@@ -145,16 +161,23 @@ class DatasetManifest(Model):
         "or of an earlier dataset here, is overwritten.",
     )
     writer: str | None = Field(None, description="The run of a job that has written it.")
+    raw: RawRows | None = Field(
+        None, description="Unset where the pipeline cannot be applied to single rows."
+    )
+    removed: bool | None = Field(
+        None, description="Its files are gone: policy.retain did not keep them. Unset: no."
+    )
 
     @property
     def digest(self) -> str:
         """sha256 of the manifest, which holds the sha256 of every file, but for what differs
-        between two writings of the same: names. Without a stamp these are always the same, and
-        such a digest was told by a version before this one: it counts them."""
+        between two writings of the same: names, and which rows are shown. Without a stamp names
+        are always the same, and such a digest was told by an earlier version: it counts them."""
         told = self.to_dict()
+        told.pop("removed", None)
         if self.stamp is None:
             return digest_of(told)
-        for name in ("stamp", "writer"):
+        for name in ("stamp", "writer", "raw"):
             told.pop(name, None)
         for split in told["splits"].values():
             split["files"] = [{**file, "name": ""} for file in split["files"]]
@@ -196,7 +219,8 @@ class DatasetManifest(Model):
     @property
     def text(self) -> str:
         """What ``manifest.json`` has."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        # Python's own takes a second for thousands of columns.
+        return to_json(self.to_dict(), indent=1, inf_nan_mode="constants").decode() + "\n"
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``."""
@@ -253,7 +277,10 @@ class DatasetManifest(Model):
                 raise StageFailure(
                     "DatasetInvalid", f"{shown} is no plain file of a manifest's size"
                 )
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            manifest = cls.model_validate_json(path.read_text(encoding="utf-8"))
+            if manifest.removed:
+                raise StageFailure("DatasetInvalid", _was_removed(folder))
+            return manifest
         except FileNotFoundError as error:
             raise StageFailure("DatasetInvalid", _no_dataset(folder)) from error
         except ValidationError as error:
@@ -306,6 +333,13 @@ def _not_as_told(path: Path) -> StageFailure:
 
 def _sha256(path: Path) -> str:
     return sha256(path) if path.is_file() else ""
+
+
+def _was_removed(folder: Path) -> str:
+    return (
+        f"the dataset at {storage.shown(folder)} was removed when its job had ended, as that job's "
+        "policy.retain.datasets says: have it written again, and keep what others read"
+    )
 
 
 def _no_dataset(folder: Path) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from .. import storage
 from ..base.errors import StageFailure
+from .columns import numbers
 from .manifest import TEMPLATE, TOKENIZER, Tokens
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -58,7 +59,7 @@ def tokens_of(
     if ids is not None and _are_below(ids, vocabulary):
         targets = ids[:, 1:].copy()
         if pa.types.is_integer(other.type) and not other.null_count:
-            lengths = np.asarray(other, dtype=np.int64)
+            lengths = numbers(other).astype(np.int64)
             if not len(lengths) or (lengths.min() >= 1 and lengths.max() <= width):
                 targets[np.arange(1, width) >= lengths[:, None]] = IGNORED
                 return ids, targets
@@ -74,12 +75,12 @@ def tokens_of(
 
 def _lists(column: pa.Array, width: int) -> np.ndarray | None:
     """Int32 [n, width]; None unless it has lists of so many whole numbers."""
-    if not pa.types.is_list(column.type) or column.null_count or column.flatten().null_count:
+    if not pa.types.is_list(column.type) or column.null_count:
         return None
-    found = np.asarray(column.flatten())
-    if found.dtype.kind not in "iu" or found.size != len(column) * width:
+    found = column.flatten()
+    if not pa.types.is_integer(found.type) or found.null_count or len(found) != len(column) * width:
         return None
-    return found.reshape(len(column), width).astype(np.int32, copy=False)
+    return numbers(found).reshape(len(column), width).astype(np.int32, copy=False)
 
 
 def _are_below(ids: np.ndarray, vocabulary: int) -> bool:

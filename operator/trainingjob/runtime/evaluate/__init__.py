@@ -73,7 +73,7 @@ def judge(
             (aside / name).mkdir(exist_ok=True)
             one.write(aside / name)
         digest = sha256(aside / METRICS)
-    accepted.keep_if_accepted(payload, report, baseline)
+    accepted.keep_if_accepted(payload, report, baseline, final.manifest)
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=digest),
         metrics=[_score(report, name) for name in payload.metrics],

@@ -10,9 +10,11 @@ import json
 from trainingjob.api import gates
 from trainingjob.api.payload import Baseline, EvaluatePayload
 
-from ..base.errors import storage_errors
-from ..model.accepted import RECORD, AcceptedModel, read
+from ..base.errors import StageFailure, storage_errors
+from ..dataset.manifest import DatasetManifest
+from ..model.accepted import KEPT, RECORD, AcceptedModel, read
 from ..storage import resolve, write_file
+from . import publication
 from .report import MetricsFile
 
 
@@ -35,21 +37,47 @@ def baseline_of(payload: EvaluatePayload) -> Baseline | None:
 
 
 def keep_if_accepted(
-    payload: EvaluatePayload, report: MetricsFile, baseline: Baseline | None
+    payload: EvaluatePayload,
+    report: MetricsFile,
+    baseline: Baseline | None,
+    manifest: DatasetManifest,
 ) -> None:
-    """Put the model on record if all gates passed. Raises StageFailure of the storage."""
+    """If all gates passed, publish the model, then put it on record, then remove models that are
+    not needed any more. Raises StageFailure of the storage.
+
+    Whoever dies on the way leaves the record of the model before, whose folder is still there."""
     if payload.accepted is None:
         return
     judged = gates.judge(report.metrics, payload.gates, baseline.metrics if baseline else {})
     if not gates.accepts(judged):
         return
+    before = _recent(payload.accepted)
+    publication.publish(payload, report, manifest)
+    recent = [report.model_digest, *(d for d in before or () if d != report.model_digest)][:KEPT]
     record = AcceptedModel(
         uid=payload.job.uid,
         metrics=report.metrics,
         baseline=baseline,
         dataset_digest=report.dataset_digest,
         model_digest=report.model_digest,
+        recent=recent,
     )
     text = json.dumps(record.to_dict(), indent=1, ensure_ascii=False)
     with storage_errors("write the record of the accepted model"):
         write_file(resolve(payload.accepted) / RECORD, text + "\n")
+    if before is not None:
+        publication.sweep(payload, recent)
+
+
+def _recent(folder: str) -> list[str] | None:
+    """The models that were accepted last; None when the record does not say, and nothing that may
+    be one of them is to be removed."""
+    try:
+        record = read(folder)
+    except StageFailure as failure:
+        if failure.reason != "BaselineInvalid":
+            raise
+        return None
+    if record is None:
+        return []
+    return record.recent or [record.model_digest]

@@ -10,18 +10,22 @@ import warnings
 from collections import Counter
 
 import numpy as np
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    precision_recall_fscore_support,
-)
 
 from trainingjob.api.v1alpha1.evaluate import BINARY_METRICS
 
 from ..base.errors import StageFailure
+from ..base.imports import without
 from ..dataset.labels import Classes
 from .judgement import Batch, Judgement
 from .scores import ScoreFile, area_under_roc, average_precision
+
+# A third of what scikit-learn takes to import is pandas, of which it has no use here.
+with without("pandas"):
+    from sklearn.metrics import (
+        accuracy_score,
+        balanced_accuracy_score,
+        precision_recall_fscore_support,
+    )
 
 # Larger matrices are for nobody's eyes.
 _LARGEST_MATRIX = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,31 @@ def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
     if kind == "predictions":
         yield from read_predictions(folder / PREDICTIONS, split)
         return
-    is_program = kind == "program"
-    path = folder / (PROGRAM if is_program else CONFIG)
-    run, names = _program(path, split) if is_program else _built_in(folder, split)
-    classes = split.classes
-    for features, truth in split.examples(names):
-        yield _batch(path, truth, run(features), classes)
+    model = load(kind, folder, split)
+    for features, truth in split.examples(model.features):
+        yield model.batch(features, truth)
 
 
-Model = tuple[Callable[[np.ndarray], np.ndarray], Sequence[str]]
+@dataclass(frozen=True)
+class Runnable:
+    """A model that can be run: on float32 [n, d], the values of ``features``."""
+
+    path: Path
+    features: Sequence[str]
+    classes: Classes | None
+    run: Callable[[np.ndarray], np.ndarray]
+
+    def batch(self, features: np.ndarray, truth: np.ndarray) -> Batch:
+        """Predictions for rows. Raises StageFailure(ModelCorrupt)."""
+        return _batch(self.path, truth, self.run(features), self.classes)
 
 
-def _program(path: Path, split: Rows) -> Model:
+def load(kind: Kind, folder: Path, split: Rows) -> Runnable:
+    """The program or built-in model in the folder. Raises StageFailure(ModelCorrupt)."""
+    return _program(folder / PROGRAM, split) if kind == "program" else _built_in(folder, split)
+
+
+def _program(path: Path, split: Rows) -> Runnable:
     # torch takes two seconds to import, which files of predictions do not need.
     from .program import Program
 
@@ -45,10 +59,10 @@ def _program(path: Path, split: Rows) -> Model:
     choices = {len(names): names for names in (split.manifest.features, split.features)}
     program = Program.load(path, *choices)
     _set_threads(program.weights)
-    return program.predict, choices[program.features]
+    return Runnable(path, choices[program.features], split.classes, program.predict)
 
 
-def _built_in(folder: Path, split: Rows) -> Model:
+def _built_in(folder: Path, split: Rows) -> Runnable:
     from ..model.mlp import load_model
 
     model = load_model(folder)
@@ -66,7 +80,12 @@ def _built_in(folder: Path, split: Rows) -> Model:
                 f"{ours!s:.80} instead of {theirs!s:.80}",
             )
     _set_threads(sum(weight.numel() for weight in model.network.parameters()))
-    return lambda features: model.predict(features).double().numpy(), config.features
+    return Runnable(
+        folder / CONFIG,
+        config.features,
+        split.classes,
+        lambda features: model.predict(features).double().numpy(),
+    )
 
 
 def _set_threads(weights: int) -> None:

@@ -19,7 +19,6 @@ from ..model.check import require
 from ..model.folder import Kind
 from ..storage import resolve
 from . import sources
-from .classification import Classification
 from .judgement import Judge, Judgement
 from .regression import Regression
 from .report import ClassScores, MetricsFile
@@ -115,6 +114,8 @@ class Subject:
         if asked or self.rows * columns <= _UNASKED_SCORES:
             scratch = stack.enter_context(tempfile.TemporaryDirectory())
             score_file = stack.enter_context(ScoreFile(Path(scratch) / "scores", columns))
+        from .classification import Classification  # scikit-learn takes seconds to import
+
         return Classification(classes, score_file, positive, self._payload.threshold)
 
 

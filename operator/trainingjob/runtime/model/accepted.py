@@ -13,6 +13,8 @@ from ..base.errors import StageFailure, storage_errors
 from ..storage import fetch
 
 RECORD = "metrics.json"
+# How many accepted models stay, besides those that are in use.
+KEPT = 3
 
 
 class AcceptedModel(Model):
@@ -24,6 +26,19 @@ class AcceptedModel(Model):
     baseline: Baseline | None = Field(None, description="What it was compared with itself.")
     dataset_digest: str
     model_digest: str
+    recent: list[str] | None = Field(
+        None, max_length=KEPT, description="Digests of the last models that were accepted."
+    )
+
+
+def place(folder: str, digest: str) -> str:
+    """The URI of an accepted model's own folder, which nobody changes."""
+    return f"{folder}/{name_of(digest)}"
+
+
+def name_of(digest: str) -> str:
+    """The folder's name."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def read(folder: str) -> AcceptedModel | None:

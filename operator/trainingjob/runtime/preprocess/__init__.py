@@ -57,7 +57,7 @@ def open_engine(payload: PreprocessPayload) -> Engine:
         from .engines.duckdb import DuckdbEngine
 
         return DuckdbEngine()
-    from .engines import on_kubernetes, s3a
+    from .engines import connectors, on_kubernetes
     from .engines.spark import SparkEngine
 
-    return SparkEngine({**on_kubernetes.settings(payload), **s3a.settings(payload)})
+    return SparkEngine({**on_kubernetes.settings(payload), **connectors.settings(payload)})

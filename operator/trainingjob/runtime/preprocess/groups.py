@@ -20,6 +20,7 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import SHARES, HeldOut, Split
 
 from ..base.errors import StageFailure
+from ..dataset.buffers import numpy_of, values_of
 from ..dataset.manifest import SplitName
 from .classes import MAX_CLASSES, too_many_classes
 from .engines.frame import FIRST_FOLD, GROUP, HASH, SPLIT, SPLIT_NUMBER, TRAIN, Engine, Frame
@@ -82,11 +83,11 @@ def _matrix(table: pa.Table) -> tuple[Counts, Counts]:
     """The places of groups, in order, and the rows of each class in each of them."""
     # The same order of groups and classes whatever the engine.
     table = table.sort_by([("g", "ascending"), ("c", "ascending")]).combine_chunks()
-    places, row = np.unique(table["g"].to_numpy(), return_inverse=True)
+    places, row = np.unique(numpy_of(table["g"]), return_inverse=True)
     classes = table["c"].combine_chunks().dictionary_encode(null_encoding="encode")
-    column = np.asarray(classes.indices)
+    column = values_of(classes.indices, np.int32)
     counts = np.zeros((len(places), len(classes.dictionary)), dtype=np.int64)
-    counts[row, column] = table["n"].to_numpy()
+    counts[row, column] = numpy_of(table["n"])
     return places, counts
 
 

@@ -21,6 +21,7 @@ from trainingjob.api.v1alpha1.reasons import reason_of
 
 from ..base.digest import sha256
 from ..base.errors import StageFailure, from_os_error
+from ..dataset.columns import numbers
 from ..dataset.manifest import DataFile, SplitName, file_name
 from ..storage import Place
 
@@ -61,37 +62,45 @@ def finish(
     return Part(DataFile(name=name, rows=rows, bytes=size, sha256=digest), total)
 
 
-def write(
+def files(
     batches: Iterator[pa.RecordBatch],
     place: Place,
     splits: Mapping[int, SplitName],
     schema: pa.Schema,
     row_group: int,
     total: str,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[tuple[SplitName, Part]]:
     """Write batches of (the file's number, the split's number, the columns of ``schema`` …), in the
-    order of those two, and give WRITTEN. Sent to Spark's Python workers.
+    order of those two, and tell each file."""
+    with ExitStack() as stack:
+        file = None
+        for batch in batches:
+            places, owners = (numbers(batch.column(index)) for index in (0, 1))
+            changes = np.flatnonzero((np.diff(places) != 0) | (np.diff(owners) != 0)) + 1
+            for start, stop in zip([0, *changes], [*changes, len(batch)], strict=True):
+                if start == stop:
+                    continue
+                key = int(places[start]), splits[int(owners[start])]
+                if file is None or file.key != key:
+                    if file is not None:
+                        yield file.finish()
+                        stack.close()
+                    file = _File(stack, place, *key, schema, row_group, total)
+                file.add([one.slice(start, stop - start) for one in batch.columns[2:]])
+        if file is not None:
+            yield file.finish()
+
+
+def write(
+    batches: Iterator[pa.RecordBatch], place: Place, **given: Any
+) -> Iterator[pa.RecordBatch]:
+    """``files``, told as WRITTEN. Sent to Spark's Python workers.
 
     Raises RuntimeError, which ``failure`` reads."""
     try:
-        with ExitStack() as stack:
-            file = None
-            for batch in batches:
-                numbers, owners = (np.asarray(batch.column(index)) for index in (0, 1))
-                changes = np.flatnonzero((np.diff(numbers) != 0) | (np.diff(owners) != 0)) + 1
-                for start, stop in zip([0, *changes], [*changes, len(batch)], strict=True):
-                    if start == stop:
-                        continue
-                    key = int(numbers[start]), splits[int(owners[start])]
-                    if file is None or file.key != key:
-                        if file is not None:
-                            yield file.finish()
-                            stack.close()
-                        file = _File(stack, place, *key, schema, row_group, total)
-                    columns = batch.columns[2:]
-                    file.add([one.slice(start, stop - start) for one in columns])
-            if file is not None:
-                yield file.finish()
+        for split, part in files(batches, place, **given):
+            told = {"split": split, **part.file.to_dict(), "total": part.total}
+            yield pa.RecordBatch.from_pylist([told], schema=WRITTEN)
     except OSError as error:
         raise _told(from_os_error(error, "write the dataset")) from error
     except StageFailure as error:
@@ -150,7 +159,7 @@ class _File:
         self._rows += len(batch)
         self._flush(self._row_group)
 
-    def finish(self) -> pa.RecordBatch:
+    def finish(self) -> tuple[SplitName, Part]:
         """Have it where it belongs."""
         self._flush(1)
         self._writer.close()
@@ -159,11 +168,8 @@ class _File:
         number, split = self.key
         name = file_name(number, self._place.stamp, digest)
         self._place.put(self._aside, f"{split}/{name}")
-        told = (split, name, self._rows, self._sink.size, digest, self._total)
-        return pa.RecordBatch.from_arrays(
-            [pa.array([one], field.type) for one, field in zip(told, WRITTEN, strict=True)],
-            schema=WRITTEN,
-        )
+        told = DataFile(name=name, rows=self._rows, bytes=self._sink.size, sha256=digest)
+        return split, Part(told, self._total)
 
     def _flush(self, least: int) -> None:
         """Write row groups while as many rows are held."""

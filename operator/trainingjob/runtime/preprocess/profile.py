@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from trainingjob.api.v1alpha1.job import Task
 
 from ..base.text import listed
-from .engines.buffers import numpy_of
+from ..dataset.buffers import numpy_of
 from .engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
 from .names import quoted
 from .notes import Notes

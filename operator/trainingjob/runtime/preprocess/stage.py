@@ -29,6 +29,7 @@ from .input.splits import DATA, find_inputs, warn_of_parts
 from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
+from .raw import Raw
 from .script import run_script
 from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
@@ -82,9 +83,13 @@ def run_stage(
     account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
     cross = None if split.folds is None else Cross(engine, payload, split.folds, tables)
 
+    raw_rows = Raw(engine, payload)
+
     def divide(frame: Frame, where: str, done: int) -> tuple[Frame, str]:
         divided, words = split_rows(engine, frame, split, task, where, notes.add, keys)
-        return divided if cross is None else cross.divided(divided, done), words
+        divided = divided if cross is None else cross.divided(divided, done)
+        raw_rows.divided(divided)
+        return divided, words
 
     frame, pipeline = run_steps(
         engine,
@@ -97,6 +102,7 @@ def run_stage(
         lambda share: reporter.report(0.35 + 0.3 * share),
         tables,
         divided_first=split.files is not None,
+        seen=raw_rows.seen,
     )
     if payload.tokenize is not None:
         from .tokens import stage as tokens
@@ -115,6 +121,7 @@ def run_stage(
         raw = frame
     warn_of_features(engine, raw, task, features, notes)
     warn_of_groups(split, features, notes)
+    shown = raw_rows.told(frame, features, pipeline, notes)
     alike = likeness(engine, frame, summary)
     for line in lines(alike):
         notes.log(line)
@@ -136,6 +143,7 @@ def run_stage(
             folds=folds,
             stamp=new.place.stamp,
             writer=payload.job.uid,
+            raw=shown,
         )
         manifest.publish(new, cross.names if cross is not None else ())
     reporter.report(1.0)

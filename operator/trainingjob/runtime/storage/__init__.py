@@ -20,7 +20,8 @@ from trainingjob.api.uris import FILE, Scheme, Uri
 from ..base.errors import StageFailure
 from . import copies, disk
 from .copies import is_copy
-from .publish import Place, Publication, publishing
+from .disk import copy
+from .publish import Place, Publication, place_of, publishing
 from .streams import RemoteFile, ahead
 
 __all__ = [
@@ -29,11 +30,14 @@ __all__ = [
     "RemoteFile",
     "ahead",
     "bring",
+    "copy",
     "discard",
     "entries",
     "fetch",
     "from_spark",
     "is_copy",
+    "names",
+    "place_of",
     "publishing",
     "reach",
     "remove",
@@ -112,6 +116,11 @@ def entries(folder: Path) -> list[str] | None:
     return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
 
 
+def names(folder: Path) -> list[str]:
+    """The files below a folder that is here, by their names relative to it, in order."""
+    return sorted(disk.files(folder))
+
+
 def shown(path: Path) -> str:
     """A path as people are told of it: a copy by what it is a copy of."""
     return str(copies.uri_of(path)) if is_copy(path) else str(path)
@@ -124,9 +133,12 @@ def store(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, and what it is a copy of. Raises OSError, StageFailure."""
+    """Remove a file or a folder, and what it is a copy of, which need not have been brought.
+    Raises OSError, StageFailure."""
     if is_copy(path):
         copies.remove(path)
+        if not path.exists():
+            return
     disk.remove(path)
 
 

@@ -37,6 +37,15 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Have the files below a folder below another one, too. Not by links: own code may write the
+    files of its model anew in place. Raises OSError."""
+    for name in files(source):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, path)
+
+
 def files(folder: Path) -> list[str]:
     """The names of all files below ``folder``. Raises OSError."""
     return [

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from trainingjob.api.uris import HDFS, S3, Scheme, Uri
+from trainingjob.api.uris import AZ, GS, HDFS, S3, Scheme, Uri
 
 # Small files cost a round trip each, and large ones fill a line together.
 AT_ONCE = 8
@@ -61,9 +61,26 @@ def _s3(bucket: str) -> Remote:
     return Bucket(bucket)
 
 
+def _gs(bucket: str) -> Remote:
+    from .gs import Bucket
+
+    return Bucket(bucket)
+
+
+def _az(container: str) -> Remote:
+    from .az import Container
+
+    return Container(container)
+
+
 # How each remote scheme is connected to, by the URI's authority. The libraries are imported when
 # they are needed.
-_REMOTES: dict[Scheme, Callable[[str], Remote]] = {S3: _s3, HDFS: _hdfs}
+_REMOTES: dict[Scheme, Callable[[str], Remote]] = {
+    S3: _s3,
+    GS: _gs,
+    AZ: _az,
+    HDFS: _hdfs,
+}
 
 
 def connect(uri: Uri) -> Remote:

@@ -33,7 +33,7 @@ from ..gang.collectives import Gang
 from ..gang.division import Part, Rows
 from ..storage import remove, store, write_file
 from ..storage.disk import sync_file
-from .ownership import claim
+from ..storage.ownership import claim
 
 STATE = "state.json"
 VERSION = 3  # 1 had one file of all tensors, 2 other names of them

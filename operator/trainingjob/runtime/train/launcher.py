@@ -21,9 +21,9 @@ from ..gang import blame, ranks
 from ..gang.node import Node
 from ..gang.processes import Exit
 from ..storage import fetch, resolve
+from ..storage.ownership import claim
 from . import beforehand, restored, user_code
 from .left_behind import LeftBehind
-from .ownership import claim
 from .parts import Part, gather, parts_of
 
 # -P: nothing in the working folder may shadow a library.

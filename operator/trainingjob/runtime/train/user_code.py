@@ -22,8 +22,8 @@ from ..gang.processes import Command
 from ..model import folder as model_folder
 from ..model.check import check_model
 from ..storage import resolve, store
+from ..storage.ownership import claim, is_ours
 from .left_behind import SCRIPT, LeftBehind
-from .ownership import claim, is_ours
 
 
 def prepare(payload: TrainPayload, node: Node, folder: Path) -> tuple[str, Sequence[Command]]:

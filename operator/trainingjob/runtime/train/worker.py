@@ -24,11 +24,11 @@ from ..gang.collectives import Gang, pick_device
 from ..gang.place import Place
 from ..model.folder import HISTORY
 from ..storage import remove, resolve, write_aside
+from ..storage.ownership import claim
 from .budget import budget_of
 from .families import family_of
 from .loop import Trained, Trainer
 from .narrator import Stretch
-from .ownership import claim
 from .parts import Part, gather, parts_of
 from .stopping import StopRequest
 

@@ -10,7 +10,7 @@ from tests.unit.core.world import World, at, manifest
 
 from trainingjob.api.crd import crd
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.cluster import WATCHED, Cache
+from trainingjob.cluster import Cache, watched
 from trainingjob.cluster.resources import BY_KIND
 from trainingjob.core import events, stages
 from trainingjob.core.policy import rerun
@@ -52,7 +52,7 @@ def main() -> None:
     job = world.observe().job
     found["events"] = [e["reason"] for e in events(job, before, job.status, at(world.seconds))]
 
-    found["watched"] = [resource.plural for resource in WATCHED]
+    found["watched"] = [resource.plural for resource in watched(deploys=False)]
     (made,) = stages.named("publish").others(job, world.settings)
     cache = Cache()
     cache.apply(BY_KIND["Deployment"], made | {"metadata": made["metadata"] | SEEN})

@@ -22,6 +22,7 @@ class EvaluateStage(PodStage):
     name = "evaluate"
     phase = "Evaluating"
     image = "torch"
+    judges = True
     kinds = meeting.KINDS
     cacheable: ClassVar[bool] = False
 

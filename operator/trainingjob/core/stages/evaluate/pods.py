@@ -41,6 +41,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
+        in_use=_in_use(job) or None,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
     )
@@ -68,6 +69,15 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         shared_memory=together,
     )
     return lambda index: common(index, env=env(index))
+
+
+def _in_use(job: TrainingJob) -> list[str]:
+    """Digests of the models that are served, or may be again."""
+    found = job.status.deployment
+    if found is None:
+        return []
+    before = [found.previous.model_digest] if found.previous is not None else []
+    return [digest for digest in (found.model_digest, *before) if digest]
 
 
 def metrics(job: TrainingJob) -> list[str]:

@@ -81,7 +81,9 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
         "spark.kubernetes.namespace": job.metadata.namespace,
         "spark.kubernetes.driver.pod.name": names.pod_name(job, "preprocess", attempt, 0),
         # Spark takes no more than 47 characters.
-        "spark.kubernetes.executor.podNamePrefix": f"{job.metadata.name}-{attempt}",
+        "spark.kubernetes.executor.podNamePrefix": names.fitted(
+            job.metadata.name, f"-{attempt}", 47
+        ),
         "spark.kubernetes.container.image": image,
     }
     hdfs = job.spec.storage.hdfs

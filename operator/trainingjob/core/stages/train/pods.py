@@ -110,7 +110,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         return escape(uri) if is_remote(uri) and runs_as_it_stands(job) else mounted(uri)
 
     variables = meeting.variables(job, "train", spec.nodes, spec.procs_per_node, index) | {
-        "PET_NNODES": str(spec.nodes),
+        names.GANG_SIZE: str(spec.nodes),
         "PET_NPROC_PER_NODE": str(spec.procs_per_node),
         "PET_NODE_RANK": str(index),
         "PET_MASTER_ADDR": "$(MASTER_ADDR)",

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from ...base import cpus
 from ...base.errors import StageFailure
+from ...dataset.buffers import array_of
 from ..expressions.duckdb_dialect import DUCKDB
-from .buffers import array_of
 from .duckdb_failures import failures
 from .figures import BATCH_VALUES
 from .frame import Frame

@@ -10,12 +10,11 @@ import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
-from ...dataset.manifest import DataFile, SplitName
+from ...dataset.manifest import SplitName
 from ...storage import Place
-from .. import parts
 from ..expressions.duckdb_dialect import DUCKDB
 from ..expressions.many import FEW
-from ..parts import Part, finish
+from ..parts import Part, files, finish
 from .duckdb_tables import Tables
 from .frame import HASH, SPLIT, SPLIT_NUMBER, Frame, Layout
 
@@ -84,13 +83,8 @@ def _write_few(tables: Tables, frame: Frame, layout: Layout, place: Place, total
     )
     schema = pa.schema([(name, _SHORT[kind]) for name, kind in frame.columns.items()])
     written: Written = {split: [] for split in SPLIT_NUMBER}
-    try:
-        for batch in parts.write(rows, place, _SPLITS, schema, layout.row_group, total):
-            for one in batch.to_pylist():
-                split, sum_ = one.pop("split"), one.pop("total")
-                written[split].append(Part(DataFile(**one), sum_))
-    except RuntimeError as error:
-        raise parts.failure(str(error)) or error from error
+    for split, part in files(rows, place, _SPLITS, schema, layout.row_group, total):
+        written[split].append(part)
     return written
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .buffers import there, values_of
+from ...dataset.buffers import there, values_of
 from .frame import Figure
 
 # Values of a batch that are at work at a time.

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from ...dataset.buffers import array_of, flags_of, there, values_of
 from ..expressions.spark_dialect import SPARK
-from .buffers import array_of, flags_of, there, values_of
 from .frame import HASH
 
 _SEED = 42
@@ -85,6 +85,16 @@ def place(hashes: Any, numbers: Any, seeds: Any) -> pa.Array:
     return array_of(found.view(np.int64))
 
 
+def hashes_of(places: Longs, seed: int) -> Longs:
+    """The way back from ``place``: the hashes of rows that are the first of their equals."""
+    found = _seed_of(places.view(np.uint64), np.uint64(np.int64(seed).view(np.uint64)))
+    found = _seed_of(found, np.uint64(0))
+    # As of ``_hash_long(hash, 42)``.
+    with np.errstate(over="ignore"):
+        value = _unfinished(found) ^ (np.uint64(_SEED) + _P5 + np.uint64(8))
+        return (_rotate(value * _inverse(_P1), 33) * _inverse(_P2)).view(np.int64)
+
+
 def group_places(hashes: Longs, seed: int) -> Longs:
     """The place of every row's group by the hash of its keys."""
     found = _hash_long(hashes.view(np.uint64), np.uint64(_SEED))
@@ -146,6 +156,29 @@ def _hash_long(value: Any, seed: Any) -> Hashes:
         result = seed + (_P5 + np.uint64(8))
         result = result ^ (_rotate(value * _P2, 31) * _P1)
         return _finish(_rotate(result, 27) * _P1 + _P4)
+
+
+def _seed_of(found: Hashes, value: Any) -> Hashes:
+    """The seed with which ``_hash_long`` has found this of a value."""
+    with np.errstate(over="ignore"):
+        result = _unfinished(found) ^ (_rotate(value * _P2, 31) * _P1)
+        return result - (_P5 + np.uint64(8))
+
+
+def _unfinished(value: Hashes) -> Hashes:
+    """What ``_hash_long`` has before its last line."""
+    with np.errstate(over="ignore"):
+        value = value ^ (value >> np.uint64(32))
+        value = value * _inverse(_P3)
+        value = value ^ (value >> np.uint64(29)) ^ (value >> np.uint64(58))
+        value = value * _inverse(_P2)
+        value = value ^ (value >> np.uint64(33))
+        return _rotate((value - _P4) * _inverse(_P1), 37)
+
+
+def _inverse(factor: Any) -> Any:
+    """By which a product is divided, modulo 2**64."""
+    return np.uint64(pow(int(factor), -1, 2**64))
 
 
 def _hash_int(value: Hashes) -> Hashes:

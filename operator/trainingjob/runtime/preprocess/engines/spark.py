@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import cloudpickle
@@ -24,7 +23,6 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from trainingjob.api.uris import S3
 from trainingjob.api.v1alpha1.input import TEXT, ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
@@ -38,10 +36,8 @@ from ..input.files import Source, check_utf8
 from ..names import check_names
 from ..parts import Part
 from ..tokens import alike, chat, pack
-from . import s3a, spark_json, spark_query, spark_types
+from . import connectors, spark_figures, spark_json, spark_query, spark_types
 from .arrow import convert
-from .buffers import numpy_of
-from .figures import in_units
 from .frame import (
     FILE,
     GROUP,
@@ -68,12 +64,6 @@ _TYPES: dict[str, ColumnType] = {
     **dict.fromkeys(("string", "char", "varchar", "void"), "string"),
     "date": "date",
     **dict.fromkeys(("timestamp", "timestamp_ntz"), "timestamp"),
-}
-_FIGURES: dict[Figure, str] = {
-    "least": "min",
-    "greatest": "max",
-    "mean": "avg",
-    "deviation": "stddev_pop",
 }
 # Up to so many numbers, 8 bytes each, the driver compares or orders: a shuffle takes longer.
 _COLLECTED = 4_000_000
@@ -301,17 +291,11 @@ class SparkEngine:
     def figures(
         self, frame: Frame, columns: Sequence[str], where: str, which: Sequence[Figure]
     ) -> list[tuple[Any, ...]]:
-        def found(names: Sequence[str], unit: float) -> Iterator[tuple[Any, ...]]:
-            parts = []
-            for name in names:
-                value = f"CAST({SPARK.ident(name)} AS DOUBLE)"
-                value = value if unit == 1.0 else f"{value} * {SPARK.double(unit)}"
-                parts += [f"{_FIGURES[figure]}({value})" for figure in which]
-            (row,) = self.rows(f"SELECT {', '.join(parts)} FROM {frame.view} WHERE {where}")
-            values = [None if value is None else value / unit for value in row]
-            return zip(*(values[place :: len(which)] for place in range(len(which))), strict=True)
+        return spark_figures.figures(self, frame, columns, where, which)
 
-        return in_units(columns, found)
+    def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
+        small = self._is_small(frame, len(columns))
+        return spark_figures.middle(self, frame, columns, where, small=small)
 
     def function(self, call: Callable[..., pa.Array], takes: ColumnType, gives: Gives) -> str:
         types: dict[Gives, T.DataType] = {
@@ -336,34 +320,6 @@ class SparkEngine:
             function = arrow_udf(on_array, types[gives])  # type: ignore[call-overload]
             self.session.udf.register(name, function)
         return name
-
-    def middle(self, frame: Frame, columns: Sequence[str], where: str) -> list[tuple[Any, Any]]:
-        names = [SPARK.ident(name) for name in columns]
-        source = f"FROM {frame.view} WHERE {where}"
-        if self._is_small(frame, len(names)):
-            table = self.arrow(f"SELECT {', '.join(names)} {source}")
-            return [_middle_of(column) for column in table.columns]
-        rows = frame.layout.rows if frame.layout else 0
-        # The exact function holds every distinct value in one place. A sketch of bounded size gives
-        # two values around the middle, and only what lies between those is then looked at.
-        accuracy = max(2_000, min(rows // 10_000, 100_000))
-        around = f"array({0.5 - 2 / accuracy!r}D, {0.5 + 2 / accuracy!r}D)"
-        sketches = ", ".join(f"approx_percentile({name}, {around}, {accuracy})" for name in names)
-        (found,) = self.rows(f"SELECT {sketches} {source}")
-        parts = []
-        for name, column, bounds in zip(names, columns, found, strict=True):
-            low, high = (
-                SPARK.literal(bound, frame.columns[column]) for bound in bounds or (None, None)
-            )
-            parts.append(
-                f"struct(count({name}), count_if({name} < {low}), count_if({name} = {low}), "
-                f"collect_list(CASE WHEN {name} > {low} AND {name} < {high} THEN {name} END))"
-            )
-        (counted,) = self.rows(f"SELECT {', '.join(parts)} {source}")
-        return [
-            _middle(count, below, equal, between, bounds)
-            for (count, below, equal, between), bounds in zip(counted, found, strict=True)
-        ]
 
     def hashed(self, frame: Frame, *, computed: bool = False) -> Frame:
         doubles = [name for name, kind in frame.columns.items() if computed and kind == "double"]
@@ -469,7 +425,7 @@ class SparkEngine:
     def _paths(self, source: Source) -> list[str]:
         """The files as Spark takes them, which is as globs."""
         fit(self.session, self._conf, source.size)
-        but = () if s3a.is_there() else (S3,)
+        but = connectors.unread(self._conf)
         uris = (spark_uri(path, but) for path in source.paths)
         return [re.sub(r"([\\{}\[\]*?])", r"\\\1", uri) for uri in uris]
 
@@ -478,32 +434,6 @@ class SparkEngine:
         name = f"frame_{self._views}"
         frame.createOrReplaceTempView(name)
         return name
-
-
-def _middle_of(column: pa.ChunkedArray) -> tuple[Any, Any]:
-    values = numpy_of(column.drop_null())
-    if not len(values):
-        return (None, None)
-    places = [(len(values) - 1) // 2, len(values) // 2]
-    low, high = np.partition(values, places)[places].tolist()
-    return low, high
-
-
-def _middle(
-    count: int, below: int, equal: int, between: list[Any], bounds: tuple[Any, Any] | None
-) -> tuple[Any, Any]:
-    """The middle values of ``count`` values, of which ``below`` are less than the first bound,
-    ``equal`` are the first bound, and ``between`` lie between the bounds."""
-    if bounds is None:
-        return (None, None)
-    between.sort()
-
-    def at(place: int) -> Any:
-        place -= below + equal
-        assert place + equal >= 0, "the sketch is less accurate than it promises"
-        return bounds[0] if place < 0 else between[place] if place < len(between) else bounds[1]
-
-    return at((count - 1) // 2), at(count // 2)
 
 
 def _stored(schema: pa.Schema) -> pa.Schema:

@@ -109,11 +109,13 @@ def run_steps(
     *,
     divided_first: bool = False,
     begin: int = 0,
+    seen: Callable[[Frame, int], None] = lambda frame, done: None,
 ) -> tuple[Frame, list[dict[str, Any]]]:
     """Run every step; ``split(frame, where, done)`` divides the rows, when so many steps are done.
     It is called exactly once, before the first step that is fitted, or before all of them, and says
     in words how, if it is its own. ``weight``: train.sampleWeight; ``tables`` by the names that
     steps call them. ``begin``: steps that were done before, on a frame whose rows are divided.
+    ``seen`` is told each frame, and how many steps are done.
 
     Returns the frame and the pipeline of the manifest: each step with what it fitted. ``done`` is
     told the share of the steps that is through. Raises StageFailure(CastLosesValues), too."""
@@ -129,6 +131,7 @@ def run_steps(
 
     pipeline: list[dict[str, Any]] = []
     entries: list[Entry] = []
+    seen(frame, begin)
     if divided_first:
         frame = divide(frame, "the input", 0)
     for number, step in enumerate(steps[begin:], begin + 1):
@@ -157,6 +160,7 @@ def run_steps(
         unread = {name: why for name, why in made.unread.items() if name not in made.columns}
         frame = replace(made, unread=unread)
         pipeline.append({"step": {camel(name): spec.to_dict()}, "fitted": fitted})
+        seen(frame, number)
         done(number / len(steps))
     if not frame.is_split:
         frame = divide(frame, "after the last step" if steps else "the input", len(steps))

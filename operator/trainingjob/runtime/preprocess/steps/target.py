@@ -113,6 +113,8 @@ def target_encode(spec: TargetEncode, frame: Frame, where: Where) -> tuple[Frame
         }
         found = {number: (codes + centre, mean + centre) for number, (codes, mean) in found.items()}
         learned[name] = _learned(values, *found[_NONE])
+        if target.endings != [""]:
+            learned[name]["endings"] = list(target.endings)
         present = [place for place, value in enumerate(values) if value is not None]
         codes = [f"code{index}_{place}" for place in range(len(target.values))]
         table = where.engine.table(

@@ -15,8 +15,8 @@ from ..engines.frame import Frame
 from . import chosen
 from .step import Fitted, Where
 
-_HASHED_WORDS = 256
-_HASHED_VALUES = 32
+HASHED_WORDS = 256
+HASHED_VALUES = 32
 _WORDS = 256
 # Longer words are no words that a column could be named after.
 _LONGEST_WORD = 64
@@ -26,7 +26,7 @@ _MOST_COLUMNS = 16_384
 
 def hash_text(spec: HashText, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Applied: see ``apply.hashed_words``; nothing is learned."""
-    size = spec.features or _HASHED_WORDS
+    size = spec.features or HASHED_WORDS
     function = partial(apply.hashed_words, size=size)
     names = chosen.texts(frame, where, spec.columns)
     return _widened(frame, where, dict.fromkeys(names, (function, _numbered(size)))), {}
@@ -35,7 +35,7 @@ def hash_text(spec: HashText, frame: Frame, where: Where) -> tuple[Frame, Fitted
 def hash_encode(spec: HashEncode, frame: Frame, where: Where) -> tuple[Frame, Fitted]:
     """Applied: see ``apply.hashed_value``; nothing is learned. Numbers are hashed as text."""
     where.require(frame, spec.columns)
-    size = spec.features or _HASHED_VALUES
+    size = spec.features or HASHED_VALUES
     function = partial(apply.hashed_value, size=size)
     return _widened(frame, where, dict.fromkeys(spec.columns, (function, _numbered(size)))), {}
 

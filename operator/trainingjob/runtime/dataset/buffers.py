@@ -10,7 +10,9 @@ import pyarrow as pa
 
 
 def values_of(column: pa.Array, type_: Any) -> Any:
-    """Numbers, times or days, whatever they are where they are null."""
+    """Numbers, times or days, whatever they are where they are null; nobody may write to them."""
+    if not len(column):  # Arrow may have no buffer at all
+        return np.empty(0, type_)
     return np.frombuffer(column.buffers()[1], type_)[column.offset :][: len(column)]
 
 

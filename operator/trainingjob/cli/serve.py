@@ -1,0 +1,163 @@
+"""`trainingjob serve` and `trainingjob predict`: the last accepted model of a job here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
+from ..api.stored import Unreadable, read_stored
+from ..api.uris import FILE
+from ..api.v1alpha1 import REASONS, TrainingJob
+from ..api.v1alpha1.input import Input
+from ..api.v1alpha1.reasons import reason_of
+from ..core import names
+from ..local import claims, environment
+from ..local.store import Home, Workspace
+from .errors import UsageError
+from .exits import Exit
+from .get import find
+
+# -P: nothing in the working folder may shadow a library.
+_PYTHON = [sys.executable, "-P", "-m"]
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".orc": "orc",
+}
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    home, job = _job(args)
+    payload = _payload(job, host=args.host, port=args.port)
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        result = Path(folder) / "result"
+        env = _environment(home) | {
+            STAGE_PAYLOAD: payload.model_dump_json(by_alias=True, exclude_none=True),
+            RESULT_FILE: str(result),
+        }
+        server = subprocess.Popen(
+            [*_PYTHON, "trainingjob.runtime"],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not args.verbose else None,
+            text=True,
+        )
+        # From a terminal it gets SIGINT as we do.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: server.send_signal(number))
+        assert server.stdout is not None
+        for line in server.stdout:
+            sys.stdout.write(_shown(line))
+            sys.stdout.flush()
+        if server.wait():
+            print(f"error: {_why(result)}", file=sys.stderr)
+            return Exit.FAILED
+    return Exit.SUCCEEDED
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Predict the rows of FILE."""
+    home, job = _job(args)
+    file = Path(args.file).absolute()
+    if not file.is_file():
+        raise UsageError(f"{args.file}: no such file")
+    if args.output is not None and not Path(args.output).absolute().parent.is_dir():
+        raise UsageError(f"{args.output}: no such folder")
+    asked = {
+        "model": _payload(job).to_dict(),
+        "input": _input(job, file).to_dict(),
+        "keep": args.keep,
+    }
+    if args.output is not None:
+        asked["output"] = str(Path(args.output).absolute())
+    done = subprocess.run(
+        [*_PYTHON, "trainingjob.runtime.serve.predict"],
+        input=json.dumps(asked),
+        env=_environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    lines = done.stderr.strip().splitlines()
+    if done.returncode:
+        print(f"error: {lines[-1] if lines else 'the model could not be run'}", file=sys.stderr)
+        return Exit.FAILED
+    for line in lines:
+        print(line, file=sys.stderr)
+    return Exit.SUCCEEDED
+
+
+def _job(args: argparse.Namespace) -> tuple[Home, TrainingJob]:
+    """Raises UsageError for a job that has no model that could be served."""
+    home = find(Workspace(Path(args.work_dir)), args.name, args.namespace)
+    job = read_stored(json.dumps(home.load()).encode())
+    if isinstance(job, Unreadable):
+        raise UsageError(f"job {home.name} cannot be read: {job.message}")
+    if not job.spec.judged:
+        raise UsageError(f"job {home.name} has no evaluate stage: only an accepted model is served")
+    folders = {name: Path(path) for name, path in home.load_run().get("claims", {}).items()}
+    claims.link(home.claims, folders)
+    return home, job
+
+
+def _payload(job: TrainingJob, **more: Any) -> ServePayload:
+    return ServePayload(model_uri=names.accepted_uri(job), name=job.metadata.name, **more)
+
+
+def _environment(home: Home) -> dict[str, str]:
+    return environment.of_node(os.environ) | {CLAIMS_DIR: str(home.claims)}
+
+
+def _input(job: TrainingJob, file: Path) -> Input:
+    """The file, written as the job's input is, where it is of that format."""
+    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in _PACKED]
+    given = job.spec.given
+    found = _FORMATS.get(suffixes[-1] if suffixes else "")
+    if found is None and (given is None or given.format == "raw"):
+        raise UsageError(f"{file.name}: of which format is it? Known are {', '.join(_FORMATS)}")
+    uri = f"{FILE.start}{file}"
+    if given is not None and found in (None, given.format):
+        return given.model_copy(update={"uri": uri})
+    return Input.model_validate({"uri": uri, "format": found})
+
+
+def _shown(line: str) -> str:
+    """A line of the server's log for people."""
+    try:
+        told = json.loads(line)
+        if told["event"] == "ready":
+            return (
+                f"{told['model']}, version {told['version']}, is served at {told['address']}: "
+                f"{told['rows']} rows of its evaluation got the outputs that were judged\n"
+            )
+    except (ValueError, LookupError, TypeError):
+        pass
+    return line
+
+
+def _why(result: Path) -> str:
+    """As the server has told it at its end."""
+    try:
+        error = Report.model_validate_json(result.read_bytes()).error
+    except (OSError, ValueError):
+        error = None
+    if error is None:
+        return "the server ended without saying why; see --verbose"
+    reason = reason_of(error.reason)
+    remedy = f"; {REASONS[reason].remedy}" if reason is not None else ""
+    return f"{error.message}{remedy}"

@@ -1,0 +1,142 @@
+"""Objects that stand longer than a job: a later job finds them and brings them up to date.
+
+They are applied on the server's side and never by force: what somebody else has set stays, or is
+told as a conflict. One that is the job's by its owner goes with it; one that is kept has no owner,
+and the name of the job that holds it.
+https://kubernetes.io/docs/reference/using-api/server-side-apply/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import diagnose, names
+from .kinds import DEPLOYMENT
+from .observation import Blocker
+
+Object = Mapping[str, Any]
+
+# What has gone back says so, and from what.
+BACK = "back:"
+
+
+def is_applied(child: Object) -> bool:
+    """Whether the child is brought up to date where it is there, and not only made."""
+    return names.ANNOTATION_APPLIED in (child["metadata"].get("annotations") or {})
+
+
+def body(
+    wanted: Object, found: Object | None, present: Callable[[str], bool]
+) -> dict[str, Any] | Blocker:
+    """What is to be applied in place of ``found``, which is as it was read just now: nobody else
+    may have changed it meanwhile. ``present``: whether there is a job of that name.
+
+    A Blocker when it is somebody else's: then nothing is touched.
+    """
+    if found is None:
+        return {**wanted}
+    meta = wanted["metadata"]
+    if words := _whose(meta, found["metadata"], present):
+        return diagnose.conflict_of(meta["name"], wanted["kind"], words)
+    version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+    made = {**wanted, "metadata": meta | version}
+    return _deployment(made, found) if wanted["kind"] == DEPLOYMENT.name else made
+
+
+def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
+    """The template of the model before, by a Deployment's annotations."""
+    try:
+        found = json.loads(annotations.get(names.ANNOTATION_PREVIOUS, "null"))
+    except ValueError:  # somebody has written there
+        return None
+    return found if isinstance(found, dict) and "spec" in found else None
+
+
+def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool:
+    """Whether all pods of a Deployment have its template and are ready, and there is one.
+
+    As `kubectl rollout status` has it.
+    https://github.com/kubernetes/kubectl/blob/v0.36.0/pkg/polymorphichelpers/rollout_status.go
+    """
+    updated = status.get("updatedReplicas", 0)
+    return bool(
+        status.get("observedGeneration", 0) >= generation
+        and 1 <= wanted <= updated
+        and status.get("replicas", 0) == updated
+        and status.get("availableReplicas", 0) >= updated
+    )
+
+
+def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
+    """With the template to go back to; or with that template, when this is the way back."""
+    old = found["metadata"].get("annotations") or {}
+    notes = {**made["metadata"]["annotations"]}
+    applied, before = notes[names.ANNOTATION_APPLIED], old.get(names.ANNOTATION_APPLIED, "")
+    kept = _kept_replicas(found)
+    spec = {**made["spec"]} | ({} if kept is None else {"replicas": kept})
+    back = previous_of(old)
+    if applied.startswith(BACK):
+        if before.startswith(BACK):  # it was done already
+            spec |= {"template": found["spec"]["template"], "replicas": found["spec"]["replicas"]}
+        elif back is not None:
+            spec["template"] = back
+            notes[names.ANNOTATION_PROVEN] = applied
+        else:
+            # Nothing to go back to: what never becomes ready is not to run for ever.
+            spec |= {"template": found["spec"]["template"], "replicas": 0 if kept is None else kept}
+    else:
+        if applied != before:
+            back = _serves(found, back)
+        if back is not None:
+            text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
+            notes[names.ANNOTATION_PREVIOUS] = text
+    notes |= names.model_of(spec["template"])
+    return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
+
+
+def _serves(found: Object, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The template by which a Deployment serves: its own if that has proven itself, else the one
+    ``before``; without one, its own if anything serves at all."""
+    notes = found["metadata"].get("annotations") or {}
+    applied = notes.get(names.ANNOTATION_APPLIED)
+    status, spec = found.get("status") or {}, found["spec"]
+    template: dict[str, Any] = spec["template"]
+    if applied is not None and notes.get(names.ANNOTATION_PROVEN) == applied:
+        return template
+    if is_complete(status, found["metadata"].get("generation", 0), spec.get("replicas", 1)):
+        return template
+    served = status.get("availableReplicas", 0) > 0
+    return before if before is not None or not served else template
+
+
+def _kept_replicas(found: Object) -> int | None:
+    """How many pods somebody else wants, an autoscaler or a person; None when nobody does."""
+    for entry in found["metadata"].get("managedFields") or ():
+        owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if entry.get("manager") != names.FIELD_MANAGER and "f:replicas" in owned:
+            return int(found["spec"]["replicas"])
+    return None
+
+
+def _whose(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], present: Callable[[str], bool]
+) -> str | None:
+    """What about its metadata says that it is none of the job's."""
+    if "deletionTimestamp" in found:
+        return "is being deleted"
+    theirs, ours = (
+        {o["uid"]: o for o in meta.get("ownerReferences") or ()} for meta in (found, wanted)
+    )
+    if theirs and theirs.keys() != ours.keys():
+        return "belongs to " + ", ".join(f"{o['kind']} {o['name']}" for o in theirs.values())
+    if theirs:
+        part = (found.get("labels") or {}).get(names.LABEL_STAGE)
+        return None if part == wanted["labels"][names.LABEL_STAGE] else f"is of the job's {part}"
+    holder = names.holder_of(found)
+    if holder is None:
+        return "is not of this job"
+    if holder != wanted["labels"][names.LABEL_JOB] and present(holder):
+        return f"job {holder} holds (choose another deploy.name, or delete that job)"
+    return "an earlier job has left, and deploy.keep is false" if ours else None

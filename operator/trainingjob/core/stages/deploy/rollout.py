@@ -1,0 +1,385 @@
+"""How a rollout stands: Kubernetes carries it out, and we say when it is over and whether it goes
+back.
+
+Persist before destroying: that it goes back is in status, as the reason of a stage that still runs,
+before the Deployment is touched; the stage has failed when that is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from ....api.payload import StageResult
+from ....api.v1alpha1 import REASONS, StageStatus
+from ....api.v1alpha1.reasons import ReasonName
+from ....api.v1alpha1.status import Deployment, Outputs, PodCounts, Replicas, ServedModel
+from ... import applied, conditions, diagnose, names
+from ...child import ChildView
+from ...diagnose import Failure
+from ...kinds import DEPLOYMENT
+from ...observation import Observation
+from ...policy import rerun
+from ..outcome import StageOutcome, failed_for_good
+from . import children
+
+if TYPE_CHECKING:
+    from . import DeployStage
+
+_GOES_BACK: ReasonName = "RolloutFailed"
+# No other start of the same pod would mend these.
+_FINAL = ("configuration", "data", "verdict")
+# A container that fails is started again after 10, 20, 40 … s: its cause has had time to pass.
+_CRASHES = timedelta(seconds=150)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One moment of it. ``prior`` is the stage as stored, whose turn came ``since`` then."""
+
+    room: DeployStage
+    obs: Observation
+    prior: StageStatus
+    since: datetime = _NEVER
+    now: datetime = _NEVER
+
+    @property
+    def deployment(self) -> ChildView | None:
+        """The Deployment, as anybody has left it."""
+        name = children.name_of(self.obs.job)
+        wanted = (DEPLOYMENT.name, name)
+        return next((c for c in self.obs.children if (c.kind, c.name) == wanted), None)
+
+    @property
+    def goes_back(self) -> bool:
+        """It has failed, and status says so."""
+        return self.prior.phase == "Running" and self.prior.reason == _GOES_BACK
+
+    @property
+    def by_hand(self) -> bool:
+        """Somebody wants the model before."""
+        return rerun.to_the_model_before(self.obs.job)
+
+    @property
+    def went_back(self) -> bool:
+        """The Deployment is as it was before, or gone."""
+        found = self.deployment
+        return found is None or _applied(found).startswith(applied.BACK)
+
+    @property
+    def deadline(self) -> datetime:
+        """When all pods must be ready, or when it must have gone back."""
+        begun = self.prior.start_time or self.since
+        if self.goes_back:
+            begun = self.prior.waiting_since or begun
+        begun = max(begun, conditions.resumed(self.obs.job.status, self.now) or begun)
+        return begun + timedelta(seconds=children.deadline_of(self.obs.job))
+
+    @property
+    def blocker(self) -> Failure | None:
+        """Why the API server does not let it begin, or go back."""
+        name = children.name_of(self.obs.job)
+        found = next((b for b in self.obs.blockers if b.name == name), None)
+        return Failure(found.reason, found.message) if found else None
+
+    @property
+    def trouble(self) -> Failure | None:
+        """What the pods say that are not ready, the worst first."""
+        pods = [pod for pod in self.obs.servers if not pod.ready and not pod.deleting]
+        failed = [found for pod in pods if (found := diagnose.failure_of(pod)) is not None]
+        waiting = [found for pod in pods if (found := diagnose.waiting_of(pod)) is not None]
+        final = [failure for failure in failed if failure.failure_class in _FINAL]
+        return next(iter([*final, *failed, *waiting]), None)
+
+    @property
+    def place(self) -> str:
+        """Where requests go; "" where nothing serves."""
+        return children.endpoint_of(self.obs.job) if self.obs.settings.serves else ""
+
+    def is_applied(self, found: ChildView) -> bool:
+        """Whether it is the wanted one, and its controller has seen that."""
+        if self.by_hand:
+            return self.went_back
+        (wanted,) = self._wanted(DEPLOYMENT.name)
+        notes: dict[str, str] = wanted["metadata"]["annotations"]
+        return _applied(found) == notes[names.ANNOTATION_APPLIED]
+
+    def missing(self) -> list[dict[str, Any]]:
+        """What is to be applied now."""
+        if not children.digest_of(self.obs.job) or not self.obs.settings.deploys:
+            return []
+        if self.goes_back or self.by_hand:
+            return [] if self.went_back else [children.back(*self._wanted(DEPLOYMENT.name))]
+        wanted = self._wanted()
+        found = self.deployment
+        if found is not None and self.is_applied(found) and _is_complete(found):
+            wanted = [*wanted[:-1], children.proven(wanted[-1])]
+        there = {(child.kind, child.name): child for child in self.obs.children}
+        return [child for child in wanted if not _stands(child, there)]
+
+    def found(self) -> Deployment | None:
+        """The Deployment as a job finds it that has not begun to change it."""
+        there = self.deployment
+        if there is None:
+            return None
+        return self.told("Ready" if _is_complete(there) else "RollingOut")
+
+    def told(
+        self, phase: Literal["RollingOut", "Ready", "RollingBack", "RolledBack", "Failed"]
+    ) -> Deployment | None:
+        """For status."""
+        found = self.deployment
+        if found is None:
+            return None
+        ready = sum(pod.ready for pod in self.obs.servers)
+        if phase in ("Ready", "RolledBack"):
+            ready = found.status.get("availableReplicas", 0)
+        template = applied.previous_of(found.annotations)
+        before = names.model_of(template) if template is not None else {}
+        return Deployment(
+            phase=phase,
+            kind=found.kind,
+            name=found.name,
+            endpoint=self.place,
+            model_uri=found.annotations.get(names.ANNOTATION_MODEL_URI, "")[:1280],
+            model_digest=found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+            previous=_model(before),
+            replicas=Replicas(desired=found.replicas, ready=ready),
+        )
+
+    def _wanted(self, kind: str = "") -> list[dict[str, Any]]:
+        made = self.room.others(self.obs.job, self.obs.settings)
+        return [child for child in made if kind in ("", child["kind"])]
+
+
+def judge(rollout: Rollout) -> StageOutcome:
+    """As `Stage.judge`: the first policy that has an answer decides."""
+    if rollout.prior.over:
+        return StageOutcome(rollout.prior)
+    return next(outcome for policy in POLICIES if (outcome := policy(rollout)) is not None)
+
+
+def went_back(rollout: Rollout) -> StageOutcome | None:
+    """The end of a rollout that failed."""
+    if not rollout.goes_back:
+        return None
+    found, prior, words = rollout.deployment, rollout.prior, rollout.prior.message
+    if rollout.went_back:
+        proven = found is not None and _proven(found)
+        digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
+        words += f"; {digest} is served again" if proven else "; no model was served before"
+        told = rollout.told("RolledBack" if proven else "Failed")
+        return _failed(rollout, words, told)
+    if rollout.now < rollout.deadline or rollout.obs.job.spec.suspend:
+        return StageOutcome(prior, deployment=rollout.told("RollingBack"), wake=rollout.deadline)
+    blocker = rollout.blocker
+    words += f"; going back failed, too: {blocker.message if blocker else 'nobody did it'}"
+    return _failed(rollout, words, rollout.told("Failed"))
+
+
+def suspended(rollout: Rollout) -> StageOutcome | None:
+    """What has begun goes on in Kubernetes' hands, and is judged later."""
+    if not rollout.obs.job.spec.suspend:
+        return None
+    words = "spec.suspend is set; the stage goes on when it is false"
+    update = {"reason": "Suspended", "message": words, "waiting_since": None}
+    return StageOutcome(rollout.prior.model_copy(update=update))
+
+
+def impossible(rollout: Rollout) -> StageOutcome | None:
+    """It cannot begin at all."""
+    obs, prior = rollout.obs, rollout.prior
+    if words := rollout.room.forbidden(obs.settings):
+        return failed_for_good(prior, "OperatorForbidden", words, rollout.now)
+    if rollout.by_hand and rollout.deployment is None:
+        return failed_for_good(prior, _GOES_BACK, "there is no Deployment any more", rollout.now)
+    if obs.job.status.evaluation is not None and not children.digest_of(obs.job):
+        what = "the evaluation does not say which model it has accepted"
+        return failed_for_good(prior, "ResultInvalid", what, rollout.now)
+    return None
+
+
+def begins(rollout: Rollout) -> StageOutcome | None:
+    """The Deployment is not there yet, or not as it is wanted."""
+    found, obs, prior, now = rollout.deployment, rollout.obs, rollout.prior, rollout.now
+    if not children.digest_of(obs.job):  # to be stored first
+        return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
+    if found is not None and rollout.is_applied(found):
+        return None
+    blocker = rollout.blocker
+    if blocker is None:  # it is tried, however late
+        update = {"reason": "Starting", "message": "", "waiting_since": None}
+        return StageOutcome(prior.model_copy(update=update))
+    since, until = _tolerated(rollout, blocker)
+    if now >= min(until or rollout.deadline, rollout.deadline):
+        return failed_for_good(prior, blocker.reason, blocker.message, now)
+    wait: dict[str, object] = {
+        "reason": blocker.reason,
+        "message": blocker.with_remedy()[:2048],
+        "waiting_since": since,
+    }
+    wake = min(until or rollout.deadline, rollout.deadline)
+    return StageOutcome(prior.model_copy(update=wait), wake=wake)
+
+
+def ready(rollout: Rollout) -> StageOutcome | None:
+    """All pods have reproduced what was judged, and get the requests."""
+    found = rollout.deployment
+    if found is None or not _is_complete(found) or not _proven(found):
+        return None
+    told = rollout.told("RolledBack" if rollout.by_hand else "Ready")
+    uri = rollout.place or found.annotations.get(names.ANNOTATION_MODEL_URI, "")
+    result = StageResult(outputs=Outputs(uri=uri, digest=told.model_digest if told else ""))
+    update = {
+        "phase": "Succeeded",
+        "reason": "Completed",
+        "message": "",
+        "waiting_since": None,
+        "completion_time": rollout.now,
+        "outputs": result.outputs,
+    }
+    stage = _running(rollout).model_copy(update=update)
+    return StageOutcome(stage, result=result, deployment=told)
+
+
+def fails(rollout: Rollout) -> StageOutcome | None:
+    """Pods say why they will never be ready, or take too long: it goes back."""
+    found, trouble = rollout.deployment, rollout.trouble
+    if found is None or _is_complete(found):
+        return None
+    if trouble is not None:
+        _, until = _tolerated(rollout, trouble)
+        crashed = trouble.pod is not None and trouble.pod.phase == "Failed"
+        again = rollout.obs.settings.serves and trouble.failure_class not in _FINAL
+        final = crashed and not again
+        if final or (until is not None and rollout.now >= until):
+            return _back(rollout, f"{trouble.reason}: {trouble.message}")
+    late = rollout.now >= rollout.deadline or _gave_up(found)
+    if not late:
+        return None
+    why = f"{trouble.reason}: {trouble.message}" if trouble else _slowest(rollout)
+    count = sum(pod.ready for pod in rollout.obs.servers)
+    seconds = children.deadline_of(rollout.obs.job)
+    what = f"{count} of {found.replicas} pods were ready after {seconds} s"
+    return _back(rollout, f"{what}; {why}")
+
+
+def rolls(rollout: Rollout) -> StageOutcome:
+    """It gets on."""
+    trouble, stage = rollout.trouble, _running(rollout)
+    wake = rollout.deadline
+    update: dict[str, object] = {"waiting_since": None}
+    if trouble is not None:
+        since, until = _tolerated(rollout, trouble)
+        update = {
+            "reason": trouble.reason,
+            "message": trouble.with_remedy()[:2048],
+            "waiting_since": since,
+        }
+        wake = min(wake, until or wake)
+    stage = stage.model_copy(update=update)
+    return StageOutcome(stage, deployment=rollout.told("RollingOut"), wake=wake)
+
+
+POLICIES: tuple[Callable[[Rollout], StageOutcome | None], ...] = (
+    went_back,
+    suspended,
+    impossible,
+    begins,
+    ready,
+    fails,
+    rolls,
+)
+
+
+def _running(rollout: Rollout) -> StageStatus:
+    found, room, obs = rollout.deployment, rollout.room, rollout.obs
+    count = sum(pod.ready for pod in obs.servers)
+    desired = found.replicas if found is not None else 0
+    return rollout.prior.model_copy(
+        update={
+            "phase": "Running",
+            "reason": "RollingOut",
+            "message": f"{count} of {desired} pods are ready",
+            "start_time": rollout.prior.start_time or rollout.now,
+            "image": room.image_of(obs.job, obs.settings),
+            "pods": PodCounts(desired=desired, ready=count),
+        }
+    )
+
+
+def _back(rollout: Rollout, words: str) -> StageOutcome:
+    if rollout.by_hand:  # and not forward again: the newer one serves until then
+        return _failed(rollout, words, rollout.told("Failed"))
+    update = {
+        "reason": _GOES_BACK,
+        "message": words[:1500],
+        "waiting_since": rollout.now,
+    }
+    stage = _running(rollout).model_copy(update=update)
+    return StageOutcome(stage, deployment=rollout.told("RollingBack"))
+
+
+def _failed(rollout: Rollout, words: str, told: Deployment | None) -> StageOutcome:
+    ended = failed_for_good(rollout.prior, _GOES_BACK, words, rollout.now)
+    stage = ended.stage.model_copy(update={"waiting_since": None})
+    return StageOutcome(stage, failure=ended.failure, deployment=told)
+
+
+def _tolerated(rollout: Rollout, trouble: Failure) -> tuple[datetime, datetime | None]:
+    """Since when it has been so, and until when that may last; None: the deadline ends it."""
+    prior, now = rollout.prior, rollout.now
+    since = prior.waiting_since if prior.reason == trouble.reason else None
+    since = since or now
+    grace = REASONS[trouble.reason].grace_seconds
+    if trouble.pod is not None and trouble.pod.phase == "Failed":
+        return since, since + _CRASHES
+    return since, None if grace is None else since + timedelta(seconds=grace)
+
+
+def _slowest(rollout: Rollout) -> str:
+    pods = [pod for pod in rollout.obs.servers if not pod.ready]
+    running = next((pod for pod in pods if pod.phase == "Running"), None)
+    if running is not None:
+        return f"pod {running.described} runs and is not ready; its log says what it does"
+    return diagnose.slowest(pods)
+
+
+def _gave_up(found: ChildView) -> bool:
+    """Kubernetes has, by its own count of the same seconds."""
+    return found.status.get("observedGeneration", 0) >= found.generation and any(
+        (c.get("type"), c.get("status"), c.get("reason"))
+        == ("Progressing", "False", "ProgressDeadlineExceeded")
+        for c in found.status.get("conditions") or ()
+    )
+
+
+def _is_complete(found: ChildView) -> bool:
+    return applied.is_complete(found.status, found.generation, found.replicas)
+
+
+def _proven(found: ChildView) -> bool:
+    return found.annotations.get(names.ANNOTATION_PROVEN) == _applied(found) != ""
+
+
+def _applied(found: ChildView) -> str:
+    return found.annotations.get(names.ANNOTATION_APPLIED, "")
+
+
+def _stands(wanted: dict[str, Any], there: dict[tuple[str, str], ChildView]) -> bool:
+    """Whether it is there, as it is wanted."""
+    meta = wanted["metadata"]
+    found = there.get((wanted["kind"], meta["name"]))
+    return found is not None and meta["annotations"].items() <= found.annotations.items()
+
+
+def _model(notes: dict[str, str]) -> ServedModel | None:
+    if not notes:
+        return None
+    return ServedModel(
+        model_uri=notes.get(names.ANNOTATION_MODEL_URI, "")[:1280],
+        model_digest=notes.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+    )

@@ -1,0 +1,185 @@
+"""``accepted/<digest12>/``: an accepted model for good, with what a server of it needs to know.
+
+The model's files as they were judged, and ``trainingjob.json`` beside them. Whoever serves it shows
+first that it gives for some rows what was judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from trainingjob.api.base import Model
+from trainingjob.api.payload import EvaluatePayload, JobRef
+from trainingjob.api.v1alpha1.evaluate import Gate
+from trainingjob.api.v1alpha1.job import Task
+
+from .. import storage
+from ..base.errors import StageFailure, storage_errors
+from ..base.log import log
+from ..dataset import suitable
+from ..dataset.manifest import DatasetManifest, RawRows
+from ..dataset.rows import Rows
+from ..model.accepted import name_of, place
+from ..model.folder import Kind, find
+from . import sources
+from .judgement import Batch
+from .report import MetricsFile
+
+CARD = "trainingjob.json"
+_CARD_BYTES = 256 * 2**20
+
+
+class Card(Model):
+    """``trainingjob.json``."""
+
+    version: Literal[1] = 1
+    job: JobRef = Field(description="The run that made the model.")
+    task: Task
+    threshold: float | None = None
+    kind: Kind
+    model_digest: str = Field(description="Of all other files in the folder.")
+    dataset: DatasetManifest = Field(
+        description="Of the dataset that it was judged on, without its files."
+    )
+    outputs: list[list[float]] | None = Field(
+        None,
+        description="What it gave for the rows that the manifest shows: scores of the classes, or "
+        "one value. Unset: nobody has run it on rows.",
+    )
+    report: MetricsFile
+    gates: list[Gate]
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Raises StageFailure(ModelMissing, ModelCorrupt), OSError."""
+        path = folder / CARD
+        if not path.is_file():
+            raise StageFailure(
+                "ModelMissing",
+                f"there is no accepted model in {storage.shown(folder)}: it has no {CARD}",
+            )
+        try:
+            if path.stat().st_size > _CARD_BYTES:
+                raise ValueError("it is too large")
+            return cls.model_validate_json(path.read_bytes())
+        except (ValidationError, ValueError) as error:
+            raise StageFailure(
+                "ModelCorrupt", f"{storage.shown(path)} is damaged or of another version"
+            ) from error
+
+    @property
+    def rows(self) -> Rows:
+        """As which dataset the model's rows are."""
+        features = suitable.features(self.dataset, self.task)
+        return Rows(Path(self.report.dataset_uri), self.dataset, "test", features)
+
+    def load(self, folder: Path) -> sources.Runnable:
+        """The model. Raises StageFailure(ModelMissing, ModelCorrupt)."""
+        if self.kind not in ("program", "builtIn"):
+            raise StageFailure(
+                "ModelMissing",
+                f"{storage.shown(folder)} has predictions of the training code and no model that "
+                "can be run: leave model.pt2 beside them",
+            )
+        return sources.load(self.kind, folder, self.rows)
+
+
+def outputs_of(batch: Batch) -> list[list[float]]:
+    """Of each row the scores of the classes, or the one value."""
+    found = batch.predicted[:, None] if batch.scores is None else batch.scores
+    return np.asarray(found, dtype=np.float64).tolist()
+
+
+def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetManifest) -> None:
+    """Have the model in a folder of its own, unless it is there. Raises StageFailure."""
+    assert payload.accepted is not None
+    model = storage.resolve(payload.model_uri)
+    kind = find(model) if manifest.tokens is None else "transformer"
+    card = Card(
+        job=payload.job,
+        task=payload.task,
+        threshold=payload.threshold,
+        kind=kind or report.source,
+        model_digest=report.model_digest,
+        dataset=manifest.model_copy(update={"splits": {}, "folds": None}),
+        report=report,
+        gates=payload.gates,
+    )
+    card = card.model_copy(update={"outputs": _outputs(card, model)})
+    target = storage.resolve(place(payload.accepted, report.model_digest))
+    with storage_errors("publish the accepted model"):
+        names = storage.names(model)
+        if _is_there(target, card, model, names):
+            return
+        with storage.write_aside(target) as aside:
+            storage.copy(model, aside)
+            text = card.model_dump_json(by_alias=True, exclude_none=True)
+            (aside / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def _outputs(card: Card, model: Path) -> list[list[float]] | None:
+    """What the model gives for the rows that the manifest shows. A model that nobody has judged, as
+    the final one of a cross-validation, may be none that can be run."""
+    raw = card.dataset.raw
+    if raw is None or not raw.rows or card.kind not in ("program", "builtIn"):
+        return None
+    with suppress(StageFailure, ValueError, TypeError):
+        runnable = card.load(model)
+        features = features_of(raw, card.dataset.features, runnable.features)
+        return outputs_of(runnable.batch(features, np.zeros(len(features))))
+    return None
+
+
+def features_of(raw: RawRows, features: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """float32 [n, d]: of the rows that a manifest shows, as the dataset has them."""
+    at = {name: place for place, name in enumerate(features)}
+    rows = [[row[at[name]] for name in wanted] for row in raw.features]
+    with np.errstate(over="ignore"):
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(wanted)).astype(np.float32)
+
+
+def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bool:
+    """Whether a run before this one, or another attempt, has published just this. A folder that
+    somebody was cut short in is not whole."""
+    there = storage.sizes(target, [*names, CARD])
+    if len(there) != len(names) + 1 or any(
+        there[name] != (model / name).stat().st_size for name in names
+    ):
+        return False
+    storage.bring(target, [CARD])
+    with suppress(StageFailure):
+        known = Card.read(target)
+        # Another dataset may have led to the same model by other steps.
+        same = (known.model_digest, known.dataset.digest, known.threshold)
+        return same == (card.model_digest, card.dataset.digest, card.threshold)
+    return False
+
+
+def sweep(payload: EvaluatePayload, recent: Sequence[str]) -> None:
+    """Remove accepted models that are neither recent nor in use. Nothing hangs on it."""
+    assert payload.accepted is not None
+    folder = storage.resolve(payload.accepted)
+    keep = {name_of(digest) for digest in (*recent, *(payload.in_use or ()))}
+    try:
+        for entry in storage.entries(folder) or ():
+            name = entry.rstrip("/")
+            if entry.endswith("/") and _is_ours(name) and name not in keep:
+                with suppress(FileNotFoundError):  # of what is remote this pod has no copy
+                    storage.remove(folder / name)
+    except (StageFailure, OSError) as error:
+        log(f"an accepted model that is not needed any more is left: {error}")
+
+
+def _is_ours(name: str) -> bool:
+    """A folder of ``publish``, or what a writer that died has left of one."""
+    parts = name.split(".")
+    digest = parts[0] if len(parts) == 1 else parts[1]
+    beside = len(parts) == 3 and not parts[0] and parts[2] in ("writing", "old")
+    is_digest = len(digest) == 12 and set(digest) <= set("0123456789abcdef")
+    return is_digest and (len(parts) == 1 or beside)

@@ -1,0 +1,248 @@
+"""HTTP: the paths of the Open Inference Protocol, the metrics, and the model's card."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from trainingjob.api.payload import ServePayload
+
+from ... import __version__
+from ..base.log import log
+from . import page, protocol
+from .batches import Batches, Busy
+from .metrics import Metrics
+from .served import BadRow, Served
+
+MAX_BODY_BYTES = 16 * 2**20
+MAX_QUEUED_ROWS = 16_384
+# Of a request, from its first byte to its last one.
+_BODY_SECONDS = 30.0
+# Bodies that are read at the same time: of the greatest ones so many.
+_BODIES = 4
+_RETRY_SECONDS = "1"
+_JSON = "application/json"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class State:
+    """``served`` is None until the model has proved itself; ``draining``: the end has come."""
+
+    served: Served | None = None
+    batches: Batches | None = None
+    draining: bool = False
+    in_flight: int = 0
+    last: float = 0.0  # when a request came, by the monotonic clock
+
+
+class Failed(Exception):
+    """An answer that is an error, in words."""
+
+    def __init__(self, status: int, words: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(words)
+        self.status, self.words, self.headers = status, words, headers
+
+
+class App:
+    """The application of one model."""
+
+    def __init__(self, payload: ServePayload) -> None:
+        self.name = payload.name
+        self.state = State()
+        self.metrics = Metrics(lambda: self.state.batches.queued if self.state.batches else 0)
+        self._most_bytes = payload.max_body_bytes or MAX_BODY_BYTES
+        self._most_queued = payload.max_queued_rows or MAX_QUEUED_ROWS
+        self._bytes = 0
+        self.application = web.Application(middlewares=[self._told], client_max_size=0)
+        model = "/v2/models/{model}"
+        versioned = f"{model}/versions/{{version}}"
+        self.application.add_routes(
+            [
+                web.get("/v2", self._server),
+                web.get("/v2/health/live", self._live),
+                web.get("/v2/health/ready", self._ready),
+                web.get("/metrics", self._metrics),
+                web.get("/", self._page),
+                *(web.get(f"{path}/ready", self._model_ready) for path in (model, versioned)),
+                *(web.get(path, self._metadata) for path in (model, versioned)),
+                *(web.post(f"{path}/infer", self._infer) for path in (model, versioned)),
+            ]
+        )
+
+    def serve(self, served: Served) -> None:
+        """From now on requests are answered."""
+        self.metrics.of_model(self.name, served.card.model_digest)
+        self.state.batches = Batches(served.answers, self._most_queued, self.metrics.batch)
+        self.state.served = served
+
+    async def close(self) -> None:
+        """Once all requests are answered."""
+        if self.state.batches is not None:
+            await self.state.batches.close()
+
+    # --- every request ------------------------------------------------------------------------
+
+    @web.middleware
+    async def _told(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Errors in words, and metrics; nothing that a request does ends the server."""
+        began = time.perf_counter()
+        of_model = request.path.startswith("/v2/models/")
+        if of_model:
+            self.state.last = time.monotonic()
+        self.state.in_flight += 1
+        try:
+            response = await self._answered(request, handler)
+        finally:
+            self.state.in_flight -= 1
+        if of_model:
+            self.metrics.request(response.status, time.perf_counter() - began)
+        if self.state.draining:
+            response.force_close()
+        return response
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Failed as failure:
+            return _error(failure.status, failure.words, failure.headers)
+        except (protocol.BadRequest, BadRow) as error:
+            return _error(400, str(error))
+        except web.HTTPException as error:
+            allowed = error.headers.get("Allow")
+            words = f"{request.method} {request.path}: {error.reason}"
+            return _error(error.status, words, {"Allow": allowed} if allowed else None)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            log(event("failed", path=request.path, error=told))
+            return _error(500, "the server has failed on this request; its log says how")
+
+    # --- the protocol -------------------------------------------------------------------------
+
+    async def _server(self, request: web.Request) -> web.Response:
+        return _answer({"name": "trainingjob", "version": __version__, "extensions": []})
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return _answer({"live": True})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        if self.state.draining:
+            raise Failed(503, "the server is being stopped")
+        if self.state.served is None:
+            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        return _answer({"ready": True})
+
+    async def _model_ready(self, request: web.Request) -> web.Response:
+        self._model(request)
+        return await self._ready(request)
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        return _answer(protocol.metadata(self.name, self._model(request)))
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        served = self._model(request)
+        assert self.state.batches is not None
+        asked = protocol.read(await self._body(request), served, self._most_queued)
+        try:
+            answers = await self.state.batches.answers(asked.columns, asked.rows)
+        except Busy:
+            raise _busy(f"{self.state.batches.queued} rows wait already") from None
+        return _answer(protocol.written(self.name, asked, answers, served))
+
+    def _model(self, request: web.Request) -> Served:
+        """The model that a request names."""
+        name, version = request.match_info["model"], request.match_info.get("version")
+        if name != self.name:
+            raise Failed(404, f"there is no model {name[:100]!r}: this server has {self.name}")
+        served = self.state.served
+        if served is None:
+            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        if version not in (None, served.version):
+            raise Failed(
+                404, f"there is no version {version[:100]!r} of {name}, but {served.version}"
+            )
+        return served
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Of bounded size, in bounded time, and beside a bounded number of others."""
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise Failed(415, f"the body is {encoding[:40]}: send it as it is")
+        if request.headers.get("Inference-Header-Content-Length"):
+            raise Failed(415, "the protocol's binary data are not supported: send JSON")
+        most, length = self._most_bytes, request.content_length
+        if length is not None and length > most:
+            raise Failed(413, f"the body has {length} bytes, and {most} are the most")
+        held = length if length is not None else most
+        if self._bytes + held > _BODIES * most:
+            raise _busy("as many bodies are read as may be")
+        self._bytes += held
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await self._read(request, most)
+        except TimeoutError:
+            raise Failed(408, f"the body did not come in {_BODY_SECONDS:g} s") from None
+        finally:
+            self._bytes -= held
+
+    async def _read(self, request: web.Request, most: int) -> bytes:
+        body = bytearray()
+        async for piece in request.content.iter_any():
+            body += piece
+            if len(body) > most:
+                raise Failed(413, f"the body has more than {most} bytes, which are the most")
+        return bytes(body)
+
+    # --- for people ---------------------------------------------------------------------------
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self.metrics.text(), headers={"Content-Type": self.metrics.content_type}
+        )
+
+    async def _page(self, request: web.Request) -> web.Response:
+        served = self.state.served
+        if served is None:
+            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        given = {name: value for name, value in request.query.items() if name in served.inputs}
+        return web.Response(
+            text=await page.written(self.name, served, given, self._one),
+            content_type="text/html",
+            headers=page.HEADERS,
+        )
+
+    async def _one(self, columns: Any) -> Any:
+        """The answer to a row of the page's form."""
+        assert self.state.batches is not None
+        try:
+            return await self.state.batches.answers(columns, 1)
+        except Busy:
+            raise _busy("as many rows wait as may") from None
+
+
+def event(name: str, **more: Any) -> str:
+    """A line of the log."""
+    told = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": name, **more}
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _busy(why: str) -> Failed:
+    return Failed(429, f"{why}: try again later", {"Retry-After": _RETRY_SECONDS})
+
+
+def _answer(value: Any) -> web.Response:
+    return web.Response(body=json.dumps(value, ensure_ascii=False).encode(), content_type=_JSON)
+
+
+def _error(status: int, words: str, headers: dict[str, str] | None = None) -> web.Response:
+    body = json.dumps({"error": words}, ensure_ascii=False).encode(errors="replace")
+    return web.Response(status=status, body=body, content_type=_JSON, headers=headers)

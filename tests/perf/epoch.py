@@ -1,0 +1,116 @@
+"""An epoch of two ranks over a dataset in S3 and in HDFS ÷ in a folder; memory, and what comes to
+the disk.
+
+``python -m tests.perf.epoch [MB [ROUNDS]]``, 2000 and 3 unless said otherwise. Servers run on this
+machine, and take processor time of it; the model is a linear one, which learns faster than it
+reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster.hdfs.server import Hdfs
+from tests.cluster.versitygw.server import Versitygw
+from tests.datasets import write_dataset
+from tests.local.train import instrumented
+from tests.local.train.gang import Job, mlp, pods
+from trainingjob.api.payload import COPIES_DIR, TrainPayload
+from trainingjob.runtime.train.data import WINDOW_BYTES
+
+from .train import FEATURES, table
+
+MB = 2000
+ROUNDS = 3
+EPOCHS = 3
+BATCH = 1024
+_FILE_ROWS = 200_000
+_GROUP_ROWS = 50_000
+
+
+@dataclass
+class Elsewhere(Job):
+    """A training job whose dataset lies at ``uri``."""
+
+    uri: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+    def payload(self) -> TrainPayload:
+        return super().payload().model_copy(update={"dataset": self.uri})
+
+
+def epoch(folder: Path, window: int, uri: str, variables: dict[str, str]) -> tuple[float, int, int]:
+    """Seconds of an epoch but the first; bytes of memory of a rank; bytes on the disk."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    times, peak, copies = folder / "times", folder / "peak", folder / "copies"
+    spec = {"model": mlp(hidden=[]), "epochs": EPOCHS, "batchSize": BATCH, "procsPerNode": 2}
+    env = {
+        "EPOCH_TIMES": str(times),
+        "PEAK_MEMORY": str(peak),
+        "TRAININGJOB_WINDOW_BYTES": str(window),
+        COPIES_DIR: str(copies),
+    }
+    job = Elsewhere(folder, spec, env=env | variables, uri=uri)
+    job.main = [sys.executable, instrumented.__file__, "node"]
+    with pods(job) as running:
+        running.processes[0].wait()
+        assert running.report(0).result is not None, running.logs()
+    at = [float(line) for line in times.read_text().split()]
+    disk = sum(path.stat().st_size for path in copies.rglob("*.parquet"))
+    return (at[-1] - at[0]) / (len(at) - 1), int(peak.read_text()), disk
+
+
+def main() -> None:
+    given = [int(text) for text in sys.argv[1:] if text.isdigit()]
+    size, rounds = (*given, *(MB, ROUNDS)[len(given) :])
+    rows = size * 10**6 // (8 * (FEATURES + 1))
+    # A data set of a few windows would stay in memory.
+    window = min(WINDOW_BYTES, rows * (4 * FEATURES + 8) // 8)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        made = folder / "dataset"
+        write_dataset(
+            made,
+            {"train": table(rows)},
+            label="label",
+            task="classification",
+            rows_per_file=_FILE_ROWS,
+            rows_per_group=_GROUP_ROWS,
+        )
+        files = [path for path in made.rglob("*") if path.is_file()]
+        s3, hdfs = stack.enter_context(Versitygw()), stack.enter_context(Hdfs())
+        for path in files:
+            name = path.relative_to(made).as_posix()
+            s3.put("data", f"dataset/{name}", path.read_bytes())
+            hdfs.put(f"/dataset/{name}", path.read_bytes())
+        places: dict[str, Callable[[], tuple[float, int, int]]] = {
+            "a folder": lambda: epoch(folder / "run", window, f"file://{made}", {}),
+            "S3": lambda: epoch(folder / "run", window, "s3://data/dataset", s3.variables),
+            "HDFS": lambda: epoch(folder / "run", window, f"{hdfs.uri}/dataset", {}),
+        }
+        found: dict[str, list[tuple[float, int, int]]] = {place: [] for place in places}
+        for _ in range(rounds):
+            for place, run in places.items():
+                found[place].append(run())
+        base = statistics.median(seconds for seconds, _, _ in found["a folder"])
+        told = sum(path.stat().st_size for path in files) / 10**6
+        for place, runs in found.items():
+            seconds = statistics.median(run[0] for run in runs)
+            memory, disk = (max(run[number] for run in runs) for number in (1, 2))
+            print(
+                f"an epoch over {told:.0f} MB from {place}: {seconds:.2f} s, "
+                f"{seconds / base:.2f} of a folder; {memory / 2**20:.0f} MiB a rank, "
+                f"{disk} bytes of rows on the disk"
+            )
+
+
+if __name__ == "__main__":
+    main()

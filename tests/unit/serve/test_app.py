@@ -1,0 +1,406 @@
+"""The Open Inference Protocol over HTTP: what is answered, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from trainingjob.runtime.serve import app as app_module
+from trainingjob.runtime.serve.app import App
+from trainingjob.runtime.serve.served import load
+
+from .build import Made, request
+
+INFER = "/v2/models/digits/infer"
+COLUMNS = ["x", "Full size", "count", "city", "day", "member"]
+
+Client = TestClient[Any, Any]
+
+
+async def opened(made: Made, *, serve: bool = True, **more: Any) -> tuple[Client, App]:
+    app = App(made.payload(**more))
+    if serve:
+        app.serve(load(made.payload()))
+    client = TestClient(TestServer(app.application, handler_cancellation=True))
+    await client.start_server()
+    return client, app
+
+
+@pytest.fixture
+async def client(classes: Made) -> AsyncIterator[Client]:
+    found, app = await opened(classes)
+    yield found
+    await found.close()
+    await app.close()
+
+
+async def infer(client: Client, body: Any, **more: Any) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = await client.post(INFER, data=data, **more)
+    return answer.status, await answer.json()
+
+
+async def test_a_request_with_raw_columns_gets_what_scikit_learn_and_numpy_give(
+    client: Client, classes: Made
+) -> None:
+    rows = classes.rows("test")[:20]
+    status, told = await infer(client, request(rows, COLUMNS, id="7"))
+    expected = classes.expected(rows)
+    assert (status, told["id"], told["model_name"]) == (200, "7", "digits")
+    assert classes.digest.removeprefix("sha256:").startswith(told["model_version"])
+    prediction, probabilities = told["outputs"]
+    assert prediction == {
+        "name": "prediction",
+        "datatype": "BYTES",
+        "shape": [20],
+        "data": ["abc"[place] for place in expected.argmax(axis=1)],
+    }
+    assert (probabilities["shape"], probabilities["datatype"]) == ([20, 3], "FP64")
+    np.testing.assert_allclose(np.reshape(probabilities["data"], (20, 3)), expected, atol=1e-5)
+
+
+async def test_a_regression_gives_values(values: Made) -> None:
+    client, app = await opened(values)
+    rows = values.rows("test")[:5]
+    _, told = await infer(client, request(rows, COLUMNS))
+    (prediction,) = told["outputs"]
+    np.testing.assert_allclose(prediction["data"], values.expected(rows), rtol=1e-5)
+    await client.close()
+    await app.close()
+
+
+async def test_what_can_be_left_out_or_written_in_another_way(
+    client: Client, classes: Made
+) -> None:
+    rows = classes.rows("test")[:2]
+    plain = request(rows, COLUMNS)
+    _, wanted = await infer(client, plain)
+    by_name = {tensor["name"]: tensor for tensor in plain["inputs"]}
+    others: dict[str, list[dict[str, Any]]] = {
+        "in another order": plain["inputs"][::-1],
+        "[n, 1]": [{**one, "shape": [2, 1]} for one in plain["inputs"]],
+        "lists of one value": [
+            {**one, "shape": [2, 1], "data": [[v] for v in one["data"]]} for one in plain["inputs"]
+        ],
+        "whole numbers as real ones": [
+            *(one for one in plain["inputs"] if one["name"] != "count"),
+            {**by_name["count"], "datatype": "FP32", "data": [*map(float, by_name["count"]["data"])]},
+        ],
+        "and the label, and what is no feature": [
+            *plain["inputs"],
+            {"name": "note", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]},
+            {"name": "kind", "shape": [2], "datatype": "BYTES", "data": ["a", None]},
+        ],
+    }  # fmt: skip
+    for case, inputs in others.items():
+        status, told = await infer(client, {"inputs": inputs})
+        assert (status, told) == (200, wanted), case
+    _, told = await infer(client, plain | {"outputs": [{"name": "prediction"}]})
+    assert told["outputs"] == wanted["outputs"][:1]
+
+
+def with_input(name: str, /, **more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def change(asked: dict[str, Any]) -> dict[str, Any]:
+        inputs = [{**one, **more} if one["name"] == name else one for one in asked["inputs"]]
+        return asked | {"inputs": inputs}
+
+    return change
+
+
+def tensors(*some: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda asked: asked | {"inputs": [*asked["inputs"], *some]}
+
+
+# What is wrong, and the words for it.
+WRONG: dict[str, tuple[Any, str]] = {
+    "nothing": (b"", "the body is not JSON: Expecting value (line 1, column 1)"),
+    "no JSON": (b'{"inputs": [}', "the body is not JSON: Expecting value (line 1, column 13)"),
+    "no UTF-8": (b'{"id": "\xff"}', "the body is not UTF-8 (byte 8)"),
+    "NaN": (b'{"inputs": NaN}', "NaN is no number there; send null"),
+    "brackets": (b"[" * 100_000, "the body has too many brackets in each other"),
+    "a number of many digits": (b'{"inputs": ' + b"9" * 5000 + b"}", "the body is not JSON: Exceed"),
+    "a list": (b"[]", "the request must be an object, not a list"),
+    "no inputs": (b"{}", "inputs must be a list, not null"),
+    "another field": (lambda asked: asked | {"input": 1}, 'the request has "input", and may have'),
+    "inputs that are empty": (lambda asked: {"inputs": []}, "inputs is empty: send x, Full size"),
+    "an input that is none": (tensors(3), "inputs[6] must be an object, not a number"),
+    "an input without a name": (tensors({}), "inputs[6] has no name"),
+    "an unknown column": (
+        with_input("city", name="citty"),
+        'inputs[3]: there is no column "citty"; did you mean city? (columns: x, Full size',
+    ),
+    "a column twice": (lambda a: a | {"inputs": a["inputs"] * 2}, "there is a tensor x before it"),
+    "a column that lacks": (
+        lambda asked: asked | {"inputs": asked["inputs"][2:]},
+        "inputs lacks x, Full size: the model is made of x, Full size, count, city, day, member",
+    ),
+    "no shape": (with_input("x", shape=None), 'input "x": shape must be a list, not null'),
+    "a shape of three": (with_input("x", shape=[1, 1, 1]), "shape must be [n] or [n, 1]"),
+    "a wide shape": (with_input("x", shape=[1, 2]), "shape must be [n] or [n, 1], not [1, 2]"),
+    "an empty shape": (with_input("x", shape=[]), "shape must be [n] or [n, 1], not []"),
+    "a shape of text": (with_input("x", shape=["1"]), 'shape must be [n] or [n, 1], not ["1"]'),
+    "no rows": (with_input("x", shape=[0], data=[]), "a request has 1 to 16384 rows"),
+    "too many rows": (with_input("x", shape=[10**9]), "a request has 1 to 16384 rows"),
+    "other rows": (
+        with_input("city", shape=[2], data=["a", "b"]),
+        'input "city" has 2 rows, and the inputs before it have 1',
+    ),
+    "less data": (with_input("x", data=[]), "shape says 1 values, and data has 0"),
+    "a datatype": (
+        with_input("city", datatype="FP32"),
+        'input "city" is a string: its datatype must be BYTES, not "FP32"',
+    ),
+    "a datatype that is a list": (with_input("x", datatype=[]), "its datatype must be FP64, not []"),
+    "no data": (with_input("x", data=3), "data must be a list, not a number"),
+    "a text for a number": (with_input("x", data=["1"]), "data[0] is text, and no double"),
+    "a boolean for a number": (with_input("x", data=[True]), "data[0] is a boolean, and no double"),
+    "an object for a text": (with_input("city", data=[{}]), "data[0] is an object, and no string"),
+    "a number for a boolean": (with_input("member", data=[1]), "data[0] is a number, and no boolean"),
+    "a list of two": (with_input("x", data=[[1, 2]]), "data must be values, or lists of one value"),
+    "half of a whole number": (with_input("count", data=[1.5]), "data[0] is 1.5, and no whole number"),
+    "a whole number beyond 64 bits": (
+        with_input("count", data=[2**63]),
+        'input "count": data has a value that is no bigint',
+    ),
+    "a number beyond a double": (with_input("x", data=[10**400]), "and no number of 64 bits"),
+    "infinity": (with_input("x", data=[1e308 * 10]), "Infinity is no number there"),
+    "no date": (with_input("day", data=["31.12.2020"]), '"31.12.2020", and no date as 2026-01-31'),
+    "half of a character": (
+        with_input("city", data=["\ud800"]),
+        'input "city": data has a value that is no string',
+    ),
+    "a null that nothing fills": (with_input("count", data=[None]), "feature count has 1 nulls"),
+    "a value beyond float32": (with_input("x", data=[1e300]), "the model makes no number"),
+    "an id that is none": (lambda asked: asked | {"id": 3}, "id must be text of at most 256"),
+    "an output that there is not": (
+        lambda asked: asked | {"outputs": [{"name": "y"}]},
+        'outputs[0]: there is prediction and probabilities, and no "y"',
+    ),
+    "outputs that are none": (lambda asked: asked | {"outputs": 1}, "outputs must be a list"),
+}  # fmt: skip
+
+
+async def test_a_request_that_is_wrong_is_told_why(client: Client, classes: Made) -> None:
+    asked = request(classes.rows("test")[:1], COLUMNS)
+    for case, (change, words) in WRONG.items():
+        status, told = await infer(client, change(asked) if callable(change) else change)
+        assert (status, words in told["error"]) == (400, True), (case, told)
+        assert len(told["error"]) < 500, case
+    assert (await infer(client, asked))[0] == 200
+
+
+def mutated(chance: random.Random, value: Any) -> Any:
+    """A part of the value changed, anywhere in it."""
+    odd = [None, -1, 0, 1.5, True, "", "x", [], {}, [[]], {"a": []}, "9" * 50, 2**64, -1e308]
+    if isinstance(value, dict) and value and chance.random() < 0.85:
+        key = chance.choice([*value])
+        if chance.random() < 0.2:
+            return {k: v for k, v in value.items() if k != key}
+        return value | {key: mutated(chance, value[key])}
+    if isinstance(value, list) and value and chance.random() < 0.85:
+        at = chance.randrange(len(value))
+        return [*value[:at], mutated(chance, value[at]), *value[at + 1 :]]
+    return chance.choice(odd)
+
+
+async def test_a_thousand_malformed_requests_do_no_harm(client: Client, classes: Made) -> None:
+    chance = random.Random(5)
+    asked = request(classes.rows("test")[:2], COLUMNS, id="a", outputs=[{"name": "prediction"}])
+    text = json.dumps(asked).encode()
+    refused = 0
+    for number in range(1000):
+        if number % 2:
+            body = json.dumps(mutated(chance, asked)).encode()
+        else:
+            at = chance.randrange(len(text))
+            cut = chance.choice([text[:at], text[at:], text[:at] + bytes([chance.randrange(256)])])
+            body = cut + text[at + 1 :] if chance.random() < 0.5 else cut
+        status, told = await infer(client, body)
+        # Some changes leave a request that is none the worse for it.
+        assert status == 200 or (400 <= status < 500 and told["error"]), (body, status, told)
+        refused += status != 200
+    assert refused > 700
+    assert (await infer(client, asked))[0] == 200
+
+
+async def test_paths_that_there_are_not_are_told_in_words(client: Client) -> None:
+    for method, path, status, words in (
+        ("GET", "/v2/models/other", 404, "there is no model 'other': this server has digits"),
+        ("GET", "/v2/models/digits/versions/1", 404, "there is no version '1' of digits, but "),
+        ("GET", INFER, 405, "Method Not Allowed"),
+        ("POST", "/v2/nothing", 404, "Not Found"),
+        ("POST", "/v2/models/other/infer", 404, "there is no model 'other'"),
+    ):
+        answer = await client.request(method, path)
+        told = await answer.json()
+        assert (answer.status, words in told["error"]) == (status, True), (path, told)
+
+
+async def test_what_the_model_takes_and_gives_is_told(client: Client, classes: Made) -> None:
+    told = await (await client.get("/v2/models/digits")).json()
+    assert [
+        (one["name"], one["datatype"], one["parameters"]["type"]) for one in told["inputs"]
+    ] == [
+        ("x", "FP64", "double"),
+        ("Full size", "FP64", "double"),
+        ("count", "INT64", "bigint"),
+        ("city", "BYTES", "string"),
+        ("day", "BYTES", "date"),
+        ("member", "BOOL", "boolean"),
+    ]
+    assert told["outputs"][1]["parameters"] == {"classes": ["a", "b", "c"]}
+    (version,) = told["versions"]
+    for path in ("/v2/models/digits/ready", f"/v2/models/digits/versions/{version}/ready"):
+        assert (await client.get(path)).status == 200
+
+
+async def test_until_the_model_has_proved_itself_the_server_lives_and_is_not_ready(
+    classes: Made,
+) -> None:
+    client, app = await opened(classes, serve=False)
+    for path, status in (("live", 200), ("ready", 503)):
+        assert (await client.get(f"/v2/health/{path}")).status == status
+    status, told = await infer(client, request(classes.rows("test")[:1], COLUMNS))
+    assert (status, "has not proved itself" in told["error"]) == (503, True)
+    app.serve(load(classes.payload()))
+    assert (await client.get("/v2/health/ready")).status == 200
+    app.state.draining = True
+    answer = await client.get("/v2/health/ready")
+    assert (answer.status, answer.headers["Connection"]) == (503, "close")
+    await client.close()
+    await app.close()
+
+
+async def test_bodies_are_bounded(classes: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, app = await opened(classes, max_body_bytes=1000)
+    status, told = await infer(client, b" " * 1001)
+    assert (status, told["error"]) == (413, "the body has 1001 bytes, and 1000 are the most")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 100
+
+    answer = await client.post(INFER, data=pieces())  # nobody said how long it is
+    assert answer.status == 413
+    answer = await client.post(INFER, data=b"x", headers={"Content-Encoding": "gzip"})
+    assert answer.status == 415
+    # A client that never ends its body does not hold the server up.
+    monkeypatch.setattr(app_module, "_BODY_SECONDS", 0.3)
+    assert client.port is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{{".encode())
+    assert (await client.get("/v2/health/live")).status == 200
+    assert b" 408 " in await reader.readline()
+    writer.close()
+    # More bodies at the same time than may be: some are told to come again.
+    slow = [await asyncio.open_connection("127.0.0.1", client.port) for _ in range(4)]
+    for _, one in slow:
+        one.write(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n".encode())
+    while app._bytes < 4000:
+        await asyncio.sleep(0.01)
+    answer = await client.post(INFER, data=b"{}")
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    for _, one in slow:
+        one.close()
+    while app._bytes:
+        await asyncio.sleep(0.01)
+    await client.close()
+    await app.close()
+
+
+async def test_rows_that_wait_are_bounded_and_answered_together(classes: Made) -> None:
+    client, app = await opened(classes, max_queued_rows=8)
+    assert app.state.batches is not None
+    gate, begun, sizes = threading.Event(), threading.Event(), []
+    work = app.state.batches._work
+
+    def slowly(columns: Any) -> Any:
+        sizes.append(len(columns["x"]))
+        begun.set()
+        assert gate.wait(30)
+        return work(columns)
+
+    app.state.batches._work = slowly
+    rows = classes.rows("test")
+    asked = [request(rows[at : at + 2], COLUMNS) for at in range(0, 10, 2)]
+    first = asyncio.create_task(infer(client, asked[0]))
+    await asyncio.to_thread(begun.wait, 30)
+    more = [asyncio.create_task(infer(client, one)) for one in asked[1:]]
+    while app.state.batches.queued < 8:
+        await asyncio.sleep(0.01)
+    answer = await client.post(INFER, json=asked[0])
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    assert (await answer.json())["error"] == "8 rows wait already: try again later"
+    # One that has gone is not computed.
+    more[0].cancel()
+    while not app.state.batches._waiting[0].answers.done():
+        await asyncio.sleep(0.01)
+    gate.set()
+    found = [await first, *(await asyncio.gather(*more[1:]))]
+    assert sizes == [2, 6]
+    for at, (status, told) in zip((0, 4, 6, 8), found, strict=True):
+        assert status == 200
+        expected = classes.expected(rows[at : at + 2])
+        np.testing.assert_allclose(told["outputs"][1]["data"], expected.ravel(), atol=1e-5)
+    await client.close()
+    await app.close()
+
+
+async def test_in_a_batch_only_who_sent_a_bad_row_is_told(classes: Made) -> None:
+    client, app = await opened(classes)
+    assert app.state.batches is not None
+    rows = classes.rows("test")[:6]
+    good = request(rows, COLUMNS)
+    bad = with_input("count", data=[1, 2, None, 4, 5, 6])(good)
+    found = await asyncio.gather(*(infer(client, one) for one in (good, bad, good, bad, good)))
+    assert [status for status, _ in found] == [200, 400, 200, 400, 200]
+    await client.close()
+    await app.close()
+
+
+async def test_a_mistake_of_ours_ends_a_request_and_not_the_server(
+    classes: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, app = await opened(classes)
+    assert app.state.batches is not None
+    work = app.state.batches._work
+    asked = request(classes.rows("test")[:1], COLUMNS)
+
+    def fails(columns: Any) -> Any:
+        raise MemoryError("secret\nplace")
+
+    app.state.batches._work = fails
+    status, told = await infer(client, asked)
+    assert (status, "secret" in told["error"]) == (500, False)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["event"], line["error"]) == ("failed", "MemoryError: secret place")
+    app.state.batches._work = work
+    assert (await infer(client, asked))[0] == 200
+    await client.close()
+    await app.close()
+
+
+async def test_metrics_count_requests_rows_and_batches(client: Client, classes: Made) -> None:
+    await infer(client, request(classes.rows("test")[:7], COLUMNS))
+    await infer(client, b"{")
+    answer = await client.get("/metrics")
+    samples = {
+        (sample.name, sample.labels.get("code")): (sample.value, sample.labels)
+        for family in text_string_to_metric_families(await answer.text())
+        for sample in family.samples
+    }
+    assert samples["trainingjob_serve_rows_total", None][0] == 7
+    assert samples["trainingjob_serve_request_seconds_count", "200"][0] == 1
+    assert samples["trainingjob_serve_request_seconds_count", "400"][0] == 1
+    assert samples["trainingjob_serve_queued_rows", None][0] == 0
+    _, labels = samples["trainingjob_serve_model_info", None]
+    assert labels == {"name": "digits", "digest": classes.digest}

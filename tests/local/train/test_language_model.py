@@ -368,10 +368,8 @@ def test_a_gang_that_cannot_judge_says_why(dataset: Path, model: Path, tmp_path:
     truncated(folder)
     with pytest.raises(StageFailure, match="it cannot be judged by several") as caught:
         judged(dataset, folder, tmp_path, nodes=1, procsPerNode=2)
-    assert (caught.value.reason, caught.value.message.rpartition(": ")[2][:23]) == (
-        "ModelCorrupt",
-        "model.safetensors is da",
-    )
+    assert caught.value.reason == "ModelCorrupt"
+    assert "model.safetensors is damaged" in caught.value.message
 
 
 def pickled(folder: Path) -> None:

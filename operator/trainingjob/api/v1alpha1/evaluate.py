@@ -106,10 +106,10 @@ class Evaluate(Model):
     )
     nodes: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        description="Language models: pods over which weights and rows are divided; 1 when unset.",
+        description="Language models: pods that judge together; 1 when unset.",
     )
     procs_per_node: Annotated[int, Field(ge=1, le=64)] | None = Field(
-        None, description="Processes in each of these, usually one per GPU; 1 when unset."
+        None, description="Processes in each, usually one per GPU; 1 when unset."
     )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
     resources: Resources | None = Field(None, description="Resources of each pod.")

@@ -208,7 +208,7 @@ class Input(Model):
         "`preprocess(paths, context)`."
     )
     documents: Literal["files", "lines"] | None = Field(
-        None, description="Of format text: each file is a document (when unset), or each line."
+        None, description="Format text: what is a document; files when unset."
     )
     options: CsvOptions | None = Field(None, description="For CSV.")
     types: Annotated[dict[Column, ColumnType], Field(min_length=1, max_length=4096)] | None = Field(

@@ -19,8 +19,7 @@ class NearDuplicates(Model):
 
     similarity: Annotated[float, Field(ge=0.5, le=0.99)] | None = Field(
         None,
-        description="From which share of common runs of words (Jaccard) on, nearly; 0.8 when "
-        "unset.",
+        description="Least share of common runs of words; 0.8 when unset.",
     )
     words: Annotated[int, Field(ge=1, le=32)] | None = Field(
         None, description="Words of a run; 5 when unset."
@@ -66,6 +65,5 @@ class Tokenize(Model):
     )
     near_duplicates: NearDuplicates | None = Field(
         None,
-        description="Leave out texts that are nearly the same as another one, by MinHash; unset: "
-        "equal ones alone.",
+        description="Leave out texts that nearly repeat another one, by MinHash.",
     )

@@ -24,7 +24,7 @@ from .processes import Command, Exit, Outcome, run_together
 # https://man7.org/linux/man-pages/man3/mallopt.3.html
 MALLOC = {
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(2 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }

@@ -14,4 +14,4 @@ SEEDS = 400
 def test_each_is_refused_or_comes_to_an_end(part: int) -> None:
     found, wrong = tried(range(part * SEEDS // 4, (part + 1) * SEEDS // 4))
     assert not wrong, "\n".join(wrong)
-    assert found["refused"] and found["Succeeded"] and found["Suspended"], found
+    assert found["refused"] and found["Succeeded"], found

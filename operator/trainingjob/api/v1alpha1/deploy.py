@@ -18,6 +18,12 @@ class ServerTemplate(PodTemplate):
     outlined: ClassVar[bool] = True
 
 
+class ServerResources(Resources):
+    """As `train.resources`; the operator refuses what is wrong in it."""
+
+    outlined: ClassVar[bool] = True
+
+
 class ServerDeployment(Model):
     """A Deployment of our server, with a Service before it."""
 
@@ -27,7 +33,7 @@ class ServerDeployment(Model):
         "Unset: one, and the number is left to whoever scales the Deployment.",
     )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
-    resources: Resources | None = Field(None, description="Resources of each pod.")
+    resources: ServerResources | None = Field(None, description="Resources of each pod.")
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="Port of the Service; 8080 when unset."
     )

@@ -129,6 +129,7 @@ def test_a_developers_node_is_one_command_and_ends_with_a_signal(tmp_path):
                 assert line, said
                 said += line
             exported = dict(re.findall(r"^export (\w+)=(\S+)", said, re.MULTILINE))
+            exported["HOME"] = str(tmp_path)  # where kubectl keeps what it has found out
             kubectl = [BIN / "kubectl", "get", "nodes", "-o", f"jsonpath={GPUS}"]
             done = subprocess.run(kubectl, env=exported, capture_output=True, text=True, check=True)
             assert done.stdout == "2"

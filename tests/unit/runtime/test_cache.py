@@ -127,6 +127,10 @@ def test_a_kept_result_comes_back_with_its_artefact(runs: Runs, stage: str, job:
             for its in ["train/part-00000.parquet"]
             for mine in DatasetManifest.read(runs.root / "b/dataset" / new).splits["train"].files
         }
+    if stage == "preprocess":
+        manifest = DatasetManifest.read(runs.root / job / "dataset")
+        assert (manifest.writer, manifest.digest) == (payload.job.uid, result.outputs.digest)
+        files.pop(Path("manifest.json"), None)
     for path, data in files.items():
         assert (runs.root / job / name / path).read_bytes() == data
     if stage == "preprocess":

@@ -11,7 +11,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure
 from ..dataset.manifest import MANIFEST, DataFile, DatasetManifest, file_name
-from ..storage import Place, fetch, publishing, resolve, write_aside
+from ..storage import Place, fetch, place_of, publishing, resolve, write_aside
 from .beneath import Beneath
 from .key import Cacheable
 
@@ -29,6 +29,8 @@ def restore(payload: Cacheable, result: StageResult) -> StageResult:
     folder = fetch(uri)
     if uri == own:
         (_verify_dataset if is_dataset else _verify_model)(folder, digest)
+        if is_dataset:
+            _take_over(resolve(own), digest, payload.job.uid)
     elif not folder.is_dir():
         raise ValueError(f"there is nothing at {uri}")
     else:
@@ -67,6 +69,18 @@ def _verify_dataset(folder: Path, digest: str) -> None:
 def _verify_file(path: Path, digest: str, name: str) -> None:
     if sha256(path) != digest:
         raise StageFailure("DatasetInvalid", f"{name} is not as its manifest says")
+
+
+def _take_over(target: Path, digest: str, writer: str) -> None:
+    """The run that has found it is its writer from now on, as of one that it has copied."""
+    place = place_of(target)
+    state = place.state(MANIFEST)
+    manifest = DatasetManifest.model_validate_json(place.read(MANIFEST))
+    if manifest.stamp is None or manifest.writer == writer:
+        return
+    mine = manifest.model_copy(update={"writer": writer})
+    if mine.digest != digest or not place.swap(MANIFEST, mine.text, state):
+        raise StageFailure("DatasetInvalid", f"the dataset in {target} is another one by now")
 
 
 def _copy_dataset(source: Beneath, target: Path, digest: str, writer: str) -> None:

@@ -576,7 +576,7 @@ EXPLAINED = {
         "dropna\t<Object>\n    Drop rows with nulls.",
     ],
     "tj.spec.evaluate.template": [
-        "Parts of the pod. Fields: see spec.train.template.",
+        "Parts of the pods. Fields: see spec.train.template.",
         "nodeSelector\t<map[string]string>\n    <no description>",
     ],
     "tj.spec.train.template": ["nodeSelector\t<map[string]string>\n    Labels that the node"],

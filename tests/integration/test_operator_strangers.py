@@ -239,7 +239,12 @@ def test_a_policy_that_alters_our_labels_is_told(
     control_plane: ControlPlane, home: tuple[str, str], namespace: str
 ) -> None:
     space = Namespace(control_plane, namespace)
-    with FakeKubelet(control_plane, [namespace], 0.05), served(control_plane, home, namespace):
+    # A pod that is of no use is deleted before a kubelet has started it.
+    fates = [behaviour.never()]
+    with (
+        FakeKubelet(control_plane, [namespace], 0.05, lambda _: fates[-1]),
+        served(control_plane, home, namespace),
+    ):
         alter_pods(space, RELABELLED)
         space.run(manifest("gate", preprocess=None, evaluate=None, train=DATASET))
         begun = time.monotonic()
@@ -251,6 +256,7 @@ def test_a_policy_that_alters_our_labels_is_told(
         for kind in ("policies", "policybindings"):
             path = f"{POLICIES}/mutatingadmission{kind}/relabel-{space.name}"
             control_plane.request("DELETE", path)
+        fates.append(behaviour.succeed())
         status = space.wait("gate", phase="Succeeded", seconds=90)
         assert status["stages"][0]["attempt"] == 1
 

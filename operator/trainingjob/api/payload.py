@@ -192,7 +192,7 @@ class EvaluatePayload(Model):
     in_use: list[str] | None = Field(
         None,
         max_length=16,
-        description="Digests of accepted models that deployments serve or may go back to: they are "
+        description="Folders of accepted models that deployments serve or may go back to: they are "
         "kept beside the newest ones.",
     )
 
@@ -202,7 +202,7 @@ class ServePayload(Model):
     what evaluation judged. What has a default is told only where it is set."""
 
     stage: Literal["serve"] = "serve"
-    model_uri: str = Field(description="URI of the model's folder, accepted/<digest12>.")
+    model_uri: str = Field(description="URI of the model's folder, below accepted/.")
     digest: str | None = Field(
         None,
         description="modelDigest of the evaluation that accepted it. Default: model_uri is the "

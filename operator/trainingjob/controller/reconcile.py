@@ -69,6 +69,7 @@ _LARGE_SECONDS = 0.5
 _TRIES = 3
 # Those of a whole batch of pods, and of earlier ones whose names never come again.
 _MOST_BLOCKERS = 100
+_MOST_DISCARDED = 1000  # a gang of the largest
 # How often Events of a pod that waits are read.
 _EXPLAIN_SECONDS = 15.0
 # How often pods are read that no watch tells of.
@@ -97,6 +98,8 @@ class _Memory:
     # What Events say of pods that wait, by uid, and when they were asked for last.
     told: dict[str, PodEvent] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
+    # The newest pods that were altered as they were made, and are on their way out.
+    discarded: list[str] = field(default_factory=list)
     # Pods of the attempt before that were looked for by name, before another one begins.
     looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
@@ -276,7 +279,10 @@ class Reconciler:
         job = known if known is not None and same else read_stored(stored.data)
         if isinstance(job, Unreadable):
             return stored, job
-        pods = ownership.ours(job, self._cache.pods(key, stored.uid), self._settings.signing_key)
+        there = self._cache.pods(key, stored.uid)
+        if memory.discarded:
+            there = tuple(pod for pod in there if pod.uid not in memory.discarded)
+        pods = ownership.ours(job, there, self._settings.signing_key)
         self._cache.trust(stored.uid, pods)
         if memory.asked:
             waiting = {pod.uid for pod in pods if pod.phase == "Pending"}
@@ -378,7 +384,10 @@ class Reconciler:
         except Refused as error:
             return diagnose.refusal_of(name, str(error))
         if resource == PODS and new and (changes := ownership.changes(child, made)):
-            # We would not know it again: it is not to run unseen.
+            # Whatever goes by what was changed would not find it. It never was one of ours.
+            meta = made["metadata"]
+            memory = self._memory[(meta["namespace"], job.metadata.name)]
+            memory.discarded = [*memory.discarded, meta["uid"]][-_MOST_DISCARDED:]
             await self._discard(made)
             return diagnose.altered(name, changes)
         if resource == CLAIMS:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..api import uris
+from ..api.accepted import folder_name
 from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND, StageName, TrainingJob
 
@@ -217,6 +218,8 @@ def accepted_uri(job: TrainingJob) -> str:
     return artefact_uri(job, "accepted")
 
 
-def accepted_model_uri(job: TrainingJob, digest: str) -> str:
-    """The folder of an accepted model, which stays as it is; ``digest`` is the model's."""
-    return artefact_uri(job, "accepted", digest.removeprefix("sha256:")[:12])
+def accepted_model_uri(job: TrainingJob, model: str, dataset: str) -> str:
+    """The folder of an accepted model, which stays as it is, by the digests of the model and of the
+    dataset that it was judged on."""
+    threshold = job.spec.evaluate.threshold if job.spec.evaluate is not None else None
+    return artefact_uri(job, "accepted", folder_name(model, dataset, job.spec.task, threshold))

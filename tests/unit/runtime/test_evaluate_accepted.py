@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trainingjob.api.accepted import folder_name
 from trainingjob.api.payload import (
     RESULT_LIMIT,
     Baseline,
@@ -28,7 +29,6 @@ from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.accepted import baseline_of, keep_if_accepted
 from trainingjob.runtime.evaluate.publication import CARD, Card
 from trainingjob.runtime.evaluate.report import MetricsFile
-from trainingjob.runtime.model.accepted import place
 from trainingjob.runtime.storage import copies
 
 from .test_publish import Killed, Steps, Store
@@ -101,8 +101,12 @@ def published(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "accepted").iterdir() if path.is_dir())
 
 
+def name_of(digest: str, dataset: str = "sha256:d") -> str:
+    return folder_name(digest, dataset, payload(Path(), "1").task, None)
+
+
 def short(digests: Sequence[str]) -> list[str]:
-    return sorted(digest.removeprefix("sha256:")[:12] for digest in digests)
+    return sorted(map(name_of, digests))
 
 
 def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> Non
         "metrics": {"accuracy": 0.9, "log_loss": 0.3},
         "datasetDigest": "sha256:d",
         "modelDigest": one,
-        "recent": [one],
+        "recent": [name_of(one)],
     }
     assert record(tmp_path) == first
     compared = evaluated(payload(tmp_path, "2", PAST), "sha256:e", accuracy=0.95)
@@ -123,12 +127,12 @@ def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> Non
     assert record(tmp_path) == first | {
         "uid": "2",
         "modelDigest": two,
-        "recent": [two, one],
+        "recent": [name_of(two, "sha256:e"), name_of(one)],
         "metrics": {"accuracy": 0.95},
         "baseline": {"metrics": {"accuracy": 0.9}, "datasetDigest": "sha256:d"},
         "datasetDigest": "sha256:e",
     }
-    assert published(tmp_path) == short([one, two])
+    assert published(tmp_path) == sorted([name_of(one), name_of(two, "sha256:e")])
     assert len([*(tmp_path / "accepted").iterdir()]) == 3
 
 
@@ -138,7 +142,7 @@ def test_an_accepted_model_stays_as_it_was_judged(tmp_path: Path) -> None:
         evaluated(payload(tmp_path, uid), accuracy=0.9)
         digests.append(trained(payload(tmp_path, uid)))
     for digest in digests:
-        folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+        folder = tmp_path / "accepted" / name_of(digest)
         assert digest_of_folder(folder, but=CARD) == digest
         card = Card.read(folder)
         assert (card.model_digest, card.report.metrics) == (digest, {"accuracy": 0.9})
@@ -151,7 +155,7 @@ def test_a_model_that_is_written_anew_in_place_changes_no_accepted_one(tmp_path:
     digest = trained(asked)
     for file in (f for f in storage.resolve(asked.model_uri).rglob("*") if f.is_file()):
         file.write_bytes(b"worse")
-    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    folder = tmp_path / "accepted" / name_of(digest)
     assert digest_of_folder(folder, but=CARD) == digest
 
 
@@ -160,7 +164,7 @@ def test_the_newest_models_stay_and_those_in_use(tmp_path: Path) -> None:
     for uid in "12345":
         asked = payload(tmp_path, uid)
         if uid > "1":
-            asked = asked.model_copy(update={"in_use": digests[:1]})
+            asked = asked.model_copy(update={"in_use": short(digests[:1])})
         evaluated(asked, accuracy=0.9)
         digests.append(trained(asked))
     assert published(tmp_path) == short([digests[0], *digests[2:]])
@@ -169,7 +173,29 @@ def test_the_newest_models_stay_and_those_in_use(tmp_path: Path) -> None:
     evaluated(payload(tmp_path, "6"), accuracy=0.9)
     six = trained(payload(tmp_path, "6"))
     assert published(tmp_path) == short([digests[2], digests[4], six])
-    assert record(tmp_path)["recent"] == [six, digests[2], digests[4]]
+    assert record(tmp_path)["recent"] == [
+        name_of(digest) for digest in (six, digests[2], digests[4])
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"threshold": 0.7},
+        {"task": Task.model_validate({"type": "classification", "label": "x", "positiveClass": 1})},
+    ],
+)
+def test_the_same_files_that_decide_otherwise_are_another_model(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    asked = payload(tmp_path, "1")
+    evaluated(asked, accuracy=0.9)
+    evaluated(asked.model_copy(update=other), accuracy=0.8)
+    evaluated(asked, "sha256:of other steps", accuracy=0.8)
+    assert len({*published(tmp_path)}) == 3
+    names = (record(tmp_path) or {})["recent"]
+    cards = [Card.read(tmp_path / "accepted" / name) for name in names]
+    assert [card.report.metrics["accuracy"] for card in cards] == [0.8, 0.8, 0.9]
 
 
 def test_a_model_that_was_not_accepted_is_not_published(tmp_path: Path) -> None:
@@ -179,15 +205,15 @@ def test_a_model_that_was_not_accepted_is_not_published(tmp_path: Path) -> None:
 
 
 def test_nothing_of_others_is_swept(tmp_path: Path) -> None:
-    for name in ("mine", ".hidden", "0123456789ab.txt", "0123456789abc"):
+    others = ("mine", ".hidden", "0123456789ab", "0123456789ab-01234567.txt")
+    for name in others:
         (tmp_path / "accepted" / name).mkdir(parents=True)
-    for name in ("0123456789ab", ".0123456789ab.writing", ".0123456789ab.old"):
+    ours = "0123456789ab-01234567"
+    for name in (ours, f".{ours}.writing", f".{ours}.old"):
         (tmp_path / "accepted" / name).mkdir(parents=True)
     evaluated(payload(tmp_path, "1"), accuracy=0.9)
     one = trained(payload(tmp_path, "1"))
-    assert published(tmp_path) == sorted(
-        [*short([one]), "mine", ".hidden", "0123456789ab.txt", "0123456789abc"]
-    )
+    assert published(tmp_path) == sorted([*short([one]), *others])
 
 
 @pytest.mark.parametrize("lost", ["predictions.parquet", "trainingjob.json", "parts/more.txt"])
@@ -196,7 +222,7 @@ def test_a_folder_that_is_not_whole_is_written_again(tmp_path: Path, lost: str) 
     asked = payload(tmp_path, "1")
     evaluated(asked, accuracy=0.9)
     digest = trained(asked)
-    folder = tmp_path / "accepted" / digest.removeprefix("sha256:")[:12]
+    folder = tmp_path / "accepted" / name_of(digest)
     (folder / lost).unlink()
     evaluated(asked, accuracy=0.9)
     assert digest_of_folder(folder, but=CARD) == digest
@@ -295,7 +321,7 @@ def test_a_pod_that_dies_leaves_a_record_and_its_repeat_compares_with_the_same(
     found = record(tmp_path)
     assert found is not None
     assert found["uid"] == left
-    of_record = tmp_path / "accepted" / found["modelDigest"].removeprefix("sha256:")[:12]
+    of_record = tmp_path / "accepted" / found["recent"][0]
     assert digest_of_folder(of_record, but=CARD) == found["modelDigest"]
     compared = evaluated(asked, accuracy=0.95)
     assert compared is not None
@@ -350,7 +376,7 @@ def test_in_s3_whoever_dies_at_any_step_leaves_a_record_whose_model_is_whole(
         """The model of the record, which is there as it was judged."""
         record = json.loads(store.files["run/accepted/metrics.json"])
         monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "reader" / str(steps.done)))
-        folder = storage.fetch(place("s3://bucket/run/accepted", record["modelDigest"]))
+        folder = storage.fetch(f"s3://bucket/run/accepted/{record['recent'][0]}")
         assert digest_of_folder(folder, but=CARD) == record["modelDigest"]
         assert Card.read(folder).model_digest == record["modelDigest"]
         shutil.rmtree(tmp_path / "reader")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,9 @@ class Made:
 
     @property
     def accepted(self) -> Path:
-        return self.folder / "accepted" / self.digest.removeprefix("sha256:")[:12]
+        """Its folder, by the record of the last one."""
+        folder = self.folder / "accepted"
+        return folder / json.loads((folder / "metrics.json").read_text())["recent"][0]
 
     def payload(self, **more: Any) -> ServePayload:
         return ServePayload(

@@ -52,8 +52,8 @@ def keep_if_accepted(
     if not gates.accepts(judged):
         return
     before = _recent(payload.accepted)
-    publication.publish(payload, report, manifest)
-    recent = [report.model_digest, *(d for d in before or () if d != report.model_digest)][:KEPT]
+    newest = publication.publish(payload, report, manifest)
+    recent = [newest, *(name for name in before or () if name != newest)][:KEPT]
     record = AcceptedModel(
         uid=payload.job.uid,
         metrics=report.metrics,
@@ -80,4 +80,4 @@ def _recent(folder: str) -> list[str] | None:
         return None
     if record is None:
         return []
-    return record.recent or [record.model_digest]
+    return record.recent or []

@@ -1,4 +1,4 @@
-"""``accepted/<digest12>/``: an accepted model for good, with what a server of it needs to know.
+"""``accepted/<name>/``: an accepted model for good, with what a server of it needs to know.
 
 The model's files as they were judged, and ``trainingjob.json`` beside them. Whoever serves it shows
 first that it gives for some rows what was judged.
@@ -6,6 +6,7 @@ first that it gives for some rows what was judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from trainingjob.api.accepted import folder_name
 from trainingjob.api.base import Model
 from trainingjob.api.payload import EvaluatePayload, JobRef
 from trainingjob.api.v1alpha1.evaluate import Gate
@@ -25,7 +27,6 @@ from ..base.log import log
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest, RawRows
 from ..dataset.rows import Rows
-from ..model.accepted import name_of, place
 from ..model.folder import Kind, find
 from . import sources
 from .judgement import Batch
@@ -33,6 +34,7 @@ from .report import MetricsFile
 
 CARD = "trainingjob.json"
 _CARD_BYTES = 256 * 2**20
+_OURS = re.compile(r"(\.)?[0-9a-f]{12}-[0-9a-f]{8}(?(1)\.(writing|old))")
 
 
 class Card(Model):
@@ -74,6 +76,12 @@ class Card(Model):
             ) from error
 
     @property
+    def name(self) -> str:
+        """The folder's."""
+        digests = self.model_digest, self.report.dataset_digest
+        return folder_name(*digests, self.task, self.threshold)
+
+    @property
     def rows(self) -> Rows:
         """As which dataset the model's rows are."""
         features = suitable.features(self.dataset, self.task)
@@ -96,8 +104,8 @@ def outputs_of(batch: Batch) -> list[list[float]]:
     return np.asarray(found, dtype=np.float64).tolist()
 
 
-def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetManifest) -> None:
-    """Have the model in a folder of its own, unless it is there. Raises StageFailure."""
+def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetManifest) -> str:
+    """Have the model in a folder of its own, unless it is there; its name. Raises StageFailure."""
     assert payload.accepted is not None
     model = storage.resolve(payload.model_uri)
     kind = find(model) if manifest.tokens is None else "transformer"
@@ -112,15 +120,16 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
         gates=payload.gates,
     )
     card = card.model_copy(update={"outputs": _outputs(card, model)})
-    target = storage.resolve(place(payload.accepted, report.model_digest))
+    target = storage.resolve(f"{payload.accepted}/{card.name}")
     with storage_errors("publish the accepted model"):
         names = storage.names(model)
         if _is_there(target, card, model, names):
-            return
+            return card.name
         with storage.write_aside(target) as aside:
             storage.copy(model, aside)
             text = card.model_dump_json(by_alias=True, exclude_none=True)
             (aside / CARD).write_text(text + "\n", encoding="utf-8")
+    return card.name
 
 
 def _outputs(card: Card, model: Path) -> list[list[float]] | None:
@@ -154,10 +163,7 @@ def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bo
         return False
     storage.bring(target, [CARD])
     with suppress(StageFailure):
-        known = Card.read(target)
-        # Another dataset may have led to the same model by other steps.
-        same = (known.model_digest, known.dataset.digest, known.threshold)
-        return same == (card.model_digest, card.dataset.digest, card.threshold)
+        return Card.read(target).name == card.name
     return False
 
 
@@ -165,7 +171,7 @@ def sweep(payload: EvaluatePayload, recent: Sequence[str]) -> None:
     """Remove accepted models that are neither recent nor in use. Nothing hangs on it."""
     assert payload.accepted is not None
     folder = storage.resolve(payload.accepted)
-    keep = {name_of(digest) for digest in (*recent, *(payload.in_use or ()))}
+    keep = {*recent, *(payload.in_use or ())}
     try:
         for entry in storage.entries(folder) or ():
             name = entry.rstrip("/")
@@ -178,8 +184,4 @@ def sweep(payload: EvaluatePayload, recent: Sequence[str]) -> None:
 
 def _is_ours(name: str) -> bool:
     """A folder of ``publish``, or what a writer that died has left of one."""
-    parts = name.split(".")
-    digest = parts[0] if len(parts) == 1 else parts[1]
-    beside = len(parts) == 3 and not parts[0] and parts[2] in ("writing", "old")
-    is_digest = len(digest) == 12 and set(digest) <= set("0123456789abcdef")
-    return is_digest and (len(parts) == 1 or beside)
+    return _OURS.fullmatch(name) is not None

@@ -27,18 +27,10 @@ class AcceptedModel(Model):
     dataset_digest: str
     model_digest: str
     recent: list[str] | None = Field(
-        None, max_length=KEPT, description="Digests of the last models that were accepted."
+        None,
+        max_length=KEPT,
+        description="Folders of the last models that were accepted, the newest first.",
     )
-
-
-def place(folder: str, digest: str) -> str:
-    """The URI of an accepted model's own folder, which nobody changes."""
-    return f"{folder}/{name_of(digest)}"
-
-
-def name_of(digest: str) -> str:
-    """The folder's name."""
-    return digest.removeprefix("sha256:")[:12]
 
 
 def read(folder: str) -> AcceptedModel | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainingjob.api.accepted import short
 from trainingjob.api.payload import ServePayload
 from trainingjob.api.v1alpha1.input import ColumnType
 
@@ -65,7 +66,7 @@ class Served:
     @property
     def version(self) -> str:
         """Of the model, as requests may name it."""
-        return accepted.name_of(self.card.model_digest)
+        return self.card.name
 
     def answers(self, columns: Columns) -> Answers:
         """Predictions for rows. Raises BadRow, whose message names the feature."""
@@ -153,10 +154,10 @@ def load(payload: ServePayload) -> Served:
     uri, digest = payload.model_uri, payload.digest
     if digest is None:
         record = accepted.read(uri)
-        if record is None:
+        if record is None or not record.recent:
             raise StageFailure("ModelMissing", f"no model was accepted yet: nothing is at {uri}")
         digest = record.model_digest
-        uri = accepted.place(uri, digest)
+        uri = f"{uri}/{record.recent[0]}"
     folder = storage.fetch(uri)
     with storage_errors("read the model"):
         card = Card.read(folder)
@@ -165,8 +166,8 @@ def load(payload: ServePayload) -> Served:
         if other != digest:
             raise StageFailure(
                 "ModelCorrupt",
-                f"the files of {uri} {what} {accepted.name_of(other)}…, and "
-                f"{accepted.name_of(digest)}… is to be served: they were changed, or lost in part",
+                f"the files of {uri} {what} {short(other)}…, and "
+                f"{short(digest)}… is to be served: they were changed, or lost in part",
             )
     if card.dataset.raw is None:
         raise StageFailure(

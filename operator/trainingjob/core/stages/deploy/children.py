@@ -173,10 +173,10 @@ def _object(job: TrainingJob, api_version: str, kind: str, spec: Object) -> Obje
 def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[str, str]) -> Object:
     """A pod as that of any stage, but that it is started again and again, and probed."""
     spec = spec_of(job).deployment
-    digest = digest_of(job) or _NO_DIGEST
+    digest, judged = digest_of(job) or _NO_DIGEST, job.status.evaluation
     test = spec_of(job).self_test or SelfTest()
     payload = contract.ServePayload(
-        model_uri=names.accepted_model_uri(job, digest),
+        model_uri=names.accepted_model_uri(job, digest, judged.dataset_digest if judged else ""),
         digest=digest,
         name=name_of(job),
         self_test_rows=test.rows,

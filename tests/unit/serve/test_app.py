@@ -301,18 +301,64 @@ async def test_bodies_are_bounded(classes: Made, monkeypatch: pytest.MonkeyPatch
     assert (await client.get("/v2/health/live")).status == 200
     assert b" 408 " in await reader.readline()
     writer.close()
-    # More bodies at the same time than may be: some are told to come again.
-    slow = [await asyncio.open_connection("127.0.0.1", client.port) for _ in range(4)]
-    for _, one in slow:
-        one.write(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n".encode())
-    while app._bytes < 4000:
+    # Nor does one that sends less and less.
+    monkeypatch.setattr(app_module, "_BODY_SECONDS", 30.0)
+    monkeypatch.setattr(app_module, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(app_module, "_LEAST_BYTES", 100)
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n".encode())
+    writer.write(b" " * 200)
+    answer_line = asyncio.create_task(reader.readline())
+    while not answer_line.done():
+        writer.write(b" ")
+        await asyncio.sleep(0.05)
+    assert b" 408 " in answer_line.result()
+    writer.close()
+    while app._held:
         await asyncio.sleep(0.01)
-    answer = await client.post(INFER, data=b"{}")
+    await client.close()
+    await app.close()
+
+
+async def upload(client: Client, length: int, sent: int) -> asyncio.StreamWriter:
+    """A request that announces a body, and sends some of it and nothing more."""
+    assert client.port is not None
+    _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    head = f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+    writer.write(head.encode() + b" " * sent)
+    return writer
+
+
+async def test_uploads_that_stand_still_do_not_keep_others_out(
+    classes: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, app = await opened(classes)
+    asked = request(classes.rows("test")[:1], COLUMNS)
+    # They hold what they have sent, which is nothing.
+    idle = [await upload(client, app_module.MAX_BODY_BYTES, 0) for _ in range(6)]
+    while app.state.in_flight < 6:
+        await asyncio.sleep(0.01)
+    assert app._held == 0
+    assert (await infer(client, asked))[0] == 200
+    # When great ones hold all that they may, small ones have room still.
+    monkeypatch.setattr(app_module, "_HELD_BYTES", 20_000)
+    monkeypatch.setattr(app_module, "_SMALL_BYTES", 5_000)
+    monkeypatch.setattr(app_module, "_FOR_SMALL_BYTES", 8_000)
+    great = [await upload(client, 10_000, 9_999) for _ in range(2)]
+    while app._held < 19_998:
+        await asyncio.sleep(0.01)
+    assert (await infer(client, asked))[0] == 200
+    answer = await client.post(INFER, data=b" " * 5_001)
     assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
-    for _, one in slow:
-        one.close()
-    while app._bytes:
+    small = [await upload(client, 4_001, 4_000) for _ in range(2)]
+    while app._held < 27_998:
         await asyncio.sleep(0.01)
+    assert (await infer(client, asked))[0] == 429
+    for one in idle + great + small:
+        one.close()
+    while app._held:
+        await asyncio.sleep(0.01)
+    assert (await infer(client, asked))[0] == 200
     await client.close()
     await app.close()
 

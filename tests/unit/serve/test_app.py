@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from trainingjob.runtime.serve import app as app_module
+from trainingjob.runtime.serve import batches
 from trainingjob.runtime.serve.app import App
 from trainingjob.runtime.serve.served import load
 
@@ -397,6 +398,48 @@ async def test_rows_that_wait_are_bounded_and_answered_together(classes: Made) -
         assert status == 200
         expected = classes.expected(rows[at : at + 2])
         np.testing.assert_allclose(told["outputs"][1]["data"], expected.ravel(), atol=1e-5)
+    await client.close()
+    await app.close()
+
+
+async def test_long_texts_that_wait_are_bounded_and_not_all_in_one_batch(
+    classes: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_BYTES", 25_000)
+    client, app = await opened(classes)
+    assert app.state.batches is not None
+    gate, begun, sizes = threading.Event(), threading.Event(), []
+    work = app.state.batches._work
+
+    def slowly(columns: Any) -> Any:
+        sizes.append(len(columns["x"]))
+        begun.set()
+        assert gate.wait(30)
+        return work(columns)
+
+    app.state.batches._work = slowly
+    asked = with_input("city", data=["a" * 10_000])(request(classes.rows("test")[:1], COLUMNS))
+    length = len(json.dumps(asked))
+    monkeypatch.setattr(app_module, "_FOR_SMALL_BYTES", 0)
+    first = asyncio.create_task(infer(client, asked))
+    await asyncio.to_thread(begun.wait, 30)
+    more = [asyncio.create_task(infer(client, asked)) for _ in range(6)]
+    while app.state.batches.queued < 6:
+        await asyncio.sleep(0.01)
+    # What waits is held still.
+    assert app._held >= 7 * length
+    monkeypatch.setattr(app_module, "_HELD_BYTES", app._held + length - 1)
+    assert (await infer(client, asked))[0] == 429
+    # One that has gone leaves nothing behind.
+    more[0].cancel()
+    while not app.state.batches._waiting[0].answers.done():
+        await asyncio.sleep(0.01)
+    assert not app.state.batches._waiting[0].columns
+    gate.set()
+    found = [await first, *(await asyncio.gather(*more[1:]))]
+    assert [status for status, _ in found] == [200] * 6
+    assert sizes == [1, 2, 2, 1]
+    assert app._held == 0
     await client.close()
     await app.close()
 

@@ -18,17 +18,21 @@ import pyarrow as pa
 from ..preprocess.fitted.columns import Columns
 from .served import Answers, BadRow
 
+# Of a batch of several requests. A column of texts cannot have 2 GiB or more, and the steps may
+# make long texts of short ones.
 MOST_ROWS = 4096
+MOST_BYTES = 16 * 2**20
 
 
 class Busy(Exception):
     """As many rows wait as may."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Waiting:
     columns: Columns
     rows: int
+    bytes: int
     answers: asyncio.Future[Answers]
 
 
@@ -54,11 +58,15 @@ class Batches:
             raise Busy
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        one = _Waiting(columns, rows, asyncio.get_running_loop().create_future())
+        size = sum(column.nbytes for column in columns.values())
+        one = _Waiting(columns, rows, size, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         self.queued += rows
         self._some.set()
-        return await one.answers
+        try:
+            return await one.answers
+        finally:
+            one.columns = {}  # of one that has gone: its place in the queue holds nothing
 
     async def _run(self) -> None:
         while True:
@@ -70,13 +78,17 @@ class Batches:
     def _next(self) -> list[_Waiting]:
         """Those that are next; whoever has gone meanwhile is asked for nothing."""
         batch: list[_Waiting] = []
-        rows = 0
-        while self._waiting and (not batch or rows + self._waiting[0].rows <= MOST_ROWS):
-            one = self._waiting.popleft()
+        rows = size = 0
+        while self._waiting:
+            one = self._waiting[0]
+            if batch and (rows + one.rows > MOST_ROWS or size + one.bytes > MOST_BYTES):
+                break
+            self._waiting.popleft()
             self.queued -= one.rows
             if not one.answers.done():
                 batch.append(one)
                 rows += one.rows
+                size += one.bytes
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:

@@ -10,14 +10,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from trainingjob.runtime.serve import app as app_module
-from trainingjob.runtime.serve import batches
+from trainingjob.runtime.serve import batches, protocol
 from trainingjob.runtime.serve.app import App
-from trainingjob.runtime.serve.served import load
+from trainingjob.runtime.serve.served import Answers, BadRow, load
 
 from .build import Made, request
 
@@ -454,6 +455,41 @@ async def test_in_a_batch_only_who_sent_a_bad_row_is_told(classes: Made) -> None
     assert [status for status, _ in found] == [200, 400, 200, 400, 200]
     await client.close()
     await app.close()
+
+
+async def test_a_few_bad_rows_do_not_end_batching_for_all(classes: Made) -> None:
+    served, runs, lengths = load(classes.payload()), 0, []
+
+    def counted(columns: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return served.answers(columns)
+
+    queue = batches.Batches(counted, 16_384, lengths.append)
+    frame = classes.rows("test")[:1]
+    columns = {
+        name: protocol.column_of(one["data"], kind, name)
+        for one, (name, kind) in zip(
+            request(frame, [*served.inputs])["inputs"], served.inputs.items(), strict=True
+        )
+    }
+    bad = columns | {"count": pa.array([None], type=pa.int64())}
+    found = await asyncio.gather(
+        *(queue.answers(bad if at % 50 == 7 else columns, 1) for at in range(600)),
+        return_exceptions=True,
+    )
+    expected = classes.expected(frame)
+    for at, one in enumerate(found):
+        if at % 50 == 7:
+            assert isinstance(one, BadRow)
+        else:
+            assert isinstance(one, Answers)
+            np.testing.assert_allclose(one.scores, expected, atol=1e-5)
+    # Each of the twelve is found by halves, beside what the batch is made of.
+    assert runs < 12 * 2 * 7
+    assert sum(lengths) == 588
+    await queue.close()
+    served.close()
 
 
 async def test_a_mistake_of_ours_ends_a_request_and_not_the_server(

@@ -93,19 +93,23 @@ class Batches:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
-        self._told(sum(one.rows for one in batch))
         try:
             found = await loop.run_in_executor(self._thread, self._work, _together(batch))
         except BadRow as error:
-            if len(batch) > 1:  # one of them is at fault, and no other's business
-                for one in batch:
-                    await self._answer([one])
+            if len(batch) == 1:
+                _fail(batch, error)
                 return
-            _fail(batch, error)
+            # Some of them are at fault, which is no other's business. By halves, so that the
+            # others are still answered together.
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                if some := [one for one in half if not one.answers.done()]:
+                    await self._answer(some)
             return
         except Exception as error:  # a mistake of ours, or of memory: the next batch may go
             _fail(batch, error)
             return
+        self._told(sum(one.rows for one in batch))
         start = 0
         for one in batch:
             if not one.answers.done():

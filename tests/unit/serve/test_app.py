@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -510,6 +511,62 @@ async def test_a_mistake_of_ours_ends_a_request_and_not_the_server(
     assert (line["event"], line["error"]) == ("failed", "MemoryError: secret place")
     app.state.batches._work = work
     assert (await infer(client, asked))[0] == 200
+    await client.close()
+    await app.close()
+
+
+async def test_answers_are_bounded_and_others_are_answered_while_they_are_written(
+    client: Client, classes: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = classes.rows("test")
+    asked = request(rows, COLUMNS)
+    _, wanted = await infer(client, asked)
+    written, begun, gate = protocol.written, threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> bytes:
+        if given[1].rows > 1:
+            begun.set()
+            assert gate.wait(30)
+        return written(*given)
+
+    monkeypatch.setattr(protocol, "written", slowly)
+    monkeypatch.setattr(protocol, "PIECE", 7)
+    great = asyncio.create_task(infer(client, asked))
+    await asyncio.to_thread(begun.wait, 30)
+    assert (await infer(client, request(rows[:1], COLUMNS)))[0] == 200
+    gate.set()
+    assert await great == (200, wanted)
+    # Three classes and the prediction of each row.
+    monkeypatch.setattr(protocol, "MOST_OUTPUTS", 4 * len(rows))
+    assert (await infer(client, asked))[0] == 200
+    monkeypatch.setattr(protocol, "MOST_OUTPUTS", 4 * len(rows) - 1)
+    status, told = await infer(client, asked)
+    assert (status, f"a request has 1 to {len(rows) - 1} rows" in told["error"]) == (400, True)
+
+
+async def test_who_does_not_take_an_answer_is_left(
+    classes: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, app = await opened(classes)
+    monkeypatch.setattr(app_module, "_SEND_SECONDS", 0.3)
+    long = b" " * (64 * 2**20)
+    monkeypatch.setattr(protocol, "written", lambda *given: long)
+    body = json.dumps(request(classes.rows("test")[:1], COLUMNS)).encode()
+    assert client.port is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=1000)
+    writer.write(
+        f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+    assert b" 200 " in await reader.readline()
+    while app.state.in_flight:
+        await asyncio.sleep(0.01)
+    assert app._held == 0
+    got = 0
+    with suppress(ConnectionError):
+        while piece := await reader.read(2**20):
+            got += len(piece)
+    assert got < len(long)
+    writer.close()
     await client.close()
     await app.close()
 

@@ -16,7 +16,7 @@ from trainingjob.api.payload import ServePayload
 from ... import __version__
 from ..base.log import log
 from . import page, protocol
-from .batches import Batches, Busy
+from .batches import MOST_ROWS, Batches, Busy
 from .metrics import Metrics
 from .served import BadRow, Served
 
@@ -31,6 +31,8 @@ _LEAST_BYTES, _LEAST_SECONDS = 64 * 2**10, 10.0
 _HELD_BYTES = 4 * MAX_BODY_BYTES
 _SMALL_BYTES, _FOR_SMALL_BYTES = 256 * 2**10, MAX_BODY_BYTES
 _HELD = web.RequestKey("held", int)
+# Of an answer, from its first byte to its last one.
+_SEND_SECONDS = 30.0
 _RETRY_SECONDS = "1"
 _FULL = "requests hold as much memory as they may"
 _JSON = "application/json"
@@ -86,7 +88,10 @@ class App:
     def serve(self, served: Served) -> None:
         """From now on requests are answered."""
         self.metrics.of_model(self.name, served.card.model_digest)
-        self.state.batches = Batches(served.answers, self._most_queued, self.metrics.batch)
+        fitting = protocol.MOST_OUTPUTS // protocol.outputs_of_row(served)
+        self.state.batches = Batches(
+            served.answers, self._most_queued, self.metrics.batch, min(MOST_ROWS, fitting)
+        )
         self.state.served = served
 
     async def close(self) -> None:
@@ -108,13 +113,14 @@ class App:
         self.state.in_flight += 1
         try:
             response = await self._answered(request, handler)
+            if of_model:
+                self.metrics.request(response.status, time.perf_counter() - began)
+            if self.state.draining:
+                response.force_close()
+            await _send(request, response)
         finally:
             self.state.in_flight -= 1
             self._held -= request.get(_HELD, 0)
-        if of_model:
-            self.metrics.request(response.status, time.perf_counter() - began)
-        if self.state.draining:
-            response.force_close()
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -161,11 +167,17 @@ class App:
         served = self._model(request)
         assert self.state.batches is not None
         asked = protocol.read(await self._body(request), served, self._most_queued)
+        outputs = asked.rows * protocol.outputs_of_row(served)
+        self._hold(request, outputs * protocol.OUTPUT_BYTES)
         try:
             answers = await self.state.batches.answers(asked.columns, asked.rows)
         except Busy:
             raise _busy(f"{self.state.batches.queued} rows wait already") from None
-        return _answer(protocol.written(self.name, asked, answers, served))
+        if outputs <= protocol.PIECE:
+            body = protocol.written(self.name, asked, answers, served)
+        else:  # others are answered meanwhile
+            body = await asyncio.to_thread(protocol.written, self.name, asked, answers, served)
+        return web.Response(body=body, content_type=_JSON)
 
     def _model(self, request: web.Request) -> Served:
         """The model that a request names."""
@@ -255,6 +267,19 @@ class App:
             return await self.state.batches.answers(columns, 1)
         except Busy:
             raise _busy("as many rows wait as may") from None
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    """Who does not take an answer is left: it would be held until they do."""
+    try:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # they have gone
 
 
 def event(name: str, **more: Any) -> str:

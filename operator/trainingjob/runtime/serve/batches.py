@@ -37,15 +37,18 @@ class _Waiting:
 
 
 class Batches:
-    """``work`` answers rows; ``most_queued`` rows may wait; ``told`` how many are in a batch."""
+    """``work`` answers rows; ``most_queued`` rows may wait; ``told`` how many are in a batch.
+    Together with others at most ``most_rows`` are answered."""
 
     def __init__(
         self,
         work: Callable[[Columns], Answers],
         most_queued: int,
         told: Callable[[int], None] = lambda rows: None,
+        most_rows: int = MOST_ROWS,
     ) -> None:
         self._work, self._most_queued, self._told = work, most_queued, told
+        self._most_rows = most_rows
         self._waiting: deque[_Waiting] = deque()
         self.queued = 0
         self._some = asyncio.Event()
@@ -81,7 +84,7 @@ class Batches:
         rows = size = 0
         while self._waiting:
             one = self._waiting[0]
-            if batch and (rows + one.rows > MOST_ROWS or size + one.bytes > MOST_BYTES):
+            if batch and (rows + one.rows > self._most_rows or size + one.bytes > MOST_BYTES):
                 break
             self._waiting.popleft()
             self.queued -= one.rows

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -179,7 +180,13 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no date": (with_input("day", data=["31.12.2020"]), '"31.12.2020", and no date as 2026-01-31'),
     "half of a character": (
         with_input("city", data=["\ud800"]),
-        'input "city": data has a value that is no string',
+        "the body has half of a character: \\ud800 without the other one",
+    ),
+    "half of a character as the id": (lambda asked: asked | {"id": "\udc00"}, "half of a character"),
+    "half of a character as a name": (tensors({"name": "a\ud83d"}), "half of a character: \\ud83d"),
+    "halves the wrong way around": (
+        lambda asked: asked | {"parameters": {"\udc00\ud800": 1}},
+        "half of a character: \\udc00",
     ),
     "a null that nothing fills": (with_input("count", data=[None]), "feature count has 1 nulls"),
     "a value beyond float32": (with_input("x", data=[1e300]), "the model makes no number"),
@@ -199,6 +206,33 @@ async def test_a_request_that_is_wrong_is_told_why(client: Client, classes: Made
         assert (status, words in told["error"]) == (400, True), (case, told)
         assert len(told["error"]) < 500, case
     assert (await infer(client, asked))[0] == 200
+
+
+async def test_characters_beyond_16_bits_and_backslashes_are_taken(
+    client: Client, classes: Made
+) -> None:
+    for id_ in ("\U0001f600", "\\ud800", "\\\U0001f600"):
+        status, told = await infer(client, request(classes.rows("test")[:1], COLUMNS, id=id_))
+        assert (status, told["id"]) == (200, id_)
+
+
+def test_what_is_told_of_a_great_value_takes_no_time(classes: Made) -> None:
+    served = load(classes.payload())
+    great: dict[str, Any] = {
+        "text": "x" * 15 * 2**20,
+        "list": [0] * 5_000_000,
+        "lists": {"a": [[0] * 5_000_000]},
+        "a name of a field": {"b" * 15 * 2**20: 1},
+    }
+    for case, value in great.items():
+        began = time.thread_time()
+        told = protocol._short(value)
+        assert time.thread_time() - began < 0.2, case
+        assert (len(told), told[-1]) == (60, "…")
+    began = time.thread_time()
+    assert "there is no column" in protocol._unknown(great["text"], served)
+    assert time.thread_time() - began < 0.2
+    served.close()
 
 
 def mutated(chance: random.Random, value: Any) -> Any:

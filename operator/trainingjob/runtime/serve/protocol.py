@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -35,6 +36,8 @@ DATATYPES: dict[ColumnType, tuple[str, ...]] = {
     "timestamp": ("BYTES",),
 }
 _SHOWN = 60
+# How JSON writes half of a character beyond 16 bits; without the other half it is none.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Numbers that the model gives for a request, whatever is asked for of them; the widest one is
 # written in so many bytes.
 MOST_OUTPUTS = 2**20
@@ -94,9 +97,18 @@ def read(body: bytes, served: Served, most_rows: int) -> Request:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), parse_constant=_constant)
+        text = body.decode()
+        value = json.loads(text, parse_constant=_constant)
+        if _SURROGATE.search(text):
+            _dumped(value)
+        return value
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8 (byte {error.start})") from error
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise BadRequest(
+            f"the body has half of a character: {half} without the other one"
+        ) from error
     except json.JSONDecodeError as error:
         words = f"{error.msg} (line {error.lineno}, column {error.colno})"
         raise BadRequest(f"the body is not JSON: {words}") from error
@@ -316,7 +328,7 @@ def metadata(name: str, served: Served) -> dict[str, Any]:
 
 
 def _unknown(name: str, served: Served) -> str:
-    near = difflib.get_close_matches(name, [*served.inputs], 1)
+    near = difflib.get_close_matches(cut(name, 200), [*served.inputs], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"there is no column {_short(name)}{hint} (columns: {_all(served)})"
 
@@ -331,4 +343,10 @@ def _called(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    return cut(json.dumps(value, default=str), _SHOWN)
+    """As JSON, of which no more is written than is shown: it may be most of a body."""
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value[:_SHOWN] if isinstance(value, str) else value):
+        text += cut(piece, _SHOWN)
+        if len(text) > _SHOWN:
+            break
+    return cut(text, _SHOWN)

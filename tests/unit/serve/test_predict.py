@@ -104,3 +104,17 @@ def test_whole_numbers_beside_nulls_are_taken_as_pandas_writes_them(
     rows.assign(count=rows["count"].astype(float)).to_csv(tmp_path / "new.csv", index=False)
     found = predicted(classes, tmp_path / "new.csv", tmp_path / "out.csv")
     np.testing.assert_allclose(found["probability_a"], classes.expected(rows)[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["prediction", "probability_b"])
+def test_a_column_that_the_predictions_have_is_not_kept(
+    name: str, classes: Made, tmp_path: Path
+) -> None:
+    frame(10).assign(**{name: 1}).to_csv(tmp_path / "new.csv", index=False)
+    given = Input(uri=f"file://{tmp_path}/new.csv", format="csv")
+    with pytest.raises(StageFailure) as caught:
+        predict(Request(model=classes.payload(), input=given, keep=["note", name]))
+    assert caught.value.reason == "SettingUnsuitable"
+    assert caught.value.message == (
+        f"column {name} cannot be kept: the predictions have a column of that name"
+    )

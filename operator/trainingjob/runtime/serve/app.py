@@ -16,7 +16,7 @@ from trainingjob.api.payload import ServePayload
 from ... import __version__
 from ..base.log import log
 from . import page, protocol
-from .batches import Batches, Busy
+from .batches import MOST_ROWS, Batches, Busy
 from .metrics import Metrics
 from .served import BadRow, Served
 
@@ -24,9 +24,17 @@ MAX_BODY_BYTES = 16 * 2**20
 MAX_QUEUED_ROWS = 16_384
 # Of a request, from its first byte to its last one.
 _BODY_SECONDS = 30.0
-# Bodies that are read at the same time: of the greatest ones so many.
-_BODIES = 4
+# And while it comes, at least so many bytes of it in so many seconds, or its end.
+_LEAST_BYTES, _LEAST_SECONDS = 64 * 2**10, 10.0
+# What all requests together may hold, counted as it comes; and beyond that only those that hold
+# little, so that great ones do not keep them out.
+_HELD_BYTES = 4 * MAX_BODY_BYTES
+_SMALL_BYTES, _FOR_SMALL_BYTES = 256 * 2**10, MAX_BODY_BYTES
+_HELD = web.RequestKey("held", int)
+# Of an answer, from its first byte to its last one.
+_SEND_SECONDS = 30.0
 _RETRY_SECONDS = "1"
+_FULL = "requests hold as much memory as they may"
 _JSON = "application/json"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,7 +68,7 @@ class App:
         self.metrics = Metrics(lambda: self.state.batches.queued if self.state.batches else 0)
         self._most_bytes = payload.max_body_bytes or MAX_BODY_BYTES
         self._most_queued = payload.max_queued_rows or MAX_QUEUED_ROWS
-        self._bytes = 0
+        self._held = 0  # bytes, by all requests that are not answered yet
         self.application = web.Application(middlewares=[self._told], client_max_size=0)
         model = "/v2/models/{model}"
         versioned = f"{model}/versions/{{version}}"
@@ -80,7 +88,10 @@ class App:
     def serve(self, served: Served) -> None:
         """From now on requests are answered."""
         self.metrics.of_model(self.name, served.card.model_digest)
-        self.state.batches = Batches(served.answers, self._most_queued, self.metrics.batch)
+        fitting = protocol.MOST_OUTPUTS // protocol.outputs_of_row(served)
+        self.state.batches = Batches(
+            served.answers, self._most_queued, self.metrics.batch, min(MOST_ROWS, fitting)
+        )
         self.state.served = served
 
     async def close(self) -> None:
@@ -102,12 +113,14 @@ class App:
         self.state.in_flight += 1
         try:
             response = await self._answered(request, handler)
+            if of_model:
+                self.metrics.request(response.status, time.perf_counter() - began)
+            if self.state.draining:
+                response.force_close()
+            await _send(request, response)
         finally:
             self.state.in_flight -= 1
-        if of_model:
-            self.metrics.request(response.status, time.perf_counter() - began)
-        if self.state.draining:
-            response.force_close()
+            self._held -= request.get(_HELD, 0)
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -154,11 +167,17 @@ class App:
         served = self._model(request)
         assert self.state.batches is not None
         asked = protocol.read(await self._body(request), served, self._most_queued)
+        outputs = asked.rows * protocol.outputs_of_row(served)
+        self._hold(request, outputs * protocol.OUTPUT_BYTES)
         try:
             answers = await self.state.batches.answers(asked.columns, asked.rows)
         except Busy:
             raise _busy(f"{self.state.batches.queued} rows wait already") from None
-        return _answer(protocol.written(self.name, asked, answers, served))
+        if outputs <= protocol.PIECE:
+            body = protocol.written(self.name, asked, answers, served)
+        else:  # others are answered meanwhile
+            body = await asyncio.to_thread(protocol.written, self.name, asked, answers, served)
+        return web.Response(body=body, content_type=_JSON)
 
     def _model(self, request: web.Request) -> Served:
         """The model that a request names."""
@@ -175,7 +194,7 @@ class App:
         return served
 
     async def _body(self, request: web.Request) -> bytes:
-        """Of bounded size, in bounded time, and beside a bounded number of others."""
+        """Of bounded size, in bounded time, and with others within what all may hold."""
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise Failed(415, f"the body is {encoding[:40]}: send it as it is")
@@ -184,25 +203,44 @@ class App:
         most, length = self._most_bytes, request.content_length
         if length is not None and length > most:
             raise Failed(413, f"the body has {length} bytes, and {most} are the most")
-        held = length if length is not None else most
-        if self._bytes + held > _BODIES * most:
-            raise _busy("as many bodies are read as may be")
-        self._bytes += held
+        if length is not None and not self._fits(length, length):
+            raise _busy(_FULL)  # before it is sent
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 return await self._read(request, most)
         except TimeoutError:
-            raise Failed(408, f"the body did not come in {_BODY_SECONDS:g} s") from None
-        finally:
-            self._bytes -= held
+            raise Failed(
+                408,
+                f"the body did not come in {_BODY_SECONDS:g} s, or not {_LEAST_BYTES} bytes of it "
+                f"in {_LEAST_SECONDS:g} s",
+            ) from None
 
     async def _read(self, request: web.Request, most: int) -> bytes:
         body = bytearray()
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > most:
-                raise Failed(413, f"the body has more than {most} bytes, which are the most")
+        enough = _LEAST_BYTES
+        async with asyncio.timeout(_LEAST_SECONDS) as stalled:
+            async for piece in request.content.iter_any():
+                if len(body) + len(piece) > most:
+                    raise Failed(413, f"the body has more than {most} bytes, which are the most")
+                self._hold(request, len(piece))
+                body += piece
+                if len(body) >= enough:
+                    enough = len(body) + _LEAST_BYTES
+                    stalled.reschedule(asyncio.get_running_loop().time() + _LEAST_SECONDS)
         return bytes(body)
+
+    def _hold(self, request: web.Request, more: int) -> None:
+        """So many bytes more, until the request is answered. Raises Failed."""
+        share = request.get(_HELD, 0) + more
+        if not self._fits(share, more):
+            raise _busy(_FULL)
+        request[_HELD] = share
+        self._held += more
+
+    def _fits(self, share: int, more: int) -> bool:
+        """Whether a request that then has ``share`` bytes may hold ``more``."""
+        most = _HELD_BYTES + (_FOR_SMALL_BYTES if share <= _SMALL_BYTES else 0)
+        return self._held + more <= most
 
     # --- for people ---------------------------------------------------------------------------
 
@@ -229,6 +267,19 @@ class App:
             return await self.state.batches.answers(columns, 1)
         except Busy:
             raise _busy("as many rows wait as may") from None
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    """Who does not take an answer is left: it would be held until they do."""
+    try:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # they have gone
 
 
 def event(name: str, **more: Any) -> str:

@@ -73,6 +73,7 @@ def predict(request: Request) -> int:
     which the model makes nothing."""
     served = load(request.model)
     with closing(served), DuckdbEngine() as engine, Scratch() as scratch:
+        _refuse_taken(request.keep, served)
         served.prove()
         engine.run("SET preserve_insertion_order = true")
         frame = _read(engine, served, request.input, scratch)
@@ -118,6 +119,21 @@ def _refuse_unknown(frame: Frame, names: Sequence[str], request: Request) -> Non
         if len(missing) > 1:
             words = f"there are no columns {listed(missing)} (columns: {listed(frame.columns)})"
         raise StageFailure("ColumnNotFound", f"{request.input.uri}: {words}")
+
+
+def _refuse_taken(keep: Sequence[str], served: Served) -> None:
+    taken = {PREDICTION, *_scores(served)}
+    for name in keep:
+        if name in taken:
+            raise StageFailure(
+                "SettingUnsuitable",
+                f"column {name} cannot be kept: the predictions have a column of that name",
+            )
+
+
+def _scores(served: Served) -> list[str]:
+    """The columns of what classes score."""
+    return [f"probability_{written(value)[-1]}" for value in served.classes or ()]
 
 
 def _tables(
@@ -178,8 +194,7 @@ def _first_bad(
 def _table(answers: Answers, served: Served, kept: Mapping[str, pa.Array]) -> pa.Table:
     found: dict[str, Any] = {**kept, PREDICTION: pa.array(values_of(answers, served))}
     if answers.scores is not None:
-        for place, value in enumerate(served.classes or ()):
-            name = f"probability_{written(value)[-1]}"
+        for place, name in enumerate(_scores(served)):
             found[name] = pa.array(np.ascontiguousarray(answers.scores[:, place]))
     return pa.table(found)
 

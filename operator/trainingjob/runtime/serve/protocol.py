@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -35,6 +36,14 @@ DATATYPES: dict[ColumnType, tuple[str, ...]] = {
     "timestamp": ("BYTES",),
 }
 _SHOWN = 60
+# How JSON writes half of a character beyond 16 bits; without the other half it is none.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+# Numbers that the model gives for a request, whatever is asked for of them; the widest one is
+# written in so many bytes.
+MOST_OUTPUTS = 2**20
+OUTPUT_BYTES = 26
+# So many values are written at a time: while they are, no other thread runs.
+PIECE = 4096
 
 
 class BadRequest(Exception):
@@ -52,7 +61,8 @@ class Request:
 
 
 def read(body: bytes, served: Served, most_rows: int) -> Request:
-    """Raises BadRequest."""
+    """Raises BadRequest. No request has more than ``most_rows``, nor than fit in an answer."""
+    most_rows = min(most_rows, MOST_OUTPUTS // outputs_of_row(served))
     asked = _object(_json(body), "the request", ("id", "parameters", "inputs", "outputs"))
     id_ = asked.get("id")
     if id_ is not None and not (isinstance(id_, str) and len(id_) <= 256):
@@ -87,9 +97,18 @@ def read(body: bytes, served: Served, most_rows: int) -> Request:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), parse_constant=_constant)
+        text = body.decode()
+        value = json.loads(text, parse_constant=_constant)
+        if _SURROGATE.search(text):
+            _dumped(value)
+        return value
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8 (byte {error.start})") from error
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise BadRequest(
+            f"the body has half of a character: {half} without the other one"
+        ) from error
     except json.JSONDecodeError as error:
         words = f"{error.msg} (line {error.lineno}, column {error.colno})"
         raise BadRequest(f"the body is not JSON: {words}") from error
@@ -116,6 +135,11 @@ def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise BadRequest(f"{where} must be a list, not {_called(value)}")
     return value
+
+
+def outputs_of_row(served: Served) -> int:
+    """How many numbers the model gives for a row."""
+    return 1 + len(served.classes or ())
 
 
 def _rows(shape: Any, where: str, most: int) -> int:
@@ -225,16 +249,35 @@ def outputs_of(served: Served) -> list[str]:
     return [PREDICTION] if served.classes is None else [PREDICTION, PROBABILITIES]
 
 
-def written(name: str, request: Request, answers: Answers, served: Served) -> dict[str, Any]:
-    """The answer to a request."""
-    tensors: dict[str, Callable[[], dict[str, Any]]] = {
-        PREDICTION: lambda: _predicted(answers, served),
-        PROBABILITIES: lambda: _probabilities(answers),
-    }
+def written(name: str, request: Request, answers: Answers, served: Served) -> bytes:
+    """The answer to a request, as JSON."""
     told: dict[str, Any] = {"model_name": name, "model_version": served.version}
     if request.id is not None:
         told["id"] = request.id
-    return told | {"outputs": [{"name": output, **tensors[output]()} for output in request.outputs]}
+    body = bytearray(_dumped(told)[:-1] + b', "outputs": [')
+    for place, output in enumerate(request.outputs):
+        head, values = _tensor(output, answers, served)
+        body += (b", " if place else b"") + _dumped(head)[:-1] + b', "data": ['
+        for start in range(0, len(values), PIECE):
+            some = values[start : start + PIECE]
+            body += (b", " if start else b"") + _dumped(some.tolist())[1:-1]
+        body += b"]}"
+    return bytes(body + b"]}")
+
+
+def _tensor(name: str, answers: Answers, served: Served) -> tuple[dict[str, Any], Any]:
+    """What an output is called and how it looks, and its values as an array of numpy's."""
+    if name == PROBABILITIES:
+        assert answers.scores is not None
+        shape, datatype, values = answers.scores.shape, "FP64", answers.scores.ravel()
+    else:
+        shape, datatype = answers.predicted.shape, datatype_of(served)
+        values = np.array(values_of(answers, served), dtype=object)
+    return {"name": name, "datatype": datatype, "shape": list(shape)}, values
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def values_of(answers: Answers, served: Served) -> list[Any]:
@@ -243,20 +286,6 @@ def values_of(answers: Answers, served: Served) -> list[Any]:
     if served.classes is None:
         return found
     return [served.classes[place] for place in found]
-
-
-def _predicted(answers: Answers, served: Served) -> dict[str, Any]:
-    data = values_of(answers, served)
-    return {"datatype": datatype_of(served), "shape": [len(data)], "data": data}
-
-
-def _probabilities(answers: Answers) -> dict[str, Any]:
-    assert answers.scores is not None
-    return {
-        "datatype": "FP64",
-        "shape": list(answers.scores.shape),
-        "data": answers.scores.ravel().tolist(),
-    }
 
 
 def datatype_of(served: Served) -> str:
@@ -299,7 +328,7 @@ def metadata(name: str, served: Served) -> dict[str, Any]:
 
 
 def _unknown(name: str, served: Served) -> str:
-    near = difflib.get_close_matches(name, [*served.inputs], 1)
+    near = difflib.get_close_matches(cut(name, 200), [*served.inputs], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"there is no column {_short(name)}{hint} (columns: {_all(served)})"
 
@@ -314,4 +343,10 @@ def _called(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    return cut(json.dumps(value, default=str), _SHOWN)
+    """As JSON, of which no more is written than is shown: it may be most of a body."""
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value[:_SHOWN] if isinstance(value, str) else value):
+        text += cut(piece, _SHOWN)
+        if len(text) > _SHOWN:
+            break
+    return cut(text, _SHOWN)

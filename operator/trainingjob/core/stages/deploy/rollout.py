@@ -21,7 +21,6 @@ from ...child import ChildView
 from ...diagnose import Failure
 from ...kinds import DEPLOYMENT
 from ...observation import Observation
-from ...policy import rerun
 from ..outcome import StageOutcome, failed_for_good
 from . import children
 
@@ -61,7 +60,7 @@ class Rollout:
     @property
     def by_hand(self) -> bool:
         """Somebody wants the model before."""
-        return rerun.to_the_model_before(self.obs.job)
+        return self.prior.rollback is True
 
     @property
     def went_back(self) -> bool:
@@ -110,10 +109,12 @@ class Rollout:
 
     def missing(self) -> list[dict[str, Any]]:
         """What is to be applied now."""
-        if not children.digest_of(self.obs.job) or not self.obs.settings.deploys:
+        if not self.obs.settings.deploys:
             return []
         if self.goes_back or self.by_hand:
             return [] if self.went_back else [children.back(*self._wanted(DEPLOYMENT.name))]
+        if not children.digest_of(self.obs.job):
+            return []
         wanted = self._wanted()
         found = self.deployment
         if found is not None and self.is_applied(found) and _is_complete(found):
@@ -195,18 +196,28 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
     obs, prior = rollout.obs, rollout.prior
     if words := rollout.room.forbidden(obs.settings):
         return failed_for_good(prior, "OperatorForbidden", words, rollout.now)
-    if rollout.by_hand and rollout.deployment is None:
-        return failed_for_good(prior, _GOES_BACK, "there is no Deployment any more", rollout.now)
+    if rollout.by_hand:  # it needs no verdict
+        words = _no_way_back(rollout)
+        return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
     if obs.job.status.evaluation is not None and not children.digest_of(obs.job):
         what = "the evaluation does not say which model it has accepted"
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
     return None
 
 
+def _no_way_back(rollout: Rollout) -> str:
+    """Why it cannot go back by hand; "" when it can, or has."""
+    found = rollout.deployment
+    if found is None:
+        return "there is no Deployment any more"
+    known = applied.previous_of(found.annotations) is not None
+    return "" if known or rollout.went_back else "the Deployment does not know the model before"
+
+
 def begins(rollout: Rollout) -> StageOutcome | None:
     """The Deployment is not there yet, or not as it is wanted."""
     found, obs, prior, now = rollout.deployment, rollout.obs, rollout.prior, rollout.now
-    if not children.digest_of(obs.job):  # to be stored first
+    if not (rollout.by_hand or children.digest_of(obs.job)):  # to be stored first
         return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
     if found is not None and rollout.is_applied(found):
         return None

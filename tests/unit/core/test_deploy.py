@@ -13,7 +13,7 @@ import pytest
 from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Blocker, applied, claim, events, stages
+from trainingjob.core import Blocker, applied, claim, events, plan, stages, status
 from trainingjob.core.names import ANNOTATION_PREVIOUS
 from trainingjob.core.stages.deploy import children
 
@@ -608,6 +608,31 @@ def test_one_that_is_kept_does_not_become_one_that_goes() -> None:
     it.judged(WORSE)
     assert it.stage("deploy")["reason"] == "NameConflict"
     assert "an earlier job has left, and deploy.keep is false" in it.stage("deploy")["message"]
+
+
+def test_a_rollout_that_cannot_be_marked_ends_at_its_deadline_and_does_not_spin() -> None:
+    """Somebody has changed one of our fields after it was applied."""
+    it = judged(deadlineSeconds=100)
+    conflict = Blocker("digits", "NameConflict", "Deployment digits: conflict with kubectl-edit")
+    before = len(it.applies)
+
+    def record() -> None:
+        it.act = lambda: None  # type: ignore[method-assign]
+        it.blockers = (conflict,)
+        it.rolled()
+
+    record()
+    assert [it.status["phase"], it.stage("deploy")["reason"]] == ["Deploying", "NameConflict"]
+    assert "conflict with kubectl-edit" in it.stage("deploy")["message"]
+    assert (plan(it.observe(), at(it.seconds)).requeue_after or 0) > 0
+    it.seconds += 101
+    it.blockers = ()  # an operator that has just begun does not know of it
+    assert plan(it.observe(), at(it.seconds)).requeue_after is None
+    assert status(it.observe(), at(it.seconds)).phase == "Deploying"
+    record()
+    assert [it.status["phase"], it.status["reason"]] == ["Failed", "NameConflict"]
+    assert it.status["deployment"]["phase"] == "Ready"
+    assert len(it.applies) == before
 
 
 # --- how it is made ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ before the Deployment is touched; the stage has failed when that is done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +76,11 @@ class Rollout:
             begun = self.prior.waiting_since or begun
         begun = max(begun, conditions.resumed(self.obs.job.status, self.now) or begun)
         return begun + timedelta(seconds=children.deadline_of(self.obs.job))
+
+    @property
+    def until_deadline(self) -> datetime | None:
+        """When to look again; None when that has passed: what is tried again comes by itself."""
+        return self.deadline if self.now < self.deadline else None
 
     @property
     def blocker(self) -> Failure | None:
@@ -176,7 +181,9 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
         told = rollout.told("RolledBack" if proven else "Failed")
         return _failed(rollout, words, told)
     if rollout.now < rollout.deadline or rollout.obs.job.spec.suspend:
-        return StageOutcome(prior, deployment=rollout.told("RollingBack"), wake=rollout.deadline)
+        return StageOutcome(
+            prior, deployment=rollout.told("RollingBack"), wake=rollout.until_deadline
+        )
     blocker = rollout.blocker
     words += f"; going back failed, too: {blocker.message if blocker else 'nobody did it'}"
     return _failed(rollout, words, rollout.told("Failed"))
@@ -260,8 +267,15 @@ def ready(rollout: Rollout) -> StageOutcome | None:
 def fails(rollout: Rollout) -> StageOutcome | None:
     """Pods say why they will never be ready, or take too long: it goes back."""
     found, trouble = rollout.deployment, rollout.trouble
-    if found is None or _is_complete(found):
+    if found is None:
         return None
+    if _is_complete(found):
+        blocker = rollout.blocker
+        if blocker is None or rollout.now < rollout.deadline:
+            return None
+        # All of its pods serve the model: there is nothing to go back from.
+        ended = failed_for_good(rollout.prior, blocker.reason, blocker.message, rollout.now)
+        return replace(ended, deployment=rollout.told("Ready"))
     if trouble is not None:
         _, until = _tolerated(rollout, trouble)
         crashed = _crashed(trouble)
@@ -281,8 +295,11 @@ def fails(rollout: Rollout) -> StageOutcome | None:
 
 def rolls(rollout: Rollout) -> StageOutcome:
     """It gets on."""
-    trouble, stage = rollout.trouble, _running(rollout)
-    wake = rollout.deadline
+    found, stage = rollout.deployment, _running(rollout)
+    # Once all pods are ready, what is left is to mark it so.
+    complete = found is not None and _is_complete(found)
+    trouble = rollout.blocker if complete else rollout.trouble
+    wake = rollout.until_deadline
     update: dict[str, object] = {"waiting_since": None}
     if trouble is not None:
         since, until = _tolerated(rollout, trouble)
@@ -291,7 +308,8 @@ def rolls(rollout: Rollout) -> StageOutcome:
             "message": trouble.with_remedy()[:2048],
             "waiting_since": since,
         }
-        wake = min(wake, until or wake)
+        if until is not None and rollout.now < until:
+            wake = min(wake or until, until)
     stage = stage.model_copy(update=update)
     return StageOutcome(stage, deployment=rollout.told("RollingOut"), wake=wake)
 

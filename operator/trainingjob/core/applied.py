@@ -70,7 +70,7 @@ def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool
 
 
 def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
-    """With the template to go back to; or with that template, when this is the way back."""
+    """With the template to go back to, of another model where one is known; or with that template, when this is the way back."""
     old = found["metadata"].get("annotations") or {}
     notes = {**made["metadata"]["annotations"]}
     applied, before = notes[names.ANNOTATION_APPLIED], old.get(names.ANNOTATION_APPLIED, "")
@@ -93,13 +93,18 @@ def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
             # Nothing to go back to: what never becomes ready is not to run for ever.
             spec |= {"template": found["spec"]["template"], "replicas": 0 if kept is None else kept}
     else:
-        if applied != before:
+        same = _digest(spec["template"]) == _digest(found["spec"]["template"])
+        if applied != before and not (same and back is not None):
             back = _serves(found, back)
         if back is not None:
             text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
             notes[names.ANNOTATION_PREVIOUS] = text
     notes |= names.model_of(spec["template"])
     return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
+
+
+def _digest(template: Object) -> str | None:
+    return names.model_of(template).get(names.ANNOTATION_MODEL_DIGEST)
 
 
 def _serves(found: Object, before: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -336,6 +336,44 @@ def test_an_operator_that_is_brought_up_to_date_in_mid_rollout_leaves_the_way_ba
     assert it.status["deployment"]["phase"] == "RolledBack"
 
 
+def test_an_operator_that_was_away_longer_than_the_deadline_gives_all_of_it_again() -> None:
+    it = served()
+    good = copy.deepcopy(it.deployment["spec"]["template"])
+    it.again()
+    it.judged(WORSE)
+    it.rolls(updated=1, available=2)
+    # All pods become ready while there is no operator, and the next one has another image.
+    ready = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+    it.deployment["status"] |= ready
+    it.settings = replace(it.settings, images={**it.settings.images, "torch": "torch:next"})
+    it.seconds += 5000
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    (container,) = it.deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "torch:next"
+    assert json.loads(it.deployment["metadata"]["annotations"][ANNOTATION_PREVIOUS]) == good
+    it.seconds += 500
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    it.rolled()
+    assert it.status["deployment"]["phase"] == "Ready"
+    assert it.status["deployment"]["previous"]["modelDigest"] == DIGEST
+
+
+def test_the_deadline_that_began_anew_ends() -> None:
+    it = served()
+    it.again()
+    it.judged(WORSE)
+    it.rolls(updated=1, available=2)
+    it.settings = replace(it.settings, images={**it.settings.images, "torch": "torch:next"})
+    it.seconds += 5000
+    it.rolls(updated=1, available=2)
+    it.seconds += 700
+    it.settle()
+    assert it.status["reason"] == "RolloutFailed"
+    assert it.status["deployment"]["modelDigest"] == DIGEST
+
+
 def test_a_status_that_was_lost_changes_nothing_about_the_way_back() -> None:
     it = served()
     good = copy.deepcopy(it.deployment["spec"]["template"])

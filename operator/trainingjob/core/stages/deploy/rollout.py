@@ -71,7 +71,7 @@ class Rollout:
     @property
     def deadline(self) -> datetime:
         """When all pods must be ready, or when it must have gone back."""
-        begun = self.prior.start_time or self.since
+        begun = self.prior.start_time or self.prior.cleared_time or self.since
         if self.goes_back:
             begun = self.prior.waiting_since or begun
         begun = max(begun, conditions.resumed(self.obs.job.status, self.now) or begun)
@@ -122,7 +122,10 @@ class Rollout:
             return []
         wanted = self._wanted()
         found = self.deployment
-        if found is not None and self.is_applied(found) and _is_complete(found):
+        current = found is not None and self.is_applied(found)
+        if found is not None and not current and self.prior.start_time is not None:
+            return []  # that its deadline begins anew is to be stored first
+        if found is not None and current and _is_complete(found):
             wanted = [*wanted[:-1], children.proven(wanted[-1])]
         there = {(child.kind, child.name): child for child in self.obs.children}
         return [child for child in wanted if not _stands(child, there)]
@@ -228,6 +231,10 @@ def begins(rollout: Rollout) -> StageOutcome | None:
         return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
     if found is not None and rollout.is_applied(found):
         return None
+    if found is not None and prior.start_time is not None:
+        # Another template, as of an operator that was brought up to date: it has all of its time.
+        prior = prior.model_copy(update={"start_time": None, "cleared_time": now})
+        rollout = replace(rollout, prior=prior)
     blocker = rollout.blocker
     if blocker is None:  # it is tried, however late
         update = {"reason": "Starting", "message": "", "waiting_since": None}

@@ -70,7 +70,8 @@ def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool
 
 
 def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
-    """With the template to go back to, of another model where one is known; or with that template, when this is the way back."""
+    """With the template to go back to, of another model where one is known; or with that template,
+    when this is the way back."""
     old = found["metadata"].get("annotations") or {}
     notes = {**made["metadata"]["annotations"]}
     applied, before = notes[names.ANNOTATION_APPLIED], old.get(names.ANNOTATION_APPLIED, "")

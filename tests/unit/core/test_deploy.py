@@ -122,6 +122,14 @@ TROUBLES: dict[str, tuple[str, float, str]] = {
 }
 
 
+def between_starts(it: Serving, **state: Any) -> None:
+    """The container that has failed waits for its next start; or is as ``state`` says."""
+    (own,) = it.servers[0]["status"]["containerStatuses"]
+    own["lastState"] = own.get("lastState") or own["state"]
+    own["state"] = state or {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    it.settle()
+
+
 @pytest.mark.parametrize("case", TROUBLES)
 def test_pods_that_fail_bring_back_the_model_before(case: str) -> None:
     reason, seconds, words = TROUBLES[case]
@@ -136,6 +144,7 @@ def test_pods_that_fail_bring_back_the_model_before(case: str) -> None:
         "modelDigest": DIGEST,
     }
     it.crashes(reason)
+    between_starts(it)
     it.seconds += seconds
     it.settle()
 
@@ -158,6 +167,31 @@ def test_a_pod_that_failed_once_and_then_is_ready_is_no_trouble() -> None:
     assert it.stage("deploy")["message"] == "1 of 2 pods are ready"
     it.rolled()
     assert it.status["phase"] == "Succeeded"
+
+
+def test_a_pod_that_failed_once_and_loads_again_has_until_the_deadline() -> None:
+    it = judged()
+    it.crashes("StorageFailed")
+    between_starts(it, running={"startedAt": stamp(it.seconds)})
+    it.seconds += 400
+    it.settle()
+    assert [it.status["phase"], it.stage("deploy")["reason"]] == ["Deploying", "StorageFailed"]
+    assert (plan(it.observe(), at(it.seconds)).requeue_after or 0) > 100
+    it.seconds += 300
+    it.settle()
+    assert it.status["reason"] == "RolloutFailed"
+    assert "0 of 2 pods were ready after 600 s; StorageFailed: " in it.status["message"]
+
+
+def test_a_pod_that_fails_again_and_again_is_told_from_one_that_loads() -> None:
+    it = judged()
+    it.crashes("StorageFailed")
+    between_starts(it, running={"startedAt": stamp(it.seconds)})
+    it.seconds += 200
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    between_starts(it)
+    assert it.status["reason"] == "RolloutFailed"
 
 
 def test_a_pod_that_is_evicted_has_another_in_its_place() -> None:

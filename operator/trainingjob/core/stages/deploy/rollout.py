@@ -96,7 +96,7 @@ class Rollout:
         failed = [found for pod in pods if (found := diagnose.failure_of(pod)) is not None]
         waiting = [found for pod in pods if (found := diagnose.waiting_of(pod)) is not None]
         final = [failure for failure in failed if failure.failure_class in _FINAL]
-        crashed = [failure for failure in failed if _crashed(failure)]
+        crashed = sorted(filter(_crashed, failed), key=_runs_again)
         return next(iter([*final, *crashed, *waiting, *failed]), None)
 
     @property
@@ -288,7 +288,9 @@ def fails(rollout: Rollout) -> StageOutcome | None:
         crashed = _crashed(trouble)
         again = rollout.obs.settings.serves and trouble.failure_class not in _FINAL
         final = crashed and not again
-        if final or (until is not None and rollout.now >= until):
+        # What loads again may yet be ready: only the deadline ends that.
+        over = until is not None and rollout.now >= until
+        if final or (over and not (crashed and _runs_again(trouble))):
             return _back(rollout, f"{trouble.reason}: {trouble.message}")
     late = rollout.now >= rollout.deadline or _gave_up(found)
     if not late:
@@ -381,6 +383,12 @@ def _crashed(trouble: Failure) -> bool:
     """Whether a container failed that is started again, and not a pod as a whole, as when it is
     evicted: there is another in its place."""
     return trouble.pod is not None and trouble.pod.phase == "Failed" and not trouble.pod.pod_reason
+
+
+def _runs_again(trouble: Failure) -> bool:
+    """Whether the container that failed does not wait for its next start: it has been started, or
+    will be this moment."""
+    return trouble.pod is not None and not any(not wait.who for wait in trouble.pod.waits)
 
 
 def _slowest(rollout: Rollout) -> str:

@@ -761,6 +761,8 @@ def test_the_pods_are_as_restricted_as_all_others_and_as_the_manifest_says() -> 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    (claim,) = [m for m in container["volumeMounts"] if m["name"] == "trainingjob-claim-0"]
+    assert claim["readOnly"] is True
     assert (container["image"], container["resources"]) == ("server:1", {"limits": {"cpu": "2"}})
     env = {variable["name"]: variable["value"] for variable in container["env"]}
     assert (env["A"], env["OMP_NUM_THREADS"]) == ("b", "2")

@@ -563,6 +563,20 @@ def test_a_deployment_that_has_lost_the_model_before_is_not_said_to_serve_it() -
     assert it.deployment["spec"]["replicas"] == 2
 
 
+def test_one_that_worked_and_has_nothing_before_it_is_left_as_it_is() -> None:
+    it = served()
+    template = copy.deepcopy(it.deployment["spec"]["template"])
+    it.deployment["status"] |= {"availableReplicas": 0}
+    asked(it, "deploy:1")
+    it.crashes("ModelCorrupt")
+    assert it.status["reason"] == "RolloutFailed"
+    assert "no model was served before, and this one is left as it is" in it.status["message"]
+    assert it.status["deployment"]["phase"] == "Failed"
+    assert it.deployment["spec"]["replicas"] == 2
+    assert it.deployment["spec"]["template"] == template
+    assert it.rests()
+
+
 def test_what_works_is_never_scaled_to_nothing_on_the_way_back() -> None:
     it = served()
     (wanted,) = (

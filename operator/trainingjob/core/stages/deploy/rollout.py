@@ -112,6 +112,10 @@ class Rollout:
         notes: dict[str, str] = wanted["metadata"]["annotations"]
         return _applied(found) == notes[names.ANNOTATION_APPLIED]
 
+    def is_same(self, found: ChildView) -> bool:
+        """Whether its pods have the wanted template, whatever was applied."""
+        return found.rollout == children.rollout_of(*self._wanted(DEPLOYMENT.name))
+
     def missing(self) -> list[dict[str, Any]]:
         """What is to be applied now."""
         if not self.obs.settings.deploys:
@@ -179,6 +183,10 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
     found, prior, words = rollout.deployment, rollout.prior, rollout.prior.message
     if rollout.went_back:
         proven = found is not None and _proven(found)
+        if found is not None and proven and rollout.is_same(found):
+            words += "; no model was served before, and this one is left as it is"
+            phase: Literal["Ready", "Failed"] = "Ready" if _is_complete(found) else "Failed"
+            return _failed(rollout, words, rollout.told(phase))
         digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
         words += f"; {digest} is served again" if proven else "; no model was served before"
         told = rollout.told("RolledBack" if proven else "Failed")

@@ -278,7 +278,8 @@ class Operator:
                 self._queue.succeeded(key)
                 if outcome.again:
                     self._queue.add(key)
-            if outcome.after is not None:
+            # What is due already does not come back sooner than what is tried again.
+            if outcome.after is not None and (outcome.after > 0 or not outcome.retry):
                 self._queue.add_after(key, outcome.after)
         finally:
             self._metrics.reconciled(result, time.perf_counter() - begun)

@@ -70,7 +70,8 @@ def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool
 
 
 def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
-    """With the template to go back to; or with that template, when this is the way back."""
+    """With the template to go back to, of another model where one is known; or with that template,
+    when this is the way back."""
     old = found["metadata"].get("annotations") or {}
     notes = {**made["metadata"]["annotations"]}
     applied, before = notes[names.ANNOTATION_APPLIED], old.get(names.ANNOTATION_APPLIED, "")
@@ -78,16 +79,23 @@ def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
     spec = {**made["spec"]} | ({} if kept is None else {"replicas": kept})
     back = previous_of(old)
     if applied.startswith(BACK):
+        stays = {"template": found["spec"]["template"], "replicas": found["spec"]["replicas"]}
         if before.startswith(BACK):  # it was done already
-            spec |= {"template": found["spec"]["template"], "replicas": found["spec"]["replicas"]}
+            spec |= stays
+            if old.get(names.ANNOTATION_PROVEN) == before:
+                notes[names.ANNOTATION_PROVEN] = applied
         elif back is not None:
             spec["template"] = back
+            notes[names.ANNOTATION_PROVEN] = applied
+        elif _works(found):  # it is not for us to end what serves
+            spec |= stays
             notes[names.ANNOTATION_PROVEN] = applied
         else:
             # Nothing to go back to: what never becomes ready is not to run for ever.
             spec |= {"template": found["spec"]["template"], "replicas": 0 if kept is None else kept}
     else:
-        if applied != before:
+        same = _digest(spec["template"]) == _digest(found["spec"]["template"])
+        if applied != before and not (same and back is not None):
             back = _serves(found, back)
         if back is not None:
             text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
@@ -96,19 +104,28 @@ def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
     return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
 
 
+def _digest(template: Object) -> str | None:
+    return names.model_of(template).get(names.ANNOTATION_MODEL_DIGEST)
+
+
 def _serves(found: Object, before: dict[str, Any] | None) -> dict[str, Any] | None:
     """The template by which a Deployment serves: its own if that has proven itself, else the one
     ``before``; without one, its own if anything serves at all."""
-    notes = found["metadata"].get("annotations") or {}
-    applied = notes.get(names.ANNOTATION_APPLIED)
-    status, spec = found.get("status") or {}, found["spec"]
-    template: dict[str, Any] = spec["template"]
-    if applied is not None and notes.get(names.ANNOTATION_PROVEN) == applied:
+    template: dict[str, Any] = found["spec"]["template"]
+    if _works(found):
         return template
-    if is_complete(status, found["metadata"].get("generation", 0), spec.get("replicas", 1)):
-        return template
-    served = status.get("availableReplicas", 0) > 0
+    served = (found.get("status") or {}).get("availableReplicas", 0) > 0
     return before if before is not None or not served else template
+
+
+def _works(found: Object) -> bool:
+    """Whether its own template has proven itself, or all of its pods are ready."""
+    notes = found["metadata"].get("annotations") or {}
+    status, spec = found.get("status") or {}, found["spec"]
+    applied = notes.get(names.ANNOTATION_APPLIED)
+    return (applied is not None and notes.get(names.ANNOTATION_PROVEN) == applied) or is_complete(
+        status, found["metadata"].get("generation", 0), spec.get("replicas", 1)
+    )
 
 
 def _kept_replicas(found: Object) -> int | None:

@@ -13,8 +13,9 @@ import pytest
 from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import claim, events
+from trainingjob.core import Blocker, applied, claim, events, plan, stages, status
 from trainingjob.core.names import ANNOTATION_PREVIOUS
+from trainingjob.core.stages.deploy import children
 
 WORSE = "sha256:" + "b" * 64
 URI = "pvc://training/runs/team/digits/accepted"
@@ -121,6 +122,14 @@ TROUBLES: dict[str, tuple[str, float, str]] = {
 }
 
 
+def between_starts(it: Serving, **state: Any) -> None:
+    """The container that has failed waits for its next start; or is as ``state`` says."""
+    (own,) = it.servers[0]["status"]["containerStatuses"]
+    own["lastState"] = own.get("lastState") or own["state"]
+    own["state"] = state or {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    it.settle()
+
+
 @pytest.mark.parametrize("case", TROUBLES)
 def test_pods_that_fail_bring_back_the_model_before(case: str) -> None:
     reason, seconds, words = TROUBLES[case]
@@ -135,6 +144,7 @@ def test_pods_that_fail_bring_back_the_model_before(case: str) -> None:
         "modelDigest": DIGEST,
     }
     it.crashes(reason)
+    between_starts(it)
     it.seconds += seconds
     it.settle()
 
@@ -157,6 +167,31 @@ def test_a_pod_that_failed_once_and_then_is_ready_is_no_trouble() -> None:
     assert it.stage("deploy")["message"] == "1 of 2 pods are ready"
     it.rolled()
     assert it.status["phase"] == "Succeeded"
+
+
+def test_a_pod_that_failed_once_and_loads_again_has_until_the_deadline() -> None:
+    it = judged()
+    it.crashes("StorageFailed")
+    between_starts(it, running={"startedAt": stamp(it.seconds)})
+    it.seconds += 400
+    it.settle()
+    assert [it.status["phase"], it.stage("deploy")["reason"]] == ["Deploying", "StorageFailed"]
+    assert (plan(it.observe(), at(it.seconds)).requeue_after or 0) > 100
+    it.seconds += 300
+    it.settle()
+    assert it.status["reason"] == "RolloutFailed"
+    assert "0 of 2 pods were ready after 600 s; StorageFailed: " in it.status["message"]
+
+
+def test_a_pod_that_fails_again_and_again_is_told_from_one_that_loads() -> None:
+    it = judged()
+    it.crashes("StorageFailed")
+    between_starts(it, running={"startedAt": stamp(it.seconds)})
+    it.seconds += 200
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    between_starts(it)
+    assert it.status["reason"] == "RolloutFailed"
 
 
 def test_a_pod_that_is_evicted_has_another_in_its_place() -> None:
@@ -335,6 +370,44 @@ def test_an_operator_that_is_brought_up_to_date_in_mid_rollout_leaves_the_way_ba
     assert it.status["deployment"]["phase"] == "RolledBack"
 
 
+def test_an_operator_that_was_away_longer_than_the_deadline_gives_all_of_it_again() -> None:
+    it = served()
+    good = copy.deepcopy(it.deployment["spec"]["template"])
+    it.again()
+    it.judged(WORSE)
+    it.rolls(updated=1, available=2)
+    # All pods become ready while there is no operator, and the next one has another image.
+    ready = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+    it.deployment["status"] |= ready
+    it.settings = replace(it.settings, images={**it.settings.images, "torch": "torch:next"})
+    it.seconds += 5000
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    (container,) = it.deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "torch:next"
+    assert json.loads(it.deployment["metadata"]["annotations"][ANNOTATION_PREVIOUS]) == good
+    it.seconds += 500
+    it.settle()
+    assert it.status["phase"] == "Deploying"
+    it.rolled()
+    assert it.status["deployment"]["phase"] == "Ready"
+    assert it.status["deployment"]["previous"]["modelDigest"] == DIGEST
+
+
+def test_the_deadline_that_began_anew_ends() -> None:
+    it = served()
+    it.again()
+    it.judged(WORSE)
+    it.rolls(updated=1, available=2)
+    it.settings = replace(it.settings, images={**it.settings.images, "torch": "torch:next"})
+    it.seconds += 5000
+    it.rolls(updated=1, available=2)
+    it.seconds += 700
+    it.settle()
+    assert it.status["reason"] == "RolloutFailed"
+    assert it.status["deployment"]["modelDigest"] == DIGEST
+
+
 def test_a_status_that_was_lost_changes_nothing_about_the_way_back() -> None:
     it = served()
     good = copy.deepcopy(it.deployment["spec"]["template"])
@@ -402,6 +475,119 @@ def test_there_is_no_way_back_without_a_model_before() -> None:
     told = events(it.observe().job, job.status, it.observe().job.status, at(0))
     assert [event["reason"] for event in told] == ["RerunInvalid"]
     assert "status does not know the one before" in told[0]["message"]
+
+
+def test_a_way_back_that_was_refused_in_mid_training_has_no_effect_later() -> None:
+    it = served()
+    asked(it, "train:1")
+    asked(it, "rollback:2")
+    assert it.status["phase"] == "Training"
+    it.judged(WORSE)
+    assert it.deployment["spec"]["replicas"] == 2
+    assert it.status["deployment"]["modelDigest"] == WORSE
+    it.rolled()
+    assert it.status["deployment"]["phase"] == "Ready"
+
+
+def test_a_way_back_that_was_asked_of_an_earlier_job_is_none_of_the_next_ones() -> None:
+    it = served()
+    asked(it, "rollback:1")
+    it.again()
+    it.judged()
+    assert it.deployment["spec"]["replicas"] == 2
+    assert [it.status["phase"], it.status["deployment"]["phase"]] == ["Succeeded", "Ready"]
+
+
+def test_a_first_job_with_the_annotation_serves_its_model() -> None:
+    made = deploying()
+    made["metadata"]["annotations"] = {"trainingjob.dev/rerun": "rollback:1"}
+    it = Serving(made)
+    it.settle()
+    it.judged()
+    it.rolled()
+    assert [it.status["phase"], it.status["deployment"]["phase"]] == ["Succeeded", "Ready"]
+
+
+def two() -> Serving:
+    """The second model is served, and the first one is known."""
+    it = served()
+    it.again()
+    it.judged(WORSE)
+    it.rolled()
+    return it
+
+
+def refused(it: Serving, value: str) -> str:
+    """What is told of a way back that is asked for, and changes nothing."""
+    before, job = copy.deepcopy(it.objects), it.observe().job
+    asked(it, value)
+    assert it.objects == before
+    after = it.observe().job
+    (told,) = (e for e in events(after, job.status, after.status, at(0)) if "Rerun" in e["reason"])
+    assert told["reason"] == "RerunInvalid"
+    return str(told["message"])
+
+
+def test_a_way_back_needs_stages_that_have_succeeded_and_says_which_has_not() -> None:
+    it = two()
+    asked(it, "train:1")
+    words = refused(it, "rollback:2")
+    assert "deploy can go back only when train has succeeded; it has no effect" in words
+
+
+def test_a_way_back_runs_no_other_stage_again_whatever_was_removed() -> None:
+    it = served()
+    it.manifest["spec"]["policy"] = {"retain": {"datasets": "never"}}
+    it.again()
+    it.judged(WORSE)
+    it.rolled()
+    for pod in it.pods.values():
+        if "trainingjob.dev/role" in pod["metadata"]["labels"]:
+            uri = "pvc://training/runs/team/digits"
+            result = {"outputs": {"uri": uri}, "metrics": []}
+            ended(pod, it.seconds, message=json.dumps({"result": result}))
+    it.settle()
+    assert it.status["cleanup"]["removed"] == ["datasets"]
+    asked(it, "rollback:1")
+    assert it.status["phase"] == "Deploying"
+    assert it.status["deployment"]["modelDigest"] == DIGEST
+    assert [it.stage(name)["phase"] for name in ("preprocess", "train")] == ["Succeeded"] * 2
+
+
+def test_a_deployment_that_has_lost_the_model_before_is_not_said_to_serve_it() -> None:
+    it = two()
+    del it.deployment["metadata"]["annotations"][ANNOTATION_PREVIOUS]
+    asked(it, "rollback:1")
+    assert it.status["reason"] == "RolloutFailed"
+    assert "the Deployment does not know the model before" in it.status["message"]
+    assert it.deployment["spec"]["replicas"] == 2
+
+
+def test_one_that_worked_and_has_nothing_before_it_is_left_as_it_is() -> None:
+    it = served()
+    template = copy.deepcopy(it.deployment["spec"]["template"])
+    it.deployment["status"] |= {"availableReplicas": 0}
+    asked(it, "deploy:1")
+    it.crashes("ModelCorrupt")
+    assert it.status["reason"] == "RolloutFailed"
+    assert "no model was served before, and this one is left as it is" in it.status["message"]
+    assert it.status["deployment"]["phase"] == "Failed"
+    assert it.deployment["spec"]["replicas"] == 2
+    assert it.deployment["spec"]["template"] == template
+    assert it.rests()
+
+
+def test_what_works_is_never_scaled_to_nothing_on_the_way_back() -> None:
+    it = served()
+    (wanted,) = (
+        c
+        for c in stages.named("deploy").others(it.observe().job, it.settings)
+        if c["kind"] == "Deployment"
+    )
+    made = applied.body(children.back(wanted), it.deployment, lambda name: False)
+    assert not isinstance(made, Blocker)
+    assert made["spec"]["replicas"] == 2
+    assert made["spec"]["template"] == it.deployment["spec"]["template"]
 
 
 # --- who may not -------------------------------------------------------------------------------
@@ -510,6 +696,31 @@ def test_one_that_is_kept_does_not_become_one_that_goes() -> None:
     assert "an earlier job has left, and deploy.keep is false" in it.stage("deploy")["message"]
 
 
+def test_a_rollout_that_cannot_be_marked_ends_at_its_deadline_and_does_not_spin() -> None:
+    """Somebody has changed one of our fields after it was applied."""
+    it = judged(deadlineSeconds=100)
+    conflict = Blocker("digits", "NameConflict", "Deployment digits: conflict with kubectl-edit")
+    before = len(it.applies)
+
+    def record() -> None:
+        it.act = lambda: None  # type: ignore[method-assign]
+        it.blockers = (conflict,)
+        it.rolled()
+
+    record()
+    assert [it.status["phase"], it.stage("deploy")["reason"]] == ["Deploying", "NameConflict"]
+    assert "conflict with kubectl-edit" in it.stage("deploy")["message"]
+    assert (plan(it.observe(), at(it.seconds)).requeue_after or 0) > 0
+    it.seconds += 101
+    it.blockers = ()  # an operator that has just begun does not know of it
+    assert plan(it.observe(), at(it.seconds)).requeue_after is None
+    assert status(it.observe(), at(it.seconds)).phase == "Deploying"
+    record()
+    assert [it.status["phase"], it.status["reason"]] == ["Failed", "NameConflict"]
+    assert it.status["deployment"]["phase"] == "Ready"
+    assert len(it.applies) == before
+
+
 # --- how it is made ----------------------------------------------------------------------------
 
 
@@ -564,6 +775,8 @@ def test_the_pods_are_as_restricted_as_all_others_and_as_the_manifest_says() -> 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    (claim,) = [m for m in container["volumeMounts"] if m["name"] == "trainingjob-claim-0"]
+    assert claim["readOnly"] is True
     assert (container["image"], container["resources"]) == ("server:1", {"limits": {"cpu": "2"}})
     env = {variable["name"]: variable["value"] for variable in container["env"]}
     assert (env["A"], env["OMP_NUM_THREADS"]) == ("b", "2")

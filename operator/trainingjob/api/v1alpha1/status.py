@@ -229,6 +229,9 @@ class StageStatus(StatusModel):
     failures: FailureCounts = Field(default_factory=FailureCounts, description="Failures so far.")
     usage: Usage | None = Field(None, description="What it took.")
     outputs: Outputs | None = Field(None, description="What it left behind.")
+    rollback: bool | None = Field(
+        None, description="Whether it was asked to serve the model before again. Unset: no."
+    )
     cached: bool | None = Field(
         None, description="Whether that was restored from the cache, and not computed. Unset: no."
     )

@@ -30,13 +30,8 @@ def stage_of(job: TrainingJob, value: str | None) -> StageName | None:
     """The stage that a value of the annotation names; None when the value is no request."""
     match = _VALUE.fullmatch(value or "")
     if match and match[1] == ROLLBACK:
-        return next((room.name for room in stages.of(job) if _goes_back(job, room)), None)
+        return _serving(job) if _no_way_back(job) is None else None
     return next((name for name in stages.names_of(job) if match and name == match[1]), None)
-
-
-def to_the_model_before(job: TrainingJob) -> bool:
-    """Whether what runs now was asked for as a way back."""
-    return (job.status.rerun or "").startswith(f"{ROLLBACK}:")
 
 
 def requested(job: TrainingJob) -> StageName | None:
@@ -68,10 +63,8 @@ def fault(job: TrainingJob, value: str) -> str:
     """What is wrong with a value that is no request."""
     known = stages.names_of(job)
     if value.startswith(f"{ROLLBACK}:"):
-        return (
-            f"annotation {ANNOTATION_RERUN}: {value!r}: the job serves no model, or status does "
-            "not know the one before; it has no effect"
-        )
+        why = _no_way_back(job) or "it has no number"
+        return f"annotation {ANNOTATION_RERUN}: {value!r}: {why}; it has no effect"
     return (
         f"annotation {ANNOTATION_RERUN}: {value!r} is not a stage of the job ({', '.join(known)}) "
         f"and a number from 1 to {_LAST_NUMBER}, as in {known[0]}:1; it has no effect"
@@ -94,14 +87,52 @@ def applied(obs: Observation, now: datetime) -> Observation:
     stage = requested(job)
     update: dict[str, object] = {"rerun": value}
     if stage is not None:
-        update |= _reset(obs, stage, now)
+        back = value.startswith(f"{ROLLBACK}:")
+        update |= _back(obs, stage, now) if back else _reset(obs, stage, now)
     status = job.status.model_copy(update=update)
     return replace(obs, job=job.model_copy(update={"status": status}))
 
 
-def _goes_back(job: TrainingJob, room: stages.Stage) -> bool:
-    found = job.status.deployment
-    return room.standing and found is not None and found.previous is not None
+def _serving(job: TrainingJob) -> StageName | None:
+    """The stage whose children outlive the job."""
+    return next((room.name for room in stages.of(job) if room.standing), None)
+
+
+def _no_way_back(job: TrainingJob) -> str | None:
+    """Why the model before cannot be served again, in words; None when it can."""
+    found, serving = job.status.deployment, _serving(job)
+    if serving is None or found is None or found.previous is None:
+        return "the job serves no model, or status does not know the one before"
+    done = {stage.name for stage in job.status.stages if stage.phase == "Succeeded" and stage.over}
+    for name in stages.names_of(job):
+        if name == serving:
+            break
+        if name not in done:
+            return f"{serving} can go back only when {name} has succeeded"
+    return None
+
+
+def _back(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:
+    """The stage alone has not begun, and is to go back: what the others have left it does not
+    need."""
+    prior = obs.job.status
+    found: list[StageStatus] = []
+    past: Sequence[Attempt] = prior.history
+    for one in prior.stages:
+        again = one
+        if one.name == stage:
+            again, past = _anew(obs, one, past, now)
+            again = again.model_copy(update={"rollback": True})
+        found.append(again)
+    failure = prior.last_failure
+    return {
+        "phase": "Pending",
+        "stages": found,
+        "history": past,
+        "rerun_time": now,
+        "completion_time": None,
+        "last_failure": None if failure and failure.stage == stage else failure,
+    }
 
 
 def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, object]:

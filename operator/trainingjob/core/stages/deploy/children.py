@@ -205,6 +205,9 @@ def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[s
     pod = made["spec"]
     pod["restartPolicy"] = "Always"
     pod["containers"][0] |= _PROBED
+    for mount in pod["containers"][0]["volumeMounts"]:
+        if mount["name"].startswith("trainingjob-claim-"):  # it reads the model
+            mount["readOnly"] = True
     own = {
         "app.kubernetes.io/name": "trainingjob-model",
         "app.kubernetes.io/instance": name_of(job),

@@ -8,7 +8,7 @@ before the Deployment is touched; the stage has failed when that is done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,6 @@ from ...child import ChildView
 from ...diagnose import Failure
 from ...kinds import DEPLOYMENT
 from ...observation import Observation
-from ...policy import rerun
 from ..outcome import StageOutcome, failed_for_good
 from . import children
 
@@ -61,7 +60,7 @@ class Rollout:
     @property
     def by_hand(self) -> bool:
         """Somebody wants the model before."""
-        return rerun.to_the_model_before(self.obs.job)
+        return self.prior.rollback is True
 
     @property
     def went_back(self) -> bool:
@@ -72,11 +71,16 @@ class Rollout:
     @property
     def deadline(self) -> datetime:
         """When all pods must be ready, or when it must have gone back."""
-        begun = self.prior.start_time or self.since
+        begun = self.prior.start_time or self.prior.cleared_time or self.since
         if self.goes_back:
             begun = self.prior.waiting_since or begun
         begun = max(begun, conditions.resumed(self.obs.job.status, self.now) or begun)
         return begun + timedelta(seconds=children.deadline_of(self.obs.job))
+
+    @property
+    def until_deadline(self) -> datetime | None:
+        """When to look again; None when that has passed: what is tried again comes by itself."""
+        return self.deadline if self.now < self.deadline else None
 
     @property
     def blocker(self) -> Failure | None:
@@ -92,7 +96,7 @@ class Rollout:
         failed = [found for pod in pods if (found := diagnose.failure_of(pod)) is not None]
         waiting = [found for pod in pods if (found := diagnose.waiting_of(pod)) is not None]
         final = [failure for failure in failed if failure.failure_class in _FINAL]
-        crashed = [failure for failure in failed if _crashed(failure)]
+        crashed = sorted(filter(_crashed, failed), key=_runs_again)
         return next(iter([*final, *crashed, *waiting, *failed]), None)
 
     @property
@@ -108,15 +112,24 @@ class Rollout:
         notes: dict[str, str] = wanted["metadata"]["annotations"]
         return _applied(found) == notes[names.ANNOTATION_APPLIED]
 
+    def is_same(self, found: ChildView) -> bool:
+        """Whether its pods have the wanted template, whatever was applied."""
+        return found.rollout == children.rollout_of(*self._wanted(DEPLOYMENT.name))
+
     def missing(self) -> list[dict[str, Any]]:
         """What is to be applied now."""
-        if not children.digest_of(self.obs.job) or not self.obs.settings.deploys:
+        if not self.obs.settings.deploys:
             return []
         if self.goes_back or self.by_hand:
             return [] if self.went_back else [children.back(*self._wanted(DEPLOYMENT.name))]
+        if not children.digest_of(self.obs.job):
+            return []
         wanted = self._wanted()
         found = self.deployment
-        if found is not None and self.is_applied(found) and _is_complete(found):
+        current = found is not None and self.is_applied(found)
+        if found is not None and not current and self.prior.start_time is not None:
+            return []  # that its deadline begins anew is to be stored first
+        if found is not None and current and _is_complete(found):
             wanted = [*wanted[:-1], children.proven(wanted[-1])]
         there = {(child.kind, child.name): child for child in self.obs.children}
         return [child for child in wanted if not _stands(child, there)]
@@ -170,12 +183,18 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
     found, prior, words = rollout.deployment, rollout.prior, rollout.prior.message
     if rollout.went_back:
         proven = found is not None and _proven(found)
+        if found is not None and proven and rollout.is_same(found):
+            words += "; no model was served before, and this one is left as it is"
+            phase: Literal["Ready", "Failed"] = "Ready" if _is_complete(found) else "Failed"
+            return _failed(rollout, words, rollout.told(phase))
         digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
         words += f"; {digest} is served again" if proven else "; no model was served before"
         told = rollout.told("RolledBack" if proven else "Failed")
         return _failed(rollout, words, told)
     if rollout.now < rollout.deadline or rollout.obs.job.spec.suspend:
-        return StageOutcome(prior, deployment=rollout.told("RollingBack"), wake=rollout.deadline)
+        return StageOutcome(
+            prior, deployment=rollout.told("RollingBack"), wake=rollout.until_deadline
+        )
     blocker = rollout.blocker
     words += f"; going back failed, too: {blocker.message if blocker else 'nobody did it'}"
     return _failed(rollout, words, rollout.told("Failed"))
@@ -195,21 +214,35 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
     obs, prior = rollout.obs, rollout.prior
     if words := rollout.room.forbidden(obs.settings):
         return failed_for_good(prior, "OperatorForbidden", words, rollout.now)
-    if rollout.by_hand and rollout.deployment is None:
-        return failed_for_good(prior, _GOES_BACK, "there is no Deployment any more", rollout.now)
+    if rollout.by_hand:  # it needs no verdict
+        words = _no_way_back(rollout)
+        return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
     if obs.job.status.evaluation is not None and not children.digest_of(obs.job):
         what = "the evaluation does not say which model it has accepted"
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
     return None
 
 
+def _no_way_back(rollout: Rollout) -> str:
+    """Why it cannot go back by hand; "" when it can, or has."""
+    found = rollout.deployment
+    if found is None:
+        return "there is no Deployment any more"
+    known = applied.previous_of(found.annotations) is not None
+    return "" if known or rollout.went_back else "the Deployment does not know the model before"
+
+
 def begins(rollout: Rollout) -> StageOutcome | None:
     """The Deployment is not there yet, or not as it is wanted."""
     found, obs, prior, now = rollout.deployment, rollout.obs, rollout.prior, rollout.now
-    if not children.digest_of(obs.job):  # to be stored first
+    if not (rollout.by_hand or children.digest_of(obs.job)):  # to be stored first
         return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
     if found is not None and rollout.is_applied(found):
         return None
+    if found is not None and prior.start_time is not None:
+        # Another template, as of an operator that was brought up to date: it has all of its time.
+        prior = prior.model_copy(update={"start_time": None, "cleared_time": now})
+        rollout = replace(rollout, prior=prior)
     blocker = rollout.blocker
     if blocker is None:  # it is tried, however late
         update = {"reason": "Starting", "message": "", "waiting_since": None}
@@ -249,14 +282,23 @@ def ready(rollout: Rollout) -> StageOutcome | None:
 def fails(rollout: Rollout) -> StageOutcome | None:
     """Pods say why they will never be ready, or take too long: it goes back."""
     found, trouble = rollout.deployment, rollout.trouble
-    if found is None or _is_complete(found):
+    if found is None:
         return None
+    if _is_complete(found):
+        blocker = rollout.blocker
+        if blocker is None or rollout.now < rollout.deadline:
+            return None
+        # All of its pods serve the model: there is nothing to go back from.
+        ended = failed_for_good(rollout.prior, blocker.reason, blocker.message, rollout.now)
+        return replace(ended, deployment=rollout.told("Ready"))
     if trouble is not None:
         _, until = _tolerated(rollout, trouble)
         crashed = _crashed(trouble)
         again = rollout.obs.settings.serves and trouble.failure_class not in _FINAL
         final = crashed and not again
-        if final or (until is not None and rollout.now >= until):
+        # What loads again may yet be ready: only the deadline ends that.
+        over = until is not None and rollout.now >= until
+        if final or (over and not (crashed and _runs_again(trouble))):
             return _back(rollout, f"{trouble.reason}: {trouble.message}")
     late = rollout.now >= rollout.deadline or _gave_up(found)
     if not late:
@@ -270,8 +312,11 @@ def fails(rollout: Rollout) -> StageOutcome | None:
 
 def rolls(rollout: Rollout) -> StageOutcome:
     """It gets on."""
-    trouble, stage = rollout.trouble, _running(rollout)
-    wake = rollout.deadline
+    found, stage = rollout.deployment, _running(rollout)
+    # Once all pods are ready, what is left is to mark it so.
+    complete = found is not None and _is_complete(found)
+    trouble = rollout.blocker if complete else rollout.trouble
+    wake = rollout.until_deadline
     update: dict[str, object] = {"waiting_since": None}
     if trouble is not None:
         since, until = _tolerated(rollout, trouble)
@@ -280,7 +325,8 @@ def rolls(rollout: Rollout) -> StageOutcome:
             "message": trouble.with_remedy()[:2048],
             "waiting_since": since,
         }
-        wake = min(wake, until or wake)
+        if until is not None and rollout.now < until:
+            wake = min(wake or until, until)
     stage = stage.model_copy(update=update)
     return StageOutcome(stage, deployment=rollout.told("RollingOut"), wake=wake)
 
@@ -345,6 +391,12 @@ def _crashed(trouble: Failure) -> bool:
     """Whether a container failed that is started again, and not a pod as a whole, as when it is
     evicted: there is another in its place."""
     return trouble.pod is not None and trouble.pod.phase == "Failed" and not trouble.pod.pod_reason
+
+
+def _runs_again(trouble: Failure) -> bool:
+    """Whether the container that failed does not wait for its next start: it has been started, or
+    will be this moment."""
+    return trouble.pod is not None and not any(not wait.who for wait in trouble.pod.waits)
 
 
 def _slowest(rollout: Rollout) -> str:

@@ -141,15 +141,18 @@ def _walked(obs: Observation, since: datetime, now: datetime) -> _Walk:
     before = {stage.name: stage for stage in prior.stages}
     past = prior.history
     walk = _Walk(obs, now, prior.evaluation, prior.last_failure, past, _deployed(obs))
+    back = rerun.returning(prior)
     for room in stages.of(obs.job):
         stage = before.get(room.name) or StageStatus(name=room.name)
-        if walk.current is None:
+        if (walk.current is None) if back is None else (room.name == back.name):
             outcome = _forbidden(walk, stage) or room.judge(obs, stage, since, now)
             if outcome.result is not None:
                 outcome = room.conclude(obs, outcome, walk.stages, now)
             stage = walk.take(stage, outcome)
             since = stage.completion_time or since
         walk.stages.append(stage)
+    if walk.current is None:  # also when what has gone back is not what the job came to
+        walk.current = next((one for one in walk.stages if one.phase != "Succeeded"), None)
     return walk
 
 
@@ -218,7 +221,8 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         history=walk.past,
         rerun=prior.rerun,
         rerun_time=prior.rerun_time,
-        cleanup=prior.cleanup if over else None,
+        # What was removed stays so while only what serves goes back.
+        cleanup=prior.cleanup if over or rerun.returning(prior) else None,
     )
 
 

@@ -73,7 +73,8 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
     # Also of stages whose turn comes again later.
     delete = [] if status.over else _outdated(obs)
     persisted = {stage.name: stage for stage in stored.stages}
-    for stage in status.stages:
+    back = rerun.returning(status)
+    for stage in (back,) if back is not None else status.stages:
         before = persisted.get(stage.name)
         if stage.phase != "Succeeded":
             if not (status.over or obs.job.spec.suspend):

@@ -14,11 +14,11 @@ from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import Blocker, applied, claim, events, plan, stages, status
-from trainingjob.core.names import ANNOTATION_PREVIOUS
+from trainingjob.core.names import ANNOTATION_PREVIOUS, accepted_model_uri
 from trainingjob.core.stages.deploy import children
 
 WORSE = "sha256:" + "b" * 64
-URI = "pvc://training/runs/team/digits/accepted"
+URI = accepted_model_uri(TrainingJob.from_dict(manifest()), DIGEST, "sha256:1")
 
 
 def test_nothing_is_made_before_the_model_was_accepted_and_status_says_so() -> None:
@@ -45,7 +45,7 @@ def test_the_model_is_served_once_all_pods_are_ready() -> None:
     it = judged()
     assert [it.status["phase"], it.stage("deploy")["reason"]] == ["Deploying", "RollingOut"]
     assert it.stage("deploy")["message"] == "0 of 2 pods are ready"
-    told = {"stage": "serve", "modelUri": f"{URI}/{'a' * 12}", "digest": DIGEST, "name": "digits"}
+    told = {"stage": "serve", "modelUri": URI, "digest": DIGEST, "name": "digits"}
     assert it.payload == told
     it.rolls(updated=1, available=1)
     assert it.status["deployment"]["phase"] == "RollingOut"
@@ -61,7 +61,7 @@ def test_the_model_is_served_once_all_pods_are_ready() -> None:
         "kind": "Deployment",
         "name": "digits",
         "endpoint": "http://digits.team.svc:8080/v2/models/digits",
-        "modelUri": f"{URI}/{'a' * 12}",
+        "modelUri": URI,
         "modelDigest": DIGEST,
         "replicas": {"desired": 2, "ready": 2},
     }
@@ -97,6 +97,14 @@ def test_a_worse_model_leaves_the_one_that_is_served_alone() -> None:
     assert (it.objects, len(it.applies)) == (before, count)
 
 
+def test_the_same_files_with_another_threshold_are_rolled_out() -> None:
+    task = {"type": "classification", "label": "x"}
+    jobs = [manifest(task=task, evaluate={"threshold": at}) for at in (0.3, 0.9)]
+    uris = {accepted_model_uri(TrainingJob.from_dict(job), DIGEST, "") for job in jobs}
+    assert len(uris) == 2
+    assert all(uri.rpartition("/")[2].startswith(f"{'a' * 12}-") for uri in uris)
+
+
 def test_evaluation_is_told_which_models_are_in_use() -> None:
     it = served()
     it.again()
@@ -108,7 +116,7 @@ def test_evaluation_is_told_which_models_are_in_use() -> None:
         for v in pod["spec"]["containers"][0]["env"]
         if v["name"] == "TRAININGJOB_STAGE"
     ]
-    assert told["inUse"] == [DIGEST]
+    assert told["inUse"] == [URI.rpartition("/")[2]]
 
 
 # What the new pods do, how long it takes, and what is told of it.
@@ -140,7 +148,7 @@ def test_pods_that_fail_bring_back_the_model_before(case: str) -> None:
     assert it.deployment["spec"]["template"] != template
     assert json.loads(it.deployment["metadata"]["annotations"][ANNOTATION_PREVIOUS]) == template
     assert it.status["deployment"]["previous"] == {
-        "modelUri": f"{URI}/{'a' * 12}",
+        "modelUri": URI,
         "modelDigest": DIGEST,
     }
     it.crashes(reason)
@@ -528,11 +536,40 @@ def refused(it: Serving, value: str) -> str:
     return str(told["message"])
 
 
+def test_the_model_before_is_served_again_although_the_newest_has_failed_its_gates() -> None:
+    it = two()
+    it.again(uid="uid-3")
+
+    def worse(pod: dict[str, Any], seconds: float) -> None:
+        result = {
+            "outputs": {"uri": "pvc://training/runs/team/digits/evaluation"},
+            "metrics": [{"name": "accuracy", "value": 0.5}],
+            "modelDigest": "sha256:" + "c" * 64,
+        }
+        ended(pod, seconds, message=json.dumps({"result": result}))
+
+    it.finish("preprocess")
+    it.finish("train")
+    it.finish("evaluate", worse)
+    assert it.status["reason"] == "GateFailed"
+    asked(it, "rollback:1")
+    assert it.status["phase"] == "Deploying"
+    assert (
+        it.deployment["spec"]["template"]["metadata"]["annotations"]["trainingjob.dev/model-digest"]
+        == DIGEST
+    )
+    it.rolled()
+    assert [it.status["phase"], it.status["reason"]] == ["Failed", "GateFailed"]
+    assert it.status["deployment"]["phase"] == "RolledBack"
+    assert [it.stage(s)["attempt"] for s in ("preprocess", "train", "evaluate")] == [1, 1, 1]
+    assert it.rests()
+
+
 def test_a_way_back_needs_stages_that_have_succeeded_and_says_which_has_not() -> None:
     it = two()
     asked(it, "train:1")
     words = refused(it, "rollback:2")
-    assert "deploy can go back only when train has succeeded; it has no effect" in words
+    assert "deploy can go back only when train has succeeded, or the job is over" in words
 
 
 def test_a_way_back_runs_no_other_stage_again_whatever_was_removed() -> None:
@@ -552,6 +589,9 @@ def test_a_way_back_runs_no_other_stage_again_whatever_was_removed() -> None:
     assert it.status["phase"] == "Deploying"
     assert it.status["deployment"]["modelDigest"] == DIGEST
     assert [it.stage(name)["phase"] for name in ("preprocess", "train")] == ["Succeeded"] * 2
+    it.rolled()
+    assert it.status["deployment"]["phase"] == "RolledBack"
+    assert it.status["cleanup"]["removed"] == ["datasets"]
 
 
 def test_a_deployment_that_has_lost_the_model_before_is_not_said_to_serve_it() -> None:

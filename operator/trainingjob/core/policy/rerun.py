@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ...api.v1alpha1 import StageName, StageStatus, TrainingJob
+from ...api.v1alpha1 import StageName, StageStatus, Status, TrainingJob
 from ...api.v1alpha1.status import Attempt
 from .. import history, stages, usage
 from ..names import ANNOTATION_RERUN
@@ -48,6 +48,11 @@ def new(value: str | None, known: str | None) -> str | None:
     """The annotation's ``value``, if it is one and status does not have it, which has ``known``."""
     value = (value or "")[:_CHARS]
     return value if value and value != known else None
+
+
+def returning(status: Status) -> StageStatus | None:
+    """The stage that alone has its turn, since it was asked to go back, until it has done so."""
+    return next((s for s in status.stages if s.rollback and s.phase != "Succeeded"), None)
 
 
 def ignored(job: TrainingJob) -> TrainingJob:
@@ -103,12 +108,14 @@ def _no_way_back(job: TrainingJob) -> str | None:
     found, serving = job.status.deployment, _serving(job)
     if serving is None or found is None or found.previous is None:
         return "the job serves no model, or status does not know the one before"
+    if job.status.over:
+        return None
     done = {stage.name for stage in job.status.stages if stage.phase == "Succeeded" and stage.over}
     for name in stages.names_of(job):
         if name == serving:
             break
         if name not in done:
-            return f"{serving} can go back only when {name} has succeeded"
+            return f"{serving} can go back only when {name} has succeeded, or the job is over"
     return None
 
 

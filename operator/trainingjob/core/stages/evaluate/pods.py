@@ -72,12 +72,12 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 
 
 def _in_use(job: TrainingJob) -> list[str]:
-    """Digests of the models that are served, or may be again."""
+    """Folders of the models that are served, or may be again."""
     found = job.status.deployment
     if found is None:
         return []
-    before = [found.previous.model_digest] if found.previous is not None else []
-    return [digest for digest in (found.model_digest, *before) if digest]
+    before = [found.previous.model_uri] if found.previous is not None else []
+    return [uri.rpartition("/")[2] for uri in (found.model_uri, *before) if uri]
 
 
 def metrics(job: TrainingJob) -> list[str]:

@@ -82,7 +82,8 @@ def test_what_the_policy_does_not_keep_is_removed_and_made_again(tmp_path):
         assert outcome.status["cleanup"]["phase"] == "Succeeded"
         assert "checkpoints and datasets: removed" in outcome.stderr
         left = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
-        assert left == {"dataset/manifest.json", "model/notes.txt"}
+        records = {f".results/{stage}.json" for stage in ("preprocess", "train")}
+        assert left == {"dataset/manifest.json", "model/notes.txt", *records}
     assert [stage["attempt"] for stage in outcome.status["stages"]] == [2, 3]
 
 

@@ -21,8 +21,9 @@ def test_few_jobs_run_and_no_step_is_computed_twice(spark: Any, tmp_path: Path) 
     made = run("spark", source, tmp_path / "out", STEPS, task=CLASSES)
     assert len(made) == 2 and not isinstance(made[0], str), made
     jobs = len(set(tracker.getJobIdsForGroup(None)) - before)
-    # Those of a shuffle are two, and what is kept is computed in three.
-    assert jobs <= 26
+    # Those of a shuffle are two, and what is kept is computed in three. Four are of the rows that
+    # a server of the model proves itself by.
+    assert jobs <= 30
 
 
 def test_the_driver_and_the_executors_find_the_same(

@@ -195,6 +195,8 @@ def test_a_mismatch_is_told_by_the_pods(tmp_path):
     classification(tmp_path)
     spec = SPECS["a linear model, a checkpoint at every step"]
     succeed(Job(tmp_path, spec))
+    # As if that attempt had not come to its end: what it has made would count.
+    shutil.rmtree(tmp_path / ".results")
     error = fail(Job(tmp_path, spec | {"seed": 3}))
     assert error.reason == "CheckpointMismatch"
     assert Path(tmp_path / "model/model.safetensors").exists(), "the old model is not touched"

@@ -17,6 +17,7 @@ _KRB5 = """\
 [libdefaults]
   default_realm = {realm}
   dns_canonicalize_hostname = false
+  qualify_shortname = ""
   rdns = false
   udp_preference_limit = 1
 [realms]

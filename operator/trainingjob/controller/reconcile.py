@@ -247,7 +247,7 @@ class Reconciler:
 
     async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
         """Read these pods by their names, on whom no watch and no list can be relied. Whether any
-        of them is the job's own."""
+        of them is there and owned by the job; whether we have made it, `_cached` knows."""
         owner = ownership.job_owner(*key, uid)
         known = self._cache.unwatched(key, uid)
 

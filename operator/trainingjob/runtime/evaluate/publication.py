@@ -119,16 +119,16 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
         report=report,
         gates=payload.gates,
     )
-    card = card.model_copy(update={"outputs": _outputs(card, model)})
     target = storage.resolve(f"{payload.accepted}/{card.name}")
     with storage_errors("publish the accepted model"):
         names = storage.names(model)
         if _is_there(target, card, model, names):
             return card.name
-        with storage.write_aside(target) as aside:
-            storage.copy(model, aside)
-            text = card.model_dump_json(by_alias=True, exclude_none=True)
-            (aside / CARD).write_text(text + "\n", encoding="utf-8")
+    card = card.model_copy(update={"outputs": _outputs(card, model)})
+    with storage_errors("publish the accepted model"), storage.write_aside(target) as aside:
+        storage.copy(model, aside)
+        text = card.model_dump_json(by_alias=True, exclude_none=True)
+        (aside / CARD).write_text(text + "\n", encoding="utf-8")
     return card.name
 
 

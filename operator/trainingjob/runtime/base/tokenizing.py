@@ -7,6 +7,7 @@ make gigabytes of a text. Texts and tokens pass as Arrow's streams.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -142,7 +143,7 @@ class Tool:
             os.environ["RAYON_NUM_THREADS"] = str(threads)
         self._given = given
         self._own = load(tokenizer) if given is None else None
-        self._bounded = None if given is None else Bounded(tokenizer, threads)
+        self._bounded = None if given is None else _kept(tokenizer, threads)
 
     def encode(self, texts: pa.Array, *, special: bool, offsets: bool = False) -> Tokens:
         """As ``Bounded.encode``. Raises StageFailure(SettingUnsuitable)."""
@@ -160,10 +161,24 @@ class Tool:
                 "leave it unset and have one learned by vocabSize",
             ) from None
 
-    def close(self) -> None:
-        """Let go of its process."""
-        if self._bounded is not None:
-            self._bounded.close()
+
+_KEPT: dict[tuple[str, int | None], Bounded] = {}
+
+
+def _kept(tokenizer: str, threads: int | None) -> Bounded:
+    """One for all tasks of this process: to start it takes as long as to tokenize megabytes."""
+    key = (tokenizer, threads)
+    if key not in _KEPT:
+        _let_go()
+        _KEPT[key] = Bounded(tokenizer, threads)
+    return _KEPT[key]
+
+
+@atexit.register
+def _let_go() -> None:
+    for one in _KEPT.values():
+        one.close()
+    _KEPT.clear()
 
 
 def main(memory: int) -> None:

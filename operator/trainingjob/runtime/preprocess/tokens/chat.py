@@ -7,7 +7,6 @@ have it. A chat template makes a text of it; what of that text the assistant say
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
@@ -164,20 +163,19 @@ def encode(
     """Rows of PLACE and a conversation, in any order, as ENCODED; else as ``pack.encode``. A label
     is the token itself where it is an answer's, as in transformers' `assistant_masks`."""
     tool = tokenizing.Tool(tokenizer, given, threads)
-    with contextlib.closing(tool):
-        for batch in batches:
-            for part in in_parts(batch):
-                made = [rendered(json.loads(text), way) for text in part.column(3).to_pylist()]
-                texts = pa.array([text for text, _ in made], type=pa.string())
-                found = tool.encode(texts, special=True, offsets=True)
-                ids, starts, ends = map(_arrays, found)
-                labels = [
-                    np.where(_within(start, end, spans), its, np.int32(IGNORED))
-                    for its, start, end, (_, spans) in zip(ids, starts, ends, made, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(
-                    [*part.columns[:3], found.ids, lists(labels)], schema=ENCODED
-                )
+    for batch in batches:
+        for part in in_parts(batch):
+            made = [rendered(json.loads(text), way) for text in part.column(3).to_pylist()]
+            texts = pa.array([text for text, _ in made], type=pa.string())
+            found = tool.encode(texts, special=True, offsets=True)
+            ids, starts, ends = map(_arrays, found)
+            labels = [
+                np.where(_within(start, end, spans), its, np.int32(IGNORED))
+                for its, start, end, (_, spans) in zip(ids, starts, ends, made, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(
+                [*part.columns[:3], found.ids, lists(labels)], schema=ENCODED
+            )
 
 
 def _within(starts: np.ndarray, ends: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:

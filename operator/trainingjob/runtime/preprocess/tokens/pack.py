@@ -10,7 +10,6 @@ text; ``length`` is the number of tokens before those.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,12 +47,11 @@ def encode(
     """Rows of PLACE and a text, in any order, as ENCODED. ``tokenizer``: its JSON; ``given``: the
     field that names it, unless it was learned. Raises StageFailure(SettingUnsuitable)."""
     tool = tokenizing.Tool(tokenizer, given, threads)
-    with contextlib.closing(tool):
-        for batch in batches:
-            for part in in_parts(batch):
-                # A text that has "<|endoftext|>" in it does not end there.
-                found = tool.encode(part.column(3), special=False)
-                yield pa.RecordBatch.from_arrays([*part.columns[:3], found.ids], schema=ENCODED)
+    for batch in batches:
+        for part in in_parts(batch):
+            # A text that has "<|endoftext|>" in it does not end there.
+            found = tool.encode(part.column(3), special=False)
+            yield pa.RecordBatch.from_arrays([*part.columns[:3], found.ids], schema=ENCODED)
 
 
 def pack(

@@ -39,7 +39,14 @@ class Server:
         return job | {"status": status, "metadata": meta}
 
     async def delete(
-        self, _resource: object, namespace: str, name: str, uid: str, *, version: int | None = None
+        self,
+        _resource: object,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        version: int | None = None,
+        force: bool = False,
     ) -> None:
         if version not in (None, self.version):
             raise Conflict("it has changed")

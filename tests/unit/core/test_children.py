@@ -225,7 +225,7 @@ def test_a_gang_finds_its_first_rank():
         for c in all_children("own code with GPUs")
         if c["metadata"]["name"][:12] == "digits-train"
     ]
-    policy, service, first, second = pods
+    policy, service, _, first, second = pods
     inside = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
     for pod in (first, second):
         assert inside.items() <= pod["metadata"]["labels"].items()

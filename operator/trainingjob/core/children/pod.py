@@ -54,11 +54,13 @@ def pod(
     args: Sequence[str] = (),
     service_account: str | None = None,
     shared_memory: bool = False,
+    subdomain: str | None = None,
 ) -> dict[str, Any]:
     """A pod of one container, as the restricted Pod Security Standard wants it.
 
     The user's fragments come first and ours last, so that nothing of theirs undoes our security.
-    Without ``service_account`` the pod has no API token. ``uris`` are those of its data, and
+    Without ``service_account`` the pod has no API token. ``subdomain``: the headless Service below
+    which the pod has a name. ``uris`` are those of its data, and
     ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
@@ -111,6 +113,9 @@ def pod(
     }
     if service_account is not None:
         spec["serviceAccountName"] = service_account
+    if subdomain is not None:
+        spec["hostname"] = names.hostname(job, stage, attempt, index)
+        spec["subdomain"] = subdomain
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -9,6 +9,7 @@ from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import names
 from ...children.pod import Maker, encoded, job_ref, threads_of
 from ...children.pod import pod as make_pod
+from ...frameworks import torch
 from ...observation import Settings
 from .. import meeting
 
@@ -45,12 +46,13 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
     )
+    gang = meeting.gang_of(job, "evaluate", nodes(job), processes)
     count = threads_of(spec.resources, processes)
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
     threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
 
     def env(index: int) -> list[dict[str, str]]:
-        met = meeting.variables(job, "evaluate", nodes(job), processes, index) if together else {}
+        met = torch.variables(gang, index) if together else {}
         return [{"name": name, "value": value} for name, value in (met | threads).items()]
 
     common = partial(

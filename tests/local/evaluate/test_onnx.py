@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,19 @@ def test_it_sees_no_variables_of_the_pod_and_has_limits(
     assert b"HF_TOKEN" not in (about / "environ").read_bytes()
     limits = (about / "limits").read_text()
     assert "unlimited" not in next(x for x in limits.splitlines() if "data size" in x)
+    model.close()
+
+
+def test_it_has_no_network_where_the_kernel_allows_that(
+    tmp_path: Path, fitted: LogisticRegression
+) -> None:
+    allowed = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x50000000) != 0)"
+    if subprocess.run([sys.executable, "-c", allowed]).returncode:
+        pytest.skip("no process may make a namespace here")
+    as_logits(tmp_path / "model.onnx", fitted)
+    model = Sandboxed("onnx", tmp_path / "model.onnx", CHOICES)
+    networks = (Path(f"/proc/{who}/ns/net").readlink() for who in ("self", model._process.pid))
+    assert len({*networks}) == 2
     model.close()
 
 

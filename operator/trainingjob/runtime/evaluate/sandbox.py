@@ -26,7 +26,10 @@ import numpy as np
 
 from ..base.errors import StageFailure
 
-_COMMAND = [sys.executable, "-P", "-m", "trainingjob.runtime.evaluate.sandbox_process"]
+_COMMAND = [
+    *(sys.executable, "-P", "-m", "trainingjob.runtime.base.alone"),
+    "trainingjob.runtime.evaluate.sandbox_process",
+]
 # What a framework needs to find its libraries and threads; nothing of the user's.
 _VARIABLES = ("PATH", "LANG", "HOME", "TMPDIR", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
 _LOAD_SECONDS, _RUN_SECONDS = 600.0, 300.0

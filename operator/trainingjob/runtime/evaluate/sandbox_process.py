@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -19,7 +18,6 @@ from ..model.folder import size_in_words
 
 # Memory beside the model's own, and how often that may be there.
 _SPARE_BYTES, _COPIES = 8 * 2**30, 6
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _WEIGHTS_OF_A_SMALL_MODEL = 100_000
 # How the libraries say that they were given no memory.
 _NO_MEMORY = ("bad_alloc", "DefaultCPUAllocator", "Failed to allocate memory")
@@ -65,8 +63,6 @@ def _confine(path: Path) -> int:
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
-    # Many clusters do not let a pod do so; the limits and the lists of operators hold then, too.
-    ctypes.CDLL(None).unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     return memory
 
 

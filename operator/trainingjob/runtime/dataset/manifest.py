@@ -5,7 +5,7 @@ dataset/tokenizer.json, dataset/chat_template.jinja   (language models; of conve
 dataset/fold-1-9f3c…/manifest.json ...           (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
-model/model.pt2 | model/predictions.parquet      (user code)
+model/model.onnx | model/model.pt2 | model/predictions.parquet      (user code)
 model/fold-1/...                                 (with folds: likewise of a fold's dataset)
 evaluation/metrics.json  evaluation/fold-1/metrics.json ...
 accepted/metrics.json                            (of the last model that passed all gates)

@@ -16,6 +16,7 @@ from ...children.pod import (
     Maker,
     encoded,
     escape,
+    handed_over,
     job_ref,
     mounted,
     script_ref,
@@ -119,6 +120,7 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
         contract.OUTPUT_DIR: place(payload.model_uri),
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
+        **handed_over(job),
     }
     for name, uri in (
         (contract.INPUT_URI, payload.dataset),

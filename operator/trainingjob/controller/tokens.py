@@ -100,7 +100,8 @@ def _bearer(claims: dict[str, Any]) -> Bearer:
     pod = bound.get("pod") if isinstance(bound, dict) else None
     if not isinstance(bound, dict) or not isinstance(pod, dict):
         raise Untrusted("it is bound to no pod")
-    found = (bound.get("namespace"), pod.get("name"), pod.get("uid"))
-    if not all(isinstance(one, str) and one for one in found):
+    told = (bound.get("namespace"), pod.get("name"), pod.get("uid"))
+    found = [value for value in told if isinstance(value, str) and value]
+    if len(found) < len(told):
         raise Untrusted("it does not say which pod it is bound to")
     return Bearer(*found)

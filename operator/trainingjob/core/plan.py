@@ -78,12 +78,20 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         before = persisted.get(stage.name)
         if stage.phase != "Succeeded":
             if not (status.over or obs.job.spec.suspend):
-                create = _children(obs, stage, before, wakes, now)
+                create = _children(_told(obs, status), stage, before, wakes, now)
             break
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
     return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+
+
+def _told(obs: Observation, status: Status) -> Observation:
+    """With what the stages before have left, which may not be stored yet."""
+    done = {stage.name: stage for stage in status.stages if stage.phase == "Succeeded"}
+    stored = {stage.name: stage for stage in obs.job.status.stages}
+    known = obs.job.status.model_copy(update={"stages": [*(stored | done).values()]})
+    return replace(obs, job=obs.job.model_copy(update={"status": known}))
 
 
 def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:

@@ -137,6 +137,8 @@ class World:
     seconds: float = 0
     created: list[str] = field(default_factory=list)
     writes: int = 0
+    # Every pod as it was made, also when it is gone.
+    ever: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def observe(self) -> Observation:
         return Observation(
@@ -174,7 +176,7 @@ class World:
         )
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
-        self.pods[name] = child
+        self.pods[name] = self.ever[name] = child
 
     def shielded(self, selector: dict[str, str]) -> bool:
         """Whether a policy that is there covers all pods that a Service selects."""

@@ -333,6 +333,21 @@ def mounted(uri: str) -> str:
     return escape(found.place)
 
 
+def handed_over(job: TrainingJob) -> dict[str, str]:
+    """What the stages before have left, by its digest, as variables; what nobody has told is not
+    among them."""
+    places = {
+        contract.DATASET_DIGEST: names.dataset_uri(job),
+        contract.MODEL_DIGEST: names.model_uri(job),
+    }
+    left = {
+        one.outputs.uri: one.outputs.digest
+        for one in job.status.stages
+        if one.phase == "Succeeded" and one.outputs is not None
+    }
+    return {name: digest for name, uri in places.items() if (digest := left.get(uri))}
+
+
 def escape(text: str) -> str:
     """Text that survives the kubelet's expansion of ``$(NAME)`` as it stands."""
     return text.replace("$", "$$")

@@ -7,7 +7,7 @@ from functools import partial
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import names
-from ...children.pod import Maker, encoded, job_ref, threads_of
+from ...children.pod import Maker, encoded, handed_over, job_ref, threads_of
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
 from ...observation import Settings
@@ -53,7 +53,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 
     def env(index: int) -> list[dict[str, str]]:
         met = torch.variables(gang, index) if together else {}
-        return [{"name": name, "value": value} for name, value in (met | threads).items()]
+        variables = met | threads | handed_over(job)
+        return [{"name": name, "value": value} for name, value in variables.items()]
 
     common = partial(
         make_pod,

@@ -17,6 +17,7 @@ from ...children.pod import (
     Maker,
     encoded,
     escape,
+    handed_over,
     job_ref,
     mounted,
     script_ref,
@@ -132,6 +133,7 @@ def _env(
         contract.OUTPUT_DIR: place(payload.model_uri),
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
+        **handed_over(job),
     }
     for name, uri in (
         (contract.INPUT_URI, payload.dataset),

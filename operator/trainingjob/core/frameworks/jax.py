@@ -26,6 +26,6 @@ def variables(gang: Gang, index: int) -> dict[str, str]:
     }
 
 
-def here(name: str, value: str, port: Callable[[int], int]) -> str:
+def here(value: str, port: Callable[[int], int]) -> str:
     """A free port; what the user has set stays."""
     return f"127.0.0.1:{port(PORT)}" if value == _OURS else value

@@ -30,7 +30,7 @@ def variables(gang: Gang, index: int) -> dict[str, str]:
     return {VARIABLE: json.dumps(config, separators=(",", ":"))}
 
 
-def here(name: str, value: str, port: Callable[[int], int]) -> str:
+def here(value: str, port: Callable[[int], int]) -> str:
     """A port of its own for each worker; what the user has set stays."""
     workers = iter(range(MOST_NODES))
     return _OURS.sub(lambda _: f'"127.0.0.1:{port(PORT + next(workers))}"', value)

@@ -5,8 +5,6 @@ https://docs.pytorch.org/docs/stable/elastic/run.html
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..names import GANG_SIZE
 from .gang import Gang
 
@@ -36,8 +34,3 @@ def launcher(gang: Gang, index: int) -> dict[str, str]:
         "PET_MASTER_ADDR": "$(MASTER_ADDR)",
         "PET_MASTER_PORT": "$(MASTER_PORT)",
     }
-
-
-def here(name: str, value: str, port: Callable[[int], int]) -> str:
-    """A variable as it is on one machine."""
-    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port(PORT))}.get(name, value)

@@ -5,8 +5,6 @@ https://cloud.google.com/kubernetes-engine/docs/concepts/tpus
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .gang import Gang
 
 RESOURCE = "google.com/tpu"
@@ -17,8 +15,3 @@ def variables(gang: Gang, index: int) -> dict[str, str]:
     if RESOURCE not in gang.accelerators or not gang.pods:
         return {}
     return {"TPU_WORKER_ID": str(index), "TPU_WORKER_HOSTNAMES": ",".join(gang.pods)}
-
-
-def here(name: str, value: str, port: Callable[[int], int]) -> str:
-    """One machine has no slice."""
-    return value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from ..api.v1alpha1 import StageStatus, Status
+from ..api.v1alpha1 import StageName, StageStatus, Status
 from . import claim, indexes, names, stages
 from .children.cleanup import cleaner
 from .observation import Observation
@@ -30,6 +30,7 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``remakes``: what is created was there before, and went with the job or was taken from it.
     ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
     attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
@@ -38,6 +39,7 @@ class Plan:
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
     gone: tuple[str, ...] = ()
+    remakes: bool = False
     explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
@@ -83,7 +85,18 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
-    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+    return replace(
+        made,
+        gone=_before(obs, create),
+        remakes=any(_ran(persisted, child) for child in create),
+        explain=_unexplained(obs, status, now),
+    )
+
+
+def _ran(persisted: Mapping[StageName, StageStatus], child: Mapping[str, Any]) -> bool:
+    """Whether the child's stage runs, as status has it, for which the child had to be there."""
+    stage = persisted.get(child["metadata"]["labels"].get(names.LABEL_STAGE))
+    return stage is not None and stage.phase == "Running"
 
 
 def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from ..api.v1alpha1 import StageName, StageStatus, Status
+from ..api.v1alpha1 import StageStatus, Status
 from . import claim, indexes, names, stages
 from .children.cleanup import cleaner
 from .observation import Observation
@@ -85,18 +85,14 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
+    # What a stage that runs has had to have.
+    ran = {stage.name for stage in stored.stages if stage.phase == "Running"}
     return replace(
         made,
         gone=_before(obs, create),
-        remakes=any(_ran(persisted, child) for child in create),
+        remakes=any(child["metadata"]["labels"].get(names.LABEL_STAGE) in ran for child in create),
         explain=_unexplained(obs, status, now),
     )
-
-
-def _ran(persisted: Mapping[StageName, StageStatus], child: Mapping[str, Any]) -> bool:
-    """Whether the child's stage runs, as status has it, for which the child had to be there."""
-    stage = persisted.get(child["metadata"]["labels"].get(names.LABEL_STAGE))
-    return stage is not None and stage.phase == "Running"
 
 
 def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:

@@ -179,7 +179,9 @@ class Reconciler:
         if observed is None:
             if self._cache.job(key) is None:
                 self._forget(key)
-            return Outcome()
+                return Outcome()
+            # What was read is older than what the watch has told, or it has just changed.
+            return Outcome(retry=True)
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)

@@ -167,6 +167,23 @@ async def test_a_job_that_was_written_after_it_was_listed_is_read_when_that_show
     assert stored is not None and stored.version == 7
 
 
+async def test_a_job_that_is_read_in_an_older_state_than_the_watch_told_is_read_again() -> None:
+    """It was over as it was seen first, so that few words of it are kept; its pods are to go."""
+    w = world()
+    for stage in ("preprocess", "train", "evaluate"):
+        w.finish(stage)
+    w.manifest["spec"]["policy"] = {"cleanPods": "always"}
+    made, _ = reconciler(w, server := Server())
+    stored = made._cache.job(KEY)
+    assert stored is not None and stored.data is None
+    server.now = w.manifest | {"metadata": w.manifest["metadata"] | {"resourceVersion": "0"}}
+    assert (await made.reconcile(KEY)).retry
+    assert made._cache.pods(KEY, "uid-1")
+    server.now = w.manifest
+    await made.reconcile(KEY)
+    assert not made._cache.pods(KEY, "uid-1")
+
+
 GONE: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
     "it was taken from the job": ({}, ["NetworkPolicy digits-train"]),
     "it goes with the job, which is gone": (None, []),

@@ -134,7 +134,7 @@ def test_a_job_that_was_edited_ends_as_a_new_one(
     edit(w, target)
     go_on(w, [one for one in more if one not in ("resume", "edit")], None)
     # What is done by now is done: it stays as it was made.
-    done = {s["name"] for s in w.manifest.get("status", {}).get("stages", ()) if _is_over(w, s)}
+    done = {name for name in STAGES if _is_over(w, name)}
     suspend(w, False)
     to_its_end(w)
 
@@ -146,9 +146,8 @@ def test_a_job_that_was_edited_ends_as_a_new_one(
     assert shown(w, stages) == shown(plain, stages)
 
 
-def _is_over(w: World, stage: dict[str, Any]) -> bool:
+def _is_over(w: World, name: str) -> bool:
     """The stage has its result, or its pods have it, whom nobody has asked yet."""
-    pods = w.of(stage["name"])
-    return stage["phase"] == "Succeeded" or any(
-        pod["status"]["phase"] == "Succeeded" for pod in pods
-    )
+    stored = w.manifest.get("status", {}).get("stages", ())
+    over = any((stage["name"], stage["phase"]) == (name, "Succeeded") for stage in stored)
+    return over or any(pod["status"]["phase"] == "Succeeded" for pod in w.of(name))

@@ -160,6 +160,13 @@ class Reconciler:
         self._forget(key)
         return Outcome(after=rest.seconds(now))
 
+    async def _is_newest(self, key: Key, stored: StoredJob) -> bool:
+        """Whether the job is there as it is known. Its children go with it, and may be seen to go
+        before it is."""
+        await self._read(key, stored)
+        known = self._cache.job(key)
+        return known is not None and (known.uid, known.version) == (stored.uid, stored.version)
+
     async def _read(self, key: Key, stored: StoredJob) -> None:
         found = await self._gateway.job(*key)
         if found is None:
@@ -172,7 +179,9 @@ class Reconciler:
         if observed is None:
             if self._cache.job(key) is None:
                 self._forget(key)
-            return Outcome()
+                return Outcome()
+            # What was read is older than what the watch has told, or it has just changed.
+            return Outcome(retry=True)
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
@@ -192,6 +201,8 @@ class Reconciler:
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
+        if todo.remakes and not await self._is_newest(key, stored):
+            return Outcome(again=True)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
@@ -529,6 +540,10 @@ class Reconciler:
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)
             return False
+        except Conflict:
+            # The list that we began with may have been older than the watch: then nobody tells.
+            await self._read(key, stored)
+            raise
         self._cache.apply(JOBS, kept)
         memory = self._memory[key]
         memory.pace.written(time.monotonic())

@@ -39,6 +39,8 @@ ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.
 ANNOTATION_SIGNATURE = f"{GROUP}/signature"
+# Of a pod: which template it was made from.
+ANNOTATION_TEMPLATE = f"{GROUP}/template"
 # Of a child: that it stays when its job goes, of which it has the name.
 ANNOTATION_KEPT = f"{GROUP}/kept"
 KEPT = "true"

@@ -30,6 +30,7 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``remakes``: what is created was there before, and went with the job or was taken from it.
     ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
     attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
@@ -38,6 +39,7 @@ class Plan:
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
     gone: tuple[str, ...] = ()
+    remakes: bool = False
     explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
@@ -83,7 +85,14 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
-    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+    # What a stage that runs has had to have.
+    ran = {stage.name for stage in stored.stages if stage.phase == "Running"}
+    return replace(
+        made,
+        gone=_before(obs, create),
+        remakes=any(child["metadata"]["labels"].get(names.LABEL_STAGE) in ran for child in create),
+        explain=_unexplained(obs, status, now),
+    )
 
 
 def _told(obs: Observation, status: Status) -> Observation:

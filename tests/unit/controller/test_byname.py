@@ -30,16 +30,6 @@ class Holds(Server):
         self.asked += name == NAME
         return self.pod_there if name == NAME else None
 
-    async def pages(self, *_: object) -> Any:
-        """None has the label."""
-        for page in ():
-            yield page
-
-    async def create(self, child: dict[str, Any]) -> dict[str, Any]:
-        meta = child["metadata"]
-        new = {"uid": f"uid-{meta['name']}", "creationTimestamp": "2026-01-01T00:00:00Z"}
-        return child | {"metadata": meta | new | {"resourceVersion": str(self.version)}}
-
 
 def training() -> World:
     """Both ranks run; their pods are signed."""

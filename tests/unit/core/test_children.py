@@ -166,7 +166,9 @@ def test_the_users_labels_stand_beside_ours_and_never_over_them():
     )
     assert labels == TEMPLATE["labels"] | ours
     pod = all_children("pandas, with a script of a ConfigMap")[0]
-    assert pod["metadata"]["annotations"] == TEMPLATE["annotations"] | {
+    found = dict(pod["metadata"]["annotations"])
+    assert re.fullmatch("[0-9a-f]{8}", found.pop("trainingjob.dev/template")), "which one it is"
+    assert found == TEMPLATE["annotations"] | {
         "kubectl.kubernetes.io/default-container": "preprocess"
     }
     assert not {"labels", "annotations"} & {*pod["spec"]}

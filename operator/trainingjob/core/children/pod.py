@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,7 +76,11 @@ def pod(
     reach_hdfs(job, uris, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
+    annotations = {
+        **(template.annotations or {}),
+        names.ANNOTATION_CONTAINER: stage,
+        names.ANNOTATION_TEMPLATE: digest_of(template),
+    }
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
         environment += _status_env(f"{settings.status_url}/{path}", settings)
@@ -128,6 +133,12 @@ def pod(
         },
         "spec": spec,
     }
+
+
+def digest_of(template: PodTemplate | None) -> str:
+    """By which a pod is known to be of this template, and none is that of an empty one."""
+    text = json.dumps((template or PodTemplate()).to_dict(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def reach_hdfs(

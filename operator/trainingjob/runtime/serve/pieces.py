@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from json.decoder import scanstring
 from typing import Any, Never
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -96,7 +95,7 @@ class _Reader:
             if self._text[at : at + 1] != '"':
                 words = "Expecting property name enclosed in double quotes"
                 raise json.JSONDecodeError(words, self._text, at)
-            name, at = scanstring(self._text, at + 1, True)
+            name, at = self._decoder.raw_decode(self._text, at)
             at = self.space(at)
             if self._text[at : at + 1] != ":":
                 raise json.JSONDecodeError("Expecting ':' delimiter", self._text, at)

@@ -142,12 +142,11 @@ def test_also_those_of_deployments_that_the_job_does_not_ask_for_any_more() -> N
 def test_evaluation_is_told_of_a_deployment_by_another_name() -> None:
     it = served()
     it.again()
+    ours = accepted_uri(TrainingJob.from_dict(it.manifest))
+    it.children["Deployment", "old-name"] = deployment_named("old-name", f"{ours}/one")
     it.finish("preprocess")
     it.finish("train")
-    obs = it.observe()
-    left = deployment_named("old-name", f"{accepted_uri(obs.job)}/one")
-    obs = replace(obs, pods=obs.pods_of("train"), children=(*obs.children, left))
-    (pod,) = [one for one in plan(obs, it.now).create if one["kind"] == "Pod"]
+    (pod,) = it.of("evaluate")
     env = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
     assert json.loads(env["TRAININGJOB_STAGE"])["inUse"] == [URI.rpartition("/")[2], "one"]
 

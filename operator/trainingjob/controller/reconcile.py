@@ -52,7 +52,7 @@ from ..core import (
     status_of_unreadable,
     vanished,
 )
-from ..core.names import ANNOTATION_RERUN, LABEL_JOB
+from ..core.names import ANNOTATION_RERUN, LABEL_JOB, server_of
 from ..core.policy import rerun
 from . import byname
 from .byname import ByName
@@ -275,7 +275,7 @@ class Reconciler:
             pods=pods,
             executors=self._cache.executors(key, pods),
             children=(children := self._cache.children(key, stored.uid)),
-            servers=self._cache.servers(key, children),
+            servers=self._cache.servers(key, children, server_of(job)),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,

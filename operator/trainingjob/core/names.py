@@ -227,6 +227,12 @@ def evaluation_uri(job: TrainingJob) -> str:
     return artefact_uri(job, "evaluation")
 
 
+def server_of(job: TrainingJob) -> str:
+    """What serves the job's model is called so, and so is the model in requests."""
+    deploy = job.spec.deploy
+    return (deploy.name if deploy is not None else None) or job.metadata.name
+
+
 def accepted_uri(job: TrainingJob) -> str:
     """The folder of the last accepted model's record; it outlives the job."""
     return artefact_uri(job, "accepted")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, indexes, names, stages
+from . import applied, claim, indexes, names, stages
 from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
@@ -272,7 +272,7 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
-    settings = replace(obs.settings, images=images)
+    settings = replace(obs.settings, images=images, in_use=applied.in_use(obs.job, obs.children))
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
     others = [] if pods else claim.wanted(obs.job, name)
     others += room.missing(obs)

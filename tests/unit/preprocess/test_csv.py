@@ -76,10 +76,14 @@ class Disk(NamedTuple):
 def test_unpacking_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(100 << 20, 97 << 20, 3 << 20))
     file = tmp_path / "a.csv.bz2"
-    file.write_bytes(bz2.compress(b"n\n1\n"))
+    file.write_bytes(bz2.compress(b"n\n" + b"1\n" * 2**21))
     with Scratch(tmp_path / "out") as place, pytest.raises(StageFailure) as caught:
         unpacked(Source(f"file://{file}", [file]), place)
     assert (caught.value.reason, "has 3 MiB left" in caught.value.message) == ("DiskFull", True)
+    # A small one takes no room that others would miss, however full a large disk is.
+    file.write_bytes(bz2.compress(b"n\n1\n"))
+    with Scratch(tmp_path / "out") as place:
+        assert unpacked(Source(f"file://{file}", [file]), place).size == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.feather import write_feather
 
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.base.errors import StageFailure
@@ -51,6 +53,12 @@ def parquet(table: pa.Table) -> bytes:
         return file.getvalue()
 
 
+def feather(table: pa.Table) -> bytes:
+    with io.BytesIO() as file:
+        write_feather(table, file)
+        return file.getvalue()
+
+
 CSV = b"n,s\n1,a\n"
 DEEP = "[" * 100_000
 
@@ -72,6 +80,20 @@ REFUSED: dict[str, Refused] = {
     "single quotes around fields": Refused("n,s\n1,'a,b'\n", "InputMalformed", "set preprocess.input.options.quote to \"'\""),
     "a name twice": Refused("n,n\n1,2\n", "DuplicateColumns", "{header: false, skipRows: 1} leaves the line of names out"),
     "Japanese": Refused("n,s\n1,テキスト\n2,ひらがな\n".encode("shift_jis"), "InputNotUtf8", "set preprocess.input.options.encoding to shift_jis"),
+    "a page of HTML with a table": Refused("<html><body><table><tr><td>1</td></tr></table>", "InputUnreadable", "pandas.read_html(…)[0]"),
+    "UTF-16 without a mark": Refused("n,s\n1,a\n".encode("utf-16-le"), "InputNotUtf8", "set preprocess.input.options.encoding to utf-16-le"),
+    "a note below the table": Refused("n,s,y\n1,a,2\n2,b,3\n\nSource: the office\n", "InputMalformed", "line 5: 1 fields instead of 3; it is the last one: if it is a note below the table"),
+    "a line of one field among others": Refused("n,s,y\n1,a,2\n2,b,3\nx\n3,c,4\n", "InputMalformed", "line 4: 1 fields instead of 3"),
+    # --- what is no Parquet, and no ORC
+    "CSV as Parquet": Refused(CSV, "InputUnreadable", "is text and not Parquet; if it is a table, set preprocess.input.format to csv", "parquet"),
+    "JSON as Parquet": Refused('{"n": 1}\n', "InputUnreadable", "is JSON, by its beginning; set preprocess.input.format to json", "parquet"),
+    "a pickle as Parquet": Refused(pickle.dumps([1], 4), "InputUnreadable", "is a pickle; write the frame with to_parquet(…)", "parquet"),
+    "Feather as ORC": Refused(feather(pa.table({"n": [1]})), "InputUnreadable", "is an Arrow file", "orc"),
+    "Parquet as ORC": Refused(parquet(pa.table({"n": [1]})), "InputUnreadable", "is a Parquet file; set preprocess.input.format to parquet", "orc"),
+    "Excel as Parquet": Refused(zipped({"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}), "InputUnreadable", "is an Excel workbook", "parquet"),
+    "packed Parquet": Refused(gzip.compress(parquet(pa.table({"n": [1]}))), "InputUnreadable", "is packed with gzip, which nothing of this format is: unpack it", "parquet"),
+    "half a Parquet file": Refused(parquet(pa.table({"n": [1]}))[:-8], "InputUnreadable", "it was cut off, or is damaged", "parquet"),
+    "bytes as Parquet": Refused(bytes(range(1, 9)), "InputUnreadable", "is no text but of a binary format", "parquet"),
     # --- names
     "a name of ours": Refused("__trainingjob_split,y\n1,2\n", "DuplicateColumns", "named as only columns of the product are"),
     "another name of ours": Refused('{"trainingjob_fold": 1}\n', "DuplicateColumns", "named as only columns of the product are", "json"),
@@ -84,6 +106,13 @@ REFUSED: dict[str, Refused] = {
     "JSON deeper than a stack": Refused('{"n": ' + DEEP + "]" * 100_000 + "}\n", "InputMalformed", "deeper than can be read", "json"),
     "an array deeper than a stack": Refused(DEEP, "InputMalformed", "deeper than can be read", "json"),
     "CSV as JSON": Refused(CSV, "InputMalformed", "no JSON; a table of texts is preprocess.input.format csv", "json"),
+    "JSON lines with commas": Refused('{"n": 1},\n{"n": 2},\n', "InputMalformed", "line 1: a comma stands behind the object: remove it, or put all of them between [ and ]", "json"),
+    "a comma behind the last value": Refused('{"n": 1,}\n', "InputMalformed", "line 1: a comma stands behind the last element", "json"),
+    "a comma behind the last object": Refused('[{"n": 1},\n]', "InputMalformed", "line 2: a comma stands behind the last element", "json"),
+    "what Python shows": Refused("{'n': 1}\n", "InputMalformed", "line 1: texts have single quotes: write the file with json.dumps(…)", "json"),
+    "Python's names": Refused('{"n": None}\n', "InputMalformed", "line 1: None is Python's", "json"),
+    "a comment in JSON": Refused('// by hand\n{"n": 1}\n', "InputMalformed", "line 1: JSON has no comments", "json"),
+    "NaN, as json.dumps writes it": Refused('{"n": NaN}\n', "InputMalformed", "line 1: NaN is not JSON: write null for it, as pandas' to_json(…) does", "json"),
     "objects over several lines": Refused('{\n"n": 1\n}\n{\n"n": 2\n}\n', "InputMalformed", "write one object a line, or one array of objects", "json"),
 }  # fmt: skip
 
@@ -164,6 +193,39 @@ def test_what_is_no_number_is_null_and_infinities_are_told(name: str, tmp_path: 
         rows = engine.rows(f"FROM {frame.view}")
     assert sorted([value for (value,) in rows], key=repr) == sorted(values, key=repr)
     assert any(told in one.message for one in notes.warnings) == bool(told)
+
+
+# Files of CSV, the names that are read, and the reason and a part of the warning, if there is one.
+TABLE = "x,s,y\n1,a,2\n3,b,4\n"
+TOLD: dict[str, tuple[str, list[str], str, str]] = {
+    "a row of sums": (TABLE + "4,Total,6\n", ["x", "s", "y"], "TotalsRow", "the last row has \"Total\" in s, as one that sums up those above it; if it does, `filter: {where: \"coalesce(s, '') <> 'Total'\"}`"),
+    "a row of sums in German, with blanks": ("stadt;n\na;1\nb;2\n Summe: ;3\n", ["stadt", "n"], "TotalsRow", '" Summe: " in stadt'),
+    "total is one of the values": (TABLE + "4,total,6\n5,b,1\n3,total,2\n", ["x", "s", "y"], "", ""),
+    "no row of sums": (TABLE, ["x", "s", "y"], "", ""),
+    "a title before the table": ("Sales 2024,,\n,,\n" + TABLE, ["Sales 2024", "c1", "c2"], "NamesBelow", "c1, c2 have no name in the first line, and line 3 looks like names; if it has them, set preprocess.input.options.skipRows to 2"),
+    "cells that were merged": ("Size,,Price\n" + TABLE, ["Size", "c1", "Price"], "NamesBelow", "set preprocess.input.options.skipRows to 1"),
+    "a column without a name": ("n,\na,b\nc,d\n", ["n", "c1"], "", ""),
+    "thousands as in India": ('x,y\n"1,12,345.5",1\n"2,12,345",2\n', ["x", "y"], "ReadAsText", "set preprocess.input.options.thousands to a comma"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_spreadsheets_add_is_told(name: str, tmp_path: Path) -> None:
+    text, names, reason, told = TOLD[name]
+    path, notes = written(text, "csv", tmp_path), Notes()
+    with DuckdbEngine() as engine:
+        frame = read_input(engine, Input(uri=f"file://{path}", format="csv"), notes=notes)
+    assert list(frame.columns) == names
+    found = [(one.reason, one.message) for one in notes.warnings if one.reason != "BlanksKept"]
+    assert [one for one, _ in found] == ([reason] if reason else [])
+    assert all(told in message for _, message in found), found
+
+
+@pytest.mark.parametrize("type_", [pa.string_view(), pa.large_string()])
+def test_text_of_any_of_arrows_types_is_text(type_: pa.DataType, tmp_path: Path) -> None:
+    table = pa.table({"s": pa.array(["a", None], type_)})
+    path = written({"a.parquet": parquet(table)}, "parquet", tmp_path)
+    assert read(path, "parquet") == ({"s": "string"}, [("a",), (None,)])
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -307,6 +307,8 @@ WARNINGS: dict[str, str] = {
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "FilesEmpty": "files of texts are empty, and no documents",
     "IndexColumn": "a column looks like the index of the frame that the file was written from",
+    "NamesBelow": "columns of CSV have no name in the first line, and a later one looks like names",
+    "TotalsRow": "the last row of CSV looks like the sum of those above it",
     "LabelLeaked": "a feature alone tells the label",
     "IdLikeFeature": "a feature has another value in every row",
     "ConstantFeature": "a feature has one value in every row",

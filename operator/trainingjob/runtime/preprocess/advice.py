@@ -230,10 +230,31 @@ def of_text(name: str, found: Texts) -> str:
     )
 
 
+def of_label(engine: Engine, frame: Frame, label: str) -> str:
+    """To a label that is text where a number is needed."""
+    (found,) = _figures(engine, frame, [label])
+    if found.numbers < found.rows / 2 and parse_step(label, found.ends) is None:
+        return "set task.type to classification if its texts are classes"
+    return of_text(label, found)
+
+
 def of_features(engine: Engine, frame: Frame, features: Sequence[str]) -> str:
     """To features that are no numbers: a piece of advice for each of the first ones."""
-    dialect = engine.dialect
     texts = [name for name in features if frame.columns[name] == "string"][:_MOST]
+    found = _figures(engine, frame, texts) if texts else []
+    parts = [f"{name}: {of_text(name, its)}" for name, its in zip(texts, found, strict=True)]
+    parts += [
+        f"{name} is a {frame.columns[name]}: "
+        f"`dateParts: {{columns: [{_flow(name)}], parts: [year, month, dayOfWeek]}}`"
+        for name in features
+        if frame.columns[name] in ("date", "timestamp")
+    ][: max(0, _MOST - len(parts))]
+    return "; ".join(parts)
+
+
+def _figures(engine: Engine, frame: Frame, texts: Sequence[str]) -> list[Texts]:
+    """Of each of some columns of text."""
+    dialect = engine.dialect
     figures: list[str] = []
     for name in texts:
         column = dialect.ident(name)
@@ -245,17 +266,10 @@ def of_features(engine: Engine, frame: Frame, features: Sequence[str]) -> str:
             f"count(CASE WHEN contains({column}, ' ') THEN 1 END)",
             *(f"{end}({dialect.substring(column, 1, 64)})" for end in ("min", "max")),
         ]
-    found = engine.rows(f"SELECT {', '.join(figures)} FROM {frame.view}")[0] if texts else ()
-    parts = []
-    for index, name in enumerate(texts):
-        rows, distinct, numbers, longest, spaced, *its = found[7 * index : 7 * index + 7]
+    (found,) = engine.rows(f"SELECT {', '.join(figures)} FROM {frame.view}")
+    made = []
+    for at in range(0, len(found), 7):
+        rows, distinct, numbers, longest, spaced, *its = found[at : at + 7]
         ends = tuple(dict.fromkeys(end for end in its if end is not None))
-        texts_found = Texts(rows, distinct, numbers, longest, ends, spaced)
-        parts.append(f"{name}: {of_text(name, texts_found)}")
-    parts += [
-        f"{name} is a {frame.columns[name]}: "
-        f"`dateParts: {{columns: [{_flow(name)}], parts: [year, month, dayOfWeek]}}`"
-        for name in features
-        if frame.columns[name] in ("date", "timestamp")
-    ][: max(0, _MOST - len(parts))]
-    return "; ".join(parts)
+        made.append(Texts(rows, distinct, numbers, longest, ends, spaced))
+    return made

@@ -37,17 +37,17 @@ class Summary:
 
 
 def choose_columns(
-    engine: Engine, frame: Frame, task: Task, weight: str | None
+    engine: Engine, frame: Frame, task: Task, weight: str | None, hint: str = ""
 ) -> tuple[Frame, list[str]]:
     """The features, and a frame of them, the label and the ``weight`` (train.sampleWeight), in that
-    order when features are listed.
+    order when features are listed. ``hint``: why a column may not be there.
 
     Raises StageFailure(LabelMissing, ColumnNotFound, NoFeatures)."""
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
             f"task.label: there is no column {task.label} (columns: "
-            f"{listed([*frame.columns, *frame.unread])})",
+            f"{listed([*frame.columns, *frame.unread])}){hint and f'; {hint}'}",
         )
     if weight is not None and weight not in frame.columns:
         raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)
@@ -83,7 +83,7 @@ def check(
     ``counted``: features that must be numbers without nulls. Raises StageFailure with the reasons
     of the label, the features and the splits."""
     _check_types(engine, frame, counted)
-    _check_label_type(frame, task)
+    _check_label_type(engine, frame, task)
     by_class = task.type == "classification"
     label = engine.dialect.ident(task.label)
     counts = ", ".join(["count(*)", *(f"count({engine.dialect.ident(name)})" for name in counted)])
@@ -161,12 +161,13 @@ def _check_types(engine: Engine, frame: Frame, features: Sequence[str]) -> None:
         )
 
 
-def _check_label_type(frame: Frame, task: Task) -> None:
+def _check_label_type(engine: Engine, frame: Frame, task: Task) -> None:
     kind = frame.columns[task.label]
     if task.type == "regression" and kind not in ("bigint", "double"):
-        raise StageFailure(
-            "LabelInvalid", f"the label {task.label} is a {kind}; regression needs a number"
-        )
+        what = f"the label {task.label} is a {kind}; regression needs a number"
+        if kind == "string":
+            what = f"{what}: {advice.of_label(engine, frame, task.label)}"
+        raise StageFailure("LabelInvalid", what)
     if task.type == "classification" and kind in ("date", "timestamp"):
         raise StageFailure("LabelInvalid", f"the label {task.label} is a {kind}, not a class")
 

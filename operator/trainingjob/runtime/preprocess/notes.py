@@ -22,6 +22,7 @@ class Notes:
     rows: int | None = None
     warnings: list[StageWarning] = field(default_factory=list)
     about: str = ""
+    names_below: str = ""  # where the names of the input's columns may stand instead
 
     def warn(self, reason: str, message: str) -> None:
         """Warn; ``reason`` is one of ``WARNINGS``."""

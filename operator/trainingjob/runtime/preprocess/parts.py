@@ -6,11 +6,10 @@ and some of its digest. So a task that runs twice, or is cut short, leaves nothi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -148,7 +147,7 @@ class _File:
         self.key = number, split
         self._place, self._schema, self._row_group = place, schema, row_group
         self._aside = stack.enter_context(place.aside())
-        self._sink = _Hashed(stack.enter_context(self._aside.open("wb")))
+        self._sink = stack.enter_context(pa.OSFile(str(self._aside), "wb"))
         # Without Arrow's own schema: as the other engine's files are.
         self._writer = pq.ParquetWriter(
             self._sink, schema, store_schema=False, dictionary_pagesize_limit=_DICTIONARY_BYTES
@@ -174,13 +173,9 @@ class _File:
         """Have it where it belongs."""
         self._flush(1)
         self._writer.close()
-        self._sink.file.close()
-        digest = f"sha256:{self._sink.hash.hexdigest()}"
+        self._sink.close()
         number, split = self.key
-        name = file_name(number, self._place.stamp, digest)
-        self._place.put(self._aside, f"{split}/{name}")
-        told = DataFile(name=name, rows=self._rows, bytes=self._sink.size, sha256=digest)
-        return split, Part(told, self._total)
+        return split, finish(self._place, self._aside, split, number, self._rows, self._total)
 
     def _flush(self, least: int) -> None:
         """Write row groups while as many rows are held."""
@@ -192,36 +187,3 @@ class _File:
             self._writer.write_table(group, row_group_size=self._row_group)
             self._held = rest.to_batches()
             self._size = rest.nbytes
-
-
-class _Hashed:
-    """A file that knows the digest of what was written to it."""
-
-    closed = False
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.hash, self.size = file, hashlib.sha256(), 0
-
-    def write(self, data: Any) -> int:
-        self.hash.update(data)
-        self.file.write(data)
-        self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False

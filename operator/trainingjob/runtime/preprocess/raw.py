@@ -26,13 +26,14 @@ from .notes import Notes
 
 ROWS = 32
 # The first rows of the input, among which rows of the test split are sought.
-_HEAD = 4096
+_HEAD = 1024
 # More than are kept: steps after the division may drop some.
 _CANDIDATES = 128
 # Values of them, and characters of what is kept of one row and of all.
 _VALUES = 2**18
 _ROW_CHARS = 2**16
 _ALL_CHARS = 2**20
+_NUMBER_CHARS = 24
 
 
 @dataclass
@@ -139,7 +140,8 @@ class Raw:
             begin, needed = len(pipeline), [*features]
             given = {name: frame.columns[name] for name in features}
         found: dict[int, Sequence[Any]] = {}
-        if self._rows:
+        kinds = [*(given[name] for name in needed), *(frame.columns[name] for name in features)]
+        if self._rows and _NUMBER_CHARS * sum(kind != "string" for kind in kinds) <= _ROW_CHARS:
             names = ", ".join([HASH, *map(engine.dialect.ident, features)])
             found = {
                 at: values
@@ -158,7 +160,7 @@ class Raw:
                 row = [_json(self._rows[key][at[name]]) for name in needed]
             else:
                 row = its
-            size = sum(len(v) if isinstance(v, str) else 24 for v in (*row, *its))
+            size = sum(len(v) if isinstance(v, str) else _NUMBER_CHARS for v in (*row, *its))
             if size > _ROW_CHARS or chars + size > _ALL_CHARS:
                 continue
             rows.append(row)

@@ -112,7 +112,7 @@ def run_stage(
         )
         notes.log(line)
         return with_findings(result, notes.warnings, [*account.lines, line])
-    frame, features = choose_columns(engine, frame, task, payload.sample_weight)
+    frame, features = choose_columns(engine, frame, task, payload.sample_weight, notes.names_below)
     frame = engine.computed(frame)
     numeric = features if payload.numeric_features else []
     frame, summary = check(engine, frame, task, split, numeric, notes.add)

@@ -34,7 +34,12 @@ def kind_of(type_: pa.DataType) -> ColumnType | None:
         return "bigint"
     if types.is_floating(type_) or types.is_decimal(type_):
         return "double"
-    if types.is_string(type_) or types.is_large_string(type_) or types.is_null(type_):
+    if (
+        types.is_string(type_)
+        or types.is_large_string(type_)
+        or types.is_string_view(type_)  # as Polars has it
+        or types.is_null(type_)
+    ):
         return "string"
     if types.is_date32(type_):
         return "date"

@@ -222,7 +222,10 @@ class DuckdbEngine(Tables):
         self, frame: Frame, columns: Sequence[str], where: str, which: Sequence[Figure]
     ) -> list[tuple[Any, ...]]:
         def found(names: Sequence[str], unit: float) -> list[tuple[Any, ...]]:
-            selected = ", ".join(f"CAST({DUCKDB.ident(name)} AS DOUBLE)" for name in names)
+            # To plan a cast of a double to a double takes longer than to read it.
+            selected = ", ".join(
+                DUCKDB.cast(DUCKDB.ident(name), frame.columns[name], "double") for name in names
+            )
             batches = self.batches(f"SELECT {selected} FROM {frame.view} WHERE {where}", len(names))
             return figures_of(batches, len(names), which, unit)
 

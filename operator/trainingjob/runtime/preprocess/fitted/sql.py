@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from sqlglot import exp
 
 from trainingjob.api.v1alpha1.features import DateParts
 from trainingjob.api.v1alpha1.input import ColumnType
@@ -17,7 +16,6 @@ from ..account import Account
 from ..engines.duckdb import DuckdbEngine
 from ..engines.duckdb_failures import failures
 from ..engines.frame import HASH, Frame
-from ..expressions.syntax import parse
 from ..steps.step import Fitted, Where
 from .columns import ARROW, Applied, Columns
 
@@ -144,6 +142,10 @@ def _made_of(
 ) -> dict[str, Sequence[str]]:
     """What a step makes, and of what."""
     if isinstance(spec, WithColumn):
+        from sqlglot import exp  # a quarter of a second: only for those with an expression
+
+        from ..expressions.syntax import parse
+
         lower = {name.lower(): name for name in kinds}
         names = []
         for node in parse(spec.expr).find_all(exp.Column):

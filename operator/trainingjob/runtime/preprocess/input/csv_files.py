@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,7 @@ from ...base.errors import StageFailure
 from ..names import quoted
 from .encodings import open_text
 from .files import Source, columns_differ, readable
+from .packing import packing_of
 from .records import Records, found_delimiter, found_out, has_blanks_before_quotes
 from .scratch import Budget, Scratch
 
@@ -26,6 +29,10 @@ _SAMPLE_VALUES = 200_000
 
 # Records that may stand before a table.
 _PREAMBLE = 100
+
+# Records within which the names may stand, and the bytes within which the last record may.
+_NAMES_WITHIN = 10
+_LAST_BYTES = 4096
 
 # Characters that the delimiter is found out from.
 _SAMPLE_CHARS = 256 * 2**10
@@ -52,6 +59,7 @@ class CsvHeads:
     unnamed: list[str]
     sample: list[list[str]]
     odd: bool = False
+    names_below: int = 0  # a line of the first file that has the names instead, as it looks
 
 
 @contextmanager
@@ -139,7 +147,10 @@ def csv_heads(source: Source, options: CsvOptions) -> CsvHeads:
         names += [name for name in found if name not in known or times[name] > 1]
     if names is None:
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
-    return CsvHeads(names, of_file, unnamed, sample, odd)
+    below = 0
+    if unnamed and unnamed != names[:1]:  # that one is an index
+        below = _names_below(next(iter(of_file)), options)
+    return CsvHeads(names, of_file, unnamed, sample, odd, below)
 
 
 def named(first: list[str], options: CsvOptions) -> list[str]:
@@ -148,6 +159,36 @@ def named(first: list[str], options: CsvOptions) -> list[str]:
         names = [_LINE_BREAK.sub(" ", name.strip("\ufeff").strip()) for name in first]
         return [name or f"c{index}" for index, name in enumerate(names)]
     return [f"c{index}" for index in range(len(first))]
+
+
+def _names_below(file: Path, options: CsvOptions) -> int:
+    """The line of the first of some records that has a text of its own in every field, where the
+    first record has none in some, and numbers below; 0 if no one does."""
+    with suppress(csv.Error, StageFailure), records_of(file, options) as records:
+        for record in itertools.islice(records, 1, _NAMES_WITHIN):
+            line, texts = records.line, {text.strip() for text in record}
+            if len(texts) == len(record) > 1 and "" not in texts:
+                below = next(records, [])
+                return line if any(map(_has_digit, below)) > any(map(_has_digit, texts)) else 0
+    return 0
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
+
+
+def last_record(file: Path, options: CsvOptions) -> list[str]:
+    """The last record of a file that is not packed, if it is a line of some length; else none."""
+    if packing_of(file) is not None:
+        return []
+    with file.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - _LAST_BYTES))
+        lines = stream.read().decode(errors="replace").splitlines()[1:]
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    with suppress(csv.Error):
+        return next(Records(io.StringIO(last), options.model_copy(update={"skip_rows": None})), [])
+    return []
 
 
 def _head(
@@ -189,14 +230,27 @@ def _checked(file: Path, options: CsvOptions, width: int) -> Iterator[tuple[list
                 raise StageFailure(
                     "InputMalformed",
                     f"{file}, line {records.line}: {len(row)} fields instead of {width}"
-                    f"{_advice(row, width, place, file, options)}",
+                    f"{_advice(row, width, place, file, options, records)}",
                 )
             place += 1
             yield row[:width], records.last_line > records.line
 
 
-def _advice(row: list[str], width: int, place: int, file: Path, options: CsvOptions) -> str:
-    """What may be the matter with a record of another number of fields."""
+def _advice(
+    row: list[str],
+    width: int,
+    place: int,
+    file: Path,
+    options: CsvOptions,
+    rest: Records,
+) -> str:
+    """What may be the matter with a record of another number of fields; ``rest`` are those after
+    it."""
+    if place > 1 and len(row) == 1 < width and _ends_here(rest):
+        return (
+            "; it is the last one: if it is a note below the table, or a line that was cut, remove "
+            "it from the file"
+        )
     if place > _PREAMBLE or options.skip_rows:
         return ""
     with records_of(file, options) as records:
@@ -243,6 +297,14 @@ def written_anew(
         found[file] = [scratch.write(f"{file.name}.csv", str(file), lines, Budget(file))]
     plain = CsvOptions(header=options.header, delimiter=PLAIN)
     return source.part(list(heads.of_file)).replaced(found), plain
+
+
+def _ends_here(records: Records) -> bool:
+    """Whether no record with several fields follows."""
+    try:
+        return all(len(record) < 2 for record in itertools.islice(records, _PREAMBLE))
+    except csv.Error:
+        return False
 
 
 class _Line:

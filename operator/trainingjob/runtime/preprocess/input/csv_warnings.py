@@ -12,7 +12,7 @@ from ...base.text import listed
 from ..engines.arrow import beyond
 from ..names import quoted
 from ..notes import Notes
-from .csv_files import lines_of
+from .csv_files import last_record, lines_of
 from .csv_tally import Mixed, Tally
 from .schema import looks_dated
 from .texts import (
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 # Of countries, states and languages.
 _CODE = re.compile("[A-Z]{2}")
 
+# How the first field of a row of sums begins, in small letters.
+_TOTALS = {
+    *("total", "totals", "grand total", "sum", "overall", "all"),
+    *("gesamt", "summe", "insgesamt", "totale", "totaal", "suma", "итого", "合計", "总计"),
+}
+
 # Texts among numbers that a warning shows.
 _SHOWN = 5
 
@@ -48,6 +54,15 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
             f"{source.uri}: the first column {how}: it looks like the index of the frame that was "
             f"written; `drop: {{columns: [{first}]}}`",
         )
+    if heads.names_below:
+        has = "have" if heads.unnamed[1:] else "has"
+        notes.names_below = (
+            f"{listed(heads.unnamed)} {has} no name in the first line, and line "
+            f"{heads.names_below} looks like names; if it has them, set "
+            f"preprocess.input.options.skipRows to {heads.names_below - 1}"
+        )
+        notes.warn("NamesBelow", f"{source.uri}: {notes.names_below}")
+    _tell_of_totals(csv, notes)
     for (name, kind), code in zip(kinds.items(), tally.codes, strict=True):
         where = f"{source.uri}: {name}"
         if kind == "string" and code and not code & ~DIGITS:
@@ -70,7 +85,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
     if csv.options.trim is None:
         _tell_of_blanks(csv, kinds, notes)
     for name, code in zip(heads.names, tally.codes, strict=True):
-        if name not in csv.wanted and code & CODES["string"]:
+        # A line of names makes text of all columns.
+        if name not in csv.wanted and code & CODES["string"] and not heads.names_below:
             _tell_of_texts(csv, name, code, tally.mixed.get(name), notes)
     for name in tally.nulls:
         place = heads.names.index(name)
@@ -87,6 +103,29 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
             f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
             "preprocess.input.options.nullValues says which do"
         )
+
+
+def _tell_of_totals(csv: Csv, notes: Notes) -> None:
+    """Warn of a last row that sums up those above it, as spreadsheets and reports have it."""
+    row = last_record(csv.plain.files[-1], csv.plain_options)
+    if len(row) != csv.width:
+        return
+    for place, (name, text) in enumerate(zip(csv.heads.names, row, strict=True)):
+        if text.strip(" :").lower() not in _TOTALS:
+            continue
+        if not any(text in record[place : place + 1] for record in csv.heads.sample[:-1]):
+            value = text.replace("'", "''")
+            notes.warn(
+                "TotalsRow",
+                f"{csv.source.uri}: the last row has {quoted(text)} in {name}, as one that sums up "
+                "those above it; if it does, "
+                f"`filter: {{where: \"coalesce({_sql(name)}, '') <> '{value}'\"}}` leaves it out",
+            )
+        return
+
+
+def _sql(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
 
 
 def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
@@ -160,7 +199,7 @@ _STYLES = [
     ),
     (
         ",",
-        r"[+-]?[0-9]{1,3}(,[0-9]{3})*([.][0-9]+)?",
+        r"[+-]?([0-9]{1,3}(,[0-9]{2,3})*,[0-9]{3}|[0-9]{1,3})([.][0-9]+)?",
         "preprocess.input.options.thousands to a comma for numbers",
     ),
     (

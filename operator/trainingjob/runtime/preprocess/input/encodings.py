@@ -68,6 +68,15 @@ def refuse_utf8_as(file: Path, encoding: str) -> None:
         )
 
 
+def refuse_utf16(file: Path) -> None:
+    """Raises StageFailure(InputNotUtf8) for a file that its zeros show to be UTF-16, though no mark
+    says so: each of them is UTF-8, too."""
+    guess = _guessed(file, b"")
+    if guess and guess.startswith("utf-16"):
+        message = f"{file}: not UTF-8 but, it seems, {guess}; set {_OPTION} to {guess}"
+        raise StageFailure("InputNotUtf8", message)
+
+
 def _check_whole(file: Path, codec: str) -> None:
     decoder = codecs.getincrementaldecoder(codec)()
     with open_bytes(file) as stream:

@@ -19,7 +19,7 @@ from trainingjob.api.v1alpha1.input import Input
 from ... import storage
 from ...base.errors import StageFailure
 from ...base.text import listed
-from .encodings import check_encoding
+from .encodings import check_encoding, refuse_utf16
 from .packing import HEAD_BYTES, open_bytes, packing_errors, packing_of, refuse_other_kinds
 
 # Folders of one table, each a query of its own.
@@ -239,6 +239,8 @@ def refuse_others(source: Source, *, table: bool = False, pages: bool = False) -
                 with open_bytes(file) as stream:
                     head = stream.read(HEAD_BYTES)
                     refuse_other_kinds(file, head, table=table, pages=pages)
+                    if table and head.count(0) * 3 > len(head):
+                        refuse_utf16(file)
 
 
 def columns_differ(

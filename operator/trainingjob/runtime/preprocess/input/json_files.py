@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -68,11 +69,33 @@ def _check_lines(file: Path) -> None:
             try:
                 value = _loads(line)
             except ValueError as error:
-                words = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                message = f"{file}, line {number}: {words}{_pretty(file, number, line)}"
+                words = _words(error) or f"{_said(error)}{_pretty(file, number, line)}"
+                message = f"{file}, line {number}: {words}"
                 raise StageFailure("InputMalformed", message) from error
             if not isinstance(value, dict):
                 raise StageFailure("InputMalformed", f"{file}, line {number}: not an object")
+
+
+def _said(error: ValueError) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _words(error: ValueError) -> str:
+    """What is wrong and what to do, where it is what people often write; else nothing."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    before, rest = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if error.msg == "Extra data" and rest.strip() == ",":
+        return "a comma stands behind the object: remove it, or put all of them between [ and ]"
+    if (before.endswith(",") and rest.startswith(("}", "]"))) or re.match(r",\s*[]}]", rest):
+        return "a comma stands behind the last element: remove it"
+    if rest.startswith("'"):
+        return "texts have single quotes: write the file with json.dumps(…), not with str(…)"
+    if found := re.match("None|True|False", rest):
+        return f"{found[0]} is Python's: write the file with json.dumps(…), not with str(…)"
+    if rest.startswith(("//", "/*", "#")):
+        return "JSON has no comments: remove this one"
+    return ""
 
 
 def _pretty(file: Path, number: int, line: bytes) -> str:
@@ -104,7 +127,7 @@ def _parsed(file: Path) -> Any:
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
-        message = f"{file}, line {error.lineno}: {error.msg}"
+        message = f"{file}, line {error.lineno}: {_words(error) or error.msg}"
         raise StageFailure("InputMalformed", message) from error
     except ValueError as error:
         raise StageFailure("InputMalformed", f"{file}: {error}") from error
@@ -125,4 +148,4 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not JSON: write null for it, as pandas' to_json(…) does")

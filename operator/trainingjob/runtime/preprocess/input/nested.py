@@ -15,6 +15,12 @@ from ..engines.frame import Engine, Unread
 MOST_MADE = 4096
 MOST_DEPTH = 8
 
+# How pandas makes numbers of what is a number in other words.
+_AS_NUMBERS = [
+    (pa.types.is_duration, "; write it as seconds: frame[…].dt.total_seconds()"),
+    (pa.types.is_time, "; write it as a text, or as seconds since midnight"),
+]
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -112,7 +118,8 @@ def unread(engine: Engine, leaf: Leaf, of_list: tuple[int, int] | None) -> Unrea
         return _nested(f"has {what}")
     shown = str(leaf.type)
     shown = shown if len(shown) < 60 else f"{shown[:60]} …"
-    return _nested(f"is of type {shown}, which a dataset cannot hold")
+    how = next((words for fits, words in _AS_NUMBERS if fits(leaf.type)), "")
+    return _nested(f"is of type {shown}, which a dataset cannot hold{how}")
 
 
 def too_many(names: Mapping[str, int]) -> dict[str, Unread]:

@@ -13,6 +13,7 @@ from ..engines.frame import Engine, Frame
 from ..names import check_names
 from ..notes import Notes
 from .files import Source
+from .packing import refuse_other_formats
 from .together import by_columns, together
 
 
@@ -30,8 +31,7 @@ def read_orc(
             opened = orc.ORCFile(file)
         except (pa.ArrowException, ValueError, OSError) as error:
             # Whether it can be read at all was looked at before.
-            message = f"{file} is not an ORC file: {one_line(error)}"
-            raise StageFailure("InputUnreadable", message) from error
+            refuse_other_formats(file, "ORC", one_line(error))
         schemas[file] = opened.schema.remove_metadata()
         rows += opened.nrows
         check_names(str(file), schemas[file].names)

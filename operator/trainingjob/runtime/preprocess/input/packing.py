@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import pyarrow as pa
 
@@ -31,6 +31,8 @@ _PACKINGS: dict[bytes, str] = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",  # without members
 }
+# How files begin of formats that have a reader of their own.
+_MARKS = {"Parquet": b"PAR1", "ORC": b"ORC"}
 # By the name: a file that says so and is not is broken.
 SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 
@@ -38,6 +40,9 @@ _OFFICE = "an Excel workbook; save the sheet as CSV (UTF-8), or write it with "
 _EXCEL = _OFFICE + 'pandas.read_excel(…).to_csv("data.csv", index=False)'
 
 _PAGE = "a page of HTML, such as a log-in page that was saved; fetch the data itself"
+_TABLE = (
+    'a page of HTML; write its table with pandas.read_html(…)[0].to_csv("data.csv", index=False)'
+)
 
 # First bytes -> what the file is, and what to do.
 _OTHERS: dict[bytes, str] = {
@@ -153,6 +158,8 @@ def refuse_other_kinds(
     if head[257:262] == b"ustar":
         words = _TAR
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<html", b"<!doctype html")) and b"<table" in start and not pages:
+        words = _TABLE
     texts = _TEXTS if not pages else {text: _TEXTS[text] for text in _TEXTS if text[:1] != b"<"}
     words = words or next((words for text, words in texts.items() if start.startswith(text)), None)
     if not words and _begins_packed(head):
@@ -164,6 +171,32 @@ def refuse_other_kinds(
             words = "no text but of a binary format; write it as CSV or Parquet"
     if words:
         raise StageFailure("InputUnreadable", f"{file} is {words}")
+
+
+def refuse_other_formats(file: Path, format: str, problem: str) -> NoReturn:
+    """Raises StageFailure(InputUnreadable) for a file that is not of ``format``, Parquet or ORC,
+    since its reader has a ``problem``, with what it is instead."""
+    with file.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    packing = _begins_packed(head)
+    if packing == "zip":
+        members_of(file)
+    if packing:
+        words = f"packed with {packing}, which nothing of this format is: unpack it"
+        raise StageFailure("InputUnreadable", f"{file} is {words}")
+    mark = _MARKS[format]
+    if head.startswith(mark):
+        words = f"{file} is not a whole {format} file: {problem}"
+        raise StageFailure(
+            "InputUnreadable", f"{words}; it was cut off, or is damaged: bring it anew"
+        )
+    refuse_other_kinds(file, head, table=True)
+    words = f"{file} is not a {format} file: {problem}"
+    if head and not {*head} & _CONTROLS:
+        words = (
+            f"{file} is text and not {format}; if it is a table, set preprocess.input.format to csv"
+        )
+    raise StageFailure("InputUnreadable", words)
 
 
 def members_of(file: Path) -> list[zipfile.ZipInfo]:

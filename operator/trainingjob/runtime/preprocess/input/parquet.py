@@ -18,6 +18,7 @@ from ..engines.frame import Engine, Frame
 from ..names import check_names
 from ..notes import Notes
 from .files import Source, readable
+from .packing import refuse_other_formats
 from .together import by_columns, together
 
 # Of columns in row groups; a footer may have millions.
@@ -74,13 +75,12 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
     """The files' heads. Raises StageFailure(InputUnreadable, InputEmpty)."""
     heads: dict[Path, ParquetHead] = {}
     for file in source.files:
-        try:
-            with readable(file):
+        with readable(file):
+            try:
                 footer = pq.read_metadata(file)
                 schema = footer.schema.to_arrow_schema().remove_metadata()
-        except (pa.ArrowException, ValueError) as error:
-            message = f"{file} is not a parquet file: {one_line(error)}"
-            raise StageFailure("InputUnreadable", message) from error
+            except (pa.ArrowException, ValueError) as error:
+                refuse_other_formats(file, "Parquet", one_line(error))
         index = [name for name in _pandas_index(footer.metadata or {}) if name in schema.names]
         index += [n for n in schema.names if _INDEX_LEVEL.fullmatch(n) and n not in index]
         if len(index) == len(schema.names):

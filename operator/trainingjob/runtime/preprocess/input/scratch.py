@@ -28,7 +28,7 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_TIMES = 1000
 _SURELY_FINE = 2**30
 _MARKS = {codecs.BOM_UTF8: "utf-8", **dict.fromkeys(_UTF16_MARKS, "utf-16")}
-# Of the disk so much stays free for others.
+# Of the disk so much stays free for others, or as much as was written, whichever is less.
 _KEPT_FREE = 0.05
 _MOST_MEMBERS = 10_000
 # Characters of a name, from its end: of any of them it fits a file system.
@@ -113,7 +113,7 @@ class Budget:
                 f"over {_MOST_TIMES} times its size, which no table does",
             )
         disk = shutil.disk_usage(folder)
-        if disk.free < _KEPT_FREE * disk.total:
+        if disk.free < min(_KEPT_FREE * disk.total, self._written):
             raise StageFailure(
                 "DiskFull",
                 f"{self._file} does not fit on the disk when it is written anew: {folder} has "

@@ -304,7 +304,7 @@ def test_orc_is_read_as_parquet_is(engines: dict[str, Engine], tmp_path: Path) -
         assert read["orc"] == read["parquet"], engine_name
         assert len(read["orc"][1]) == 4
         source = Input.model_validate({"uri": f"file://{tmp_path}/parquet", "format": "orc"})
-        with pytest.raises(StageFailure, match="is a Parquet file; set preprocess.input.format to parquet") as caught:
+        with pytest.raises(StageFailure, match="is a Parquet file; set") as caught:
             read_input(engine, source)
         assert caught.value.reason == "InputUnreadable"
 

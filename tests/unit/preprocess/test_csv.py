@@ -22,7 +22,7 @@ from tests.local.preprocess.both import run, whole
 from trainingjob.api.v1alpha1.input import CsvOptions, Input
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
-from trainingjob.runtime.preprocess.input import scratch
+from trainingjob.runtime.preprocess.input import packing
 from trainingjob.runtime.preprocess.input.files import Source
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.records import found_delimiter
@@ -53,7 +53,7 @@ def test_what_was_written_anew_goes_when_the_stage_ends_and_what_a_killed_try_le
 def test_a_file_that_unpacks_without_end_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "_SURELY_FINE", 2**20)
+    monkeypatch.setattr(packing, "SURELY_FINE", 2**20)
     file = tmp_path / "a.csv.bz2"
     file.write_bytes(bz2.compress(bytes(64 * 2**20)))
     archive = tmp_path / "b.zip"

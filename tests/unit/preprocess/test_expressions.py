@@ -346,3 +346,33 @@ def test_the_text_for_each_engine() -> None:
         for dialect, sql in zip(DIALECTS, wanted, strict=True):
             found = expressions.Compiler(KINDS, dialect, "").compile(parse(text)).sql
             assert sql in (None, found)
+
+
+LONG: dict[str, int] = {
+    "length(repeat(s, 2000000000))": 1024 * 2_000_000_000,
+    "repeat(repeat(repeat('ab', 1000), 1000), 1000)": 2 * 10**6,
+    "lpad(s, 2000000000, 'x')": 2_000_000_000,
+    "case when b then rpad(s, 1048577, ' ') end": 2**20 + 1,
+    "replace(replace(s, 't', repeat('b', 1000)), 'b', 'cc')": 2 * 1000 * 1024,
+    "regexp_replace(repeat(s, 1000), '[a-z]', 'abc')": 3 * 1000 * 1024,
+    "repeat(s, 600) || repeat(s, 600)": 2 * 600 * 1024,
+    "concat_ws(repeat(s, 600), s, s)": 600 * 1024 * 4 + 2048,
+}
+
+
+@pytest.mark.parametrize("text", LONG)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_a_text_that_an_expression_makes_is_bounded(text: str, dialect: Dialect) -> None:
+    with pytest.raises(StageFailure) as caught:
+        compile_expression(text, KINDS, dialect, "step 1 (withColumn)")
+    assert caught.value.reason == "ExpressionInvalid"
+    assert f"makes a text of up to {LONG[text]} characters" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["repeat(s, 1024)", "lpad(s, 1048576, '0')", "replace(s, 'a', 'bb')", " || ".join("s" * 100)],
+    ids=len,
+)
+def test_texts_of_some_length_are_none_too_long(text: str) -> None:
+    assert compile_expression(text, KINDS, DUCKDB, "here").kind == "string"

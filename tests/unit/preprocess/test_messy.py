@@ -15,14 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import orc
 from pyarrow.feather import write_feather
 
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.input import packing
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.scratch import Scratch
 from trainingjob.runtime.preprocess.notes import Notes
@@ -226,6 +229,33 @@ def test_text_of_any_of_arrows_types_is_text(type_: pa.DataType, tmp_path: Path)
     table = pa.table({"s": pa.array(["a", None], type_)})
     path = written({"a.parquet": parquet(table)}, "parquet", tmp_path)
     assert read(path, "parquet") == ({"s": "string"}, [("a",), (None,)])
+
+
+@pytest.mark.parametrize("format", ["parquet", "orc"])
+def test_a_few_bytes_do_not_stand_for_a_billion_rows(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "SURELY_FINE", 2**20)
+    path, table = tmp_path / "a", pa.table({"n": np.zeros(2**21, dtype=np.int64)})
+    write = pq.write_table if format == "parquet" else orc.write_table
+    write(table, path, compression="zstd")
+    with pytest.raises(StageFailure, match="over 1000 times its size, which no table does"):
+        read(path, format)
+    write(pa.table({"n": np.arange(2**15)}), path)
+    assert len(read(path, format)[1]) == 2**15
+
+
+def test_infinities_of_orc_are_told(tmp_path: Path) -> None:
+    table = pa.table({"x": [0.5, float("-inf")], "z": [1.5, float("nan")], "n": [1, 2]})
+    orc.write_table(table, tmp_path / "a.orc")
+    notes = Notes()
+    with DuckdbEngine() as engine:
+        source = Input.model_validate({"uri": f"file://{tmp_path}/a.orc", "format": "orc"})
+        frame = read_input(engine, source, notes=notes)
+        assert engine.rows(f"SELECT count(x), count(z), count(n) FROM {frame.view}") == [(1, 1, 2)]
+    assert [one.message for one in notes.warnings] == [
+        f"file://{tmp_path}/a.orc: x: infinite values are read as null"
+    ]
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from ...base.errors import StageFailure
 from ..names import column_not_found
 from . import calls
 from .dialect import Dialect, has_meaning
+from .growth import refuse_growth
 from .spark_texts import date_of, timestamp_of
 from .syntax import Unportable, parse, refuse_unread, spelled, text_of, written_text
 from .typed import Kind, Typed, common_kind
@@ -61,6 +62,7 @@ def compile_expression(
     message.
     """
     tree = parse(text)
+    refuse_growth(tree, where)
     compiled = Compiler(columns, dialect, where).compile(tree)
     refuse_unread(tree, text)
     if compiled.kind == "double":

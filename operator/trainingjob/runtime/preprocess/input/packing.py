@@ -33,6 +33,9 @@ _PACKINGS: dict[bytes, str] = {
 }
 # How files begin of formats that have a reader of their own.
 _MARKS = {"Parquet": b"PAR1", "ORC": b"ORC"}
+# What a table may be packed to; gzip reaches 1032 with zeros alone. Less is not looked at.
+MOST_TIMES = 1000
+SURELY_FINE = 2**30
 # By the name: a file that says so and is not is broken.
 SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 
@@ -197,6 +200,18 @@ def refuse_other_formats(file: Path, format: str, problem: str) -> NoReturn:
             f"{file} is text and not {format}; if it is a table, set preprocess.input.format to csv"
         )
     raise StageFailure("InputUnreadable", words)
+
+
+def refuse_rows(file: Path, rows: int, columns: int) -> None:
+    """Raises StageFailure(InputUnreadable) for a file that says to have so many rows, which as
+    numbers would be over a thousand times what it has: some bytes may stand for a billion."""
+    size = file.stat().st_size
+    if rows * columns * 8 > max(SURELY_FINE, MOST_TIMES * size):
+        raise StageFailure(
+            "InputUnreadable",
+            f"{file} of {size} bytes says that it has {rows} rows of {columns} columns: over "
+            f"{MOST_TIMES} times its size, which no table does",
+        )
 
 
 def members_of(file: Path) -> list[zipfile.ZipInfo]:

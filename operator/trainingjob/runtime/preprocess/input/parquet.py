@@ -18,7 +18,7 @@ from ..engines.frame import Engine, Frame
 from ..names import check_names
 from ..notes import Notes
 from .files import Source, readable
-from .packing import refuse_other_formats
+from .packing import refuse_other_formats, refuse_rows
 from .together import by_columns, together
 
 # Of columns in row groups; a footer may have millions.
@@ -81,6 +81,7 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
                 schema = footer.schema.to_arrow_schema().remove_metadata()
             except (pa.ArrowException, ValueError) as error:
                 refuse_other_formats(file, "Parquet", one_line(error))
+        refuse_rows(file, footer.num_rows, footer.num_columns)
         index = [name for name in _pandas_index(footer.metadata or {}) if name in schema.names]
         index += [n for n in schema.names if _INDEX_LEVEL.fullmatch(n) and n not in index]
         if len(index) == len(schema.names):

@@ -18,15 +18,20 @@ from typing import IO, Self
 
 from ...base.errors import StageFailure, storage_errors
 from ...storage import discard
+from . import packing
 from .encodings import UTF8, open_text, refuse_utf8_as
 from .files import Source
-from .packing import SUFFIXES, members_of, open_bytes, packing_errors, packing_of
+from .packing import (
+    MOST_TIMES,
+    SUFFIXES,
+    members_of,
+    open_bytes,
+    packing_errors,
+    packing_of,
+)
 
 _CHUNK = 2**20
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What a table may be packed to. gzip reaches 1032 with zeros alone.
-_MOST_TIMES = 1000
-_SURELY_FINE = 2**30
 _MARKS = {codecs.BOM_UTF8: "utf-8", **dict.fromkeys(_UTF16_MARKS, "utf-16")}
 # Of the disk so much stays free for others, or as much as was written, whichever is less.
 _KEPT_FREE = 0.05
@@ -106,11 +111,11 @@ class Budget:
     def spend(self, count: int, folder: Path) -> None:
         """So many bytes were written to ``folder``; raises StageFailure."""
         self._written += count
-        if self._written > max(_SURELY_FINE, _MOST_TIMES * self._packed):
+        if self._written > max(packing.SURELY_FINE, MOST_TIMES * self._packed):
             raise StageFailure(
                 "InputUnreadable",
                 f"{self._file} of {self._packed} bytes unpacks to more than {self._written}: "
-                f"over {_MOST_TIMES} times its size, which no table does",
+                f"over {MOST_TIMES} times its size, which no table does",
             )
         disk = shutil.disk_usage(folder)
         if disk.free < min(_KEPT_FREE * disk.total, self._written):

@@ -22,6 +22,7 @@ EVERYTHING: dict[str, Any] = {
     "stageImages": {"spark": "registry.example/spark:1", "torch": "registry.example/torch:2"},
     "log": {"format": "text", "level": "debug"},
     "deploy": {"enabled": True},
+    "podGroups": {"enabled": True},
     "crds": {"keep": False},
     "serviceAccount": {"name": "operator", "annotations": {"example.com/identity": "ml"}},
     "spark": {"namespaces": ["team-a"]},

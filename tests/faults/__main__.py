@@ -12,8 +12,6 @@ import argparse
 import asyncio
 import sys
 import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 
 from tests.cluster.controlplane import ControlPlane
 
@@ -31,7 +29,7 @@ async def main(given: argparse.Namespace) -> int:
     told = scoreboard.lines(results, took, "The sample" if given.sample else "All")
     stuck: list[str] = []
     if not given.only:
-        verdicts, stuck = _manifests(1000 if given.sample else MANIFESTS)
+        verdicts, stuck = manifests.many(1000 if given.sample else MANIFESTS)
         told += scoreboard.manifests(verdicts, stuck)
         if not given.keep:
             scoreboard.write(told)
@@ -49,18 +47,6 @@ async def run(given: argparse.Namespace, plane: ControlPlane) -> list[Result]:
         chosen = [case for case in chosen if given.only in case.name]
         print(f"{len(chosen)} cases", flush=True)
         return [*plain.values(), *await runs.all(chosen, _tell)]
-
-
-def _manifests(count: int) -> tuple[Counter[str], list[str]]:
-    """Those made by chance, of which tests/unit/core/test_generated.py has some hundred."""
-    parts = [range(first, first + 1000) for first in range(0, count, 1000)]
-    verdicts: Counter[str] = Counter()
-    stuck: list[str] = []
-    with ProcessPoolExecutor() as pool:
-        for found, wrong in pool.map(manifests.tried, parts):
-            verdicts += found
-            stuck += wrong
-    return verdicts, stuck
 
 
 def _tell(result: Result) -> None:

@@ -1,27 +1,33 @@
 """Manifests that nobody would write: those of the corpus with some values that the CRD's schema
-allows, that lie at its bounds or just beyond them, or that another manifest has in that place."""
+allows, that lie at its bounds or just beyond them, or that another manifest has in that place. Each
+is refused in words, or its job comes to an end that says why, whatever happens to it.
+
+    python -m tests.faults.manifests --count N
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import random
+import sys
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from tests.cluster.podstatus import report
 from tests.unit.api.corpus import GOOD, defaulted
-from tests.unit.core.world import World, ended, running
 from trainingjob.api.crd import PRESERVE, crd
 from trainingjob.api.errors import check_manifest
-from trainingjob.api.payload import STAGE_PAYLOAD
+
+from .troubles import Troubled
 
 Node = dict[str, Any]
 SPEC: Node = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 _TEXTS = ("", "a", "x" * 64, "é", " ", "a b", "a\nb", "-", "../up", "10Gi", "pvc://a/b", "\u0000")
 _WORLD = {"namespace": "team", "uid": "uid-1", "generation": 1}
-# Stages, attempts and a wait between them.
-_ROUNDS = 12
+# Stages, attempts and waits between them.
+_ROUNDS = 60
 # Larger gangs take seconds: they are seldom.
 _NODES = 20
 # The largest gang, in batches.
@@ -51,10 +57,22 @@ def tried(seeds: range) -> tuple[Counter[str], list[str]]:
     wrong = []
     for seed in seeds:
         try:
-            found[verdict(generated(seed))] += 1
+            found[verdict(generated(seed), random.Random(seed))] += 1
         except Exception as error:
             wrong.append(f"manifest {seed}: {type(error).__name__}: {error}"[:1000])
     return found, wrong
+
+
+def many(count: int) -> tuple[Counter[str], list[str]]:
+    """As ``tried``, of the first ``count`` seeds, on all processors."""
+    parts = [range(first, min(first + 500, count)) for first in range(0, count, 500)]
+    verdicts: Counter[str] = Counter()
+    wrong: list[str] = []
+    with ProcessPoolExecutor() as pool:
+        for found, stuck in pool.map(tried, parts):
+            verdicts += found
+            wrong += stuck
+    return verdicts, wrong
 
 
 def generated(seed: int) -> dict[str, Any]:
@@ -131,8 +149,9 @@ def _object(schema: Node, path: str, roll: random.Random, depth: int) -> dict[st
     return {n: _value(names[n], f"{path}.{n}", roll, depth + 1) for n in sorted(wanted)}
 
 
-def verdict(manifest: dict[str, Any]) -> str:
-    """What becomes of it, in a word: "refused", or the phase at the end.
+def verdict(manifest: dict[str, Any], roll: random.Random) -> str:
+    """What becomes of it in a cluster where up to four things go wrong, in a word: "refused", or
+    the phase at the end.
 
     Raises AssertionError when nobody says why it is refused, or it does not come to an end.
     """
@@ -141,35 +160,49 @@ def verdict(manifest: dict[str, Any]) -> str:
         assert problems and all(str(problem).strip() for problem in problems), "refused, no words"
         return "refused"
     stored = {**manifest, "spec": defaulted(manifest["spec"], SPEC)}
-    world = World({**stored, "metadata": {**manifest["metadata"], **_WORLD}})
+    stored["metadata"] = {**manifest["metadata"], **_WORLD}
+    world = Troubled(stored, roll=roll, troubles=roll.randint(0, 4))
+    suspended = stored["spec"].get("suspend")
     world.settle(_STEPS)
-    for number in range(_ROUNDS):
-        for pod in [*world.pods.values()]:
-            _lives(pod, world.seconds, number)
-        world.seconds += 100
+    for _ in range(_ROUNDS):
+        if not world.troubles:
+            world.manifest["spec"]["suspend"] = suspended
+        world.go_on()
         world.settle(_STEPS)
-    status = world.status
+        if _is_at_its_end(world):
+            break
+    return _judged(world)
+
+
+def _is_at_its_end(world: Troubled) -> bool:
+    over = world.status["phase"] in ("Succeeded", "Failed")
+    return over and not world.troubles and all(pod.at_rest for pod in world.observe().pods)
+
+
+def _judged(world: Troubled) -> str:
+    status, spec, meta = world.status, world.manifest["spec"], world.manifest["metadata"]
     phase, words = status["phase"], f"{status['reason']}: {status}"
-    if manifest["spec"].get("managedBy") not in (None, "trainingjob.dev/operator"):
+    if spec.get("managedBy") not in (None, "trainingjob.dev/operator"):
         assert not status["observedGeneration"] and not world.created, words
         return "left alone"
-    wanted = {"Suspended"} if manifest["spec"].get("suspend") else {"Succeeded", "Failed"}
+    wanted = {"Succeeded", "Failed"}
+    if "deletionTimestamp" in meta:
+        wanted |= {"Deleting"}
+    elif spec.get("suspend"):
+        wanted |= {"Suspended"}
     assert phase in wanted, f"stuck in {phase}/{words}"
+    assert all(pod.at_rest for pod in world.observe().pods), f"pods are left: {words}"
     assert status["reason"] and all(c["reason"] for c in status["conditions"]), words
     assert phase == "Succeeded" or status["message"], f"{phase} without a word: {words}"
+    before = world.writes
+    world.settle(_STEPS)
+    assert world.writes == before, f"it is written again: {words}"
     return str(phase)
 
 
-def _lives(pod: dict[str, Any], seconds: float, number: int) -> None:
-    """Every pod runs, and ends well a moment later."""
-    phase = pod["status"]["phase"]
-    if phase == "Pending":
-        running(pod, seconds)
-    elif phase == "Running":
-        ended(pod, seconds, message=_message(pod))
-
-
-def _message(pod: dict[str, Any]) -> str:
-    """What our runtime reports; somebody else's says nothing."""
-    variables = pod["spec"]["containers"][0].get("env", ())
-    return report(pod) if any(v["name"] == STAGE_PAYLOAD for v in variables) else ""
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    verdicts, wrongs = many(parser.parse_args().count)
+    print(dict(sorted(verdicts.items())), *wrongs, sep="\n")
+    sys.exit(bool(wrongs))

@@ -19,6 +19,7 @@ from tests.cluster.wait import wait_for
 from tests.tables import tell
 
 from .harness import Namespace, gang, manifest, operator
+from .test_podgroups import POD_GROUPS
 
 CHART = ROOT / "charts/trainingjob-operator"
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount", "Secret")
@@ -29,7 +30,7 @@ Right = tuple[str, str, str]  # group, resource, verb
 
 @pytest.fixture(scope="module")
 def audited() -> Iterator[ControlPlane]:
-    with ControlPlane(crd=True, audit=True) as control_plane:
+    with ControlPlane(crd=True, audit=True, flags=POD_GROUPS) as control_plane:
         yield control_plane
 
 
@@ -37,7 +38,7 @@ def audited() -> Iterator[ControlPlane]:
 def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: str) -> None:
     home, space = audited.namespace(), Namespace(audited, audited.namespace())
     values = f"namespaces={{{space.name}}}" if scope == "one namespace" else "namespaces=null"
-    values += ",deploy.enabled=true"
+    values += ",deploy.enabled=true,podGroups.enabled=true"
     objects = rendered(audited, home, values)
     user = applied(audited, home, objects)
 
@@ -47,6 +48,7 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
         "--status-port=0",
         f"--status-secret={home}/{RELEASE}-status",
         "--pod-events",
+        "--pod-groups",
     ]
     namespaces = () if scope == "the whole cluster" else (space.name,)
     act(audited, space, user, namespaces, arguments)

@@ -58,6 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [events]
   verbs: [create{{ if .Values.podEvents.enabled }}, list{{ end }}]
+{{- if .Values.podGroups.enabled }}
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [create, get]
+{{- end }}
 {{- if .Values.claims.create }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from math import ceil
 from typing import Any
 
 from ..core.names import FIELD_MANAGER
 from .errors import Conflict, NotFound, TooLong, Unavailable
-from .resources import EVENTS, JOBS, KEYS, MADE, PODS, SECRETS, Resource
+from .resources import (
+    EVENTS,
+    JOBS,
+    KEYS,
+    POD_GROUP_VERSIONS,
+    POD_GROUPS,
+    PODS,
+    SECRETS,
+    Resource,
+    made,
+)
 from .session import Api
 
 # Of a page, which as Python has it takes up to ten times as much: objects of 10 KB are listed as
@@ -30,20 +41,20 @@ class Gateway:
 
     async def create(self, child: Mapping[str, Any]) -> dict[str, Any]:
         """Make a child."""
-        resource = MADE[child["kind"]]
+        resource = made(child)
         path = resource.path(child["metadata"]["namespace"])
         return await self._call("POST", resource, path, body=child, params=_MANAGER)
 
     async def get(self, child: Mapping[str, Any]) -> dict[str, Any]:
         """The object that has the child's name."""
-        resource = MADE[child["kind"]]
+        resource = made(child)
         meta = child["metadata"]
         return await self._call("GET", resource, resource.path(meta["namespace"], meta["name"]))
 
     async def apply(self, child: Mapping[str, Any]) -> dict[str, Any]:
         """Make the child, or bring it up to date, on the server's side. Raises Conflict when
         somebody else has set something of it otherwise, or it is not of its ``resourceVersion``."""
-        resource = MADE[child["kind"]]
+        resource = made(child)
         meta = child["metadata"]
         path = resource.path(meta["namespace"], meta["name"])
         answer: dict[str, Any] = await self._api.call(
@@ -141,6 +152,16 @@ class Gateway:
         kind = "application/jwk-set+json"
         answer: dict[str, Any] = await self._api.call("GET", KEYS, resource="keys", accept=kind)
         return answer
+
+    async def pod_groups(self) -> str:
+        """The apiVersion in which the API server has PodGroups; "" where it has none."""
+        for version in POD_GROUP_VERSIONS:
+            name = f"{POD_GROUPS.group}/{version}"
+            with suppress(NotFound):
+                found = await self._api.call("GET", f"/apis/{name}", resource="discovery")
+                if any(one["name"] == POD_GROUPS.plural for one in found["resources"]):
+                    return name
+        return ""
 
     async def pages(
         self, resource: Resource, namespace: str | None, selector: str = ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, GROUP, PLURAL, VERSION
 from ..core import kinds
@@ -51,8 +53,18 @@ def watched(*, deploys: bool) -> tuple[Resource, ...]:
     return (JOBS, *(BY_KIND[kind.name] for kind in found))
 
 
+# Older API servers have them as alphas, in another version.
+POD_GROUPS = Resource("scheduling.k8s.io", "v1beta1", kinds.POD_GROUP.plural)
+POD_GROUP_VERSIONS = ("v1beta1", "v1alpha2")
+
 # What is made, watched or not.
-MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS}
+MADE = {**BY_KIND, kinds.CLAIM.name: CLAIMS, kinds.POD_GROUP.name: POD_GROUPS}
+
+
+def made(child: Mapping[str, Any]) -> Resource:
+    """The resource of a child that is to be made, in the version that it is of."""
+    return replace(MADE[child["kind"]], version=child["apiVersion"].rpartition("/")[2])
+
 
 # The public keys of the tokens of service accounts, which every service account may read.
 KEYS = "/openid/v1/jwks"

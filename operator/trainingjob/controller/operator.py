@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -101,9 +101,23 @@ class Operator:
         reconciler = Reconciler(
             self._cache, gateway, await self._listen(gateway), self._metrics, self._reports
         )
+        if self._options.pod_groups:
+            await self._ask(reconciler.look_for_pod_groups)
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
         await self._look_after_watches()
+
+    async def _ask(self, question: Callable[[], Awaitable[None]]) -> None:
+        """What has to be known before any job is looked at."""
+        while True:
+            try:
+                await question()
+            except ClusterError as error:
+                self._wait(str(error))
+                await asyncio.sleep(self._options.connect_seconds)
+            else:
+                self._waiting = ""
+                return
 
     def _wait(self, why: str) -> None:
         words = f"waiting for {DISCOVERY} to be served: {why}"

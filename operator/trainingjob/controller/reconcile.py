@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,8 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import CLAIMS, MADE, Resource
+from ..cluster.resources import CLAIMS, Resource
+from ..cluster.resources import made as resource_of
 from ..core import (
     Blocker,
     Observation,
@@ -45,6 +46,7 @@ from ..core import (
     events,
     fold,
     forced,
+    kinds,
     ownership,
     podevents,
     signing,
@@ -147,6 +149,18 @@ class Reconciler:
                 return await self._step(key)
             finally:
                 self._cache.let_go(key)
+
+    async def look_for_pod_groups(self) -> None:
+        """Have gangs scheduled as a whole where the API server can. Raises ClusterError."""
+        found = await self._gateway.pod_groups()
+        self._settings = replace(self._settings, pod_groups=found)
+        if found:
+            logger.info("gangs have PodGroups of %s", found)
+        else:
+            logger.warning(
+                "the API server has no PodGroups (of Kubernetes 1.37, with the feature gate "
+                "GenericWorkload): the pods of gangs are scheduled one by one"
+            )
 
     async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
         """For a job that needs nothing; None when it is to be looked at all the same."""
@@ -351,13 +365,15 @@ class Reconciler:
     async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
         if applied.is_applied(child):
             return await self._bring(child)
-        name, kind, resource = child["metadata"]["name"], child["kind"], MADE[child["kind"]]
+        name, kind, resource = child["metadata"]["name"], child["kind"], resource_of(child)
         if resource == PODS:
             child = signing.signed(job, child, self._settings.signing_key)
         try:
             made, new = await self._made(resource, child)
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will show it.
+            if kind == kinds.POD_GROUP.name:  # or the API server is another one by now
+                await self.look_for_pod_groups()
             return diagnose.no_answer(name, str(error))
         except (Unavailable, Conflict) as error:
             # A conflict is nobody's fault: of a quota, others are counted by it at this moment.
@@ -380,7 +396,8 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not ownership.is_ours(job, made, self._settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        self._cache.apply(resource, made)
+        if kind != kinds.POD_GROUP.name:  # which nobody watches
+            self._cache.apply(resource, made)
         return None
 
     async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
@@ -398,7 +415,7 @@ class Reconciler:
             return diagnose.not_applied(kind, meta["name"], str(error))
         except Refused as error:
             return diagnose.refusal_of(meta["name"], str(error))
-        self._cache.apply(MADE[kind], made)
+        self._cache.apply(resource_of(child), made)
         return None
 
     async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:

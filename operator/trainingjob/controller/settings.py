@@ -38,6 +38,8 @@ class Options:
     deploy: bool = False
     # Whether Events explain pods that wait: that needs the right to list them.
     pod_events: bool = False
+    # Whether gangs are to have PodGroups: that needs the right to make them.
+    pod_groups: bool = False
     spark_image: str = f"trainingjob-spark:{__version__}"
     torch_image: str = f"trainingjob-torch:{__version__}"
     # A list of everything finds what a watch has lost. Seldom: it costs the API server as much as
@@ -144,6 +146,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "--pod-events",
         action="store_true",
         help="have Events explain pods that wait, as for a volume; needs the right to list Events",
+    )
+    parser.add_argument(
+        "--pod-groups",
+        action="store_true",
+        help="have the scheduler place all pods of a gang or none, where the API server has "
+        "PodGroups of scheduling.k8s.io; needs the right to make them",
     )
     parser.add_argument(
         "--spark-image",

@@ -20,4 +20,5 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POD_GROUP = Kind("scheduling.k8s.io/v1beta1", "PodGroup", "podgroups")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")

@@ -96,6 +96,11 @@ def peers_name(job: TrainingJob, stage: StageName) -> str:
     return fitted(job.metadata.name, f"-{stage}{_PEERS}")
 
 
+def group_name(job: TrainingJob, stage: StageName, nodes: int) -> str:
+    """The name of the PodGroup of a stage's gang of so many pods, which cannot be resized."""
+    return fitted(job.metadata.name, f"-{stage}-of-{nodes}")
+
+
 def hostname(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
     """What a pod is called below that Service."""
     return fitted(job.metadata.name, f"-{stage}-{attempt}-{index}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
 from . import applied, claim, indexes, names, stages
+from .children import podgroup
 from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
@@ -272,9 +273,12 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
-    settings = replace(obs.settings, images=images, in_use=applied.in_use(obs.job, obs.children))
-    # Nobody watches the claim: it is looked for before the first pod of each attempt.
+    groups = pods[0].group if pods else obs.settings.pod_groups
+    used = applied.in_use(obs.job, obs.children)
+    settings = replace(obs.settings, images=images, in_use=used, pod_groups=groups)
+    # Nobody watches these: they are looked for before the first pod of each attempt.
     others = [] if pods else claim.wanted(obs.job, name)
+    others += [] if pods else podgroup.wanted(obs.job, name, room.replicas(obs.job), settings)
     others += room.missing(obs)
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)

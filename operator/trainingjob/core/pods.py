@@ -82,6 +82,7 @@ class PodView:
     image: str = ""  # of our container, as the pod was made
     cleans: bool = False  # it works not for its stage but removes what the policy does not keep
     of: int | None = None  # how many its gang has, as it was told; None: it was told nothing
+    group: str = ""  # the PodGroup that it is scheduled with
     template: str = ""  # the digest of the template that it was made from; "" of older operators
     # What it asks for.
     gpus: float = 0.0
@@ -145,6 +146,7 @@ class PodView:
             ),
             scheduling=text.line(scheduled.get("reason", ""), 128),
             gates=_gates(spec),
+            group=(spec.get("schedulingGroup") or {}).get("podGroupName", ""),
             **_made(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))

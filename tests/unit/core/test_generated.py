@@ -1,4 +1,5 @@
-"""Manifests made by chance: each is refused in words, or comes to an end that says why."""
+"""Manifests made by chance, in clusters where some things go wrong: each is refused in words, or
+comes to an end that says why."""
 
 from __future__ import annotations
 

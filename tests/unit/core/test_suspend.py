@@ -24,6 +24,18 @@ def condition(w: World, kind: str) -> dict[str, str]:
     return next(c for c in w.status["conditions"] if c["type"] == kind)
 
 
+def test_a_pod_that_fails_as_the_job_is_suspended_does_not_say_that_it_goes_on():
+    """Nobody would correct it: the job is at rest."""
+    w = world()
+    suspend(w, True)
+    w.finish("preprocess", lambda pod, seconds: failed(pod, seconds, "ScriptFailed"))
+    stage = w.stage("preprocess")
+    assert (w.status["phase"], stage["reason"], stage["attempt"]) == ("Suspended", "Suspended", 2)
+    assert w.status["message"].startswith("preprocess: spec.suspend is set")
+    assert w.status["lastFailure"]["reason"] == "ScriptFailed"
+    assert w.rests()
+
+
 def test_a_job_that_is_created_suspended_has_not_begun():
     w = world(suspend=True)
     assert not w.created

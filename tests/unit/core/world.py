@@ -18,12 +18,15 @@ from trainingjob.core import (
     PodView,
     Settings,
     at_rest,
+    kinds,
     plan,
     signing,
     status,
 )
 from trainingjob.core.progress import Reported, newest, reported
 
+# They are asked for before each attempt.
+UNWATCHED = (kinds.CLAIM.name, kinds.POD_GROUP.name)
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -161,6 +164,8 @@ class World:
 
     def create(self, child: dict[str, Any]) -> None:
         name, kind = child["metadata"]["name"], child["kind"]
+        if kind in UNWATCHED and (kind, name) in self.children:
+            return  # nobody knows, who does not ask
         if kind != "Pod":
             assert (kind, name) not in self.children, f"{kind} {name} created twice"
             if kind == "NetworkPolicy":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ...api.payload import StageResult
@@ -18,6 +18,10 @@ from .outcome import StageOutcome
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
+_SUSPENDED = {
+    "reason": "Suspended",
+    "message": "spec.suspend is set; the stage goes on when it is false",
+}
 _UNSEEN = StageWarning(
     reason="ModelNotChecked",
     message="the image runs as it stands: nobody but its exit codes says that a model is there",
@@ -73,8 +77,7 @@ def suspended(gang: Gang) -> StageOutcome | None:
     """Somebody has stopped the job for a while."""
     if not gang.obs.job.spec.suspend:
         return None
-    what = "spec.suspend is set; the stage goes on when it is false"
-    return _interrupted(gang, {"reason": "Suspended", "message": what})
+    return _interrupted(gang, _SUSPENDED)
 
 
 def resized(gang: Gang) -> StageOutcome | None:
@@ -91,9 +94,9 @@ def resized(gang: Gang) -> StageOutcome | None:
     return _interrupted(gang, {"reason": "Resized", "message": what})
 
 
-def _interrupted(gang: Gang, why: dict[str, object]) -> StageOutcome:
+def _interrupted(gang: Gang, why: Mapping[str, object]) -> StageOutcome:
     """What runs is to end, and counts as an attempt that is charged to nobody."""
-    update = why | {"phase": "Pending", "waiting_since": None, "retry_time": None}
+    update = {**why, "phase": "Pending", "waiting_since": None, "retry_time": None}
     if gang.pods:
         update |= {
             "attempt": gang.stage.attempt + 1,
@@ -152,6 +155,8 @@ def attempt_failed(
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=gang.wanted),
         }
+        if gang.obs.job.spec.suspend:  # that is what it waits for
+            update |= _SUSPENDED
     update |= {"failures": counts, "waiting_since": None, "cleared_time": None, "retry_time": None}
     return StageOutcome(stage.model_copy(update=update), failure=last)
 

@@ -55,7 +55,8 @@ class Gang:
         wanted = {names.pod_name(job, stage.name, stage.attempt, i) for i in range(self.wanted)}
         there = {pod.name for pod in self.obs.pods_of(stage.name)}
         others = {child["metadata"]["name"] for child in self.room.missing(self.obs)}
-        amiss = (wanted ^ there) | others | {names.claim_name(job)}
+        shared = {names.claim_name(job), names.group_name(job, stage.name, self.wanted)}
+        amiss = (wanted ^ there) | others | shared
         found = next((blocker for blocker in self.obs.blockers if blocker.name in amiss), None)
         return Failure(found.reason, found.message) if found else None
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from ...api.v1alpha1 import StageStatus, TrainingJob
-from ..children import cache
+from .. import names
+from ..children import cache, podgroup
 from ..children.pod import Maker
 from ..observation import Observation, Settings
 from .judge import judge
@@ -46,7 +47,13 @@ class PodStage(Stage):
         """Of the room's maker."""
         make = self.maker(job, attempt, settings)
         wanted = range(self.replicas(job)) if indexes is None else indexes
-        return [make(index) for index in wanted]
+        made = [make(index) for index in wanted]
+        nodes = self.replicas(job)
+        if podgroup.is_grouped(nodes, settings):
+            group = {"podGroupName": names.group_name(job, self.name, nodes)}
+            for pod in made:
+                pod["spec"]["schedulingGroup"] = group
+        return made
 
     def uses_our_runtime(self, job: TrainingJob) -> bool:
         """It does."""

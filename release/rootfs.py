@@ -1,0 +1,114 @@
+"""What is in an image: its layers put together, of which the files that tell of packages are kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from .envelope import ReleaseError
+
+_STATUS = "var/lib/dpkg/status"
+_LARGEST = 64 * 2**20  # of a file that tells of packages
+_LARGEST_JAR = 2**30
+
+
+@dataclass
+class Contents:
+    """``texts``: what tells of packages, by path; ``jars``: by path their coordinates
+    (group, name, version), group "" where only the file's name tells."""
+
+    reference: str
+    labels: dict[str, str]
+    texts: dict[str, str] = field(default_factory=dict)
+    jars: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+def read(path: Path) -> Contents:
+    """Of an archive of `docker save`, `podman save` or `buildah push … docker-archive:FILE`.
+
+    Raises ReleaseError."""
+    try:
+        with tarfile.open(path) as archive:
+            (image,) = json.load(_member(archive, "manifest.json"))
+            config = json.load(_member(archive, image["Config"]))
+            labels = config.get("config", {}).get("Labels") or {}
+            found = Contents((image.get("RepoTags") or [path.stem])[0], labels)
+            for layer in image["Layers"]:
+                # A link where two images share a layer.
+                with tarfile.open(fileobj=_member(archive, layer)) as files:
+                    _apply(files, found)
+    except (OSError, KeyError, ValueError, TypeError, tarfile.TarError) as error:
+        raise ReleaseError(f"{path} is no archive of one image (docker save): {error}") from None
+    if not found.texts:
+        raise ReleaseError(f"{path} has no package of Debian's or Python's: nothing to describe")
+    return found
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(name)
+    return file
+
+
+def _apply(files: tarfile.TarFile, found: Contents) -> None:
+    """A layer on top of those before; ``.wh.`` in front of a name removes, as the image format
+    says."""
+    for member in files:
+        path = PurePosixPath(member.name.lstrip("./"))
+        if path.name == ".wh..wh..opq":
+            _remove(found, f"{path.parent}/")
+        elif path.name.startswith(".wh."):
+            gone = str(path.with_name(path.name.removeprefix(".wh.")))
+            _remove(found, gone, f"{gone}/")
+        elif member.isfile():
+            _keep(files, member, str(path), found)
+
+
+def _remove(found: Contents, *beginnings: str) -> None:
+    for kept in (found.texts, found.jars):
+        for path in [path for path in kept if path.startswith(beginnings)]:
+            del kept[path]
+
+
+def _keep(files: tarfile.TarFile, member: tarfile.TarInfo, path: str, found: Contents) -> None:
+    tells = path in (_STATUS, "etc/os-release", "usr/lib/os-release")
+    tells = tells or path.startswith("var/lib/dpkg/status.d/")
+    if tells or path.endswith(".dist-info/METADATA"):
+        if member.size > _LARGEST:
+            raise ValueError(f"{path} has {member.size} bytes")
+        found.texts[path] = _read(files, member).decode(errors="replace")
+    elif path.endswith(".jar") and member.size <= _LARGEST_JAR:
+        found.jars[path] = _coordinates(path, _read(files, member))
+
+
+def _read(files: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = files.extractfile(member)
+    return file.read() if file is not None else b""
+
+
+def _coordinates(path: str, data: bytes) -> tuple[str, str, str]:
+    stem = PurePosixPath(path).stem
+    for about in _properties(data):
+        if stem.startswith(about.get("artifactId", "\0")):
+            return about.get("groupId", ""), about["artifactId"], about.get("version", "")
+    name, dash, version = stem.rpartition("-")
+    return ("", name, version) if dash and version[:1].isdigit() else ("", stem, "")
+
+
+def _properties(data: bytes) -> Iterator[dict[str, Any]]:
+    """What Maven has written into a jar; one of several libraries has several."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as jar:
+            for name in sorted(jar.namelist()):
+                if name.startswith("META-INF/maven/") and name.endswith("/pom.properties"):
+                    lines = jar.read(name).decode(errors="replace").splitlines()
+                    yield dict(line.split("=", 1) for line in lines if "=" in line)
+    except zipfile.BadZipFile:
+        return

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from tests.local.preprocess.both import run, same
 from tests.unit.preprocess import chats
+from tests.unit.preprocess.test_tokens import bombs
 from trainingjob.runtime.preprocess.engines import frame
 
 _RNG = random.Random(0)
@@ -82,6 +83,26 @@ def test_text_that_is_not_utf_8_is_refused(spark: SparkSession, tmp_path: Path) 
         tokenize={"vocabSize": 257, "sequenceLength": 32},
     )
     assert failure == ("InputNotUtf8", "the text body is not UTF-8 in 1 of 2 rows")
+
+
+def test_a_tokenizer_that_takes_too_much_is_said_by_spark(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    its, words = bombs()["an expression that gives up"]
+    (tmp_path / "given.json").write_text(json.dumps(its))
+    (tmp_path / "texts.json").write_text(json.dumps({"body": "a" * 200 + "c"}) + "\n")
+    failure = run(
+        "spark",
+        tmp_path / "texts.json",
+        tmp_path / "out",
+        format="json",
+        task=TASK,
+        split={"test": 0.0, "validation": 0.0},
+        tokenize={"from": f"file://{tmp_path}/given.json", "sequenceLength": 32},
+    )
+    assert failure[0] == "SettingUnsuitable"
+    assert "given.json cannot make tokens of 1 texts" in failure[1]
+    assert words in failure[1]
 
 
 @pytest.mark.parametrize("form", ["nested", "parquet"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import ByteLevelBPETokenizer  # type: ignore[attr-defined]
 
 from tests.local.preprocess.both import run
+from trainingjob.runtime.base import tokenizing
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import artefact
 from trainingjob.runtime.cache.beneath import Beneath
@@ -226,6 +228,70 @@ def test_a_file_that_is_no_tokenizer(
     found = made(tmp_path, ["a", "b"], tokenize=tokenize)
     assert found[0] == reason
     assert words in found[1]
+
+
+def _with(**parts: Any) -> dict[str, Any]:
+    """A tokenizer's JSON with other parts."""
+    return json.loads(tokenizer.learn(TEXTS, 300, tokenizer.END).text) | parts
+
+
+def _split(pattern: str) -> dict[str, Any]:
+    return {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+
+
+def _replace(content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+
+
+def bombs() -> dict[str, tuple[dict[str, Any], str]]:
+    growing = [_replace("a" * 100)] * 5
+    return {
+        "an expression that gives up": (_with(pre_tokenizer=_split("(a+)+$")), "retry-limit"),
+        "one that is slow at each place": (_with(pre_tokenizer=_split("a*[^a-z]")), "longer than"),
+        "texts that grow": (
+            _with(normalizer={"type": "Sequence", "normalizers": growing}),
+            "it takes (more than .* MiB of memory|longer than)",
+        ),
+    }
+
+
+@pytest.mark.parametrize("what", bombs())
+def test_a_given_tokenizer_that_takes_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(tokenizing, "SECONDS", 0.5)
+    monkeypatch.setattr(tokenizing, "_MEMORY_BYTES", 2**28)
+    monkeypatch.setattr(tokenizing, "_KEPT", {})
+    its, words = bombs()[what]
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps(its))
+    tokenize = {"from": f"file://{given}", "sequenceLength": 16}
+    found = made(tmp_path, ["b", "a" * 60_000 + "c"], tokenize=tokenize)
+    assert found[0] == "SettingUnsuitable"
+    assert f"preprocess.tokenize.from: {given} cannot make tokens of" in found[1]
+    assert 'begins "aaaaa' in found[1]
+    assert re.search(words, found[1])
+    assert found[1].endswith("or leave it unset and have one learned by vocabSize")
+
+
+def test_a_given_tokenizer_gives_the_same_tokens_each_time(tmp_path: Path) -> None:
+    """Without the chance by which some leave out merges in training."""
+    its = _with()
+    plain = json.dumps(its)
+    its["model"]["dropout"] = 0.5
+    drawn = json.dumps(its)
+    found = []
+    for text in (plain, drawn):
+        (tmp_path / "given.json").write_text(text)
+        tokenize = {"from": f"file://{tmp_path}/given.json", "sequenceLength": 16}
+        _, files = made(tmp_path, TEXTS, tokenize=tokenize)
+        found.append(next(iter(files.values())).to_pylist())
+    assert found[0] == found[1]
 
 
 def test_a_dataset_is_restored_with_its_tokenizer(tmp_path: Path) -> None:

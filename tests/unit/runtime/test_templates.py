@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainingjob.runtime.base import templates
+from trainingjob.runtime.base import bounded, templates
 
 SAID = [{"role": "user", "content": "x"}]
 IN_LOOPS = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
@@ -49,9 +49,9 @@ def test_a_template_that_took_too_much_is_not_tried_again(
 ) -> None:
     asked = []
 
-    def answer(line: str) -> dict[str, Any]:
-        asked.append(line)
-        return {"error": "a", "costly": True}
+    def answer(question: bytes) -> dict[str, Any]:
+        asked.append(question)
+        raise bounded.TooMuch("a")
 
     monkeypatch.setattr(child, "_answer", answer)
     for _ in range(3):

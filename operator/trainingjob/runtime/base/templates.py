@@ -2,24 +2,20 @@
 and memory, ``python -m trainingjob.runtime.base.templates``.
 
 Jinja's sandbox keeps a template from files and modules, but not from loops in loops, nor from a
-text of a gigabyte. The kernel ends whoever uses the processor for too long; whoever asks for too
-much memory is refused it.
+text of a gigabyte.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
-import resource
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from . import bounded
 
 # Of the processor, for a conversation: templates that people use take a thousandth of one.
 SECONDS = 10
@@ -66,7 +62,7 @@ class Child:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process = bounded.Process(__name__, MEMORY_BYTES)
         # A template that took too much does so again, for each of a million conversations.
         self._refused: dict[str, str] = {}
 
@@ -75,76 +71,39 @@ class Child:
         template = asked["chat_template"]
         with self._lock:
             if template not in self._refused:
-                answer = self._answer(json.dumps(asked))
-                if "error" not in answer:
-                    return answer["text"], answer["spans"]
-                if not answer.get("costly"):
-                    raise ValueError(answer["error"])
-                self._refused[template] = answer["error"]
+                try:
+                    answer = self._answer(json.dumps(asked).encode())
+                except bounded.Refused as error:
+                    raise ValueError(str(error)) from None
+                except bounded.TooMuch as error:
+                    self._refused[template] = str(error)
+                else:
+                    if len(answer["text"]) <= _TEXT_CHARS:
+                        return answer["text"], answer["spans"]
+                    words = f"it makes {len(answer['text'])} characters of it"
+                    self._refused[template] = words
             raise ValueError(self._refused[template])
 
-    def _answer(self, line: str) -> dict[str, Any]:
-        if self._process is None or self._process.poll() is not None:
-            limits = map(str, (SECONDS, MEMORY_BYTES))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, *limits],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        process = self._process
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(f"{line}\n")
-            process.stdin.flush()
-        answer = process.stdout.readline()
-        if answer:
-            found: dict[str, Any] = json.loads(answer)
-            return found
-        code = self.close()
-        words = f"it ended its process with code {code}"
-        if code == -signal.SIGPROF:
-            words = f"it takes longer than {SECONDS} s"
-        return {"error": words, "costly": True}
+    def _answer(self, question: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._process.ask(question, SECONDS))
+        return found
 
-    def close(self) -> int:
-        """End the process, which does when nothing is asked any more; its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        with contextlib.suppress(BrokenPipeError):
-            process.communicate()
-        return process.returncode
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
 
 
-def main(questions: IO[str], answers: IO[str], seconds: float, memory: int) -> None:
-    """Answer each line."""
+def main(memory: int) -> None:
+    """Answer each question."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
-    for line in questions:
-        asked = json.loads(line)
-        # Its default is to end the process.
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        try:
-            found: Any = render_jinja_template(**asked)
-            texts, spans = found
-            answer: dict[str, Any] = {"text": texts[0], "spans": spans[0] if spans else []}
-            if len(texts[0]) > _TEXT_CHARS:
-                answer = {"error": f"it makes {len(texts[0])} characters of it", "costly": True}
-            told = json.dumps(answer)
-        except MemoryError:
-            words = f"it takes more than {memory >> 20} MiB of memory"
-            told = json.dumps({"error": words, "costly": True})
-        except Exception as error:  # whatever a template does
-            told = json.dumps(
-                {"error": " ".join(str(error)[:2000].split()) or type(error).__name__}
-            )
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(f"{told}\n")
-        answers.flush()
+    def work(question: bytes) -> bytes:
+        found: Any = render_jinja_template(**json.loads(question))
+        texts, spans = found
+        return json.dumps({"text": texts[0], "spans": spans[0] if spans else []}).encode()
+
+    bounded.answer(work, memory)
 
 
 if __name__ == "__main__":
-    main(sys.stdin, sys.stdout, float(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))

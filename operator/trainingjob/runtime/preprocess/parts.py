@@ -7,7 +7,7 @@ and some of its digest. So a task that runs twice, or is cut short, leaves nothi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -107,8 +107,19 @@ def write(
         raise _told(error) from error
 
 
+def telling(
+    each: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """What ``each`` makes of them. Raises RuntimeError of its failures, which ``failure`` reads."""
+    try:
+        yield from each(batches)
+    except StageFailure as error:
+        raise _told(error) from error
+
+
 def failure(text: str) -> StageFailure | None:
-    """What failed in ``write``, from what Spark says; None for everything else."""
+    """What failed in ``write`` or ``telling``, from what Spark says; None for everything else."""
     _, mark, rest = text.partition(_MARK)
     if not mark:
         return None

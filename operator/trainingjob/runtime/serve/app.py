@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,8 @@ class App:
         self._most_bytes = payload.max_body_bytes or MAX_BODY_BYTES
         self._most_queued = payload.max_queued_rows or MAX_QUEUED_ROWS
         self._held = 0  # bytes, by all requests that are not answered yet
+        # Large ones are read one after the other: as values they take many times their bytes.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self.application = web.Application(middlewares=[self._told], client_max_size=0)
         model = "/v2/models/{model}"
         versioned = f"{model}/versions/{{version}}"
@@ -96,6 +99,7 @@ class App:
 
     async def close(self) -> None:
         """Once all requests are answered."""
+        await asyncio.to_thread(self._reader.shutdown, cancel_futures=True)
         if self.state.batches is not None:
             await self.state.batches.close()
         if self.state.served is not None:
@@ -166,7 +170,7 @@ class App:
     async def _infer(self, request: web.Request) -> web.Response:
         served = self._model(request)
         assert self.state.batches is not None
-        asked = protocol.read(await self._body(request), served, self._most_queued)
+        asked = await self._asked(await self._body(request), served)
         outputs = asked.rows * protocol.outputs_of_row(served)
         self._hold(request, outputs * protocol.OUTPUT_BYTES)
         try:
@@ -178,6 +182,13 @@ class App:
         else:  # others are answered meanwhile
             body = await asyncio.to_thread(protocol.written, self.name, asked, answers, served)
         return web.Response(body=body, content_type=_JSON)
+
+    async def _asked(self, body: bytes, served: Served) -> protocol.Request:
+        what = body, served, self._most_queued
+        if len(body) <= protocol.LARGE_BODY:
+            return protocol.read(*what)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, protocol.read, *what)
 
     def _model(self, request: web.Request) -> Served:
         """The model that a request names."""

@@ -354,10 +354,8 @@ class SparkEngine:
         layout = frame.layout
         assert layout is not None
         columns = [SPARK.ident(name) for name in frame.columns]
-        # Python workers of executors have no module of ours at hand; tasks are one a core.
-        for module in (chat, pack):
-            cloudpickle.register_pickle_by_value(module)
-        alone = partial(each, threads=1)  # type: ignore[call-arg]
+        # Tasks are one a core.
+        alone = partial(parts.telling, partial(each, threads=1))  # type: ignore[call-arg]
         with spark_failures():
             rows = self.session.table(frame.view).selectExpr(
                 f"CAST({layout.file_of_row} AS INT) AS {FILE}", SPLIT, HASH, *columns

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from trainingjob.runtime.base import templates
+from trainingjob.runtime.base import templates, tokenizing
 
 from .pack import WHERE, in_parts, lists
 
@@ -157,38 +156,33 @@ def _marked(text: str, begin: str, end: str, ends: Sequence[str]) -> Iterator[tu
 def encode(
     batches: Iterator[pa.RecordBatch],
     tokenizer: str,
+    given: str | None,
     way: Way,
     threads: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of PLACE and a conversation, in any order, as ENCODED. ``tokenizer``: its JSON. A label
+    """Rows of PLACE and a conversation, in any order, as ENCODED; else as ``pack.encode``. A label
     is the token itself where it is an answer's, as in transformers' `assistant_masks`."""
-    if threads is not None:
-        os.environ["RAYON_NUM_THREADS"] = str(threads)
-    from tokenizers import Tokenizer
-
-    tool = Tokenizer.from_str(tokenizer)
-    tool.no_truncation()
-    tool.no_padding()
+    tool = tokenizing.Tool(tokenizer, given, threads)
     for batch in batches:
         for part in in_parts(batch):
             made = [rendered(json.loads(text), way) for text in part.column(3).to_pylist()]
-            found = tool.encode_batch([text for text, _ in made], add_special_tokens=False)
-            ids = [np.asarray(one.ids, dtype=np.int32) for one in found]
+            texts = pa.array([text for text, _ in made], type=pa.string())
+            found = tool.encode(texts, special=True, offsets=True)
+            ids, starts, ends = map(_arrays, found)
             labels = [
-                np.where(_within(one.offsets, spans), its, np.int32(IGNORED))
-                for one, its, (_, spans) in zip(found, ids, made, strict=True)
+                np.where(_within(start, end, spans), its, np.int32(IGNORED))
+                for its, start, end, (_, spans) in zip(ids, starts, ends, made, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(
-                [*part.columns[:3], lists(ids), lists(labels)], schema=ENCODED
+                [*part.columns[:3], found.ids, lists(labels)], schema=ENCODED
             )
 
 
-def _within(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> np.ndarray:
+def _within(starts: np.ndarray, ends: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
     """Which tokens have a character in one of the spans."""
-    at = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    found = np.zeros(len(at), dtype=bool)
+    found = np.zeros(len(starts), dtype=bool)
     for start, end in spans:
-        found |= (at[:, 0] < end) & (at[:, 1] > start)
+        found |= (starts < end) & (ends > start)
     return found
 
 

@@ -1,6 +1,6 @@
 """Texts to tokens, and tokens to rows of one length: the same code in both engines.
 
-Sent to Spark's Python workers as it stands, so that it imports nothing of ours.
+Sent to Spark's Python workers as it stands.
 
 The texts of a file of the dataset follow each other: end of text, a text, end of text, a text, …,
 end of text. Row k holds the tokens from k·L to (k+1)·L, both included, where L is the sequence
@@ -10,13 +10,14 @@ text; ``length`` is the number of tokens before those.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from trainingjob.runtime.base import tokenizing
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -38,23 +39,19 @@ PACKED = pa.schema([*WHERE, _IDS, pa.field(LENGTH, pa.int32())])
 
 
 def encode(
-    batches: Iterator[pa.RecordBatch], tokenizer: str, threads: int | None = None
+    batches: Iterator[pa.RecordBatch],
+    tokenizer: str,
+    given: str | None,
+    threads: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of PLACE and a text, in any order, as ENCODED. ``tokenizer``: its JSON."""
-    if threads is not None:
-        os.environ["RAYON_NUM_THREADS"] = str(threads)
-    from tokenizers import Tokenizer
-
-    tool = Tokenizer.from_str(tokenizer)
-    tool.no_truncation()
-    tool.no_padding()
-    # A text that has "<|endoftext|>" in it does not end there.
-    tool.encode_special_tokens = True
+    """Rows of PLACE and a text, in any order, as ENCODED. ``tokenizer``: its JSON; ``given``: the
+    field that names it, unless it was learned. Raises StageFailure(SettingUnsuitable)."""
+    tool = tokenizing.Tool(tokenizer, given, threads)
     for batch in batches:
         for part in in_parts(batch):
-            found = tool.encode_batch_fast(part.column(3).to_pylist(), add_special_tokens=False)
-            ids = [np.asarray(one.ids, dtype=np.int32) for one in found]
-            yield pa.RecordBatch.from_arrays([*part.columns[:3], lists(ids)], schema=ENCODED)
+            # A text that has "<|endoftext|>" in it does not end there.
+            found = tool.encode(part.column(3), special=False)
+            yield pa.RecordBatch.from_arrays([*part.columns[:3], found.ids], schema=ENCODED)
 
 
 def pack(

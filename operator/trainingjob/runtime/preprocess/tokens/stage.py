@@ -107,11 +107,11 @@ def _tokens(engine: Engine, frame: Frame, spec: Tokenize, chosen: tokenizer.Chos
     each: Rows
     if way is None:
         names, between, made = [pack.TOKENS, pack.LENGTH], pack.ENCODED, pack.PACKED
-        each = partial(pack.encode, tokenizer=chosen.text)
+        each = partial(pack.encode, tokenizer=chosen.text, given=chosen.given)
         whole: Rows = partial(pack.pack, length=length, end=end, bits=bits)
     else:
         names, between, made = [one.name for one in chat.ROW], chat.ENCODED, chat.PACKED
-        each = partial(chat.encode, tokenizer=chosen.text, way=way)
+        each = partial(chat.encode, tokenizer=chosen.text, given=chosen.given, way=way)
         whole = partial(chat.pack, length=length, end=end, bits=bits)
     view = engine.by_file(frame, each, between, whole, made)
     size = 4 * (length + 1) * (1 if way is None else 2)

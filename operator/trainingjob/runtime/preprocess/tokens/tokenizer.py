@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
 
+from ...base import bounded, tokenizing
 from ...base.digest import digest_of_text
 from ...base.errors import StageFailure, storage_errors
 from ...base.text import listed, one_line
@@ -43,6 +45,9 @@ class Chosen:
     # Of conversations: how they become texts, and whether the template is the tokenizer's own.
     way: chat.Way | None = None
     own_template: bool = False
+    # Its special tokens, and the field that names it, unless it was learned.
+    special: Sequence[str] = ()
+    given: str | None = None
 
     @property
     def digest(self) -> str:
@@ -87,10 +92,8 @@ class Chosen:
             value = token.get("content") if isinstance(token, dict) else token
             if name.endswith("_token") and isinstance(value, str):
                 special[name] = value
-        tool = Tokenizer.from_str(self.text)
-        ends = [one.content for one in tool.get_added_tokens_decoder().values() if one.special]
         own = isinstance(template, str) and bool(template)
-        way = chat.Way(template if own else chat.DEFAULT, special, ends)
+        way = chat.Way(template if own else chat.DEFAULT, special, self.special)
         return replace(self, way=way, own_template=own)
 
 
@@ -133,7 +136,7 @@ def learn(texts: Iterable[str], size: int, end: str) -> Chosen:
         )
     number = tool.token_to_id(end)
     assert number is not None
-    return Chosen(tool.to_str(), end, number, found)
+    return Chosen(tool.to_str(), end, number, found, special=[end])
 
 
 def _bounded(path: Path, most: int) -> bytes:
@@ -153,23 +156,24 @@ def _given(uri: str, end: str | None) -> Chosen:
             raise StageFailure("InputNotFound", f"{field} is no file")
         text = _bounded(path, _LARGEST_FILE)
     try:
+        its = text.decode()
         # Through JSON: what reads it panics at some of what is none.
-        json.loads(text)
-        tool = Tokenizer.from_str(text.decode())
-    except Exception as error:  # the library has no type of its own
+        json.loads(its)
+        with closing(tokenizing.Bounded(its)) as tool:
+            added, size = tool.known()
+            name = end or next((one for one in _ENDS if one in added), None)
+            number = None if name is None else tool.number(name)
+    except (bounded.TooMuch, bounded.Refused, ValueError, RecursionError) as error:
         raise StageFailure(
             "InputMalformed",
             f"{field} is no tokenizer.json of Hugging Face's tokenizers: {one_line(error)}",
         ) from error
-    special = [token.content for token in tool.get_added_tokens_decoder().values()]
-    name = end or next((one for one in _ENDS if one in special), None)
-    number = None if name is None else tool.token_to_id(name)
     if name is None or number is None:
         what = "the end of a text" if name is None else quoted(name)
         raise StageFailure(
             "SettingUnsuitable",
             f"{field} has no token for {what}: set preprocess.tokenize.endOfText to one of its "
-            f"own ({listed(special) or 'it has no special ones'})",
+            f"own ({listed(added) or 'it has no special ones'})",
         )
-    highest = max(tool.get_vocab().values())
-    return Chosen(text.decode(), name, number, max(highest + 1, tool.get_vocab_size()))
+    ends = [one for one, (_, special) in added.items() if special]
+    return Chosen(its, name, number, size, special=ends, given=field)

@@ -1,12 +1,16 @@
-"""``python -m release make FOLDER --key KEY [--image ARCHIVE …]``, ``… verify FOLDER --key KEY.pub``."""
+"""``python -m release make FOLDER --key PRIVATE [--image ARCHIVE ...]``, and ``verify``."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
+import re
 import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +20,85 @@ from .envelope import ReleaseError, opened, private_key, public_key, sealed
 ROOT = Path(__file__).resolve().parents[1]
 PROVENANCE = "provenance.intoto.json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
-_SBOM = ".cdx.json"
+_BASE = "org.opencontainers.image.base.name"
+_BY_DIGEST = re.compile("@sha256:[0-9a-f]{64}$")
 
 
 def make(
-    source: Path, folder: Path, key: Path, version: str, epoch: int, commit: str, images: list[Path]
+    source: Path, folder: Path, key: Path, epoch: int, commit: str, images: list[Path]
 ) -> list[str]:
-    """Write a release into an empty folder; the names of its files. Raises ReleaseError."""
+    """Write a release into a folder that is new or empty; the names of its files.
+
+    ``epoch``: seconds, the date of everything in it. ``images``: archives to describe and sign.
+    Raises ReleaseError."""
     signer = private_key(key)
-    found = artefacts.version_of(source)
-    if found != version:
-        raise ReleaseError(f"VERSION is {version}, and the code says {found}")
+    version = artefacts.version_of(source)
     if folder.exists() and any(folder.iterdir()):
-        raise ReleaseError(f"{folder} is not empty: a release is made anew, not changed")
-    folder.mkdir(parents=True, exist_ok=True)
-    artefacts.wheel(source, folder, epoch)
-    artefacts.chart(source, folder, version, epoch)
-    artefacts.install_yaml(source, folder)
-    chart = source / artefacts.CHART
-    _write(folder / f"{chart.name}-chart{_SBOM}", sbom.of_chart(chart, version, epoch))
-    bases = {}
-    for archive in images:
-        contents = rootfs.read(archive)
-        name = contents.reference.rpartition(":")[0].rpartition("/")[2] or archive.stem
-        bases[name] = contents.labels.get("org.opencontainers.image.base.name", "unknown")
-        _write(folder / f"{name}{_SBOM}", sbom.of_image(contents, version, epoch))
-    subjects = {file.name: _sha256(file) for file in folder.iterdir()}
-    # The images themselves stay where they are: a registry has them by their digests.
-    subjects |= {archive.name: _sha256(archive) for archive in images}
-    statement = _statement(subjects, version, epoch, commit, bases)
-    (folder / PROVENANCE).write_text(sealed(statement, signer), encoding="utf-8")
+        raise ReleaseError(f"{folder} is not empty: remove it, or name another folder")
+    names = [archive.name for archive in images]
+    if len({*names}) < len(names) or any(not name.endswith(".tar") for name in names):
+        raise ReleaseError(f"archives of images need names of their own, NAME.tar: {names}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        new = Path(beside, "release")
+        new.mkdir()
+        bases = _fill(new, source, version, epoch, images)
+        files = [*new.iterdir(), *images]  # the archives stay where they are: gigabytes
+        subjects = {file.name: _sha256(file) for file in files}
+        statement = _statement(subjects, version, epoch, commit, bases)
+        (new / PROVENANCE).write_text(sealed(statement, signer), encoding="utf-8")
+        new.rename(folder)
     return sorted(file.name for file in folder.iterdir())
 
 
+def _fill(
+    folder: Path, source: Path, version: str, epoch: int, images: list[Path]
+) -> dict[str, str]:
+    """What an image stands on, by the archive's name."""
+    bills, bases = {}, {}
+    for archive in images:
+        contents = rootfs.read(archive)
+        bills[archive.stem] = sbom.of_image(contents, version, epoch)
+        bases[archive.name] = base = contents.labels.get(_BASE, "")
+        if not _BY_DIGEST.search(base):
+            raise ReleaseError(
+                f"{archive} stands on {base or 'nobody knows what'}, which may be another image "
+                "tomorrow: build it with BASE by digest, NAME@sha256:..."
+            )
+    for image in sbom.IMAGES:
+        bills[f"{image}-python"] = sbom.of_pins(source, image, version, epoch)
+    chart = source / artefacts.CHART
+    bills[f"{chart.name}-chart"] = sbom.of_chart(chart, version, epoch)
+    artefacts.wheel(source, folder, epoch)
+    artefacts.chart(source, folder, version, epoch)
+    artefacts.install_yaml(source, folder)
+    for name, bill in bills.items():
+        text = json.dumps(bill, indent=1, sort_keys=True) + "\n"
+        (folder / f"{name}.cdx.json").write_text(text, encoding="utf-8")
+    return bases
+
+
 def verify(folder: Path, key: Path) -> list[str]:
-    """What is wrong with a release, by name; nothing if all is as it was signed. Files that it
-    names and that are archives of images may be elsewhere. Raises ReleaseError for no key."""
+    """What is wrong with a release, by name; nothing if all is as it was signed. Archives of images
+    may be elsewhere; those that are in the folder are compared, too.
+
+    Raises ReleaseError for a key that is none."""
     verifier = public_key(key)
     try:
         statement = opened((folder / PROVENANCE).read_bytes(), verifier)
-    except OSError:
+    except FileNotFoundError:
         return [f"{PROVENANCE}: is missing"]
     except ReleaseError as error:
         return [f"{PROVENANCE}: {error}"]
+    if statement.get("predicateType") != _PREDICATE:
+        return [f"{PROVENANCE}: is signed, and is no provenance of a release"]
     told = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
     elsewhere = {*statement["predicate"]["buildDefinition"]["externalParameters"]["images"]}
     there = {file.name for file in folder.iterdir()} - {PROVENANCE}
     wrong = [f"{name}: is missing" for name in told.keys() - there - elsewhere]
     wrong += [f"{name}: is not of this release" for name in there - told.keys()]
     for name in there & told.keys():
-        if _sha256(folder / name) != told[name]:
+        if not (folder / name).is_file() or _sha256(folder / name) != told[name]:
             wrong.append(f"{name}: was changed since it was signed")
     return sorted(wrong)
 
@@ -74,12 +107,11 @@ def _statement(
     subjects: dict[str, str], version: str, epoch: int, commit: str, bases: dict[str, str]
 ) -> dict[str, Any]:
     """An in-toto statement with SLSA's provenance, version 1."""
-    images = sorted(name for name in subjects if name.endswith(".tar"))
     materials: list[dict[str, Any]] = [{"uri": "git+.", "digest": {"gitCommit": commit}}]
     for image, base in sorted(bases.items()):
         name, _, digest = base.partition("@sha256:")
-        known = {"digest": {"sha256": digest}} if digest else {}
-        materials.append({"name": f"base of {image}", "uri": name, **known})
+        about = {"name": f"base of {image}", "uri": name, "digest": {"sha256": digest}}
+        materials.append(about)
     return {
         "_type": _STATEMENT,
         "subject": [
@@ -93,7 +125,7 @@ def _statement(
                 "externalParameters": {
                     "version": version,
                     "sourceDateEpoch": epoch,
-                    "images": images,
+                    "images": sorted(bases),
                 },
                 "resolvedDependencies": materials,
             },
@@ -102,37 +134,44 @@ def _statement(
     }
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def _make(args: argparse.Namespace) -> list[str]:
+    """Of the commit alone: nothing else that lies in the folder gets in."""
+    if _git("status", "--porcelain"):
+        raise ReleaseError("there are changes that are not committed: git status")
+    epoch, commit = int(_git("log", "-1", "--format=%ct")), _git("rev-parse", "HEAD").decode()
+    with tempfile.TemporaryDirectory() as name:
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", "HEAD"))) as source:
+            source.extractall(name, filter="data")
+        return make(Path(name), args.folder, args.key, epoch, commit.strip(), args.image)
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        raise ReleaseError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m release")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("make", "verify"):
+    for name, key in (("make", "private"), ("verify", "public")):
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
-        command.add_argument("--key", type=Path, required=True)
-    commands.choices["make"].add_argument("--version", required=True)
-    commands.choices["make"].add_argument("--image", type=Path, action="append", default=[])
+        command.add_argument("--key", type=Path, required=True, help=f"PEM, {key}: Ed25519")
+    about = "of `docker save`, named NAME.tar; may be given several times"
+    commands.choices["make"].add_argument(
+        "--image", type=Path, action="append", default=[], metavar="ARCHIVE", help=about
+    )
     args = parser.parse_args()
     try:
         if args.command == "make":
-            if _git("status", "--porcelain"):
-                raise ReleaseError("there are changes that are not committed")
-            epoch, commit = int(_git("log", "-1", "--format=%ct")), _git("rev-parse", "HEAD")
-            made = make(ROOT, args.folder, args.key, args.version, epoch, commit, args.image)
-            print("\n".join(f"{args.folder}/{name}" for name in made))
+            print("\n".join(f"{args.folder}/{name}" for name in _make(args)))
             return 0
         wrong = verify(args.folder, args.key)
     except (ReleaseError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The wheel, the chart and install.yaml, the same to the byte wherever and whenever they are made."""
+"""The wheel, the chart and install.yaml: the same to the byte, wherever they are made."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chart(source: Path, target: Path, version: str, epoch: int) -> Path:
     root = source / CHART
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        files = [file for file in root.rglob("*") if file.is_file() and file.name != ".helmignore"]
+        files = [file for file in root.rglob("*") if file.is_file()]
         # Chart.yaml first, as Helm's own do.
         for file in sorted(files, key=lambda file: (file.name != "Chart.yaml", str(file))):
             content = file.read_bytes()

@@ -48,7 +48,7 @@ def public_key(path: Path) -> Ed25519PublicKey:
 def sealed(statement: dict[str, Any], key: Ed25519PrivateKey) -> str:
     """The envelope, one line of JSON."""
     payload = json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
-    signature = {"keyid": key_id(key.public_key()), "sig": _text(key.sign(_encoded(payload)))}
+    signature = {"keyid": key_id(key.public_key()), "sig": _text(key.sign(encoded(payload)))}
     envelope = {
         "payload": _text(payload),
         "payloadType": PAYLOAD_TYPE,
@@ -81,15 +81,15 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 def _is_signed(payload: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
     try:
-        key.verify(signature, _encoded(payload))
+        key.verify(signature, encoded(payload))
     except InvalidSignature:
         return False
     return True
 
 
-def _encoded(payload: bytes) -> bytes:
+def encoded(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """DSSE's pre-authentication encoding: the type is signed, too."""
-    kind = PAYLOAD_TYPE.encode()
+    kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 

@@ -1,7 +1,8 @@
-"""What is in an image: its layers put together, of which the files that tell of packages are kept."""
+"""What is in an image: of its layers together, the files that tell of packages."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -20,10 +21,11 @@ _LARGEST_JAR = 2**30
 
 @dataclass
 class Contents:
-    """``texts``: what tells of packages, by path; ``jars``: by path their coordinates
-    (group, name, version), group "" where only the file's name tells."""
+    """``id``: sha256 of the configuration; ``texts``: what tells of packages, by path; ``jars``: by
+    path their coordinates (group, name, version), group "" where only the file's name tells."""
 
     reference: str
+    id: str
     labels: dict[str, str]
     texts: dict[str, str] = field(default_factory=dict)
     jars: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -36,9 +38,10 @@ def read(path: Path) -> Contents:
     try:
         with tarfile.open(path) as archive:
             (image,) = json.load(_member(archive, "manifest.json"))
-            config = json.load(_member(archive, image["Config"]))
-            labels = config.get("config", {}).get("Labels") or {}
-            found = Contents((image.get("RepoTags") or [path.stem])[0], labels)
+            config = _member(archive, image["Config"]).read()
+            labels = json.loads(config).get("config", {}).get("Labels") or {}
+            reference = (image.get("RepoTags") or [path.stem])[0]
+            found = Contents(reference, hashlib.sha256(config).hexdigest(), labels)
             for layer in image["Layers"]:
                 # A link where two images share a layer.
                 with tarfile.open(fileobj=_member(archive, layer)) as files:
@@ -58,22 +61,22 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 
 def _apply(files: tarfile.TarFile, found: Contents) -> None:
-    """A layer on top of those before; ``.wh.`` in front of a name removes, as the image format
-    says."""
-    for member in files:
-        path = PurePosixPath(member.name.lstrip("./"))
+    """A layer on top of those before. ``.wh.NAME`` removes NAME of these, ``.wh..wh..opq`` all that
+    its folder has of them: https://github.com/opencontainers/image-spec/blob/main/layer.md"""
+    members = [(PurePosixPath("/", member.name), member) for member in files.getmembers()]
+    for path, _ in members:
         if path.name == ".wh..wh..opq":
-            _remove(found, f"{path.parent}/")
+            _remove(found, path.parent)
         elif path.name.startswith(".wh."):
-            gone = str(path.with_name(path.name.removeprefix(".wh.")))
-            _remove(found, gone, f"{gone}/")
-        elif member.isfile():
-            _keep(files, member, str(path), found)
+            _remove(found, path.with_name(path.name.removeprefix(".wh.")))
+    for path, member in members:
+        if member.isfile() and not path.name.startswith(".wh."):
+            _keep(files, member, str(path.relative_to("/")), found)
 
 
-def _remove(found: Contents, *beginnings: str) -> None:
+def _remove(found: Contents, gone: PurePosixPath) -> None:
     for kept in (found.texts, found.jars):
-        for path in [path for path in kept if path.startswith(beginnings)]:
+        for path in [path for path in kept if PurePosixPath("/", path).is_relative_to(gone)]:
             del kept[path]
 
 

@@ -1,4 +1,4 @@
-"""Bills of materials: CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/) of images and the chart."""
+"""Bills of materials of images and of the chart: https://cyclonedx.org/docs/1.6/json/."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any
 from urllib.parse import quote
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from .rootfs import Contents
 
 Component = dict[str, Any]
+# By the chart's names of them; requirements/ has what is pinned for each.
+IMAGES = {f"trainingjob-{name}": f"{name}.txt" for name in ("operator", "spark", "torch")}
 
 
 def of_image(contents: Contents, version: str, epoch: int) -> dict[str, Any]:
@@ -24,27 +28,45 @@ def of_image(contents: Contents, version: str, epoch: int) -> dict[str, Any]:
     found = [*_debian(contents, system), *_python(contents), *_jars(contents)]
     name, _, tag = contents.reference.rpartition(":")
     about: Component = {"type": "container", "name": name or tag, "version": version}
-    labels = [{"name": key, "value": value} for key, value in sorted(contents.labels.items())]
-    return _bill(about | ({"properties": labels} if labels else {}), found, epoch)
+    properties = {**contents.labels, "image id": f"sha256:{contents.id}"}
+    about["properties"] = [{"name": key, "value": properties[key]} for key in sorted(properties)]
+    return _bill(about, found, epoch)
 
 
 def of_chart(root: Path, version: str, epoch: int) -> dict[str, Any]:
     """Of the images that it runs: it has no charts within."""
     values = yaml.safe_load((root / "values.yaml").read_text("utf-8"))
-    images = sorted({*_repositories(values)})
+    stages = [value or f"trainingjob-{stage}" for stage, value in values["stageImages"].items()]
     found: list[Component] = [
-        {"type": "container", "name": name, "version": version} for name in images
+        {"type": "container", "name": name, "version": version}
+        for name in (values["image"]["repository"], *stages)
     ]
     return _bill({"type": "application", "name": root.name, "version": version}, found, epoch)
 
 
-def _repositories(values: Any) -> Iterator[str]:
-    if isinstance(values, dict):
-        for key, value in values.items():
-            if key == "repository" and isinstance(value, str) and value:
-                yield value
-            else:
-                yield from _repositories(value)
+def of_pins(source: Path, image: str, version: str, epoch: int) -> dict[str, Any]:
+    """Of the Python packages that are pinned for an image, with the digests of all their files, and
+    not of what its base and Debian bring: `of_image` knows that."""
+    text = (source / "requirements" / IMAGES[image]).read_text("utf-8")
+    about: Component = {"type": "application", "name": f"{image}-python", "version": version}
+    about["description"] = f"Python packages pinned for the image {image}, and no others of it"
+    return _bill(about, _pins(text), epoch)
+
+
+def _pins(text: str) -> Iterator[Component]:
+    for line in text.replace("\\\n", " ").splitlines():
+        said, *hashes = line.split("--hash=sha256:")
+        pin = Requirement(said.strip())
+        (is_version,) = pin.specifier
+        part = _of_pypi(pin.name, is_version.version)
+        digests = [{"alg": "SHA-256", "content": digest.strip()} for digest in hashes]
+        # Of the package's files, of which one is installed.
+        files = {"type": "distribution", "url": part["purl"], "hashes": digests}
+        part["externalReferences"] = [files]
+        if pin.marker:
+            part["scope"] = "optional"
+            part["properties"] = [{"name": "marker", "value": str(pin.marker)}]
+        yield part
 
 
 def _bill(about: Component, found: Iterable[Component], epoch: int) -> dict[str, Any]:
@@ -102,14 +124,17 @@ def _python(contents: Contents) -> Iterator[Component]:
             continue
         about = HeaderParser().parsestr(text)
         name, version = about["Name"] or "", about["Version"] or ""
-        plain = re.sub(r"[-_.]+", "-", name).lower()
-        part: Component = {"type": "library", "name": name, "version": version}
-        part["purl"] = f"pkg:pypi/{quote(plain)}@{quote(version)}"
+        part = _of_pypi(name, version)
         licence = about["License-Expression"] or about["License"] or ""
         if licence and len(licence) < 100 and "\n" not in licence:
             # By name: what packages say is seldom one of SPDX's.
             part["licenses"] = [{"license": {"name": licence}}]
         yield part
+
+
+def _of_pypi(name: str, version: str) -> Component:
+    purl = f"pkg:pypi/{quote(canonicalize_name(name))}@{quote(version)}"
+    return {"type": "library", "name": name, "version": version, "purl": purl}
 
 
 def _jars(contents: Contents) -> Iterator[Component]:

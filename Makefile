@@ -142,7 +142,7 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 faults: $(CLUSTER)  ## every fault on every write and event: an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.faults $(ARGS)
 
-fuzz: $(VENV)/.dev  ## inputs that nobody would write: ten minutes for each reader (ARGS="--seconds 60 CSV")
+fuzz: $(VENV)/.dev  ## inputs that nobody would write: ten minutes for each reader (ARGS="--seconds 60 CSV JSON")
 	nice $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md

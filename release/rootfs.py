@@ -18,17 +18,19 @@ _STATUS = "var/lib/dpkg/status"
 _LARGEST = 64 * 2**20  # of a file that tells of packages
 _LARGEST_JAR = 2**30
 
+Coordinates = tuple[str, str, str]  # group, name, version
+
 
 @dataclass
 class Contents:
     """``id``: sha256 of the configuration; ``texts``: what tells of packages, by path; ``jars``: by
-    path their coordinates (group, name, version), group "" where only the file's name tells."""
+    path what is in them, group "" where only the file's name tells."""
 
     reference: str
     id: str
     labels: dict[str, str]
     texts: dict[str, str] = field(default_factory=dict)
-    jars: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    jars: dict[str, list[Coordinates]] = field(default_factory=dict)
 
 
 def read(path: Path) -> Contents:
@@ -96,13 +98,20 @@ def _read(files: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read() if file is not None else b""
 
 
-def _coordinates(path: str, data: bytes) -> tuple[str, str, str]:
+def _coordinates(path: str, data: bytes) -> list[Coordinates]:
+    """Of the jar, and of the libraries that were packed into it."""
     stem = PurePosixPath(path).stem
-    for about in _properties(data):
-        if stem.startswith(about.get("artifactId", "\0")):
-            return about.get("groupId", ""), about["artifactId"], about.get("version", "")
+    found = [
+        (about.get("groupId", ""), about["artifactId"], about.get("version", ""))
+        for about in _properties(data)
+        if about.get("artifactId")
+    ]
+    # A classifier may follow, as in netty-4.2-linux-x86_64.
+    if any(stem == name or stem.startswith(f"{name}-{version}") for _, name, version in found):
+        return found
     name, dash, version = stem.rpartition("-")
-    return ("", name, version) if dash and version[:1].isdigit() else ("", stem, "")
+    named = ("", name, version) if dash and version[:1].isdigit() else ("", stem, "")
+    return [named, *found]
 
 
 def _properties(data: bytes) -> Iterator[dict[str, Any]]:

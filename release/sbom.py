@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.parser import HeaderParser
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,7 +72,9 @@ def _pins(text: str) -> Iterator[Component]:
 
 def _bill(about: Component, found: Iterable[Component], epoch: int) -> dict[str, Any]:
     # One of each, and always in the same order.
-    parts = {part.get("purl") or part["name"]: part for part in found}
+    parts = {
+        part.get("purl") or f"{part['name']} {part.get('version', '')}": part for part in found
+    }
     for reference, part in parts.items():
         part["bom-ref"] = reference
     about["bom-ref"] = f"{about['name']}@{about['version']}"
@@ -138,7 +141,7 @@ def _of_pypi(name: str, version: str) -> Component:
 
 
 def _jars(contents: Contents) -> Iterator[Component]:
-    for group, name, version in contents.jars.values():
+    for group, name, version in chain.from_iterable(contents.jars.values()):
         part: Component = {"type": "library", "name": name}
         if version:
             part["version"] = version

@@ -65,11 +65,12 @@ def tar(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def jar(name: str, group: str, version: str) -> bytes:
+def jar(*libraries: tuple[str, str, str]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        text = f"artifactId={name}\ngroupId={group}\nversion={version}\n"
-        archive.writestr(f"META-INF/maven/{group}/{name}/pom.properties", text)
+        for group, name, version in libraries:
+            text = f"artifactId={name}\ngroupId={group}\nversion={version}\n"
+            archive.writestr(f"META-INF/maven/{group}/{name}/pom.properties", text)
     return out.getvalue()
 
 
@@ -81,11 +82,11 @@ def image(path: Path, base: str = "python:3.12@sha256:" + "a" * 64) -> Path:
         "etc/os-release": b'ID=debian\nVERSION_ID="12"\n',
         f"./{site}/some_thing-1.2.dist-info/METADATA": METADATA.encode(),
         f"{site}/old-1.0.dist-info/METADATA": b"Name: old\nVersion: 1.0\n\n",
-        f"{site}/old-1.0.dist-info-not/x.jar": jar("kept", "org.example", "1.0"),
+        f"{site}/old-1.0.dist-info-not/x.jar": jar(("org.example", "within", "1.0")),
         ".hidden/hidden-3.0.jar": b"",
-        "jars/hadoop-aws-3.5.0.jar": jar("hadoop-aws", "org.apache.hadoop", "3.5.0"),
+        "jars/hadoop-aws-3.5.0.jar": jar(("org.apache.hadoop", "hadoop-aws", "3.5.0")),
         "jars/plain-1.0.jar": b"no zip",
-        "gone/left-2.0.jar": jar("left", "org.example", "2.0"),
+        "gone/left-2.0.jar": jar(("org.example", "left", "2.0")),
     }
     # What stands in the same layer as the mark is not removed, wherever it stands.
     above = {
@@ -155,6 +156,7 @@ def test_bills_of_materials_are_valid_and_tell_what_is_in_an_image(
         "new",
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
         "pkg:maven/org.apache.hadoop/hadoop-aws@3.5.0",
+        "pkg:maven/org.example/within@1.0",
         "pkg:pypi/some-thing@1.2",
         "plain",
         "x",

@@ -21,7 +21,7 @@ sys.exit(stage.main())
 """
 OPERATOR = """
 import sys
-sys.modules["kopf"] = None
+sys.modules["aiohttp"] = None
 from trainingjob.controller.main import main
 main()
 """
@@ -44,7 +44,7 @@ def test_the_operator_says_it_without_a_traceback() -> None:
     done = python(OPERATOR)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "kopf" in line and "trainingjob-operator[operator]" in line
+    assert "aiohttp" in line and "trainingjob-operator[operator]" in line
 
 
 @pytest.mark.parametrize(

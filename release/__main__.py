@@ -9,8 +9,8 @@ import json
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .envelope import ReleaseError, opened, private_key, public_key, sealed
 ROOT = Path(__file__).resolve().parents[1]
 PROVENANCE = "provenance.intoto.json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+_MOST_BYTES = 16 * 2**20  # of a provenance: a hundred thousand files
 _BASE = "org.opencontainers.image.base.name"
 _BY_DIGEST = re.compile("@sha256:[0-9a-f]{64}$")
 
@@ -84,10 +85,11 @@ def verify(folder: Path, key: Path) -> list[str]:
 
     Raises ReleaseError for a key that is none."""
     verifier = public_key(key)
-    try:
-        statement = opened((folder / PROVENANCE).read_bytes(), verifier)
-    except FileNotFoundError:
+    if not (folder / PROVENANCE).is_file():
         return [f"{PROVENANCE}: is missing"]
+    try:
+        with (folder / PROVENANCE).open("rb") as file:
+            statement = opened(file.read(_MOST_BYTES), verifier)
     except ReleaseError as error:
         return [f"{PROVENANCE}: {error}"]
     if statement.get("predicateType") != _PREDICATE:
@@ -145,8 +147,8 @@ def _make(args: argparse.Namespace) -> list[str]:
         raise ReleaseError("there are changes that are not committed: git status")
     epoch, commit = int(_git("log", "-1", "--format=%ct")), _git("rev-parse", "HEAD").decode()
     with tempfile.TemporaryDirectory() as name:
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", "HEAD"))) as source:
-            source.extractall(name, filter="data")
+        with zipfile.ZipFile(io.BytesIO(_git("archive", "--format=zip", "HEAD"))) as source:
+            source.extractall(name)
         return make(Path(name), args.folder, args.key, epoch, commit.strip(), args.image)
 
 

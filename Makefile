@@ -16,10 +16,10 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local fuzz e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local fuzz release release-verify e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
 
 help:            ## list the targets
-	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 # --- set-up -----------------------------------------------------------------
 $(VENV)/.setup: requirements/setup.txt
@@ -142,7 +142,7 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 faults: $(CLUSTER)  ## every fault on every write and event: an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.faults $(ARGS)
 
-fuzz: $(VENV)/.dev  ## inputs that nobody would write: ten minutes for each reader (ARGS="--seconds 60 CSV")
+fuzz: $(VENV)/.dev  ## inputs that nobody would write: ten minutes for each reader (ARGS="--seconds 60 CSV JSON")
 	nice $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md
@@ -164,6 +164,13 @@ images: images/spark/s3/jars/.built  ## build the container images (BUILDER=podm
 	    --build-arg REVISION=$$(git rev-parse HEAD) \
 	    --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BUILD_ARGS) . || exit; \
 	done
+
+NEEDED = $(error KEY=FILE is missing: docs/releasing.md)
+release: $(VENV)/.dev  ## write dist/VERSION: wheel, chart, bills of materials, signed (KEY=private.pem IMAGES="a.tar b.tar")
+	$(BIN)/python -m release make dist/$(VERSION) --key $(or $(KEY),$(NEEDED)) $(IMAGES:%=--image %)
+
+release-verify: $(VENV)/.dev  ## whether dist/VERSION is as it was signed (KEY=public.pem)
+	$(BIN)/python -m release verify dist/$(VERSION) --key $(or $(KEY),$(NEEDED))
 
 lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.toml
 	$(BIN)/$(COMPILE) requirements/setup.in -o requirements/setup.txt

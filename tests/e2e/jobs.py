@@ -1,9 +1,10 @@
-"""Jobs on a real node: the operator installed by Helm, namespaces with claims and data."""
+"""Jobs on a real node: the operator installed by Helm from a registry, namespaces with data."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from release import artefacts
 
 from tests.cluster.build import ROOT
 from tests.cluster.node.node import Node
@@ -18,8 +20,8 @@ from tests.cluster.node.volumes import claim
 from tests.cluster.wait import wait_for
 from tests.integration.harness import Namespace
 from tests.tables import tell
+from trainingjob import __version__
 
-CHART = ROOT / "charts/trainingjob-operator"
 EXAMPLES = ROOT / "examples"
 HOME = "trainingjob-system"
 RELEASE = "trainingjob"
@@ -37,6 +39,15 @@ class Installation:
         self.node = node
         self.cluster = node.control_plane
         self._images = images
+        self._chart = self._pushed()
+
+    def _pushed(self) -> str:
+        """The chart of a release in the node's registry."""
+        charts = f"oci://{self.node.registry}/charts"
+        with tempfile.TemporaryDirectory() as folder:
+            package = artefacts.chart(ROOT, Path(folder), __version__, epoch=0)
+            self.cluster.helm("push", package, charts, "--plain-http")
+        return f"{charts}/{artefacts.CHART.name}"
 
     def values(self, **more: Any) -> dict[str, Any]:
         repository, _, tag = self._images["operator"].rpartition(":")
@@ -47,7 +58,8 @@ class Installation:
     def install(self, **values: Any) -> None:
         """`helm upgrade --install`, as users do it; returns when the operator is ready."""
         self.cluster.helm(
-            *("upgrade", "--install", RELEASE, CHART, "--namespace", HOME, "--create-namespace"),
+            *("upgrade", "--install", RELEASE, self._chart, "--plain-http"),
+            *("--version", __version__, "--namespace", HOME, "--create-namespace"),
             *("--values", "-", "--wait", "--timeout", "3m"),
             input=yaml.safe_dump(self.values(**values)),
         )

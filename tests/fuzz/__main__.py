@@ -1,5 +1,4 @@
-"""``python -m tests.fuzz [--seconds 600] [TARGET ...]``: until time is up or something
-is found.
+"""``python -m tests.fuzz [--seconds 600] [TARGET ...]``: until time is up or one is found.
 
 What breaks a reader is written, as short as it could be made, to ``.cache/fuzz/TARGET``; put into
 ``tests/fuzz/found`` it is tried ever after.
@@ -26,48 +25,42 @@ from .trial import tried
 OUT = Path(".cache/fuzz")
 
 
-class _Over(BaseException):
-    pass
-
-
 def _one(name: str, target: Target, seconds: float) -> bool:
     """Whether nothing was found."""
-    end, count = time.monotonic() + seconds, 0
-    last, found = OUT / name / "last", [b""]
+    end, count, found = time.monotonic() + seconds, 0, b""
+    last = OUT / name / "last"
     last.parent.mkdir(parents=True, exist_ok=True)
 
     @settings(
-        max_examples=10**9,
+        max_examples=100,  # between two looks at the clock
         deadline=None,
         database=None,
+        print_blob=False,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=[*HealthCheck],
     )
     @given(inputs(target.good))
     def attempt(data: bytes) -> None:
-        nonlocal count
-        if time.monotonic() > end:
-            raise _Over
+        nonlocal count, found
         count += 1
         last.write_bytes(data)  # what ends the process is there to be looked at
         try:
             tried(target, data)
         except Exception:
-            found[0] = data
+            found = data
             raise
 
     try:
-        attempt()
-    except _Over:
-        if not found[0]:
-            print(f"{name}: {count} inputs, nothing found", flush=True)
-            return True
+        while time.monotonic() < end:
+            attempt()
     except BaseException:
         traceback.print_exc()
-    digest = hashlib.sha256(found[0]).hexdigest()[:12]
-    (OUT / name / digest).write_bytes(found[0])
-    print(f"{name}: FOUND after {count} inputs: {OUT / name / digest}", flush=True)
-    return False
+        kept = last.with_name(hashlib.sha256(found).hexdigest()[:12])
+        kept.write_bytes(found)
+        print(f"{name}: FOUND after {count} inputs: {kept}", flush=True)
+        return False
+    print(f"{name}: {count} inputs, nothing found", flush=True)
+    return True
 
 
 def main() -> int:
@@ -75,9 +68,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="for each target")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(NAMES))
     args = parser.parse_args()
+    if unknown := {*args.targets} - {*NAMES}:
+        parser.error(f"no target {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
     if len(args.targets) == 1:
+        name = args.targets[0]
         with tempfile.TemporaryDirectory() as folder:
-            name = args.targets[0]
             return 0 if _one(name, targets(Path(folder))[name], args.seconds) else 1
     # A process each: one that ends takes none of the others with it.
     ended = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +70,7 @@ def _grafted(tree: str, changes: Sequence[tuple[int, Any]]) -> bytes:
     for where, new in changes:
         places = [*_places(value)]
         holder, key = places[where % len(places)]
-        holder[key] = new
+        holder[key] = copy.deepcopy(new)
     return json.dumps(value[0]).encode()
 
 

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter, ValidationError
+from release.envelope import ReleaseError, opened, sealed
 from safetensors.numpy import save
 
 from tests.unit.api.corpus import GOOD
@@ -51,6 +53,7 @@ from trainingjob.runtime.preprocess.tokens import tokenizer
 from trainingjob.runtime.serve import protocol
 from trainingjob.runtime.serve.served import load
 
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 Run = Callable[[bytes, Path], None]
 
 
@@ -250,6 +253,11 @@ def targets(folder: Path) -> dict[str, Target]:
             [_program(folder)],
             _in_folder("model.pt2", lambda at: copy_safely(at / "model.pt2", at / "copy.pt2"), {}),
             (RefusedArchive,),
+        ),
+        "envelopes of releases": Target(
+            [sealed({"x": 1}, KEY).encode()],
+            lambda data, _: opened(data, KEY.public_key()),
+            (ReleaseError,),
         ),
         "requests of predictions": Target(
             [_bytes(request(rows, [*served.inputs]))],

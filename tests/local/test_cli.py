@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from trainingjob import __version__
+
 from .harness import base, cli, ours, rows, run, start, write_csv, write_job
 
 
@@ -237,6 +239,9 @@ def test_plan_shows_the_pods_of_every_stage(tmp_path):
     documents = [d for d in yaml.safe_load_all(outcome.stdout) if d]
     names = [d["metadata"]["name"] for d in documents]
     assert names == ["small-preprocess-1-0", "small-train-1-0", "small-evaluate-1-0"]
+    images = [d["spec"]["containers"][0]["image"] for d in documents]
+    torch = f"trainingjob-torch:{__version__}"
+    assert images == [f"trainingjob-spark:{__version__}", torch, torch]
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,29 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .. import __version__
 from ..core import Settings, claim, stages
 from .exits import Exit
 from .job import one_job
 from .manifest import read
 from .text import dump
 
+# As an operator of this version has them, unless it is told others.
+_SETTINGS = Settings(
+    images={
+        "spark": f"trainingjob-spark:{__version__}",
+        "torch": f"trainingjob-torch:{__version__}",
+    }
+)
+
 
 def print_plan(args: argparse.Namespace) -> int:
     """YAML documents, in order, with a comment above each stage."""
     _, job = one_job(read(args.file), args.namespace)
     for stage in stages.of(job):
-        others = claim.wanted(job, stage.name) + stage.others(job, Settings())
-        pods = stage.pods(job, 1, Settings())
-        counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"]
+        others = claim.wanted(job, stage.name) + stage.others(job, _SETTINGS)
+        pods = stage.pods(job, 1, _SETTINGS)
+        counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"] if pods else []
         counts += [f"1 {child['kind']}" for child in others]
         sys.stdout.write(f"# stage {stage.name}: {', '.join(counts)}\n")
         for child in (*others, *pods):

@@ -18,3 +18,12 @@ class UsageError(CliError):
 
 class ManifestError(CliError):
     """The message begins with ``FILE:LINE:``, as far as known."""
+
+
+def last_words(log: str) -> str:
+    """What a process that runs a model has said at its end."""
+    lines = log.strip().splitlines() or ["the model could not be run"]
+    if (missing := lines[-1]).startswith("ModuleNotFoundError: "):
+        what = missing.removeprefix("ModuleNotFoundError: ")
+        return f"{what}; trainingjob-operator[local] brings what models need"
+    return lines[-1]

@@ -79,7 +79,7 @@ def _stage(stage: StageStatus, history: list[Attempt]) -> Iterator[str]:
         if past.message:
             yield f"    {past.message}"
     if stage.phase == "Succeeded" and stage.outputs is not None:
-        yield f"  {done_words(stage)} → {stage.outputs.uri}"
+        yield "  " + f"{done_words(stage)} → {stage.outputs.uri}".strip()
         yield from (f"  {line}" for line in stage.outputs.account or ())
         yield from (f"  warning: {message}" for message in warning_lines(stage))
     elif stage.phase != "Failed" and stage.reason not in ("", "Restarting"):

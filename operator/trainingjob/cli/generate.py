@@ -15,7 +15,7 @@ from ..api.v1alpha1 import TrainingJob
 from ..core import names, stages
 from ..local import claims, environment
 from ..local.store import Home, Workspace
-from .errors import UsageError
+from .errors import UsageError, last_words
 from .exits import Exit
 from .get import find
 
@@ -53,8 +53,7 @@ def generate(args: argparse.Namespace) -> int:
         check=False,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        print(f"error: {lines[-1] if lines else 'the model could not be run'}", file=sys.stderr)
+        print(f"error: {last_words(done.stderr)}", file=sys.stderr)
         return Exit.FAILED
     sys.stdout.write(done.stdout)
     return Exit.SUCCEEDED

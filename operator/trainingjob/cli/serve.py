@@ -21,7 +21,7 @@ from ..api.v1alpha1.reasons import reason_of
 from ..core import names
 from ..local import claims, environment
 from ..local.store import Home, Workspace
-from .errors import UsageError
+from .errors import UsageError, last_words
 from .exits import Exit
 from .get import find
 
@@ -95,7 +95,7 @@ def predict(args: argparse.Namespace) -> int:
     )
     lines = done.stderr.strip().splitlines()
     if done.returncode:
-        print(f"error: {lines[-1] if lines else 'the model could not be run'}", file=sys.stderr)
+        print(f"error: {last_words(done.stderr)}", file=sys.stderr)
         return Exit.FAILED
     for line in lines:
         print(line, file=sys.stderr)

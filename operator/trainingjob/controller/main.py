@@ -20,9 +20,12 @@ def main() -> None:
     ending = Ending()
     ending.listen()
     # What follows takes a moment to import, and a signal does not wait for it.
-    from ..cluster import ClusterError
-    from . import logs, settings
-    from .operator import BrokenError, Operator
+    try:
+        from ..cluster import ClusterError
+        from . import logs, settings
+        from .operator import BrokenError, Operator
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}; trainingjob-operator[operator] brings what the operator needs")
 
     options = settings.parse()
     logs.configure(options.log_format, options.log_level)

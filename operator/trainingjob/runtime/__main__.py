@@ -41,6 +41,12 @@ def main() -> int:
         traceback.print_exc()
         publish_failure(from_os_error(error, "run the stage"))
         return 1
+    except ModuleNotFoundError as error:
+        # Of ours: what people's code lacks is known where it runs.
+        traceback.print_exc()
+        message = f"{error}; trainingjob-operator[local] brings what the stages need"
+        publish_failure(StageFailure("ModuleMissing", message))
+        return 1
     except Exception as error:
         traceback.print_exc()
         publish_failure(StageFailure("InternalError", f"{type(error).__name__}: {error}"))

@@ -123,6 +123,7 @@ class Node:
     def _start_containerd(self) -> None:
         registry = Registry(self._storage.registry, self.folder, self.network.host, REGISTRY_PORT)
         self._stack.callback(registry.stop)
+        self.registry = registry.address
         self._components["registry"] = registry.component
         self.images = Images(self._storage, registry)
         self.containerd = Containerd(self._space, self._storage.containerd, self.folder)

@@ -16,7 +16,7 @@ TEXTS = {name: (ROOT / f"images/{name}/Dockerfile").read_text("utf-8") for name 
 SECRET = re.compile(r"token|password|passwd|secret|credential|api_?key", re.I)
 # Something with a dot and a known ending, or with a scheme: an address of a machine.
 HOST = re.compile(r"\w+://|\b[\w-]+(\.[\w-]+)*\.(com|org|net|io|dev|local|internal)\b", re.I)
-LABELS = {"title", "description", "licenses", "version", "revision"}
+LABELS = {"title", "description", "licenses", "version", "revision", "base.name"}
 
 Rule = Callable[[Dockerfile], bool]
 
@@ -95,6 +95,13 @@ def labels_are_there(file: Dockerfile) -> bool:
     return wanted <= file.pairs("LABEL").keys()
 
 
+def the_base_is_told(file: Dockerfile) -> bool:
+    # Without an ARG of its own a stage has nothing for the variable.
+    known = [one.value for one in file.final if one.name == "ARG"]
+    told = file.pairs("LABEL").get("org.opencontainers.image.base.name")
+    return "BASE" in known and told == "${BASE}"
+
+
 def variables_hold_no_secret(file: Dockerfile) -> bool:
     # They stay in the image's configuration. A secret mount does not.
     kept = [one.value for one in file.instructions if one.name in ("ARG", "ENV", "LABEL")]
@@ -124,6 +131,7 @@ RULES: list[Rule] = [
     nothing_is_written_at_run_time,
     logs_come_at_once,
     labels_are_there,
+    the_base_is_told,
     variables_hold_no_secret,
     no_host_is_named,
     nothing_is_fetched_by_hand,
@@ -163,6 +171,7 @@ BROKEN: list[tuple[str, str, Rule]] = [
     ("PYTHONDONTWRITEBYTECODE=1", "A=1", nothing_is_written_at_run_time),
     ("PYTHONUNBUFFERED=1", "A=1", logs_come_at_once),
     ("image.licenses=", "image.license=", labels_are_there),
+    ("ARG BASE\n", "", the_base_is_told),
     ('ARG VERSION=""', 'ARG VERSION=""\nARG PIP_PASSWORD', variables_hold_no_secret),
     ("LANG=C.UTF-8", "API_TOKEN=1", variables_hold_no_secret),
     ("COPY LICENSE", "# as at https://docs.example.com\nCOPY LICENSE", no_host_is_named),

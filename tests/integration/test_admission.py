@@ -285,6 +285,18 @@ def test_only_the_operator_makes_pods_of_a_job(tenants: Tenants) -> None:
     assert tenants.plane.request("PATCH", path, harmless, "admin", merge)[0] == 200
 
 
+def test_kubernetes_makes_the_pods_that_serve_a_model(tenants: Tenants) -> None:
+    labels = {"trainingjob.dev/job": "digits", "trainingjob.dev/stage": "deploy"}
+    pod = {"containers": [{"name": "a", "image": "b"}]}
+    template = {"metadata": {"labels": labels | {"app": "served"}}, "spec": pod}
+    spec = {"selector": {"matchLabels": {"app": "served"}}, "template": template}
+    made = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "served"}}
+    path = f"/apis/apps/v1/namespaces/{tenants.name}/deployments"
+    assert tenants.plane.request("POST", path, made | {"spec": spec})[0] == 201
+    pods = PODS.format(tenants.name) + "?labelSelector=app%3Dserved"
+    wait_for("its pod", lambda: tenants.plane.request("GET", pods)[1]["items"], 30)
+
+
 def test_a_driver_makes_its_own_executors_and_nothing_else(tenants: Tenants) -> None:
     spark, owner = tenants.driver("one")
     _, other = tenants.driver("two")

@@ -107,7 +107,7 @@ def act(
     )
     service = {"clusterIP": "None", "selector": {"app": "theirs"}}
     space.create("services", {"metadata": {"name": "gang-train"}, "spec": service})
-    wall = {"metadata": {"name": "walled-train"}, "spec": {"podSelector": {}}}
+    wall = {"metadata": {"name": "walled-stages"}, "spec": {"podSelector": {}}}
     space.create("networkpolicies", wall)
     with (
         FakeKubelet(control_plane, [space.name], 0.1, script),
@@ -127,7 +127,7 @@ def act(
         space.wait("lone", reason="NameConflict")
         space.delete("pods", "lone-train-1-0")
         space.delete("services", "gang-train")
-        space.delete("networkpolicies", "walled-train")
+        space.delete("networkpolicies", "walled-stages")
         space.wait("gang", phase="Succeeded", seconds=90)
         space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)

@@ -40,7 +40,7 @@ KEYTAB = "TRAININGJOB_KEYTAB"  # of the principal; empty: there is a ticket
 PRINCIPAL = "TRAININGJOB_PRINCIPAL"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
-POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
+POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver, and ranks the first one
 STATUS_URL = "STATUS_URL"  # where to POST a ProgressReport
 # The same under the names of Kubeflow Trainer, whose wire format it is: Hugging Face's callback
 # reports to us unchanged. The last two are paths of files.

@@ -36,6 +36,7 @@ def test_the_names_are_those_of_the_pods_and_a_service_selects_them_all() -> Non
     assert f"{spec['hostname']}.{spec['subdomain']}" == FOUND.format(2)
     policy, first, peers = TRAIN.others(made, Settings())
     assert (policy["kind"], first["kind"]) == ("NetworkPolicy", "Service")
+    assert names.is_child("digits", policy["metadata"]["name"])
     assert peers["metadata"]["name"] == spec["subdomain"]
     assert names.is_child("digits", peers["metadata"]["name"])
     assert peers["spec"]["clusterIP"] == "None"

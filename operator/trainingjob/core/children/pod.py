@@ -277,6 +277,11 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
 
 
+def own_address() -> dict[str, Any]:
+    """A variable with the pod's address, which it has once it is on a node."""
+    return {"name": contract.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+
+
 def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
     """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
     if resources is None:

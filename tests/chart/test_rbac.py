@@ -42,11 +42,7 @@ DEPLOY = {
 }
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
-SPARK = {
-    right
-    for resource in ("pods", "configmaps", "services", "persistentvolumeclaims")
-    for right in rights("", resource, *READ, *WRITE)
-}
+SPARK = rights("", "pods", "create", "delete", "deletecollection", *READ)
 
 
 def rights_of(cluster: ControlPlane, home: str, account: str, namespace: str) -> Rights:

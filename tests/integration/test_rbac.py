@@ -109,7 +109,8 @@ def test_a_spark_driver_has_and_needs_the_rights_of_its_role_alone(
             [sys.executable, "-c", DRIVER],
             env=os.environ | variables,
             text=True,
-            **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         with driver:
             assert driver.stdin is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
-from ... import names
+from ... import accepted, names
 from ...children.pod import Maker, encoded, handed_over, job_ref, own_address, threads_of
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
@@ -45,6 +45,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
+        baseline=accepted.baseline(job),
         in_use=_in_use(job, settings) or None,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,

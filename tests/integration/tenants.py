@@ -8,6 +8,7 @@ import yaml
 
 from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.wait import wait_for
 
 from .harness import manifest
 
@@ -23,7 +24,7 @@ class Tenants:
     RIGHTS: ClassVar[dict[str, list[tuple[str, str, str, list[str]]]]] = {
         "jobs": [],
         "own": [("", "secrets", "get", ["mine"]), ("", "configmaps", "get", ["mine"])],
-        "pods": [("", "pods", "create", []), ("", "pods", "update", [])],
+        "pods": [("", "pods", verb, []) for verb in ("create", "update", "patch")],
         "all": [("", kind, "get", []) for kind in ("secrets", "configmaps")]
         + [("", "pods", "create", [])],
     }
@@ -75,6 +76,22 @@ class Tenants:
         self.plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
         self.plane.service_account_kubeconfig(home, name)
         return f"system:serviceaccount:{home}:{name}"
+
+    def guarded(self) -> None:
+        """Return when the policies hold, which takes the API server a moment."""
+        spark = manifest()["spec"]["preprocess"] | {"engine": "spark"}
+        job = manifest(preprocess=spark)
+        wait_for("the policy of authors", lambda: self.apply("jobs", job)[0] == 422, 20)
+        wait_for("that of marks", lambda: self.pod("admin", pod_of("other"))[0] == 422, 20)
+
+    def stranger(self) -> None:
+        """A pod ``theirs`` of nobody's job."""
+        pod = {
+            "metadata": {"name": "theirs"},
+            "spec": {"containers": [{"name": "a", "image": "b"}]},
+        }
+        status, message = self.pod("admin", pod, dry=False)
+        assert status == 201, message
 
     def leave(self) -> None:
         """Take the policies away, which are of the whole cluster."""

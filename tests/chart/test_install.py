@@ -32,7 +32,7 @@ def test_installed_it_is_what_was_rendered_and_nothing_is_ever_out_of_sync(
     release = Release(cluster, home)
     values = {
         "namespaces": [team],
-        "networkPolicy": {"enabled": True},
+        "networkPolicy": {"egress": True},
         "podDisruptionBudget": {"enabled": True},
         "dashboard": {"enabled": True},
     }

@@ -43,11 +43,7 @@ DEPLOY = {
 POD_GROUPS = rights("scheduling.k8s.io", "podgroups", "create", "get")
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
-SPARK = {
-    right
-    for resource in ("pods", "configmaps", "services", "persistentvolumeclaims")
-    for right in rights("", resource, *READ, *WRITE)
-}
+SPARK = rights("", "pods", "create", "delete", "deletecollection", *READ)
 
 
 def rights_of(cluster: ControlPlane, home: str, account: str, namespace: str) -> Rights:

@@ -18,7 +18,7 @@ from trainingjob.api.crd import crd
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.controller import settings
 from trainingjob.core import Settings, stages
-from trainingjob.core.names import LABEL_JOB
+from trainingjob.core.names import LABEL_INDEX
 
 from .helm import CHART, NAMESPACE, RELEASE, names, objects, one, render, run, template
 from .variants import EVERYTHING, ONLY_NAMESPACED, VARIANTS
@@ -380,15 +380,15 @@ def test_an_operator_of_some_namespaces_can_do_without_anything_cluster_wide(nam
 
 # --- the network -------------------------------------------------------------------------------
 def policy(*, reports: bool = True, **values: Any) -> dict[str, Any]:
-    values = {"networkPolicy": {"enabled": True, **values}, "progress": {"enabled": reports}}
+    values = {"networkPolicy": values, "progress": {"enabled": reports}}
     found: dict[str, Any] = one(render(values), "NetworkPolicy")["spec"]
     return found
 
 
-def test_with_the_policy_nobody_may_scrape_unless_named() -> None:
+def test_nobody_may_scrape_unless_named() -> None:
     # A rule without `from` would let everybody in, so there is none.
     assert "ingress" not in policy(reports=False)
-    assert policy()["policyTypes"] == ["Ingress", "Egress"]
+    assert policy()["policyTypes"] == ["Ingress"]
     peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
     assert policy(reports=False, metricsFrom=peers)["ingress"] == [
         {"from": peers, "ports": [{"port": "http", "protocol": "TCP"}]}
@@ -396,11 +396,19 @@ def test_with_the_policy_nobody_may_scrape_unless_named() -> None:
     assert len(policy(metricsFrom=peers)["ingress"]) == 2
 
 
-def test_with_the_policy_pods_of_jobs_may_report_and_others_not() -> None:
+def test_with_a_pod_monitor_any_pod_may_scrape_until_somebody_is_named() -> None:
+    peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    for given, from_ in (([], [{"namespaceSelector": {}}]), (peers, peers)):
+        values = {"podMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": given}}
+        rule = one(render(values), "NetworkPolicy")["spec"]["ingress"][0]
+        assert rule == {"from": from_, "ports": [{"port": "http", "protocol": "TCP"}]}
+
+
+def test_pods_of_jobs_may_report_and_others_not() -> None:
     (rule,) = policy()["ingress"]
     assert rule["ports"] == [{"port": "status", "protocol": "TCP"}]
     (peer,) = rule["from"]
-    assert peer["podSelector"]["matchExpressions"] == [{"key": LABEL_JOB, "operator": "Exists"}]
+    assert peer["podSelector"]["matchExpressions"] == [{"key": LABEL_INDEX, "operator": "Exists"}]
     assert peer["namespaceSelector"] == {}, "jobs may be anywhere"
 
 
@@ -410,14 +418,15 @@ def test_the_secret_is_empty_so_that_what_is_in_it_stays() -> None:
 
 
 def test_the_operator_reaches_the_api_server_and_dns_and_nothing_else() -> None:
-    api, dns = policy(apiServer={"cidrs": ["192.0.2.1/32"], "ports": [6443]})["egress"]
+    assert "egress" not in policy()
+    api, dns = policy(egress=True, apiServer={"cidrs": ["192.0.2.1/32"], "ports": [6443]})["egress"]
     assert api == {
         "ports": [{"port": 6443, "protocol": "TCP"}],
         "to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}],
     }
     assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert dns["to"]
-    assert len(policy(dns=[])["egress"]) == 1
+    assert len(policy(egress=True, dns=[])["egress"]) == 1
 
 
 # --- as a part of other things -----------------------------------------------------------------

@@ -42,7 +42,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "priorityClassName": "high",
     "networkPolicy": {
-        "enabled": True,
+        "egress": True,
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "apiServer": {"cidrs": ["192.0.2.0/24", "2001:db8::/32"], "ports": [8443]},
         "dns": [{"ipBlock": {"cidr": "169.254.20.10/32"}}],
@@ -63,7 +63,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **{
             part: {"enabled": True}
             for part in (
-                "networkPolicy",
                 "podDisruptionBudget",
                 "podMonitor",
                 "prometheusRule",
@@ -78,6 +77,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rbac": {"create": False},
         "progress": {"enabled": False},
         "claims": {"create": False},
+        "networkPolicy": {"enabled": False},
         "podEvents": {"enabled": False},
         "spark": {"create": False},
         # Null removes a default.

@@ -240,9 +240,9 @@ def test_a_service_and_a_network_policy_that_somebody_deletes_are_made_again(
     fates["gang-train-1-0"] = fates["gang-train-1-1"] = behaviour.run()
     space.run(gang(2))
     space.wait("gang", phase="Training", message="")
-    before = {kind: uid_of(space, kind) for kind in ("services", "networkpolicies")}
-    for kind in before:
-        space.delete(kind, "gang-train")
+    before = {kind: uid_of(space, kind) for kind in SHARED}
+    for kind, name in SHARED.items():
+        space.delete(kind, name)
 
     for kind, uid in before.items():
         wait_for(f"{kind} again", lambda kind=kind, uid=uid: uid_of(space, kind) not in ("", uid))
@@ -250,8 +250,11 @@ def test_a_service_and_a_network_policy_that_somebody_deletes_are_made_again(
     assert [stage["attempt"] for stage in status["stages"]] == [1] * len(status["stages"])
 
 
+SHARED = {"services": "gang-train", "networkpolicies": "gang-stages"}
+
+
 def uid_of(space: Namespace, kind: str) -> str:
-    found = space.get(kind, "gang-train")
+    found = space.get(kind, SHARED[kind])
     return "" if found is None else found["metadata"]["uid"]
 
 
@@ -363,13 +366,13 @@ def test_pods_and_job_go_after_their_time_and_what_was_in_the_way_stays(
     ]
 
 
-def test_a_gang_is_alone_behind_a_policy_that_is_there_before_its_pods(
+def test_a_job_is_alone_behind_a_policy_that_is_there_before_its_pods(
     space: Namespace, kubelet: FakeKubelet, fates: Fates
 ) -> None:
-    fates["gang-train-1-0"] = behaviour.run()
-    space.run(gang(2))
-    pod = space.wait_for_pod("gang-train-1-0")
-    policy = space.get("networkpolicies", "gang-train")
+    fates["digits-preprocess-1-0"] = behaviour.run()
+    space.run(manifest())
+    pod = space.wait_for_pod("digits-preprocess-1-0")
+    policy = space.get("networkpolicies", "digits-stages")
 
     assert policy is not None
     assert int(policy["metadata"]["resourceVersion"]) < int(pod["metadata"]["resourceVersion"])

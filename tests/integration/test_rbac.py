@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,18 +16,19 @@ import yaml
 
 from tests.cluster import behaviour
 from tests.cluster.behaviour import Behaviour
-from tests.cluster.build import ROOT
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 from tests.tables import tell
+from trainingjob.api.payload import POD_IP, SPARK_MASTER, STAGE_PAYLOAD
+from trainingjob.api.v1alpha1 import TrainingJob
+from trainingjob.core import Settings, stages
 
 from .harness import Namespace, gang, manifest, operator
+from .tenants import CHART, PODS, RELEASE, Tenants
 from .test_podgroups import POD_GROUPS
 
-CHART = ROOT / "charts/trainingjob-operator"
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount", "Secret")
-RELEASE = "trainingjob-operator"
 OURS = (RELEASE, f"{RELEASE}-status")
 Right = tuple[str, str, str]  # group, resource, verb
 
@@ -57,6 +62,74 @@ def test_every_right_is_used_and_none_is_missing(audited: ControlPlane, scope: s
     assert refused == []
     assert used == granted(objects)
     audited.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+# A driver as the runtime starts it, until somebody has seen enough.
+DRIVER = """
+import json, sys
+from trainingjob.api.payload import PreprocessPayload
+from trainingjob.runtime.preprocess.engines import java, on_kubernetes, spark_session
+
+payload = PreprocessPayload.model_validate_json(sys.stdin.readline())
+java.ensure_java()
+conf = on_kubernetes.settings(payload) | json.loads(sys.stdin.readline())
+context = spark_session.launch(conf).result()
+sys.stdin.readline()
+context.stop()
+"""
+
+
+def test_a_spark_driver_has_and_needs_the_rights_of_its_role_alone(
+    audited: ControlPlane,
+) -> None:
+    """Spark's own scheduler, under the chart's Role and admission policies."""
+    tenants = Tenants(audited, audited.namespace(), audited.namespace())
+    name = "digits"
+    user, bound = tenants.driver(name)
+    spark = {"engine": "spark", "executor": {"instances": 2}}
+    job = TrainingJob.from_dict(
+        manifest(name, preprocess=manifest()["spec"]["preprocess"] | spark)
+        | {"metadata": {"name": name, "namespace": tenants.name, "uid": "1"}}
+    )
+    (pod,) = stages.named("preprocess").pods(job, 1, Settings())
+    env = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
+    config = yaml.safe_load(audited.kubeconfig().read_text())["clusters"][0]["cluster"]
+    login = {"oauthToken": audited.token(user), "caCertFile": config["certificate-authority"]}
+    conf = {f"spark.kubernetes.authenticate.{key}": value for key, value in login.items()}
+    told = [env[STAGE_PAYLOAD].replace("$$", "$"), json.dumps(conf)]
+    variables = {SPARK_MASTER: f"k8s://{audited.server}", POD_IP: "127.0.0.1"}
+
+    def fate(pod: dict[str, Any]) -> Behaviour:
+        return behaviour.fail(3) if pod["metadata"]["name"].endswith("-exec-1") else behaviour.run()
+
+    def made() -> set[str]:
+        pods = audited.request("GET", PODS.format(tenants.name))[1]["items"]
+        return {pod["metadata"]["name"] for pod in pods}
+
+    with FakeKubelet(audited, [tenants.name], 0.1, fate):
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER],
+            env=os.environ | variables,
+            text=True,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with driver:
+            assert driver.stdin is not None
+            driver.stdin.write("\n".join([*told, ""]))
+            driver.stdin.flush()
+            third = f"{name}-1-exec-3"
+            wait_for("another executor in place of the first", lambda: third in made(), 180)
+            _, errors = driver.communicate("\n", timeout=120)
+    assert driver.returncode == 0, errors
+    assert "Forbidden" not in errors, errors
+    assert made() == {bound["name"]}
+
+    account = f"system:serviceaccount:{tenants.name}:trainingjob-spark"
+    used, refused = calls_of(audited, account)
+    assert refused == []
+    assert used == granted(tenants.objects, "trainingjob-spark")
+    tenants.leave()
 
 
 def rendered(control_plane: ControlPlane, home: str, values: str) -> list[dict[str, Any]]:
@@ -109,7 +182,7 @@ def act(
     )
     service = {"clusterIP": "None", "selector": {"app": "theirs"}}
     space.create("services", {"metadata": {"name": "gang-train"}, "spec": service})
-    wall = {"metadata": {"name": "walled-train"}, "spec": {"podSelector": {}}}
+    wall = {"metadata": {"name": "walled-stages"}, "spec": {"podSelector": {}}}
     space.create("networkpolicies", wall)
     with (
         FakeKubelet(control_plane, [space.name], 0.1, script),
@@ -129,7 +202,7 @@ def act(
         space.wait("lone", reason="NameConflict")
         space.delete("pods", "lone-train-1-0")
         space.delete("services", "gang-train")
-        space.delete("networkpolicies", "walled-train")
+        space.delete("networkpolicies", "walled-stages")
         space.wait("gang", phase="Succeeded", seconds=90)
         space.wait("walled", phase="Succeeded", seconds=90)
         space.wait("lone", phase="Succeeded", seconds=90)
@@ -184,12 +257,12 @@ def calls_of(control_plane: ControlPlane, user: str) -> tuple[set[Right], list[s
     return used, refused
 
 
-def granted(objects: list[dict[str, Any]]) -> set[Right]:
-    """The rights of the Roles that are the operator's own."""
+def granted(objects: list[dict[str, Any]], *names: str) -> set[Right]:
+    """The rights of the Roles of these names, or of those that are the operator's own."""
     rules = [
         rule
         for obj in objects
-        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] in OURS
+        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] in (names or OURS)
         for rule in obj["rules"]
     ]
     return {

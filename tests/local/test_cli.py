@@ -185,7 +185,7 @@ def test_a_claim_that_would_be_made_is_a_folder(tmp_path):
     assert "have no effect: train.image, storage.pvc.size\n" in outcome.stdout
     assert (tmp_path / ".trainingjob/claims/small-storage/default/small/model").is_dir()
     planned = [d for d in yaml.safe_load_all(cli(tmp_path, "plan", str(job)).stdout) if d]
-    assert [d["kind"] for d in planned] == ["PersistentVolumeClaim", "Pod"]
+    assert [d["kind"] for d in planned] == ["PersistentVolumeClaim", "NetworkPolicy", "Pod"]
 
 
 def test_the_object_on_stdout_and_nothing_else(tmp_path):
@@ -238,8 +238,9 @@ def test_plan_shows_the_pods_of_every_stage(tmp_path):
     outcome = cli(tmp_path, "plan", str(write_job(tmp_path, base())))
     documents = [d for d in yaml.safe_load_all(outcome.stdout) if d]
     names = [d["metadata"]["name"] for d in documents]
-    assert names == ["small-preprocess-1-0", "small-train-1-0", "small-evaluate-1-0"]
-    images = [d["spec"]["containers"][0]["image"] for d in documents]
+    pods = ["small-preprocess-1-0", "small-train-1-0", "small-evaluate-1-0"]
+    assert names == ["small-stages", *pods], "what stages share is shown once"
+    images = [d["spec"]["containers"][0]["image"] for d in documents[1:]]
     torch = f"trainingjob-torch:{__version__}"
     assert images == [f"trainingjob-spark:{__version__}", torch, torch]
 

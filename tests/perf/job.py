@@ -66,7 +66,7 @@ def bare(work: Path) -> float:
 
 def environment(pod: dict, work: Path, number: int) -> dict[str, str]:
     """The pod's variables as a shell script would set them."""
-    known = {v["name"]: v["value"] for v in pod["spec"]["containers"][0]["env"]}
+    known = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
     known |= {
         "TRAININGJOB_CLAIMS_DIR": str(work / "claims"),
         "TRAININGJOB_RESULT_FILE": str(work / f"result-{number}"),

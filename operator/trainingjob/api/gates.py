@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from .payload import Baseline
 from .v1alpha1 import Gate, TrainingJob
 from .v1alpha1.evaluate import LOWER_IS_BETTER
 from .v1alpha1.status import JudgedMetric
@@ -58,6 +59,15 @@ def uncompared(judged: Sequence[JudgedMetric], gates: Sequence[Gate]) -> list[st
     """Those of them for which there was nothing to compare with."""
     known = {metric.name for metric in judged if metric.baseline is not None}
     return [name for name in compared(gates) if name not in known]
+
+
+def held_to(record: Baseline | None, told: Baseline | None) -> Baseline | None:
+    """What is compared with: of the ``record`` on the storage, which whoever has the storage can
+    write, no more than status has not ``told``."""
+    if told is None:
+        return record
+    on_record = record.metrics if record is not None else {}
+    return told.model_copy(update={"metrics": on_record | told.metrics})
 
 
 def in_words(metric: JudgedMetric, gates: Sequence[Gate], *, other_data: bool = False) -> str:

@@ -40,7 +40,7 @@ KEYTAB = "TRAININGJOB_KEYTAB"  # of the principal; empty: there is a ticket
 PRINCIPAL = "TRAININGJOB_PRINCIPAL"
 RESULT_FILE = "TRAININGJOB_RESULT_FILE"  # the termination message
 SPARK_MASTER = "TRAININGJOB_SPARK_MASTER"
-POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver
+POD_IP = "TRAININGJOB_POD_IP"  # where executors find the driver, and ranks the first one
 STATUS_URL = "STATUS_URL"  # where to POST a ProgressReport
 # The same under the names of Kubeflow Trainer, whose wire format it is: Hugging Face's callback
 # reports to us unchanged. The last two are paths of files.
@@ -175,6 +175,13 @@ class TrainPayload(Model):
     cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
 
+class Baseline(StatusModel):
+    """The last accepted model, as far as gates compare with it."""
+
+    metrics: dict[str, float] = Field(description="By name, those of gates with noWorseThan.")
+    dataset_digest: Digest = Field(description="The dataset that it was judged on.")
+
+
 class EvaluatePayload(Model):
     """Input of the evaluate stage."""
 
@@ -193,6 +200,9 @@ class EvaluatePayload(Model):
     # An operator that does not know it does not send the gates either.
     accepted: str | None = Field(
         None, description="URI of the folder of the last accepted model's record."
+    )
+    baseline: Baseline | None = Field(
+        None, description="As status has it; it goes before the record, which pods can write."
     )
     in_use: list[str] | None = Field(
         None,
@@ -265,13 +275,6 @@ class StageError(StatusModel):
     rank: Small = None
     exit_code: Small = None
     signal: Small = None
-
-
-class Baseline(StatusModel):
-    """The last accepted model, as far as gates compare with it."""
-
-    metrics: dict[str, float] = Field(description="By name, those of gates with noWorseThan.")
-    dataset_digest: Digest = Field(description="The dataset that it was judged on.")
 
 
 class StageResult(StatusModel):

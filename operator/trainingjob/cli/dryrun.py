@@ -24,8 +24,12 @@ _SETTINGS = Settings(
 def print_plan(args: argparse.Namespace) -> int:
     """YAML documents, in order, with a comment above each stage."""
     _, job = one_job(read(args.file), args.namespace)
+    there: set[tuple[str, str]] = set()
     for stage in stages.of(job):
-        others = claim.wanted(job, stage.name) + stage.others(job, _SETTINGS)
+        wanted = claim.wanted(job, stage.name) + stage.others(job, _SETTINGS)
+        # What stages share is made by the first one.
+        others = [one for one in wanted if (one["kind"], one["metadata"]["name"]) not in there]
+        there |= {(one["kind"], one["metadata"]["name"]) for one in others}
         pods = stage.pods(job, 1, _SETTINGS)
         counts = [f"{len(pods)} pod{'s' * (len(pods) > 1)}"] if pods else []
         counts += [f"1 {child['kind']}" for child in others]

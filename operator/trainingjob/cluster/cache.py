@@ -132,12 +132,12 @@ class Cache:
             self._trusted.pop(uid, None)
 
     def reporter(self, key: Key, uid: str) -> tuple[Key, str, PodView] | None:
-        """The pod of that key, if its uid is that and it counts, of a job that is there: the job's
-        key and uid, and the pod."""
+        """The pod of that key, if its uid is that, it counts and is not over, of a job that is
+        there: the job's key and uid, and the pod."""
         child = self._children.get(PODS, {}).get(key)
         if child is None or child.uid != uid or not isinstance(child.view, PodView):
             return None
-        if child.view.index < 0:
+        if child.view.index < 0 or child.view.over:
             return None
         job = self._jobs.get(child.job)
         if job is None or ownership.job_owner(*child.job, job.uid) != child.owner:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ..api import gates
 from ..api.v1alpha1 import Evaluation, LastFailure, Phase, StageStatus, Status
 from ..api.v1alpha1.status import Attempt, CheckpointStatus, Deployment
-from . import conditions, history, names, stages, usage
+from . import accepted, conditions, history, names, stages, usage
 from .diagnose import with_remedy
 from .observation import Observation
 from .plan import Plan, planned
@@ -216,6 +216,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
         progress=obs.progress_of(current) if current and not over else None,
         checkpoint=_checkpoint(obs),
         evaluation=walk.evaluation,
+        accepted=accepted.last(obs.job, walk.evaluation),
         deployment=walk.deployment,
         last_failure=walk.failure,
         history=walk.past,

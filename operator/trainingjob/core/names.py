@@ -60,6 +60,7 @@ ANNOTATION_RERUN = f"{GROUP}/rerun"
 
 
 _PEERS = "-pods"
+_SHIELD = "-stages"
 # Attempts 1 to 999,999, and indices to 9,999: beyond what any job comes to.
 _PLACE = re.compile(rf"({'|'.join(STAGE_NAMES)})-([1-9][0-9]{{0,5}})-(0|[1-9][0-9]{{0,3}})")
 
@@ -91,6 +92,11 @@ def child_name(job: TrainingJob, stage: StageName) -> str:
     return fitted(job.metadata.name, f"-{stage}")
 
 
+def shield_name(job: TrainingJob) -> str:
+    """The name of the NetworkPolicy of all pods of a job's stages."""
+    return fitted(job.metadata.name, _SHIELD)
+
+
 def peers_name(job: TrainingJob, stage: StageName) -> str:
     """The name of the Service by which each pod of a stage has an address of its own."""
     return fitted(job.metadata.name, f"-{stage}{_PEERS}")
@@ -108,8 +114,8 @@ def hostname(job: TrainingJob, stage: StageName, attempt: int, index: int) -> st
 
 def is_child(job: str, name: str) -> bool:
     """Whether a child of the job of that name, and no pod, may have the name ``name``."""
-    ends = (f"-{stage}{end}" for stage in STAGE_NAMES for end in ("", _PEERS))
-    return any(name == fitted(job, end) for end in ends)
+    ends = [f"-{stage}{end}" for stage in STAGE_NAMES for end in ("", _PEERS)]
+    return any(name == fitted(job, end) for end in (_SHIELD, *ends))
 
 
 def fitted(name: str, end: str, most: int = 63) -> str:

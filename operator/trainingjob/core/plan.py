@@ -86,8 +86,10 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
-    # What a stage that runs has had to have.
-    ran = {stage.name for stage in stored.stages if stage.phase == "Running"}
+    # What a stage that runs has had to have; what is of no stage, the first one that ran.
+    ran: set[str | None] = {stage.name for stage in stored.stages if stage.phase == "Running"}
+    if any(stage.phase in ("Running", "Succeeded") for stage in stored.stages):
+        ran.add(None)
     return replace(
         made,
         gone=_before(obs, create),

@@ -475,7 +475,10 @@ def test_a_pod_reports_for_a_job_that_is_there_and_its_own() -> None:
     assert found is not None
     assert found[:2] == (KEY, "uid-1")
     assert cache.reporter(name, "uid-of-another-pod") is None
+    cache.apply(PODS, pod(3, phase="Succeeded"))
+    assert cache.reporter(name, "uid-digits-train-1-0") is None, "it is over, whoever has its token"
+    cache.apply(PODS, pod(4, phase="Running"))
     cache.forget(JOBS, KEY, "uid-1")
     assert cache.reporter(name, "uid-digits-train-1-0") is None, "its job is gone, and it goes"
-    cache.apply(JOBS, job(3, uid="uid-2"))
+    cache.apply(JOBS, job(5, uid="uid-2"))
     assert cache.reporter(name, "uid-digits-train-1-0") is None, "another job has the name"

@@ -98,13 +98,17 @@ def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
     for pod in w.pods.values():
         pod["metadata"]["resourceVersion"] = "1"
         cache.apply(PODS, pod)
+    children_seen(w, cache)
+    reports.since = datetime.now(UTC)
+    made = Reconciler(cache, cast("Gateway", server), w.settings, Metrics(), reports)
+    return made, reports
+
+
+def children_seen(w: World, cache: Cache) -> None:
     for kind, name in w.children:
         meta = {"name": name, "namespace": "team", "uid": f"uid-{kind}", "resourceVersion": "1"}
         meta["ownerReferences"] = [owner_reference(w.observe().job)]
         cache.apply(BY_KIND[kind], {"metadata": meta})
-    reports.since = datetime.now(UTC)
-    made = Reconciler(cache, cast("Gateway", server), w.settings, Metrics(), reports)
-    return made, reports
 
 
 async def test_a_report_is_forgotten_when_its_job_is_over() -> None:
@@ -185,7 +189,7 @@ async def test_a_job_that_is_read_in_an_older_state_than_the_watch_told_is_read_
 
 
 GONE: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
-    "it was taken from the job": ({}, ["NetworkPolicy digits-train"]),
+    "it was taken from the job": ({}, ["NetworkPolicy digits-stages"]),
     "it goes with the job, which is gone": (None, []),
     "it goes with the job, which is going": (
         {"deletionTimestamp": "2026-01-01T00:01:00Z", "resourceVersion": "7"},
@@ -205,7 +209,7 @@ async def test_a_child_that_is_gone_is_made_again_only_for_a_job_that_is_there(
         running(pod, w.seconds)
     w.settle()
     made, _ = reconciler(w, server := Server())
-    made._cache.forget(BY_KIND["NetworkPolicy"], ("team", "digits-train"), "uid-NetworkPolicy")
+    made._cache.forget(BY_KIND["NetworkPolicy"], ("team", "digits-stages"), "uid-NetworkPolicy")
     meta = w.manifest["metadata"]
     server.now = None if change is None else w.manifest | {"metadata": meta | change}
     for _ in range(2):
@@ -331,6 +335,7 @@ async def test_a_pod_that_was_made_although_nobody_said_so_blocks_nothing() -> N
     await made.reconcile(KEY)
     assert status_of(made)["reason"] == "ApiUnavailable"
     w.act()
+    children_seen(w, made._cache)
     (pod,) = w.pods.values()
     running(pod, 1)
     pod["metadata"]["resourceVersion"] = "1"

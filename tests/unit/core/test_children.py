@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from trainingjob.api.payload import STAGE_PAYLOAD
-from trainingjob.core import Settings, stages
+from trainingjob.core import Settings, names, stages
 
 from .world import job
 
@@ -108,6 +108,10 @@ def all_children(name: str) -> list[dict]:
     ]
 
 
+def all_pods(name: str) -> list[dict]:
+    return [child for child in all_children(name) if child["kind"] == "Pod"]
+
+
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 @pytest.mark.parametrize("name", JOBS)
 def test_kubernetes_accepts_every_child(name, version):
@@ -134,7 +138,7 @@ def test_every_pod_is_restricted(name):
 
 def test_tmp_is_a_volume_of_the_class_that_is_asked_for_or_a_share_of_the_node():
     found = {}
-    for pod in all_children("scratch of a class and of the node"):
+    for pod in all_pods("scratch of a class and of the node"):
         (container,) = pod["spec"]["containers"]
         (at_tmp,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/tmp"]
         (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == at_tmp]
@@ -151,8 +155,29 @@ def test_tmp_is_a_volume_of_the_class_that_is_asked_for_or_a_share_of_the_node()
             "ephemeral": {"volumeClaimTemplate": {"spec": claim}},
         },
         "train": {"name": "trainingjob-tmp", "emptyDir": {"sizeLimit": "20Gi"}},
-        "evaluate": {"name": "trainingjob-tmp", "emptyDir": {}},
+        "evaluate": {"name": "trainingjob-tmp", "emptyDir": {"sizeLimit": "100Gi"}},
     }
+
+
+def test_no_folder_of_ours_is_without_a_bound():
+    bounds = {}
+    for name in JOBS:
+        for pod in all_pods(name):
+            ours = [v for v in pod.get("spec", {}).get("volumes", ()) if v["name"] != "cache"]
+            for volume in (v for v in ours if "emptyDir" in v):
+                bounds[name, pod["metadata"]["name"], volume["name"]] = volume["emptyDir"].get(
+                    "sizeLimit"
+                )
+    assert len(bounds) > 20 and None not in bounds.values()
+
+
+def test_what_the_container_may_have_bounds_its_folders():
+    limits = {"memory": "3Gi", "ephemeral-storage": "7Gi"}
+    made = job(train={"resources": {"limits": limits}, "model": {"mlp": {"hidden": [8]}}})
+    pod = stages.named("train").pods(made, 1, Settings())[0]
+    found = {v["name"]: v.get("emptyDir") for v in pod["spec"]["volumes"]}
+    assert found["trainingjob-tmp"] == {"sizeLimit": "7Gi"}
+    assert found["trainingjob-shm"] == {"medium": "Memory", "sizeLimit": "3Gi"}
 
 
 def test_the_users_labels_stand_beside_ours_and_never_over_them():
@@ -165,7 +190,7 @@ def test_the_users_labels_stand_beside_ours_and_never_over_them():
         for name in ("own code with GPUs", "the usual job")
     )
     assert labels == TEMPLATE["labels"] | ours
-    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    pod = all_pods("pandas, with a script of a ConfigMap")[0]
     found = dict(pod["metadata"]["annotations"])
     assert re.fullmatch("[0-9a-f]{8}", found.pop("trainingjob.dev/template")), "which one it is"
     assert found == TEMPLATE["annotations"] | {
@@ -179,11 +204,11 @@ def test_only_a_spark_driver_has_an_api_token():
         pod["metadata"]["labels"]["trainingjob.dev/stage"]: pod["spec"][
             "automountServiceAccountToken"
         ]
-        for pod in all_children("the usual job")
+        for pod in all_pods("the usual job")
         if pod["kind"] == "Pod"
     }
     assert tokens == {"preprocess": True, "train": False, "evaluate": False}
-    pandas = all_children("pandas, with a script of a ConfigMap")[0]
+    pandas = all_pods("pandas, with a script of a ConfigMap")[0]
     assert pandas["spec"]["automountServiceAccountToken"] is False
 
 
@@ -216,7 +241,7 @@ def test_the_payload_survives_the_kubelets_expansion():
 
 
 def test_the_path_of_a_mounted_script_is_filled_in_by_the_kubelet():
-    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    pod = all_pods("pandas, with a script of a ConfigMap")[0]
     payload = json.loads(expand(env(pod)[STAGE_PAYLOAD], env(pod)))
     assert payload["script"]["path"] == "/etc/trainingjob/script/script.py"
 
@@ -227,12 +252,7 @@ def test_a_gang_finds_its_first_rank():
         for c in all_children("own code with GPUs")
         if c["metadata"]["name"][:12] == "digits-train"
     ]
-    policy, service, _, first, second = pods
-    inside = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
-    for pod in (first, second):
-        assert inside.items() <= pod["metadata"]["labels"].items()
-    assert policy["spec"]["podSelector"]["matchLabels"] == inside
-    assert inside == {"trainingjob.dev/job": "digits", "trainingjob.dev/stage": "train"}
+    service, _, first, second = pods
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"]["trainingjob.dev/index"] == "0"
     assert env(second)["MASTER_ADDR"] == "digits-train.team.svc"
@@ -241,6 +261,27 @@ def test_a_gang_finds_its_first_rank():
     assert "RANK" not in env(second), "several processes: torchrun or our launcher sets it"
     assert env(second)["OMP_NUM_THREADS"] == "2"
     assert env(first)["NODE_RANK"] == "0"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_pods_of_a_job_are_alone(name):
+    policies = [child for child in all_children(name) if child["kind"] == "NetworkPolicy"]
+    assert policies and all(policy == policies[0] for policy in policies), "one for all stages"
+    spec = policies[0]["spec"]
+    assert spec["ingress"] == [{"from": [{"podSelector": spec["podSelector"]}]}]
+    (exists,) = spec["podSelector"]["matchExpressions"]
+    inside = spec["podSelector"]["matchLabels"]
+    labels = [pod["metadata"]["labels"] for pod in all_pods(name)]
+    labels.append(names.executor_labels(job(**JOBS[name]), "preprocess", 1))
+    for its in labels:
+        assert inside.items() <= its.items()
+        assert exists["key"] in its
+    (served,) = (
+        child["spec"]["template"]["metadata"]["labels"]
+        for child in stages.named("deploy").others(job(deploy={"deployment": {}}), Settings())
+        if child["kind"] == "Deployment"
+    )
+    assert exists["key"] not in served, "whoever asks reaches what serves a model"
 
 
 def test_an_evaluation_knows_its_gates_and_where_the_last_accepted_model_is_on_record():
@@ -254,10 +295,10 @@ def test_an_evaluation_knows_its_gates_and_where_the_last_accepted_model_is_on_r
 
 
 def test_claims_are_mounted_once_where_the_stage_needs_them():
-    driver = all_children("the usual job")[0]
+    driver = all_pods("the usual job")[0]
     mounts = {m["mountPath"] for m in driver["spec"]["containers"][0]["volumeMounts"]}
     assert {"/mnt/claims/datasets", "/mnt/claims/training", "/tmp"} <= mounts
-    pandas = all_children("pandas, with a script of a ConfigMap")[0]
+    pandas = all_pods("pandas, with a script of a ConfigMap")[0]
     claims = [v for v in pandas["spec"]["volumes"] if "persistentVolumeClaim" in v]
     assert len(claims) == 1
 
@@ -332,7 +373,7 @@ def test_claims_of_splits_in_files_are_mounted_wherever_data_is_read(engine):
 
 
 def test_user_code_sees_plain_paths():
-    pods = all_children("the usual job")
+    pods = all_pods("the usual job")
     train = next(c for c in pods if c["metadata"]["name"] == "digits-train-1-0")
     seen = {k: expand(v, env(train)) for k, v in env(train).items()}
     base = "/mnt/claims/training/runs/team/digits"
@@ -347,7 +388,7 @@ def test_user_code_sees_plain_paths():
 
 
 def test_what_lies_in_s3_is_copied_into_the_pod_and_needs_no_claim():
-    for pod in all_children("in S3"):
+    for pod in all_pods("in S3"):
         if pod["kind"] == "Pod":
             assert not [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
             assert env(pod)["TRAININGJOB_COPIES_DIR"].startswith("/tmp/"), "the root is read-only"
@@ -434,7 +475,7 @@ def test_a_users_own_image_runs_its_command_as_it_stands():
 
 
 def test_fragments_of_the_user_are_kept():
-    pod = all_children("pandas, with a script of a ConfigMap")[0]
+    pod = all_pods("pandas, with a script of a ConfigMap")[0]
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert pod["spec"]["terminationGracePeriodSeconds"] == 120
     assert pod["spec"]["containers"][0]["resources"] == {"limits": {"memory": "2Gi", "cpu": 2}}

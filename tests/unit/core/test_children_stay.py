@@ -1,4 +1,4 @@
-"""A gang's Service and NetworkPolicy are made again when somebody deletes them."""
+"""A job's NetworkPolicy and a gang's Service are made again when somebody deletes them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from trainingjob.core import Blocker, plan
 
 from .world import World, at, running, world
 
-NAME = "digits-train"
-KINDS = ["NetworkPolicy", "Service"]
+NAMES = {"NetworkPolicy": "digits-stages", "Service": "digits-train"}
+KINDS = [*NAMES]
 
 
 def training(**spec: object) -> World:
@@ -36,7 +36,7 @@ def test_while_the_gang_runs(gone: list[str]) -> None:
     w = training()
     assert wanted(w) == []
     for kind in gone:
-        del w.children[kind, NAME]
+        del w.children[kind, NAMES[kind]]
 
     assert wanted(w) == gone
     w.settle()
@@ -47,20 +47,20 @@ def test_while_the_gang_runs(gone: list[str]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_before_its_next_attempt(kind: str) -> None:
     w = training()
-    del w.children[kind, NAME]
+    del w.children[kind, NAMES[kind]]
     for pod in w.of("train"):
         pod["status"] = {"phase": "Failed", "reason": "Evicted"}
     w.settle()
 
     assert w.stage("train")["attempt"] == 2
-    assert (kind, NAME) in w.children
+    assert (kind, NAMES[kind]) in w.children
 
 
 def test_what_cannot_be_made_again_is_reported_and_the_gang_runs_on() -> None:
     w = training()
-    del w.children["Service", NAME]
+    del w.children["Service", NAMES["Service"]]
     taken = "there is a Service digits-train that is not of this job; it is left as it is"
-    w.blockers = (Blocker(NAME, "NameConflict", taken),)
+    w.blockers = (Blocker(NAMES["Service"], "NameConflict", taken),)
     w.record()
 
     stage = w.stage("train")

@@ -90,21 +90,21 @@ def test_all_stages_lie_on_it() -> None:
 
 def test_it_is_made_before_the_first_pod_and_by_the_first_stage_alone() -> None:
     it = world(storage={"pvc": {"size": "1Gi"}}, **ONE)
-    assert it.created == ["PersistentVolumeClaim digits-storage", "digits-preprocess-1-0"]
+    made = ["PersistentVolumeClaim digits-storage", "NetworkPolicy digits-stages"]
+    assert it.created == [*made, "digits-preprocess-1-0"]
     # Where nobody has seen it, as on a cluster, each attempt of this stage looks for it.
     it.children.clear()
     it.created.clear()
     it.finish("preprocess", lambda pod, at: failed(pod, at, "ScriptFailed"))
     it.seconds += 60
     it.settle()
-    assert it.created == ["PersistentVolumeClaim digits-storage", "digits-preprocess-2-0"]
+    assert it.created == [*made, "digits-preprocess-2-0"]
 
-    it.children.clear()
     result = RESULTS["preprocess"] | {
         "outputs": {"uri": "pvc://digits-storage/team/digits/dataset", "digest": "sha256:1"}
     }
     it.finish("preprocess", lambda pod, at: ended(pod, at, message=json.dumps({"result": result})))
-    assert it.created[2:] == ["digits-train-1-0"]
+    assert it.created[3:] == ["digits-train-1-0"]
 
 
 def other(**metadata: Any) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_the_pod_is_small_and_reaches_the_storage_as_its_stage_does():
     assert "STATUS_URL" not in {v["name"] for v in container["env"]}
     assert "nvidia.com/gpu" not in container["resources"]["limits"]
     assert pod["spec"]["tolerations"] == [{"key": "gpu"}]
-    assert {"name": "trainingjob-tmp", "emptyDir": {}} in pod["spec"]["volumes"]
+    assert {"name": "trainingjob-tmp", "emptyDir": {"sizeLimit": "100Gi"}} in pod["spec"]["volumes"]
 
 
 def test_nobody_cleans_where_nothing_has_begun():

@@ -19,7 +19,8 @@ FOUND = "digits-train-1-{}.digits-train-pods"
 
 def env(spec: dict[str, Any], index: int = 0, attempt: int = 1) -> dict[str, str]:
     (pod,) = TRAIN.pods(job(train=spec), attempt, Settings(), [index])
-    return {v["name"]: v["value"] for v in pod["spec"]["containers"][0]["env"]}
+    declared = pod["spec"]["containers"][0]["env"]
+    return {v["name"]: v["value"] for v in declared if "value" in v}
 
 
 def test_each_worker_of_tensorflow_finds_all_by_the_names_of_their_pods() -> None:
@@ -36,6 +37,7 @@ def test_the_names_are_those_of_the_pods_and_a_service_selects_them_all() -> Non
     assert f"{spec['hostname']}.{spec['subdomain']}" == FOUND.format(2)
     policy, first, peers = TRAIN.others(made, Settings())
     assert (policy["kind"], first["kind"]) == ("NetworkPolicy", "Service")
+    assert names.is_child("digits", policy["metadata"]["name"])
     assert peers["metadata"]["name"] == spec["subdomain"]
     assert names.is_child("digits", peers["metadata"]["name"])
     assert peers["spec"]["clusterIP"] == "None"

@@ -28,7 +28,8 @@ from .world import (
 def test_a_new_job_is_pending_and_gets_its_first_pod():
     w = World()
     todo = plan(w.observe(), at(0))
-    assert [child["metadata"]["name"] for child in todo.create] == ["digits-preprocess-1-0"]
+    made = [child["metadata"]["name"] for child in todo.create]
+    assert made == ["digits-stages", "digits-preprocess-1-0"]
     w.settle()
     assert w.status["phase"] == "Preprocessing"
     assert w.status["stages"][0]["phase"] == "Running"
@@ -42,8 +43,8 @@ def test_stage_follows_stage_to_the_verdict():
         phases.append(w.status["phase"])
     assert phases == ["Preprocessing", "Training", "Evaluating", "Succeeded"]
     assert w.created == [
+        "NetworkPolicy digits-stages",
         "digits-preprocess-1-0",
-        "NetworkPolicy digits-train",
         "Service digits-train",
         "digits-train-1-0",
         "digits-train-1-1",
@@ -172,7 +173,7 @@ def test_final_failures(situation, fate, reason):
     assert w.status["lastFailure"]["reason"] == reason
     assert ";" in w.status["message"], "what to do comes after what happened"
     assert w.stage("preprocess")["attempt"] == 1
-    assert w.created == ["digits-preprocess-1-0"]
+    assert w.created == ["NetworkPolicy digits-stages", "digits-preprocess-1-0"]
 
 
 @pytest.mark.parametrize(
@@ -526,7 +527,8 @@ def test_a_job_may_start_from_a_dataset_and_end_without_evaluation():
         evaluate=None,
         train={"dataset": {"uri": "pvc://d/ds"}, "model": {"mlp": {}}},
     )
-    assert w.created == ["digits-train-1-0"], "a gang of one needs no Service"
+    made = ["NetworkPolicy digits-stages", "digits-train-1-0"]
+    assert w.created == made, "a gang of one needs no Service"
     w.finish("train")
     assert w.status["phase"] == "Succeeded"
     assert [stage["name"] for stage in w.status["stages"]] == ["train"]

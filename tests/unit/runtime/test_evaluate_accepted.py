@@ -136,6 +136,39 @@ def test_the_record_has_what_is_needed_to_compare_with_it(tmp_path: Path) -> Non
     assert len([*(tmp_path / "accepted").iterdir()]) == 3
 
 
+TOLD = Baseline(metrics={"accuracy": 0.9}, dataset_digest="sha256:told")
+LOSS = {"metric": "log_loss", "noWorseThan": "lastAccepted"}
+# What is on the storage, and what is compared with where status has told the above.
+RECORDS: dict[str, tuple[dict[str, Any] | None, dict[str, float]]] = {
+    "none": (None, {"accuracy": 0.9}),
+    "of a worse model": ({"uid": "1", "metrics": {"accuracy": 0.1}}, {"accuracy": 0.9}),
+    "of this run": ({"uid": "2", "metrics": {"accuracy": 0.1}}, {"accuracy": 0.9}),
+    "of this run, with what it says it was held to": (
+        {"uid": "2", "metrics": {}, "baseline": {"metrics": {"accuracy": 0.2}}},
+        {"accuracy": 0.9},
+    ),
+    "of more than status has": (
+        {"uid": "1", "metrics": {"accuracy": 0.1, "log_loss": 0.4}},
+        {"accuracy": 0.9, "log_loss": 0.4},
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "compared"), RECORDS.values(), ids=RECORDS)
+def test_what_status_tells_goes_before_the_record(
+    found: dict[str, Any] | None, compared: dict[str, float], tmp_path: Path
+) -> None:
+    if found is not None:
+        digests = {"datasetDigest": "sha256:d", "modelDigest": "sha256:m"}
+        if "baseline" in found:
+            found["baseline"]["datasetDigest"] = "sha256:d"
+        (tmp_path / "accepted").mkdir()
+        text = json.dumps({"version": 1} | digests | found)
+        (tmp_path / "accepted" / "metrics.json").write_text(text)
+    asked = payload(tmp_path, "2", PAST, LOSS).model_copy(update={"baseline": TOLD})
+    assert baseline_of(asked) == Baseline(metrics=compared, dataset_digest="sha256:told")
+
+
 def test_an_accepted_model_stays_as_it_was_judged(tmp_path: Path) -> None:
     digests = []
     for uid in "123":

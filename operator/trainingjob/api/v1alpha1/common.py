@@ -314,6 +314,9 @@ class Scratch(Model):
     )
 
 
+# A folder of the node's disk, or of memory, that nobody has bounded is bounded by this.
+SCRATCH_LIMIT = "100Gi"
+
 # What the operator mounts itself, or what is the system's.
 _RESERVED_FOLDERS = ("/dev", "/proc", "/sys", "/mnt/claims", "/etc/trainingjob")
 
@@ -416,8 +419,8 @@ class PodTemplate(Model):
     )
     scratch: Scratch | None = Field(
         None,
-        description="The disk at `/tmp`, of Spark's executors too. Unset: the node's own, without "
-        "a bound.",
+        description="The disk at `/tmp`, of Spark's executors too. Unset: the node's own, as much "
+        f"as the limit of ephemeral-storage says, or {SCRATCH_LIMIT}.",
     )
     termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] | None = Field(
         None,

@@ -324,6 +324,19 @@ class Evaluation(StatusModel):
     )
 
 
+class Accepted(StatusModel):
+    """The last model of this job that passed all gates."""
+
+    uri: Annotated[str, StringConstraints(max_length=1280)] = Field(
+        description="The folder of its record."
+    )
+    metrics: Annotated[list[MetricValue], Field(max_length=64)] = Field(
+        default_factory=list, description="As it was judged."
+    )
+    model_digest: Digest = Field("", description="Its sha256.")
+    dataset_digest: Digest = Field("", description="sha256 of the dataset that it was judged on.")
+
+
 class ServedModel(StatusModel):
     """A model that a deployment serves, or has served."""
 
@@ -447,6 +460,9 @@ class Status(StatusModel):
         None, description="From where training would go on."
     )
     evaluation: Evaluation | None = Field(None, description="The verdict.")
+    accepted: Accepted | None = Field(
+        None, description="What gates with noWorseThan hold the next run of this job to."
+    )
     deployment: Deployment | None = Field(None, description="What serves the model.")
     last_failure: LastFailure | None = Field(None, description="The newest failure.")
     history: Annotated[list[Attempt], Field(max_length=20)] = Field(

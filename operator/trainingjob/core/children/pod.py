@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources, Scratch, Script, amount
+from ...api.v1alpha1.common import (
+    SCRATCH_LIMIT,
+    EnvFrom,
+    EnvVar,
+    PodTemplate,
+    Resources,
+    Scratch,
+    Script,
+    amount,
+)
 from .. import names
 from ..observation import Settings
 
@@ -65,7 +74,9 @@ def pod(
     ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
-    volumes, mounts = storage(template, claims_of(*uris), script, shared_memory=shared_memory)
+    volumes, mounts = storage(
+        template, claims_of(*uris), resources, script, shared_memory=shared_memory
+    )
     environment: list[dict[str, Any]] = [variable.to_dict() for variable in user_env or ()]
     environment += [
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
@@ -199,12 +210,15 @@ def _status_volume() -> dict[str, Any]:
 def storage(
     template: PodTemplate,
     claims: Sequence[str],
+    resources: Resources | None = None,
     script: Script | None = None,
     *,
     shared_memory: bool = False,
     scratch: str = names.SCRATCH_VOLUME,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and mounts: the user's first, then ours. ``scratch``: name of the one at /tmp."""
+    """Volumes and mounts: the user's first, then ours, none of them without a bound.
+    ``resources``: of the container. ``scratch``: name of the one at /tmp."""
+    limits = (resources and resources.limits) or {}
     fragments = template.to_dict()
     volumes: list[dict[str, Any]] = list(fragments.get("volumes", ()))
     mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
@@ -220,20 +234,21 @@ def storage(
         volumes.append({"name": "trainingjob-script", "configMap": source})
         mounts.append({"name": "trainingjob-script", "mountPath": SCRIPT_DIR, "readOnly": True})
     # The root file system is read-only.
-    volumes.append({"name": scratch, **_disk(template.scratch)})
+    volumes.append({"name": scratch, **_disk(template.scratch, limits)})
     mounts.append({"name": scratch, "mountPath": "/tmp"})  # noqa: S108
     if shared_memory:
         # The default of 64 MiB is too little for the ranks of one pod.
-        volumes.append({"name": "trainingjob-shm", "emptyDir": {"medium": "Memory"}})
+        bound = {"medium": "Memory", "sizeLimit": str(limits.get("memory", SCRATCH_LIMIT))}
+        volumes.append({"name": "trainingjob-shm", "emptyDir": bound})
         mounts.append({"name": "trainingjob-shm", "mountPath": "/dev/shm"})  # noqa: S108
     return volumes, mounts
 
 
-def _disk(scratch: Scratch | None) -> dict[str, Any]:
+def _disk(scratch: Scratch | None, limits: Mapping[str, Any]) -> dict[str, Any]:
     """A volume of its class that lives and dies with the pod, else a bounded share of the node's
     disk. https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/"""
     if scratch is None:
-        return {"emptyDir": {}}
+        return {"emptyDir": {"sizeLimit": str(limits.get("ephemeral-storage", SCRATCH_LIMIT))}}
     if scratch.storage_class_name is None:
         return {"emptyDir": {"sizeLimit": str(scratch.size)}}
     claim = {
@@ -275,6 +290,11 @@ def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"
     of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
     return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
+
+
+def own_address() -> dict[str, Any]:
+    """A variable with the pod's address, which it has once it is on a node."""
+    return {"name": contract.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
 def threads_of(resources: Resources | None, processes: int = 1) -> int | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ...api.v1alpha1 import StageName, StageStatus, Status, TrainingJob
 from ...api.v1alpha1.status import Attempt
-from .. import history, stages, usage
+from .. import accepted, history, stages, usage
 from ..names import ANNOTATION_RERUN
 from ..observation import Observation
 from . import cleanup
@@ -167,6 +167,7 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
         "history": past,
         "rerun_time": now,
         "completion_time": None,
+        "accepted": accepted.last(obs.job, prior.evaluation),
         "evaluation": None if judged else prior.evaluation,
         "last_failure": None if failure and failure.stage in again else failure,
         "checkpoint": None if resumable else prior.checkpoint,

@@ -1,8 +1,8 @@
-"""How the pods of a gang meet: rank 0 has an address, and nobody else gets in."""
+"""How the pods of a job meet: nobody else gets in, and rank 0 of a gang has an address."""
 
 from __future__ import annotations
 
-import json
+import copy
 from typing import Any
 
 from ...api.stages import StageName
@@ -14,50 +14,63 @@ from ..kinds import NETWORK_POLICY, SERVICE
 KINDS = (NETWORK_POLICY, SERVICE)
 
 
-def network(
+def shield(job: TrainingJob) -> dict[str, Any]:
+    """A NetworkPolicy by which none but each other get in to the pods of the job's stages: whoever
+    reaches a rank could join it. It names a label that nobody else may set (the chart's admission
+    policies)."""
+    ours = {
+        "matchLabels": {names.LABEL_JOB: job.metadata.name},
+        "matchExpressions": [{"key": names.LABEL_ATTEMPT, "operator": "Exists"}],
+    }
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(job, names.shield_name(job)),
+        "spec": {
+            "podSelector": ours,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": copy.deepcopy(ours)}]}],
+        },
+    }
+
+
+def services(
     job: TrainingJob, stage: StageName, nodes: int, *, named: bool = False
 ) -> list[dict[str, Any]]:
-    """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
-    pods get in, since whoever reaches a rank could join it, and a headless Service that selects
-    rank 0 alone. In this order: no rank is found before it is shielded. ``named``: all its pods
-    have addresses, by one more headless Service.
+    """A gang of one pod needs none. Others have a headless Service that selects rank 0 alone.
+    ``named``: all its pods have addresses, by one more.
     """
     if nodes == 1:
         return []
     gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: stage}
-    metadata = {
-        "name": names.child_name(job, stage),
-        "namespace": job.metadata.namespace,
-        "labels": gang,
-        "ownerReferences": [names.owner_reference(job)],
-    }
-    policy = {
-        "podSelector": {"matchLabels": gang},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": gang}}]}],
-    }
-    service = {
+    made = [_service(job, names.child_name(job, stage), stage, gang | {names.LABEL_INDEX: "0"})]
+    if named:
+        made.append(_service(job, names.peers_name(job, stage), stage, gang))
+    return made
+
+
+def _service(
+    job: TrainingJob, name: str, stage: StageName, selector: dict[str, str]
+) -> dict[str, Any]:
+    metadata = _metadata(job, name)
+    metadata["labels"][names.LABEL_STAGE] = stage
+    spec = {
         "clusterIP": "None",
         # The ranks must find each other before they are ready.
         "publishNotReadyAddresses": True,
-        "selector": gang | {names.LABEL_INDEX: "0"},
+        "selector": selector,
         "ports": [{"name": "rendezvous", "port": torch.PORT}],
     }
-    made: list[dict[str, Any]] = [
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": metadata,
-            "spec": policy,
-        },
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
-    ]
-    if named:
-        peers = {"metadata": metadata | {"name": names.peers_name(job, stage)}}
-        made.append(made[-1] | peers | {"spec": service | {"selector": gang}})
-    # deepcopy would keep what they share.
-    copied: list[dict[str, Any]] = json.loads(json.dumps(made))
-    return copied
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def _metadata(job: TrainingJob, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": job.metadata.namespace,
+        "labels": {names.LABEL_JOB: job.metadata.name},
+        "ownerReferences": [names.owner_reference(job)],
+    }
 
 
 def gang_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -11,7 +11,9 @@ from ...api.v1alpha1 import StageStatus, TrainingJob
 from .. import names
 from ..children import cache, podgroup
 from ..children.pod import Maker
+from ..kinds import NETWORK_POLICY, Kind
 from ..observation import Observation, Settings
+from . import meeting
 from .judge import judge
 from .outcome import StageOutcome
 from .stage import Stage
@@ -20,6 +22,7 @@ from .stage import Stage
 class PodStage(Stage):
     """One pod that runs our runtime, unless the room says otherwise."""
 
+    kinds: ClassVar[Sequence[Kind]] = (NETWORK_POLICY,)
     # Equal inputs give equal results, which may come from the cache.
     cacheable: ClassVar[bool] = True
 
@@ -32,6 +35,10 @@ class PodStage(Stage):
     ) -> StageOutcome:
         """By the first policy that has an answer."""
         return judge(self, obs, prior, since, now)
+
+    def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
+        """What its pods stand behind; the same for all stages of the job."""
+        return [meeting.shield(job)]
 
     def replicas(self, job: TrainingJob) -> int:
         """One."""

@@ -27,9 +27,12 @@ def baseline_of(payload: EvaluatePayload) -> Baseline | None:
     if payload.accepted is None or not compared:
         return None
     record = read(payload.accepted)
-    if record is None:
-        return None
-    if record.uid == payload.job.uid:
+    found = _on_record(record, payload.job.uid, compared) if record is not None else None
+    return gates.held_to(found, payload.baseline)
+
+
+def _on_record(record: AcceptedModel, uid: str, compared: list[str]) -> Baseline | None:
+    if record.uid == uid:
         # We have been here, and nobody heard of it: the verdict is that of the first time.
         return record.baseline
     known = {name: record.metrics[name] for name in compared if name in record.metrics}

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainingjob.api.payload import POD_IP
+
 from ..base.errors import StageFailure
 from ..base.text import one_line
 from .place import Place, is_loopback
@@ -151,11 +153,13 @@ class Gang:
 
 
 def _listen(place: Place) -> int | None:
-    """A listening socket for the store, on loopback alone when that is where the ranks are.
+    """A listening socket for the store, on the one address at which the others look for it: that of
+    this pod, or loopback when all ranks are here. None where it is not known.
 
     The store asks nobody for a password; by itself it listens on every interface.
     """
-    if not is_loopback(place.address):
+    address = place.address if is_loopback(place.address) else os.environ.get(POD_IP)
+    if not address:
         return None
-    server = socket.create_server((place.address, place.port))
-    return server.detach()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, place.port), family=family).detach()

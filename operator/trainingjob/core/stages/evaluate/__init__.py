@@ -33,7 +33,8 @@ class EvaluateStage(PodStage):
         return pods.nodes(job)
 
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
-        return meeting.network(job, self.name, self.replicas(job))
+        gang = meeting.services(job, self.name, self.replicas(job))
+        return super().others(job, settings) + gang
 
     def output_uri(self, job: TrainingJob) -> str:
         return names.evaluation_uri(job)

@@ -10,7 +10,7 @@ from ....api import gates
 from ....api.payload import StageResult
 from ....api.v1alpha1 import Evaluation, StageStatus, TrainingJob
 from ....api.v1alpha1.reasons import ReasonName
-from ... import names
+from ... import accepted, names
 from ..outcome import StageOutcome, failed_for_good
 
 
@@ -30,23 +30,23 @@ def judged(
     if missing:
         what = f"the evaluation has no {missing[0]}"
         return failed_for_good(stage, "ResultInvalid", what, now)
-    baseline = result.baseline
+    baseline = gates.held_to(result.baseline, accepted.baseline(job))
     metrics = gates.judge(values, limits, baseline.metrics if baseline else {})
     of_folds = {
         metric.name: {"deviation": metric.deviation, "test": metric.test}
         for metric in result.metrics or ()
     }
     metrics = [metric.model_copy(update=of_folds[metric.name]) for metric in metrics]
-    accepted = gates.accepts(metrics)
+    passed = gates.accepts(metrics)
     evaluation = Evaluation(
         metrics=metrics,
         samples=result.samples or 0,
-        passed=accepted,
+        passed=passed,
         model_uri=names.model_uri(job),
         model_digest=result.model_digest or "",
         dataset_digest=result.dataset_digest or "",
     )
-    if accepted:
+    if passed:
         return replace(outcome, evaluation=evaluation)
     on_other = baseline is not None and baseline.dataset_digest != evaluation.dataset_digest
     what = ", ".join(

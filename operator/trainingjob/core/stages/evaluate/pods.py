@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
-from ... import names
-from ...children.pod import Maker, encoded, handed_over, job_ref, threads_of
+from ... import accepted, names
+from ...children.pod import Maker, encoded, handed_over, job_ref, own_address, threads_of
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
 from ...observation import Settings
@@ -44,6 +45,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
+        baseline=accepted.baseline(job),
         in_use=_in_use(job, settings) or None,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
@@ -53,10 +55,12 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
     threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
 
-    def env(index: int) -> list[dict[str, str]]:
+    address = [own_address()] if gang.nodes > 1 else []
+
+    def env(index: int) -> list[dict[str, Any]]:
         met = torch.variables(gang, index) if together else {}
         variables = met | threads | handed_over(job)
-        return [{"name": name, "value": value} for name, value in variables.items()]
+        return address + [{"name": name, "value": value} for name, value in variables.items()]
 
     common = partial(
         make_pod,

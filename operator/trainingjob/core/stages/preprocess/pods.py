@@ -9,7 +9,7 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
 from ...children import cache
-from ...children.pod import Maker, encoded, job_ref, script_ref
+from ...children.pod import Maker, encoded, job_ref, own_address, script_ref
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from . import spark
@@ -78,7 +78,7 @@ def _on_kubernetes(
 def _spark_env() -> list[dict[str, Any]]:
     return [
         {"name": contract.SPARK_MASTER, "value": spark.MASTER},
-        {"name": contract.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        own_address(),
     ]
 
 

@@ -52,6 +52,12 @@ _CONF = {
     "spark.network.crypto.cipher": "AES/GCM/NoPadding",
     # A driver that is killed takes its executors along: they are its pod's.
     "spark.kubernetes.executor.deleteOnTermination": "true",
+    # A driver makes pods and nothing else, so its account has no other rights. It is told its
+    # settings by the driver; claims and Services are the operator's to make.
+    "spark.kubernetes.executor.disableConfigMap": "true",
+    "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
+    "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
+    "spark.kubernetes.driver.service.deleteOnTermination": "false",
     # An executor is as well as its own container is: a sidecar's end is not its own.
     "spark.kubernetes.executor.checkAllContainers": "false",
 }
@@ -109,9 +115,11 @@ def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[s
     """What Spark does not know by itself: security, volumes, where executors may run, and by what
     their Python, which writes the dataset, reaches the storage."""
     fragments = spec.template or PodTemplate()
-    # By names that begin so, Spark knows where its shuffle goes; without one it adds an emptyDir.
-    scratch = "spark-local-dir-tmp" if fragments.scratch else names.SCRATCH_VOLUME
-    volumes, mounts = storage(fragments, claims_of(*uris), scratch=scratch)
+    resources = spec.executor.resources if spec.executor else None
+    # By a name that begins so, Spark knows where its shuffle goes; without one it adds a volume
+    # that nobody has bounded.
+    scratch = "spark-local-dir-tmp"
+    volumes, mounts = storage(fragments, claims_of(*uris), resources, scratch=scratch)
     environment: list[dict[str, Any]] = [variable.to_dict() for variable in spec.env or ()]
     reach_hdfs(job, uris, environment, volumes, mounts)
     container: dict[str, Any] = {
@@ -121,7 +129,6 @@ def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[s
         "volumeMounts": mounts,
         "securityContext": container_security(),
     }
-    resources = spec.executor.resources if spec.executor else None
     if resources is not None:
         # CPU and memory are Spark's; a GPU or a disk is asked for here.
         container["resources"] = {

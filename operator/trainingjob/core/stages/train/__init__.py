@@ -32,7 +32,8 @@ class TrainStage(PodStage):
 
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
         named = job.spec.train.model is None
-        return meeting.network(job, self.name, self.replicas(job), named=named)
+        gang = meeting.services(job, self.name, self.replicas(job), named=named)
+        return super().others(job, settings) + gang
 
     def uses_our_runtime(self, job: TrainingJob) -> bool:
         return not pods.runs_as_it_stands(job)

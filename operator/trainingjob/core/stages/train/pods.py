@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ....api import gates
 from ....api import payload as contract
@@ -20,6 +21,7 @@ from ...children.pod import (
     handed_over,
     job_ref,
     mounted,
+    own_address,
     script_ref,
     threads_of,
 )
@@ -118,7 +120,7 @@ def _gang(job: TrainingJob, attempt: int) -> Gang:
 
 def _env(
     job: TrainingJob, payload: contract.TrainPayload, gang: Gang, index: int
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """How the gang's processes find each other, and the plain variables for user code."""
     spec = job.spec.train
 
@@ -144,4 +146,5 @@ def _env(
     threads = threads_of(spec.resources, spec.procs_per_node)
     if threads is not None and "OMP_NUM_THREADS" not in given:
         variables["OMP_NUM_THREADS"] = str(threads)
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    address = [own_address()] if gang.nodes > 1 else []
+    return address + [{"name": name, "value": value} for name, value in variables.items()]

@@ -2,6 +2,9 @@
 
 served.py    the model with its pipeline, and the proof that they give what was judged
 protocol.py  requests and answers of the Open Inference Protocol, version 2
+language.py  a language model, and its proof
+completions.py   requests and answers of OpenAI's completions
+turns.py     texts that are generated take turns
 batches.py   requests that wait are answered together
 app.py       HTTP
 page.py      the model's card

@@ -16,7 +16,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly lint types contracts unit integration chart local e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
+.PHONY: help demo test quick nightly lint types contracts unit integration chart local fuzz e2e e2e-images node generate install-yaml verify bench faults cluster hdfs images lock clean
 
 help:            ## list the targets
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -104,7 +104,7 @@ contracts: $(VENV)/.dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
-	$(BIN)/python -m pytest tests/unit $(BESIDE) --cov --cov-report=
+	$(BIN)/python -m pytest tests/unit tests/fuzz $(BESIDE) --cov --cov-report=
 	@echo "unit tests cover $$($(BIN)/coverage report --format=total) % of the lines"
 
 local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
@@ -141,6 +141,9 @@ verify: $(VENV)/.dev  ## fail when a generated file is not what `make generate` 
 # --- the rest ------------------------------------------------------------------------
 faults: $(CLUSTER)  ## every fault on every write and event: an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: $(VENV)/.dev  ## inputs that nobody would write: ten minutes for each reader (ARGS="--seconds 60 CSV")
+	nice $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.dev  ## print the figures of docs/performance.md
 	$(BIN)/python -m tests.perf

@@ -25,7 +25,8 @@ from .variants import EVERYTHING, ONLY_NAMESPACED, VARIANTS
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
-CLUSTER_WIDE = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+ADMISSION = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+CLUSTER_WIDE = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"} | ADMISSION
 # Kinds of the Prometheus operator: their schemas are not Kubernetes' own.
 FOREIGN = {"PodMonitor", "PrometheusRule"}
 
@@ -297,7 +298,7 @@ def test_rights_of_the_operator_are_for(what: str) -> None:
     assert names(found, "ClusterRole") == names(found, "ClusterRoleBinding") == cluster
     assert names(found, "Role") == names(found, "RoleBinding") == namespaced
     for rendered in found:
-        if rendered["kind"].endswith("Binding"):
+        if rendered["kind"].endswith("RoleBinding"):
             assert rendered["roleRef"]["kind"] + "Binding" == rendered["kind"]
             assert rendered["subjects"] == [
                 {"kind": "ServiceAccount", "name": RELEASE, "namespace": NAMESPACE}

@@ -89,7 +89,8 @@ def test_helm_refuses(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["resources", "nodeSelector", "affinity", "tolerations"])
 def test_a_null_removes_a_default_that_can_be_missed(what: str) -> None:
-    assert f"{what}:" not in template({what: None}).stdout.partition("kind: Deployment")[2]
+    deployment = template({what: None}).stdout.partition("kind: Deployment")[2].partition("---")[0]
+    assert f"{what}:" not in deployment
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
@@ -128,6 +129,7 @@ def test_every_value_is_used_by_a_variant_of_the_tests() -> None:
     used = {*_paths_of_values(EVERYTHING, SCHEMA)}
     # Their other side is in other variants.
     elsewhere = {"fullnameOverride", "image.tag", "progress.enabled", "podEvents.enabled"}
+    elsewhere |= {"admission.enabled"}
     elsewhere |= {path for path in _paths(SCHEMA) if path.endswith((".create", ".install"))}
     assert {*_paths(SCHEMA)} - used - elsewhere == {"global"}
 

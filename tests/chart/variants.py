@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-ONLY_NAMESPACED = {"crds": {"install": False}, "userRoles": {"create": False}}
+ONLY_NAMESPACED = {
+    "crds": {"install": False},
+    "userRoles": {"create": False},
+    "admission": {"enabled": False},
+}
 
 EVERYTHING: dict[str, Any] = {
     "namespaces": ["team-a", "team-b"],

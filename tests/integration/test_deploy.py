@@ -13,6 +13,7 @@ from tests.cluster import behaviour
 from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
+from tests.cluster.podstatus import report
 from tests.cluster.wait import wait_for
 from tests.tables import tell
 
@@ -39,6 +40,8 @@ class Space(Namespace):
             case "deploy":
                 digest = notes["trainingjob.dev/model-digest"]
                 return self.fates.get(digest, behaviour.run())
+            case "train":
+                return behaviour.succeed(message=report(pod, digest=self.accepted))
             case "evaluate":
                 job = labels["trainingjob.dev/job"]
                 uri = f"pvc://training/runs/{self.name}/{job}/evaluation"

@@ -59,6 +59,11 @@ SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
+# What stages before have left, as status has it. No part of the payload: an image of the version
+# before would refuse a field that it does not know.
+DATASET_DIGEST = "TRAININGJOB_DATASET_DIGEST"
+MODEL_DIGEST = "TRAININGJOB_MODEL_DIGEST"
+
 RESULT_LIMIT = 4096
 # In one report of progress; status shows some of them.
 MOST_METRICS = 128

@@ -30,6 +30,10 @@ def explain(args: argparse.Namespace) -> int:
     if args.file is not None:
         found, _ = one_job(read(args.file), args.namespace)
         stored = found.value
+        if not {"namespace", "uid"} <= stored["metadata"].keys():
+            raise UsageError(
+                f"{args.file}: metadata has no uid: give the job as `kubectl get -o json` has it"
+            )
     else:
         stored = find(Workspace(Path(args.work_dir)), args.name, args.namespace).load()
     if stored is None:

@@ -110,11 +110,12 @@ class Cache:
         found = (view for view in views if isinstance(view, ChildView))
         return tuple(sorted(found, key=lambda view: (view.kind, view.name)))
 
-    def servers(self, key: Key, children: Iterable[ChildView]) -> tuple[PodView, ...]:
-        """Pods of the job's Deployments among its ``children``, of the template that they have."""
+    def servers(self, key: Key, children: Iterable[ChildView], name: str) -> tuple[PodView, ...]:
+        """Pods of the Deployment of that name among the job's ``children``, of the template that it
+        has. The job may have left others, by another `deploy.name`."""
         found: list[PodView] = []
         for child in children:
-            if child.kind != kinds.DEPLOYMENT.name:
+            if (child.kind, child.name) != (kinds.DEPLOYMENT.name, name):
                 continue
             sets = self._views(ownership.maker(key[0], child.kind, child))
             for view in sets:

@@ -1,7 +1,7 @@
 """The certificate that pods send their reports to: an authority of our own, and what it signs.
 
 The authority lies in a Secret, since pods that run must know us again when we start anew; what it
-signs is made at each start and lives in memory.
+signs is made at each start, and each day, and lives in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..cluster import ClusterError, Conflict, Gateway, Unavailable
 
@@ -32,6 +32,8 @@ _CERTIFICATE, _KEY = "ca.crt", "ca.key"
 _LIFE = timedelta(days=3650)
 # With less than that left a new one is made: the longest jobs are shorter.
 _LEAST = timedelta(days=365)
+# Of what it signs: whoever steals one has it for no longer. A new one is made each day.
+_LEAF_LIFE, _LEAF_SECONDS = timedelta(days=30), 24 * 3600.0
 # Clocks of nodes differ.
 _SKEW = timedelta(hours=1)
 # A moment without an answer is not to cost the reports of pods that run; nor are jobs to wait
@@ -93,16 +95,31 @@ class Authority:
         return self.certificate.not_valid_after_utc - now > _LEAST
 
     def server(self, host: str, now: datetime) -> ssl.SSLContext:
-        """TLS for a server of that name."""
+        """TLS for a server of that name, until `renew` is due."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.renew(context, host, now)
+        return context
+
+    async def renewing(self, context: ssl.SSLContext, host: str) -> None:
+        """Renew it each day, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_LEAF_SECONDS)
+            try:
+                self.renew(context, host, datetime.now(UTC))
+            except (OSError, ssl.SSLError) as error:  # the one before is good for weeks
+                logger.warning("the certificate for reports of progress is not renewed: %s", error)
+
+    def renew(self, context: ssl.SSLContext, host: str, now: datetime) -> None:
+        """A new certificate for the handshakes to come."""
         key = ec.generate_private_key(ec.SECP256R1())
-        until = self.certificate.not_valid_after_utc
+        until = min(now + _LEAF_LIFE, self.certificate.not_valid_after_utc)
         builder = _builder(_name("trainingjob-operator"), self.certificate.subject, key, now, until)
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = builder.add_extension(signer, False)
-        signed = builder.sign(self.key, hashes.SHA256())
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        signed = builder.add_extension(use, False).sign(self.key, hashes.SHA256())
         # OpenSSL wants a file: this one is in memory alone.
         descriptor = os.memfd_create("certificate")
         try:
@@ -111,7 +128,6 @@ class Authority:
             context.load_cert_chain(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
-        return context
 
 
 async def authority(

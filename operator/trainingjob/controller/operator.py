@@ -189,7 +189,10 @@ class Operator:
             self._queue.add_after,
             self._metrics.reported,
         )
-        tls = ours.server(urlsplit(url).hostname or "", now)
+        host = urlsplit(url).hostname or ""
+        tls = ours.server(host, now)
+        renewing = asyncio.create_task(ours.renewing(tls, host))
+        self._stack.callback(renewing.cancel)
         refused = self._metrics.refused
         listener = await progress.serve(receiver, self._options.status_port, tls, refused)
         self._stack.push_async_callback(listener.close)

@@ -52,8 +52,10 @@ from ..core import (
     status_of_unreadable,
     vanished,
 )
-from ..core.names import ANNOTATION_RERUN, LABEL_JOB
+from ..core.names import ANNOTATION_RERUN, LABEL_JOB, server_of
 from ..core.policy import rerun
+from . import byname
+from .byname import ByName
 from .metrics import Metrics
 from .pace import Pace
 from .progress import Reports
@@ -72,8 +74,6 @@ _MOST_BLOCKERS = 100
 _MOST_DISCARDED = 1000  # a gang of the largest
 # How often Events of a pod that waits are read.
 _EXPLAIN_SECONDS = 15.0
-# How often pods are read that no watch tells of.
-_UNWATCHED_SECONDS = 5.0
 # Why the API server takes nothing new in a namespace that is deleted.
 _TERMINATED = "because it is being terminated"
 
@@ -122,6 +122,7 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._reports = reports
+        self._by_name = ByName(cache, gateway, settings.signing_key)
         self._memory: dict[Key, _Memory] = {}
         self._large = asyncio.Lock()
         # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
@@ -159,6 +160,13 @@ class Reconciler:
         self._forget(key)
         return Outcome(after=rest.seconds(now))
 
+    async def _is_newest(self, key: Key, stored: StoredJob) -> bool:
+        """Whether the job is there as it is known. Its children go with it, and may be seen to go
+        before it is."""
+        await self._read(key, stored)
+        known = self._cache.job(key)
+        return known is not None and (known.uid, known.version) == (stored.uid, stored.version)
+
     async def _read(self, key: Key, stored: StoredJob) -> None:
         found = await self._gateway.job(*key)
         if found is None:
@@ -171,7 +179,9 @@ class Reconciler:
         if observed is None:
             if self._cache.job(key) is None:
                 self._forget(key)
-            return Outcome()
+                return Outcome()
+            # What was read is older than what the watch has told, or it has just changed.
+            return Outcome(retry=True)
         stored, obs = observed
         if isinstance(obs, Unreadable):
             return await self._tell_unreadable(stored, obs)
@@ -182,11 +192,17 @@ class Reconciler:
         now = datetime.now(UTC)
         found = fold(obs, now)
         todo = found.plan
-        if await self._is_back(key, obs.job, todo.gone):
-            return Outcome(again=True)
+        memory = self._memory[key]
+        if todo.gone and memory.looked != todo.gone:
+            # A pod of an attempt before, which nobody saw: once before each attempt.
+            if await self._find(key, obs.job, todo.gone):
+                return Outcome(again=True)
+            memory.looked = todo.gone
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
+        if todo.remakes and not await self._is_newest(key, stored):
+            return Outcome(again=True)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
@@ -198,7 +214,7 @@ class Reconciler:
         if todo.explain is not None:
             waits.append(_EXPLAIN_SECONDS)
         if self._cache.unwatched(key, stored.uid):
-            waits.append(_UNWATCHED_SECONDS)
+            waits.append(byname.SECONDS)
         return Outcome(
             again=wrote or not todo.empty,
             retry=refused or blocked,
@@ -209,10 +225,12 @@ class Reconciler:
         self, key: Key, known: TrainingJob | None = None
     ) -> tuple[StoredJob, Observation | Unreadable] | None:
         """``known``: the job as it was read before, so that it need not be parsed again."""
-        job = self._cache.job(key)
-        if job is not None and (names := self._cache.unwatched(key, job.uid)):
-            await self._look_for(key, job.uid, names)
         seen = self._cached(key, known)
+        if seen is None or isinstance(seen[1], Unreadable):
+            return seen
+        if names := self._cache.unwatched(key, seen[0].uid):
+            await self._find(key, seen[1].job, names)
+            seen = self._cached(key, seen[1].job)
         if seen is None or isinstance(seen[1], Unreadable) or not vanished(seen[1]):
             return seen
         # Another operator's status, in an upgrade that overlaps, can be here before its pods are.
@@ -223,48 +241,12 @@ class Reconciler:
         if again is None or isinstance(again[1], Unreadable):
             return again
         # Somebody may have taken the label off by which pods are listed and watched.
-        if not await self._look_for(key, again[0].uid, vanished(again[1])):
+        if not await self._find(key, again[1].job, vanished(again[1])):
             return again
         return self._cached(key, seen[1].job)
 
-    async def _is_back(self, key: Key, job: TrainingJob, names: tuple[str, ...]) -> bool:
-        """Whether a pod of an attempt before is there, which nobody saw. It is looked for once
-        before each attempt, however often that is refused."""
-        memory = self._memory[key]
-        if not names or memory.looked == names:
-            return False
-        if await self._look_for(key, job.metadata.uid, names):
-            seen = self._cached(key, job)
-            # One that is not ours stands in nobody's way.
-            if seen is None or isinstance(seen[1], Unreadable):
-                return True
-            if {pod.name for pod in seen[1].pods} & {*names}:
-                return True
-            for name in names:
-                self._cache.lost(PODS, (key[0], name))
-        memory.looked = names
-        return False
-
-    async def _look_for(self, key: Key, uid: str, names: Iterable[str]) -> bool:
-        """Read these pods by their names, on whom no watch and no list can be relied. Whether any
-        of them is there and owned by the job; whether we have made it, `_cached` knows."""
-        owner = ownership.job_owner(*key, uid)
-        known = self._cache.unwatched(key, uid)
-
-        async def look(name: str) -> bool:
-            pod = await self._gateway.pod(key[0], name)
-            if pod is None or ownership.owner_of(pod) != owner:
-                self._cache.lost(PODS, (key[0], name))
-                return False
-            self._cache.found(PODS, pod)
-            if name not in known:
-                logger.warning(
-                    "%s/%s: pod %s has lost the label %s; it is looked at every %.0f s",
-                    *(*key, name, LABEL_JOB, _UNWATCHED_SECONDS),
-                )
-            return True
-
-        return any(await asyncio.gather(*(look(name) for name in names)))
+    async def _find(self, key: Key, job: TrainingJob, names: Iterable[str]) -> bool:
+        return await self._by_name.find(key, job, names, self._memory[key].discarded)
 
     def _cached(
         self, key: Key, known: TrainingJob | None = None
@@ -293,7 +275,7 @@ class Reconciler:
             pods=pods,
             executors=self._cache.executors(key, pods),
             children=(children := self._cache.children(key, stored.uid)),
-            servers=self._cache.servers(key, children),
+            servers=self._cache.servers(key, children, server_of(job)),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
@@ -396,7 +378,7 @@ class Reconciler:
         if owner is None or owner != ownership.owner_of(child):
             whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
             return diagnose.conflict_of(name, kind, whose)
-        if resource == PODS and not self._counts(job, made, owner):
+        if resource == PODS and not ownership.is_ours(job, made, self._settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         self._cache.apply(resource, made)
         return None
@@ -451,11 +433,6 @@ class Reconciler:
             return await self._gateway.create(child), True
         except AlreadyExists:
             return await self._gateway.get(child), False
-
-    def _counts(self, job: TrainingJob, pod: Mapping[str, Any], owner: ownership.Owner) -> bool:
-        found = ownership.pod_of(pod, owner)
-        key = self._settings.signing_key
-        return found is not None and ownership.counts(job, found[1], key)
 
     async def _discard(self, pod: Mapping[str, Any]) -> None:
         meta = pod["metadata"]
@@ -563,6 +540,10 @@ class Reconciler:
         except NotFound:
             self._cache.forget(JOBS, key, stored.uid)
             return False
+        except Conflict:
+            # The list that we began with may have been older than the watch: then nobody tells.
+            await self._read(key, stored)
+            raise
         self._cache.apply(JOBS, kept)
         memory = self._memory[key]
         memory.pace.written(time.monotonic())

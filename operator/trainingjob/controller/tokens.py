@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # What API servers sign with.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+# All that API servers write have them: one without an end would be good for ever.
+_REQUIRED = ["aud", "exp", "iat", "iss", "sub"]
 # A token of a key that we do not know may be of a new one, or made up: no more calls than that.
 _AGAIN_SECONDS = 10.0
 
@@ -59,7 +61,13 @@ class Tokens:
         try:
             name = jwt.get_unverified_header(token).get("kid", "")
             key = self._keys.get(name) or await self._key(name)
-            claims = jwt.decode(token, key, algorithms=_ALGORITHMS, audience=STATUS_AUDIENCE)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=STATUS_AUDIENCE,
+                options={"require": _REQUIRED},
+            )
             return _bearer(claims)
         except jwt.PyJWTError as error:
             raise Untrusted(str(error)) from None
@@ -92,4 +100,8 @@ def _bearer(claims: dict[str, Any]) -> Bearer:
     pod = bound.get("pod") if isinstance(bound, dict) else None
     if not isinstance(bound, dict) or not isinstance(pod, dict):
         raise Untrusted("it is bound to no pod")
-    return Bearer(str(bound.get("namespace")), str(pod.get("name")), str(pod.get("uid")))
+    told = (bound.get("namespace"), pod.get("name"), pod.get("uid"))
+    found = [value for value in told if isinstance(value, str) and value]
+    if len(found) < len(told):
+        raise Untrusted("it does not say which pod it is bound to")
+    return Bearer(*found)

@@ -9,10 +9,12 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..api.v1alpha1 import TrainingJob
 from . import diagnose, names
+from .child import ChildView
 from .kinds import DEPLOYMENT
 from .observation import Blocker
 
@@ -52,6 +54,20 @@ def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
     except ValueError:  # somebody has written there
         return None
     return found if isinstance(found, dict) and "spec" in found else None
+
+
+def in_use(job: TrainingJob, children: Iterable[ChildView]) -> tuple[str, ...]:
+    """Folders of the job's accepted models that its Deployments serve or may go back to: also of
+    those that the job does not ask for any more."""
+    start = names.accepted_uri(job) + "/"
+    found: dict[str, None] = {}
+    for child in children:
+        if child.kind == DEPLOYMENT.name:
+            before = previous_of(child.annotations)
+            notes = child.annotations, names.model_of(before) if before is not None else {}
+            uris = (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
+            found |= dict.fromkeys(uri.removeprefix(start) for uri in uris if uri.startswith(start))
+    return tuple(found)
 
 
 def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool:

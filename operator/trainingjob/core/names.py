@@ -39,6 +39,8 @@ ANNOTATION_CONTAINER = "kubectl.kubernetes.io/default-container"
 STATUS_AUDIENCE = GROUP
 # By which the operator knows its own pods again, see `ownership`.
 ANNOTATION_SIGNATURE = f"{GROUP}/signature"
+# Of a pod: which template it was made from.
+ANNOTATION_TEMPLATE = f"{GROUP}/template"
 # Of a child: that it stays when its job goes, of which it has the name.
 ANNOTATION_KEPT = f"{GROUP}/kept"
 KEPT = "true"
@@ -57,6 +59,7 @@ ANNOTATION_MODEL_DIGEST = f"{GROUP}/model-digest"
 ANNOTATION_RERUN = f"{GROUP}/rerun"
 
 
+_PEERS = "-pods"
 # Attempts 1 to 999,999, and indices to 9,999: beyond what any job comes to.
 _PLACE = re.compile(rf"({'|'.join(STAGE_NAMES)})-([1-9][0-9]{{0,5}})-(0|[1-9][0-9]{{0,3}})")
 
@@ -88,9 +91,20 @@ def child_name(job: TrainingJob, stage: StageName) -> str:
     return fitted(job.metadata.name, f"-{stage}")
 
 
+def peers_name(job: TrainingJob, stage: StageName) -> str:
+    """The name of the Service by which each pod of a stage has an address of its own."""
+    return fitted(job.metadata.name, f"-{stage}{_PEERS}")
+
+
+def hostname(job: TrainingJob, stage: StageName, attempt: int, index: int) -> str:
+    """What a pod is called below that Service."""
+    return fitted(job.metadata.name, f"-{stage}-{attempt}-{index}")
+
+
 def is_child(job: str, name: str) -> bool:
     """Whether a child of the job of that name, and no pod, may have the name ``name``."""
-    return any(name == fitted(job, f"-{stage}") for stage in STAGE_NAMES)
+    ends = (f"-{stage}{end}" for stage in STAGE_NAMES for end in ("", _PEERS))
+    return any(name == fitted(job, end) for end in ends)
 
 
 def fitted(name: str, end: str, most: int = 63) -> str:
@@ -211,6 +225,12 @@ def cache_decision_uri(job: TrainingJob) -> str:
 def evaluation_uri(job: TrainingJob) -> str:
     """The folder of the evaluation."""
     return artefact_uri(job, "evaluation")
+
+
+def server_of(job: TrainingJob) -> str:
+    """What serves the job's model is called so, and so is the model in requests."""
+    deploy = job.spec.deploy
+    return (deploy.name if deploy is not None else None) or job.metadata.name
 
 
 def accepted_uri(job: TrainingJob) -> str:

@@ -40,6 +40,8 @@ class Settings:
     signing_key: bytes = field(default=b"", repr=False)
     # Whether Events may explain a pod that waits.
     pod_events: bool = False
+    # Of the job whose pods are made: folders of its accepted models that its Deployments name.
+    in_use: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

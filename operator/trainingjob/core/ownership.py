@@ -189,3 +189,13 @@ def counts(job: TrainingJob, pod: PodView, key: bytes) -> bool:
         return pod.attempt <= known or not job.status.observed_generation
     begun = pod.attempt < stage.attempt + (stage.start_time is not None)
     return begun and stage.signer != key_id(key)
+
+
+def is_ours(job: TrainingJob, pod: Mapping[str, Any], key: bytes) -> bool:
+    """Whether a v1 Pod is one of the job's, in every respect: its owner, its name, its maker."""
+    meta = job.metadata
+    owner = owner_of(pod)
+    if owner is None or owner != job_owner(meta.namespace, meta.name, meta.uid):
+        return False
+    found = pod_of(pod, owner)
+    return found is not None and counts(job, found[1], key)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ..api.v1alpha1 import StageStatus, Status
-from . import claim, indexes, names, stages
+from . import applied, claim, indexes, names, stages
 from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
@@ -30,6 +30,7 @@ _LARGEST_BATCH = 32
 class Plan:
     """``create`` in order, though maybe not yet all that is to be made, ``delete`` by pod,
     ``force`` those that were deleted and do not go; all empty when all is as it should be.
+    ``remakes``: what is created was there before, and went with the job or was taken from it.
     ``explain``: a pod that waits without saying why; Events may. ``gone``: names of pods of an
     attempt before; one that is there, though nobody sees it, would write beside what is created.
     ``delete_job``: its time is over, and what is its own goes with it."""
@@ -38,6 +39,7 @@ class Plan:
     delete: tuple[PodView, ...] = ()
     force: tuple[PodView, ...] = ()
     gone: tuple[str, ...] = ()
+    remakes: bool = False
     explain: PodView | None = None
     delete_job: bool = False
     requeue_after: float | None = None
@@ -78,12 +80,27 @@ def planned(obs: Observation, status: Status, wake: datetime | None, now: dateti
         before = persisted.get(stage.name)
         if stage.phase != "Succeeded":
             if not (status.over or obs.job.spec.suspend):
-                create = _children(obs, stage, before, wakes, now)
+                create = _children(_told(obs, status), stage, before, wakes, now)
             break
         if before is not None and before.phase == "Succeeded":
             _stop(obs.pods_of(stage.name), before.completion_time, now, delete, wakes)
     made = _plan(create, delete, _stuck(obs, now, wakes), wakes, now)
-    return replace(made, gone=_before(obs, create), explain=_unexplained(obs, status, now))
+    # What a stage that runs has had to have.
+    ran = {stage.name for stage in stored.stages if stage.phase == "Running"}
+    return replace(
+        made,
+        gone=_before(obs, create),
+        remakes=any(child["metadata"]["labels"].get(names.LABEL_STAGE) in ran for child in create),
+        explain=_unexplained(obs, status, now),
+    )
+
+
+def _told(obs: Observation, status: Status) -> Observation:
+    """With what the stages before have left, which may not be stored yet."""
+    done = {stage.name: stage for stage in status.stages if stage.phase == "Succeeded"}
+    stored = {stage.name: stage for stage in obs.job.status.stages}
+    known = obs.job.status.model_copy(update={"stages": [*(stored | done).values()]})
+    return replace(obs, job=obs.job.model_copy(update={"status": known}))
 
 
 def _unexplained(obs: Observation, status: Status, now: datetime) -> PodView | None:
@@ -255,7 +272,7 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
-    settings = replace(obs.settings, images=images)
+    settings = replace(obs.settings, images=images, in_use=applied.in_use(obs.job, obs.children))
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
     others = [] if pods else claim.wanted(obs.job, name)
     others += room.missing(obs)

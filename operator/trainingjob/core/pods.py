@@ -16,6 +16,7 @@ from .containers import Wait
 from .names import (
     ANNOTATION_SIGNATURE,
     ANNOTATION_STATUS_CA,
+    ANNOTATION_TEMPLATE,
     GANG_SIZE,
     LABEL_ATTEMPT,
     LABEL_INDEX,
@@ -81,6 +82,7 @@ class PodView:
     image: str = ""  # of our container, as the pod was made
     cleans: bool = False  # it works not for its stage but removes what the policy does not keep
     of: int | None = None  # how many its gang has, as it was told; None: it was told nothing
+    template: str = ""  # the digest of the template that it was made from; "" of older operators
     # What it asks for.
     gpus: float = 0.0
     cpus: float = 0.0
@@ -153,6 +155,7 @@ class PodView:
             pod_message=text.line(status.get("message", "")),
             # The same text in all pods, and so held once.
             status_ca=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_STATUS_CA, "")),
+            template=sys.intern((meta.get("annotations") or {}).get(ANNOTATION_TEMPLATE, "")),
             signature=(meta.get("annotations") or {}).get(ANNOTATION_SIGNATURE, ""),
             **_asked(spec),
         )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..api import payload as contract
+from ..core import frameworks
 from ..core.names import LABEL_ATTEMPT, LABEL_STAGE
 from . import claims, environment
 from .files import write_text
@@ -70,10 +71,9 @@ class Node:
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
-            "MASTER_ADDR": lambda: "127.0.0.1",
-            "MASTER_PORT": lambda: str(self._port(record)),
         }
-        return {name: answer() for name, answer in table.items() if name in asked}
+        found = {name: answer() for name, answer in table.items() if name in asked}
+        return found | frameworks.here(asked, lambda port: self._port(record, port))
 
     def _claims(self, record: Record) -> str:
         for name in claims.mounted_by(record.pod):
@@ -82,10 +82,11 @@ class Node:
         claims.link(self.claims_dir, self.claims)
         return str(self.claims_dir)
 
-    def _port(self, record: Record) -> int:
-        """The same for all pods of an attempt, and another for the next."""
+    def _port(self, record: Record, port: int) -> int:
+        """What stands for a port of the gang's: the same for all pods of an attempt, and another
+        for the next."""
         labels = record.pod["metadata"]["labels"]
-        gang = f"{labels[LABEL_STAGE]}-{labels[LABEL_ATTEMPT]}"
+        gang = f"{labels[LABEL_STAGE]}-{labels[LABEL_ATTEMPT]}-{port}"
         if gang not in self.ports:
             self.ports[gang] = free_port()
             self.on_port()

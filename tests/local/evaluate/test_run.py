@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -287,6 +288,45 @@ def test_a_damaged_data_file(world: World) -> None:
     failure = world.failure("accuracy")
     assert failure.reason == "DatasetInvalid"
     assert f"{part} cannot be read" in failure.message
+
+
+def test_only_what_the_stages_before_have_left_is_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = world.write(LABELS)
+    program = world.program(nn.Linear(3, 3), torch.zeros(4, 3))
+    model = digest_of_folder(world.model)
+    monkeypatch.setenv("TRAININGJOB_DATASET_DIGEST", manifest.digest)
+    monkeypatch.setenv("TRAININGJOB_MODEL_DIGEST", model)
+    world.run("accuracy")
+    shutil.rmtree(world.folder / "evaluation")
+
+    monkeypatch.setenv("TRAININGJOB_MODEL_DIGEST", "sha256:other")
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelCorrupt"
+    assert f"its digest is {model}, status has sha256:other" in failure.message
+    monkeypatch.setenv("TRAININGJOB_MODEL_DIGEST", model)
+
+    monkeypatch.setenv("TRAININGJOB_DATASET_DIGEST", "sha256:other")
+    failure = world.failure("accuracy")
+    assert failure.reason == "DatasetInvalid"
+    assert f"its digest is {manifest.digest}, status has sha256:other" in failure.message
+    monkeypatch.setenv("TRAININGJOB_DATASET_DIGEST", manifest.digest)
+
+    # The held-out rows alone, in a file of the same size, under the manifest as it was.
+    (file,) = (world.dataset / "test").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(8) + whole[12:])
+    failure = world.failure("accuracy")
+    assert failure.reason == "DatasetInvalid"
+    assert "not as its manifest says" in failure.message
+    file.write_bytes(whole)
+
+    secret = world.folder / "secret"
+    secret.write_text("of somebody else")
+    (program.parent / "extra").symlink_to(secret)
+    failure = world.failure("accuracy")
+    assert failure.reason == "ModelCorrupt"
 
 
 def test_features_of_any_number_type_come_in_the_manifests_order(world: World) -> None:

@@ -27,6 +27,8 @@ def template() -> dict[str, Any]:
 class World:
     """A Deployment, its ReplicaSet and a pod of that, each of which a test may change."""
 
+    name = "digits"  # of the Deployment that the job asks for
+
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {
             "Deployment": {
@@ -57,7 +59,7 @@ class World:
             cache.apply(BY_KIND[kind], obj)
         assert cache.pods(KEY, "uid-1") == (), "they are none of a stage's own"
         assert cache.reporter(("team", "digits-7f-x"), "p") is None
-        return [pod.name for pod in cache.servers(KEY, cache.children(KEY, "uid-1"))]
+        return [pod.name for pod in cache.servers(KEY, cache.children(KEY, "uid-1"), self.name)]
 
 
 def test_pods_of_the_present_template_are_found() -> None:
@@ -107,6 +109,12 @@ def test_what_others_make_is_not(case: str) -> None:
     kind, change = FORGED[case]
     world = World()
     world.objects[kind]["metadata"] |= change
+    assert world.seen() == []
+
+
+def test_pods_of_a_deployment_that_the_job_has_left_under_another_name_do_not_count() -> None:
+    world = World()
+    world.name = "digits-v2"
     assert world.seen() == []
 
 

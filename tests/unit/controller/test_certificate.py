@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from trainingjob.cluster import ClusterError, Conflict, Gateway, Refused, Unavailable
 from trainingjob.controller.certificate import Authority, authority
@@ -68,8 +70,32 @@ def test_a_client_is_served(
     assert fault is None or fault in str(told)
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
-    """In memory."""
+def test_each_day_brings_another_certificate_to_clients_of_the_same_server() -> None:
+    server = ONE.server("op.team.svc", NOW)
+    client = ssl.create_default_context(cadata=ONE.pem)
+    seen = []
+    for again in (False, True):
+        if again:
+            ONE.renew(server, "op.team.svc", NOW + timedelta(minutes=1))
+        found = x509.load_der_x509_certificate(shake_hands(server, client, "op.team.svc"))
+        assert found.not_valid_after_utc - NOW <= timedelta(days=30, minutes=1)
+        uses = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert [*uses] == [ExtendedKeyUsageOID.SERVER_AUTH]
+        seen.append(found.serial_number)
+    assert len({*seen}) == 2
+
+
+def test_none_is_good_for_longer_than_its_authority() -> None:
+    end = ONE.certificate.not_valid_after_utc
+    client = ssl.create_default_context(cadata=ONE.pem)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    late = ONE.server("op.team.svc", end - timedelta(days=5))
+    told = x509.load_der_x509_certificate(shake_hands(late, client, "op.team.svc"))
+    assert told.not_valid_after_utc == end
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> bytes:
+    """In memory; the certificate that the client was shown."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=host),
@@ -84,6 +110,7 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> No
             except ssl.SSLWantReadError:
                 pass
     assert not left
+    return sides[0].getpeercert(binary_form=True) or b""
 
 
 class Server:

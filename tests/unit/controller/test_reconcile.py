@@ -11,7 +11,16 @@ import pytest
 from tests.unit.core.test_progress import told
 from tests.unit.core.world import World, running, world
 from trainingjob.api.v1alpha1.status import format_time
-from trainingjob.cluster import JOBS, PODS, Cache, Conflict, Gateway, Refused, Unavailable
+from trainingjob.cluster import (
+    JOBS,
+    PODS,
+    Cache,
+    Conflict,
+    Gateway,
+    NotFound,
+    Refused,
+    Unavailable,
+)
 from trainingjob.cluster.resources import BY_KIND
 from trainingjob.controller import pace
 from trainingjob.controller.metrics import Metrics
@@ -29,6 +38,29 @@ class Server:
     def __init__(self, *drops: str) -> None:
         self.version, self.writes, self.drops = 1, 0, drops
         self.deleted: list[tuple[str, str]] = []
+        self.made: list[str] = []
+        # The job as it is by now, which a list shows; None when it is gone.
+        self.now: dict[str, Any] | None = None
+
+    async def job(self, _namespace: str, _name: str) -> dict[str, Any] | None:
+        return self.now
+
+    async def pod(self, _namespace: str, _name: str) -> dict[str, Any] | None:
+        return None
+
+    async def pages(self, *_: object) -> Any:
+        """No pod but those that are known."""
+        for page in ():
+            yield page
+
+    async def get(self, child: dict[str, Any]) -> dict[str, Any]:
+        raise NotFound(f"there is no {child['metadata']['name']}")
+
+    async def create(self, child: dict[str, Any]) -> dict[str, Any]:
+        meta = child["metadata"]
+        self.made.append(f"{child['kind']} {meta['name']}")
+        new = {"uid": f"uid-{meta['name']}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return child | {"metadata": meta | new | {"resourceVersion": str(self.version)}}
 
     async def write_status(self, job: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         if not dry_run:
@@ -36,10 +68,19 @@ class Server:
             self.version += 1
         status = {key: job["status"][key] for key in job["status"] if key not in self.drops}
         meta = job["metadata"] | {"resourceVersion": str(self.version)}
-        return job | {"status": status, "metadata": meta}
+        written = job | {"status": status, "metadata": meta}
+        self.now = self.now if dry_run else written
+        return written
 
     async def delete(
-        self, _resource: object, namespace: str, name: str, uid: str, *, version: int | None = None
+        self,
+        _resource: object,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        version: int | None = None,
+        force: bool = False,
     ) -> None:
         if version not in (None, self.version):
             raise Conflict("it has changed")
@@ -53,6 +94,7 @@ def reconciler(w: World, server: Server) -> tuple[Reconciler, Reports]:
     cache, reports = Cache(), Reports()
     w.manifest["metadata"]["resourceVersion"] = "1"
     cache.apply(JOBS, w.manifest)
+    server.now = w.manifest
     for pod in w.pods.values():
         pod["metadata"]["resourceVersion"] = "1"
         cache.apply(PODS, pod)
@@ -109,6 +151,68 @@ async def test_a_job_that_was_changed_meanwhile_is_not_deleted_at_its_end() -> N
     assert server.deleted == [KEY]
 
 
+async def test_a_job_that_was_written_after_it_was_listed_is_read_when_that_shows() -> None:
+    """A list that is older than the watch: no event ever tells."""
+    w = world()
+    server = Refuses(Unavailable("timed out"), conflicts=1)
+    made, _ = reconciler(w, server)
+    w.finish("preprocess")
+    server.now = w.manifest | {"metadata": w.manifest["metadata"] | {"resourceVersion": "7"}}
+    for pod in w.pods.values():
+        pod["metadata"]["resourceVersion"] = "7"
+        made._cache.apply(PODS, pod)
+    with pytest.raises(Conflict):
+        await made.reconcile(KEY)
+    stored = made._cache.job(KEY)
+    assert stored is not None and stored.version == 7
+
+
+async def test_a_job_that_is_read_in_an_older_state_than_the_watch_told_is_read_again() -> None:
+    """It was over as it was seen first, so that few words of it are kept; its pods are to go."""
+    w = world()
+    for stage in ("preprocess", "train", "evaluate"):
+        w.finish(stage)
+    w.manifest["spec"]["policy"] = {"cleanPods": "always"}
+    made, _ = reconciler(w, server := Server())
+    stored = made._cache.job(KEY)
+    assert stored is not None and stored.data is None
+    server.now = w.manifest | {"metadata": w.manifest["metadata"] | {"resourceVersion": "0"}}
+    assert (await made.reconcile(KEY)).retry
+    assert made._cache.pods(KEY, "uid-1")
+    server.now = w.manifest
+    await made.reconcile(KEY)
+    assert not made._cache.pods(KEY, "uid-1")
+
+
+GONE: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
+    "it was taken from the job": ({}, ["NetworkPolicy digits-train"]),
+    "it goes with the job, which is gone": (None, []),
+    "it goes with the job, which is going": (
+        {"deletionTimestamp": "2026-01-01T00:01:00Z", "resourceVersion": "7"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "made_again"), GONE.values(), ids=GONE)
+async def test_a_child_that_is_gone_is_made_again_only_for_a_job_that_is_there(
+    change: dict[str, Any] | None, made_again: list[str]
+) -> None:
+    """The garbage collector may be faster than the watch of jobs."""
+    w = world()
+    w.finish("preprocess")
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.settle()
+    made, _ = reconciler(w, server := Server())
+    made._cache.forget(BY_KIND["NetworkPolicy"], ("team", "digits-train"), "uid-NetworkPolicy")
+    meta = w.manifest["metadata"]
+    server.now = None if change is None else w.manifest | {"metadata": meta | change}
+    for _ in range(2):
+        await made.reconcile(KEY)
+    assert server.made == made_again
+
+
 async def test_what_an_older_crd_drops_is_not_written_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,6 +262,7 @@ def later(made: Reconciler, server: Server, seconds: float) -> None:
     server.version += 1
     job["metadata"]["resourceVersion"] = str(server.version)
     made._cache.apply(JOBS, job)
+    server.now = job
 
 
 def status_of(made: Reconciler) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from trainingjob.controller import tokens
 from trainingjob.controller.tokens import Bearer, Tokens, Untrusted, Unverified
 
 KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("old", "new")}
-BOUND = {"namespace": "team", "pod": {"name": "gang-train-1-0", "uid": "7"}}
+BOUND_POD: dict[str, Any] = {"name": "gang-train-1-0", "uid": "7"}
+BOUND: dict[str, Any] = {"namespace": "team", "pod": BOUND_POD}
 
 
 class Server:
@@ -40,13 +41,20 @@ class Server:
         return {"keys": found}
 
 
+NONE = object()
+
+
 def token(key: str = "old", seconds: float = 600, **claims: Any) -> str:
     told = {
         "aud": ["trainingjob.dev"],
         "exp": time.time() + seconds,
+        "iat": time.time() - 60,
+        "iss": "https://kubernetes.default.svc",
+        "sub": "system:serviceaccount:team:default",
         "kubernetes.io": BOUND,
         **claims,
     }
+    told = {name: value for name, value in told.items() if value is not NONE}
     return jwt.encode(told, KEYS[key], algorithm="RS256", headers={"kid": key})
 
 
@@ -70,6 +78,18 @@ async def test_the_pod_that_a_token_is_bound_to() -> None:
         pytest.param(token(aud=None), id="for nobody"),
         pytest.param(token(**{"kubernetes.io": {"namespace": "team"}}), id="of no pod"),
         pytest.param(token(**{"kubernetes.io": "x"}), id="not of Kubernetes"),
+        *(
+            pytest.param(token(**{claim: NONE}), id=f"without {claim}")
+            for claim in ("aud", "exp", "iat", "iss", "sub", "kubernetes.io")
+        ),
+        *(
+            pytest.param(
+                token(**{"kubernetes.io": BOUND | {"pod": BOUND_POD | {field: value}}}),
+                id=f"of a pod whose {field} is {value!r}",
+            )
+            for field in ("name", "uid")
+            for value in (None, "", 7, ["7"])
+        ),
         pytest.param(token("new"), id="of a key that is not the cluster's"),
         pytest.param(
             jwt.encode({"aud": "trainingjob.dev"}, "x" * 64, "HS256", {"kid": "old"}),

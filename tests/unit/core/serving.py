@@ -7,7 +7,16 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.unit.core.world import RESULTS, World, ended, manifest, own_status, stamp
+from tests.unit.core.world import (
+    RESULTS,
+    Fate,
+    World,
+    ended,
+    manifest,
+    own_status,
+    stamp,
+    succeeded,
+)
 from trainingjob.core import Blocker, ChildView, Observation, PodView, Settings, applied
 from trainingjob.core.names import ANNOTATION_APPLIED, LABEL_ROLLOUT
 
@@ -144,6 +153,18 @@ class Serving(World):
         self.seconds += 1
         self.settle()
 
+    def finish(self, stage: str, fate: Fate | None = None) -> None:
+        """What training leaves has no digest, unless its ``fate`` tells one: any model is its."""
+
+        def undigested(pod: dict[str, Any], seconds: float) -> None:
+            result = copy.deepcopy(RESULTS["train"])
+            del result["outputs"]["digest"]
+            name = self.manifest["metadata"]["name"]
+            result["outputs"]["uri"] = result["outputs"]["uri"].replace("digits", name)
+            ended(pod, seconds, message=json.dumps({"result": result}))
+
+        super().finish(stage, fate or (undigested if stage == "train" else succeeded))
+
     def judged(self, digest: str = DIGEST) -> None:
         """All stages before go well, and the model of that digest is accepted."""
 
@@ -153,6 +174,8 @@ class Serving(World):
             name = self.manifest["metadata"]["name"]
             result["outputs"]["uri"] = result["outputs"]["uri"].replace("digits", name)
             result |= {"modelDigest": digest} if stage == "evaluate" else {}
+            if stage == "train":
+                result["outputs"]["digest"] = digest
             ended(pod, seconds, message=json.dumps({"result": result}))
 
         for stage in ("preprocess", "train", "evaluate"):

@@ -166,7 +166,9 @@ def test_the_users_labels_stand_beside_ours_and_never_over_them():
     )
     assert labels == TEMPLATE["labels"] | ours
     pod = all_children("pandas, with a script of a ConfigMap")[0]
-    assert pod["metadata"]["annotations"] == TEMPLATE["annotations"] | {
+    found = dict(pod["metadata"]["annotations"])
+    assert re.fullmatch("[0-9a-f]{8}", found.pop("trainingjob.dev/template")), "which one it is"
+    assert found == TEMPLATE["annotations"] | {
         "kubectl.kubernetes.io/default-container": "preprocess"
     }
     assert not {"labels", "annotations"} & {*pod["spec"]}
@@ -225,7 +227,7 @@ def test_a_gang_finds_its_first_rank():
         for c in all_children("own code with GPUs")
         if c["metadata"]["name"][:12] == "digits-train"
     ]
-    policy, service, first, second = pods
+    policy, service, _, first, second = pods
     inside = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
     for pod in (first, second):
         assert inside.items() <= pod["metadata"]["labels"].items()

@@ -13,8 +13,8 @@ import pytest
 from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Blocker, applied, claim, events, plan, stages, status
-from trainingjob.core.names import ANNOTATION_PREVIOUS, accepted_model_uri
+from trainingjob.core import Blocker, ChildView, applied, claim, events, plan, stages, status
+from trainingjob.core.names import ANNOTATION_PREVIOUS, accepted_model_uri, accepted_uri
 from trainingjob.core.stages.deploy import children
 
 WORSE = "sha256:" + "b" * 64
@@ -117,6 +117,38 @@ def test_evaluation_is_told_which_models_are_in_use() -> None:
         if v["name"] == "TRAININGJOB_STAGE"
     ]
     assert told["inUse"] == [URI.rpartition("/")[2]]
+
+
+def deployment_named(name: str, uri: str, before: str = "") -> ChildView:
+    notes = {"trainingjob.dev/model-uri": uri}
+    if before:
+        template = {"metadata": {"annotations": {"trainingjob.dev/model-uri": before}}, "spec": {}}
+        notes["trainingjob.dev/previous"] = json.dumps(template)
+    return ChildView("Deployment", name, annotations=notes)
+
+
+def test_also_those_of_deployments_that_the_job_does_not_ask_for_any_more() -> None:
+    job = TrainingJob.from_dict(manifest())
+    ours = accepted_uri(job)
+    children = [
+        deployment_named("old-name", f"{ours}/one", f"{ours}/two"),
+        deployment_named("digits", f"{ours}/one"),
+        deployment_named("of-another-job", "s3://elsewhere/accepted/three"),
+        ChildView("Service", "digits", annotations={"trainingjob.dev/model-uri": f"{ours}/four"}),
+    ]
+    assert applied.in_use(job, children) == ("one", "two")
+
+
+def test_evaluation_is_told_of_a_deployment_by_another_name() -> None:
+    it = served()
+    it.again()
+    ours = accepted_uri(TrainingJob.from_dict(it.manifest))
+    it.children["Deployment", "old-name"] = deployment_named("old-name", f"{ours}/one")
+    it.finish("preprocess")
+    it.finish("train")
+    (pod,) = it.of("evaluate")
+    env = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
+    assert json.loads(env["TRAININGJOB_STAGE"])["inUse"] == [URI.rpartition("/")[2], "one"]
 
 
 # What the new pods do, how long it takes, and what is told of it.

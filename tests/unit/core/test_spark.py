@@ -90,6 +90,12 @@ def test_the_driver_is_told_who_it_is_and_talks_to_its_own_alone() -> None:
     assert told["sparkConf"] == {"spark.sql.shuffle.partitions": "7"}
 
 
+def test_what_spark_puts_on_disks_is_encrypted_unless_the_user_says_otherwise() -> None:
+    key = "spark.io.encryption.enabled"
+    assert payload()["kubernetes"]["conf"][key] == "true"
+    assert key not in payload(sparkConf={key: "false"})["kubernetes"]["conf"]
+
+
 def test_the_drivers_heap_follows_its_pod_unless_the_user_says_otherwise() -> None:
     driver = {"resources": {"limits": {"memory": "4Gi"}}}
 

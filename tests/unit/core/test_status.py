@@ -432,6 +432,7 @@ def test_a_gate_without_its_metric_is_an_invalid_result():
     ("change", "reason"),
     [
         ({"datasetDigest": "sha256:9"}, "DatasetInvalid"),
+        ({"modelDigest": "sha256:9"}, "ModelCorrupt"),
         ({"datasetDigest": "x" * 1000}, "ResultInvalid"),
         ({"modelDigest": "x" * 1000}, "ResultInvalid"),
         ({"samples": 10**30}, "ResultInvalid"),
@@ -447,6 +448,23 @@ def test_an_evaluation_that_does_not_fit_is_no_verdict(change, reason):
     w.finish("evaluate", lambda p, s: ended(p, s, message=told))
     assert w.status["reason"] == reason
     assert ("evaluation" in w.status) is (reason == "Completed")
+
+
+def test_each_stage_is_told_what_those_before_have_left():
+    w = world()
+    w.finish("preprocess")
+    w.finish("train")
+    w.finish("evaluate")
+    variables = {
+        name: {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+        for name, pod in w.ever.items()
+    }
+    dataset, model = (RESULTS[name]["outputs"]["digest"] for name in ("preprocess", "train"))
+    told = "TRAININGJOB_DATASET_DIGEST", "TRAININGJOB_MODEL_DIGEST"
+    seen = {pod: tuple(env.get(name) for name in told) for pod, env in variables.items()}
+    assert seen["digits-preprocess-1-0"] == (None, None)
+    assert seen["digits-train-1-0"] == seen["digits-train-1-1"] == (dataset, None)
+    assert seen["digits-evaluate-1-0"] == (dataset, model)
 
 
 def test_numbers_of_an_error_that_are_none_do_not_hide_the_error():

@@ -129,6 +129,7 @@ class World:
     manifest: dict[str, Any] = field(default_factory=manifest)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     children: dict[tuple[str, str], ChildView] = field(default_factory=dict)
+    shields: dict[str, dict[str, str]] = field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None
@@ -136,6 +137,8 @@ class World:
     seconds: float = 0
     created: list[str] = field(default_factory=list)
     writes: int = 0
+    # Every pod as it was made, also when it is gone.
+    ever: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def observe(self) -> Observation:
         return Observation(
@@ -160,7 +163,9 @@ class World:
         name, kind = child["metadata"]["name"], child["kind"]
         if kind != "Pod":
             assert (kind, name) not in self.children, f"{kind} {name} created twice"
-            assert kind != "Service" or ("NetworkPolicy", name) in self.children, "no policy yet"
+            if kind == "NetworkPolicy":
+                self.shields[name] = child["spec"]["podSelector"]["matchLabels"]
+            assert kind != "Service" or self.shielded(child["spec"]["selector"]), "no policy yet"
             self.children[kind, name] = ChildView.from_dict(kind, child)
             self.created.append(f"{kind} {name}")
             return
@@ -171,7 +176,14 @@ class World:
         )
         child["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.seconds)}
         child["status"] = {"phase": "Pending"}
-        self.pods[name] = child
+        self.pods[name] = self.ever[name] = child
+
+    def shielded(self, selector: dict[str, str]) -> bool:
+        """Whether a policy that is there covers all pods that a Service selects."""
+        return any(
+            ("NetworkPolicy", name) in self.children and pods.items() <= selector.items()
+            for name, pods in self.shields.items()
+        )
 
     def rests(self) -> bool:
         """Whether nobody has to look at the job."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from trainingjob.api.v1alpha1.job import Task
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset import suitable
 from trainingjob.runtime.dataset.manifest import DatasetManifest
-from trainingjob.runtime.dataset.rows import Rows, read_parquet
+from trainingjob.runtime.dataset.rows import RowGroup, Rows, read_parquet
+from trainingjob.runtime.gang.place import Place
 from trainingjob.runtime.model.target import Target
 from trainingjob.runtime.train.data import Split
 
@@ -64,8 +68,8 @@ def global_batches(data: Split, epoch: int, world: int, start: int = 0) -> list[
 # 100 rows of 16 bytes; windows of 160 bytes hold 10 rows.
 def in_order(data: Split) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and targets as they lie in the files."""
-    windows = [window for _, window in data._windows(None, 0)]
-    return torch.cat([x for x, *_ in windows]), torch.cat([y for _, y, *_ in windows])
+    windows = [(x.clone(), y.clone()) for _, (x, y, *_) in data._windows(None, 0)]
+    return torch.cat([x for x, _ in windows]), torch.cat([y for _, y in windows])
 
 
 @pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160, 1])
@@ -98,6 +102,63 @@ def test_each_epoch_has_an_order_of_its_own_and_the_same_each_time(tmp_path, win
 def test_an_epoch_begun_in_its_middle_goes_on_as_the_whole_one(tmp_path, window_bytes, start):
     data = split(tmp_path, 103, 10, window_bytes)
     assert global_batches(data, 3, 2, start) == global_batches(data, 3, 2)[start:]
+
+
+class Together:
+    """A rank of a node; all of them are threads."""
+
+    def __init__(self, rank: int, barrier: threading.Barrier, told: list[str]) -> None:
+        self.place = Place(rank, barrier.parties, rank, barrier.parties)
+        self.barrier, self.told = barrier.wait, told
+
+    def of_node(self, text: str | None) -> str:
+        if text is not None:
+            self.told.append(text)
+        self.barrier()
+        told = self.told[-1]
+        self.barrier()
+        return told
+
+
+@pytest.mark.parametrize("window_bytes", [KEEP_ALL, 640, 160, 1])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_ranks_of_a_node_read_each_row_once_and_learn_what_one_would(
+    tmp_path, monkeypatch, window_bytes, ranks
+):
+    """In windows of several row groups, of a part of one, and of a batch."""
+    manifest = write(tmp_path / "data", numbered(103), rows_per_file=34, rows_per_group=17)
+    alone = reading(tmp_path / "data", manifest, 8, window_bytes=window_bytes)
+    # An epoch, one that a run goes on in its middle, and one that is given up there.
+    epochs = [(0, 0, 13), (1, 5, 13), (2, 0, 9), (3, 0, 13)]
+    expected = [global_batches(alone, epoch, 1)[start:end] for epoch, start, end in epochs]
+    read: list[RowGroup] = []
+    batches = Rows.batches
+
+    def counting(self, columns, size, groups):
+        read.extend(groups)
+        return batches(self, columns, size, groups)
+
+    monkeypatch.setattr(Rows, "batches", counting)
+    barrier, told = threading.Barrier(ranks, timeout=60), list[str]()
+
+    def learn(rank: int) -> list[list[list[int]]]:
+        data = reading(tmp_path / "data", manifest, 8, window_bytes=window_bytes)
+        data.read_with(Together(rank, barrier, told))  # type: ignore[arg-type]
+        found = []
+        for epoch, start, end in epochs:
+            its = data.batches(7, epoch, rank, ranks, start)
+            found.append([x[:, 0].long().tolist() for x, *_ in itertools.islice(its, end - start)])
+            barrier.wait()
+            if epoch == 0 and rank == 0:
+                assert len(read) == len(set(read)) == len(alone._groups)
+            barrier.wait()
+        return found
+
+    with ThreadPoolExecutor(ranks) as pool:
+        shares = list(pool.map(learn, range(ranks)))
+    for number, batches_ in enumerate(expected):
+        parts = zip(*(one[number] for one in shares), strict=True)
+        assert [[*itertools.chain(*each)] for each in parts] == batches_
 
 
 @pytest.mark.parametrize("window_bytes", [KEEP_ALL, 160])

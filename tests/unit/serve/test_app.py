@@ -199,7 +199,11 @@ WRONG: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
-async def test_a_request_that_is_wrong_is_told_why(client: Client, classes: Made) -> None:
+@pytest.mark.parametrize("large", [protocol.LARGE_BODY, -1], ids=["as a whole", "in pieces"])
+async def test_a_request_that_is_wrong_is_told_why(
+    client: Client, classes: Made, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LARGE_BODY", large)
     asked = request(classes.rows("test")[:1], COLUMNS)
     for case, (change, words) in WRONG.items():
         status, told = await infer(client, change(asked) if callable(change) else change)
@@ -576,6 +580,26 @@ async def test_answers_are_bounded_and_others_are_answered_while_they_are_writte
     monkeypatch.setattr(protocol, "MOST_OUTPUTS", 4 * len(rows) - 1)
     status, told = await infer(client, asked)
     assert (status, f"a request has 1 to {len(rows) - 1} rows" in told["error"]) == (400, True)
+
+
+async def test_others_are_answered_while_a_large_body_is_read(
+    client: Client, classes: Made
+) -> None:
+    rows = classes.rows("test")[:1]
+    asked, large = request(rows, COLUMNS), request(rows, [*COLUMNS, "note"])
+    large["inputs"][-1] |= {"datatype": "BYTES", "data": ["a, b"] * 1_500_000}
+    body = json.dumps(large).encode()
+    assert 2**23 < len(body) < 2**24
+    status, told = await infer(client, body)
+    assert (status, told["error"]) == (400, "a list has more than 16384 values")
+    large["inputs"][-1] |= {"data": ["a, b" * 50] * 16_000, "shape": [1]}
+    reading = asyncio.create_task(infer(client, json.dumps(large).encode()))
+    answered = 0
+    while not reading.done():
+        assert (await infer(client, asked))[0] == 200
+        answered += 1
+    # One that does not count: it may have come before the other was read.
+    assert (answered > 1, (await reading)[0]) == (True, 200)
 
 
 async def test_who_does_not_take_an_answer_is_left(

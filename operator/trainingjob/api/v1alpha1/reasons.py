@@ -183,7 +183,7 @@ REASONS: dict[ReasonName, Reason] = {
     "ModelMissing": Reason(
         "configuration",
         "save the model to $TRAININGJOB_OUTPUT_DIR; "
-        "for evaluate, leave model.pt2 or predictions.parquet there",
+        "for evaluate, leave model.onnx or predictions.parquet there",
     ),
     "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(

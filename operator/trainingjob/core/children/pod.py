@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,11 +55,13 @@ def pod(
     args: Sequence[str] = (),
     service_account: str | None = None,
     shared_memory: bool = False,
+    subdomain: str | None = None,
 ) -> dict[str, Any]:
     """A pod of one container, as the restricted Pod Security Standard wants it.
 
     The user's fragments come first and ours last, so that nothing of theirs undoes our security.
-    Without ``service_account`` the pod has no API token. ``uris`` are those of its data, and
+    Without ``service_account`` the pod has no API token. ``subdomain``: the headless Service below
+    which the pod has a name. ``uris`` are those of its data, and
     ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
@@ -73,7 +76,11 @@ def pod(
     reach_hdfs(job, uris, environment, volumes, mounts)
     if script is not None and script.config_map is not None:
         environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
-    annotations = {**(template.annotations or {}), names.ANNOTATION_CONTAINER: stage}
+    annotations = {
+        **(template.annotations or {}),
+        names.ANNOTATION_CONTAINER: stage,
+        names.ANNOTATION_TEMPLATE: digest_of(template),
+    }
     if settings.status_url:
         path = f"{job.metadata.namespace}/{job.metadata.name}/{stage}/{attempt}/{index}"
         environment += _status_env(f"{settings.status_url}/{path}", settings)
@@ -111,6 +118,9 @@ def pod(
     }
     if service_account is not None:
         spec["serviceAccountName"] = service_account
+    if subdomain is not None:
+        spec["hostname"] = names.hostname(job, stage, attempt, index)
+        spec["subdomain"] = subdomain
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -123,6 +133,12 @@ def pod(
         },
         "spec": spec,
     }
+
+
+def digest_of(template: PodTemplate | None) -> str:
+    """By which a pod is known to be of this template, and none is that of an empty one."""
+    text = json.dumps((template or PodTemplate()).to_dict(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def reach_hdfs(
@@ -326,6 +342,21 @@ def mounted(uri: str) -> str:
     if found.scheme is CLAIM:
         return f"$({contract.CLAIMS_DIR})/{escape(found.place)}"
     return escape(found.place)
+
+
+def handed_over(job: TrainingJob) -> dict[str, str]:
+    """What the stages before have left, by its digest, as variables; what nobody has told is not
+    among them."""
+    places = {
+        contract.DATASET_DIGEST: names.dataset_uri(job),
+        contract.MODEL_DIGEST: names.model_uri(job),
+    }
+    left = {
+        one.outputs.uri: one.outputs.digest
+        for one in job.status.stages
+        if one.phase == "Succeeded" and one.outputs is not None
+    }
+    return {name: digest for name, uri in places.items() if (digest := left.get(uri))}
 
 
 def escape(text: str) -> str:

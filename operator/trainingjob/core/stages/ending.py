@@ -9,6 +9,7 @@ from ...api.payload import StageResult
 from ...api.v1alpha1 import LastFailure
 from ...api.v1alpha1.status import Outputs, PodCounts, StageWarning
 from .. import diagnose, usage
+from ..children.pod import digest_of
 from ..diagnose import Failure
 from ..pods import PodView
 from ..policy import retries
@@ -77,12 +78,16 @@ def suspended(gang: Gang) -> StageOutcome | None:
 
 
 def resized(gang: Gang) -> StageOutcome | None:
-    """The gang was given another size while the job was suspended, and was resumed before anybody
-    saw that: its pods count on each other, and none is to be made beside them."""
+    """The gang was given another size or template while the job was suspended, and was resumed
+    before anybody saw that: its pods count on each other, and none is to be made beside them."""
     before = next((pod.of for pod in gang.pods if pod.of not in (None, gang.wanted)), None)
-    if before is None:
+    template = digest_of(gang.room.spec_of(gang.obs.job).template)
+    if before is not None:
+        what = f"its gang was of {before} and is of {gang.wanted}; the pods are made anew"
+    elif any(pod.template not in ("", template) for pod in gang.pods):
+        what = f"spec.{gang.stage.name}.template has changed; the pods are made anew"
+    else:
         return None
-    what = f"its gang was of {before} and is of {gang.wanted}; the pods are made anew"
     return _interrupted(gang, {"reason": "Resized", "message": what})
 
 

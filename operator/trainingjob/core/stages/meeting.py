@@ -8,17 +8,19 @@ from typing import Any
 from ...api.stages import StageName
 from ...api.v1alpha1 import TrainingJob
 from .. import names
+from ..frameworks import Gang, torch
 from ..kinds import NETWORK_POLICY, SERVICE
 
 KINDS = (NETWORK_POLICY, SERVICE)
-# torch.distributed's own default.
-MASTER_PORT = 29500
 
 
-def network(job: TrainingJob, stage: StageName, nodes: int) -> list[dict[str, Any]]:
+def network(
+    job: TrainingJob, stage: StageName, nodes: int, *, named: bool = False
+) -> list[dict[str, Any]]:
     """A gang of one pod needs nothing. Others have a NetworkPolicy by which none but the gang's
     pods get in, since whoever reaches a rank could join it, and a headless Service that selects
-    rank 0 alone. In this order: no rank is found before it is shielded.
+    rank 0 alone. In this order: no rank is found before it is shielded. ``named``: all its pods
+    have addresses, by one more headless Service.
     """
     if nodes == 1:
         return []
@@ -39,7 +41,7 @@ def network(job: TrainingJob, stage: StageName, nodes: int) -> list[dict[str, An
         # The ranks must find each other before they are ready.
         "publishNotReadyAddresses": True,
         "selector": gang | {names.LABEL_INDEX: "0"},
-        "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
+        "ports": [{"name": "rendezvous", "port": torch.PORT}],
     }
     made: list[dict[str, Any]] = [
         {
@@ -50,24 +52,24 @@ def network(job: TrainingJob, stage: StageName, nodes: int) -> list[dict[str, An
         },
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
     ]
+    if named:
+        peers = {"metadata": metadata | {"name": names.peers_name(job, stage)}}
+        made.append(made[-1] | peers | {"spec": service | {"selector": gang}})
     # deepcopy would keep what they share.
     copied: list[dict[str, Any]] = json.loads(json.dumps(made))
     return copied
 
 
-def variables(
-    job: TrainingJob, stage: StageName, nodes: int, processes: int, index: int
-) -> dict[str, str]:
-    """What torch.distributed reads, of pod ``index``, which has so many ``processes``."""
-    address = "127.0.0.1"
-    if nodes > 1:
-        address = f"{names.child_name(job, stage)}.{job.metadata.namespace}.svc"
-    found = {
-        "MASTER_ADDR": address,
-        "MASTER_PORT": str(MASTER_PORT),
-        "WORLD_SIZE": str(nodes * processes),
-        "NODE_RANK": str(index),
-    }
-    if processes == 1:
-        found |= {"RANK": str(index), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    return found
+def gang_of(
+    job: TrainingJob, stage: StageName, nodes: int, processes: int, attempt: int | None = None
+) -> Gang:
+    """The gang; with an ``attempt`` its pods have names below the Service that is theirs."""
+    if nodes == 1:
+        return Gang(nodes, processes)
+    first = f"{names.child_name(job, stage)}.{job.metadata.namespace}.svc"
+    if attempt is None:
+        return Gang(nodes, processes, first)
+    # Below the pod's own namespace, where it looks first.
+    below = names.peers_name(job, stage)
+    pods = [f"{names.hostname(job, stage, attempt, index)}.{below}" for index in range(nodes)]
+    return Gang(nodes, processes, first, pods)

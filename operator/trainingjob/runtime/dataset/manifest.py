@@ -5,7 +5,7 @@ dataset/tokenizer.json, dataset/chat_template.jinja   (language models; of conve
 dataset/fold-1-9f3c…/manifest.json ...           (with folds: datasets of which they are the test)
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
-model/model.pt2 | model/predictions.parquet      (user code)
+model/model.onnx | model/model.pt2 | model/predictions.parquet      (user code)
 model/fold-1/...                                 (with folds: likewise of a fold's dataset)
 evaluation/metrics.json  evaluation/fold-1/metrics.json ...
 accepted/metrics.json                            (of the last model that passed all gates)
@@ -13,6 +13,8 @@ accepted/metrics.json                            (of the last model that passed 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +25,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
 from trainingjob.api.base import Model
+from trainingjob.api.payload import DATASET_DIGEST
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from .. import storage
@@ -37,6 +40,7 @@ ROWS = ".parquet"
 # Of a file, without a folder: nothing that a manifest names lies outside of its dataset.
 _NAME = r"^[^/.\x00-\x1f][^/\x00-\x1f]{0,254}$"
 _MANIFEST_BYTES = 256 * 2**20  # of a million files
+_PIECE_BYTES = 4 * 2**20
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test"]
 
@@ -289,6 +293,32 @@ class DatasetManifest(Model):
             raise StageFailure("DatasetInvalid", message) from error
         except (OSError, UnicodeDecodeError) as error:
             raise StageFailure("DatasetInvalid", f"{shown} is not a dataset manifest") from error
+
+
+def require(manifest: DatasetManifest, folder: Path) -> None:
+    """Raises StageFailure(DatasetInvalid) unless it is the dataset that the job's status has."""
+    wanted = os.environ.get(DATASET_DIGEST)
+    if wanted and manifest.digest != wanted:
+        message = (
+            f"the dataset at {storage.shown(folder)} is not the one that preprocess has left: its "
+            f"digest is {manifest.digest}, status has {wanted}: somebody has changed it since"
+        )
+        raise StageFailure("DatasetInvalid", message)
+
+
+def verify(manifest: DatasetManifest, folder: Path, split: SplitName) -> None:
+    """Read the files of a split: raises StageFailure(DatasetInvalid) for one whose content is not
+    what its manifest says."""
+    info = manifest.splits.get(split)
+    for file in info.files if info is not None else ():
+        path = folder / split / file.name
+        opened = storage.source(path, file.bytes)
+        with path.open("rb") if isinstance(opened, Path) else opened as content:
+            found = hashlib.sha256()
+            while some := content.read(_PIECE_BYTES):
+                found.update(some)
+        if f"sha256:{found.hexdigest()}" != file.sha256:
+            raise _not_as_told(path)
 
 
 def fetch(uri: str) -> None:

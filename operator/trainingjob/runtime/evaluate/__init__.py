@@ -9,16 +9,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainingjob.api.payload import Baseline, EvaluatePayload, StageResult
+from trainingjob.api.payload import (
+    DATASET_DIGEST,
+    MODEL_DIGEST,
+    Baseline,
+    EvaluatePayload,
+    StageResult,
+)
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 
-from ..base.digest import sha256
+from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
 from ..dataset.manifest import ROWS, fold_name
 from ..gang import ranks
 from ..gang.node import Node
-from ..storage import fetch, resolve, write_aside
+from ..storage import fetch, resolve, shown, write_aside
 from . import accepted
 from .cross import across
 from .report import METRICS, MetricsFile
@@ -43,13 +49,40 @@ def run(payload: EvaluatePayload) -> StageResult | None:
     fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
-    fetch(payload.model_uri)
+    _require_model(fetch(payload.model_uri))
+    _verify_rows(payload, final)
     nodes, processes = payload.nodes or 1, payload.procs_per_node or 1
     if nodes * processes == 1:
         return judge(payload, final, baseline)
     node = Node.from_env(nodes, processes, os.environ)
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         return ranks.run(node, WORKER, Path(folder))
+
+
+def _require_model(folder: Path) -> None:
+    """Raises StageFailure(ModelCorrupt) unless it is the model that the job's status has."""
+    wanted = os.environ.get(MODEL_DIGEST)
+    if not wanted or not folder.is_dir():
+        return
+    with storage_errors("read the model"):
+        found = digest_of_folder(folder)
+    if found != wanted:
+        message = (
+            f"the model at {shown(folder)} is not the one that train has left: its digest is "
+            f"{found}, status has {wanted}: somebody has changed it since"
+        )
+        raise StageFailure("ModelCorrupt", message)
+
+
+def _verify_rows(payload: EvaluatePayload, final: Subject) -> None:
+    """Those that are held out, by the digests in the manifests: once, and not by each rank. A
+    manifest that nobody vouches for proves nothing."""
+    if not os.environ.get(DATASET_DIGEST):
+        return
+    final.verify()
+    for number, part in enumerate(final.manifest.parts, 1):
+        with of_fold(number):
+            Subject(payload, fold_name(number), part).verify()
 
 
 def judge(

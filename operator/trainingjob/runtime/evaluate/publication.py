@@ -27,7 +27,7 @@ from ..base.log import log
 from ..dataset import suitable
 from ..dataset.manifest import DatasetManifest, RawRows
 from ..dataset.rows import Rows
-from ..model.folder import Kind, find
+from ..model.folder import RUNNABLE, Kind, find
 from . import sources
 from .judgement import Batch
 from .report import MetricsFile
@@ -104,11 +104,11 @@ class Card(Model):
 
     def load(self, folder: Path) -> sources.Runnable:
         """The model. Raises StageFailure(ModelMissing, ModelCorrupt)."""
-        if self.kind not in ("program", "builtIn"):
+        if self.kind not in RUNNABLE:
             raise StageFailure(
                 "ModelMissing",
                 f"{storage.shown(folder)} has predictions of the training code and no model that "
-                "can be run: leave model.pt2 beside them",
+                "can be run: leave model.onnx or model.pt2 beside them",
             )
         return sources.load(self.kind, folder, self.rows)
 
@@ -154,7 +154,7 @@ def _outputs(card: Card, model: Path) -> list[list[float]] | None:
     """What the model gives for the rows that the manifest shows. A model that nobody has judged, as
     the final one of a cross-validation, may be none that can be run."""
     raw = card.dataset.raw
-    if raw is None or not raw.rows or card.kind not in ("program", "builtIn"):
+    if raw is None or not raw.rows or card.kind not in RUNNABLE:
         return None
     with suppress(StageFailure, ValueError, TypeError):
         runnable = card.load(model)

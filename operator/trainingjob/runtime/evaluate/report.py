@@ -10,6 +10,8 @@ from pydantic import Field
 
 from trainingjob.api.base import Model
 
+from ..model.folder import Kind
+
 METRICS = "metrics.json"
 
 
@@ -59,9 +61,9 @@ class MetricsFile(Model):
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )
     per_class: list[ClassScores] | None = None
-    source: Literal["program", "builtIn", "predictions", "transformer"] = Field(
-        description="What was judged: model.pt2, a built-in model, predictions.parquet or a "
-        "language model."
+    source: Kind = Field(
+        description="What was judged: model.pt2, model.onnx, a built-in model, predictions.parquet "
+        "or a language model."
     )
     model_uri: str
     model_digest: str

@@ -1,4 +1,4 @@
-"""Where predictions come from: a program, a built-in model, or a file of predictions."""
+"""Where predictions come from: a model of own code, a built-in one, or a file of predictions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 from ..base.errors import StageFailure
 from ..dataset.labels import Classes
 from ..dataset.rows import Rows
-from ..model.folder import CONFIG, PREDICTIONS, PROGRAM, Kind
+from ..model.folder import CONFIG, OF_OWN_CODE, PREDICTIONS, Kind
 from .judgement import Batch
 from .predictions import read_predictions
+from .sandbox import Sandboxed
 
 _SMALL_NETWORK = 100_000
+# How far above 1 a probability of float32 may be.
+_ROUNDED = 1e-5
 
 
 def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
@@ -47,19 +50,32 @@ class Runnable:
 
 
 def load(kind: Kind, folder: Path, split: Rows) -> Runnable:
-    """The program or built-in model in the folder. Raises StageFailure(ModelCorrupt)."""
-    return _program(folder / PROGRAM, split) if kind == "program" else _built_in(folder, split)
+    """The model in the folder. Raises StageFailure(ModelCorrupt)."""
+    if kind in OF_OWN_CODE:
+        return _own(kind, folder / OF_OWN_CODE[kind], split)
+    return _built_in(folder, split)
 
 
-def _program(path: Path, split: Rows) -> Runnable:
-    # torch takes two seconds to import, which files of predictions do not need.
-    from .program import Program
-
+def _own(kind: Kind, path: Path, split: Rows) -> Runnable:
     # Own code may heed task.features, or learn from all that the dataset has.
-    choices = {len(names): names for names in (split.manifest.features, split.features)}
-    program = Program.load(path, *choices)
-    _set_threads(program.weights)
-    return Runnable(path, choices[program.features], split.classes, program.predict)
+    model = Sandboxed(kind, path, [split.manifest.features, split.features])
+
+    def run(features: np.ndarray) -> np.ndarray:
+        output = model.predict(features)
+        return _logits(path, output) if model.probabilities and split.classes else output
+
+    return Runnable(path, model.features, split.classes, run)
+
+
+def _logits(path: Path, probabilities: np.ndarray) -> np.ndarray:
+    """Of probabilities [n, classes], or [n] or [n, 1] of the second one of two."""
+    if not ((probabilities >= 0) & (probabilities <= 1 + _ROUNDED)).all():
+        raise StageFailure("ModelCorrupt", f"{path} gives probabilities that are not in 0 to 1")
+    with np.errstate(divide="ignore"):
+        if probabilities.ndim == 1 or probabilities.shape[1] == 1:
+            rest = np.clip(1 - probabilities, 0, 1)
+            return np.clip(np.log(probabilities) - np.log(rest), -1e300, 1e300)
+        return np.clip(np.log(probabilities), -1e300, 1e300)
 
 
 def _built_in(folder: Path, split: Rows) -> Runnable:

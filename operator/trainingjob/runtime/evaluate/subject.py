@@ -13,7 +13,8 @@ from trainingjob.api.payload import EvaluatePayload
 from ..base.digest import digest_of_folder
 from ..base.errors import storage_errors
 from ..dataset import suitable
-from ..dataset.manifest import DatasetManifest
+from ..dataset.manifest import DatasetManifest, verify
+from ..dataset.manifest import require as require_dataset
 from ..dataset.rows import Rows
 from ..model.check import require
 from ..model.folder import Kind
@@ -44,12 +45,19 @@ class Subject:
         self.model_uri = f"{payload.model_uri}/{name}" if name else payload.model_uri
         folder, task = resolve(self.dataset_uri), payload.task
         self.manifest = DatasetManifest.read(folder)
+        if not part:  # it has the digests of those of folds
+            require_dataset(self.manifest, folder)
         # It may have been prepared by another job.
         suitable.check(self.manifest, task, folder)
         if not self.manifest.folds:
             suitable.check_rows(self.manifest, "test", folder)
         self._split = Rows(folder, self.manifest, "test", suitable.features(self.manifest, task))
         self._positive = suitable.positive(self.manifest, task, payload.metrics, payload.threshold)
+
+    def verify(self) -> None:
+        """Raises StageFailure(DatasetInvalid) when the rows are not as the manifest says."""
+        with storage_errors("read the test split"):
+            verify(self.manifest, resolve(self.dataset_uri), "test")
 
     @property
     def rows(self) -> int:

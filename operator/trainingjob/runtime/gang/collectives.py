@@ -42,7 +42,7 @@ class Gang:
     def __init__(self, place: Place, device: torch.device) -> None:
         """Meet the other ranks; raises StageFailure(RendezvousFailed)."""
         self.place, self.rank, self.world = place, place.rank, place.world
-        self.device, self._waits = device, 0
+        self.device, self._waits, self._told = device, 0, 0
         if self.world == 1:
             return
         where = f"{place.address}:{place.port}"
@@ -117,6 +117,21 @@ class Gang:
                 self._store.wait([key], _PATIENCE)
         except RuntimeError as error:
             raise self._peer_lost(error) from error
+
+    def of_node(self, text: str | None) -> str:
+        """What the first rank of this rank's node tells the others of it."""
+        if self.place.local_world == 1:
+            assert text is not None
+            return text
+        self._told += 1
+        key = f"node-{self.rank - self.place.local_rank}-{self._told}"
+        try:
+            if text is not None:
+                self._store.set(key, text)
+            told: bytes = self._store.get(key)
+        except RuntimeError as error:
+            raise self._peer_lost(error) from error
+        return told.decode()
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 PROGRAM = "model.pt2"
+ONNX = "model.onnx"
 PREDICTIONS = "predictions.parquet"
 WEIGHTS = "model.safetensors"
 _JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be larger than its disk
@@ -23,7 +24,11 @@ FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
 # Ours before it had that mark.
 _UNMARKED = {"version", "task", "label", "features", "mlp"}
 
-Kind = Literal["program", "builtIn", "predictions", "transformer"]
+Kind = Literal["program", "onnx", "builtIn", "predictions", "transformer"]
+# Models that own code leaves, by what they are, in the order in which they are looked for.
+OF_OWN_CODE: dict[Kind, str] = {"program": PROGRAM, "onnx": ONNX}
+# All that can be run, on any rows.
+RUNNABLE: tuple[Kind, ...] = (*OF_OWN_CODE, "builtIn")
 
 # By suffix: files that hold a model of some library.
 _PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".tar")
@@ -32,6 +37,25 @@ _OF_LIBRARIES = (
     *(".ubj", ".cbm", ".distcp", ".index", ".msgpack"),
 )
 _MODELS = (*_PICKLED, *_OF_LIBRARIES, ".pt2", ".parquet")
+_TRANSFORMERS = (".safetensors", ".bin")
+# By what would be judged instead, of own code that has the model.
+_ANY_LINE = "write model.onnx by your library's exporter, or predictions.parquet"
+_TORCH_LINE = (
+    'write torch.onnx.export(model, (x,), f"{out}/model.onnx", dynamo=True, dynamic_shapes='
+    "({0: torch.export.Dim.DYNAMIC},)) or predictions.parquet"
+)
+_SKLEARN_LINE = (
+    'write skl2onnx.to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString() to '
+    "model.onnx, or predictions.parquet"
+)
+_KERAS_LINE = 'write model.export(f"{out}/model.onnx", format="onnx") or predictions.parquet'
+_LINES = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH_LINE),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _SKLEARN_LINE),
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS_LINE),
+    ".ubj": "write onnxmltools.convert_xgboost(model, …) as model.onnx, or predictions.parquet",
+    ".pb": "write it by tf2onnx as model.onnx, or predictions.parquet",
+}
 # A folder of caches may be large; what is looked for is not deep in one.
 _MOST_ENTRIES = 20_000
 _SHOWN = 3
@@ -77,8 +101,9 @@ def find(folder: Path) -> Kind | None:
     In order of precedence: what can be run on the test split is believed before what somebody says
     about it, a program before a built-in model because only user code leaves one.
     """
-    if is_there(folder, PROGRAM):
-        return "program"
+    for kind, name in OF_OWN_CODE.items():
+        if is_there(folder, name):
+            return kind
     weights = is_there(folder, WEIGHTS)
     ours = _is_ours(folder / CONFIG) if is_there(folder, CONFIG) else False
     if weights and ours:
@@ -158,14 +183,16 @@ def links_out(folder: Path) -> str:
 def _why_not(found: Sequence[File]) -> str:
     """Why an evaluation cannot judge any of these files."""
     names = {file.path.name for file in found}
-    if CONFIG in names and any(name.endswith((".safetensors", ".bin")) for name in names):
-        return "a model of another library needs its code to run"
-    if any(file.path.suffix.lower() in _PICKLED for file in found):
-        return "it is read by unpickling, which could run any code"
-    if any(file.path.suffix.lower() in _OF_LIBRARIES for file in found):
-        return "a model of another library needs its code to run"
-    if names & {PROGRAM, PREDICTIONS}:
-        return f"they have to lie in the folder itself, under the names {PROGRAM} or {PREDICTIONS}"
+    suffixes = [file.path.suffix.lower() for file in found]
+    of_transformers = CONFIG in names and any(name.endswith(_TRANSFORMERS) for name in names)
+    line = next((_LINES[suffix] for suffix in suffixes if suffix in _LINES), _ANY_LINE)
+    if not of_transformers and any(suffix in _PICKLED for suffix in suffixes):
+        return f"it is read by unpickling, which could run any code; {line}"
+    if of_transformers or any(suffix in _OF_LIBRARIES and suffix != ".onnx" for suffix in suffixes):
+        return f"a model of another library needs its code to run; {line}"
+    if names & {*OF_OWN_CODE.values(), PREDICTIONS}:
+        judged = f"{', '.join(OF_OWN_CODE.values())} or {PREDICTIONS}"
+        return f"they have to lie in the folder itself, under the names {judged}"
     return "it is no model that can be run here"
 
 

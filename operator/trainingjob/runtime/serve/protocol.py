@@ -21,6 +21,7 @@ from trainingjob.api.v1alpha1.input import ColumnType
 
 from ..base.text import cut, listed
 from ..preprocess.fitted.columns import ARROW, Columns
+from . import pieces
 from .served import Answers, Served
 
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
@@ -44,6 +45,10 @@ MOST_OUTPUTS = 2**20
 OUTPUT_BYTES = 26
 # So many values are written at a time: while they are, no other thread runs.
 PIECE = 4096
+# A body of more bytes is read in pieces, for the same reason.
+LARGE_BODY = 256 * 2**10
+# Values of a list in such a body, or as many as the request may have rows.
+_MOST_VALUES = 16_384
 
 
 class BadRequest(Exception):
@@ -63,7 +68,9 @@ class Request:
 def read(body: bytes, served: Served, most_rows: int) -> Request:
     """Raises BadRequest. No request has more than ``most_rows``, nor than fit in an answer."""
     most_rows = min(most_rows, MOST_OUTPUTS // outputs_of_row(served))
-    asked = _object(_json(body), "the request", ("id", "parameters", "inputs", "outputs"))
+    most_values = max(_MOST_VALUES, most_rows, len(served.inputs) + len(served.ignored))
+    value = _json(body, most_values)
+    asked = _object(value, "the request", ("id", "parameters", "inputs", "outputs"))
     id_ = asked.get("id")
     if id_ is not None and not (isinstance(id_, str) and len(id_) <= 256):
         raise BadRequest("id must be text of at most 256 characters")
@@ -95,12 +102,16 @@ def read(body: bytes, served: Served, most_rows: int) -> Request:
     return Request(id_, columns, rows or 0, _outputs(asked.get("outputs"), served))
 
 
-def _json(body: bytes) -> Any:
+def _json(body: bytes, most_values: int) -> Any:
     try:
         text = body.decode()
-        value = json.loads(text, parse_constant=_constant)
+        if len(body) > LARGE_BODY:
+            value = pieces.loads(text, most_values, _constant)
+        else:
+            value = json.loads(text, parse_constant=_constant)
         if _SURROGATE.search(text):
-            _dumped(value)
+            for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):
+                piece.encode()
         return value
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8 (byte {error.start})") from error
@@ -114,6 +125,8 @@ def _json(body: bytes) -> Any:
         raise BadRequest(f"the body is not JSON: {words}") from error
     except RecursionError as error:
         raise BadRequest("the body has too many brackets in each other") from error
+    except pieces.TooLong as error:
+        raise BadRequest(str(error)) from error
     except ValueError as error:  # a number with thousands of digits
         raise BadRequest(f"the body is not JSON: {cut(str(error), 100)}") from error
 

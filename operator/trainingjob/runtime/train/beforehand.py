@@ -8,7 +8,7 @@ from trainingjob.api.payload import TrainPayload
 
 from ..base.errors import StageFailure, of_fold
 from ..dataset import suitable
-from ..dataset.manifest import DatasetManifest
+from ..dataset.manifest import DatasetManifest, require
 from ..model import accepted, pretrained
 from ..storage import resolve
 from .budget import budget_of, check_batch
@@ -30,6 +30,7 @@ def check(payload: TrainPayload) -> None:
     except StageFailure as failure:
         who = "evaluate needs it" if payload.model is None else "the built-in model needs it"
         raise StageFailure(failure.reason, f"{failure.message}; {who}") from failure
+    require(manifest, folder)
     _check(payload, manifest, folder)
     for fold, part in enumerate(manifest.parts, 1):
         with of_fold(fold):

@@ -5,10 +5,14 @@ order of row groups is permuted, and so are the rows inside each window. Windows
 number of global batches, and each process takes a contiguous share of every global batch: what a
 step learns from depends on (seed, epoch, step) alone, never on the number of processes. A split
 that is small enough is one window, decoded once and kept.
+
+The ranks of a node have their windows in common: each reads every so many of the row groups and
+puts their rows where they belong, so that a node reads and decodes a row once.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -23,6 +27,9 @@ from torch import Tensor
 from ..base.errors import StageFailure
 from ..dataset.moments import Moments
 from ..dataset.rows import RowGroup, Rows
+from ..gang.collectives import Gang
+from ..gang.place import Place
+from ..gang.shared import shared
 from ..model.target import Target
 from .weights import Weights
 
@@ -36,6 +43,8 @@ _DECODE_ROWS = 16384
 # Features [n, d], targets [n] and, of rows that are weighed, their weights [n], which stay in the
 # CPU's memory, too: sums of them are needed there.
 Window = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+# The first three of them, in memory.
+Buffers = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Split:
@@ -67,6 +76,12 @@ class Split:
         batches = max(1, window_bytes // row_bytes // batch)
         self.window_rows = max(1, self.rows) if kept else batches * batch
         self._kept: Window | None = None
+        self._gang: Gang | None = None
+        self._memory: list[Buffers] = []
+
+    def read_with(self, gang: Gang) -> None:
+        """Read each row once on a node, by one of its ranks, which all ask for the same batches."""
+        self._gang = gang
 
     def _row(self) -> tuple[list[str], int]:
         """The columns of a row, the target's last, and its bytes when it is decoded."""
@@ -116,58 +131,104 @@ class Split:
         return (moments.mean, moments.deviation or 1.0) if moments.count else (0.0, 1.0)
 
     def _windows(self, order: tuple[int, int] | None, first: int) -> Iterator[tuple[int, Window]]:
-        """Windows from number ``first`` on; ``order`` is the (seed, epoch) of the permutation."""
-        if self.window_rows >= self.rows:
-            if self._kept is None and self.rows:
-                self._kept = next(self._decode(self._groups, 0))
-            if self._kept is not None and first == 0:
-                yield 0, self._kept
-            return
-        if first * self.window_rows >= self.rows:
-            return
+        """Windows from number ``first`` on, each until the next one is asked for; ``order`` is the
+        (seed, epoch) of the permutation."""
+        count = math.ceil(self.rows / self.window_rows)
+        if first < count and self._kept is not None:
+            yield first, self._kept
+        elif first < count:
+            for number, window in self._read(order, first, count):
+                if count == 1:
+                    self._kept, self._memory = window, []
+                yield number, window
+
+    def _read(
+        self, order: tuple[int, int] | None, first: int, count: int
+    ) -> Iterator[tuple[int, Window]]:
         groups = self._groups
-        if order is not None:
+        if order is not None and count > 1:
             groups = [groups[i] for i in _permutation(len(groups), *order, -1).tolist()]
-        yield from enumerate(_ahead(self._decode(groups, first * self.window_rows)), first)
+        if not self._memory:
+            self._memory = [self._buffers() for _ in range(min(count, 2))]
+        # When all ranks are here none of them needs the window before any more, and each has put
+        # its rows into the next one: so one is in use, and the other one is being filled.
+        self._meet()
+        filling = self._fill_mine(groups, first)
+        with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+            coming = pool.submit(next, filling)
+            for number in range(first, count):
+                coming.result()
+                self._meet()
+                if number + 1 < count:
+                    coming = pool.submit(next, filling)
+                rows = slice(min(self.window_rows, self.rows - number * self.window_rows))
+                x, y, w = self._memory[number % 2]
+                w = None if w is None else w[rows]
+                there = None if w is None else w.to(self.device)
+                yield number, (x[rows].to(self.device), y[rows].to(self.device), there, w)
 
-    def _decode(self, groups: list[RowGroup], skip: int) -> Iterator[Window]:
-        """The rows of the groups after the first ``skip``, in windows."""
-        left = self.rows - skip
+    def _fill_mine(self, groups: list[RowGroup], first: int) -> Iterator[None]:
+        """Put the rows of this rank's groups where they belong in the windows from number ``first``
+        on: into the next one each time."""
+        place = self._gang.place if self._gang else Place()
+        starts = itertools.accumulate((group.rows for group in groups), initial=0)
+        its = list(zip(starts, groups, strict=False))[place.local_rank :: place.local_world]
+        mine = [one for one in its if one[0] + one[1].rows > first * self.window_rows]
         names = [*self._names, *(self.weights.columns if self.weights else ())]
-        window, filled = self._buffers(left), 0
-        first = 0
-        while first < len(groups) and skip >= groups[first].rows:
-            skip -= groups[first].rows
-            first += 1
-        for path, batch in self.source.batches(names, self._decoded, groups[first:]):
-            at = min(skip, batch.num_rows)
-            skip -= at
-            while at < batch.num_rows:
-                count = min(batch.num_rows - at, len(window[1]) - filled)
-                part = slice(filled, filled + count)
-                self._fill(path, batch.slice(at, count), window, part)
-                at, filled, left = at + count, filled + count, left - count
-                if filled == len(window[1]):
-                    x, y, w = window
-                    yield (
-                        x.to(self.device),
-                        y.to(self.device),
-                        None if w is None else w.to(self.device),
-                        w,
-                    )
-                    window, filled = self._buffers(left), 0
+        batches = self.source.batches(names, self._decoded, [group for _, group in mine])
+        window, batch = first, None
+        for at, group in mine:
+            left = group.rows
+            while left:
+                while at >= (window + 1) * self.window_rows:
+                    yield
+                    window += 1
+                if batch is None or not batch.num_rows:
+                    path, batch = next(batches)
+                offset = at - window * self.window_rows
+                # Below 0: a run goes on in the middle of a group.
+                room = self.window_rows - offset if offset >= 0 else -offset
+                count = min(batch.num_rows, left, room)
+                if offset >= 0:
+                    part = slice(offset, offset + count)
+                    self._fill(path, batch.slice(0, count), self._memory[window % 2], part)
+                at, left, batch = at + count, left - count, batch.slice(count)
+        while True:
+            yield
 
-    def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        rows = min(left, self.window_rows)
-        kind = torch.float32 if self.source.classes is None else torch.int64
-        weights = torch.empty(rows) if self.weights is not None else None
-        return torch.empty(rows, len(self._names) - 1), torch.empty(rows, dtype=kind), weights
+    def _meet(self) -> None:
+        if self._gang is not None and self._gang.place.local_world > 1:
+            self._gang.barrier()
+
+    def _buffers(self) -> Buffers:
+        """Of a window, which the ranks of a node have in common."""
+        kinds = self._kinds()
+        rows = min(self.rows, self.window_rows)
+        sizes = [math.prod((rows, *shape)) * kind.itemsize for shape, kind in kinds]
+        # Each begins where any kind of number may.
+        ends = list(itertools.accumulate(-(-size // 64) * 64 for size in sizes))
+        memory = (
+            torch.empty(ends[-1], dtype=torch.uint8)
+            if self._gang is None
+            else shared(self._gang, ends[-1])
+        )
+        x, y, *w = (
+            memory[start : start + size].view(kind).view(rows, *shape)
+            for start, size, (shape, kind) in zip([0, *ends], sizes, kinds, strict=False)
+        )
+        return x, y, w[0] if w else None
+
+    def _kinds(self) -> list[tuple[tuple[int, ...], torch.dtype]]:
+        """The shape of a row, and the type of its numbers: of features, targets and weights."""
+        of_target = torch.float32 if self.source.classes is None else torch.int64
+        found = [((len(self._names) - 1,), torch.float32), ((), of_target)]
+        return [*found, ((), torch.float32)] if self.weights is not None else found
 
     def _fill(
         self,
         path: Path,
         batch: pa.RecordBatch,
-        window: tuple[Tensor, Tensor, Tensor | None],
+        window: Buffers,
         part: slice,
     ) -> None:
         x, y, w = window
@@ -202,13 +263,3 @@ def mix(*numbers: int) -> int:
     """A seed from several numbers, below 2**63. SeedSequence is numpy's tool for it, and stable."""
     entropy = [number % 2**32 for number in numbers]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _ahead(items: Iterator[Window]) -> Iterator[Window]:
-    """The same items, the next one made in a thread while the present one is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        future = pool.submit(next, items, None)
-        while (item := future.result()) is not None:
-            future = pool.submit(next, items, None)
-            yield item
-            del item

@@ -63,6 +63,8 @@ class Trainer:
     ) -> None:
         self.payload, self.family, self.gang, self.device = payload, family, gang, device
         self.stopping = stopping
+        for split in (family.training, family.validation):
+            split.read_with(gang)
         manifest = family.training.source.manifest
         budget = budget_of(payload, manifest)
         self.epochs, self.total_steps = budget.epochs, budget.steps

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from ..base.errors import StageFailure
 from ..dataset.rows import Rows
 from ..dataset.tokens import columns_of, tokens_of
-from .data import WINDOW_BYTES, Split
+from .data import WINDOW_BYTES, Buffers, Split
 
 
 class TokenSplit(Split):
@@ -38,16 +37,15 @@ class TokenSplit(Split):
     def _row(self) -> tuple[list[str], int]:
         return self._columns, 8 * self.width + 4
 
-    def _buffers(self, left: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        rows = min(left, self.window_rows)
-        ids = torch.empty(rows, self.width, dtype=torch.int32)
-        return ids, torch.empty(rows, self.width - 1, dtype=torch.int32), torch.empty(rows)
+    def _kinds(self) -> list[tuple[tuple[int, ...], torch.dtype]]:
+        ids, targets = ((self.width,), torch.int32), ((self.width - 1,), torch.int32)
+        return [ids, targets, ((), torch.float32)]
 
     def _fill(
         self,
         path: Path,
         batch: pa.RecordBatch,
-        window: tuple[Tensor, Tensor, Tensor | None],
+        window: Buffers,
         part: slice,
     ) -> None:
         ids, targets, weights = window

@@ -62,7 +62,7 @@ def spec_of(job: TrainingJob) -> Deploy:
 
 def name_of(job: TrainingJob) -> str:
     """Of the Deployment, the Service and the model in requests."""
-    return spec_of(job).name or job.metadata.name
+    return names.server_of(job)
 
 
 def deadline_of(job: TrainingJob) -> int:

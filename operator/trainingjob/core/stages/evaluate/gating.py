@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from ....api import gates
+from ....api.payload import StageResult
 from ....api.v1alpha1 import Evaluation, StageStatus, TrainingJob
+from ....api.v1alpha1.reasons import ReasonName
 from ... import names
 from ..outcome import StageOutcome, failed_for_good
 
@@ -19,13 +21,9 @@ def judged(
     stage, result = outcome.stage, outcome.result
     if result is None:
         return outcome
-    dataset = names.dataset_uri(job)
-    made = next((s for s in before if s.outputs and s.outputs.uri == dataset), None)
-    left = made.outputs.digest if made and made.outputs else ""
-    read = result.dataset_digest or ""
-    if made and left and read and left != read:
-        what = f"it was judged on a dataset of digest {read}; {made.name} left one of {left}"
-        return failed_for_good(stage, "DatasetInvalid", what, now)
+    other = _other(job, result, before)
+    if other is not None:
+        return failed_for_good(stage, *other, now)
     limits = gates.of(job)
     values = {metric.name: metric.value for metric in result.metrics or ()}
     missing = [gate.metric for gate in limits if gate.metric not in values]
@@ -50,10 +48,27 @@ def judged(
     )
     if accepted:
         return replace(outcome, evaluation=evaluation)
-    other = baseline is not None and baseline.dataset_digest != evaluation.dataset_digest
+    on_other = baseline is not None and baseline.dataset_digest != evaluation.dataset_digest
     what = ", ".join(
-        gates.in_words(metric, limits, other_data=other)
+        gates.in_words(metric, limits, other_data=on_other)
         for metric in metrics
         if metric.passed is False
     )
     return failed_for_good(stage, "GateFailed", what, now, evaluation)
+
+
+def _other(
+    job: TrainingJob, result: StageResult, before: Sequence[StageStatus]
+) -> tuple[ReasonName, str] | None:
+    """Why the verdict is about something else than the stages before have left."""
+    by_place = {stage.outputs.uri: stage for stage in before if stage.outputs}
+    judged: tuple[tuple[ReasonName, str, str, str | None], ...] = (
+        ("DatasetInvalid", "on a dataset", names.dataset_uri(job), result.dataset_digest),
+        ("ModelCorrupt", "by a model", names.model_uri(job), result.model_digest),
+    )
+    for reason, words, uri, read in judged:
+        made = by_place.get(uri)
+        left = made.outputs.digest if made is not None and made.outputs else ""
+        if made is not None and left and read and left != read:
+            return reason, f"it was judged {words} of digest {read}; {made.name} left one of {left}"
+    return None

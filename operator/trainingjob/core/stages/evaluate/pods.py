@@ -7,8 +7,9 @@ from functools import partial
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import names
-from ...children.pod import Maker, encoded, job_ref, threads_of
+from ...children.pod import Maker, encoded, handed_over, job_ref, threads_of
 from ...children.pod import pod as make_pod
+from ...frameworks import torch
 from ...observation import Settings
 from .. import meeting
 
@@ -17,6 +18,8 @@ _DEFAULT_METRICS = {
     "regression": ["rmse", "r2"],
     "languageModel": ["perplexity", "bits_per_byte"],
 }
+# As the payload has room for.
+_MOST_IN_USE = 16
 _OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 
@@ -41,17 +44,19 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         output=names.evaluation_uri(job),
         gates=spec.gates or [],
         accepted=names.accepted_uri(job),
-        in_use=_in_use(job) or None,
+        in_use=_in_use(job, settings) or None,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
     )
+    gang = meeting.gang_of(job, "evaluate", nodes(job), processes)
     count = threads_of(spec.resources, processes)
     given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
     threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
 
     def env(index: int) -> list[dict[str, str]]:
-        met = meeting.variables(job, "evaluate", nodes(job), processes, index) if together else {}
-        return [{"name": name, "value": value} for name, value in (met | threads).items()]
+        met = torch.variables(gang, index) if together else {}
+        variables = met | threads | handed_over(job)
+        return [{"name": name, "value": value} for name, value in variables.items()]
 
     common = partial(
         make_pod,
@@ -71,13 +76,15 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     return lambda index: common(index, env=env(index))
 
 
-def _in_use(job: TrainingJob) -> list[str]:
+def _in_use(job: TrainingJob, settings: Settings) -> list[str]:
     """Folders of the models that are served, or may be again."""
     found = job.status.deployment
-    if found is None:
-        return []
-    before = [found.previous.model_uri] if found.previous is not None else []
-    return [uri.rpartition("/")[2] for uri in (found.model_uri, *before) if uri]
+    uris = []
+    if found is not None:
+        before = [found.previous.model_uri] if found.previous is not None else []
+        uris = [found.model_uri, *before]
+    told = [uri.rpartition("/")[2] for uri in uris if uri]
+    return [*dict.fromkeys([*told, *settings.in_use])][:_MOST_IN_USE]
 
 
 def metrics(job: TrainingJob) -> list[str]:

@@ -56,6 +56,12 @@ _CONF = {
     "spark.kubernetes.executor.checkAllContainers": "false",
 }
 
+# Unless the manifest says otherwise.
+_USUAL = {
+    # What Spark spills and shuffles lies on disks that others have after us.
+    "spark.io.encryption.enabled": "true",
+}
+
 
 def instances(spec: Preprocess) -> int:
     """How many executors."""
@@ -75,8 +81,9 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     driver = spec.driver.resources if spec.driver else None
     executor = spec.executor.resources if spec.executor else None
     given = spec.spark_conf or {}
-    heap = {key: size for key, size in _driver_heap(driver).items() if key not in given}
-    conf = _CONF | heap | _sizes(executor) | _how_many(spec.executor or Executor())
+    usual = _USUAL | _driver_heap(driver)
+    usual = {key: value for key, value in usual.items() if key not in given}
+    conf = _CONF | usual | _sizes(executor) | _how_many(spec.executor or Executor())
     conf |= {
         "spark.kubernetes.namespace": job.metadata.namespace,
         "spark.kubernetes.driver.pod.name": names.pod_name(job, "preprocess", attempt, 0),

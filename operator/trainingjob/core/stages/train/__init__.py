@@ -31,7 +31,8 @@ class TrainStage(PodStage):
         return pods.maker(job, attempt, settings, self.image_of(job, settings))
 
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
-        return meeting.network(job, self.name, self.replicas(job))
+        named = job.spec.train.model is None
+        return meeting.network(job, self.name, self.replicas(job), named=named)
 
     def uses_our_runtime(self, job: TrainingJob) -> bool:
         return not pods.runs_as_it_stands(job)

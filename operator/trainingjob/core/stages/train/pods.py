@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from ....api import gates
@@ -9,19 +10,21 @@ from ....api import payload as contract
 from ....api.uris import is_remote
 from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.evaluate import BINARY_METRICS
-from ... import names
+from ... import frameworks, names
 from ...children import cache
 from ...children.pod import (
     RUNTIME,
     Maker,
     encoded,
     escape,
+    handed_over,
     job_ref,
     mounted,
     script_ref,
     threads_of,
 )
 from ...children.pod import pod as make_pod
+from ...frameworks import Gang, torch
 from ...observation import Settings
 from .. import meeting
 from ..evaluate.pods import metrics
@@ -98,27 +101,39 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         args=(spec.args or ()) if plain else (),
         shared_memory=True,
     )
-    return lambda index: common(index, env=_env(job, payload, index))
+    gang = _gang(job, attempt)
+    if gang.pods:
+        common = partial(common, subdomain=names.peers_name(job, "train"))
+    return lambda index: common(index, env=_env(job, payload, gang, index))
 
 
-def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[dict[str, str]]:
-    """What torch.distributed and torchrun read, and the plain variables for user code."""
+def _gang(job: TrainingJob, attempt: int) -> Gang:
+    """Pods of own code have names, since not every framework asks rank 0 for its peers."""
+    spec = job.spec.train
+    named = attempt if spec.model is None else None
+    limits = (spec.resources and spec.resources.limits) or {}
+    gang = meeting.gang_of(job, "train", spec.nodes, spec.procs_per_node, named)
+    return replace(gang, accelerators=frozenset(limits))
+
+
+def _env(
+    job: TrainingJob, payload: contract.TrainPayload, gang: Gang, index: int
+) -> list[dict[str, str]]:
+    """How the gang's processes find each other, and the plain variables for user code."""
     spec = job.spec.train
 
     def place(uri: str) -> str:
         # Where our runtime is not, nobody brings it from there.
         return escape(uri) if is_remote(uri) and runs_as_it_stands(job) else mounted(uri)
 
-    variables = meeting.variables(job, "train", spec.nodes, spec.procs_per_node, index) | {
-        names.GANG_SIZE: str(spec.nodes),
-        "PET_NPROC_PER_NODE": str(spec.procs_per_node),
-        "PET_NODE_RANK": str(index),
-        "PET_MASTER_ADDR": "$(MASTER_ADDR)",
-        "PET_MASTER_PORT": "$(MASTER_PORT)",
+    given = {variable.name for variable in spec.env or ()}
+    met = frameworks.variables(gang, index) | torch.launcher(gang, index)
+    variables = {name: value for name, value in met.items() if name not in given} | {
         contract.INPUT_DIR: place(payload.dataset),
         contract.OUTPUT_DIR: place(payload.model_uri),
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
+        **handed_over(job),
     }
     for name, uri in (
         (contract.INPUT_URI, payload.dataset),
@@ -126,7 +141,6 @@ def _env(job: TrainingJob, payload: contract.TrainPayload, index: int) -> list[d
     ):
         if is_remote(uri):
             variables[name] = escape(uri)
-    given = {variable.name for variable in spec.env or ()}
     threads = threads_of(spec.resources, spec.procs_per_node)
     if threads is not None and "OMP_NUM_THREADS" not in given:
         variables["OMP_NUM_THREADS"] = str(threads)

@@ -4,6 +4,7 @@ bytes, and not by their names."""
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import re
@@ -129,7 +130,8 @@ def packing_errors(file: Path) -> Iterator[None]:
     ) as error:
         raise _broken(file, error) from error
     except OSError as error:
-        if error.errno is not None:
+        # A zip archive may say that something lies before its beginning.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise _broken(file, error) from error  # bz2's and Arrow's
 

@@ -1,0 +1,267 @@
+"""What is fuzzed: whoever reads what others have written, good inputs to begin with, and which
+refusals are words for people."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import copy
+import functools
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from safetensors.numpy import save
+
+from tests.unit.api.corpus import GOOD
+from tests.unit.core.world import World, ended
+from tests.unit.core.world import manifest as world_manifest
+from tests.unit.serve.build import made, request
+from trainingjob.api.errors import check_manifest
+from trainingjob.api.payload import Payload, ProgressReport
+from trainingjob.api.v1alpha1.input import Input
+from trainingjob.api.v1alpha1.tokenize import Tokenize
+from trainingjob.cli import main as cli
+from trainingjob.cli import manifest
+from trainingjob.cli.errors import ManifestError
+from trainingjob.core import PodView
+from trainingjob.core.diagnose import failure_of, result_of
+from trainingjob.core.progress import reported
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset.manifest import DatasetManifest
+from trainingjob.runtime.evaluate.archive import RefusedArchive, copy_safely
+from trainingjob.runtime.model.mlp import load_model
+from trainingjob.runtime.model.pretrained import look_at
+from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.input.read import read_input
+from trainingjob.runtime.preprocess.input.scratch import Scratch
+from trainingjob.runtime.preprocess.tokens import tokenizer
+from trainingjob.runtime.serve import protocol
+from trainingjob.runtime.serve.served import load
+
+Run = Callable[[bytes, Path], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """``run`` gets an input and an empty folder; what it raises but ``words`` is a finding."""
+
+    good: list[bytes]
+    run: Run
+    words: tuple[type[Exception], ...] = ()
+
+
+# --- texts -------------------------------------------------------------------------------------
+def _manifest(data: bytes, folder: Path) -> None:
+    (folder / "job.yaml").write_bytes(data)
+    for document in manifest.read(str(folder / "job.yaml")):
+        job, problems = check_manifest(document.value)
+        assert (job is None) == bool(problems)
+        for problem in problems:
+            assert problem.message.strip()
+            document.place(problem.field)
+
+
+def _payload(data: bytes, folder: Path) -> None:
+    TypeAdapter(Payload).validate_json(data)
+
+
+def _report(data: bytes, folder: Path) -> None:
+    report = ProgressReport.model_validate_json(data)
+    told = reported(report, "train", 1, 0, datetime.now(UTC))
+    json.dumps(told.progress.to_dict(), allow_nan=False).encode()
+
+
+def _termination(data: bytes, folder: Path) -> None:
+    for code in (0, 1):
+        pod = copy.deepcopy(_pod())
+        ended(pod, 1.0, code=code, message=data.decode(errors="replace"))
+        view = PodView.from_dict(pod)
+        result, failure = result_of(view), failure_of(view)
+        told = [failure.message] if failure is not None else []
+        told += [json.dumps(result.to_dict())] if result is not None else []
+        json.dumps(told, ensure_ascii=False).encode()
+
+
+@functools.cache
+def _pod() -> dict[str, Any]:
+    world = World(world_manifest())
+    world.settle()
+    return next(iter(world.pods.values()))
+
+
+def _cli(*command: str) -> Run:
+    def run(data: bytes, folder: Path) -> None:
+        (folder / "job.json").write_bytes(data)
+        told, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(errors):
+            code = cli.main([*command, str(folder / "job.json")])
+        assert code == 0 or errors.getvalue().strip() or told.getvalue().strip()
+        assert not {*told.getvalue()} & {"\x1b", "\x07", "\x00"}
+
+    return run
+
+
+# --- files -------------------------------------------------------------------------------------
+def _input(name: str, kind: str) -> Run:
+    def run(data: bytes, folder: Path) -> None:
+        (folder / name).write_bytes(data)
+        source = Input.model_validate({"uri": f"file://{folder / name}", "format": kind})
+        with DuckdbEngine() as engine, Scratch(folder / "scratch") as place:
+            frame = read_input(engine, source, scratch=place)
+            list(engine.rows(f"SELECT count(*) FROM {frame.view}"))
+
+    return run
+
+
+def _in_folder(name: str, read: Callable[[Path], Any], beside: dict[str, bytes]) -> Run:
+    def run(data: bytes, folder: Path) -> None:
+        for other, content in beside.items():
+            (folder / other).write_bytes(content)
+        (folder / name).write_bytes(data)
+        read(folder)
+
+    return run
+
+
+def _dataset(folder: Path) -> None:
+    found = DatasetManifest.parse(folder)
+    assert found.digest and found.names and found.text
+
+
+def _tokenizer(folder: Path) -> None:
+    spec = Tokenize.model_validate({"from": f"file://{folder}/tokenizer.json", "sequenceLength": 8})
+    tokenizer.choose(None, "", "", spec, 0, 0)  # type: ignore[arg-type]
+
+
+def _zip(content: bytes, **how: Any) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, **how) as archive:
+        archive.writestr("a.csv", content)
+        archive.writestr("b.csv", content)
+    return packed.getvalue()
+
+
+def _parquet() -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"x": [1.5, None, 3.0], "s": ["a", "b", None]}), out)
+    return out.getvalue()
+
+
+def _npy() -> bytes:
+    out = io.BytesIO()
+    np.savez(out, x=np.arange(4.0))
+    return out.getvalue()
+
+
+def _program(folder: Path) -> bytes:
+    path = folder / "model.pt2"
+    size = torch.export.Dim("n")
+    inputs = (torch.zeros(2, 3),)
+    torch.export.save(
+        torch.export.export(torch.nn.Linear(3, 2), inputs, dynamic_shapes=({0: size},)), path
+    )
+    return path.read_bytes()
+
+
+_CSV = b'id,name,"x y"\n1,a,0.5\n2,"b, c",1.5\n3,,\n'
+_LINES = b'{"a": 1, "b": {"c": [1, 2]}, "d": "x"}\n{"a": 2.5, "b": null, "d": "\\u00e9"}\n'
+_REPORT = {
+    "trainerStatus": {
+        "progressPercentage": 40,
+        "estimatedRemainingSeconds": 12,
+        "metrics": [{"name": "loss", "value": "0.5"}, {"name": "epoch", "value": "2"}],
+        "lastUpdatedTime": "2026-01-01T00:00:00Z",
+    }
+}
+_ERROR = {"error": {"reason": "InputMalformed", "message": "line 4: 3 fields", "rank": 0}}
+
+
+def targets(folder: Path) -> dict[str, Target]:
+    """All of them; ``folder`` is for what they share, which takes seconds to make."""
+    model = made(folder)
+    world = World(world_manifest())
+    world.settle()
+    served = load(model.payload())
+    rows = model.rows("test")[:2]
+    weights = save({"w": np.zeros((4, 2), np.float32)})
+    config = {"model_type": "llama", "vocab_size": 300, "num_hidden_layers": 1}
+    learned = tokenizer.learn(["ab ab cd"] * 9, 258, "<|endoftext|>").text.encode()
+    manifests = [_bytes(GOOD[name]) for name in sorted(GOOD)]
+    dataset = (folder / "dataset/manifest.json").read_bytes()
+    built_in = folder / "model"
+    own = {name: (built_in / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    failed = (StageFailure,)
+    return {
+        "manifests": Target(
+            [yaml.safe_dump(GOOD[name]).encode() for name in sorted(GOOD)],
+            _manifest,
+            (ManifestError,),
+        ),
+        "payloads": Target([_bytes(model.payload().to_dict())], _payload, (ValidationError,)),
+        "progress reports": Target([_bytes(_REPORT)], _report, (ValueError,)),
+        "termination messages": Target([_bytes(_ERROR), b"Killed"], _termination),
+        "validate": Target(manifests, _cli("validate")),
+        "explain": Target([_bytes(world.manifest), *manifests[:1]], _cli("explain", "-f")),
+        "zip archives": Target([_zip(_CSV)], _input("data.zip", "csv"), failed),
+        "gzip": Target([gzip.compress(_CSV, mtime=0)], _input("data.csv.gz", "csv"), failed),
+        "bzip2": Target([bz2.compress(_CSV)], _input("data.csv.bz2", "csv"), failed),
+        "CSV": Target([_CSV, b"a;b\n1,5;2\n", b"a\tb\n1\t2\n"], _input("data.csv", "csv"), failed),
+        "JSON": Target([_LINES, b'[{"a": 1}]'], _input("data.json", "json"), failed),
+        "Parquet": Target([_parquet()], _input("data.parquet", "parquet"), failed),
+        "npz as CSV": Target([_npy()], _input("data.csv", "csv"), failed),
+        "manifest.json": Target([dataset], _in_folder("manifest.json", _dataset, {}), failed),
+        "config.json of ours": Target(
+            [own["config.json"]],
+            _in_folder("config.json", load_model, {"model.safetensors": own["model.safetensors"]}),
+            failed,
+        ),
+        "weights of ours": Target(
+            [own["model.safetensors"]],
+            _in_folder("model.safetensors", load_model, {"config.json": own["config.json"]}),
+            failed,
+        ),
+        "pretrained weights": Target(
+            [weights],
+            _in_folder(
+                "model.safetensors", lambda at: look_at("x", at), {"config.json": _bytes(config)}
+            ),
+            failed,
+        ),
+        "pretrained config.json": Target(
+            [_bytes(config)],
+            _in_folder("config.json", lambda at: look_at("x", at), {"model.safetensors": weights}),
+            failed,
+        ),
+        "tokenizer.json": Target([learned], _in_folder("tokenizer.json", _tokenizer, {}), failed),
+        "model.pt2": Target(
+            [_program(folder)],
+            _in_folder("model.pt2", lambda at: copy_safely(at / "model.pt2", at / "copy.pt2"), {}),
+            (RefusedArchive,),
+        ),
+        "requests of predictions": Target(
+            [_bytes(request(rows, [*served.inputs]))],
+            lambda data, _: _asked(data, served),
+            (protocol.BadRequest,),
+        ),
+    }
+
+
+def _asked(data: bytes, served: Any) -> None:
+    protocol.read(data, served, 1000)
+
+
+def _bytes(value: Any) -> bytes:
+    return json.dumps(value).encode()

@@ -291,6 +291,7 @@ BAD = [
     ({"stop": ["a"] * 5}, "stop must be a text, or at most 4", "stop"),
     ({"stream": "yes"}, "stream must be true or false", "stream"),
     ({"stream_options": {"other": 1}}, "stream_options has include_usage alone", "stream_options"),
+    ({"n": True}, "n is not supported: leave it out", "n"),
     ({"n": 2}, "n is not supported: leave it out", "n"),
     ({"logit_bias": {"1": 2}}, "logit_bias is not supported", "logit_bias"),
     ({"promt": "a"}, "there is no field 'promt'", "promt"),
@@ -310,6 +311,10 @@ async def test_what_is_refused_and_in_which_words(client: Client) -> None:
         answer = await client.post("/v1/completions", data=data)
         assert answer.status == 400
         assert expected in (await answer.json())["error"]["message"]
+    for path, status in (("completions", 405), ("models/other", 404)):
+        answer = await client.get(f"/v1/{path}")
+        error = (await answer.json())["error"]
+        assert (answer.status, error["type"]) == (status, "invalid_request_error")
     status, told = await ask(client, "chat/completions", messages=[{"role": "a", "content": "b"}])
     assert (status, told["error"]["param"]) == (400, "messages")
     assert "the model has no chat template: ask /v1/completions" in told["error"]["message"]

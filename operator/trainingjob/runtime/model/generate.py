@@ -13,7 +13,7 @@ from trainingjob.api.base import Model
 from ..base.errors import StageFailure
 from ..storage import fetch
 from .check import require
-from .generation import Options, Text, Writer
+from .generation import Options, Writer
 
 
 class Request(Model):
@@ -56,22 +56,25 @@ def generated(request: Request) -> str:
                 ids = writer.conversation([{"role": "user", "content": request.text}])
             else:
                 ids = writer.text(request.text)
+            options = _options(request, len(ids), writer.limit)
+            text = "".join([piece.text for piece in writer.pieces(ids, options)])
         except ValueError as error:
             what = "chat template" if request.chat else "tokenizer"
             raise StageFailure(
                 "ModelCorrupt", f"the model's {what} makes nothing of the text: {error}"
             ) from error
-        limit = writer.limit
-        room = request.tokens if limit is None else min(request.tokens, limit - len(ids))
-        if room < 1:
-            raise StageFailure(
-                "SettingUnsuitable",
-                f"the text has {len(ids)} tokens, and the model takes at most {limit} at once",
-            )
-        options = Options(room, request.temperature, seed=request.seed)
-        told = Text(writer, ids)
-        text = "".join([told.add(token) for token in writer.tokens(ids, options)]) + told.rest()
     return text.strip() if request.chat else request.text + text
+
+
+def _options(request: Request, there: int, limit: int | None) -> Options:
+    """For a text of so many tokens, of a model that takes ``limit``."""
+    room = request.tokens if limit is None else min(request.tokens, limit - there)
+    if room < 1:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"the text has {there} tokens, and the model takes at most {limit} at once",
+        )
+    return Options(room, request.temperature, seed=request.seed)
 
 
 if __name__ == "__main__":

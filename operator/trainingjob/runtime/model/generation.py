@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..base import bounded, templates, tokenizing
+from ..base import bounded, templates
 from ..base.errors import StageFailure
+from ..base.text import one_line
 from . import transformer
+from .tokenizer import Tokenizer
 
 # What a decoder makes of bytes that are no whole character yet.
 _BROKEN = "\ufffd"
@@ -32,6 +34,15 @@ class Options(NamedTuple):
     seed: int | None = None
 
 
+class Piece(NamedTuple):
+    """Of a text that is generated: what is new, of how many tokens all of it is, and at the end why
+    it ends there."""
+
+    text: str
+    tokens: int
+    reason: Literal["stop", "length"] | None = None
+
+
 class Writer:
     """The model in a folder, as ``transformers`` loads it.
 
@@ -40,12 +51,13 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._tool = _tokenizer(folder)
-        self._lock = threading.Lock()
-        self._bounded = tokenizing.Bounded(self._tool.backend_tokenizer.to_str(), threads=1)
         self.model = transformer.load(folder, None, device)
         ends = self.model.generation_config.eos_token_id
-        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        ends = ends if isinstance(ends, list) else [ends]
+        self._ends = frozenset(ends)
+        # Two processes, so that a prompt that takes long keeps no text of others from going on.
+        self._lock = threading.Lock()
+        self._reader, self._teller = (_tokenizer(folder, next(iter(ends), None)) for _ in range(2))
         # By the name that this version of transformers has for it.
         known = inspect.signature(type(self.model).forward).parameters
         self._cache = "cache" if "cache" in known else "past_key_values"
@@ -55,29 +67,28 @@ class Writer:
     @property
     def answers(self) -> bool:
         """Whether it has a chat template."""
-        return isinstance(self._tool.chat_template, str)
+        return self._reader.template is not None
 
     def text(self, text: str) -> list[int]:
         """The tokens of a text to go on with: as in training, an end of text is before it, and what
         is written like one is text. Raises ValueError, in words."""
-        begin = [] if self._tool.eos_token_id is None else [self._tool.eos_token_id]
+        begin = [] if self._reader.end is None else [self._reader.end]
         return begin + self._encoded(text, special=False)
 
     def conversation(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Those of messages that an answer is asked for. Raises ValueError, in words."""
-        if not self.answers:
+        tool = self._reader
+        if tool.template is None:
             raise ValueError("it has none")
-        special = {name: str(token) for name, token in self._tool.special_tokens_map.items()}
-        text, _ = templates.render(messages, self._tool.chat_template, special, prompt=True)
+        text, _ = templates.render(messages, tool.template, tool.special, prompt=True)
         return self._encoded(text, special=True)
 
     def _encoded(self, text: str, *, special: bool) -> list[int]:
         try:
             with self._lock:
-                (ids,) = self._bounded.encode([text], special=special).ids.to_pylist()
+                return self._reader.encode(text, special=special)
         except (bounded.TooMuch, bounded.Refused) as error:
             raise ValueError(f"the model's tokenizer makes nothing of it: {error}") from error
-        return list(ids)
 
     def tokens(self, ids: Sequence[int], options: Options) -> Iterator[int]:
         """What follows ``ids``, until the model ends it, which is told by no token."""
@@ -102,9 +113,27 @@ class Writer:
             yield token
             asked = torch.tensor([[token]], device=device)
 
-    def decoded(self, ids: Sequence[int]) -> str:
-        """Their text, without special tokens."""
-        return str(self._tool.decode(list(ids), skip_special_tokens=True))
+    def pieces(
+        self, ids: Sequence[int], options: Options, stops: Sequence[str] = ()
+    ) -> Iterator[Piece]:
+        """The text behind ``ids``, a piece a token and one more, until one of ``stops`` is in it.
+        Raises ValueError, in words."""
+        text = Text(self._decoded, ids, stops)
+        made = 0
+        for token in self.tokens(ids, options):
+            made += 1
+            yield Piece(text.add(token), made)
+            if text.stopped:
+                break
+        rest = text.rest()
+        ended = text.stopped or made < options.tokens
+        yield Piece(rest, made, "stop" if ended else "length")
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        try:
+            return self._teller.decode(ids)
+        except (bounded.TooMuch, bounded.Refused) as error:
+            raise ValueError(f"the model's tokenizer makes no text of tokens: {error}") from error
 
     @torch.inference_mode()
     def losses(
@@ -119,9 +148,19 @@ class Writer:
         return found
 
     def close(self) -> None:
-        """Let go of the tokenizer's process."""
+        """Let go of the tokenizer's processes."""
         with self._lock:
-            self._bounded.close()
+            self._reader.close()
+        self._teller.close()
+
+
+def _tokenizer(folder: Path, end: int | None) -> Tokenizer:
+    try:
+        return Tokenizer(folder, end)
+    except (OSError, ValueError, bounded.TooMuch, bounded.Refused) as error:
+        raise StageFailure(
+            "ModelCorrupt", f"the tokenizer in {folder} cannot be loaded: {one_line(error)[:300]}"
+        ) from error
 
 
 def _drawn(logits: Tensor, options: Options, chance: torch.Generator) -> int:
@@ -141,8 +180,10 @@ def _drawn(logits: Tensor, options: Options, chance: torch.Generator) -> int:
 class Text:
     """The text of tokens as they come behind those of a prompt, until one of ``stops`` is in it."""
 
-    def __init__(self, writer: Writer, prompt: Sequence[int], stops: Sequence[str] = ()) -> None:
-        self._writer, self._stops = writer, stops
+    def __init__(
+        self, decoded: Callable[[Sequence[int]], str], prompt: Sequence[int], stops: Sequence[str]
+    ) -> None:
+        self._decoded, self._stops = decoded, stops
         # Some tokens have a blank only behind others.
         self._ids = [*prompt[-_CONTEXT:]]
         self._from, self._read = 0, len(self._ids)  # where the context begins, and what is new
@@ -152,7 +193,7 @@ class Text:
     def add(self, token: int) -> str:
         """What can be told now: all but half a character, and what may become a stop."""
         self._ids.append(token)
-        decoded = self._writer.decoded
+        decoded = self._decoded
         before, now = decoded(self._ids[self._from : self._read]), decoded(self._ids[self._from :])
         if now.endswith(_BROKEN) and len(self._ids) - self._read < _CONTEXT:
             return ""
@@ -161,8 +202,8 @@ class Text:
 
     def rest(self) -> str:
         """What is left at the end."""
-        before = self._writer.decoded(self._ids[self._from : self._read])
-        left = self._told(self._writer.decoded(self._ids[self._from :])[len(before) :])
+        before = self._decoded(self._ids[self._from : self._read])
+        left = self._told(self._decoded(self._ids[self._from :])[len(before) :])
         if self.stopped:
             return left
         held, self._held = self._held, ""
@@ -180,20 +221,3 @@ class Text:
         told = self._held[: len(self._held) - keep]
         self._held = self._held[len(told) :]
         return told
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tool: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        if not tool.is_fast:
-            raise ValueError("it has no tokenizer.json")
-    except Exception as error:
-        words = " ".join(str(error).split())[:300]
-        raise StageFailure(
-            "ModelCorrupt", f"the tokenizer in {folder} cannot be loaded: {words}"
-        ) from error
-    return tool

@@ -149,24 +149,27 @@ class App:
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path
         try:
             return await handler(request)
         except Failed as failure:
-            return _error(failure.status, failure.words, failure.headers)
+            return _error(path, failure.status, failure.words, failure.headers)
+        except completions.BadRequest as bad:
+            return _error(path, 400, str(bad), name=bad.name)
         except (protocol.BadRequest, BadRow) as error:
-            return _error(400, str(error))
+            return _error(path, 400, str(error))
         except web.HTTPException as error:
             allowed = error.headers.get("Allow")
-            words = f"{request.method} {request.path}: {error.reason}"
-            return _error(error.status, words, {"Allow": allowed} if allowed else None)
+            words = f"{request.method} {path}: {error.reason}"
+            return _error(path, error.status, words, {"Allow": allowed} if allowed else None)
         except asyncio.CancelledError:
             raise
         except ConnectionError:
             raise  # they have gone
         except Exception as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            log(event("failed", path=request.path, error=told))
-            return _error(500, "the server has failed on this request; its log says how")
+            log(event("failed", path=path, error=told))
+            return _error(path, 500, "the server has failed on this request; its log says how")
 
     # --- the protocol -------------------------------------------------------------------------
 
@@ -297,24 +300,16 @@ class App:
         return await self._completed(request, chat=True)
 
     async def _completed(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
-        """Errors are as OpenAI's clients read them."""
+        self._loaded()
+        answers = self.state.completions
+        if answers is None:
+            words = f"is no language model: ask POST /v2/models/{self.name}/infer"
+            raise Failed(404, f"{self.name} {words}")
+        body = await self._body(request)
         try:
-            self._loaded()
-            if self.state.completions is None:
-                words = f"is no language model: ask POST /v2/models/{self.name}/infer"
-                raise Failed(404, f"{self.name} {words}")
-            try:
-                body = await self._body(request)
-                return await self.state.completions.answer(request, body, chat=chat)
-            except turns.Busy:
-                raise _busy(f"{self.state.completions.turns.queued} requests wait") from None
-        except completions.BadRequest as bad:
-            status, told, headers = 400, completions.error(400, str(bad), bad.name), None
-        except Failed as failed:
-            status, headers = failed.status, failed.headers
-            told = completions.error(status, failed.words)
-        body = json.dumps(told, ensure_ascii=False).encode(errors="replace")
-        return web.Response(status=status, body=body, content_type=_JSON, headers=headers)
+            return await answers.answer(request, body, chat=chat)
+        except turns.Busy:
+            raise _busy(f"{answers.turns.queued} requests wait") from None
 
     # --- for people ---------------------------------------------------------------------------
 
@@ -374,6 +369,14 @@ def _answer(value: Any) -> web.Response:
     return web.Response(body=json.dumps(value, ensure_ascii=False).encode(), content_type=_JSON)
 
 
-def _error(status: int, words: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = json.dumps({"error": words}, ensure_ascii=False).encode(errors="replace")
+def _error(
+    path: str,
+    status: int,
+    words: str,
+    headers: dict[str, str] | None = None,
+    name: str | None = None,
+) -> web.Response:
+    """In the form that those who ask for ``path`` read; ``name``: of the field that is wrong."""
+    told = completions.error(status, words, name) if path.startswith("/v1/") else {"error": words}
+    body = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     return web.Response(status=status, body=body, content_type=_JSON, headers=headers)

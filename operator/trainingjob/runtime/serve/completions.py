@@ -15,7 +15,7 @@ from aiohttp import web
 
 from ..base.log import log
 from ..base.text import cut, listed, one_line
-from ..model.generation import Options
+from ..model.generation import Options, Piece
 from .language import MOST_TOKENS, Language
 from .turns import Turns
 
@@ -66,7 +66,6 @@ def read(body: bytes, name: str, model: Language, *, chat: bool) -> Asked:
     asked = _object(body)
     own = (
         *_COMMON,
-        "stream_options",
         *(("messages", "max_completion_tokens") if chat else ("prompt",)),
     )
     for field, value in asked.items():
@@ -74,7 +73,7 @@ def read(body: bytes, name: str, model: Language, *, chat: bool) -> Asked:
             continue
         if field not in _NEUTRAL:
             raise BadRequest(f"there is no field {cut(field, 60)!r} ({listed(own)})", field[:60])
-        if value not in _NEUTRAL[field]:
+        if not any(_is(value, one) for one in _NEUTRAL[field]):
             raise BadRequest(f"{field} is not supported: leave it out", field)
     given = {field: value for field, value in asked.items() if value is not None}
     if given.get("model", name) != name:
@@ -109,6 +108,11 @@ def read(body: bytes, name: str, model: Language, *, chat: bool) -> Asked:
         seed if "seed" in given else None,
     )
     return Asked(chat, prompt, options, _stops(given), stream, _flag(more, "include_usage"))
+
+
+def _is(value: Any, other: Any) -> bool:
+    # For Python, true is 1.
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -210,22 +214,12 @@ class Completions:
         """Raises BadRequest, Busy, ConnectionError when whoever asked has gone."""
         asked = await asyncio.to_thread(read, body, self._name, self._model, chat=chat)
         told = _Told(self._name, asked)
-        with self.turns.taken(self._model.tokens(asked.prompt, asked.options)) as tokens:
-            pieces = self._pieces(tokens, told)
+        pieces = self._model.pieces(asked.prompt, asked.options, asked.stops)
+        with self.turns.taken(pieces) as taken:
+            texts = told.of(taken)
             if asked.stream:
-                return await _streamed(request, pieces, told)
-            return web.json_response(told.whole("".join([piece async for piece in pieces])))
-
-    async def _pieces(self, tokens: AsyncIterator[int], told: _Told) -> AsyncIterator[str]:
-        text = self._model.text(told.asked.prompt, told.asked.stops)
-        async for token in tokens:
-            told.tokens += 1
-            yield text.add(token)
-            if text.stopped:
-                break
-        yield text.rest()
-        if not text.stopped and told.tokens >= told.asked.options.tokens:
-            told.reason = "length"
+                return await _streamed(request, texts, told)
+            return web.json_response(told.whole("".join([text async for text in texts])))
 
     async def close(self) -> None:
         """Once nobody asks any more."""
@@ -234,7 +228,7 @@ class Completions:
 
 
 async def _streamed(
-    request: web.Request, pieces: AsyncIterator[str], told: _Told
+    request: web.Request, texts: AsyncIterator[str], told: _Told
 ) -> web.StreamResponse:
     """Events of the server, as they come."""
     response = web.StreamResponse(
@@ -244,9 +238,9 @@ async def _streamed(
     try:
         for first in told.first():
             await _write(response, first)
-        async for piece in pieces:
-            if piece:
-                await _write(response, told.piece(piece))
+        async for text in texts:
+            if text:
+                await _write(response, told.piece(text))
         for last in told.last():
             await _write(response, last)
         await _write(response, None)
@@ -274,7 +268,7 @@ class _Told:
     """An answer, whole or in pieces."""
 
     def __init__(self, name: str, asked: Asked) -> None:
-        self.asked, self.tokens, self.reason = asked, 0, "stop"
+        self.asked, self._tokens, self._reason = asked, 0, "stop"
         what = "chat.completion" if asked.chat else "text_completion"
         self._object = what + (".chunk" if asked.chat and asked.stream else "")
         self._head = {
@@ -284,6 +278,12 @@ class _Told:
             "model": name,
         }
 
+    async def of(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[str]:
+        """Their texts."""
+        async for text, self._tokens, reason in pieces:
+            self._reason = reason or self._reason
+            yield text
+
     def _with(self, choice: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
         rest = {"index": 0, "logprobs": None, "finish_reason": reason}
         return {**self._head, "choices": [] if choice is None else [{**rest, **choice}]}
@@ -292,7 +292,7 @@ class _Told:
         """All of it."""
         said = {"role": "assistant", "content": text}
         choice = {"message": said} if self.asked.chat else {"text": text}
-        return {**self._with(choice, self.reason), "usage": self._usage()}
+        return {**self._with(choice, self._reason), "usage": self._usage()}
 
     def first(self) -> list[dict[str, Any]]:
         """What comes before the text."""
@@ -305,7 +305,7 @@ class _Told:
 
     def last(self) -> list[dict[str, Any]]:
         """What comes behind it."""
-        end = self._with({"delta": {}} if self.asked.chat else {"text": ""}, self.reason)
+        end = self._with({"delta": {}} if self.asked.chat else {"text": ""}, self._reason)
         usage = {**self._with(None), "usage": self._usage()}
         return [end, usage] if self.asked.usage else [end]
 
@@ -313,8 +313,8 @@ class _Told:
         prompt = len(self.asked.prompt)
         return {
             "prompt_tokens": prompt,
-            "completion_tokens": self.tokens,
-            "total_tokens": prompt + self.tokens,
+            "completion_tokens": self._tokens,
+            "total_tokens": prompt + self._tokens,
         }
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import storage
 from ..base.errors import StageFailure
 from ..evaluate.publication import Card
-from ..model.generation import Options, Text, Writer
+from ..model.generation import Options, Piece, Writer
 
 # Tokens that a request may ask for, where the model does not say how many it takes.
 MOST_TOKENS = 4096
@@ -59,13 +58,11 @@ class Language:
             )
         return len(judged)
 
-    def text(self, prompt: Sequence[int], stops: Sequence[str]) -> Text:
-        """Of the tokens that follow a prompt."""
-        return Text(self.writer, prompt, stops)
-
-    def tokens(self, prompt: Sequence[int], options: Options) -> Any:
-        """What follows it, token by token."""
-        return self.writer.tokens(prompt, options)
+    def pieces(
+        self, prompt: Sequence[int], options: Options, stops: Sequence[str]
+    ) -> Iterator[Piece]:
+        """As ``Writer.pieces``."""
+        return self.writer.pieces(prompt, options, stops)
 
     def close(self) -> None:
         """Let go of what it holds."""

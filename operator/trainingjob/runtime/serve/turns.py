@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from ..model.generation import Piece
+
 # That take turns, each of which holds the model's memory of its text, and that wait for it.
 MOST_AT_ONCE, MOST_WAITING = 8, 64
 
@@ -20,9 +22,9 @@ class Busy(Exception):
 
 @dataclass(eq=False)
 class _One:
-    tokens: Iterator[int]
+    pieces: Iterator[Piece]
     # The next ones; None: there are no more.
-    given: asyncio.Queue[int | Exception | None] = field(default_factory=asyncio.Queue)
+    given: asyncio.Queue[Piece | Exception | None] = field(default_factory=asyncio.Queue)
     left: bool = False
 
 
@@ -42,12 +44,12 @@ class Turns:
         return len(self._waiting)
 
     @contextmanager
-    def taken(self, tokens: Iterator[int]) -> Iterator[AsyncIterator[int]]:
-        """The tokens as they come, as long as somebody is there to take them. Raises Busy, and what
+    def taken(self, pieces: Iterator[Piece]) -> Iterator[AsyncIterator[Piece]]:
+        """The pieces as they come, as long as somebody is there to take them. Raises Busy, and what
         they raise."""
         if len(self._waiting) >= self._most:
             raise Busy
-        one = _One(tokens)
+        one = _One(pieces)
         self._waiting.append(one)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
@@ -68,9 +70,9 @@ class Turns:
                 return
             turns = [*self._at_work]
             found = await loop.run_in_executor(self._thread, _round, turns)
-            for one, token in zip(turns, found, strict=True):
-                one.given.put_nowait(token)
-                one.left |= not isinstance(token, int)
+            for one, piece in zip(turns, found, strict=True):
+                one.given.put_nowait(piece)
+                one.left |= not isinstance(piece, Piece)
 
     async def close(self) -> None:
         """Once nobody asks any more."""
@@ -81,18 +83,18 @@ class Turns:
         self._thread.shutdown()
 
 
-async def _each(one: _One) -> AsyncIterator[int]:
-    while (token := await one.given.get()) is not None:
-        if isinstance(token, Exception):
-            raise token
-        yield token
+async def _each(one: _One) -> AsyncIterator[Piece]:
+    while (piece := await one.given.get()) is not None:
+        if isinstance(piece, Exception):
+            raise piece
+        yield piece
 
 
-def _round(turns: list[_One]) -> list[int | Exception | None]:
-    found: list[int | Exception | None] = []
+def _round(turns: list[_One]) -> list[Piece | Exception | None]:
+    found: list[Piece | Exception | None] = []
     for one in turns:
         try:
-            found.append(None if one.left else next(one.tokens, None))
+            found.append(None if one.left else next(one.pieces, None))
         except Exception as error:  # of this one alone
             found.append(error)
     return found

@@ -12,6 +12,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.implementations import ByteLevelBPETokenizer  # type: ignore[attr-defined]
@@ -189,7 +190,18 @@ NO_TOKENIZER = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "vers
         (["a", "b" * 101], {}, "TextInvalid", "up to 101 bytes in a row, and 100 is the most"),
         (["a", "ä" * 51], {}, "TextInvalid", "up to 102 bytes"),
         (["ab ab", "b"], {}, "SettingUnsuitable", "the training split have 259 tokens"),
-        (["a", "a"], {"split": {"test": 0.5}}, "SplitEmpty", "the train split has no rows"),
+        (
+            ["a", "a"],
+            {"split": {"test": 0.5}},
+            "SplitEmpty",
+            "the train split has no rows; there are 1 in all (without 1 copies)",
+        ),
+        (
+            ["a", "b"],
+            {"steps": [{"filter": {"where": "length(body) > 9"}}]},
+            "NoRowsLeft",
+            "no text is left after the last step",
+        ),
     ],
     ids=str,
 )
@@ -205,6 +217,22 @@ def test_texts_that_cannot_be_learned_from(
     found = made(tmp_path, texts, **more)
     assert found[0] == reason
     assert words in found[1]
+
+
+def test_files_of_texts_that_cannot_be_read(tmp_path: Path) -> None:
+    """Where DuckDB's own words would not say what to do."""
+    latin = pa.array([b"ab", b"caf\xe9"])
+    texts = pa.Array.from_buffers(pa.string(), len(latin), latin.buffers())
+    pq.write_table(pa.table({"body": texts}), tmp_path / "a.parquet")
+    (tmp_path / "a.json").write_text(json.dumps({"body": "ab " * (12 * 2**20)}))
+    for name, reason, words in (
+        ("a.parquet", "InputNotUtf8", f'a text of {tmp_path}/a.parquet is not UTF-8: "caf'),
+        ("a.json", "InputMalformed", f"an object of {tmp_path}/a.json is longer than 16777216"),
+    ):
+        more: dict[str, Any] = {"tokenize": TOKENIZE, "format": name.removeprefix("a.")}
+        found = run("pandas", tmp_path / name, tmp_path / "out", task=TASK, **more)
+        assert found[0] == reason, found
+        assert words in found[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import torch
 from trainingjob.api.v1alpha1.train import (
     Adam,
     AdamW,
+    ConstantSchedule,
     CosineSchedule,
+    LinearSchedule,
     Schedule,
     Sgd,
     StepSchedule,
@@ -80,6 +82,10 @@ FACTORS = [
     ("warm-up ends at the full rate", cosine(warmup_steps=10), 9, 0, 1.0),
     ("the cosine follows the warm-up", cosine(warmup_steps=20), 60, 6, 0.5),
     ("warm-up may be longer than training", cosine(warmup_steps=200), 99, 9, 0.5),
+    ("a line warms up, too", Schedule(linear=LinearSchedule(warmup_steps=10)), 4, 0, 0.5),
+    ("a line ends at nothing", Schedule(linear=LinearSchedule()), 100, 9, 0.0),
+    ("warm-up alone", Schedule(constant=ConstantSchedule(warmup_steps=10)), 4, 0, 0.5),
+    ("and then it stays", Schedule(constant=ConstantSchedule(warmup_steps=10)), 99, 9, 1.0),
     ("steps begin at the full rate", halving(), 19, 1, 1.0),
     ("steps go down every so many epochs", halving(), 20, 2, 0.5),
     ("steps go down again", halving(), 50, 5, 0.25),
@@ -91,3 +97,16 @@ FACTORS = [
 )
 def test_the_rate_follows_its_schedule(schedule, step, epoch, factor):
     assert rate_factor(schedule, step, 100, epoch) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_a_line_falls_as_torch_has_it(warmup):
+    schedule = Schedule(linear=LinearSchedule(warmup_steps=warmup, min_factor=0.1))
+    sgd = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.LinearLR(
+        sgd, start_factor=1.0, end_factor=0.1, total_iters=100 - warmup
+    )
+    for step in range(warmup, 100):
+        assert rate_factor(schedule, step, 100, 0) == pytest.approx(sgd.param_groups[0]["lr"])
+        sgd.step()
+        theirs.step()

@@ -240,9 +240,16 @@ class Spec(Model):
             holds=lambda self: self.deploy is None or self.evaluate is not None,
         ),
         Rule(
-            cel="!has(self.deploy) || self.task.type != 'languageModel'",
-            message="deploy serves classification and regression; language models are not served",
-            holds=lambda self: self.deploy is None or self.task.type != "languageModel",
+            cel="!has(self.deploy) || !has(self.evaluate) || (!has(self.evaluate.nodes) "
+            "|| self.evaluate.nodes == 1) && (!has(self.evaluate.procsPerNode) "
+            "|| self.evaluate.procsPerNode == 1)",
+            message="deploy serves a language model that one process can judge: leave out "
+            "evaluate.nodes and procsPerNode, or serve model/ by vLLM",
+            holds=lambda self: (
+                self.deploy is None
+                or self.evaluate is None
+                or (self.evaluate.nodes or 1) * (self.evaluate.procs_per_node or 1) == 1
+            ),
         ),
         Rule(
             cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "

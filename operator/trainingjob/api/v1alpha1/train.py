@@ -161,15 +161,33 @@ class Optimizer(Model):
     adamw: AdamW | None = Field(None, description="Adam with decoupled weight decay.")
 
 
+WarmUp = Annotated[int, Field(ge=0, le=1000000)]
+
+
 class CosineSchedule(Model):
     """Warm up linearly, then fall along a half cosine to the end of training."""
 
-    warmup_steps: Annotated[int, Field(ge=0, le=1000000)] = Field(
-        0, description="Steps from 0 to the full learning rate."
-    )
+    warmup_steps: WarmUp = Field(0, description="Steps from 0 to the full learning rate.")
     min_factor: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="Last learning rate as a share of the first."
     )
+
+
+class LinearSchedule(Model):
+    """Warm up linearly, then fall along a line to the end of training."""
+
+    warmup_steps: WarmUp | None = Field(
+        None, description="Steps from 0 to the full learning rate; none when unset."
+    )
+    min_factor: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Last learning rate as a share of the first; 0 when unset."
+    )
+
+
+class ConstantSchedule(Model):
+    """Warm up linearly, then stay."""
+
+    warmup_steps: WarmUp = Field(description="Steps from 0 to the full learning rate.")
 
 
 class StepSchedule(Model):
@@ -182,9 +200,11 @@ class StepSchedule(Model):
 class Schedule(Model):
     """The learning rate over time: exactly one of the fields; constant when unset."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("cosine", "step"),)
+    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("cosine", "linear", "constant", "step"),)
 
     cosine: CosineSchedule | None = Field(None, description="Warm-up and cosine.")
+    linear: LinearSchedule | None = Field(None, description="Warm-up and a line down.")
+    constant: ConstantSchedule | None = Field(None, description="Warm-up alone.")
     step: StepSchedule | None = Field(None, description="Steps down.")
 
 

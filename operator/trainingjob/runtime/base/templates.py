@@ -50,6 +50,23 @@ def render(
     return text, [(start, end) for start, end in found]
 
 
+def of_config(config: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
+    """What a tokenizer_config.json says: the template, and the special tokens by the names that
+    templates use."""
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        named = [one for one in template if isinstance(one, dict)]
+        template = next(
+            (one.get("template") for one in named if one.get("name") == "default"), None
+        )
+    special = {}
+    for name, token in config.items():
+        value = token.get("content") if isinstance(token, dict) else token
+        if name.endswith("_token") and isinstance(value, str):
+            special[name] = value
+    return (template or None) if isinstance(template, str) else None, special
+
+
 @cache
 def _child() -> Child:
     child = Child()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from . import bounded
+from .digest import digest_of_text
 from .errors import StageFailure
 from .text import cut
 
@@ -26,7 +27,7 @@ LOAD_SECONDS, SECONDS = 60.0, 10.0
 _BYTES_A_SECOND = 64 * 2**10
 # Beside what the library takes, and of each thread of its: texts take thirty times their size.
 _MEMORY_BYTES, _THREAD_BYTES = 2 * 2**30, 128 * 2**20
-_LOAD, _NUMBER, _ENCODE = b"l", b"n", b"e"
+_LOAD, _NUMBER, _ENCODE, _DECODE, _VOCABULARY = b"l", b"n", b"e", b"d", b"v"
 _SPECIAL, _OFFSETS = b"special", b"offsets"
 # Of a text, characters in a message.
 _SHOWN = 40
@@ -89,6 +90,14 @@ class Bounded:
         answer = self._process.ask(question, SECONDS + texts.nbytes / _BYTES_A_SECOND)
         found = _batch(answer).columns
         return Tokens(found[0], *(found[1:] if offsets else (None, None)))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Their text, without special tokens. Raises bounded.TooMuch, bounded.Refused."""
+        return self._process.ask(_DECODE + json.dumps([*ids]).encode(), SECONDS).decode()
+
+    def vocabulary(self) -> str:
+        """The digest of all tokens and their numbers. Raises as ``known``."""
+        return self._process.ask(_VOCABULARY, LOAD_SECONDS).decode()
 
     def close(self) -> None:
         """End the process."""
@@ -197,6 +206,11 @@ def main(memory: int) -> None:
             return json.dumps({"added": added, "size": size}).encode()
         if question[:1] == _NUMBER:
             return json.dumps(tool.token_to_id(question[1:].decode())).encode()
+        if question[:1] == _DECODE:
+            text: str = tool.decode(json.loads(question[1:]), skip_special_tokens=True)
+            return text.encode()
+        if question[:1] == _VOCABULARY:
+            return digest_of_text(json.dumps(sorted(tool.get_vocab().items()))).encode()
         batch = _batch(question[1:])
         given = batch.schema.metadata
         special, offsets = (given[name] == b"1" for name in (_SPECIAL, _OFFSETS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +33,22 @@ from .judgement import Batch
 from .report import MetricsFile
 
 CARD = "trainingjob.json"
+# Rows that prove a language model, and tokens of each.
+_TEXTS, _TEXT_TOKENS = 8, 256
 _CARD_BYTES = 256 * 2**20
 _OURS = re.compile(r"(\.)?[0-9a-f]{12}-[0-9a-f]{8}(?(1)\.(writing|old))")
+
+
+class Texts(Model):
+    """Of a language model, what a server proves it by: the beginnings of rows of the test split."""
+
+    ids: list[list[int]] = Field(description="Their tokens.")
+    targets: list[list[int]] = Field(
+        description="What is to be predicted behind each but the last one; -100: nothing."
+    )
+    losses: list[float] = Field(
+        description="Mean negative log-likelihood of a row's targets, in nats."
+    )
 
 
 class Card(Model):
@@ -54,6 +68,7 @@ class Card(Model):
         description="What it gave for the rows that the manifest shows: scores of the classes, or "
         "one value. Unset: nobody has run it on rows.",
     )
+    texts: Texts | None = Field(None, description="Likewise of a language model.")
     report: MetricsFile
     gates: list[Gate]
 
@@ -124,7 +139,10 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
         names = storage.names(model)
         if _is_there(target, card, model, names):
             return card.name
-    card = card.model_copy(update={"outputs": _outputs(card, model)})
+    if kind == "transformer":
+        card = card.model_copy(update={"texts": _texts(payload, model, manifest)})
+    else:
+        card = card.model_copy(update={"outputs": _outputs(card, model)})
     with storage_errors("publish the accepted model"), storage.write_aside(target) as aside:
         storage.copy(model, aside)
         text = card.model_dump_json(by_alias=True, exclude_none=True)
@@ -142,6 +160,27 @@ def _outputs(card: Card, model: Path) -> list[list[float]] | None:
         runnable = card.load(model)
         features = features_of(raw, card.dataset.features, runnable.features)
         return outputs_of(runnable.batch(features, np.zeros(len(features))))
+    return None
+
+
+def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> Texts | None:
+    """None for a model that is judged by a gang, since it may be too large for one process."""
+    from ..dataset.tokens import columns_of, tokens_of
+    from ..model.generation import Writer
+
+    tokens = manifest.tokens
+    assert tokens is not None
+    if (payload.nodes or 1) * (payload.procs_per_node or 1) > 1:
+        return None
+    test = Rows(storage.resolve(payload.dataset), manifest, "test", [])
+    path, batch = next(iter(test.batches(columns_of(tokens), _TEXTS)))
+    ids, targets = tokens_of(path, batch, tokens.sequence_length + 1, tokens.vocab_size)
+    its, wanted = (
+        ids[:_TEXTS, : _TEXT_TOKENS + 1].tolist(),
+        targets[:_TEXTS, :_TEXT_TOKENS].tolist(),
+    )
+    with suppress(StageFailure), closing(Writer(model)) as writer:
+        return Texts(ids=its, targets=wanted, losses=writer.losses(its, wanted))
     return None
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from ..base import templates
+from ..base import bounded, templates
+from .tokenizer import Tokenizer
 
 GENERATION = "generation_config.json"
 _ANSWER = "trainingjob answers"
@@ -24,24 +25,23 @@ def stop_at_answers(folder: Path, end: int) -> None:
         config = {}
     known = config.get("eos_token_id", [])
     known = known if isinstance(known, list) else [known]
-    found = [*known, _end_of_answers(folder), end]
+    found = [*known, _end_of_answers(folder, end), end]
     config["eos_token_id"] = list(dict.fromkeys(one for one in found if isinstance(one, int)))
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _end_of_answers(folder: Path) -> int | None:
+def _end_of_answers(folder: Path, end: int) -> int | None:
     """The special token behind an answer; None where the template puts none there."""
-    from transformers import AutoTokenizer
-
     try:
-        tool: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        text, _ = templates.render(_CONVERSATION, tool.chat_template, tool.special_tokens_map)
-    except Exception:  # whatever a template does; of other conversations it made something
+        with closing(Tokenizer(folder, end)) as tool:
+            if tool.template is None:
+                return None
+            text, _ = templates.render(_CONVERSATION, tool.template, tool.special)
+    # Whatever a template or a tokenizer does: of other conversations they made something.
+    except (ValueError, bounded.TooMuch, bounded.Refused):
         return None
     behind = text.rpartition(_ANSWER)[2]
-    for number, token in tool.added_tokens_decoder.items():
-        if token.special and re.match(rf"\s*{re.escape(token.content)}", behind):
-            return int(number)
+    for number, token in sorted(tool.added.items()):
+        if re.match(rf"\s*{re.escape(token)}", behind):
+            return number
     return None

@@ -17,6 +17,7 @@ _JSON_BYTES = 2**24  # of a config, which has a few thousand; the file may be la
 INDEX = "model.safetensors.index.json"  # of weights in several files
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
+TOKENIZER_CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.

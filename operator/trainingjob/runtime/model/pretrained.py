@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,21 @@ from typing import Any
 from trainingjob.api.v1alpha1.transformer import Pretrained
 
 from .. import storage
+from ..base import bounded, tokenizing
 from ..base.errors import StageFailure, storage_errors
-from ..base.text import listed
+from ..base.text import listed, one_line
 from .answers import GENERATION
-from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, WEIGHTS, Vocabulary, is_there, links_out
+from .folder import (
+    CONFIG,
+    INDEX,
+    TEMPLATE,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    WEIGHTS,
+    Vocabulary,
+    is_there,
+    links_out,
+)
 
 FIELD = "train.model.pretrained"
 # By config.json's model_type: each was compared with what transformers makes of it, tensor by
@@ -40,7 +52,7 @@ _MOST_TOKENIZER = 128 * 2**20
 _LAYERS = ("num_hidden_layers", "n_layer")
 # Of a tokenizer, whoever wrote it; beside it there may be others.
 _OF_TOKENIZER = (
-    *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(TOKENIZER, TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"),
     *(TEMPLATE, "vocab.json", "merges.txt", "tokenizer.model"),
 )
 
@@ -112,7 +124,7 @@ def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
     own = folder.path / TOKENIZER
     with storage_errors("read the pretrained model"):
         same = not own.is_file() or own.read_bytes() == tokenizer.read_bytes()
-        found, known = (0, 0) if same else (_vocabulary(tokenizer), _vocabulary(own))
+        found, known = ("", "") if same else (_vocabulary(tokenizer), _vocabulary(own))
     if found != known:
         raise StageFailure(
             "SettingUnsuitable",
@@ -128,15 +140,17 @@ def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
         )
 
 
-def _vocabulary(path: Path) -> dict[str, int]:
-    from tokenizers import Tokenizer
-
+def _vocabulary(path: Path) -> str:
+    """The digest of its tokens. It may be anybody's."""
     if path.stat().st_size > _MOST_TOKENIZER:
         raise _unreadable(f"{path.name} is larger than any tokenizer", path.parent)
     try:
-        return Tokenizer.from_file(str(path)).get_vocab()
-    except Exception as error:  # the library has no type of its own
-        raise _unreadable(f"{path.name} is no tokenizer", path.parent) from error
+        with closing(tokenizing.Bounded(path.read_text(encoding="utf-8"), threads=1)) as tool:
+            tool.known()
+            return tool.vocabulary()
+    except (ValueError, bounded.TooMuch, bounded.Refused) as error:
+        why = f"{path.name} is no tokenizer: {one_line(error)}"
+        raise _unreadable(why, path.parent) from error
 
 
 def _config(uri: str, path: Path) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
 from .answers import stop_at_answers
-from .folder import INDEX, TEMPLATE, WEIGHTS, Vocabulary, Words
+from .folder import INDEX, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Vocabulary, Words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -130,17 +130,20 @@ def save(
     save_weights(folder, parameters)
     if folder is None:
         return
-    from transformers import GenerationConfig, PreTrainedTokenizerFast
+    from transformers import GenerationConfig
 
     config.save_pretrained(folder)
     GenerationConfig(bos_token_id=tokens.end, eos_token_id=tokens.end).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(words.tokenizer),
-        bos_token=tokens.end_of_text,
-        eos_token=tokens.end_of_text,
-        model_max_length=tokens.sequence_length,
-        clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)
+    # As it is: whoever made it, it is not run here.
+    shutil.copyfile(words.tokenizer, folder / TOKENIZER)
+    about = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": tokens.end_of_text,
+        "eos_token": tokens.end_of_text,
+        "model_max_length": tokens.sequence_length,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / TOKENIZER_CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     if words.template is not None:
         shutil.copyfile(words.template, folder / TEMPLATE)
         stop_at_answers(folder, tokens.end)

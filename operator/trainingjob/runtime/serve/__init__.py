@@ -2,6 +2,9 @@
 
 served.py    the model with its pipeline, and the proof that they give what was judged
 protocol.py  requests and answers of the Open Inference Protocol, version 2
+language.py  a language model, and its proof
+completions.py   requests and answers of OpenAI's completions
+turns.py     texts that are generated take turns
 pieces.py    JSON of large requests, read so that others are answered meanwhile
 batches.py   requests that wait are answered together
 app.py       HTTP

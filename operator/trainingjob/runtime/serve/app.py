@@ -16,8 +16,10 @@ from trainingjob.api.payload import ServePayload
 
 from ... import __version__
 from ..base.log import log
-from . import page, protocol
+from . import completions, page, protocol, turns
 from .batches import MOST_ROWS, Batches, Busy
+from .completions import Completions
+from .language import Language
 from .metrics import Metrics
 from .served import BadRow, Served
 
@@ -47,6 +49,9 @@ class State:
 
     served: Served | None = None
     batches: Batches | None = None
+    # Of a language model instead of these two.
+    language: Language | None = None
+    completions: Completions | None = None
     draining: bool = False
     in_flight: int = 0
     last: float = 0.0  # when a request came, by the monotonic clock
@@ -66,7 +71,7 @@ class App:
     def __init__(self, payload: ServePayload) -> None:
         self.name = payload.name
         self.state = State()
-        self.metrics = Metrics(lambda: self.state.batches.queued if self.state.batches else 0)
+        self.metrics = Metrics(self._queued)
         self._most_bytes = payload.max_body_bytes or MAX_BODY_BYTES
         self._most_queued = payload.max_queued_rows or MAX_QUEUED_ROWS
         self._held = 0  # bytes, by all requests that are not answered yet
@@ -85,12 +90,20 @@ class App:
                 *(web.get(f"{path}/ready", self._model_ready) for path in (model, versioned)),
                 *(web.get(path, self._metadata) for path in (model, versioned)),
                 *(web.post(f"{path}/infer", self._infer) for path in (model, versioned)),
+                web.get("/v1/models", self._models),
+                web.post("/v1/completions", self._complete),
+                web.post("/v1/chat/completions", self._chat),
             ]
         )
 
-    def serve(self, served: Served) -> None:
+    def serve(self, served: Served | Language) -> None:
         """From now on requests are answered."""
         self.metrics.of_model(self.name, served.card.model_digest)
+        if isinstance(served, Language):
+            waiting = min(self._most_queued, turns.MOST_WAITING)
+            self.state.completions = Completions(self.name, served, waiting)
+            self.state.language = served
+            return
         fitting = protocol.MOST_OUTPUTS // protocol.outputs_of_row(served)
         self.state.batches = Batches(
             served.answers, self._most_queued, self.metrics.batch, min(MOST_ROWS, fitting)
@@ -99,11 +112,19 @@ class App:
 
     async def close(self) -> None:
         """Once all requests are answered."""
+        if self.state.completions is not None:
+            await self.state.completions.close()
         await asyncio.to_thread(self._reader.shutdown, cancel_futures=True)
         if self.state.batches is not None:
             await self.state.batches.close()
         if self.state.served is not None:
             self.state.served.close()
+
+    def _queued(self) -> int:
+        state = self.state
+        if state.completions is not None:
+            return state.completions.turns.queued
+        return state.batches.queued if state.batches is not None else 0
 
     # --- every request ------------------------------------------------------------------------
 
@@ -111,7 +132,7 @@ class App:
     async def _told(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Errors in words, and metrics; nothing that a request does ends the server."""
         began = time.perf_counter()
-        of_model = request.path.startswith("/v2/models/")
+        of_model = request.path.startswith(("/v2/models/", "/v1/"))
         if of_model:
             self.state.last = time.monotonic()
         self.state.in_flight += 1
@@ -128,22 +149,27 @@ class App:
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path
         try:
             return await handler(request)
         except Failed as failure:
-            return _error(failure.status, failure.words, failure.headers)
+            return _error(path, failure.status, failure.words, failure.headers)
+        except completions.BadRequest as bad:
+            return _error(path, 400, str(bad), name=bad.name)
         except (protocol.BadRequest, BadRow) as error:
-            return _error(400, str(error))
+            return _error(path, 400, str(error))
         except web.HTTPException as error:
             allowed = error.headers.get("Allow")
-            words = f"{request.method} {request.path}: {error.reason}"
-            return _error(error.status, words, {"Allow": allowed} if allowed else None)
+            words = f"{request.method} {path}: {error.reason}"
+            return _error(path, error.status, words, {"Allow": allowed} if allowed else None)
         except asyncio.CancelledError:
             raise
+        except ConnectionError:
+            raise  # they have gone
         except Exception as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            log(event("failed", path=request.path, error=told))
-            return _error(500, "the server has failed on this request; its log says how")
+            log(event("failed", path=path, error=told))
+            return _error(path, 500, "the server has failed on this request; its log says how")
 
     # --- the protocol -------------------------------------------------------------------------
 
@@ -156,12 +182,19 @@ class App:
     async def _ready(self, request: web.Request) -> web.Response:
         if self.state.draining:
             raise Failed(503, "the server is being stopped")
-        if self.state.served is None:
-            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        self._loaded()
         return _answer({"ready": True})
 
+    def _loaded(self) -> Served | Language:
+        """The model, once it has proved itself."""
+        served = self.state.served or self.state.language
+        if served is None:
+            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        return served
+
     async def _model_ready(self, request: web.Request) -> web.Response:
-        self._model(request)
+        if self.state.language is None or request.match_info["model"] != self.name:
+            self._model(request)
         return await self._ready(request)
 
     async def _metadata(self, request: web.Request) -> web.Response:
@@ -195,9 +228,9 @@ class App:
         name, version = request.match_info["model"], request.match_info.get("version")
         if name != self.name:
             raise Failed(404, f"there is no model {name[:100]!r}: this server has {self.name}")
-        served = self.state.served
-        if served is None:
-            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        served = self._loaded()
+        if isinstance(served, Language):
+            raise Failed(404, f"{name} is a language model: ask POST /v1/completions")
         if version not in (None, served.version):
             raise Failed(
                 404, f"there is no version {version[:100]!r} of {name}, but {served.version}"
@@ -253,6 +286,31 @@ class App:
         most = _HELD_BYTES + (_FOR_SMALL_BYTES if share <= _SMALL_BYTES else 0)
         return self._held + more <= most
 
+    # --- language models ---------------------------------------------------------------------
+
+    async def _models(self, request: web.Request) -> web.Response:
+        self._loaded()
+        one = {"id": self.name, "object": "model", "created": 0, "owned_by": "trainingjob"}
+        return _answer({"object": "list", "data": [one]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        return await self._completed(request, chat=False)
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._completed(request, chat=True)
+
+    async def _completed(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
+        self._loaded()
+        answers = self.state.completions
+        if answers is None:
+            words = f"is no language model: ask POST /v2/models/{self.name}/infer"
+            raise Failed(404, f"{self.name} {words}")
+        body = await self._body(request)
+        try:
+            return await answers.answer(request, body, chat=chat)
+        except turns.Busy:
+            raise _busy(f"{answers.turns.queued} requests wait") from None
+
     # --- for people ---------------------------------------------------------------------------
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -261,9 +319,13 @@ class App:
         )
 
     async def _page(self, request: web.Request) -> web.Response:
-        served = self.state.served
-        if served is None:
-            raise Failed(503, "the model is being loaded, or has not proved itself yet")
+        served = self._loaded()
+        if isinstance(served, Language):
+            return web.Response(
+                text=page.of_language(self.name, served),
+                content_type="text/html",
+                headers=page.HEADERS,
+            )
         given = {name: value for name, value in request.query.items() if name in served.inputs}
         return web.Response(
             text=await page.written(self.name, served, given, self._one),
@@ -307,6 +369,14 @@ def _answer(value: Any) -> web.Response:
     return web.Response(body=json.dumps(value, ensure_ascii=False).encode(), content_type=_JSON)
 
 
-def _error(status: int, words: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = json.dumps({"error": words}, ensure_ascii=False).encode(errors="replace")
+def _error(
+    path: str,
+    status: int,
+    words: str,
+    headers: dict[str, str] | None = None,
+    name: str | None = None,
+) -> web.Response:
+    """In the form that those who ask for ``path`` read; ``name``: of the field that is wrong."""
+    told = completions.error(status, words, name) if path.startswith("/v1/") else {"error": words}
+    body = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     return web.Response(status=status, body=body, content_type=_JSON, headers=headers)

@@ -13,8 +13,10 @@ import pyarrow as pa
 
 from trainingjob.api import gates
 
+from ..evaluate.publication import Card
 from ..preprocess.fitted.columns import ARROW, Columns
 from . import protocol
+from .language import Language
 from .served import Answers, BadRow, Served
 
 HEADERS = {
@@ -47,29 +49,55 @@ async def written(
     ask: Callable[[Columns], Awaitable[Answers]],
 ) -> str:
     """The page; with values ``given`` for columns, also what the model makes of them."""
-    card, report = served.card, served.card.report
+    return _page(
+        name,
+        [
+            *_card(name, served.card, served.card.task.label),
+            await _form(served, given, ask),
+            "<h2>Requests</h2>"
+            f"<p><code>POST /v2/models/{_text(name)}/infer</code>, the Open Inference Protocol; "
+            f'<a href="/v2/models/{_text(name)}">the model\'s inputs</a>, '
+            '<a href="/metrics">metrics</a></p>',
+        ],
+    )
+
+
+def of_language(name: str, model: Language) -> str:
+    """The page of a language model, which has no form."""
+    paths = ["completions", *(["chat/completions"] if model.writer.answers else [])]
+    shown = " and ".join(f"<code>POST /v1/{path}</code>" for path in paths)
+    about = f"<p>{shown}, as OpenAI has them; "
+    return _page(
+        name,
+        [
+            *_card(name, model.card, model.card.task.label),
+            f'<h2>Requests</h2>{about}<a href="/metrics">metrics</a></p>',
+        ],
+    )
+
+
+def _card(name: str, card: Card, label: str) -> list[str]:
+    report = card.report
     passed = gates.judge(report.metrics, card.gates, {}) if card.gates else []
-    parts = [
+    return [
         f"<h1>{_text(name)}</h1>",
         _table(
             "Model",
             [
-                ("version", served.version),
+                ("version", card.name),
                 ("digest", card.model_digest),
                 ("dataset", report.dataset_digest),
                 ("job", f"{card.job.namespace}/{card.job.name}, run {card.job.uid}"),
-                ("task", f"{card.task.type} of {card.task.label}"),
+                ("task", f"{card.task.type} of {label}"),
                 ("judged on", f"{report.samples} rows"),
             ],
         ),
         _table("Metrics", [(n, f"{value:.6g}") for n, value in sorted(report.metrics.items())]),
         _table("Gates", [_gate(gate) for gate in card.gates]) if passed else "",
-        await _form(served, given, ask),
-        "<h2>Requests</h2>"
-        f"<p><code>POST /v2/models/{_text(name)}/infer</code>, the Open Inference Protocol; "
-        f'<a href="/v2/models/{_text(name)}">the model\'s inputs</a>, '
-        '<a href="/metrics">metrics</a></p>',
     ]
+
+
+def _page(name: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'

@@ -16,6 +16,7 @@ from ..base.errors import StageFailure
 from ..base.log import log
 from . import served
 from .app import App, event
+from .language import Language
 
 PORT = 8080
 DRAIN_SECONDS = 20.0
@@ -94,9 +95,9 @@ async def _listen(runner: web.AppRunner, payload: ServePayload) -> tuple[str, in
     return payload.host or "0.0.0.0", int(runner.addresses[0][1])  # noqa: S104 - to be shown
 
 
-def proved(payload: ServePayload) -> tuple[served.Served, int]:
+def proved(payload: ServePayload) -> tuple[served.Served | Language, int]:
     """The model, and by how many rows it has proved itself. Raises as ``serve.run``."""
-    model = served.load(payload)
+    model = served.any_model(payload)
     tolerance = served.TOLERANCE if payload.tolerance is None else payload.tolerance
     return model, model.prove(tolerance, payload.self_test_rows)
 

@@ -26,6 +26,7 @@ from ..evaluate.sources import Runnable
 from ..model import accepted
 from ..preprocess.fitted import Pipeline
 from ..preprocess.fitted.columns import ARROW, Columns, value_of
+from .language import Language
 
 TOLERANCE = 1e-4
 
@@ -148,6 +149,16 @@ def columns_of(raw: RawRows, rows: int, names: dict[str, ColumnType]) -> Columns
 
 
 def load(payload: ServePayload) -> Served:
+    """As ``any_model``, of raw columns alone."""
+    found = any_model(payload)
+    if isinstance(found, Language):
+        raise StageFailure(
+            "ModelMissing", f"{payload.name} is a language model: `trainingjob generate` asks it"
+        )
+    return found
+
+
+def any_model(payload: ServePayload) -> Served | Language:
     """The model that the payload names, once its files are those that were judged.
 
     Raises StageFailure: ModelMissing, ModelCorrupt, BaselineInvalid, and those of the storage."""
@@ -169,6 +180,8 @@ def load(payload: ServePayload) -> Served:
                 f"the files of {uri} {what} {short(other)}…, and "
                 f"{short(digest)}… is to be served: they were changed, or lost in part",
             )
+    if card.kind == "transformer":
+        return Language(folder, card)
     if card.dataset.raw is None:
         raise StageFailure(
             "ModelMissing",

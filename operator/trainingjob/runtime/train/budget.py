@@ -83,10 +83,19 @@ def rate_factor(schedule: api.Schedule | None, step: int, total: int, epoch: int
         return 1.0
     if schedule.step is not None:
         return schedule.step.factor ** (epoch // schedule.step.every_epochs)
-    cosine = schedule.cosine
-    if cosine is None:
+    warmup = warmup_of(schedule)
+    if step < warmup:
+        return (step + 1) / warmup
+    falling = schedule.cosine or schedule.linear
+    if falling is None:
         return 1.0
-    if step < cosine.warmup_steps:
-        return (step + 1) / cosine.warmup_steps
-    share = (step - cosine.warmup_steps) / max(1, total - cosine.warmup_steps)
-    return cosine.min_factor + (1 - cosine.min_factor) * 0.5 * (1 + math.cos(math.pi * share))
+    share = (step - warmup) / max(1, total - warmup)
+    left = 0.5 * (1 + math.cos(math.pi * share)) if schedule.cosine else 1 - share
+    least = falling.min_factor or 0.0
+    return least + (1 - least) * left
+
+
+def warmup_of(schedule: api.Schedule | None) -> int:
+    """Steps until the learning rate is the configured one."""
+    its = schedule and (schedule.cosine or schedule.linear or schedule.constant)
+    return (its and its.warmup_steps) or 0

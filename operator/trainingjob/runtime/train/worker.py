@@ -25,7 +25,7 @@ from ..gang.place import Place
 from ..model.folder import HISTORY
 from ..storage import remove, resolve, write_aside
 from ..storage.ownership import claim
-from .budget import budget_of
+from .budget import budget_of, warmup_of
 from .families import family_of
 from .loop import Trained, Trainer
 from .narrator import Stretch
@@ -78,11 +78,20 @@ def work(payload: TrainPayload) -> StageResult | None:
                     f"{trainer.parameters} weights, {family.training.steps} steps "
                     f"an epoch, {gang.world} processes of {threads} threads"
                 )
+                _warn_of_warmup(part.payload, trainer.total_steps)
             result = save(part, parts, trainer, trainer.run())
     gang.wait_for_first()  # the model is complete
     gang.barrier()
     gang.leave()
     return result
+
+
+def _warn_of_warmup(payload: TrainPayload, steps: int) -> None:
+    if (warmup := warmup_of(payload.schedule)) > steps:
+        log(
+            f"warning: train.schedule warms up for {warmup} steps, and there are {steps}: the "
+            f"learning rate ends at {steps / warmup:.3g} of the optimizer's"
+        )
 
 
 def _steps(payload: TrainPayload) -> int:

@@ -24,6 +24,19 @@ _KINDS: dict[str, type[duckdb.Error]] = {
     "Binder": duckdb.BinderException,
     "Catalog": duckdb.CatalogException,
 }
+# What is wrong with a file, in words that say what to do.
+_OF_FILES: list[tuple[re.Pattern[str], ReasonName, str]] = [
+    (
+        re.compile(r'string encoding found in Parquet file "(.+?)": value "(.*)" is not valid'),
+        "InputNotUtf8",
+        'a text of {} is not UTF-8: "{:.60}"',
+    ),
+    (
+        re.compile(r'"maximum_object_size" of (\d+) bytes exceeded while reading file "(.+?)"'),
+        "InputMalformed",
+        "an object of {1} is longer than {0} bytes, which are the most: divide long texts",
+    ),
+]
 _KIND = re.compile(r"\b(\w[\w ]*) Error: ")
 
 
@@ -52,4 +65,7 @@ def _failure(kind: type[BaseException], text: str) -> StageFailure:
         return StageFailure(reason, one_line(words))
     if issubclass(kind, duckdb.BinderException | duckdb.CatalogException):
         return StageFailure("ExpressionInvalid", one_line(text))
+    for pattern, reason, words in _OF_FILES:
+        if found := pattern.search(text):
+            return StageFailure(reason, words.format(*found.groups()))
     return StageFailure("StepFailed", one_line(text))

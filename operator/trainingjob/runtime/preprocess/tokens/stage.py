@@ -66,7 +66,10 @@ def finish(
     field = f"task.{'messages' if task.messages else 'text'}"
     frame, left_out = _documents(engine, frame, field, name, spec.near_duplicates, said)
     found = _counted(engine, frame, name)
-    check_splits({split: texts.count for split, texts in found.items()}, payload.split)
+    try:
+        check_splits({split: texts.count for split, texts in found.items()}, payload.split)
+    except StageFailure as failure:
+        raise StageFailure(failure.reason, f"{failure.message}{left_out}") from None
     reporter.report(0.7)
     train = found["train"]
     chosen = tokenizer.choose(engine, frame.view, said, spec, train.count, train.size)
@@ -194,7 +197,8 @@ def _documents(
         raise column_not_found(field, name, list(frame.columns), frame.unread)
     if frame.columns[name] != "string":
         raise StageFailure(
-            "SettingUnsuitable", f"{field}: column {name} is of type {frame.columns[name]}"
+            "SettingUnsuitable",
+            f"{field}: column {name} is of type {frame.columns[name]}, and texts are needed",
         )
     dialect = engine.dialect
     text = dialect.ident(name)
@@ -206,6 +210,8 @@ def _documents(
         f"count(CASE WHEN {text} = '' THEN 1 END) FROM {frame.view}"
     )
     what = f"the text {name}"
+    if not rows:
+        raise StageFailure("NoRowsLeft", "no text is left after the last step")
     if texts < rows:
         raise StageFailure(
             "TextInvalid",

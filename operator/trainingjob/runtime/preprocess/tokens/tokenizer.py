@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainingjob.api.v1alpha1.tokenize import LEAST_VOCABULARY, Tokenize
 
-from ...base import bounded, tokenizing
+from ...base import bounded, templates, tokenizing
 from ...base.digest import digest_of_text
 from ...base.errors import StageFailure, storage_errors
 from ...base.text import listed, one_line
@@ -72,29 +72,20 @@ class Chosen:
                 if not isinstance(config, dict):
                     message = f"{files[TOKENIZER_CONFIG]} is no {TOKENIZER_CONFIG}"
                     raise StageFailure("InputMalformed", message)
-            template: Any = config.get("chat_template")
-            if isinstance(template, list):
-                named = [one for one in template if isinstance(one, dict)]
-                template = next(
-                    (one.get("template") for one in named if one.get("name") == "default"), None
-                )
+            template, special = templates.of_config(config)
             if TEMPLATE in files:
                 try:
                     template = _bounded(files[TEMPLATE], _LARGEST_TEMPLATE).decode()
                 except UnicodeDecodeError as error:
                     message = f"{files[TEMPLATE]} is not UTF-8"
                     raise StageFailure("InputMalformed", message) from error
-        if isinstance(template, str) and len(template) > _LARGEST_TEMPLATE:
+        if template is not None and len(template) > _LARGEST_TEMPLATE:
             message = f"{files[TOKENIZER_CONFIG]} has a chat template that is larger than any"
             raise StageFailure("InputMalformed", message)
-        special = {"eos_token": self.end_of_text}
-        for name, token in config.items():
-            value = token.get("content") if isinstance(token, dict) else token
-            if name.endswith("_token") and isinstance(value, str):
-                special[name] = value
-        own = isinstance(template, str) and bool(template)
-        way = chat.Way(template if own else chat.DEFAULT, special, self.special)
-        return replace(self, way=way, own_template=own)
+        way = chat.Way(
+            template or chat.DEFAULT, {"eos_token": self.end_of_text, **special}, self.special
+        )
+        return replace(self, way=way, own_template=bool(template))
 
 
 def choose(engine: Engine, view: str, text: str, spec: Tokenize, rows: int, size: int) -> Chosen:

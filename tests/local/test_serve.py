@@ -75,6 +75,29 @@ def test_rows_of_a_file_are_predicted_in_their_order(folder: Path, model: Made) 
     np.testing.assert_allclose(table[[f"probability_{n}" for n in "abc"]], expected, atol=1e-5)
 
 
+def test_rows_of_many_files_are_predicted_in_the_order_of_their_names(
+    folder: Path, model: Made
+) -> None:
+    rows = frame(3000, seed=5)
+    (folder / "parts").mkdir()
+    for place in range(3):
+        part = rows[place * 1000 : (place + 1) * 1000]
+        part.to_csv(folder / f"parts/{place}.csv", index=False)
+    wanted = ["abc"[at] for at in model.expected(rows).argmax(axis=1)]
+    for given in ("parts", "parts/*.csv", f"file://{folder}/parts"):
+        outcome = cli(folder, "predict", "digits", given, "-o", "many.csv")
+        assert outcome.code == 0, outcome.stderr
+        with (folder / "many.csv").open() as file:
+            assert [row["prediction"] for row in csv.DictReader(file)] == wanted, given
+    for given, code, words in (
+        ("nothing/new.csv", 2, "nothing/new.csv: no such file or folder"),
+        ("nothing/*.csv", 1, "there is no file at"),
+        ("ftp://there/new.csv", 2, "ftp://there/new.csv: "),
+    ):
+        outcome = cli(folder, "predict", "digits", given)
+        assert (outcome.code, words in outcome.stderr) == (code, True), outcome.stderr
+
+
 def test_a_file_of_which_nothing_can_be_made_is_told_why(folder: Path) -> None:
     """tests/unit/serve has the other reasons."""
     frame(10).drop(columns="city").to_csv(folder / "bad.csv", index=False)

@@ -272,7 +272,8 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     present = {pod.index for pod in pods} | indexes.read(stage.pods.completed_indexes)
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
-    settings = replace(obs.settings, images=images, in_use=applied.in_use(obs.job, obs.children))
+    in_use = applied.in_use(obs.job, (*obs.children, *obs.promoted))
+    settings = replace(obs.settings, images=images, in_use=in_use)
     # Nobody watches the claim: it is looked for before the first pod of each attempt.
     others = [] if pods else claim.wanted(obs.job, name)
     others += room.missing(obs)

@@ -59,6 +59,13 @@ $(AZURITE): tests/cluster/azurite/package.json tests/cluster/azurite/package-loc
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+BROWSER := .cache/browser/.built
+$(BROWSER): tests/cluster/browser/package.json tests/cluster/browser/package-lock.json
+	@mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 HDFS := .cache/hdfs/.built
 $(HDFS): $(VENV)/.dev tests/cluster/hdfs/pom.xml tests/cluster/hdfs/jars.sha256
 	$(BIN)/python -m tests.cluster.hdfs
@@ -88,7 +95,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(CLUSTER) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE)  ## what is long by nature, beside `make test`
+nightly: $(CLUSTER) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE) $(BROWSER)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local tests/integration $(BESIDE)
 

@@ -188,6 +188,15 @@ def test_a_model_is_served_replaced_scaled_and_outlives_its_job(
     )
     assert len(space.servers()) == 3
 
+    # A job that has no other stage puts an accepted model in its place.
+    folder = f"pvc://training/runs/{space.name}/digits/accepted/aaaaaaaaaaaa-00000000"
+    deploy = DEPLOY | {"name": "digits", "model": {"uri": folder, "digest": GOOD}}
+    rest = dict.fromkeys(("task", "preprocess", "train", "evaluate"))
+    space.run(manifest("promote", deploy=deploy, **rest))
+    status = space.wait("promote", phase="Succeeded")
+    assert status["deployment"]["previous"]["modelDigest"] == BETTER
+    assert served_digest(space.deployment()) == GOOD
+
 
 def test_pods_that_do_not_prove_themselves_bring_back_the_model_before(
     space: Space, deploying: Operator

@@ -23,6 +23,19 @@ def test_a_model_proves_itself_on_one_machine(tmp_path: Path) -> None:
     log = cli(tmp_path, "logs", "small", "--stage", "deploy").stdout
     assert "8 rows of the evaluation have the same outputs" in log
 
+    # Another job promotes the model, and has no other stage.
+    digest = first.status["evaluation"]["modelDigest"]
+    folder = told["modelUri"]
+    storage = {"uri": manifest["spec"]["storage"]["uri"]}
+    deploy = {"deployment": {}, "model": {"uri": folder, "digest": digest}}
+    live = manifest | {"metadata": {"name": "live"}, "spec": {"storage": storage, "deploy": deploy}}
+    promoted = run(tmp_path, write_job(tmp_path, live))
+    assert promoted.code == 0, promoted.stderr
+    assert [stage["name"] for stage in promoted.status["stages"]] == ["deploy"]
+    assert promoted.status["deployment"]["modelDigest"] == digest
+    write_csv(tmp_path / "new.csv", rows(4))
+    assert cli(tmp_path, "predict", "live", "new.csv").stdout.startswith('"prediction"')
+
     (accepted,) = (tmp_path / ".trainingjob/claims/runs/default/small/accepted").glob("[0-9a-f]*/")
     (weights,) = accepted.rglob("*.safetensors")
     weights.chmod(0o644)
@@ -31,3 +44,5 @@ def test_a_model_proves_itself_on_one_machine(tmp_path: Path) -> None:
     assert second.code != 0
     assert second.status["reason"] == "RolloutFailed"
     assert second.status["message"].startswith("ModelCorrupt: ")
+    again = cli(tmp_path, "rerun", "live", "--from", "deploy", "-o", "json")
+    assert again.status["message"].startswith("ModelCorrupt: ")

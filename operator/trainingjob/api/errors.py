@@ -46,6 +46,7 @@ from .v1alpha1.patterns import (
     ONE_CHARACTER,
     PRINCIPAL,
     QUANTITY,
+    SHA256,
     SUB_PATH,
     TABLE,
     TIME_ZONE,
@@ -134,6 +135,7 @@ PATTERNS = {
     DNS_SUBDOMAIN: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     JOB_NAME: "lower-case letters, digits and '-', beginning with a letter "
     "and ending with a letter or digit",
+    SHA256: "`sha256:` and 64 digits from 0 to f",
     QUANTITY: 'a quantity such as 2, "500m" or "4Gi"',
     MANAGER: "a domain, a slash and a name, such as `kueue.x-k8s.io/multikueue`",
     LABEL_KEY: "the name of a label: at most 63 letters, digits, '-', '_' and '.', "

@@ -41,9 +41,9 @@ def excess(spec: Spec) -> Excess | None:
         if part is None:
             continue
         # Unset fields included: what is small by this is small for sure.
-        if sum(len(m.model_dump_json().encode()) for m in (spec.task, part)) <= MOST_BYTES:
+        if sum(len(m.model_dump_json().encode()) for m in (spec.task, part) if m) <= MOST_BYTES:
             continue
-        given = {"task": spec.task.to_dict(), stage: part.to_dict()}
+        given = {"task": spec.task.to_dict() if spec.task else {}, stage: part.to_dict()}
         total = _size(given)
         if total > MOST_BYTES:
             return _excess(stage, total, given)

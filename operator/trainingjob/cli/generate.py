@@ -38,7 +38,7 @@ def generate(args: argparse.Namespace) -> int:
     asked = {
         "uri": names.model_uri(job),
         "text": text,
-        "chat": job.spec.task.messages is not None,
+        "chat": job.spec.task is not None and job.spec.task.messages is not None,
         "tokens": args.tokens,
         "temperature": args.temperature,
         "seed": args.seed,
@@ -65,7 +65,7 @@ def _with_model(home: Home) -> TrainingJob:
     job = read_stored(json.dumps(stored).encode())
     if isinstance(job, Unreadable):
         raise UsageError(f"job {home.name} cannot be read: {job.message}")
-    kind = job.spec.task.type
+    kind = job.spec.task.type if job.spec.task is not None else "unset"
     if kind != "languageModel":
         raise UsageError(
             f"job {home.name} is of task.type {kind}: only a languageModel generates text"

@@ -268,9 +268,14 @@ def parser() -> argparse.ArgumentParser:
     work_dir(serve)
     namespace(serve)
 
-    predict = command("predict", "predict the rows of a file by the last accepted model of a job")
+    predict = command("predict", "predict the rows of files by the last accepted model of a job")
     predict.add_argument("name", metavar="NAME", help="a job of this folder whose model passed")
-    predict.add_argument("file", metavar="FILE", help="rows as the job's input has them")
+    predict.add_argument(
+        "file",
+        metavar="FILE",
+        help="rows as the job's input has them: a file, folder or pattern, or a URI as in "
+        "input.uri",
+    )
     predict.add_argument(
         "-o",
         "--output",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from glob import has_magic
+from pathlib import Path, PurePath
 from typing import Any
+
+from pydantic import ValidationError
 
 from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
 from ..api.stored import Unreadable, read_stored
@@ -37,6 +41,8 @@ _FORMATS = {
     ".parquet": "parquet",
     ".orc": "orc",
 }
+# What begins as a URI does, of whatever scheme.
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:/")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
@@ -71,16 +77,13 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Predict the rows of FILE."""
+    """Predict the rows of FILE, of files, or of a URI."""
     home, job = _job(args)
-    file = Path(args.file).absolute()
-    if not file.is_file():
-        raise UsageError(f"{args.file}: no such file")
     if args.output is not None and not Path(args.output).absolute().parent.is_dir():
         raise UsageError(f"{args.output}: no such folder")
     asked = {
         "model": _payload(job).to_dict(),
-        "input": _input(job, file).to_dict(),
+        "input": _input(job, args.file).to_dict(),
         "keep": args.keep,
     }
     if args.output is not None:
@@ -108,7 +111,7 @@ def _job(args: argparse.Namespace) -> tuple[Home, TrainingJob]:
     job = read_stored(json.dumps(home.load()).encode())
     if isinstance(job, Unreadable):
         raise UsageError(f"job {home.name} cannot be read: {job.message}")
-    if not job.spec.judged:
+    if not job.spec.judged and job.spec.promoted is None:
         raise UsageError(f"job {home.name} has no evaluate stage: only an accepted model is served")
     folders = {name: Path(path) for name, path in home.load_run().get("claims", {}).items()}
     claims.link(home.claims, folders)
@@ -116,24 +119,39 @@ def _job(args: argparse.Namespace) -> tuple[Home, TrainingJob]:
 
 
 def _payload(job: TrainingJob, **more: Any) -> ServePayload:
-    return ServePayload(model_uri=names.accepted_uri(job), name=job.metadata.name, **more)
+    name, given = job.metadata.name, job.spec.promoted
+    if given is not None:
+        return ServePayload(model_uri=given.uri, digest=given.digest, name=name, **more)
+    return ServePayload(model_uri=names.accepted_uri(job), name=name, **more)
 
 
 def _environment(home: Home) -> dict[str, str]:
     return environment.of_node(os.environ) | {CLAIMS_DIR: str(home.claims)}
 
 
-def _input(job: TrainingJob, file: Path) -> Input:
-    """The file, written as the job's input is, where it is of that format."""
-    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in _PACKED]
-    given = job.spec.given
-    found = _FORMATS.get(suffixes[-1] if suffixes else "")
+def _input(job: TrainingJob, source: str) -> Input:
+    """A file, a folder, a pattern or a URI, written as the job's input is where it is of that
+    format. Raises UsageError."""
+    uri = source if _URI.match(source) else _uri_here(source)
+    suffixes = [s for s in map(str.lower, PurePath(source).suffixes) if s not in _PACKED]
+    given, found = job.spec.given, _FORMATS.get(suffixes[-1] if suffixes else "")
     if found is None and (given is None or given.format == "raw"):
-        raise UsageError(f"{file.name}: of which format is it? Known are {', '.join(_FORMATS)}")
-    uri = f"{FILE.start}{file}"
-    if given is not None and found in (None, given.format):
-        return given.model_copy(update={"uri": uri})
-    return Input.model_validate({"uri": uri, "format": found})
+        name = PurePath(source).name
+        raise UsageError(f"{name}: of which format is it? Known are {', '.join(_FORMATS)}")
+    try:
+        if given is not None and found in (None, given.format):
+            return Input.model_validate(given.to_dict() | {"uri": uri})
+        return Input.model_validate({"uri": uri, "format": found})
+    except ValidationError as error:
+        raise UsageError(f"{source}: {error.errors()[0]['msg']}") from error
+
+
+def _uri_here(source: str) -> str:
+    """Of what lies on this machine. Raises UsageError."""
+    path = Path(source).absolute()
+    if not path.exists() and not has_magic(source):  # of a pattern, who reads it says so
+        raise UsageError(f"{source}: no such file or folder")
+    return f"{FILE.start}{path}"
 
 
 def _shown(line: str) -> str:

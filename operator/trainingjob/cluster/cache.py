@@ -19,7 +19,7 @@ from ..api.v1alpha1 import API_VERSION, GROUP, KIND
 from ..core import ChildView, PodView, Rest, at_rest, kinds, ownership
 from ..core.names import LABEL_JOB
 from ..core.ownership import Owner
-from .resources import JOBS, KIND_OF, PODS, Resource
+from .resources import DEPLOYMENTS, JOBS, KIND_OF, PODS, Resource
 
 Key = tuple[str, str]  # namespace, name
 
@@ -122,6 +122,15 @@ class Cache:
                 if isinstance(view, ChildView) and view.rollout == child.rollout:
                     found += self._pods(ownership.maker(key[0], view.kind, view))
         return tuple(found)
+
+    def deployments(self, namespace: str) -> tuple[ChildView, ...]:
+        """All that serve a model in a namespace, whatever job holds them."""
+        found = self._children.get(DEPLOYMENTS, {}).items()
+        return tuple(
+            child.view
+            for (where, _), child in found
+            if where == namespace and isinstance(child.view, ChildView)
+        )
 
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
         """Of the job with this uid, these pods count, and no others."""

@@ -44,6 +44,7 @@ _KINDS = dict.fromkeys([kinds.POD, *(kind for stage in STAGES for kind in stage.
 BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
+DEPLOYMENTS = BY_KIND[kinds.DEPLOYMENT.name]
 
 
 def watched(*, deploys: bool) -> tuple[Resource, ...]:

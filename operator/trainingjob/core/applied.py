@@ -57,8 +57,8 @@ def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def in_use(job: TrainingJob, children: Iterable[ChildView]) -> tuple[str, ...]:
-    """Folders of the job's accepted models that its Deployments serve or may go back to: also of
-    those that the job does not ask for any more."""
+    """Folders of the job's accepted models that Deployments serve or may go back to: also of those
+    that the job does not ask for any more, and of other jobs that have promoted one."""
     start = names.accepted_uri(job) + "/"
     found: dict[str, None] = {}
     for child in children:

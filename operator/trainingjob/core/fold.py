@@ -208,7 +208,7 @@ def _assembled(walk: _Walk, started: datetime | None) -> Status:
             walk.now,
             settled=all(pod.at_rest for pod in obs.pods if not (over and pod.cleans)),
             progressing=_progressing(obs, current),
-            deployed=_served(walk.deployment, walk.evaluation),
+            deployed=_served(walk.deployment, _wanted(walk)),
         ),
         start_time=started,
         completion_time=(_ended(walk.stages) or walk.now) if over else None,
@@ -271,16 +271,22 @@ def _done(walk: _Walk) -> str:
     return f"{message}; {served.kind} {served.name} serves {what}"
 
 
-def _served(
-    found: Deployment | None, judged: Evaluation | None
-) -> tuple[conditions.Value, str, str] | None:
+def _wanted(walk: _Walk) -> str:
+    """The digest of the model that the job is to serve; "" as long as there is none."""
+    given, judged = walk.obs.job.spec.promoted, walk.evaluation
+    if given is not None:
+        return given.digest
+    return judged.model_digest if judged is not None and judged.passed else ""
+
+
+def _served(found: Deployment | None, wanted: str) -> tuple[conditions.Value, str, str] | None:
     """The condition by which tools see whether the job's model is served; None without one."""
     if found is None:
         return None
     words = f"{found.kind} {found.name}: {found.replicas.ready} of {found.replicas.desired} pods"
     if found.phase != "Ready":
         return "False", found.phase, words
-    if judged is None or not judged.passed or judged.model_digest != found.model_digest:
+    if found.model_digest != wanted:
         return "False", "OtherModel", f"{words}; they serve {found.model_digest}"
     return "True", found.phase, words
 

@@ -208,7 +208,7 @@ def artefact_uri(job: TrainingJob, *parts: str) -> str:
 
 def dataset_uri(job: TrainingJob) -> str:
     """The dataset that training reads: the preprocess stage's, or the one that was given."""
-    given = job.spec.train.dataset
+    given = job.spec.train.dataset if job.spec.train is not None else None
     return given.uri if given else artefact_uri(job, "dataset")
 
 
@@ -253,4 +253,5 @@ def accepted_model_uri(job: TrainingJob, model: str, dataset: str) -> str:
     """The folder of an accepted model, which stays as it is, by the digests of the model and of the
     dataset that it was judged on."""
     threshold = job.spec.evaluate.threshold if job.spec.evaluate is not None else None
-    return artefact_uri(job, "accepted", folder_name(model, dataset, job.spec.task, threshold))
+    task, _ = job.spec.trained
+    return artefact_uri(job, "accepted", folder_name(model, dataset, task, threshold))

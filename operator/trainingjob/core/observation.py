@@ -67,8 +67,9 @@ class PodEvent:
 class Observation:
     """One moment. ``pods``, ``executors`` and ``children``, which are of any other kind, are the
     job's own alone, as `ownership` has it; ``servers`` are pods of its Deployment, of the template
-    that is applied; ``reported`` is the newest of what pods report, and ``listening_since`` when we
-    began to hear it, None when nobody listens; ``told`` is what Events say of pods that wait, by
+    that is applied; ``promoted`` are Deployments of all jobs of the namespace, which may serve a
+    model of this one; ``reported`` is the newest of what pods report, and ``listening_since`` when
+    we began to hear it, None when nobody listens; ``told`` is what Events say of pods that wait, by
     uid."""
 
     job: TrainingJob
@@ -76,6 +77,7 @@ class Observation:
     executors: tuple[PodView, ...] = ()
     children: tuple[ChildView, ...] = ()
     servers: tuple[PodView, ...] = ()
+    promoted: tuple[ChildView, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None

@@ -276,9 +276,9 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
     groups = pods[0].group if pods else obs.settings.pod_groups
-    used = applied.in_use(obs.job, obs.children)
+    used = applied.in_use(obs.job, (*obs.children, *obs.promoted))
     settings = replace(obs.settings, images=images, in_use=used, pod_groups=groups)
-    # Nobody watches these: they are looked for before the first pod of each attempt.
+    # Nobody watches the claim and the group: they are looked for before an attempt's first pod.
     others = [] if pods else claim.wanted(obs.job, name)
     others += [] if pods else podgroup.wanted(obs.job, name, room.replicas(obs.job), settings)
     others += room.missing(obs)

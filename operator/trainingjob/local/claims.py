@@ -12,10 +12,12 @@ from .errors import Refused
 
 
 def used_by(job: TrainingJob) -> list[str]:
-    """The claims that the job's pods mount."""
+    """The claims that the job's pods mount, also those that a child makes by its template."""
     found: dict[str, None] = {}
     for stage in stages.of(job):
-        for pod in stage.pods(job, 1, Settings()):
+        others = [child.get("spec", {}) for child in stage.others(job, Settings())]
+        templates = [spec["template"] for spec in others if "template" in spec]
+        for pod in (*stage.pods(job, 1, Settings()), *templates):
             found |= dict.fromkeys(mounted_by(pod))
     return list(found)
 

@@ -67,10 +67,10 @@ def test_what_is_no_manifest_at_all_is_told_in_one_line(obj: object, message: st
 
 def test_all_faults_are_told_at_once() -> None:
     obj = manifest(nodes=0, epochs="3", trian=1)
-    del obj["spec"]["task"]
+    del obj["spec"]["storage"]
 
     assert told(obj) == [
-        "spec.task: required field is missing",
+        "spec.storage: required field is missing",
         "spec.train.nodes: must be greater than or equal to 1, not 0",
         "spec.train.epochs: must be an integer, not a string: remove the quotes",
         'spec.train.trian: unknown field "trian"',

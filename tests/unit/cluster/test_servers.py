@@ -133,3 +133,14 @@ def test_a_kept_object_is_no_child_of_a_gang() -> None:
     meta["annotations"] = {"trainingjob.dev/kept": "true"}
     cache.apply(BY_KIND["Service"], {"metadata": meta})
     assert cache.children(KEY, "uid-1") == ()
+
+
+def test_deployments_of_a_namespace_are_known_whatever_job_holds_them() -> None:
+    cache = Cache()
+    for namespace, job in (("team", "digits"), ("team", "live"), ("other", "digits")):
+        obj = World().objects["Deployment"]
+        labels = LABELS | {"trainingjob.dev/job": job}
+        meta = {"name": job, "namespace": namespace, "uid": f"{namespace}-{job}", "labels": labels}
+        cache.apply(BY_KIND["Deployment"], obj | {"metadata": obj["metadata"] | meta})
+    assert [view.name for view in cache.deployments("team")] == ["digits", "live"]
+    assert cache.deployments("nobody") == ()

@@ -32,13 +32,14 @@ def deploying(**more: Any) -> dict[str, Any]:
 @dataclass
 class Serving(World):
     """As World; ``objects`` are what is applied, as the API server has them. ``jobs``: names of
-    others that are there."""
+    others that are there; ``promoted``: what others serve."""
 
     manifest: dict[str, Any] = field(default_factory=deploying)
     settings: Settings = ON
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     servers: list[dict[str, Any]] = field(default_factory=list)
     jobs: tuple[str, ...] = ()
+    promoted: tuple[ChildView, ...] = ()
     applies: list[str] = field(default_factory=list)
 
     def observe(self) -> Observation:
@@ -54,7 +55,8 @@ class Serving(World):
         rollout = there and there["spec"]["template"]["metadata"]["labels"].get(LABEL_ROLLOUT)
         pods = [p for p in self.servers if p["metadata"]["labels"][LABEL_ROLLOUT] == rollout]
         servers = tuple(PodView.from_dict(pod) for pod in pods)
-        return replace(obs, children=(*obs.children, *views), servers=servers)
+        children = (*obs.children, *views)
+        return replace(obs, children=children, servers=servers, promoted=self.promoted)
 
     def act(self) -> None:
         self.blockers = ()

@@ -13,7 +13,17 @@ import pytest
 from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.core import Blocker, ChildView, applied, claim, events, plan, stages, status
+from trainingjob.core import (
+    Blocker,
+    ChildView,
+    Settings,
+    applied,
+    claim,
+    events,
+    plan,
+    stages,
+    status,
+)
 from trainingjob.core.names import ANNOTATION_PREVIOUS, accepted_model_uri, accepted_uri
 from trainingjob.core.stages.deploy import children
 
@@ -149,6 +159,70 @@ def test_evaluation_is_told_of_a_deployment_by_another_name() -> None:
     (pod,) = it.of("evaluate")
     env = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
     assert json.loads(env["TRAININGJOB_STAGE"])["inUse"] == [URI.rpartition("/")[2], "one"]
+
+
+GIVEN = {"uri": "pvc://runs/team/digits/accepted/bbbbbbbbbbbb-9c1f02ab", "digest": WORSE}
+
+
+def promoting(**more: Any) -> dict[str, Any]:
+    """A job that only deploys the model that another one has accepted."""
+    job = manifest(deploy={"deployment": {"replicas": 2}, "model": GIVEN, "name": "live", **more})
+    job["metadata"] |= {"name": "promote", "uid": "uid-of-promote"}
+    job["spec"]["storage"] = {"uri": "pvc://runs"}
+    for field in ("task", "preprocess", "train", "evaluate"):
+        job["spec"].pop(field, None)
+    return job
+
+
+def test_a_job_without_training_serves_the_model_that_it_names() -> None:
+    it = Serving(promoting())
+    it.settle()
+    assert (it.status["phase"], it.applies) == (
+        "Deploying",
+        ["Service", "PodDisruptionBudget", "Deployment"],
+    )
+    assert [stage["name"] for stage in it.status["stages"]] == ["deploy"]
+    told = {"stage": "serve", "modelUri": GIVEN["uri"], "digest": WORSE, "name": "live"}
+    assert it.payload == told
+    it.rolled()
+    assert it.status["phase"] == "Succeeded"
+    assert it.status["deployment"]["modelDigest"] == WORSE
+    (condition,) = [c for c in it.status["conditions"] if c["type"] == "Deployed"]
+    assert (condition["status"], condition["reason"]) == ("True", "Ready")
+    assert it.rests()
+
+
+def test_one_that_does_not_prove_itself_leaves_the_one_before() -> None:
+    it = Serving(promoting())
+    it.settle()
+    it.rolled()
+    other = GIVEN | {"digest": DIGEST}
+    it.manifest = promoting(model=other)
+    it.again()
+    it.crashes("ModelCorrupt")
+    it.settle()
+    assert (it.status["phase"], it.status["reason"]) == ("Failed", "RolloutFailed")
+    assert it.payload["digest"] == WORSE
+    assert it.status["deployment"]["phase"] == "RolledBack"
+
+
+def test_without_the_rights_it_says_so_and_makes_nothing() -> None:
+    it = Serving(promoting(), settings=Settings())
+    it.settle()
+    assert (it.status["phase"], it.status["reason"]) == ("Failed", "OperatorForbidden")
+    assert not it.objects
+
+
+def test_the_model_that_another_job_has_promoted_is_in_use() -> None:
+    it = Serving()
+    ours = accepted_uri(TrainingJob.from_dict(it.manifest))
+    it.promoted = (deployment_named("live", f"{ours}/one"), deployment_named("b", "s3://other/two"))
+    it.settle()
+    it.finish("preprocess")
+    it.finish("train")
+    (pod,) = it.of("evaluate")
+    env = {v["name"]: v.get("value") for v in pod["spec"]["containers"][0]["env"]}
+    assert json.loads(env["TRAININGJOB_STAGE"])["inUse"] == ["one"]
 
 
 # What the new pods do, how long it takes, and what is told of it.

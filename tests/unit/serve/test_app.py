@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -237,40 +236,6 @@ def test_what_is_told_of_a_great_value_takes_no_time(classes: Made) -> None:
     assert "there is no column" in protocol._unknown(great["text"], served)
     assert time.thread_time() - began < 0.2
     served.close()
-
-
-def mutated(chance: random.Random, value: Any) -> Any:
-    """A part of the value changed, anywhere in it."""
-    odd = [None, -1, 0, 1.5, True, "", "x", [], {}, [[]], {"a": []}, "9" * 50, 2**64, -1e308]
-    if isinstance(value, dict) and value and chance.random() < 0.85:
-        key = chance.choice([*value])
-        if chance.random() < 0.2:
-            return {k: v for k, v in value.items() if k != key}
-        return value | {key: mutated(chance, value[key])}
-    if isinstance(value, list) and value and chance.random() < 0.85:
-        at = chance.randrange(len(value))
-        return [*value[:at], mutated(chance, value[at]), *value[at + 1 :]]
-    return chance.choice(odd)
-
-
-async def test_a_thousand_malformed_requests_do_no_harm(client: Client, classes: Made) -> None:
-    chance = random.Random(5)
-    asked = request(classes.rows("test")[:2], COLUMNS, id="a", outputs=[{"name": "prediction"}])
-    text = json.dumps(asked).encode()
-    refused = 0
-    for number in range(1000):
-        if number % 2:
-            body = json.dumps(mutated(chance, asked)).encode()
-        else:
-            at = chance.randrange(len(text))
-            cut = chance.choice([text[:at], text[at:], text[:at] + bytes([chance.randrange(256)])])
-            body = cut + text[at + 1 :] if chance.random() < 0.5 else cut
-        status, told = await infer(client, body)
-        # Some changes leave a request that is none the worse for it.
-        assert status == 200 or (400 <= status < 500 and told["error"]), (body, status, told)
-        refused += status != 200
-    assert refused > 700
-    assert (await infer(client, asked))[0] == 200
 
 
 async def test_paths_that_there_are_not_are_told_in_words(client: Client) -> None:

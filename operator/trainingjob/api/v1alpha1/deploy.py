@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from ..base import Model
-from .common import ENV_FROM, Env, EnvFroms, Image, PodTemplate, Resources
-from .patterns import JOB_NAME
+from ..base import Model, Rule
+from .common import ENV_FROM, NO_PARENT, Env, EnvFroms, Image, PodTemplate, Resources, Uri
+from .patterns import JOB_NAME, SHA256
 
 
 class ServerTemplate(PodTemplate):
@@ -55,9 +55,27 @@ class SelfTest(Model):
     )
 
 
+class AcceptedModel(Model):
+    """A model that an evaluation has accepted."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (NO_PARENT,)
+
+    uri: Uri = Field(
+        description="Its folder, below `accepted/` of the job that made it and below `storage.uri`."
+    )
+    digest: Annotated[str, StringConstraints(pattern=SHA256, max_length=71)] = Field(
+        description="Its `modelDigest`, as `status.evaluation` and its `trainingjob.json` have it."
+    )
+
+
 class Deploy(Model):
     """Serve the accepted model, once it has reproduced what evaluation judged."""
 
+    model: AcceptedModel | None = Field(
+        None,
+        description="The job only deploys this model, which was accepted before. Unset: it deploys "
+        "the one that it has trained and judged itself.",
+    )
     deployment: ServerDeployment = Field(description="In a Deployment.")
     name: (
         Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=JOB_NAME)] | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
-from .deploy import Deploy
+from .deploy import AcceptedModel, Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
@@ -44,6 +44,7 @@ _CEL_FILES = " + ".join(
     for name in ("validation", "test")
 )
 _CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
+_CEL_PROMOTES = "(has(self.deploy) && has(self.deploy.model))"
 # What preprocess reads.
 _CEL_STORAGE = "(has(self.storage.uri) ? [self.storage.uri] : [])"
 _CEL_READ = (
@@ -69,10 +70,26 @@ def _cel_metrics(names: Sequence[str]) -> str:
     )
 
 
+def _trained(
+    *,
+    cel: str | None,
+    message: str,
+    holds: Callable[[Any], bool],
+    schema: dict[str, Any] | None = None,
+) -> Rule:
+    """A rule about jobs that train: one that only deploys has neither train nor task."""
+    return Rule(
+        cel=cel and f"!has(self.train) || ({cel})",
+        message=message,
+        holds=lambda self: self.train is None or self.task is None or holds(self),
+        schema=schema,
+    )
+
+
 def _judged_by(task: str, metrics: Sequence[str]) -> Rule:
     """Which metrics a type of task has."""
     article = "a " if task == "languageModel" else ""
-    return Rule(
+    return _trained(
         cel=f"!has(self.evaluate) || self.task.type != '{task}' || ({_cel_metrics(metrics)})",
         message=f"{article}{task} is judged by {', '.join(metrics)}",
         holds=lambda self: self.task.type != task or _metrics_of(self) <= set(metrics),
@@ -84,11 +101,47 @@ class Spec(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            cel=f"has(self.train) != {_CEL_PROMOTES}",
+            message="train must be set, unless the job only deploys an accepted model, which "
+            "deploy.model names",
+            holds=lambda self: (self.train is not None) != (self.promoted is not None),
+        ),
+        Rule(
+            cel="has(self.train) == has(self.task)",
+            message="task must be set, unless the job only deploys an accepted model",
+            holds=lambda self: (self.train is None) == (self.task is None),
+        ),
+        Rule(
+            cel="has(self.train) || (!has(self.preprocess) && !has(self.evaluate))",
+            message="a job that only deploys an accepted model has neither preprocess nor evaluate",
+            holds=lambda self: self.train is not None or (self.preprocess or self.evaluate) is None,
+        ),
+        Rule(
+            cel="has(self.train) || (has(self.storage.uri) && "
+            f"{_CEL_PROMOTES} && self.deploy.model.uri.startsWith(self.storage.uri + '/'))",
+            message="deploy.model.uri must be below storage.uri",
+            holds=lambda self: (
+                self.train is not None
+                or (
+                    self.storage.uri is not None
+                    and self.promoted is not None
+                    and self.promoted.uri.startswith(f"{self.storage.uri}/")
+                )
+            ),
+        ),
+        Rule(
+            cel="!has(self.deploy) || has(self.evaluate) || has(self.deploy.model)",
+            message="deploy needs evaluate: only a model that was judged is served",
+            holds=lambda self: (
+                self.deploy is None or (self.evaluate or self.deploy.model) is not None
+            ),
+        ),
+        _trained(
             cel="has(self.preprocess) != has(self.train.dataset)",
             message="either preprocess or train.dataset must be set",
             holds=lambda self: (self.preprocess is not None) != (self.train.dataset is not None),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.stratify) || !{_SPLIT}.stratify "
             "|| self.task.type == 'classification'",
             message="split.stratify needs task.type classification",
@@ -100,8 +153,9 @@ class Spec(Model):
         ),
         Rule(
             cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
-            f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []) + "
-            f"({_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
+            f"{_CEL_READ} : []) + (has(self.train) && has(self.train.dataset) ? "
+            "[self.train.dataset.uri] : []) + "
+            f"(has(self.train) && {_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
             message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
             holds=lambda self: (
@@ -120,7 +174,7 @@ class Spec(Model):
                 or self.preprocess is not None
             ),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
             f"|| {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
@@ -132,7 +186,7 @@ class Spec(Model):
                 or self.preprocess.split.may_have("test")
             ),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) "
             "|| self.task.type != 'languageModel'",
             message="preprocess.split.folds is for classification and regression",
@@ -142,7 +196,7 @@ class Spec(Model):
                 or self.task.type != "languageModel"
             ),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.evaluate)",
             message="preprocess.split.folds needs evaluate, which judges the model of each fold",
             holds=lambda self: (
@@ -151,7 +205,7 @@ class Spec(Model):
                 or self.evaluate is not None
             ),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
             "|| !(has(self.train.command) && has(self.train.image))",
             message="preprocess.split.folds needs our runtime, which trains the model of each "
@@ -164,7 +218,7 @@ class Spec(Model):
                 or self.train.image is None
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.train.earlyStopping) || !has(self.preprocess) "
             f"|| {cel_may_have('validation', _SPLIT)}",
             message="train.earlyStopping needs a validation split: "
@@ -175,7 +229,7 @@ class Spec(Model):
                 or self.preprocess.split.may_have("validation")
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.preprocess) || ("
             f"(!has({_SPLIT}.by) || !({_LABEL} in {_SPLIT}.by))"
             f" && (!has({_SPLIT}.time) || {_LABEL} != {_SPLIT}.time)"
@@ -186,7 +240,7 @@ class Spec(Model):
                 self.preprocess is None or self.task.label not in self.preprocess.split.columns
             ),
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.column) || !has(self.task.features) || "
             f"!self.task.features.exists(f, f == {_SPLIT}.column)",
             message="the column of preprocess.split.column is no feature: leave it out of "
@@ -197,7 +251,7 @@ class Spec(Model):
                 or self.preprocess.split.column not in (self.task.features or ())
             ),
         ),
-        Rule(
+        _trained(
             # A stored job without a task must not keep its status from being written.
             cel="!has(self.preprocess) || !has(self.task) || "
             "has(self.preprocess.tokenize) == (self.task.type == 'languageModel')",
@@ -207,7 +261,7 @@ class Spec(Model):
                 or (self.preprocess.tokenize is not None) == (self.task.type == "languageModel")
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.train.model) || !has(self.task) || "
             "has(self.train.model.mlp) == (self.task.type != 'languageModel')",
             message="train.model.transformer and train.model.pretrained learn a languageModel, "
@@ -217,7 +271,7 @@ class Spec(Model):
                 or self.train.model.of_language == (self.task.type == "languageModel")
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.preprocess) || !has(self.preprocess.tokenize) || ("
             f"{_CEL_PRETRAINED} ? !has(self.preprocess.tokenize.vocabSize) : "
             "has(self.preprocess.tokenize.vocabSize) || has(self.preprocess.tokenize.from))",
@@ -233,11 +287,6 @@ class Spec(Model):
                     is not None
                 )
             ),
-        ),
-        Rule(
-            cel="!has(self.deploy) || has(self.evaluate)",
-            message="deploy needs evaluate: only a model that was judged is served",
-            holds=lambda self: self.deploy is None or self.evaluate is not None,
         ),
         Rule(
             cel="!has(self.deploy) || !has(self.evaluate) || (!has(self.evaluate.nodes) "
@@ -265,7 +314,7 @@ class Spec(Model):
             ),
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
-        Rule(
+        _trained(
             cel="!has(self.evaluate) || !has(self.task.messages) || "
             "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "
             "(!has(self.evaluate.gates) || "
@@ -275,14 +324,14 @@ class Spec(Model):
                 self.task.messages is None or "bits_per_byte" not in _metrics_of(self)
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.train.sampleWeight) || self.task.type != 'languageModel'",
             message="train.sampleWeight needs task.type classification or regression",
             holds=lambda self: (
                 self.train.sample_weight is None or self.task.type != "languageModel"
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.evaluate) || self.task.type == 'languageModel' || "
             "(!has(self.evaluate.nodes) && !has(self.evaluate.procsPerNode))",
             message="evaluate.nodes and procsPerNode need task.type languageModel: other models "
@@ -295,7 +344,7 @@ class Spec(Model):
         ),
         _judged_by("classification", CLASSIFICATION_METRICS),
         _judged_by("regression", REGRESSION_METRICS),
-        Rule(
+        _trained(
             cel="!has(self.evaluate) || !has(self.evaluate.threshold) "
             "|| self.task.type == 'classification'",
             message="evaluate.threshold needs task.type classification",
@@ -305,14 +354,14 @@ class Spec(Model):
                 or self.task.type == "classification"
             ),
         ),
-        Rule(
+        _trained(
             cel="!has(self.train.targetTransform) || self.task.type == 'regression'",
             message="train.targetTransform needs task.type regression",
             holds=lambda self: (
                 self.train.target_transform is None or self.task.type == "regression"
             ),
         ),
-        Rule(
+        _trained(
             cel=None,
             message="train.classWeights needs task.type classification",
             holds=lambda self: (
@@ -329,7 +378,7 @@ class Spec(Model):
                 ]
             },
         ),
-        Rule(
+        _trained(
             cel=f"!has(self.train.sampleWeight) || (self.train.sampleWeight != {_LABEL} && "
             "(!has(self.task.features) || "
             "!self.task.features.exists(f, f == self.train.sampleWeight)))",
@@ -349,14 +398,20 @@ class Spec(Model):
         "managed_by",
     )
 
-    task: Task = Field(description="What is to be predicted.")
+    task: Task | None = Field(
+        None, description="What is to be predicted; unset where an accepted model is deployed."
+    )
     storage: Storage = Field(description="Where stages hand over to each other.")
     preprocess: Preprocess | None = Field(
         None,
         description="Stage 1: from raw files to a cleaned, split dataset. Without it the job "
         "starts from `train.dataset`.",
     )
-    train: Train = Field(description="Stage 2: a gang of `nodes` pods trains the model.")
+    train: Train | None = Field(
+        None,
+        description="Stage 2: a gang of `nodes` pods trains the model. Unset: the job only deploys "
+        "the accepted model that `deploy.model` names.",
+    )
     evaluate: Evaluate | None = Field(
         None,
         description="Stage 3: judge the model on the test split. Without it the job ends with the "
@@ -388,7 +443,7 @@ class Spec(Model):
     def uris(self) -> list[str]:
         """All that the job reads and where it writes, but for a claim that is made for it."""
         read = self.preprocess.uris if self.preprocess is not None else []
-        given = (self.train.dataset, self.pretrained)
+        given = (self.train.dataset if self.train else None, self.pretrained, self.promoted)
         written = [self.storage.uri] if self.storage.uri is not None else []
         return [*written, *read, *(one.uri for one in given if one is not None)]
 
@@ -405,7 +460,20 @@ class Spec(Model):
     @property
     def pretrained(self) -> Pretrained | None:
         """The model that is trained further."""
-        return self.train.model.pretrained if self.train.model is not None else None
+        model = self.train.model if self.train is not None else None
+        return model.pretrained if model is not None else None
+
+    @property
+    def promoted(self) -> AcceptedModel | None:
+        """The accepted model of another job that this one deploys, and does nothing else."""
+        return self.deploy.model if self.deploy is not None else None
+
+    @property
+    def trained(self) -> tuple[Task, Train]:
+        """What is learned, and how. Raises ValueError for a job that only deploys."""
+        if self.task is None or self.train is None:
+            raise ValueError("the job does not train")
+        return self.task, self.train
 
     @property
     def tokenizer(self) -> str | None:

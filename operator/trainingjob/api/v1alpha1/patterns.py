@@ -19,6 +19,7 @@ from ..uris import SUBDOMAIN
 
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
+SHA256 = r"^sha256:[0-9a-f]{64}$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 # RFC 1035: Services are called so.
 JOB_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import time
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from trainingjob.api.payload import ServePayload
 
 from ..base.errors import StageFailure
 from ..base.log import log
+from ..base.text import one_line
 from . import served
 from .app import App, event
 from .language import Language
@@ -50,6 +53,8 @@ async def _serve(payload: ServePayload) -> None:
         shutdown_timeout=drain,
         keepalive_timeout=_KEEPALIVE_SECONDS,
         handler_cancellation=True,
+        auto_decompress=False,  # a packed body is refused: nor is it unpacked to be thrown away
+        logger=_logger(),
     )
     await runner.setup()
     try:
@@ -81,6 +86,22 @@ async def _serve(payload: ServePayload) -> None:
         await runner.cleanup()
         await app.close()
     log(event("stopped"))
+
+
+class _Failures(logging.Handler):
+    """What the HTTP library reports, as events. Who sends what is no HTTP is told so, and fills
+    no log with it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            log(event("failed", error=one_line(error or record.getMessage())))
+
+
+def _logger() -> logging.Logger:
+    logger = logging.Logger("http", logging.WARNING)
+    logger.addHandler(_Failures())
+    return logger
 
 
 async def _listen(runner: web.AppRunner, payload: ServePayload) -> tuple[str, int]:

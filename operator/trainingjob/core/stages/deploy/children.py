@@ -77,7 +77,10 @@ def endpoint_of(job: TrainingJob) -> str:
 
 
 def digest_of(job: TrainingJob) -> str:
-    """Of the model that was accepted; "" as long as status has none."""
+    """Of the model that is named, or was accepted; "" as long as status has none."""
+    given = spec_of(job).model
+    if given is not None:
+        return given.digest
     found = job.status.evaluation
     return found.model_digest if found is not None and found.passed else ""
 
@@ -170,13 +173,21 @@ def _object(job: TrainingJob, api_version: str, kind: str, spec: Object) -> Obje
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
+def _uri(job: TrainingJob, digest: str) -> str:
+    """Of the model with this digest."""
+    given, judged = spec_of(job).model, job.status.evaluation
+    if given is not None:
+        return given.uri
+    return names.accepted_model_uri(job, digest, judged.dataset_digest if judged else "")
+
+
 def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[str, str]) -> Object:
     """A pod as that of any stage, but that it is started again and again, and probed."""
     spec = spec_of(job).deployment
-    digest, judged = digest_of(job) or _NO_DIGEST, job.status.evaluation
+    digest = digest_of(job) or _NO_DIGEST
     test = spec_of(job).self_test or SelfTest()
     payload = contract.ServePayload(
-        model_uri=names.accepted_model_uri(job, digest, judged.dataset_digest if judged else ""),
+        model_uri=_uri(job, digest),
         digest=digest,
         name=name_of(job),
         self_test_rows=test.rows,

@@ -31,13 +31,13 @@ def nodes(job: TrainingJob) -> int:
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the pods that judge."""
-    spec = _spec(job)
+    spec, (task, _) = _spec(job), job.spec.trained
     processes = spec.procs_per_node or 1
     together = nodes(job) * processes > 1
     payload = contract.EvaluatePayload(
         job=job_ref(job, "evaluate"),
         attempt=attempt,
-        task=job.spec.task,
+        task=task,
         metrics=metrics(job),
         threshold=spec.threshold,
         dataset=names.dataset_uri(job),
@@ -94,7 +94,7 @@ def _in_use(job: TrainingJob, settings: Settings) -> list[str]:
 def metrics(job: TrainingJob) -> list[str]:
     """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
     spec = _spec(job)
-    task = job.spec.task
+    task, _ = job.spec.trained
     usual = _OF_ANSWERS if task.messages is not None else _DEFAULT_METRICS[task.type]
     asked = spec.metrics or usual
     return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))

@@ -27,14 +27,14 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     """Of the driver pod, or the pandas pod."""
     spec = spec_of(job)
     on_spark = spec.engine == "spark"
-    output = names.dataset_uri(job)
+    (task, train), output = job.spec.trained, names.dataset_uri(job)
     tokenize, given = spec.tokenize, job.spec.tokenizer
     if tokenize is not None and given is not None:
         tokenize = tokenize.model_copy(update={"from_": given})
     payload = contract.PreprocessPayload(
         job=job_ref(job, "preprocess"),
         attempt=attempt,
-        task=job.spec.task,
+        task=task,
         engine=spec.engine,
         input=spec.input,
         inputs=spec.inputs or {},
@@ -44,8 +44,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         tokenize=tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
-        numeric_features=job.spec.train.model is not None and job.spec.task.type != "languageModel",
-        sample_weight=job.spec.train.sample_weight,
+        numeric_features=train.model is not None and task.type != "languageModel",
+        sample_weight=train.sample_weight,
         output=output,
         cache=cache.ref(job, "preprocess", spec, image),
     )

@@ -25,13 +25,13 @@ class TrainStage(PodStage):
 
     def replicas(self, job: TrainingJob) -> int:
         """One pod a node."""
-        return job.spec.train.nodes
+        return pods.spec_of(job).nodes
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         return pods.maker(job, attempt, settings, self.image_of(job, settings))
 
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
-        named = job.spec.train.model is None
+        named = pods.spec_of(job).model is None
         gang = meeting.services(job, self.name, self.replicas(job), named=named)
         return super().others(job, settings) + gang
 
@@ -42,15 +42,15 @@ class TrainStage(PodStage):
         return names.model_uri(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
-        given = (job.spec.train.dataset, job.spec.pretrained)
+        given = (pods.spec_of(job).dataset, job.spec.pretrained)
         return [one.uri for one in given if one is not None]
 
     def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
         """Own code decides itself what it makes of its checkpoints; those of the built-in training
         are of one model, and of the settings by which it learns."""
-        before, after = old.spec.train, new.spec.train
+        (task, before), (new_task, after) = old.spec.trained, new.spec.trained
         if before.model is None and after.model is None:
             return False
-        return old.spec.task != new.spec.task or any(
+        return task != new_task or any(
             getattr(before, name) != getattr(after, name) for name in (*CHECKPOINTED, "dataset")
         )

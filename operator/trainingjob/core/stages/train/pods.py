@@ -11,6 +11,7 @@ from ....api import payload as contract
 from ....api.uris import is_remote
 from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.evaluate import BINARY_METRICS
+from ....api.v1alpha1.train import Train
 from ... import frameworks, names
 from ...children import cache
 from ...children.pod import (
@@ -32,21 +33,26 @@ from .. import meeting
 from ..evaluate.pods import metrics
 
 
+def spec_of(job: TrainingJob) -> Train:
+    """Raises ValueError for a job that only deploys."""
+    return job.spec.trained[1]
+
+
 def runs_as_it_stands(job: TrainingJob) -> bool:
     """A user's own image needs none of our code: its command runs without our wrapper."""
-    train = job.spec.train
+    train = spec_of(job)
     return train.image is not None and train.command is not None and train.script is None
 
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the gang's nodes."""
-    spec = job.spec.train
+    task, spec = job.spec.trained
     plain = runs_as_it_stands(job)
     judged = job.spec.evaluate
     payload = contract.TrainPayload(
         job=job_ref(job, "train"),
         attempt=attempt,
-        task=job.spec.task,
+        task=task,
         nodes=spec.nodes,
         procs_per_node=spec.procs_per_node,
         model=spec.model,
@@ -111,7 +117,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 
 def _gang(job: TrainingJob, attempt: int) -> Gang:
     """Pods of own code have names, since not every framework asks rank 0 for its peers."""
-    spec = job.spec.train
+    spec = spec_of(job)
     named = attempt if spec.model is None else None
     limits = (spec.resources and spec.resources.limits) or {}
     gang = meeting.gang_of(job, "train", spec.nodes, spec.procs_per_node, named)
@@ -122,7 +128,7 @@ def _env(
     job: TrainingJob, payload: contract.TrainPayload, gang: Gang, index: int
 ) -> list[dict[str, Any]]:
     """How the gang's processes find each other, and the plain variables for user code."""
-    spec = job.spec.train
+    spec = spec_of(job)
 
     def place(uri: str) -> str:
         # Where our runtime is not, nobody brings it from there.

@@ -4,6 +4,7 @@
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+gradient-boosting/datasets/flats.csv   4000 flats that are made up, two texts, nulls, rent
 hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
 fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
@@ -31,6 +32,27 @@ def digits(data):
 def diabetes(data):
     """Blood values of patients, in their units."""
     return data.load_diabetes(as_frame=True, scaled=False).frame.astype({"target": int})
+
+
+def flats(data):
+    """Flats whose rent follows a rule, but for a tenth; what a landlord does not tell is null."""
+    import numpy
+    import pandas
+
+    rng = numpy.random.default_rng(11)
+    rows = 4000
+    per_metre = {"Aachen": 9.5, "Bonn": 11.5, "Celle": 7, "Dresden": 8, "Essen": 7.5, "Fulda": 8.5}
+    city = rng.choice([*per_metre], rows)
+    heating = rng.choice(["gas", "district", "heat pump", "oil"], rows, p=[0.5, 0.25, 0.15, 0.1])
+    area, year = rng.uniform(20, 140, rows).round(1), rng.integers(1900, 2025, rows)
+    balcony = rng.random(rows) < 0.4
+    rent = area * pandas.Series(city).map(per_metre) * (1 + (year > 1990) * 0.15)
+    rent += balcony * 60 - (heating == "oil") * 80 + 150
+    frame = pandas.DataFrame({"city": city, "area": area, "heating": heating, "year": year})
+    frame = frame.assign(balcony=balcony, rent=(rent * rng.lognormal(0, 0.1, rows)).round())
+    for column, share in {"heating": 0.2, "year": 0.1, "balcony": 0.05}.items():
+        frame[column] = frame[column].astype("object").mask(rng.random(rows) < share)
+    return frame
 
 
 def wine(data):
@@ -97,6 +119,7 @@ def chats(data):
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
+    "gradient-boosting/datasets/flats.csv": flats,
     "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,
     "fine-tune/datasets/chats.json": chats,

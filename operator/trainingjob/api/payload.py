@@ -118,7 +118,7 @@ class PreprocessPayload(Model):
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(
-        description="A built-in model follows: features must be numbers without nulls."
+        description="A network follows: features must be numbers without nulls."
     )
     sample_weight: str | None = Field(None, description="A column that is no feature.")
     output: str = Field(description="URI of the dataset folder to write.")

@@ -263,9 +263,10 @@ class Spec(Model):
         ),
         _trained(
             cel="!has(self.train.model) || !has(self.task) || "
-            "has(self.train.model.mlp) == (self.task.type != 'languageModel')",
+            "(has(self.train.model.mlp) || has(self.train.model.gradientBoosting)) == "
+            "(self.task.type != 'languageModel')",
             message="train.model.transformer and train.model.pretrained learn a languageModel, "
-            "train.model.mlp classification and regression",
+            "train.model.mlp and train.model.gradientBoosting classification and regression",
             holds=lambda self: (
                 self.train.model is None
                 or self.train.model.of_language == (self.task.type == "languageModel")

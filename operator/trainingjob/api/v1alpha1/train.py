@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
+from .boosting import GradientBoosting
 from .common import (
     ENV_FROM,
     Arguments,
@@ -77,6 +78,9 @@ CHECKPOINTED = (
 )
 # CEL does not see a field of several types.
 _UNSEEN = ("class_weights",)
+# What trees have of them, too.
+_OF_TREES = ("early_stopping", "class_weights", "sample_weight", "target_transform")
+_OF_NETWORKS = [name for name in BUILT_IN_ONLY if name not in _OF_TREES]
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
 _OF_BUILT_IN = f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own"
 
@@ -103,9 +107,14 @@ class Mlp(Model):
 class BuiltInModel(Model):
     """A model that needs no code: exactly one of the fields."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (exactly_one_of("mlp", "transformer", "pretrained"),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("mlp", "gradient_boosting", "transformer", "pretrained"),
+    )
 
     mlp: Mlp | None = Field(None, description="A multi-layer perceptron.")
+    gradient_boosting: GradientBoosting | None = Field(
+        None, description="Trees, for tables with categories and nulls; one pod."
+    )
     transformer: Transformer | None = Field(
         None, description="A language model: a decoder-only transformer."
     )
@@ -116,7 +125,7 @@ class BuiltInModel(Model):
     @property
     def of_language(self) -> bool:
         """Whether it is a language model."""
-        return self.mlp is None
+        return self.mlp is None and self.gradient_boosting is None
 
 
 class Sgd(Model):
@@ -279,12 +288,35 @@ class Train(Model):
         ),
         Rule(
             cel="(!has(self.tokens) && !has(self.activationCheckpointing) && !has(self.compile)) "
-            "|| (has(self.model) && !has(self.model.mlp))",
+            "|| (has(self.model) && (has(self.model.transformer) || has(self.model.pretrained)))",
             message="tokens, activationCheckpointing and compile need model.transformer or "
             "model.pretrained",
             holds=lambda self: (
                 (self.tokens, self.activation_checkpointing, self.compile) == (None, None, None)
                 or (self.model is not None and self.model.of_language)
+            ),
+        ),
+        Rule(
+            cel="!has(self.model) || !has(self.model.gradientBoosting) || !("
+            + " || ".join(f"has(self.{to_camel(name)})" for name in _OF_NETWORKS)
+            + ")",
+            message=f"{', '.join(map(to_camel, _OF_NETWORKS))} are about networks: "
+            "model.gradientBoosting has its own iterations and learningRate",
+            holds=lambda self: (
+                self.model is None
+                or self.model.gradient_boosting is None
+                or all(getattr(self, name) is None for name in _OF_NETWORKS)
+            ),
+        ),
+        Rule(
+            cel="!has(self.model) || !has(self.model.gradientBoosting) || "
+            "(self.nodes == 1 && self.procsPerNode == 1)",
+            message="model.gradientBoosting trains in one process, by all CPUs of its pod: nodes "
+            "and procsPerNode must be 1",
+            holds=lambda self: (
+                self.model is None
+                or self.model.gradient_boosting is None
+                or (self.nodes, self.procs_per_node) == (1, 1)
             ),
         ),
         Rule(

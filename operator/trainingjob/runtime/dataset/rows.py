@@ -19,7 +19,7 @@ from trainingjob.api.v1alpha1.reasons import ReasonName
 from ..base.errors import StageFailure, from_os_error
 from ..base.text import one_line
 from ..storage import RemoteFile, ahead, shown, source
-from .columns import BadColumn, numbers
+from .columns import NUMBERS, BadColumn, Encoding, numbers
 from .labels import Classes
 from .manifest import DataFile, DatasetManifest, SplitName
 
@@ -121,15 +121,17 @@ class Rows:
             for batch in read_parquet(path, columns, size, "DatasetInvalid", indices, file):
                 yield path, batch
 
-    def examples(self, names: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of these features, float32 [n, d], and of the truth [n].
+    def examples(
+        self, names: Sequence[str], encoding: Encoding = NUMBERS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of these features, [n, d], and of the truth [n].
 
         Truth is class ids (int64) or values (float64). Raises StageFailure(DatasetInvalid,
         FeatureNotNumeric, FeatureHasNulls, LabelHasNulls).
         """
         for path, batch in self.batches([*names, self.manifest.label], self._size(len(names) + 1)):
-            features = np.empty((batch.num_rows, len(names)), dtype=np.float32)
-            self.fill(path, batch, names, features)
+            features = np.empty((batch.num_rows, len(names)), dtype=encoding.kind)
+            self.fill(path, batch, names, features, encoding)
             yield features, self.truth(path, batch)
 
     def truths(self) -> Iterator[np.ndarray]:
@@ -138,9 +140,14 @@ class Rows:
             yield self.truth(path, batch)
 
     def fill(
-        self, path: Path, batch: pa.RecordBatch, names: Sequence[str], features: np.ndarray
+        self,
+        path: Path,
+        batch: pa.RecordBatch,
+        names: Sequence[str],
+        features: np.ndarray,
+        encoding: Encoding = NUMBERS,
     ) -> None:
-        """Write the batch's values of these columns into ``features``, float32 [n, d].
+        """Write the batch's values of these columns into ``features``, [n, d].
 
         Raises StageFailure(FeatureNotNumeric, FeatureHasNulls). What is beyond float32 becomes
         infinite: the loss, or the prediction, will tell.
@@ -149,7 +156,7 @@ class Rows:
             for index, name in enumerate(names):
                 column = batch.column(name)
                 try:
-                    features[:, index] = numbers(column)
+                    features[:, index] = encoding.of(name, column)
                 except BadColumn as error:
                     reason: ReasonName = (
                         "FeatureHasNulls" if column.null_count else "FeatureNotNumeric"

@@ -73,11 +73,14 @@ def features(manifest: DatasetManifest, task: Task, weight: str | None = None) -
     return known
 
 
-def check_numeric(manifest: DatasetManifest, names: list[str]) -> None:
-    """Raises StageFailure(FeatureNotNumeric) for what no built-in model can take."""
+def check_types(manifest: DatasetManifest, names: list[str], *, texts: bool = False) -> None:
+    """Raises StageFailure(FeatureNotNumeric) for what a built-in model cannot take, which may take
+    ``texts``."""
     for name in names:
-        if (type_ := manifest.columns.get(name)) not in NUMBERS:
-            raise StageFailure("FeatureNotNumeric", f"feature {name} is of type {type_}")
+        type_ = manifest.columns.get(name)
+        if type_ not in NUMBERS and not (texts and type_ == "string"):
+            hint = "; take parts of it by the step dateParts" if texts else ""
+            raise StageFailure("FeatureNotNumeric", f"feature {name} is of type {type_}{hint}")
 
 
 def positive(
@@ -111,11 +114,13 @@ def positive(
     return None
 
 
-def learnable(manifest: DatasetManifest, task: Task, weight: str | None = None) -> list[str]:
+def learnable(
+    manifest: DatasetManifest, task: Task, weight: str | None = None, *, texts: bool = False
+) -> list[str]:
     """The features of a built-in model. Raises StageFailure as the functions above."""
     check(manifest, task)
     names = features(manifest, task, weight)
-    check_numeric(manifest, names)
+    check_types(manifest, names, texts=texts)
     return names
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from trainingjob.api.accepted import folder_name
@@ -25,6 +26,7 @@ from .. import storage
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..dataset import suitable
+from ..dataset.columns import BadColumn
 from ..dataset.manifest import DatasetManifest, RawRows
 from ..dataset.rows import Rows
 from ..model.folder import RUNNABLE, Kind, find
@@ -156,9 +158,9 @@ def _outputs(card: Card, model: Path) -> list[list[float]] | None:
     raw = card.dataset.raw
     if raw is None or not raw.rows or card.kind not in RUNNABLE:
         return None
-    with suppress(StageFailure, ValueError, TypeError):
+    with suppress(StageFailure, BadColumn, ValueError, TypeError):
         runnable = card.load(model)
-        features = features_of(raw, card.dataset.features, runnable.features)
+        features = features_of(raw, card.dataset, runnable)
         return outputs_of(runnable.batch(features, np.zeros(len(features))))
     return None
 
@@ -184,12 +186,15 @@ def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> 
     return None
 
 
-def features_of(raw: RawRows, features: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """float32 [n, d]: of the rows that a manifest shows, as the dataset has them."""
-    at = {name: place for place, name in enumerate(features)}
-    rows = [[row[at[name]] for name in wanted] for row in raw.features]
-    with np.errstate(over="ignore"):
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(wanted)).astype(np.float32)
+def features_of(raw: RawRows, dataset: DatasetManifest, model: sources.Runnable) -> np.ndarray:
+    """[n, d]: of the rows that a manifest shows, as the dataset has them. Raises BadColumn,
+    ValueError."""
+    columns = {}
+    for at, name in enumerate(dataset.features):
+        values = [row[at] for row in raw.features]
+        is_text = dataset.columns[name] == "string"
+        columns[name] = pa.array(values if is_text else np.array(values, dtype=np.float64))
+    return model.encoding.matrix(model.features, columns)
 
 
 def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..base.errors import StageFailure
+from ..dataset.columns import NUMBERS, Encoding
 from ..dataset.labels import Classes
 from ..dataset.rows import Rows
+from ..model.config import read_config
 from ..model.folder import CONFIG, OF_OWN_CODE, PREDICTIONS, Kind
 from .judgement import Batch
 from .predictions import read_predictions
@@ -31,18 +34,19 @@ def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
         yield from read_predictions(folder / PREDICTIONS, split)
         return
     model = load(kind, folder, split)
-    for features, truth in split.examples(model.features):
+    for features, truth in split.examples(model.features, model.encoding):
         yield model.batch(features, truth)
 
 
 @dataclass(frozen=True)
 class Runnable:
-    """A model that can be run: on float32 [n, d], the values of ``features``."""
+    """A model that can be run: on [n, d], the values of ``features`` in its ``encoding``."""
 
     path: Path
     features: Sequence[str]
     classes: Classes | None
     run: Callable[[np.ndarray], np.ndarray]
+    encoding: Encoding = NUMBERS
 
     def batch(self, features: np.ndarray, truth: np.ndarray) -> Batch:
         """Predictions for rows. Raises StageFailure(ModelCorrupt)."""
@@ -79,10 +83,7 @@ def _logits(path: Path, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _built_in(folder: Path, split: Rows) -> Runnable:
-    from ..model.mlp import load_model
-
-    model = load_model(folder)
-    config, manifest = model.config, split.manifest
+    config, manifest = read_config(folder), split.manifest
     for what, ours, theirs in (
         ("task", config.task, manifest.task),
         ("label", config.label, manifest.label),
@@ -95,22 +96,30 @@ def _built_in(folder: Path, split: Rows) -> Runnable:
                 f"{folder} was trained for other {what} than {split.folder} has: "
                 f"{ours!s:.80} instead of {theirs!s:.80}",
             )
-    _set_threads(sum(weight.numel() for weight in model.network.parameters()))
-    return Runnable(
-        folder / CONFIG,
-        config.features,
-        split.classes,
-        lambda features: model.predict(features).double().numpy(),
-    )
+    make = _network if config.mlp is not None else _trees
+    run, encoding = make(folder)
+    return Runnable(folder / CONFIG, config.features, split.classes, run, encoding)
 
 
-def _set_threads(weights: int) -> None:
-    """One thread for a network that is done with a batch before threads have met: on a busy
-    machine, and under a CPU limit, waiting for each other takes ten times as long."""
+def _network(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Encoding]:
     import torch
 
-    if weights <= _SMALL_NETWORK:
+    from ..model.mlp import load_model
+
+    model = load_model(folder)
+    if sum(weight.numel() for weight in model.network.parameters()) <= _SMALL_NETWORK:
+        # Of a network that is done with a batch before threads have met: on a busy machine, and
+        # under a CPU limit, waiting for each other takes ten times as long.
         torch.set_num_threads(1)
+    return lambda features: model.predict(features).double().numpy(), NUMBERS
+
+
+def _trees(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Encoding]:
+    from ..model.trees import load_trees
+
+    model, threads = load_trees(folder), int(os.environ.get("OMP_NUM_THREADS", "1"))
+    encoding = Encoding(np.float64, model.categories)
+    return lambda features: model.predict(features, threads), encoding
 
 
 def _batch(path: Path, truth: np.ndarray, output: np.ndarray, classes: Classes | None) -> Batch:

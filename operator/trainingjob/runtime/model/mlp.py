@@ -1,28 +1,19 @@
-"""The built-in network, and the folder ``model/`` that holds one when it is trained.
-
-model.safetensors  the weights, by the names of torch.nn.Sequential
-config.json        everything else that inference needs: ``ModelConfig``
-"""
+"""The built-in network, and its weights in ``model.safetensors``, by the names of
+torch.nn.Sequential."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from trainingjob.api.base import Model
-from trainingjob.api.v1alpha1.train import Mlp
-
-from ..base.errors import StageFailure, storage_errors
-from .folder import CONFIG, FORMAT, WEIGHTS
-from .target import Target, Transform
+from ..base.errors import StageFailure
+from .config import ModelConfig, read, write
+from .folder import WEIGHTS
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -33,44 +24,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 # Bounds the memory of predict; rows of the widest layer times 4 bytes.
 _PREDICT_ROWS = 16384
-
-
-class ModelConfig(Model):
-    """``model/config.json``."""
-
-    # What it was saved with before it had a format is ours, too.
-    format: Literal["trainingjob.dev/model"] = FORMAT
-    version: Literal[1] = 1
-    task: Literal["classification", "regression"]
-    label: str
-    features: list[str] = Field(description="Columns in the order of the network's inputs.")
-    classes: list[bool | int | float | str] | None = Field(
-        None, description="Classification: the label's value behind each logit."
-    )
-    mlp: Mlp
-    target_mean: float = Field(0.0, description="Regression: the network's output is")
-    target_std: float = Field(1.0, description="(target - target_mean) / target_std,")
-    target_transform: Transform | None = Field(
-        None, description="where target is this function of the label, or the label itself."
-    )
-    sample_weight: str | None = Field(
-        None, description="The column that weighed the rows in training; no feature."
-    )
-    dataset_digest: str = Field("", description="What it was trained on.")
-    pipeline: list[dict[str, Any]] = Field(
-        default_factory=list,
-        description="The dataset's preparation with its statistics: inference repeats it.",
-    )
-
-    @property
-    def target(self) -> Target:
-        """From the label to what the network learns, and back."""
-        return Target(self.target_transform, self.target_mean, self.target_std)
-
-    @property
-    def outputs(self) -> int:
-        """Width of the network's last layer."""
-        return len(self.classes or ()) if self.task == "classification" else 1
 
 
 class BuiltIn:
@@ -93,6 +46,7 @@ class BuiltIn:
 
 def build(config: ModelConfig) -> nn.Sequential:
     """The network with torch's default initialisation, drawn from torch's global generator."""
+    assert config.mlp is not None
     layers: list[nn.Module] = []
     width = len(config.features)
     for hidden in config.mlp.hidden:
@@ -107,11 +61,8 @@ def build(config: ModelConfig) -> nn.Sequential:
 def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Write both files into ``folder``; raises OSError."""
     # Bytes first: safetensors' own save_file wraps a full disk into an error of its own.
-    (folder / WEIGHTS).write_bytes(
-        safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
-    )
-    text = json.dumps(config.to_dict(), indent=1, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    whole = {name: value.contiguous() for name, value in weights.items()}
+    write(folder, config, safetensors.torch.save(whole))
 
 
 def load_model(folder: Path) -> BuiltIn:
@@ -120,18 +71,7 @@ def load_model(folder: Path) -> BuiltIn:
     Raises StageFailure(ModelMissing) when a file is missing, StageFailure(ModelCorrupt) when
     one is not what it should be.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise StageFailure("ModelMissing", f"there is no {name} in {folder}")
-    with storage_errors("read the model"):
-        text = (folder / CONFIG).read_bytes()
-        data = (folder / WEIGHTS).read_bytes()
-    try:
-        config = ModelConfig.model_validate_json(text)
-    except ValidationError as error:
-        raise StageFailure(
-            "ModelCorrupt", f"{folder / CONFIG} does not describe a built-in model"
-        ) from error
+    config, data = read(folder)
     with torch.device("meta"):
         network = build(config)
     try:

@@ -1,4 +1,4 @@
-"""What the network of a regression learns instead of the label, and the way back."""
+"""What a regression learns instead of the label, and the way back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from ..base.errors import StageFailure
 
 Transform = Literal["log1p"]
 # There and back, and what the label must be above.
@@ -27,6 +29,17 @@ class Target:
     def above(self) -> float | None:
         """What every label must be above."""
         return None if self.transform is None else _TRANSFORMS[self.transform][2]
+
+    def learned(self, label: str, values: np.ndarray) -> np.ndarray:
+        """As ``of``, of the label of this name. Raises StageFailure(SettingUnsuitable)."""
+        least = self.above
+        if least is not None and len(values) and not values.min() > least:
+            raise StageFailure(
+                "SettingUnsuitable",
+                f"train.targetTransform is {self.transform}, which needs values above "
+                f"{least:g}: the label {label} has {values.min():g}",
+            )
+        return self.of(values)
 
     def of(self, labels: np.ndarray) -> np.ndarray:
         """Labels float64 [n] to targets float64 [n]."""

@@ -18,7 +18,7 @@ from .. import storage
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors
 from ..dataset import suitable
-from ..dataset.columns import BadColumn, numbers
+from ..dataset.columns import BadColumn
 from ..dataset.manifest import RawRows
 from ..evaluate.judgement import Batch
 from ..evaluate.publication import CARD, Card, outputs_of
@@ -81,18 +81,13 @@ class Served:
         return Answers(predicted, batch.scores)
 
     def _batch(self, columns: Columns) -> Batch:
-        rows = len(next(iter(columns.values())))
         try:
             found = self._pipeline.run(columns)
+            features = self._model.encoding.matrix(self._model.features, found)
         except StageFailure as failure:
             raise BadRow(failure.message) from failure
-        features = np.empty((rows, len(self._model.features)), dtype=np.float32)
-        with np.errstate(over="ignore"):
-            for place, name in enumerate(self._model.features):
-                try:
-                    features[:, place] = numbers(found[name])
-                except BadColumn as error:
-                    raise BadRow(f"feature {name} {error}, and needs values") from error
+        except BadColumn as error:
+            raise BadRow(f"feature {error}, and needs values") from error
         try:
             return self._model.batch(features, np.empty(0))
         except StageFailure as failure:

@@ -47,10 +47,12 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
     if given is not None and manifest.tokens is not None:
         pretrained.check(pretrained.look(given), manifest.tokens, folder / manifest.tokenizer)
     if payload.model is not None:
-        suitable.check_numeric(manifest, features)
+        trees = payload.model.gradient_boosting is not None
+        suitable.check_types(manifest, features, texts=trees)
         suitable.check_rows(manifest, "train", folder)
-        budget_of(payload, manifest)
-        check_batch(payload)
+        if not trees:
+            budget_of(payload, manifest)
+            check_batch(payload)
     if payload.early_stopping is not None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model and not manifest.folds:

@@ -24,7 +24,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ..base.errors import StageFailure
 from ..dataset.moments import Moments
 from ..dataset.rows import RowGroup, Rows
 from ..gang.collectives import Gang
@@ -243,14 +242,7 @@ class Split:
         truth = self.source.truth(path, batch)
         if self.source.classes is not None:
             return truth
-        least = self.target.above
-        if least is not None and len(truth) and not truth.min() > least:
-            raise StageFailure(
-                "SettingUnsuitable",
-                f"train.targetTransform is {self.target.transform}, which needs values above "
-                f"{least:g}: the label {self._names[-1]} has {truth.min():g}",
-            )
-        return self.target.of(truth)
+        return self.target.learned(self._names[-1], truth)
 
 
 def _permutation(count: int, seed: int, epoch: int, number: int) -> Tensor:

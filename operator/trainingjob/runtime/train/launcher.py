@@ -27,7 +27,9 @@ from .left_behind import LeftBehind
 from .parts import Part, gather, parts_of
 
 # -P: nothing in the working folder may shadow a library.
-WORKER = [sys.executable, "-P", "-m", "trainingjob.runtime.train.worker"]
+_MODULE = [sys.executable, "-P", "-m"]
+WORKER = [*_MODULE, "trainingjob.runtime.train.worker"]
+BOOSTING = [*_MODULE, "trainingjob.runtime.train.boosting"]
 
 
 def run(payload: TrainPayload) -> StageResult | None:
@@ -55,7 +57,8 @@ def run(payload: TrainPayload) -> StageResult | None:
 def _train(payload: TrainPayload, node: Node) -> StageResult | None:
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         if payload.model is not None:
-            return ranks.run(node, WORKER, Path(folder))
+            worker = BOOSTING if payload.model.gradient_boosting is not None else WORKER
+            return ranks.run(node, worker, Path(folder))
         return _run_user_code(payload, node, Path(folder))
 
 

@@ -44,7 +44,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         tokenize=tokenize,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
-        numeric_features=train.model is not None and task.type != "languageModel",
+        numeric_features=train.model is not None and train.model.mlp is not None,
         sample_weight=train.sample_weight,
         output=output,
         cache=cache.ref(job, "preprocess", spec, image),

@@ -101,7 +101,8 @@ class Spec(Model):
         Rule(
             cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
             f"{_CEL_READ} : []) + (has(self.train.dataset) ? [self.train.dataset.uri] : []) + "
-            f"({_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
+            f"({_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []) + "
+            "(has(self.train.code) && has(self.train.code.uri) ? [self.train.code.uri] : []))"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
             message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
             holds=lambda self: (
@@ -153,13 +154,14 @@ class Spec(Model):
         ),
         Rule(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
-            "|| !(has(self.train.command) && has(self.train.image))",
+            "|| has(self.train.code) || !(has(self.train.command) && has(self.train.image))",
             message="preprocess.split.folds needs our runtime, which trains the model of each "
-            "fold: an image whose command runs as it stands does not have it; set train.script",
+            "fold: an image whose command runs as it stands does not have it; set train.script or "
+            "train.code",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.split.folds is None
-                or self.train.script is not None
+                or (self.train.script or self.train.code) is not None
                 or self.train.command is None
                 or self.train.image is None
             ),
@@ -383,7 +385,8 @@ class Spec(Model):
         read = self.preprocess.uris if self.preprocess is not None else []
         given = (self.train.dataset, self.pretrained)
         written = [self.storage.uri] if self.storage.uri is not None else []
-        return [*written, *read, *(one.uri for one in given if one is not None)]
+        code = [self.code_uri] if self.code_uri is not None else []
+        return [*written, *read, *(one.uri for one in given if one is not None), *code]
 
     @property
     def given(self) -> Input | None:
@@ -399,6 +402,11 @@ class Spec(Model):
     def pretrained(self) -> Pretrained | None:
         """The model that is trained further."""
         return self.train.model.pretrained if self.train.model is not None else None
+
+    @property
+    def code_uri(self) -> str | None:
+        """The folder of the training code, where it lies in one."""
+        return self.train.code.uri if self.train.code is not None else None
 
     @property
     def tokenizer(self) -> str | None:

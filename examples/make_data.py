@@ -4,6 +4,7 @@
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
+keras/datasets/digits.csv              the same
 hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
 fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
@@ -96,6 +97,7 @@ def chats(data):
 
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
+    "keras/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
     "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,

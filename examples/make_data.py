@@ -3,6 +3,7 @@
     python examples/make_data.py
 
 digits/datasets/digits.csv             1797 rows, pixel_0 … pixel_63 (0 to 16), target (0 to 9)
+keras/datasets/digits.csv              the same
 diabetes/datasets/diabetes.csv         442 rows, ten measurements, target (progression in a year)
 gradient-boosting/datasets/flats.csv   4000 flats that are made up, two texts, nulls, rent
 hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
@@ -118,6 +119,7 @@ def chats(data):
 
 FILES: dict[str, Callable] = {
     "digits/datasets/digits.csv": digits,
+    "keras/datasets/digits.csv": digits,
     "diabetes/datasets/diabetes.csv": diabetes,
     "gradient-boosting/datasets/flats.csv": flats,
     "hadoop/datasets/wine.csv": wine,

@@ -197,6 +197,7 @@ def test_a_model_is_held_to_the_last_one_accepted_in_s3(
 
 
 STREAMS = """
+import words
 import json, os, pathlib
 from obstore.store import from_url
 folder, uri = pathlib.Path(os.environ["TRAININGJOB_INPUT_DIR"]), os.environ["TRAININGJOB_INPUT_URI"]
@@ -206,7 +207,7 @@ http = {"allow_http": True}
 store = from_url(uri, client_options=http)
 rows = [len(store.get(f"train/{file['name']}").bytes()) for file in told]
 assert rows == [file["bytes"] for file in told]
-(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text("streamed")
+(pathlib.Path(os.environ["TRAININGJOB_OUTPUT_DIR"]) / "notes.txt").write_text(words.DONE)
 from_url(os.environ["TRAININGJOB_CHECKPOINT_URI"], client_options=http).put("one", b"1")
 """
 
@@ -215,7 +216,11 @@ def test_own_code_streams_the_dataset_and_keeps_its_checkpoints(
     tmp_path: Path, server: S3Server, bucket: str
 ) -> None:
     manifest = job(bucket)
-    manifest["spec"]["train"] = {"script": {"inline": STREAMS}, "streamDataset": True}
+    server.put(f"{bucket}/repo/src/train.py", STREAMS.encode())
+    server.put(f"{bucket}/repo/src/words.py", b"DONE = 'streamed'")
+    server.put(f"{bucket}/repo/.git/index", b"\0")
+    source = {"uri": f"s3://{bucket}/repo", "workingDir": "src"}
+    manifest["spec"]["train"] = {"code": source, "streamDataset": True}
     del manifest["spec"]["evaluate"]
     outcome = run(tmp_path, server, manifest)
     assert outcome.code == 0, outcome.stderr

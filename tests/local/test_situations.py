@@ -23,6 +23,9 @@ ELSEWHERE = {
     "CheckpointMismatch": "train/test_resume.py",
     "DiskFull": "test_bad_input.py",
     "Disrupted": "test_sigterm.py",
+    "PackagesInvalid": "train/test_packages.py",
+    "PackagesUnreachable": "../unit/runtime/test_packages.py",
+    "ScriptMissing": "train/test_code.py",
     "SelfTestFailed": "../unit/serve/test_served.py",
     "StorageFailed": "test_s3.py",
     "TextInvalid": "../unit/preprocess/test_tokens.py",
@@ -31,7 +34,6 @@ ELSEWHERE = {
 NOT_HERE = {
     "SchedulingGated": "there is no queue",
     "InvalidSpec": "a manifest is checked before it is run: exit code 2",
-    "ScriptMissing": "so are its ConfigMaps and their keys",
     "SpecTooLarge": "and so is its size",
     "NameConflict": "nobody else makes pods",
     "RolloutFailed": "there are no Deployments",

@@ -57,6 +57,8 @@ CHECKPOINT_URI = "TRAININGJOB_CHECKPOINT_URI"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
+CODE_DIR = "TRAININGJOB_CODE_DIR"  # the pod's copy of the code; set by the runtime
+CODE_FILES = "TRAININGJOB_CODE_FILES"  # a mounted ConfigMap, when the code is one
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 # What stages before have left, as status has it. No part of the payload: an image of the version
@@ -82,6 +84,22 @@ class ScriptRef(Model):
 
     inline: str | None = None
     path: str | None = None
+
+
+class CodeRef(Model):
+    """User code of several files: exactly one of these."""
+
+    inline: dict[str, str] | None = Field(None, description="Text by relative path.")
+    path: str | None = Field(None, description="Folder where a ConfigMap is mounted.")
+    uri: str | None = Field(None, description="A folder of the storage.")
+
+
+class PackagesRef(Model):
+    """Packages that user code needs: the one or the other, and where their wheels are kept."""
+
+    packages: list[str] | None = Field(None, description="As in requirements.txt.")
+    file: str | None = Field(None, description="A file of the code, from working_dir.")
+    wheels: str = Field(description="URI of the folder of the wheels of all jobs.")
 
 
 class SparkOnKubernetes(Model):
@@ -154,6 +172,10 @@ class TrainPayload(Model):
     ema: float | None = None
     seed: int
     script: ScriptRef | None = None
+    code: CodeRef | None = None
+    working_dir: str | None = Field(None, description="A folder of the code.")
+    main: str | None = Field(None, description="Of the code, from working_dir: what Python runs.")
+    requirements: PackagesRef | None = None
     command: Arguments | None = None
     args: Arguments | None = None
     stream_dataset: bool | None = Field(

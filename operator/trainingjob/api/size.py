@@ -18,7 +18,7 @@ MOST_BYTES = 100 * 1024
 
 _ELSEWHERE = {
     "features": "leave it unset, and drop the columns that are not to be learned from",
-    "inline": "put the script into a ConfigMap and name that in configMap",
+    "inline": "put it into a ConfigMap and name that in configMap",
     "env": "bring long values by envFrom",
     "steps": "do a part of it in a script, which can come from a ConfigMap",
     "command": "put it into the image or a script",

@@ -103,7 +103,7 @@ def request_of(
         where = document.place("spec.suspend")
         raise UsageError(f"{where}: spec.suspend: the job is suspended; remove this to run it")
     maps = config_maps(documents, job.metadata.namespace)
-    for field, problem in _missing_scripts(job, maps):
+    for field, problem in _missing_code(job, maps):
         raise UsageError(f"{document.place(field)}: {field}: {problem}")
     file = None if source == "-" else Path(source).absolute()
     return Request(
@@ -124,18 +124,20 @@ def _claim(text: str) -> tuple[str, Path]:
     return name, Path(folder).absolute()
 
 
-def _missing_scripts(
+def _missing_code(
     job: TrainingJob, maps: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """Scripts in ConfigMaps that the file does not bring. In a cluster they may come later; here
-    nobody would bring them, and a stage before may take an hour."""
+    """Scripts and code in ConfigMaps that the file does not bring. In a cluster they may come
+    later; here nobody would bring them, and a stage before may take an hour."""
     for name in stages.names_of(job):
-        script = getattr(getattr(job.spec, name), "script", None)
-        wanted = script.config_map if script is not None else None
-        if wanted is None:
-            continue
-        field = f"spec.{name}.script.configMap"
-        if wanted.name not in maps:
-            yield field, f"ConfigMap {wanted.name} is not among the documents of the file"
-        elif wanted.key not in maps[wanted.name]:
-            yield field, f"ConfigMap {wanted.name} has no key {wanted.key}"
+        for part in ("script", "code"):
+            given = getattr(getattr(job.spec, name), part, None)
+            wanted = given.config_map if given is not None else None
+            if wanted is None:
+                continue
+            field = f"spec.{name}.{part}.configMap"
+            key = getattr(wanted, "key", None)
+            if wanted.name not in maps:
+                yield field, f"ConfigMap {wanted.name} is not among the documents of the file"
+            elif key is not None and key not in maps[wanted.name]:
+                yield field, f"ConfigMap {wanted.name} has no key {key}"

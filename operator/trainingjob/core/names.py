@@ -228,6 +228,11 @@ def cache_uri(job: TrainingJob, stage: StageName) -> str:
     return uris.join(storage_uri(job), job.metadata.namespace, ".cache", stage)
 
 
+def wheels_uri(job: TrainingJob) -> str:
+    """The folder of the packages that own code asked for, of all jobs of namespace and storage."""
+    return uris.join(storage_uri(job), job.metadata.namespace, ".wheels")
+
+
 def cache_decision_uri(job: TrainingJob) -> str:
     """The file by which node 0 of a gang tells the others whether it restored the model."""
     return artefact_uri(job, ".cache.json")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..api.expansion import expand
 from ..api.payload import HADOOP_CONF_DIR, KRB5_CONFIG
 from ..api.uris import SCHEMES
 
@@ -20,7 +21,7 @@ _INHERITED = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|TERM"
     "|JAVA_HOME|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_PREFIX"
     "|CUDA_.*|NVIDIA_.*|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
-    "|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    "|PIP_.*|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
     "|(?i:https?_proxy|all_proxy|no_proxy)"
     + "".join(f"|{scheme.variables}" for scheme in SCHEMES.values() if scheme.variables)
 )
@@ -30,22 +31,6 @@ _LOOPBACK = "127.0.0.1,localhost"
 
 # By this variable every process of a pod can be told from all others of the machine.
 MARKER = "TRAININGJOB_POD_UID"
-
-_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """``$(NAME)`` replaced, ``$$`` made ``$``, what is unknown left as it stands.
-
-    The rules of k8s.io/kubernetes/third_party/forked/golang/expansion.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] == "$":
-            return "$"
-        return variables.get(match[2], match[0])
-
-    return _REFERENCE.sub(value, text)
 
 
 def declared(env: Sequence[Mapping[str, str]], answers: Mapping[str, str]) -> dict[str, str]:

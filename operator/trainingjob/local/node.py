@@ -70,6 +70,7 @@ class Node:
             contract.KEYTAB: lambda: environment.own_path(os.environ, environment.CLIENT_KEYTAB),
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
+            contract.CODE_FILES: lambda: self._mounted(record, asked[contract.CODE_FILES]),
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
         }
         found = {name: answer() for name, answer in table.items() if name in asked}

@@ -246,6 +246,31 @@ def test_the_path_of_a_mounted_script_is_filled_in_by_the_kubelet():
     assert payload["script"]["path"] == "/etc/trainingjob/script/script.py"
 
 
+# code of the manifest -> that of the payload, as a container sees it
+CODE: dict[str, tuple[dict, dict]] = {
+    "of the storage": ({"uri": "pvc://sources/repo"}, {"uri": "pvc://sources/repo"}),
+    "of a ConfigMap": ({"configMap": {"name": "repo"}}, {"path": "/etc/trainingjob/code"}),
+    "of the manifest": ({"inline": {"a.py": "$(HOME)"}}, {"inline": {"a.py": "$(HOME)"}}),
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_where_a_pod_finds_its_code(name: str) -> None:
+    code, found = CODE[name]
+    train = {"code": {**code, "workingDir": "src"}, "command": ["python", "a.py"], "image": "own:1"}
+    made = job(train=train)
+    pod = stages.named("train").pods(made, 1, Settings())[0]
+    container = pod["spec"]["containers"][0]
+    assert container["command"] == ["python", "-m", "trainingjob.runtime"], "ours brings it"
+    payload = json.loads(expand(env(pod)[STAGE_PAYLOAD], env(pod) | {"HOME": "/root"}))
+    assert (payload["code"], payload["workingDir"]) == (found, "src")
+    volumes = {m["mountPath"]: m for m in container["volumeMounts"]}
+    assert ("/mnt/claims/sources" in volumes) == ("uri" in code)
+    assert ("/etc/trainingjob/code" in volumes) == ("configMap" in code)
+    sources = [v["configMap"] for v in pod["spec"]["volumes"] if "configMap" in v]
+    assert sources == ([{"name": "repo"}] if "configMap" in code else [])
+
+
 def test_a_gang_finds_its_first_rank():
     pods = [
         c

@@ -10,7 +10,9 @@ import pytest
 import trainingjob
 from trainingjob.api.payload import (
     CacheRef,
+    CodeRef,
     JobRef,
+    PackagesRef,
     PreprocessPayload,
     ScriptRef,
     SparkOnKubernetes,
@@ -111,6 +113,10 @@ TRAIN = SHARED | {
     "metrics": ["recall"],
     "threshold": 0.3,
     "accepted": "file:///runs/team/b/accepted",
+    "code": CodeRef(path="/elsewhere/code"),
+    "working_dir": "src",
+    "main": "main.py",
+    "requirements": PackagesRef(packages=["keras"], wheels="file:///runs/team/.wheels"),
     "command": ["torchrun"],
     "args": ["--fast"],
     "stream_dataset": True,
@@ -290,6 +296,23 @@ def test_training_counts_its_dataset_script_and_the_files_of_its_command(tmp_pat
     found |= {seen(**command), seen(args=[f"--config={code}"])}
     dataset(tmp_path / "dataset", label="other")
     assert len(found | {seen()}) == 5
+
+
+def test_code_counts_by_its_files_wherever_it_comes_from(tmp_path: Path) -> None:
+    uri = dataset(tmp_path / "dataset")
+
+    def seen(ref: CodeRef) -> dict[str, str]:
+        return dict(inputs_of_train(train(dataset=uri, code=ref)).digests)
+
+    files = {"train.py": "import lib.data", "lib/data.py": "pass"}
+    for name, text in files.items():
+        (tmp_path / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "repo" / name).write_text(text)
+    folder = CodeRef(uri=f"file://{tmp_path}/repo")
+    first = seen(folder)
+    assert first == seen(CodeRef(inline=files))
+    (tmp_path / "repo/lib/data.py").write_text("other")
+    assert seen(folder) != first
 
 
 @pytest.mark.parametrize("change", ["written", "replaced", "removed"])

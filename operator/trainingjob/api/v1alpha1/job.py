@@ -155,7 +155,9 @@ class Spec(Model):
             cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
             f"{_CEL_READ} : []) + (has(self.train) && has(self.train.dataset) ? "
             "[self.train.dataset.uri] : []) + "
-            f"(has(self.train) && {_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []))"
+            f"(has(self.train) && {_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []) + "
+            "(has(self.train) && has(self.train.code) && has(self.train.code.uri) ? "
+            "[self.train.code.uri] : []))"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
             message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
             holds=lambda self: (
@@ -207,13 +209,14 @@ class Spec(Model):
         ),
         _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || has(self.train.script) "
-            "|| !(has(self.train.command) && has(self.train.image))",
+            "|| has(self.train.code) || !(has(self.train.command) && has(self.train.image))",
             message="preprocess.split.folds needs our runtime, which trains the model of each "
-            "fold: an image whose command runs as it stands does not have it; set train.script",
+            "fold: an image whose command runs as it stands does not have it; set train.script or "
+            "train.code",
             holds=lambda self: (
                 self.preprocess is None
                 or self.preprocess.split.folds is None
-                or self.train.script is not None
+                or (self.train.script or self.train.code) is not None
                 or self.train.command is None
                 or self.train.image is None
             ),
@@ -446,7 +449,8 @@ class Spec(Model):
         read = self.preprocess.uris if self.preprocess is not None else []
         given = (self.train.dataset if self.train else None, self.pretrained, self.promoted)
         written = [self.storage.uri] if self.storage.uri is not None else []
-        return [*written, *read, *(one.uri for one in given if one is not None)]
+        code = [self.code_uri] if self.code_uri is not None else []
+        return [*written, *read, *(one.uri for one in given if one is not None), *code]
 
     @property
     def given(self) -> Input | None:
@@ -475,6 +479,12 @@ class Spec(Model):
         if self.task is None or self.train is None:
             raise ValueError("the job does not train")
         return self.task, self.train
+
+    @property
+    def code_uri(self) -> str | None:
+        """The folder of the training code, where it lies in one."""
+        code = self.train.code if self.train is not None else None
+        return code.uri if code is not None else None
 
     @property
     def tokenizer(self) -> str | None:

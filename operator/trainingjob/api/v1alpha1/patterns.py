@@ -48,6 +48,10 @@ TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]*$"
 BALANCED = r"^balanced$"
 NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
+# Relative, without `.`, `..` and blanks: the same on every disk.
+FILE_PATH = r"^\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*(/\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*)*$"
+# A line of pip's requirements that is no option.
+PACKAGE = r"^[A-Za-z0-9][^\x00-\x1f\x7f]*$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 CONFIG_MAP_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # it is a file name: never `..`

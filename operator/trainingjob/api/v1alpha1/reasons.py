@@ -90,6 +90,8 @@ ReasonName = Literal[
     "CommandNotFound",
     "ModuleMissing",
     "ArgumentsInvalid",
+    "PackagesInvalid",
+    "PackagesUnreachable",
     "LossNotFinite",
     "ProcessKilled",
     "PeerLost",
@@ -201,14 +203,19 @@ REASONS: dict[ReasonName, Reason] = {
         "again; where there are no such rows, train it with a test split",
     ),
     # --- user code ---------------------------------------------------------------------
-    "ScriptMissing": Reason("configuration", "check the script's ConfigMap and key"),
-    "ScriptInvalid": Reason("configuration", "correct the script"),
+    "ScriptMissing": Reason("configuration", "check where the script or the code lies"),
+    "ScriptInvalid": Reason("configuration", "correct the script or the code"),
     "ScriptFailed": Reason("application", "see the log for where the code failed"),
     "CommandNotFound": Reason("configuration", "check train.command and the image"),
     "ModuleMissing": Reason(
-        "configuration", "use an image that has it, or install it before Python imports it"
+        "configuration", "use an image that has it; training code may name it in train.requirements"
     ),
     "ArgumentsInvalid": Reason("configuration", "correct train.args, or train.command"),
+    "PackagesInvalid": Reason("configuration", "correct train.requirements"),
+    "PackagesUnreachable": Reason(
+        "infrastructure",
+        "check the way to the package index; PIP_INDEX_URL in train.env names another one",
+    ),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"
     ),

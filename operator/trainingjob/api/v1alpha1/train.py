@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
 from .boosting import GradientBoosting
+from .code import Code, Requirements
 from .common import (
     ENV_FROM,
     Arguments,
@@ -82,6 +83,8 @@ _UNSEEN = ("class_weights",)
 _OF_TREES = ("early_stopping", "class_weights", "sample_weight", "target_transform")
 _OF_NETWORKS = [name for name in BUILT_IN_ONLY if name not in _OF_TREES]
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
+# CEL.
+_OWN = "(has(self.command) || has(self.script) || has(self.code))"
 _OF_BUILT_IN = f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own"
 
 
@@ -248,25 +251,41 @@ class Train(Model):
     resumable: ClassVar[tuple[str, ...]] = ("template", "nodes")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="has(self.model) != (has(self.command) || has(self.script))",
-            message="either model, or command and/or script, must be set",
+            cel=f"has(self.model) != {_OWN}",
+            message="either model, or own code (script, code, command), must be set",
+            holds=lambda self: (self.model is not None) != self.own_code,
+        ),
+        Rule(
+            cel=f"{_OWN} || !has(self.requirements)",
+            message="requirements need a command, a script or code: models have what they need",
+            holds=lambda self: self.requirements is None or self.own_code,
+        ),
+        Rule(
+            cel="!has(self.requirements) || !has(self.requirements.file) || has(self.code)",
+            message="requirements.file is a file of code: set code, or requirements.packages",
             holds=lambda self: (
-                (self.model is not None) != (self.command is not None or self.script is not None)
+                self.requirements is None or self.requirements.file is None or self.code is not None
             ),
         ),
         Rule(
-            cel="has(self.command) || has(self.script) || !has(self.args)",
-            message="args need a command or a script",
-            holds=lambda self: (
-                self.args is None or self.command is not None or self.script is not None
-            ),
+            cel="!has(self.script) || !has(self.code)",
+            message="script and code are both the code: add the script to the files of code",
+            holds=lambda self: self.script is None or self.code is None,
         ),
         Rule(
-            cel="has(self.command) || has(self.script) || !has(self.streamDataset)",
-            message="streamDataset needs a command or a script: a model streams by itself",
-            holds=lambda self: (
-                self.stream_dataset is None or self.command is not None or self.script is not None
-            ),
+            cel="!has(self.command) || !has(self.code) || !has(self.code.main)",
+            message="code.main is what runs without a command: name the file in command instead",
+            holds=lambda self: self.command is None or self.code is None or self.code.main is None,
+        ),
+        Rule(
+            cel=f"{_OWN} || !has(self.args)",
+            message="args need a command, a script or code",
+            holds=lambda self: self.args is None or self.own_code,
+        ),
+        Rule(
+            cel=f"{_OWN} || !has(self.streamDataset)",
+            message="streamDataset needs a command, a script or code: a model streams by itself",
+            holds=lambda self: self.stream_dataset is None or self.own_code,
         ),
         Rule(
             cel="has(self.model) || !("
@@ -352,10 +371,22 @@ class Train(Model):
         description="Own training code, saved as `train.py` in the working folder. "
         "Without a command it is run by Python in each process of the gang.",
     )
-    command: Arguments | None = Field(
-        None, description="Own command, run once in each pod, e.g. `[torchrun, train.py]`."
+    code: Code | None = Field(
+        None, description="Own training code of several files, instead of a script."
     )
-    args: Arguments | None = Field(None, description="Arguments for the command or script.")
+    requirements: Requirements | None = Field(
+        None,
+        description="Packages that own code needs beside those of the image: in an environment of "
+        "the job's own, made once and kept on the job's storage.",
+    )
+    command: Arguments | None = Field(
+        None,
+        description="Own command, run once in each pod, e.g. `[torchrun, train.py]`; `$(NAME)` is "
+        "the value of a variable.",
+    )
+    args: Arguments | None = Field(
+        None, description="Arguments for the command or the code, with `$(NAME)` likewise."
+    )
     stream_dataset: bool | None = Field(
         None,
         description="Own code: leave the rows of a remote dataset where `TRAININGJOB_INPUT_URI` "
@@ -446,3 +477,8 @@ class Train(Model):
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def own_code(self) -> bool:
+        """Whether it is trained by code of the user."""
+        return (self.command, self.script, self.code) != (None, None, None)

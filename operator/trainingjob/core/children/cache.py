@@ -33,7 +33,7 @@ def obstruction(job: TrainingJob, stage: StageName, spec: Preprocess | Train) ->
         return "somebody asked for it to be run again"
     if spec.image is not None and "@sha256:" not in spec.image:
         return "its image is not given by its digest (@sha256:…)"
-    own_code = spec.script is not None or (isinstance(spec, Train) and spec.command is not None)
+    own_code = spec.own_code if isinstance(spec, Train) else spec.script is not None
     if own_code and spec.env_from:
         return "it is own code with envFrom"
     if own_code and spec.template is not None and spec.template.volumes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
+from ...api.v1alpha1.code import Code
 from ...api.v1alpha1.common import (
     SCRATCH_LIMIT,
     EnvFrom,
@@ -31,6 +33,7 @@ CLAIMS_DIR = "/mnt/claims"
 COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 HADOOP_DIR = "/etc/trainingjob/hadoop"
 KEYTAB_DIR = "/etc/trainingjob/keytab"
+CODE_DIR = "/etc/trainingjob/code"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
@@ -42,6 +45,17 @@ _OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFul
 _GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.
 _TOKEN_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A ConfigMap with the user's code, mounted at ``folder``; ``variable`` has ``path``."""
+
+    name: str
+    folder: str
+    source: dict[str, Any]
+    variable: str
+    path: str
 
 
 def pod(
@@ -57,7 +71,7 @@ def pod(
     user_env: Sequence[EnvVar] | None = None,
     env_from: Sequence[EnvFrom] | None = None,
     uris: Sequence[str],
-    script: Script | None = None,
+    config_maps: Sequence[Mapped | None] = (),
     resources: Resources | None = None,
     template: PodTemplate | None = None,
     command: Sequence[str] = RUNTIME,
@@ -74,8 +88,9 @@ def pod(
     ``payload`` is encoded, the same text for all.
     """
     template = template or PodTemplate()
+    mapped = [one for one in config_maps if one is not None]
     volumes, mounts = storage(
-        template, claims_of(*uris), resources, script, shared_memory=shared_memory
+        template, claims_of(*uris), resources, mapped, shared_memory=shared_memory
     )
     environment: list[dict[str, Any]] = [variable.to_dict() for variable in user_env or ()]
     environment += [
@@ -85,8 +100,7 @@ def pod(
     if any(map(is_remote, uris)):
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
     reach_hdfs(job, uris, environment, volumes, mounts)
-    if script is not None and script.config_map is not None:
-        environment.append({"name": contract.SCRIPT_FILE, "value": f"{SCRIPT_DIR}/{SCRIPT_NAME}"})
+    environment += [{"name": one.variable, "value": one.path} for one in mapped]
     annotations = {
         **(template.annotations or {}),
         names.ANNOTATION_CONTAINER: stage,
@@ -211,7 +225,7 @@ def storage(
     template: PodTemplate,
     claims: Sequence[str],
     resources: Resources | None = None,
-    script: Script | None = None,
+    config_maps: Sequence[Mapped] = (),
     *,
     shared_memory: bool = False,
     scratch: str = names.SCRATCH_VOLUME,
@@ -226,13 +240,9 @@ def storage(
         name = f"trainingjob-claim-{number}"
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
         mounts.append({"name": name, "mountPath": f"{CLAIMS_DIR}/{claim}"})
-    if script is not None and script.config_map is not None:
-        source = {
-            "name": script.config_map.name,
-            "items": [{"key": script.config_map.key, "path": SCRIPT_NAME}],
-        }
-        volumes.append({"name": "trainingjob-script", "configMap": source})
-        mounts.append({"name": "trainingjob-script", "mountPath": SCRIPT_DIR, "readOnly": True})
+    for one in config_maps:
+        volumes.append({"name": one.name, "configMap": one.source})
+        mounts.append({"name": one.name, "mountPath": one.folder, "readOnly": True})
     # The root file system is read-only.
     volumes.append({"name": scratch, **_disk(template.scratch, limits)})
     mounts.append({"name": scratch, "mountPath": "/tmp"})  # noqa: S108
@@ -339,6 +349,32 @@ def job_ref(job: TrainingJob, stage: StageName) -> contract.JobRef:
     return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=uid)
 
 
+def script_map(script: Script | None) -> Mapped | None:
+    """The script's ConfigMap, of which its key is mounted."""
+    if script is None or script.config_map is None:
+        return None
+    items = [{"key": script.config_map.key, "path": SCRIPT_NAME}]
+    source = {"name": script.config_map.name, "items": items}
+    path = f"{SCRIPT_DIR}/{SCRIPT_NAME}"
+    return Mapped("trainingjob-script", SCRIPT_DIR, source, contract.SCRIPT_FILE, path)
+
+
+def code_map(code: Code | None) -> Mapped | None:
+    """The code's ConfigMap, all of it."""
+    if code is None or code.config_map is None:
+        return None
+    source = {"name": code.config_map.name}
+    return Mapped("trainingjob-code", CODE_DIR, source, contract.CODE_FILES, CODE_DIR)
+
+
+def code_ref(code: Code | None) -> contract.CodeRef | None:
+    """How the pod finds the code: as with the script, the kubelet puts a path into the payload."""
+    if code is None:
+        return None
+    path = None if code.config_map is None else f"$({contract.CODE_FILES})"
+    return contract.CodeRef(inline=code.inline, path=path, uri=code.uri)
+
+
 def script_ref(script: Script | None) -> contract.ScriptRef | None:
     """How the pod finds the script: the kubelet puts its path into the payload."""
     if script is None:
@@ -387,5 +423,7 @@ def escape(text: str) -> str:
 def encoded(payload: Model) -> str:
     """What an attempt's pods are told, as the variable of one has it."""
     text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
-    # The one reference that is meant.
-    return text.replace(f"$$({contract.SCRIPT_FILE})", f"$({contract.SCRIPT_FILE})")
+    # The references that are meant.
+    for name in (contract.SCRIPT_FILE, contract.CODE_FILES):
+        text = text.replace(f"$$({name})", f"$({name})")
+    return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -12,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainingjob.api.payload import PreprocessPayload, ScriptRef, TrainPayload
+from trainingjob.api.expansion import expand
+from trainingjob.api.payload import CodeRef, PreprocessPayload, ScriptRef, TrainPayload
 
-from ..base.digest import sha256
+from ..base.digest import digest_of_text, sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
 from ..dataset.tokens import tokenizer_files
 from ..model import pretrained
-from ..storage import is_copy, resolve
+from ..storage import code, is_copy, resolve
 
 Stamp = tuple[int, int, int]
 
@@ -63,18 +63,19 @@ def inputs_of_preprocess(
 
 
 def inputs_of_train(payload: TrainPayload) -> Inputs:
-    """The dataset, by its manifest; of own code also the script, and files that its command names.
+    """The dataset, by its manifest; of own code also its files, and those that its command names.
 
     Raises OSError, StageFailure(DatasetInvalid, StorageUnavailable)."""
     root = resolve(payload.dataset)
     # os.path, to which a word that is too long for a name is none.
-    words = [word.split("=")[-1] for word in [*(payload.command or ()), *(payload.args or ())]]
+    words = [expand(word, os.environ) for word in [*(payload.command or ()), *(payload.args or ())]]
+    words = [word.split("=")[-1] for word in words]
     named = {f"argument {word}": Path(word) for word in words if os.path.isfile(word)}  # noqa: PTH113
     given = payload.model.pretrained if payload.model is not None else None
     if given is not None:
         its = pretrained.look(given)
         named |= {f"pretrained {path.relative_to(its.path)}": path for path in its.files}
-    own = _read(named, payload.script)
+    own = _read(named, payload.script, payload.code)
     stamps = {root / MANIFEST: _stamp(root / MANIFEST)}
     manifest = DatasetManifest.read(root)
     for folder in (root, *(root / part for part in manifest.parts)):
@@ -86,14 +87,19 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})
 
 
-def _read(files: Mapping[str, Path], script: ScriptRef | None) -> Inputs:
+def _read(
+    files: Mapping[str, Path], script: ScriptRef | None, own: CodeRef | None = None
+) -> Inputs:
     files = dict(files)
-    digests = {}
+    digests: dict[str, str] = {}
+    if own is not None and own.inline is None:
+        files |= {f"code {name}": path for name, path in code.files(own).items()}
+    elif own is not None:
+        digests |= {f"code {name}": digest_of_text(t) for name, t in (own.inline or {}).items()}
     if script is not None and script.path is not None:
         files["script"] = Path(script.path)
     elif script is not None:
-        text = script.inline or ""
-        digests["script"] = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+        digests["script"] = digest_of_text(script.inline or "")
     stamps = {path: _stamp(path) for path in files.values()}
     with ThreadPoolExecutor() as pool:
         digests |= dict(zip(files, pool.map(sha256, files.values()), strict=True))

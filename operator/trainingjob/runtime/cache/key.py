@@ -31,6 +31,7 @@ UNCOUNTED = frozenset(
         "accepted",
         # Counted by what it holds: see inputs.py.
         "script",
+        "code",
         "dataset",
         # How Spark comes by its executors: it names the job, and changes no rows.
         "kubernetes",

@@ -69,7 +69,8 @@ class Raised:
 
     rank: int | None
     what: str  # "ValueError: …"
-    line: int | None  # of train.py
+    line: int | None  # of ``file``
+    file: str = "train.py"  # of the user's code
 
 
 def primary(outcome: Outcome, failures: Callable[[Exit], StageFailure | None]) -> StageFailure:
@@ -119,12 +120,18 @@ def of_built_in(exit_: Exit, told: StageError | None, oom_kills: int) -> StageFa
 
 
 def of_user_code(
-    exit_: Exit, name: str, oom_kills: int, *, alone: bool = False, code: str = ""
+    exit_: Exit,
+    name: str,
+    oom_kills: int,
+    *,
+    alone: bool = False,
+    code: str = "",
+    folder: Path | None = None,
 ) -> StageFailure:
     """Of the user's code; ``name`` is what it is called in the message.
 
     ``alone``: it is the only process of its gang, so that it has no peer to lose. ``code``: its
-    text, as far as it is known.
+    text, as far as it is known; ``folder``: where it lies.
     """
     rank, number = exit_.rank, exit_.code
     if root := _TORCHRUN.search(exit_.stderr):
@@ -136,14 +143,14 @@ def of_user_code(
             failure.reason = "ScriptFailed"  # a crash of the user's code is the user's
         return failure
     # Python ends with 1 for what nobody catches.
-    raised = _raised(exit_.stderr, rank) if number == 1 else None
+    raised = _raised(exit_.stderr, rank, folder) if number == 1 else None
     reason: ReasonName | None = None
     message = f"{who} exited with code {number}"
     if raised is not None:
         reason = _meaning(raised.what)
         message += f": {raised.what}"
         if raised.line is not None:
-            message += f" (train.py, line {raised.line})"
+            message += f" ({raised.file}, line {raised.line})"
     elif not root and (lines := exit_.stderr.split("\n")[-20:]):
         # argparse and sys.exit("…") end a program without a traceback.
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -166,8 +173,9 @@ def oom_kills(files: Sequence[Path] = _MEMORY_EVENTS) -> int:
     return 0
 
 
-def exceptions(stderr: str) -> Sequence[Raised]:
-    """The uncaught exceptions in a text of interleaved ranks, in order of their ends."""
+def exceptions(stderr: str, folder: Path | None = None) -> Sequence[Raised]:
+    """The uncaught exceptions in a text of interleaved ranks, in order of their ends;
+    ``folder``: where the user's code lies."""
     by_rank: dict[int | None, list[str]] = {}
     found: list[Raised] = []
     for raw in stderr.splitlines():
@@ -180,15 +188,25 @@ def exceptions(stderr: str) -> Sequence[Raised]:
             by_rank[rank].append(text)
         elif rank in by_rank:
             frames = [frame for line in by_rank.pop(rank) if (frame := _FRAME.match(line))]
-            own = [f for f in frames if f["file"].rpartition("/")[2] == "train.py"]
-            found.append(Raised(rank, text.strip()[:500], int(own[-1]["line"]) if own else None))
+            own = [(int(f["line"]), name) for f in frames if (name := _own(f["file"], folder))]
+            found.append(Raised(rank, text.strip()[:500], *(own[-1] if own else (None,))))
     return found
 
 
-def _raised(stderr: str, rank: int | None) -> Raised | None:
+def _own(file: str, folder: Path | None) -> str | None:
+    """What a file of the user's code is called in it; None for the file of somebody else."""
+    path = Path(file)
+    if folder is not None and path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    return path.name if path.name == "train.py" else None
+
+
+def _raised(stderr: str, rank: int | None, folder: Path | None = None) -> Raised | None:
     """The exception that ended the process, or its ``rank``, if the text says of whom it is."""
     # torchrun's own comes last and says nothing.
-    found = [e for e in exceptions(stderr) if not e.what.startswith("torch.distributed.elastic")]
+    found = [
+        e for e in exceptions(stderr, folder) if not e.what.startswith("torch.distributed.elastic")
+    ]
     if rank is None:
         causes = [e for e in found if e.rank is not None and _meaning(e.what) != "PeerLost"]
         if causes:

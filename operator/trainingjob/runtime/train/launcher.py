@@ -65,6 +65,8 @@ def _train(payload: TrainPayload, node: Node) -> StageResult | None:
 def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
     """Once, or for each fold and then for the final model, all nodes for the same one."""
     parts, result = parts_of(payload), None
+    python = user_code.python(payload, node, folder)
+    node = node.seeing(python.variables)
     if len(parts) > 1 and node.index == 0:
         with storage_errors("read the checkpoints"):
             claim(resolve(payload.checkpoints), payload.job.uid)
@@ -79,7 +81,7 @@ def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResu
                 log(f"{part.words}begins")
             own = folder / part.folder
             own.mkdir()
-            result = _run_part(part, parts, node.seeing(part.variables), own)
+            result = _run_part(part, parts, node.seeing(part.variables), own, python.python)
             if node.index == 0:
                 part.tell_done()
             else:
@@ -87,19 +89,23 @@ def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResu
     return result
 
 
-def _run_part(part: Part, parts: Sequence[Part], node: Node, folder: Path) -> StageResult | None:
+def _run_part(
+    part: Part, parts: Sequence[Part], node: Node, folder: Path, python: Path
+) -> StageResult | None:
     payload = part.payload
-    name, commands = user_code.prepare(payload, node, folder)
+    name, commands = user_code.prepare(payload, node, folder, python)
     code = user_code.text(payload, folder)
-    # Only one node looks after the model; the first command's folder is that of all.
-    cwd = commands[0].cwd or Path.cwd()
+    # Only one node looks after the model.
+    cwd = Path.cwd() if commands[0].cwd is None else folder
     left_behind = LeftBehind(payload, cwd, os.environ.get("HOME")) if node.index == 0 else None
     oom_kills = blame.oom_kills()
 
     def failure(exit_: Exit) -> StageFailure | None:
         if exit_.code == 0:
             return None
-        return blame.of_user_code(exit_, name, oom_kills, alone=node.alone, code=code)
+        return blame.of_user_code(
+            exit_, name, oom_kills, alone=node.alone, code=code, folder=folder
+        )
 
     outcome = ranks.run_commands(commands, failure)
     if outcome.stopped:

@@ -9,7 +9,7 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
 from ...children import cache
-from ...children.pod import Maker, encoded, job_ref, own_address, script_ref
+from ...children.pod import Maker, encoded, job_ref, own_address, script_map, script_ref
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from . import spark
@@ -61,7 +61,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(*spec.uris, *([given] if given is not None else []), output),
-        script=spec.script,
+        config_maps=(script_map(spec.script),),
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
         service_account=spark.SERVICE_ACCOUNT if on_spark else None,

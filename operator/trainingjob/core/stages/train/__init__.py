@@ -43,7 +43,8 @@ class TrainStage(PodStage):
 
     def reads(self, job: TrainingJob) -> list[str]:
         given = (pods.spec_of(job).dataset, job.spec.pretrained)
-        return [one.uri for one in given if one is not None]
+        code = [job.spec.code_uri] if job.spec.code_uri is not None else []
+        return [*(one.uri for one in given if one is not None), *code]
 
     def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
         """Own code decides itself what it makes of its checkpoints; those of the built-in training

@@ -17,12 +17,15 @@ from ...children import cache
 from ...children.pod import (
     RUNTIME,
     Maker,
+    code_map,
+    code_ref,
     encoded,
     escape,
     handed_over,
     job_ref,
     mounted,
     own_address,
+    script_map,
     script_ref,
     threads_of,
 )
@@ -41,7 +44,8 @@ def spec_of(job: TrainingJob) -> Train:
 def runs_as_it_stands(job: TrainingJob) -> bool:
     """A user's own image needs none of our code: its command runs without our wrapper."""
     train = spec_of(job)
-    return train.image is not None and train.command is not None and train.script is None
+    ours = (train.script, train.code, train.requirements)
+    return train.image is not None and train.command is not None and ours == (None, None, None)
 
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
@@ -75,6 +79,10 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         ema=spec.ema,
         seed=spec.seed,
         script=script_ref(spec.script),
+        code=code_ref(spec.code),
+        working_dir=spec.code.working_dir if spec.code is not None else None,
+        main=spec.code.main if spec.code is not None else None,
+        requirements=_packages(job),
         command=spec.command,
         args=spec.args,
         stream_dataset=spec.stream_dataset or None,
@@ -101,8 +109,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             payload.dataset,
             payload.model_uri,
             *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
+            *([job.spec.code_uri] if job.spec.code_uri is not None else []),
         ),
-        script=spec.script,
+        config_maps=(script_map(spec.script), code_map(spec.code)),
         resources=spec.resources,
         template=spec.template,
         command=spec.command if plain and spec.command else RUNTIME,
@@ -113,6 +122,14 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     if gang.pods:
         common = partial(common, subdomain=names.peers_name(job, "train"))
     return lambda index: common(index, env=_env(job, payload, gang, index))
+
+
+def _packages(job: TrainingJob) -> contract.PackagesRef | None:
+    given = spec_of(job).requirements
+    if given is None:
+        return None
+    wheels = names.wheels_uri(job)
+    return contract.PackagesRef(packages=given.packages, file=given.file, wheels=wheels)
 
 
 def _gang(job: TrainingJob, attempt: int) -> Gang:

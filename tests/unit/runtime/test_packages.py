@@ -1,0 +1,184 @@
+"""What requirements say, and wheels that are kept: whole or not there, whenever somebody dies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.gang import packages, requirements
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_a_file_is_read_with_all_that_it_includes(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "req/all.txt": "# ours\n-r base.txt\n--requirement=more/dev.txt\n-c limits.txt\n"
+            "--index-url https://example.com/simple  # ours\nkeras \\\n  --hash=sha256:1\n",
+            "req/base.txt": "-r all.txt\nnumpy\n",
+            "req/more/dev.txt": "--pre\nxgboost\n",
+            "req/limits.txt": "numpy<2\n",
+        },
+    )
+    found = requirements.of_file(tmp_path / "req/all.txt", tmp_path)
+    assert all(word in found.text for word in ("keras", "numpy", "xgboost", "numpy<2"))
+    assert sorted(found.options) == ["--index-url https://example.com/simple", "--pre"]
+
+
+# files -> words
+FAULTS: dict[str, tuple[dict[str, str], str]] = {
+    "it is not there": ({}, "the code has no file all.txt"),
+    "it includes what is not there": ({"all.txt": "-r base.txt"}, "the code has no file base.txt"),
+    "it includes what is not of the code": ({"all.txt": "-r ../x.txt"}, "x.txt does not lie in"),
+    "it includes what is the machine's": ({"all.txt": "-r/etc/passwd"}, "passwd does not lie in"),
+    "the code itself": ({"all.txt": "-e ."}, "all.txt: -e .: code that lies beside it is no"),
+    "a folder of the code": ({"all.txt": "./lib"}, "all.txt: ./lib: code that lies beside it"),
+    "a file of the machine": ({"all.txt": "x @ file:///tmp/x.whl"}, "code that lies beside it"),
+    "no text": ({"all.txt": "\ud800"}, "cannot read all.txt: 'utf-8' codec"),
+    "without end": ({"all.txt": "numpy\n" * 200_000}, "all.txt: more than 50 files or 1 MiB"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_no_environment_is_made_of_is_told(name: str, tmp_path: Path) -> None:
+    files, words = FAULTS[name]
+    write(tmp_path, {"x.txt": "keras"})
+    (tmp_path / "code").mkdir()
+    for file, text in files.items():
+        (tmp_path / "code" / file).write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(StageFailure) as told:
+        requirements.of_file(tmp_path / "code/all.txt", tmp_path / "code")
+    assert told.value.reason == "PackagesInvalid"
+    assert words in told.value.message
+    assert "\n" not in told.value.message
+
+
+def wheels(folder: Path, text: str = "x") -> Path:
+    write(folder, {"a-1-py3-none-any.whl": text, "b-1-py3-none-any.whl": text, "notes.txt": "x"})
+    return folder
+
+
+def keep(place: str, folder: Path) -> None:
+    packages._keep(place, folder, ["a 1", "b 1"])
+
+
+def kept(place: str) -> list[str] | None:
+    found = packages._kept(place)
+    return None if found is None else [path.read_text() for path in found[1]]
+
+
+def test_wheels_are_kept_and_found(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/kept"
+    assert kept(place) is None
+    keep(place, wheels(tmp_path / "new"))
+    assert kept(place) == ["x", "x"]
+
+
+def test_nothing_to_keep_is_kept_too(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/kept"
+    (tmp_path / "new").mkdir()
+    packages._keep(place, tmp_path / "new", [])
+    assert kept(place) == []
+
+
+def wheel_of(place: Path) -> Path:
+    return next(place.glob("*/a-1-*.whl"))
+
+
+def elsewhere(place: Path) -> None:
+    told = json.loads((place / "wheels.json").read_text())
+    told["wheels"][0]["name"] = "../../secret.whl"
+    (place / "wheels.json").write_text(json.dumps(told))
+
+
+# what happens to what is kept
+HARM: dict[str, Callable[[Path], object]] = {
+    "a wheel is gone": lambda place: wheel_of(place).unlink(),
+    "a wheel is another": lambda place: wheel_of(place).write_text("y"),
+    "what tells of them is cut": lambda place: (place / "wheels.json").write_text('{"folder":'),
+    "it tells of files elsewhere": elsewhere,
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_what_is_not_as_it_was_kept_is_kept_anew(name: str, tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/kept"
+    keep(place, wheels(tmp_path / "new"))
+    HARM[name](tmp_path / "kept")
+    assert kept(place) is None
+    keep(place, wheels(tmp_path / "newer", "z"))
+    assert kept(place) == ["z", "z"]
+
+
+def test_who_dies_before_the_last_write_has_kept_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"file://{tmp_path}/kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(packages, "write_file", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(StageFailure, match="cannot keep the wheels"):
+            keep(place, wheels(tmp_path / "new"))
+    assert kept(place) is None
+    keep(place, wheels(tmp_path / "newer", "z"))
+    assert kept(place) == ["z", "z"]
+
+
+def test_two_that_keep_the_same_do_not_spoil_each_other(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/kept"
+    keep(place, wheels(tmp_path / "new"))
+    first = packages._kept(place)
+    keep(place, wheels(tmp_path / "other", "y"))
+    assert first is not None
+    assert kept(place) == ["y", "y"]
+
+
+# pip's words -> reason, message
+SAID: dict[str, tuple[str, str, str]] = {
+    "no such version": (
+        "ERROR: No matching distribution found for x==9\n",
+        "PackagesInvalid", "pip: No matching distribution found for x==9",
+    ),
+    "a conflict": (
+        "ERROR: Cannot install a and b\n\nThe conflict is caused by:\n    a needs c<2\n    b needs "
+        "c>2\n\nTo fix this you could try to\n",
+        "PackagesInvalid",
+        "pip: Cannot install a and b; The conflict is caused by: a needs c<2 b needs c>2",
+    ),
+    "other hashes": (
+        "ERROR: THESE DO NOT MATCH\n    x from https://u:p@h/x:\n        Expected sha256 0\n",
+        "PackagesInvalid", "pip: THESE DO NOT MATCH x from https://h/x: Expected sha256 0",
+    ),
+    "no network": (
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'ConnectionError'\n"
+        "ERROR: No matching distribution found for x\n",
+        "PackagesUnreachable", "pip: No matching distribution found for x",
+    ),
+    "a full disk": (
+        "ERROR: Could not install: [Errno 28] No space left on device\n",
+        "DiskFull", "pip: Could not install: [Errno 28] No space left on device",
+    ),
+    "nothing": ("", "PackagesInvalid", "pip: exit code 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_pip_is_told_in_its_own_words(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, reason, message = SAID[name]
+    (tmp_path / "said").write_text(text)
+    monkeypatch.setattr(
+        packages, "_command", lambda _: ["sh", "-c", f"cat {tmp_path}/said; exit 3"]
+    )
+    with pytest.raises(StageFailure) as told:
+        packages._pip(Path("python"), "install", [], tmp_path)
+    assert (told.value.reason, told.value.message) == (reason, message)

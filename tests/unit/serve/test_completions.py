@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.publication import CARD
 from trainingjob.runtime.model import generation, transformer
 from trainingjob.runtime.model.folder import Words
-from trainingjob.runtime.serve import turns
+from trainingjob.runtime.serve import completions, turns
 from trainingjob.runtime.serve.app import App
 from trainingjob.runtime.serve.language import Language
 from trainingjob.runtime.serve.served import any_model, load
@@ -324,6 +325,40 @@ async def test_what_is_refused_and_in_which_words(client: Client) -> None:
     # And it lives.
     status, _ = await ask(client, prompt=PROMPT, n=1, logprobs=None, user="me")
     assert status == 200
+
+
+ODD = [
+    *(None, True, False, 0, -1, 1, 3, 2**70, 0.5, -0.0, 1e308, float("nan"), float("inf")),
+    *("", "a", "a\ud800", "\0", "x" * 300, [], ["a"], [[]], [None], {}, {"a": 1}, ["a"] * 5),
+    *({"include_usage": 1}, [{"role": "user", "content": "a"}], [{"role": 1, "content": []}]),
+]
+FIELDS = (
+    *("prompt", "messages", "model", "max_tokens", "max_completion_tokens", "temperature", "seed"),
+    *("top_p", "stop", "stream", "stream_options", "n", "best_of", "logprobs", "echo", "user", "x"),
+)
+
+
+def test_whatever_a_request_has_is_taken_or_refused_in_words(words: Made) -> None:
+    drawn, taken = random.Random(1), 0
+    for number in range(2000):
+        body = {"prompt": "a"} | {
+            field: drawn.choice(ODD) for field in drawn.sample(FIELDS, drawn.randint(0, 4))
+        }
+        text = json.dumps(body)
+        if not number % 5:
+            place = drawn.randrange(len(text))
+            text = text[:place] + drawn.choice('{}[]",:0e\\') + text[place + 1 :]
+        try:
+            asked = completions.read(text.encode(), "words", words.served, chat=number % 3 == 0)
+        except completions.BadRequest as bad:
+            assert 5 < len(str(bad)) < 500
+            json.dumps(completions.error(400, str(bad), bad.name)).encode()
+        else:
+            taken += 1
+            assert 1 <= asked.options.tokens <= 64 - len(asked.prompt)
+            assert 0 <= asked.options.temperature <= 2
+            assert 0 <= asked.options.top_p <= 1
+    assert taken > 100
 
 
 async def test_people_and_kubelets_see_a_model(client: Client) -> None:

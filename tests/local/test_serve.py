@@ -92,7 +92,7 @@ def test_rows_of_many_files_are_predicted_in_the_order_of_their_names(
     for given, code, words in (
         ("nothing/new.csv", 2, "nothing/new.csv: no such file or folder"),
         ("nothing/*.csv", 1, "there is no file at"),
-        ("ftp://there/new.csv", 2, "ftp://there/new.csv: "),
+        ("ftp://there/new.csv", 2, "ftp://there/new.csv: must be pvc://CLAIM/path, "),
     ):
         outcome = cli(folder, "predict", "digits", given)
         assert (outcome.code, words in outcome.stderr) == (code, True), outcome.stderr

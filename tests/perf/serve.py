@@ -1,8 +1,10 @@
 """The server of an accepted model: ``python -m tests.perf serve``.
 
 Rows a second ÷ a bare loop over the same pipeline and model; the median time of a single row; from
-the start of the process until it is ready. Beside it, where fastapi and uvicorn are installed, an
-application as people write it by hand.
+the start of the process until it is ready. Beside it, in turns, those of these that are installed:
+MLServer, and an application as people write it by hand with FastAPI. To have them without changing
+what the rest runs on: ``uv pip install --target DIR fastapi uvicorn mlserver``, remove what DIR has
+of pandas and aiohttp, and ``PYTHONPATH=DIR``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from tests.cluster.process import free_ports
 from tests.unit.serve.build import Made, made, request
 from trainingjob.api.payload import RESULT_FILE, STAGE_PAYLOAD
 from trainingjob.runtime.preprocess.fitted.columns import ARROW
@@ -47,13 +50,15 @@ def main() -> None:
             found.setdefault(what, []).append(value)
 
         peers: dict[str, Callable[[], Any]] = {"ours": lambda: _ours(model, folder)}
-        if importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn"):
-            peers["FastAPI"] = lambda: _fastapi(model, folder)
+        if _installed("fastapi", "uvicorn"):
+            peers["FastAPI"] = lambda: _fastapi(model)
+        if _installed("mlserver"):
+            peers["MLServer"] = lambda: _mlserver(model, folder)
         for _ in range(ROUNDS):
             note("bare loop: rows/s", _bare(model, many))
             for name, start in peers.items():
                 with start() as (port, seconds):
-                    path = "/v2/models/digits/infer" if name == "ours" else "/predict"
+                    path = "/predict" if name == "FastAPI" else "/v2/models/digits/infer"
                     body = _body(name, rows[:1]), _body(name, many)
                     note(f"{name}: ready, s", seconds)
                     note(f"{name}: one row, ms", _single(port, path, body[0]))
@@ -68,7 +73,7 @@ def main() -> None:
 
 def _body(name: str, rows: pd.DataFrame) -> bytes:
     asked = request(rows, COLUMNS)
-    if name != "ours":
+    if name == "FastAPI":
         values = {one["name"]: one["data"] for one in asked["inputs"]}
         asked = {
             "rows": [
@@ -163,25 +168,56 @@ def _ours(model: Made, folder: str) -> Iterator[tuple[int, float]]:
         process.communicate()
 
 
+def _installed(*names: str) -> bool:
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+def _fastapi(model: Made) -> AbstractContextManager[tuple[int, float]]:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "tests.perf.by_hand", str(model.folder), str(port)]
+    return _peer(command, port, "/docs")
+
+
+def _mlserver(model: Made, folder: str) -> AbstractContextManager[tuple[int, float]]:
+    """As it comes, but that the model is in its own process: more would be more than we have."""
+    port, grpc, metrics = free_ports(3)
+    place = Path(tempfile.mkdtemp(dir=folder))
+    settings: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "http_port": port,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "parallel_workers": 0,
+    }
+    (place / "settings.json").write_text(json.dumps(settings))
+    settings = {"name": "digits", "implementation": "tests.perf.by_mlserver.Model"}
+    settings["parameters"] = {"uri": str(model.folder)}
+    (place / "model-settings.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-c", "from mlserver.cli import main; main()", "start", str(place)]
+    return _peer(command, port, "/v2/models/digits/ready")
+
+
 @contextmanager
-def _fastapi(model: Made, folder: str) -> Iterator[tuple[int, float]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def _peer(command: list[str], port: int, path: str) -> Iterator[tuple[int, float]]:
+    """Its port, and after how many seconds it answered at ``path``."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.perf.by_hand", str(model.folder), str(port)],
-        stderr=subprocess.DEVNULL,
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert process.poll() is None, "it has ended"
-                time.sleep(0.02)
+        while not _answers(port, path):
+            assert process.poll() is None, "it has ended"
+            time.sleep(0.02)
         yield port, time.perf_counter() - began
     finally:
         process.terminate()
         process.wait()
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..api.errors import problems
 from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
 from ..api.stored import Unreadable, read_stored
 from ..api.uris import FILE
@@ -143,7 +144,7 @@ def _input(job: TrainingJob, source: str) -> Input:
             return Input.model_validate(given.to_dict() | {"uri": uri})
         return Input.model_validate({"uri": uri, "format": found})
     except ValidationError as error:
-        raise UsageError(f"{source}: {error.errors()[0]['msg']}") from error
+        raise UsageError(f"{source}: {problems(error, Input)[0].message}") from error
 
 
 def _uri_here(source: str) -> str:

@@ -34,7 +34,8 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
 h1{font-size:1.6rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse}
-td,th{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #ddd}
+td,th{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}
+td{overflow-wrap:anywhere}
 code{background:#f4f4f4;padding:.1rem .3rem;overflow-wrap:anywhere}
 form{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:.6rem}
 label{display:block}input,button{font:inherit;width:100%;box-sizing:border-box;padding:.3rem}

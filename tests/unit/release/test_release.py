@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -85,6 +86,7 @@ def image(path: Path, base: str = "python:3.12@sha256:" + "a" * 64) -> Path:
         f"{site}/old-1.0.dist-info-not/x.jar": jar(("org.example", "within", "1.0")),
         ".hidden/hidden-3.0.jar": b"",
         "jars/hadoop-aws-3.5.0.jar": jar(("org.apache.hadoop", "hadoop-aws", "3.5.0")),
+        f"{site}/nameless-1.0.dist-info/METADATA": b"no headers",
         "jars/plain-1.0.jar": b"no zip",
         "gone/left-2.0.jar": jar(("org.example", "left", "2.0")),
     }
@@ -296,6 +298,11 @@ def test_what_cannot_be_released_is_refused_in_words(tmp_path: Path) -> None:
     (full / "x").touch()
     broken = tmp_path / "broken.tar"
     broken.write_bytes(b"no archive")
+    cut = tmp_path / "cut.tar"
+    parts = {"manifest.json": b'[{"Config": "c", "Layers": ["l"]}]', "c": b"{}"}
+    cut.write_bytes(tar(parts | {"l": gzip.compress(tar({"x": bytes(10_000)}))[:-20]}))
+    odd = tmp_path / "odd.tar"
+    odd.write_bytes(tar({"manifest.json": b'[{"Config": "c", "Layers": []}]', "c": b"[]"}))
     other = tmp_path / "other"
     for name in ("operator/trainingjob/__init__.py", "charts/trainingjob-operator/Chart.yaml"):
         (other / name).parent.mkdir(parents=True)
@@ -311,6 +318,8 @@ def test_what_cannot_be_released_is_refused_in_words(tmp_path: Path) -> None:
         ("names of their own", lambda: made_with(private, new, tmp_path / "a.zip")),
         ("is no archive of one image", lambda: made_with(private, new, broken)),
         ("is no archive of one image", lambda: rootfs.read(tmp_path)),
+        ("is no archive of one image", lambda: rootfs.read(cut)),
+        ("is no archive of one image", lambda: rootfs.read(odd)),
         ("stands on python:3.12, which may be another", lambda: made_with(private, new, moves)),
         ("Chart.yaml's version is 9.9.9", lambda: artefacts.version_of(other)),
         ("is no public key", lambda: public_key(private)),

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,9 @@ from .envelope import ReleaseError
 _STATUS = "var/lib/dpkg/status"
 _LARGEST = 64 * 2**20  # of a file that tells of packages
 _LARGEST_JAR = 2**30
+_LARGEST_PROPERTIES = 2**16
+# By zlib and those who call it, beside their own errors.
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error)
 
 Coordinates = tuple[str, str, str]  # group, name, version
 
@@ -48,7 +52,7 @@ def read(path: Path) -> Contents:
                 # A link where two images share a layer.
                 with tarfile.open(fileobj=_member(archive, layer)) as files:
                     _apply(files, found)
-    except (OSError, KeyError, ValueError, TypeError, tarfile.TarError) as error:
+    except (*_UNREADABLE, KeyError, TypeError, AttributeError, tarfile.TarError) as error:
         raise ReleaseError(f"{path} is no archive of one image (docker save): {error}") from None
     if not found.texts:
         raise ReleaseError(f"{path} has no package of Debian's or Python's: nothing to describe")
@@ -120,7 +124,8 @@ def _properties(data: bytes) -> Iterator[dict[str, Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as jar:
             for name in sorted(jar.namelist()):
                 if name.startswith("META-INF/maven/") and name.endswith("/pom.properties"):
-                    lines = jar.read(name).decode(errors="replace").splitlines()
+                    with jar.open(name) as file:
+                        lines = file.read(_LARGEST_PROPERTIES).decode(errors="replace").splitlines()
                     yield dict(line.split("=", 1) for line in lines if "=" in line)
-    except zipfile.BadZipFile:
-        return
+    except (*_UNREADABLE, RuntimeError, zipfile.BadZipFile):
+        return  # encrypted, damaged, or no zip: its name tells

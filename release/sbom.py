@@ -126,7 +126,9 @@ def _python(contents: Contents) -> Iterator[Component]:
         if not path.endswith(".dist-info/METADATA"):
             continue
         about = HeaderParser().parsestr(text)
-        name, version = about["Name"] or "", about["Version"] or ""
+        name, version = about["Name"], about["Version"] or ""
+        if not name:
+            continue  # a file of that name, of no package
         part = _of_pypi(name, version)
         licence = about["License-Expression"] or about["License"] or ""
         if licence and len(licence) < 100 and "\n" not in licence:

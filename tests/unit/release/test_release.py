@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -85,6 +86,7 @@ def image(path: Path, base: str = "python:3.12@sha256:" + "a" * 64) -> Path:
         f"{site}/old-1.0.dist-info-not/x.jar": jar(("org.example", "within", "1.0")),
         ".hidden/hidden-3.0.jar": b"",
         "jars/hadoop-aws-3.5.0.jar": jar(("org.apache.hadoop", "hadoop-aws", "3.5.0")),
+        f"{site}/nameless-1.0.dist-info/METADATA": b"no headers",
         "jars/plain-1.0.jar": b"no zip",
         "gone/left-2.0.jar": jar(("org.example", "left", "2.0")),
     }
@@ -269,8 +271,8 @@ def test_another_statement_of_the_same_key_is_no_release(tmp_path: Path) -> None
     assert release.verify(tmp_path, public) == [f"{release.PROVENANCE}: is missing"]
 
 
-def test_keys_of_openssl_are_good(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """As docs/releasing.md has them made."""
+def test_openssl_makes_the_keys_and_verifies_the_signature(tmp_path: Path) -> None:
+    """As docs/releasing.md says."""
     private, public = tmp_path / "key.pem", tmp_path / "key.pub"
     for command in (
         ["genpkey", "-algorithm", "ed25519", "-out", private],
@@ -280,6 +282,13 @@ def test_keys_of_openssl_are_good(made: tuple[Path, Path], tmp_path: Path) -> No
     release.make(ROOT, tmp_path / "new/out", private, EPOCH, "c" * 40, [])
     assert release.verify(tmp_path / "new/out", public) == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+    envelope = json.loads((tmp_path / "new/out" / release.PROVENANCE).read_text())
+    payload = base64.b64decode(envelope["payload"])
+    kind = b"28 application/vnd.in-toto+json"
+    (tmp_path / "signed").write_bytes(b"DSSEv1 %b %d %b" % (kind, len(payload), payload))
+    (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    files = ["-inkey", public, "-in", tmp_path / "signed", "-sigfile", tmp_path / "sig"]
+    subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", *files], check=True)
 
 
 def test_what_cannot_be_released_is_refused_in_words(tmp_path: Path) -> None:
@@ -289,6 +298,11 @@ def test_what_cannot_be_released_is_refused_in_words(tmp_path: Path) -> None:
     (full / "x").touch()
     broken = tmp_path / "broken.tar"
     broken.write_bytes(b"no archive")
+    cut = tmp_path / "cut.tar"
+    parts = {"manifest.json": b'[{"Config": "c", "Layers": ["l"]}]', "c": b"{}"}
+    cut.write_bytes(tar(parts | {"l": gzip.compress(tar({"x": bytes(10_000)}))[:-20]}))
+    odd = tmp_path / "odd.tar"
+    odd.write_bytes(tar({"manifest.json": b'[{"Config": "c", "Layers": []}]', "c": b"[]"}))
     other = tmp_path / "other"
     for name in ("operator/trainingjob/__init__.py", "charts/trainingjob-operator/Chart.yaml"):
         (other / name).parent.mkdir(parents=True)
@@ -304,6 +318,8 @@ def test_what_cannot_be_released_is_refused_in_words(tmp_path: Path) -> None:
         ("names of their own", lambda: made_with(private, new, tmp_path / "a.zip")),
         ("is no archive of one image", lambda: made_with(private, new, broken)),
         ("is no archive of one image", lambda: rootfs.read(tmp_path)),
+        ("is no archive of one image", lambda: rootfs.read(cut)),
+        ("is no archive of one image", lambda: rootfs.read(odd)),
         ("stands on python:3.12, which may be another", lambda: made_with(private, new, moves)),
         ("Chart.yaml's version is 9.9.9", lambda: artefacts.version_of(other)),
         ("is no public key", lambda: public_key(private)),

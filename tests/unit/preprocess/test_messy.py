@@ -26,6 +26,7 @@ from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.input import packing
+from trainingjob.runtime.preprocess.input.files import columns_differ
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.scratch import Scratch
 from trainingjob.runtime.preprocess.notes import Notes
@@ -87,6 +88,9 @@ REFUSED: dict[str, Refused] = {
     "UTF-16 without a mark": Refused("n,s\n1,a\n".encode("utf-16-le"), "InputNotUtf8", "set preprocess.input.options.encoding to utf-16-le"),
     "a note below the table": Refused("n,s,y\n1,a,2\n2,b,3\n\nSource: the office\n", "InputMalformed", "line 5: 1 fields instead of 3; it is the last one: if it is a note below the table"),
     "a line of one field among others": Refused("n,s,y\n1,a,2\n2,b,3\nx\n3,c,4\n", "InputMalformed", "line 4: 1 fields instead of 3"),
+    "curly quotes": Refused("s,y\n“a, b”,1\n“c, d”,2\n", "InputMalformed", 'curly quotes are no quotes of CSV: write the file with " around fields'),
+    "decimal commas between commas": Refused("x,y\n1,5,2,5\n3,5,4,5\n", "InputMalformed", "if commas stand in numbers as well as between them"),
+    "NULs behind the last line": Refused(b"n,s\n1,a\n2,b\n" + bytes(64), "InputMalformed", "line 4: 1 fields instead of 2; it is the last one"),
     # --- what is no Parquet, and no ORC
     "CSV as Parquet": Refused(CSV, "InputUnreadable", "is text and not Parquet; if it is a table, set preprocess.input.format to csv", "parquet"),
     "JSON as Parquet": Refused('{"n": 1}\n', "InputUnreadable", "is JSON, by its beginning; set preprocess.input.format to json", "parquet"),
@@ -114,6 +118,8 @@ REFUSED: dict[str, Refused] = {
     "a comma behind the last object": Refused('[{"n": 1},\n]', "InputMalformed", "line 2: a comma stands behind the last element", "json"),
     "what Python shows": Refused("{'n': 1}\n", "InputMalformed", "line 1: texts have single quotes: write the file with json.dumps(…)", "json"),
     "Python's names": Refused('{"n": None}\n', "InputMalformed", "line 1: None is Python's", "json"),
+    "keys without quotes": Refused("{n: 1}\n", "InputMalformed", "line 1: keys have no quotes: write the file with json.dumps(…)", "json"),
+    "an array of arrays": Refused('[["n"], [1]]', "InputMalformed", "element 1 of the array: not an object; write one object a row, as pandas does", "json"),
     "a comment in JSON": Refused('// by hand\n{"n": 1}\n', "InputMalformed", "line 1: JSON has no comments", "json"),
     "NaN, as json.dumps writes it": Refused('{"n": NaN}\n', "InputMalformed", "line 1: NaN is not JSON: write null for it, as pandas' to_json(…) does", "json"),
     "objects over several lines": Refused('{\n"n": 1\n}\n{\n"n": 2\n}\n', "InputMalformed", "write one object a line, or one array of objects", "json"),
@@ -150,6 +156,8 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(name: str, tmp_path: Pat
 FOLDER = {
     "a.csv": "n\n1\n",
     "_meta.csv": "x\n1\n",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "desktop.ini": "[.ShellClassInfo]\n",
     ".hidden.csv": "x\n1\n",
     "_temporary/b.csv": "x\n1\n",
     "sub/c.csv": "n\n2\n",
@@ -256,6 +264,13 @@ def test_infinities_of_orc_are_told(tmp_path: Path) -> None:
     assert [one.message for one in notes.warnings] == [
         f"file://{tmp_path}/a.orc: x: infinite values are read as null"
     ]
+
+
+def test_of_files_of_several_kinds_a_glob_names_the_rest() -> None:
+    failure = columns_differ(Path("d/a.csv"), ["x"], Path("d/README.md"), ["# About"])
+    assert failure.message.endswith("name the rest by a glob, such as *.csv")
+    failure = columns_differ(Path("d/b.csv"), ["x"], Path("d/a.csv"), ["y"])
+    assert failure.message.endswith("unlike d/a.csv")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -53,9 +53,16 @@ def test_a_step_does_what_its_sql_says(
         ("x;y\n1;2,5\n2;3,5\n", "`parseNumber: {columns: [y], decimal: ','}`"),
         ("x,y\nm,EUR\n1,2\n2,3\n", '2 of 3 values are numbers, others are not, e.g. "EUR"'),
         ("x,y\n1,yes\n2,no\n", "set task.type to classification"),
+        ("X,Y\n1,2\n2,3\n", "task.label: there is no column y; did you mean Y? (columns: X, Y)"),
         ("Report,\n,\nx,y\n1,2\n", "c1 has no name in the first line, and line 3 looks like names"),
     ],
-    ids=["decimal commas", "a line of units", "classes", "lines before the table"],
+    ids=[
+        "decimal commas",
+        "a line of units",
+        "classes",
+        "a name in capitals",
+        "lines before the table",
+    ],
 )
 def test_a_label_that_is_no_number_says_why(text: str, message: str, tmp_path: Path) -> None:
     source = tmp_path / "data.csv"

@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.faults: list[str] = []
         self.refuses: tuple[int, str] | None = None  # every request, so
+        self.put: list[bytes] = []  # what was written
         self.sent = 0
         self.lock = threading.Lock()
 
@@ -56,8 +57,20 @@ class Answer(BaseHTTPRequestHandler):
         self._begin(self.server.refuses[0] if self.server.refuses else 200, len(DATA))
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._refuse()
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.refuses:
+            self._refuse()
+            return
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        if fault.isdigit():
+            self._begin(int(fault), len(SLOW_DOWN))
+            self.wfile.write(SLOW_DOWN)
+            return
+        self.server.put.append(data)
+        if fault == "lost":  # it is written, and nobody hears of it
+            self.close_connection = True
+            return
+        self._begin(200, 0)
 
     def _refuse(self) -> None:
         assert self.server.refuses is not None
@@ -127,6 +140,25 @@ def test_what_passes_by_itself_is_waited_for(server: Server, what: str, faults: 
     assert not server.faults
     cuts = faults.count("cut")
     assert server.sent <= len(DATA) + cuts * MIB, "gone on with, not begun anew"
+
+
+@pytest.mark.parametrize(
+    ("what", "faults", "times"),
+    [
+        ("a burst of slow-downs", ["503"] * 4, 1),
+        ("errors of the server", ["500", "502", "503"], 1),
+        ("an answer that is lost", ["lost"], 2),
+        ("an answer that is lost after an error", ["500", "lost"], 2),
+    ],
+)
+def test_what_passes_by_itself_is_written_all_the_same(
+    server: Server, tmp_path: Path, what: str, faults: list[str], times: int
+) -> None:
+    server.faults = [*faults]
+    (tmp_path / "one").write_bytes(DATA[:MIB])
+    connect(Uri.parse("s3://bucket/x")).put(tmp_path / "one", "x")
+    assert not server.faults
+    assert server.put == [DATA[:MIB]] * times, "whole, and the same"
 
 
 def test_a_stream_goes_on_where_its_line_was_cut(server: Server) -> None:

@@ -16,7 +16,7 @@ from ..dataset.meant import meant
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import column_not_found
+from .names import column_not_found, no_column
 
 _LARGEST = 1e140
 
@@ -46,8 +46,8 @@ def choose_columns(
     if task.label not in frame.columns:
         raise StageFailure(
             "LabelMissing",
-            f"task.label: there is no column {task.label} (columns: "
-            f"{listed([*frame.columns, *frame.unread])}){hint and f'; {hint}'}",
+            f"task.label: {no_column(task.label, [*frame.columns, *frame.unread])}"
+            f"{hint and f'; {hint}'}",
         )
     if weight is not None and weight not in frame.columns:
         raise column_not_found("train.sampleWeight", weight, list(frame.columns), frame.unread)

@@ -255,6 +255,8 @@ def _advice(
         return ""
     with records_of(file, options) as records:
         some = [(records.line, row) for row in itertools.islice(records, _SAMPLE_RECORDS) if row]
+    if any(text.lstrip().startswith(("“", "„", "”")) for text in row):
+        return '; curly quotes are no quotes of CSV: write the file with " around fields'
     most = max((len(row) for _, row in some), key=[len(row) for _, row in some].count)
     first = next(line for line, row in some if len(row) == most)
     if some[0][1][0].startswith("#") and not options.comment:
@@ -265,6 +267,11 @@ def _advice(
         return (
             "; the first of each line may be a row's name, as R writes them: give that column a "
             "name in the first line"
+        )
+    if most == 2 * width and all(len(row) == most for _, row in some[1:]):
+        return (
+            "; if commas stand in numbers as well as between them, write the file with another "
+            "delimiter, such as a semicolon"
         )
     if first > 1 and most != width:
         return f"; if the table begins in line {first}, set {_OPTIONS}.skipRows to {first - 1}"

@@ -109,8 +109,12 @@ def _guessed(file: Path, line: bytes) -> str | None:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     begin = head[:4096]
-    for encoding, zeros in (("utf-16-le", begin[1::2]), ("utf-16-be", begin[::2])):
-        if zeros.count(0) * 2 > len(zeros) > 0:
+    for encoding, zeros, others in (
+        ("utf-16-le", begin[1::2], begin[::2]),
+        ("utf-16-be", begin[::2], begin[1::2]),
+    ):
+        # Where both are zero a file was only made longer than it is.
+        if zeros.count(0) * 2 > len(zeros) > 0 and others.count(0) * 4 < len(others):
             return encoding
     try:
         head.decode("utf-8")

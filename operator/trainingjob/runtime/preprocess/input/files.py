@@ -25,6 +25,9 @@ from .packing import HEAD_BYTES, open_bytes, packing_errors, packing_of, refuse_
 # Folders of one table, each a query of its own.
 _MOST_PARTS = 1000
 
+# What Windows leaves in folders.
+_OF_WINDOWS = ("thumbs.db", "desktop.ini")
+
 # How Hive writes a null in the name of a folder.
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -182,7 +185,11 @@ def _before_glob(path: Path) -> Path:
 
 def _is_hidden(name: str) -> bool:
     """As Hadoop and editors hide files; a partition is none of these, whatever its key."""
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+    return (
+        name.startswith(".")
+        or (name.startswith("_") and "=" not in name)
+        or name.lower() in _OF_WINDOWS
+    )
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -253,7 +260,12 @@ def columns_differ(
     parts += [f"has {listed(more)} besides"] if more else []
     if not parts:
         parts = [f"has {len(names)} columns and not {len(others)}"]
-    return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}")
+    other = (
+        f"; if one of them is none of the data, name the rest by a glob, such as *{file.suffix}"
+        if file.suffix != first.suffix
+        else ""
+    )
+    return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}{other}")
 
 
 def check_utf8(file: Path, *, option: bool = False) -> None:

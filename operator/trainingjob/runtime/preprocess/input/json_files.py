@@ -57,7 +57,10 @@ def check_json(source: Source, forms: Mapping[Path, JsonForm]) -> None:
         elif (value := _parsed(file)) is not None:
             for number, element in enumerate(value, 1):
                 if not isinstance(element, dict):
-                    message = f"{file}, element {number} of the array: not an object"
+                    message = (
+                        f"{file}, element {number} of the array: not an object; write one object a "
+                        "row, as pandas does with to_json(PATH, orient='records')"
+                    )
                     raise StageFailure("InputMalformed", message)
 
 
@@ -93,6 +96,8 @@ def _words(error: ValueError) -> str:
         return "texts have single quotes: write the file with json.dumps(…), not with str(…)"
     if found := re.match("None|True|False", rest):
         return f"{found[0]} is Python's: write the file with json.dumps(…), not with str(…)"
+    if re.match(r"\w+\s*:", rest):
+        return "keys have no quotes: write the file with json.dumps(…)"
     if rest.startswith(("//", "/*", "#")):
         return "JSON has no comments: remove this one"
     return ""

@@ -129,7 +129,7 @@ def test_every_value_is_used_by_a_variant_of_the_tests() -> None:
     used = {*_paths_of_values(EVERYTHING, SCHEMA)}
     # Their other side is in other variants.
     elsewhere = {"fullnameOverride", "image.tag", "progress.enabled", "podEvents.enabled"}
-    elsewhere |= {"admission.enabled"}
+    elsewhere |= {"admission.enabled", "networkPolicy.enabled"}
     elsewhere |= {path for path in _paths(SCHEMA) if path.endswith((".create", ".install"))}
     assert {*_paths(SCHEMA)} - used - elsewhere == {"global"}
 

@@ -53,6 +53,7 @@ def test_scripts_and_hadoop_settings_count_too(tenants: Tenants) -> None:
     hdfs = {"configMap": {"name": "mine"}, "kerberos": kerberos}
     jobs = {
         "theirs": manifest(train={"script": {"configMap": {"name": "theirs", "key": "a.py"}}}),
+        "code": manifest(train={"code": {"configMap": {"name": "theirs"}}}),
         "keytab": manifest(storage={"uri": "hdfs://name:8020/runs", "hdfs": hdfs}),
     }
     for what, job in jobs.items():

@@ -8,13 +8,15 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.cluster.controlplane import ControlPlane
-from tests.unit.api.corpus import BAD, GOOD, as_served, each_bad, each_good
+from tests.unit.api.corpus import BAD, GOOD, as_served, each_bad, each_good, good
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster.resources import MADE
@@ -195,6 +197,33 @@ def test_what_a_good_manifest_becomes_is_accepted_too(
         path = MADE[child["kind"]].path(home)
         status, answer = control_plane.request("POST", path + STRICT, child)
         assert status == 201, answer["message"]
+
+
+HARDWARE = (Path(__file__).parents[2] / "docs/hardware.md").read_text("utf-8")
+EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", HARDWARE, re.DOTALL)]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_the_examples_of_the_page_on_hardware_are_accepted_and_so_are_their_pods(
+    example: dict[str, Any], control_plane: ControlPlane, home: str
+) -> None:
+    obj = good("minimal")
+    obj["metadata"] |= {"namespace": home, "uid": "u-1"}
+    obj["spec"] |= example
+    assert send(control_plane, home, obj) == (201, "")
+    job, problems = check_manifest(obj)
+    assert job is not None, problems
+    for child in some_children(job):
+        path = MADE[child["kind"]].path(home)
+        status, answer = control_plane.request("POST", path + STRICT, child)
+        assert status == 201, answer["message"]
+
+
+def test_the_page_on_hardware_has_an_example_of_each_kind() -> None:
+    assert len(EXAMPLES) >= 8
+    shown = str(EXAMPLES)
+    for word in ("cpu", "nvidia.com/gpu", "google.com/tpu", "ephemeral", "rdma/", "resourceClaims"):
+        assert word in shown
 
 
 def some_children(job: TrainingJob) -> list[dict[str, Any]]:

@@ -44,6 +44,10 @@ FRAGMENTS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "configmaps",
     ),
+    "a Secret as a volume": (
+        {"template": {"volumes": [{"name": "v", "secret": {"secretName": "NAME"}}]}},
+        "secrets",
+    ),
     "a priority class": ({"template": {"priorityClassName": "NAME"}}, "pods"),
 }
 MAY: dict[str, set[str]] = {

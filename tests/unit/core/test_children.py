@@ -246,6 +246,51 @@ def test_the_path_of_a_mounted_script_is_filled_in_by_the_kubelet():
     assert payload["script"]["path"] == "/etc/trainingjob/script/script.py"
 
 
+def test_own_code_without_a_dataset_is_not_told_of_one():
+    script = {"train": {"script": {"inline": "pass"}}, "evaluate": None}
+    seen = []
+    for more in ({"preprocess": None}, {}):
+        pod = stages.named("train").pods(job(**{**script, **more}), 1, Settings())[0]
+        seen.append({name for name in env(pod) if "INPUT" in name})
+    assert seen == [set(), {"TRAININGJOB_INPUT_DIR"}]
+
+
+def test_pods_are_spread_with_those_of_their_stage_and_get_the_devices_they_claim():
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    claims = [
+        {"name": "gpu", "resourceClaimTemplateName": "a100"},
+        {"name": "link", "resourceClaimName": "nvlink", "request": "channel"},
+    ]
+    fragments = {"topologySpreadConstraints": [spread], "resourceClaims": claims}
+    disk = {"name": "v", "ephemeral": {"size": "1Gi"}}
+    made = job(
+        preprocess={**job().spec.preprocess.to_dict(), "template": fragments},
+        train={"model": {"mlp": {}}, "template": {**fragments, "volumes": [disk]}},
+    )
+    pod = stages.named("train").pods(made, 1, Settings())[0]
+    own = {"trainingjob.dev/job": "digits", "trainingjob.dev/stage": "train"}
+    (found,) = pod["spec"]["topologySpreadConstraints"]
+    assert found == spread | {"labelSelector": {"matchLabels": own}}
+    assert own.items() <= pod["metadata"]["labels"].items()
+    assert pod["spec"]["resourceClaims"] == [
+        claims[0],
+        {"name": "link", "resourceClaimName": "nvlink"},
+    ]
+    got = pod["spec"]["containers"][0]["resources"]["claims"]
+    assert got == [{"name": "gpu"}, {"name": "link", "request": "channel"}]
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert {"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}} in pod["spec"][
+        "volumes"
+    ]
+
+    driver = stages.named("preprocess").pods(made, 1, Settings())[0]
+    payload = json.loads(expand(env(driver)[STAGE_PAYLOAD], env(driver)))
+    executor = payload["kubernetes"]["executorTemplate"]["spec"]
+    (found,) = executor["topologySpreadConstraints"]
+    assert found["labelSelector"]["matchLabels"]["trainingjob.dev/role"] == "executor"
+    assert executor["containers"][0]["resources"]["claims"] == got
+
+
 # code of the manifest -> that of the payload, as a container sees it
 CODE: dict[str, tuple[dict, dict]] = {
     "of the storage": ({"uri": "pvc://sources/repo"}, {"uri": "pvc://sources/repo"}),

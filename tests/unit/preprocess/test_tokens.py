@@ -146,7 +146,10 @@ def test_copies_are_dropped_and_those_of_the_test_split_stay(tmp_path: Path) -> 
     tokenize = {"vocabSize": 257, "sequenceLength": 8}
     more: dict[str, Any] = {"task": TASK, "split": split}
     failure = run("pandas", path, tmp_path / "out", tokenize=tokenize, **more)
-    assert failure == ("SplitEmpty", "the train split has no rows; there are 3 in all (without 3 copies)")
+    assert failure == (
+        "SplitEmpty",
+        "the train split has no rows; there are 3 in all (without 3 copies)",
+    )
 
     path.write_text("body,part\n" + "\n".join([*rows, "four,train", "four,train"]) + "\n")
     _, files = run("pandas", path, tmp_path / "out", tokenize=tokenize, **more)

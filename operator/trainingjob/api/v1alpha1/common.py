@@ -27,7 +27,7 @@ from .patterns import (
     Name,
     keys_match,
 )
-from .scheduling import Affinity, Labels, Toleration
+from .scheduling import Affinity, Labels, ResourceClaim, Toleration, TopologySpread
 
 Column = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Columns = Annotated[list[Column], Field(min_length=1, max_length=4096)]
@@ -273,11 +273,28 @@ class EmptyDirVolume(Model):
     size_limit: Quantity | None = Field(None, description="Upper bound of its size.")
 
 
+class SecretVolume(Model):
+    """A Secret, each key a file that cannot be written."""
+
+    secret_name: Name = Field(description="Name of the Secret.")
+
+
+class EphemeralVolume(Model):
+    """A volume that is made for each pod, and goes with it."""
+
+    outlined = True
+
+    size: Quantity = Field(description="Room on it.")
+    storage_class_name: Name | None = Field(
+        None, description="Its StorageClass; the cluster's default when unset."
+    )
+
+
 class Volume(Model):
     """A volume of the pod: exactly one source."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of("persistent_volume_claim", "config_map", "empty_dir"),
+        exactly_one_of("persistent_volume_claim", "config_map", "empty_dir", "secret", "ephemeral"),
         Rule(
             cel="!self.name.startsWith('trainingjob-')",
             message="volume names that begin with trainingjob- are reserved",
@@ -291,6 +308,8 @@ class Volume(Model):
     persistent_volume_claim: ClaimVolume | None = Field(None, description="A claim.")
     config_map: ConfigMapVolume | None = Field(None, description="A ConfigMap.")
     empty_dir: EmptyDirVolume | None = Field(None, description="An empty folder.")
+    secret: SecretVolume | None = Field(None, description="A Secret; not with engine spark.")
+    ephemeral: EphemeralVolume | None = Field(None, description="A disk of the pod's own.")
 
 
 NOT_TINY = Rule(
@@ -406,6 +425,15 @@ class PodTemplate(Model):
         None, description="Taints that the pod tolerates."
     )
     affinity: Affinity | None = Field(None, description="Nodes that it wants or shuns.")
+    topology_spread_constraints: (
+        Annotated[list[TopologySpread], Field(min_length=1, max_length=16)] | None
+    ) = Field(None, description="How evenly the stage's pods are spread over nodes or zones.")
+    scheduler_name: Name | None = Field(
+        None, description="Who chooses the node; the cluster's own scheduler when unset."
+    )
+    resource_claims: Annotated[list[ResourceClaim], Field(min_length=1, max_length=16)] | None = (
+        Field(None, description="Devices by dynamic resource allocation, for the container.")
+    )
     priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")
     runtime_class_name: Name | None = Field(None, description="RuntimeClass of the pods.")
     image_pull_secrets: Annotated[list[PullSecret], Field(max_length=16)] | None = Field(

@@ -137,9 +137,20 @@ class Spec(Model):
             ),
         ),
         _trained(
-            cel="has(self.preprocess) != has(self.train.dataset)",
-            message="either preprocess or train.dataset must be set",
-            holds=lambda self: (self.preprocess is not None) != (self.train.dataset is not None),
+            cel="!has(self.preprocess) || !has(self.train.dataset)",
+            message="either preprocess or train.dataset must be set, and not both",
+            holds=lambda self: self.preprocess is None or self.train.dataset is None,
+        ),
+        _trained(
+            cel="has(self.preprocess) || has(self.train.dataset) || (!has(self.train.model) && "
+            "!has(self.evaluate) && !has(self.train.streamDataset))",
+            message="either preprocess or train.dataset must be set: train.model, "
+            "train.streamDataset and evaluate need a dataset; own code alone may do without",
+            holds=lambda self: (
+                self.has_dataset
+                or (self.train.model, self.evaluate, self.train.stream_dataset)
+                == (None, None, None)
+            ),
         ),
         _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.stratify) || !{_SPLIT}.stratify "
@@ -409,7 +420,7 @@ class Spec(Model):
     preprocess: Preprocess | None = Field(
         None,
         description="Stage 1: from raw files to a cleaned, split dataset. Without it the job "
-        "starts from `train.dataset`.",
+        "starts from `train.dataset`, or own code brings what it learns from.",
     )
     train: Train | None = Field(
         None,
@@ -451,6 +462,12 @@ class Spec(Model):
         written = [self.storage.uri] if self.storage.uri is not None else []
         code = [self.code_uri] if self.code_uri is not None else []
         return [*written, *read, *(one.uri for one in given if one is not None), *code]
+
+    @property
+    def has_dataset(self) -> bool:
+        """Whether there is data of ours; own code may bring all that it reads."""
+        given = self.train.dataset if self.train is not None else None
+        return self.preprocess is not None or given is not None
 
     @property
     def given(self) -> Input | None:

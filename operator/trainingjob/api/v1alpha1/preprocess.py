@@ -92,6 +92,17 @@ class Preprocess(Model):
             ),
         ),
         Rule(
+            cel="self.engine != 'spark' || !has(self.template) || !has(self.template.volumes) || "
+            "!self.template.volumes.exists(v, has(v.secret))",
+            message="secret volumes are not for engine spark, whose driver makes executors itself: "
+            "use envFrom, or engine pandas",
+            holds=lambda self: (
+                self.engine != "spark"
+                or self.template is None
+                or all(volume.secret is None for volume in self.template.volumes or ())
+            ),
+        ),
+        Rule(
             cel="self.input.format != 'raw' || has(self.script)",
             message="input.format raw needs a script, which reads the files: "
             "preprocess(paths, context)",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from ..base import Model, Rule
-from .patterns import LABEL_KEY, LabelKey, LabelValue, Name, keys_match
+from ..base import Model, Rule, exactly_one_of
+from .patterns import DNS_LABEL, LABEL_KEY, LabelKey, LabelValue, Name, keys_match
 
 Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
 LabelValues = Annotated[list[LabelValue], Field(min_length=1, max_length=64)]
@@ -198,4 +198,53 @@ class Affinity(Model):
     pod_affinity: PodAffinity | None = Field(None, description="To where certain pods run.")
     pod_anti_affinity: PodAffinity | None = Field(
         None, description="Away from where certain pods run."
+    )
+
+
+class TopologySpread(Model):
+    """As in a pod; without a `labelSelector` it is about the pods of the job's stage."""
+
+    outlined = True
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=None,
+            message="minDomains needs whenUnsatisfiable DoNotSchedule",
+            holds=lambda self: (
+                self.min_domains is None or self.when_unsatisfiable == "DoNotSchedule"
+            ),
+        ),
+    )
+
+    max_skew: Annotated[int, Field(ge=1, le=1000)] = Field(
+        description="By how many pods places may differ."
+    )
+    topology_key: LabelKey = Field(
+        description="Label of nodes: those with the same value are one place."
+    )
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
+        description="Whether a pod waits, or the rule is a wish."
+    )
+    min_domains: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="How many places there must be."
+    )
+    label_selector: LabelSelector | None = Field(None, description="Which pods count.")
+
+
+class ResourceClaim(Model):
+    """A device that a driver gives out: of a claim that is there, or of one made for each pod."""
+
+    outlined = True
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("resource_claim_name", "resource_claim_template_name"),
+    )
+
+    name: Annotated[str, StringConstraints(max_length=63, pattern=DNS_LABEL)] = Field(
+        description="What it is called in the pod."
+    )
+    resource_claim_name: Name | None = Field(None, description="A ResourceClaim.")
+    resource_claim_template_name: Name | None = Field(
+        None, description="A ResourceClaimTemplate, by which each pod gets a claim of its own."
+    )
+    request: Annotated[str, StringConstraints(max_length=63, pattern=DNS_LABEL)] | None = Field(
+        None, description="Of its requests the one that the container gets; all when unset."
     )

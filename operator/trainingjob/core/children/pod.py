@@ -131,7 +131,9 @@ def pod(
         container["envFrom"] = [source.to_dict() for source in env_from]
     if resources is not None:
         container["resources"] = resources.to_dict()
-    spec = avoiding(scheduling(template), _bad_nodes(job, stage)) | {
+    devices(template, container)
+    labels = names.labels(job, stage, attempt, index)
+    spec = avoiding(scheduling(template, labels), _bad_nodes(job, stage)) | {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": template.termination_grace_period_seconds
         or _GRACE_SECONDS,
@@ -152,7 +154,7 @@ def pod(
         "metadata": {
             "name": names.pod_name(job, stage, attempt, index),
             "namespace": job.metadata.namespace,
-            "labels": {**(template.labels or {}), **names.labels(job, stage, attempt, index)},
+            "labels": {**(template.labels or {}), **labels},
             "annotations": annotations,
             "ownerReferences": [names.owner_reference(job)],
         },
@@ -234,7 +236,7 @@ def storage(
     ``resources``: of the container. ``scratch``: name of the one at /tmp."""
     limits = (resources and resources.limits) or {}
     fragments = template.to_dict()
-    volumes: list[dict[str, Any]] = list(fragments.get("volumes", ()))
+    volumes: list[dict[str, Any]] = [_volume(one) for one in fragments.get("volumes", ())]
     mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
     for number, claim in enumerate(dict.fromkeys(claims)):
         name = f"trainingjob-claim-{number}"
@@ -261,16 +263,40 @@ def _disk(scratch: Scratch | None, limits: Mapping[str, Any]) -> dict[str, Any]:
         return {"emptyDir": {"sizeLimit": str(limits.get("ephemeral-storage", SCRATCH_LIMIT))}}
     if scratch.storage_class_name is None:
         return {"emptyDir": {"sizeLimit": str(scratch.size)}}
-    claim = {
+    return _ephemeral(scratch.to_dict())
+
+
+def _volume(fragment: dict[str, Any]) -> dict[str, Any]:
+    """The user's, as a pod has it."""
+    if "ephemeral" not in fragment:
+        return fragment
+    return {"name": fragment["name"], **_ephemeral(fragment["ephemeral"])}
+
+
+def _ephemeral(disk: dict[str, Any]) -> dict[str, Any]:
+    claim: dict[str, Any] = {
         "accessModes": ["ReadWriteOnce"],
-        "storageClassName": scratch.storage_class_name,
-        "resources": {"requests": {"storage": str(scratch.size)}},
+        "resources": {"requests": {"storage": str(disk["size"])}},
     }
+    if "storageClassName" in disk:
+        claim["storageClassName"] = disk["storageClassName"]
     return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
 
 
-def scheduling(template: PodTemplate) -> dict[str, Any]:
-    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata."""
+def devices(template: PodTemplate, container: dict[str, Any]) -> None:
+    """Give the container what the pod claims.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/"""
+    claims = [
+        {"name": one.name} | ({"request": one.request} if one.request else {})
+        for one in template.resource_claims or ()
+    ]
+    if claims:
+        container["resources"] = container.get("resources", {}) | {"claims": claims}
+
+
+def scheduling(template: PodTemplate, labels: Mapping[str, str]) -> dict[str, Any]:
+    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata.
+    ``labels`` of the pod, of which those of job and stage say which pods are spread."""
     elsewhere = (
         "volumes",
         "volumeMounts",
@@ -279,7 +305,15 @@ def scheduling(template: PodTemplate) -> dict[str, Any]:
         "annotations",
         "scratch",
     )
-    return {key: value for key, value in template.to_dict().items() if key not in elsewhere}
+    found = {key: value for key, value in template.to_dict().items() if key not in elsewhere}
+    own = {key: labels[key] for key in (names.LABEL_JOB, names.LABEL_STAGE)}
+    if names.LABEL_ROLE in labels:
+        own[names.LABEL_ROLE] = labels[names.LABEL_ROLE]
+    for spread in found.get("topologySpreadConstraints", ()):
+        spread.setdefault("labelSelector", {"matchLabels": own})
+    for claim in found.get("resourceClaims", ()):
+        claim.pop("request", None)  # the container's
+    return found
 
 
 def _bad_nodes(job: TrainingJob, stage: StageName) -> list[str]:

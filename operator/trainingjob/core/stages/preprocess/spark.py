@@ -18,6 +18,7 @@ from ... import names
 from ...children.pod import (
     claims_of,
     container_security,
+    devices,
     pod_security,
     reach_hdfs,
     scheduling,
@@ -79,7 +80,7 @@ def on_kubernetes(
 ) -> contract.SparkOnKubernetes:
     """What the driver of this attempt is told about its executors."""
     return contract.SparkOnKubernetes(
-        conf=_conf(job, spec, attempt, image), executor_template=_template(job, spec, uris)
+        conf=_conf(job, spec, attempt, image), executor_template=_template(job, spec, attempt, uris)
     )
 
 
@@ -111,7 +112,9 @@ def _conf(job: TrainingJob, spec: Preprocess, attempt: int, image: str) -> dict[
     return conf
 
 
-def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[str, Any]:
+def _template(
+    job: TrainingJob, spec: Preprocess, attempt: int, uris: Sequence[str]
+) -> dict[str, Any]:
     """What Spark does not know by itself: security, volumes, where executors may run, and by what
     their Python, which writes the dataset, reaches the storage."""
     fragments = spec.template or PodTemplate()
@@ -137,6 +140,7 @@ def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[s
             }
             for side, amounts in resources.to_dict().items()
         }
+    devices(fragments, container)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -148,7 +152,7 @@ def _template(job: TrainingJob, spec: Preprocess, uris: Sequence[str]) -> dict[s
                 names.ANNOTATION_CONTAINER: names.EXECUTOR_CONTAINER,
             },
         },
-        "spec": scheduling(fragments)
+        "spec": scheduling(fragments, names.executor_labels(job, "preprocess", attempt))
         | {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

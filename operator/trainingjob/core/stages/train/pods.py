@@ -154,7 +154,7 @@ def _env(
     given = {variable.name for variable in spec.env or ()}
     met = frameworks.variables(gang, index) | torch.launcher(gang, index)
     variables = {name: value for name, value in met.items() if name not in given} | {
-        contract.INPUT_DIR: place(payload.dataset),
+        **({contract.INPUT_DIR: place(payload.dataset)} if job.spec.has_dataset else {}),
         contract.OUTPUT_DIR: place(payload.model_uri),
         contract.CHECKPOINT_DIR: place(payload.checkpoints),
         contract.SEED: str(spec.seed),
@@ -164,7 +164,7 @@ def _env(
         (contract.INPUT_URI, payload.dataset),
         (contract.CHECKPOINT_URI, payload.checkpoints),
     ):
-        if is_remote(uri):
+        if is_remote(uri) and (job.spec.has_dataset or uri != payload.dataset):
             variables[name] = escape(uri)
     threads = threads_of(spec.resources, spec.procs_per_node)
     if threads is not None and "OMP_NUM_THREADS" not in given:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections import Counter
 
 from tests.cluster.controlplane import ControlPlane
 
@@ -29,7 +30,10 @@ async def main(given: argparse.Namespace) -> int:
     told = scoreboard.lines(results, took, "The sample" if given.sample else "All")
     stuck: list[str] = []
     if not given.only:
-        verdicts, stuck = manifests.many(1000 if given.sample else MANIFESTS)
+        verdicts: Counter[str] = Counter()
+        for found, wrong in manifests.many(1000 if given.sample else MANIFESTS):
+            verdicts += found
+            stuck += wrong
         told += scoreboard.manifests(verdicts, stuck)
         if not given.keep:
             scoreboard.write(told)

@@ -2,7 +2,7 @@
 allows, that lie at its bounds or just beyond them, or that another manifest has in that place. Each
 is refused in words, or its job comes to an end that says why, whatever happens to it.
 
-    python -m tests.faults.manifests --count N
+    python -m tests.faults.manifests [--count N] [--first SEED]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import random
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -63,16 +63,12 @@ def tried(seeds: range) -> tuple[Counter[str], list[str]]:
     return found, wrong
 
 
-def many(count: int) -> tuple[Counter[str], list[str]]:
-    """As ``tried``, of the first ``count`` seeds, on all processors."""
-    parts = [range(first, min(first + 500, count)) for first in range(0, count, 500)]
-    verdicts: Counter[str] = Counter()
-    wrong: list[str] = []
+def many(count: int, first: int = 0) -> Iterator[tuple[Counter[str], list[str]]]:
+    """As ``tried``, of so many seeds from the ``first`` on, on all processors, a part at a time."""
+    end, step = first + count, 250
+    parts = [range(begin, min(begin + step, end)) for begin in range(first, end, step)]
     with ProcessPoolExecutor() as pool:
-        for found, stuck in pool.map(tried, parts):
-            verdicts += found
-            wrong += stuck
-    return verdicts, wrong
+        yield from pool.map(tried, parts)
 
 
 def generated(seed: int) -> dict[str, Any]:
@@ -203,6 +199,11 @@ def _judged(world: Troubled) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
-    verdicts, wrongs = many(parser.parse_args().count)
-    print(dict(sorted(verdicts.items())), *wrongs, sep="\n")
-    sys.exit(bool(wrongs))
+    parser.add_argument("--first", type=int, default=0)
+    given = parser.parse_args()
+    all_found: Counter[str] = Counter()
+    all_wrong: list[str] = []
+    for some, wrongs in many(given.count, given.first):
+        all_found, all_wrong = all_found + some, all_wrong + wrongs
+        print(dict(sorted(all_found.items())), *wrongs, sep="\n", flush=True)
+    sys.exit(bool(all_wrong))

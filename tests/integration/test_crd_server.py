@@ -556,7 +556,7 @@ EXPLAINED = {
     "tj": ["From data to a judged model", "spec\t<Object> -required-", "read only"],
     "tj.spec": [
         "It stays as it was created, but for",
-        "train\t<Object> -required-\n    Stage 2: a gang of `nodes` pods trains the model.",
+        "train\t<Object>\n    Stage 2: a gang of `nodes` pods trains the model. Unset:",
         "preprocess\t<Object>\n    Stage 1: from raw files to a cleaned, split dataset.",
         "policy\t<Object>\n    Deadlines and retries; it can change while the job",
         "suspend\t<boolean>\n    Stop the pods of the running stage",
@@ -639,7 +639,7 @@ TEXT = "train-is-text"
 # Parts of a spec that the definition of today refuses, and where.
 LOOSE: dict[str, tuple[dict[str, Any], str]] = {
     "too-many-nodes": ({"train": {"model": {"mlp": {}}, "nodes": 5000}}, "spec.train.nodes: "),
-    "no-task": ({"task": None}, "spec.task: required field is missing"),
+    "no-task": ({"task": None}, "spec: task must be set, unless the job only deploys an accepted model"),
     "mount-over-root": (
         {
             "train": {

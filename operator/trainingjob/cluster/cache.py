@@ -26,7 +26,8 @@ Key = tuple[str, str]  # namespace, name
 # Deleted objects are remembered, lest a late answer bring one back; so many are enough to outlast
 # any answer.
 _REMEMBERED = 10_000
-
+# Answers that a watch has not told yet; it is some milliseconds behind.
+_MOST_ANSWERS = 1000
 
 # Bytes of jobs that are kept as JSON: those of some thousand that are under way.
 _KEPT_BYTES = 16 * 2**20
@@ -73,6 +74,8 @@ class Cache:
         # The uids of the pods that count, by the uid of their job.
         self._trusted: dict[str, frozenset[str]] = {}
         self._gone: dict[str, None] = {}
+        # What calls of ours were answered with, and the watch has not told yet: the uid by version.
+        self._answers: dict[tuple[Resource, int], str] = {}
 
     def job(self, key: Key) -> StoredJob | None:
         """The job, None when there is none."""
@@ -172,7 +175,25 @@ class Cache:
             return before.job if before else None
         self._children.setdefault(resource, {})[key] = child
         self._by_owner.setdefault(child.owner, set()).add((resource, key))
-        return child.job
+        same = before is not None and replace(before, version=version) == child
+        return None if same else child.job
+
+    def answered(self, resource: Resource, obj: Mapping[str, Any]) -> None:
+        """As ``apply``, of what a call of ours was answered with."""
+        meta = obj["metadata"]
+        key, version = (meta["namespace"], meta["name"]), int(meta["resourceVersion"])
+        before = self._known(resource, key)
+        self.apply(resource, obj)
+        after = self._known(resource, key)
+        if after is not None and after is not before and after.version == version:
+            self._answers[resource, version] = meta["uid"]
+            if len(self._answers) > _MOST_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+
+    def answer(self, resource: Resource, version: int) -> str | None:
+        """The uid of the object that a call of ours was answered with, if it is here as of this
+        version; it is asked for once, when the watch tells the same."""
+        return self._answers.pop((resource, version), None)
 
     def found(self, resource: Resource, obj: Mapping[str, Any]) -> Key | None:
         """As ``apply``, of what was read by its name just now. One without our label left the watch

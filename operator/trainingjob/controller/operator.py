@@ -130,7 +130,7 @@ class Operator:
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         configure_kopf(settings, self._options.watched)
         watch(registry, self._options.watched, self._cache, self._queue.add)
-        gate = Gate(self._scopes)
+        gate = Gate(self._scopes, self._cache)
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:

@@ -398,7 +398,7 @@ class Reconciler:
         if resource == PODS and not ownership.is_ours(job, made, self._settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         if kind != kinds.POD_GROUP.name:  # which nobody watches
-            self._cache.apply(resource, made)
+            self._cache.answered(resource, made)
         return None
 
     async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
@@ -416,7 +416,7 @@ class Reconciler:
             return diagnose.not_applied(kind, meta["name"], str(error))
         except Refused as error:
             return diagnose.refusal_of(meta["name"], str(error))
-        self._cache.apply(resource_of(child), made)
+        self._cache.answered(resource_of(child), made)
         return None
 
     async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
@@ -491,7 +491,7 @@ class Reconciler:
         except Conflict:
             left = None
         if left is not None and _stays(left["metadata"]):
-            self._cache.apply(PODS, left)
+            self._cache.answered(PODS, left)
         else:
             # Another pod, or one that was removed with this very call.
             self._cache.forget(PODS, (namespace, pod.name), pod.uid)
@@ -562,7 +562,7 @@ class Reconciler:
             # The list that we began with may have been older than the watch: then nobody tells.
             await self._read(key, stored)
             raise
-        self._cache.apply(JOBS, kept)
+        self._cache.answered(JOBS, kept)
         memory = self._memory[key]
         memory.pace.written(time.monotonic())
         whole = kept.get("status") == job["status"]

@@ -14,7 +14,7 @@ from .children import podgroup
 from .children.cleanup import cleaner
 from .observation import Observation
 from .pods import PodView
-from .policy import cleanup, explaining, rerun, retention, retries, stuck
+from .policy import cleanup, explaining, line, rerun, retention, retries, stuck
 from .stages.gang import image_of
 
 # Ranks end one after the other, and sidecars with them; one that is still there so long after the
@@ -231,7 +231,8 @@ def _stop(
     left = [pod for pod in pods if not pod.at_rest and not pod.deleting]
     if not left:
         return
-    if since is not None and now < since + _LEAVE:
+    # The clock may have been set back since.
+    if since is not None and abs(now - since) < _LEAVE:
         wakes.append(since + _LEAVE)
     else:
         delete += left
@@ -253,7 +254,7 @@ def _children(
     stored = before.attempt if before is not None else 1
     if stage.attempt != max([stored, *(pod.attempt for pod in pods if not pod.cleans)]):
         return []  # its number is to be stored first
-    due = _due(obs, stage)
+    due = _due(obs, stage, now)
     if due is not None and now < due:
         wakes.append(due)
         return []
@@ -288,13 +289,14 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     return others + room.pods(obs.job, attempt, settings, wanted)
 
 
-def _due(obs: Observation, stage: StageStatus) -> datetime | None:
+def _due(obs: Observation, stage: StageStatus, now: datetime) -> datetime | None:
     """When the attempt may start: a while after the failure of the one before, or when it is its
-    turn in line."""
+    turn in line. None: now, also where our clock was set back since, and the wait would be longer
+    than it was to be."""
     failure = obs.job.status.last_failure
     if stage.retry_time is not None:
-        return stage.retry_time
-    if stage.attempt == 1 or failure is None:
+        return stage.retry_time if stage.retry_time - now <= line.LONGEST else None
+    if stage.attempt == 1 or failure is None or now < failure.time:
         return None
     seed = f"{obs.job.metadata.uid}/{stage.name}/{stage.attempt}"
     return failure.time + timedelta(seconds=retries.delay_seconds(stage.failures, seed))

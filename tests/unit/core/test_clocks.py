@@ -1,15 +1,17 @@
-"""Clocks of nodes are shown and decide nothing: whatever they say, the job takes the same way."""
+"""Clocks of nodes are shown and decide nothing: whatever they say, the job takes the same way. Our
+own may be set while a job waits: it waits no longer for it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from trainingjob.core import plan
+from trainingjob.core import Blocker, plan
 
-from .world import RESULTS, World, at, manifest, stamp
+from .world import RESULTS, World, at, failed, manifest, running, stamp, succeeded
 
 HOUR = 3600
 # Seconds by which the clock of the nodes is off.
@@ -150,6 +152,110 @@ def test_training_that_never_reports_has_stalled_all_the_same(skew: int) -> None
     nodes.run("train")
     nodes.passes(POLICY["stall"]["afterSeconds"] + POLICY["startupDeadlineSeconds"])
     assert nodes.world.status["history"][0]["reason"] == "NoProgress"
+
+
+def to_its_retry(w: World) -> None:
+    """After three failures there is a pause of seconds."""
+    w.settle()
+    w.finish("preprocess")
+    for _ in range(3):
+        w.seconds += 60
+        w.settle()
+        w.finish("train", lambda pod, seconds: failed(pod, seconds, "DiskFull"))
+    assert not w.of("train") and w.stage("train")["attempt"] == 4
+
+
+def to_its_place_in_line(w: World) -> None:
+    """Its quota had no room for the second pod."""
+    w.settle()
+    succeeded(w.of("preprocess")[0], w.seconds)
+    w.record()
+    w.act()
+    del w.pods["digits-train-1-1"]
+    w.created.remove("digits-train-1-1")
+    w.blockers = (Blocker("digits-train-1-1", "QuotaExceeded", "exceeded quota: q"),)
+    for _ in range(2):
+        w.record()
+        w.seconds += 10
+    w.blockers = ()
+    w.act()
+    assert w.stage("train")["retryTime"] and not w.of("train")
+
+
+def to_a_rank_that_hangs(w: World) -> None:
+    """It has not ended when the model was there."""
+    to_its_retry(w)
+    w.seconds += 60
+    w.settle()
+    for pod in w.of("train"):
+        running(pod, w.seconds)
+    w.settle()
+    succeeded(w.of("train")[0], w.seconds)
+    w.record()
+
+
+WAITS = (to_its_retry, to_its_place_in_line, to_a_rank_that_hangs)
+
+
+@pytest.mark.parametrize("step", SKEWS)
+@pytest.mark.parametrize("waits", WAITS)
+def test_a_wait_is_no_longer_when_our_own_clock_is_set(
+    waits: Callable[[World], None], step: int
+) -> None:
+    w = World(manifest(policy={"retries": {"infrastructure": 5}}))
+    w.seconds = 60 * 24 * HOUR
+    waits(w)
+    w.seconds += step
+    w.settle()
+    w.seconds += 65
+    w.settle()
+    at_work = {pod["metadata"]["name"] for pod in w.pods.values() if not _is_over(pod)}
+    if waits is to_a_rank_that_hangs:
+        assert not any(name.startswith("digits-train") for name in at_work), "it holds its GPU"
+    else:
+        assert at_work == {f"digits-train-{w.stage('train')['attempt']}-{i}" for i in (0, 1)}
+    for stage in ("train", "evaluate"):
+        w.finish(stage)
+    assert w.status["phase"] == "Succeeded"
+    assert all(value >= 0 for stage in w.status["stages"] for value in stage["usage"].values())
+
+
+@pytest.mark.parametrize("step", [-30 * 24 * HOUR, -HOUR, -20])
+def test_what_blocks_a_stage_fails_it_in_its_time_although_our_clock_is_set_back(step: int) -> None:
+    w = World()
+    w.seconds = 60 * 24 * HOUR
+    w.blockers = (Blocker("digits-preprocess-1-0", "PodRefused", "no"),)
+    w.record()
+    w.seconds += step
+    w.record()
+    w.seconds += 61
+    w.record()
+    assert (w.status["phase"], w.status["reason"]) == ("Failed", "PodRefused")
+
+
+def with_a_stage_done(w: World) -> None:
+    w.settle()
+    succeeded(w.of("preprocess")[0], w.seconds)
+    w.record()
+
+
+@pytest.mark.parametrize("before", [to_its_retry, with_a_stage_done])
+def test_a_stage_that_nobody_tried_to_start_is_not_late(before: Callable[[World], None]) -> None:
+    w = World(manifest(policy={"retries": {"infrastructure": 5}}))
+    before(w)
+    w.seconds += 24 * HOUR  # the operator was away
+    w.settle()
+    assert len(w.of("train")) == 2
+    w.seconds += 599
+    w.settle()
+    assert w.status["phase"] == "Training", "it has all of its time"
+    for stage in ("train", "evaluate"):
+        w.finish(stage)
+    assert w.status["phase"] == "Succeeded"
+
+
+def _is_over(pod: dict[str, Any]) -> bool:
+    return pod["status"]["phase"] in ("Succeeded", "Failed")
 
 
 def _decided(status: dict[str, Any]) -> dict[str, Any]:

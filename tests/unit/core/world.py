@@ -183,6 +183,15 @@ class World:
         child["status"] = {"phase": "Pending"}
         self.pods[name] = self.ever[name] = child
 
+    def refuse(self) -> None:
+        """From now on the API server answers no creation."""
+
+        def create(child: dict[str, Any]) -> None:
+            blocker = Blocker(child["metadata"]["name"], "ApiUnavailable", "timed out")
+            self.blockers = (*self.blockers, blocker)
+
+        self.create = create  # type: ignore[method-assign]
+
     def shielded(self, selector: dict[str, str]) -> bool:
         """Whether a policy that is there covers all pods that a Service selects."""
         return any(

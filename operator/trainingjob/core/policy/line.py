@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 _HOLD_SECONDS = 4.0
 # Between two tries: about as long as it has waited so far.
 _SHORTEST_SECONDS = 2.0
-_LONGEST_SECONDS = 60.0
+LONGEST = timedelta(seconds=60)
 
 
 def held_until(since: datetime, seed: str) -> datetime:
@@ -23,7 +23,7 @@ def held_until(since: datetime, seed: str) -> datetime:
 def retried_at(since: datetime, now: datetime, seed: str) -> datetime:
     """When a gang is tried again that has waited ``since`` then, and gives back what it has now."""
     waited = (now - since).total_seconds()
-    longest = max(_SHORTEST_SECONDS, min(_LONGEST_SECONDS, waited))
+    longest = max(_SHORTEST_SECONDS, min(LONGEST.total_seconds(), waited))
     return now + timedelta(seconds=longest * (0.5 + _share(seed) / 2))
 
 

@@ -83,11 +83,20 @@ def _too_late(start: _Start) -> StageOutcome | None:
     if start.deadline is None or start.gang.now < start.deadline:
         return None
     blocker = start.blocker
+    if blocker is None and not _is_tried(start.gang):
+        return None
     why = diagnose.slowest(start.gang.pods, start.gang.obs.told)
     if blocker is not None:
         why = f"{blocker.reason}: {blocker.with_remedy()}"
     late = Failure("StartupDeadlineExceeded", why, blocker.pod if blocker else None)
     return attempt_failed(start.gang, late)
+
+
+def _is_tried(gang: Gang) -> bool:
+    """Whether any pod was made or is in the way. Else nobody has looked at the job since its turn
+    came, and that is the operator's fault."""
+    cleaning = any(pod.cleans and not pod.over for pod in gang.obs.pods)
+    return cleaning or bool(gang.obs.pods_of(gang.stage.name))
 
 
 def _blocked_too_long(start: _Start) -> StageOutcome | None:
@@ -132,6 +141,7 @@ def _start(gang: Gang) -> _Start:
     if blocker is not None:
         # Not `or now`: where the CRD is older than we are it drops the time, at every write.
         since = stage.waiting_since if stage.reason == blocker.reason else gang.now
+        since = since and min(since, gang.now)  # the clock may have been set back
         tolerated = deadlines.tolerated_until(blocker.reason, since)
     until = deadlines.started_until(policy, _attempt_since(gang, stage))
     put_off = stuck.tried_until(policy, leaving, stage.waiting_since if was_stuck else gang.now)

@@ -236,6 +236,24 @@ class Spec(Model):
             ),
         ),
         Rule(
+            cel="!has(self.train.export) || !has(self.train.export.quantize) || has(self.evaluate)",
+            message="train.export.quantize needs evaluate, which judges what is lost",
+            holds=lambda self: (
+                self.train.export is None
+                or self.train.export.quantize is None
+                or self.evaluate is not None
+            ),
+        ),
+        Rule(
+            cel=f"!has(self.train.export) || !has(self.preprocess) || !has({_SPLIT}.folds)",
+            message="train.export is judged on a test split: without preprocess.split.folds",
+            holds=lambda self: (
+                self.train.export is None
+                or self.preprocess is None
+                or self.preprocess.split.folds is None
+            ),
+        ),
+        Rule(
             cel="!has(self.deploy) || has(self.evaluate)",
             message="deploy needs evaluate: only a model that was judged is served",
             holds=lambda self: self.deploy is None or self.evaluate is not None,

@@ -639,7 +639,10 @@ TEXT = "train-is-text"
 # Parts of a spec that the definition of today refuses, and where.
 LOOSE: dict[str, tuple[dict[str, Any], str]] = {
     "too-many-nodes": ({"train": {"model": {"mlp": {}}, "nodes": 5000}}, "spec.train.nodes: "),
-    "no-task": ({"task": None}, "spec: task must be set, unless the job only deploys an accepted model"),
+    "no-task": (
+        {"task": None},
+        "spec: task must be set, unless the job only deploys an accepted model",
+    ),
     "mount-over-root": (
         {
             "train": {

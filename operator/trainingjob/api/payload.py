@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, Field
 from .base import Model
 from .v1alpha1.common import Arguments
 from .v1alpha1.evaluate import Gate
+from .v1alpha1.export import Export
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
 from .v1alpha1.split import Split
-from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel
+from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel, Variant
 from .v1alpha1.steps import Step
 from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (
@@ -170,6 +171,7 @@ class TrainPayload(Model):
     activation_checkpointing: bool | None = None
     compile: bool | None = None
     ema: float | None = None
+    export: Export | None = None
     seed: int
     script: ScriptRef | None = None
     code: CodeRef | None = None
@@ -217,6 +219,7 @@ class EvaluatePayload(Model):
     threshold: float | None = None
     output: str = Field(description="URI of the evaluation folder to write.")
     gates: list[Gate] = Field(default_factory=list)
+    export: Export | None = Field(None, description="Which variants are judged, too.")
     nodes: int | None = Field(None, description="Told where it is set, and so is the next.")
     procs_per_node: int | None = None
     # An operator that does not know it does not send the gates either.
@@ -304,6 +307,7 @@ class StageResult(StatusModel):
 
     outputs: Outputs
     metrics: Annotated[list[ScoreValue], Field(max_length=64)] | None = None
+    variants: Annotated[list[Variant], Field(max_length=4)] | None = None
     samples: Count | None = None
     dataset_digest: Digest | None = None
     model_digest: Digest | None = None

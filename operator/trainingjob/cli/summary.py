@@ -16,7 +16,15 @@ from ..api.v1alpha1.status import JudgedMetric
 from ..core import names
 from ..local.session import Session
 from .exits import Exit
-from .text import baseline_words, duration, score_words, short, split_words, warning_lines
+from .text import (
+    baseline_words,
+    duration,
+    score_words,
+    short,
+    split_words,
+    variant_words,
+    warning_lines,
+)
 
 _LOG_LINES = 12
 
@@ -28,6 +36,8 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
     if status.evaluation is not None and outcome != Exit.INTERRUPTED:
         console.print()
         console.print(_metrics(job, status.evaluation))
+        for variant in status.evaluation.variants or ():
+            _line(console, Text.assemble("  variant ", variant_words(variant)))
     console.print()
     _warnings(console, job)
     if outcome == Exit.SUCCEEDED:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the models take longer to import than most commands
     from ..api.v1alpha1 import Progress, StageStatus
-    from ..api.v1alpha1.status import JudgedMetric, SplitReport
+    from ..api.v1alpha1.status import JudgedMetric, SplitReport, Variant
 
 # Whose shares a line of text has room for.
 _CLASSES = 2
@@ -149,3 +149,13 @@ def short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def variant_words(variant: Variant) -> str:
+    """``int8: 41234 bytes, 0.06 ms a row, accuracy 0.97; accepted``."""
+    told = [f"{variant.bytes} bytes"]
+    if variant.latency_ms is not None:
+        told.append(f"{variant.latency_ms:g} ms a row")
+    told += [f"{one.name} {one.value:.4g}" for one in variant.metrics or ()]
+    verdict = "accepted" if variant.accepted else f"refused: {variant.message}"
+    return f"{variant.name}: {', '.join(told)}; {verdict}"

@@ -19,6 +19,7 @@ from trainingjob.api.payload import (
     TrainPayload,
 )
 from trainingjob.api.v1alpha1 import train as spec
+from trainingjob.api.v1alpha1.export import Export
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
@@ -109,6 +110,7 @@ TRAIN = SHARED | {
     "activation_checkpointing": True,
     "compile": True,
     "ema": 0.9,
+    "export": Export(formats=["onnx"]),
     "seed": 9,
     "metrics": ["recall"],
     "threshold": 0.3,

@@ -315,6 +315,24 @@ class Spec(Model):
                 or (self.evaluate.nodes or 1) * (self.evaluate.procs_per_node or 1) == 1
             ),
         ),
+        _trained(
+            cel="!has(self.train.export) || !has(self.train.export.quantize) || has(self.evaluate)",
+            message="train.export.quantize needs evaluate, which judges what is lost",
+            holds=lambda self: (
+                self.train.export is None
+                or self.train.export.quantize is None
+                or self.evaluate is not None
+            ),
+        ),
+        _trained(
+            cel=f"!has(self.train.export) || !has(self.preprocess) || !has({_SPLIT}.folds)",
+            message="train.export is judged on a test split: without preprocess.split.folds",
+            holds=lambda self: (
+                self.train.export is None
+                or self.preprocess is None
+                or self.preprocess.split.folds is None
+            ),
+        ),
         Rule(
             cel="!has(self.deploy) || (has(self.deploy.keep) && !self.deploy.keep) || "
             "!has(self.storage.pvc) || !has(self.storage.pvc.whenDeleted) || "

@@ -305,11 +305,29 @@ class JudgedMetric(StatusModel):
     passed: bool | None = Field(None, description="The gate's verdict; unset without a gate.")
 
 
+class Variant(StatusModel):
+    """Another form of the model, judged on the same rows."""
+
+    name: Word = Field(description="Its folder in `model/variants`: `onnx` or `int8`.")
+    metrics: Annotated[list[ScoreValue], Field(max_length=64)] | None = Field(
+        None, description="Those of the model; unset if it cannot be run."
+    )
+    bytes: Count = Field(description="Of its file.")
+    latency_ms: float | None = Field(
+        None, description="Of a single row in evaluation's pod, the median, in milliseconds."
+    )
+    accepted: bool = Field(description="Whether it loses no more than `maxDrop`.")
+    message: Message = Field("", description="If not, why.")
+
+
 class Evaluation(StatusModel):
     """The verdict."""
 
     metrics: Annotated[list[JudgedMetric], Field(max_length=64)] = Field(
         default_factory=list, description="Metrics, those asked for and those with gates."
+    )
+    variants: Annotated[list[Variant], Field(max_length=4)] | None = Field(
+        None, description="Of `train.export`."
     )
     samples: Count = Field(0, description="Rows of the test split, or of all folds.")
     passed: bool = Field(description="Whether all gates passed.")

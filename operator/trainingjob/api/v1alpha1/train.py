@@ -22,6 +22,7 @@ from .common import (
     Resources,
     Script,
 )
+from .export import Export
 from .patterns import BALANCED
 from .transformer import Pretrained, Transformer
 
@@ -339,6 +340,13 @@ class Train(Model):
             ),
         ),
         Rule(
+            cel="!has(self.export) || (has(self.model) && has(self.model.mlp))",
+            message="export needs model.mlp: of other models there are no variants",
+            holds=lambda self: (
+                self.export is None or (self.model is not None and self.model.mlp is not None)
+            ),
+        ),
+        Rule(
             cel="!has(self.tokens) || !has(self.epochs)",
             message="tokens and epochs both say when training ends: set one of them",
             holds=lambda self: self.tokens is None or self.epochs is None,
@@ -470,6 +478,9 @@ class Train(Model):
     )
     checkpoint: Checkpoint | None = Field(
         None, description="Built-in models: when state is saved; every 30 s when unset."
+    )
+    export: Export | None = Field(
+        None, description="mlp: further forms of the model, which evaluation judges, too."
     )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(
         0, description="Of weights, order of rows and dropout; own code sees `TRAININGJOB_SEED`."

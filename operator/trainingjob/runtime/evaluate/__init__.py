@@ -25,7 +25,7 @@ from ..dataset.manifest import ROWS, fold_name
 from ..gang import ranks
 from ..gang.node import Node
 from ..storage import fetch, resolve, shown, write_aside
-from . import accepted
+from . import accepted, variants
 from .cross import across
 from .report import METRICS, MetricsFile
 from .subject import Subject
@@ -100,6 +100,9 @@ def judge(
         if name not in report.metrics:
             why = report.undefined.get(name, f"it is no metric of {payload.task.type}")
             raise StageFailure("MetricUndefined", f"{name} is undefined: {why}")
+    found = variants.judged(payload, final, report.metrics)
+    if found is not None:
+        report = reports[""] = report.model_copy(update={"variants": found})
     output = resolve(payload.output)
     with storage_errors("write the metrics"), write_aside(output) as aside:
         for name, one in reports.items():
@@ -110,6 +113,7 @@ def judge(
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=digest),
         metrics=[_score(report, name) for name in payload.metrics],
+        variants=found,
         samples=report.samples,
         dataset_digest=report.dataset_digest,
         model_digest=report.model_digest,

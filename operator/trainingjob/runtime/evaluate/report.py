@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainingjob.api.base import Model
+from trainingjob.api.v1alpha1.status import Variant
 
 from ..model.folder import Kind
 
@@ -48,6 +49,9 @@ class MetricsFile(Model):
     )
     test: Scores | None = Field(
         None, description="With folds: of the final model on the test split, if there is one."
+    )
+    variants: list[Variant] | None = Field(
+        None, description="The model in other forms, with the metrics that status has."
     )
     undefined: dict[str, str] = Field(description="Metrics without a value, and why.")
     classes: list[bool | int | float | str] | None = None

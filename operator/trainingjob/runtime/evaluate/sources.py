@@ -33,7 +33,11 @@ def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
     if kind == "predictions":
         yield from read_predictions(folder / PREDICTIONS, split)
         return
-    model = load(kind, folder, split)
+    yield from run(load(kind, folder, split), split)
+
+
+def run(model: Runnable, split: Rows) -> Iterator[Batch]:
+    """As ``predict``, of a model that was loaded."""
     for features, truth in split.examples(model.features, model.encoding):
         yield model.batch(features, truth)
 
@@ -56,13 +60,16 @@ class Runnable:
 def load(kind: Kind, folder: Path, split: Rows) -> Runnable:
     """The model in the folder. Raises StageFailure(ModelCorrupt)."""
     if kind in OF_OWN_CODE:
-        return _own(kind, folder / OF_OWN_CODE[kind], split)
+        # Own code may heed task.features, or learn from all that the dataset has.
+        choices = [split.manifest.features, split.features]
+        return graph(kind, folder / OF_OWN_CODE[kind], split, *choices)
     return _built_in(folder, split)
 
 
-def _own(kind: Kind, path: Path, split: Rows) -> Runnable:
-    # Own code may heed task.features, or learn from all that the dataset has.
-    model = Sandboxed(kind, path, [split.manifest.features, split.features])
+def graph(kind: Kind, path: Path, split: Rows, *choices: Sequence[str]) -> Runnable:
+    """A model in a process of its own; ``choices``: the features that it may take, in their orders.
+    Raises StageFailure(ModelCorrupt)."""
+    model = Sandboxed(kind, path, choices)
 
     def run(features: np.ndarray) -> np.ndarray:
         output = model.predict(features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from ..model.check import require
 from ..model.folder import Kind
 from ..storage import resolve
 from . import sources
-from .judgement import Judge, Judgement
+from .judgement import Batch, Judge, Judgement
 from .regression import Regression
 from .report import ClassScores, MetricsFile
 from .scores import ScoreFile
@@ -64,6 +64,19 @@ class Subject:
         """How many rows it is judged on."""
         return self._split.count
 
+    @property
+    def split(self) -> Rows:
+        """The rows."""
+        return self._split
+
+    def judged_by(self, batches: Iterable[Batch]) -> Judgement:
+        """What comes of these predictions for all rows. Raises StageFailure, OSError."""
+        with ExitStack() as stack:
+            judge = self._judge(stack)
+            for batch in batches:
+                judge.add(batch)
+            return judge.judge()
+
     def judged(self, told: Callable[[int], None], gang: Gang | None = None) -> MetricsFile:
         """What comes of it; memory: a batch, and 8 bytes a row for roc_auc and average_precision.
         Of a ``gang`` all ranks call it, and rank 0 gets all metrics.
@@ -105,12 +118,13 @@ class Subject:
             from . import language  # it needs torch
 
             return language.judge(model, self._split, told, gang)
-        with ExitStack() as stack:
-            judge = self._judge(stack)
+
+        def batches() -> Iterator[Batch]:
             for batch in sources.predict(kind, model, self._split):
-                judge.add(batch)
+                yield batch
                 told(len(batch.truth))
-            return judge.judge()
+
+        return self.judged_by(batches())
 
     def _judge(self, stack: ExitStack) -> Judge:
         classes, positive = self._split.classes, self._positive

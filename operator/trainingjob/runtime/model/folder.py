@@ -19,6 +19,7 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
+VARIANTS = "variants"  # a folder of folders: a built-in model in other forms
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
 FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"

@@ -40,6 +40,7 @@ def judged(
     passed = gates.accepts(metrics)
     evaluation = Evaluation(
         metrics=metrics,
+        variants=result.variants,
         samples=result.samples or 0,
         passed=passed,
         model_uri=names.model_uri(job),

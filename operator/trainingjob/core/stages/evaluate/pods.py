@@ -47,6 +47,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         accepted=names.accepted_uri(job),
         baseline=accepted.baseline(job),
         in_use=_in_use(job, settings) or None,
+        export=job.spec.train.export,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
     )

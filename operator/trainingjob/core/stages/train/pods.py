@@ -77,6 +77,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         activation_checkpointing=spec.activation_checkpointing,
         compile=spec.compile,
         ema=spec.ema,
+        export=spec.export,
         seed=spec.seed,
         script=script_ref(spec.script),
         code=code_ref(spec.code),

@@ -73,7 +73,7 @@ class MlpFamily:
             pipeline=manifest.pipeline,
         )
         self.loss_scale = self.config.target_std**2
-        self._seed = payload.seed
+        self._seed, self._export = payload.seed, payload.export
 
     def build(self) -> nn.Module:
         with torch.device("meta"):
@@ -125,8 +125,14 @@ class MlpFamily:
 
     def save(self, folder: Path | None, network: nn.Module) -> None:
         weights = {name: whole(one).detach().cpu() for name, one in network.named_parameters()}
-        if folder is not None:
-            save_model(folder, self.config, weights)
+        if folder is None:
+            return
+        save_model(folder, self.config, weights)
+        if self._export is not None:
+            from ...model.export import write_variants  # it needs onnx
+
+            arrays = {name: one.numpy() for name, one in weights.items()}
+            write_variants(folder, self.config, arrays, self._export)
 
     def outputs(self, known: Outputs) -> Outputs:
         classes = self.config.classes

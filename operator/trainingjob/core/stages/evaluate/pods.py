@@ -31,7 +31,7 @@ def nodes(job: TrainingJob) -> int:
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the pods that judge."""
-    spec, (task, _) = _spec(job), job.spec.trained
+    spec, (task, train) = _spec(job), job.spec.trained
     processes = spec.procs_per_node or 1
     together = nodes(job) * processes > 1
     payload = contract.EvaluatePayload(
@@ -47,7 +47,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         accepted=names.accepted_uri(job),
         baseline=accepted.baseline(job),
         in_use=_in_use(job, settings) or None,
-        export=job.spec.train.export,
+        export=train.export,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
     )

@@ -78,7 +78,7 @@ class Pod:
         ]
         env: dict[str, str] = {}
         for item in spec["containers"][0]["env"]:
-            value = item["value"].replace("$(STATUS_URL)", env.get("STATUS_URL", ""))
+            value = item.get("value", "").replace("$(STATUS_URL)", env.get("STATUS_URL", ""))
             env[item["name"]] = value.replace(mount, str(self._folder))
         return env
 

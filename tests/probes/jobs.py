@@ -82,7 +82,6 @@ _OF_PODS: dict[str, Any] = {
 }
 _VOLUMES: dict[str, Any] = {
     "hostPath": {"path": "/"},
-    "secret": {"secretName": "theirs"},
     "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]},
     "nfs": {"server": "192.0.2.1", "path": "/"},
     "csi": {"driver": "secrets-store.csi.k8s.io"},

@@ -76,6 +76,7 @@ def predict(request: Request) -> int:
         _refuse_taken(request.keep, served)
         served.prove()
         engine.run("SET preserve_insertion_order = true")
+        engine.run("SET threads = 1")  # of several files, more give them in any order
         frame = _read(engine, served, request.input, scratch)
         _refuse_unknown(frame, [*served.inputs], request)
         _refuse_unknown(frame, request.keep, request)

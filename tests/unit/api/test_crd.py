@@ -123,7 +123,8 @@ def test_explain_tells_every_field_or_where_it_is_told() -> None:
 
 def test_what_the_operator_alone_checks_is_little() -> None:
     assert [model.__name__ for model in dict.fromkeys(models()) if model.outlined] == [
-        *("NodeTerm", "PodTerm", "ServerResources", "ServerTemplate")
+        *("NodeTerm", "PodTerm", "TopologySpread", "ResourceClaim", "EphemeralVolume"),
+        *("ServerResources", "ServerTemplate"),
     ]
 
 

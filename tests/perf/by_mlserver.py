@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec, PandasCodec, StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
@@ -25,9 +24,7 @@ class Model(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         rows = PandasCodec.decode_request(payload)
-        # A column of texts that has no content type is one of bytes.
-        texts = {name: rows[name].str.decode("utf-8") for name in ("city", "day")}
-        classes, scores = self._model.predict(pd.DataFrame(rows).assign(**texts))
+        classes, scores = self._model.predict(rows)
         return InferenceResponse(
             model_name=self.name,
             outputs=[

@@ -15,21 +15,26 @@ from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 from tests.tables import tell
 
-from .harness import Namespace, gang, operator
+from .harness import Namespace, Operator, gang, operator
 
 ROOM, NODES, GANGS = 16, 4, 8
 
 
 @pytest.fixture
-def space(control_plane: ControlPlane, namespace: str) -> Iterator[Namespace]:
+def space(control_plane: ControlPlane, namespace: str) -> Namespace:
     """With a quota, of pods that are not over."""
     made = Namespace(control_plane, namespace)
     spec = {"hard": {"pods": str(ROOM)}}
     made.create("resourcequotas", {"metadata": {"name": "q"}, "spec": spec})
     wait_for("the quota", lambda: (made.get("resourcequotas", "q") or {}).get("status"))
-    with operator(control_plane, namespace) as served:
-        yield made
-        assert "Traceback" not in served.log()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def served(space: Namespace) -> Iterator[Operator]:
+    """It serves nothing else, so that its calls are those for the test's jobs."""
+    with operator(space.control_plane, space.name) as running:
+        yield running
 
 
 @pytest.mark.nightly
@@ -73,3 +78,18 @@ def test_what_a_gang_gives_back_is_free_for_a_smaller_one(space: Namespace) -> N
         space.run(gang(ROOM - 1, "small"))
         space.wait("small", phase="Training", reason="Running")
         assert space.status("large")["phase"] != "Failed"
+
+
+def test_a_refused_job_does_not_ask_without_pause(space: Namespace, served: Operator) -> None:
+    space.create("resourcequotas", {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
+    wait_for("the quota", lambda: (space.get("resourcequotas", "none") or {}).get("status"))
+    space.run(gang(1))
+    space.wait("gang", reason="QuotaExceeded")
+    # 0.1, 0.2, 0.4, 0.8, 1.6 seconds, at least half of each.
+    wait_for("some tries", lambda: _refused(served) >= 4)
+
+    assert _refused(served) <= 8
+
+
+def _refused(served: Operator) -> float:
+    return served.metric("trainingjob_api_calls_total", verb="POST", code="403")

@@ -245,21 +245,6 @@ def test_our_pods_pass_the_restricted_pod_security_standard(space: Namespace) ->
     space.wait("digits", phase="Succeeded")
 
 
-def test_a_refused_job_does_not_ask_without_pause(space: Namespace, served: Operator) -> None:
-    quota({"pods": "0"})[0](space)
-    before = served.metric("trainingjob_api_calls_total", verb="POST", code="403")
-    space.run(manifest())
-    space.wait("digits", reason="QuotaExceeded")
-    # 0.1, 0.2, 0.4, 0.8, 1.6 seconds, at least half of each.
-    wait_for("some tries", lambda: _tries(served, before) >= 4)
-
-    assert _tries(served, before) <= 8
-
-
-def _tries(served: Operator, before: float) -> float:
-    return served.metric("trainingjob_api_calls_total", verb="POST", code="403") - before
-
-
 def test_an_object_that_came_in_past_the_validation_hurts_nobody_and_is_told(
     space: Namespace, control_plane: ControlPlane
 ) -> None:

@@ -140,7 +140,7 @@ def test_hundreds_of_large_jobs(alone: ControlPlane) -> None:
         with watched(running):
             for job in jobs:
                 space.run(job)
-            wait_for("all to be settled", settled, 120)
+            wait_for("all to be settled", settled, 240)
         assert space.status("large-0")["reason"] == "SpecTooLarge"
         running.kill()
         running.start()
@@ -150,7 +150,7 @@ def test_hundreds_of_large_jobs(alone: ControlPlane) -> None:
             wait_for(
                 "two resyncs",
                 lambda: running.metric("trainingjob_api_calls_total", verb="GET") > 2.2 * resyncs,
-                120,
+                240,
             )
         # They are served as before.
         space.patch("trainingjobs", "bounded-7", {"spec": {"suspend": False}})

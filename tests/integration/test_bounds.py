@@ -121,6 +121,7 @@ def within_bounds(name: str, **spec: Any) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.timeout(600)
 def test_hundreds_of_large_jobs(alone: ControlPlane) -> None:
     """As they come, at a restart, and at each resync."""
     space = Namespace(alone, alone.namespace())

@@ -159,7 +159,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own training lacks a module", own_training("import no_such_module\n"), "ModuleMissing", "'no_such_module' (train.py, line 1)"),
     ("own training refuses its arguments", own_training("import argparse\np = argparse.ArgumentParser()\np.add_argument('--local-rank', required=True)\np.parse_args()\n"), "ArgumentsInvalid", "--local-rank"),
     ("own training is killed", own_training("import os\nos.kill(os.getpid(), 9)\n"), "ProcessKilled", "SIGKILL"),
-    ("own training writes no model", judged_training("pass\n"), "ModelMissing", "model.pt2"),
+    ("own training writes no model", judged_training("pass\n"), "ModelMissing", "model.onnx"),
     ("own training writes a broken model", judged_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
     ("own predictions are none", judged_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
     ("own training takes too much memory", own_training("bytearray(1 << 60)\n"), "OutOfMemory", "MemoryError"),

@@ -163,6 +163,11 @@ def of_user_code(
     return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=number)
 
 
+def lost_peer(error: BaseException) -> bool:
+    """Whether a collective says that another process is gone: gloo and NCCL raise RuntimeErrors."""
+    return isinstance(error, RuntimeError) and _PEER_LOST.search(str(error)) is not None
+
+
 def oom_kills(files: Sequence[Path] = _MEMORY_EVENTS) -> int:
     """Processes of this container that the kernel has killed for memory; 0 where unknown."""
     for events in files:

@@ -115,4 +115,7 @@ def as_failure(error: BaseException, verb: str) -> StageFailure:
         return StageFailure("OutOfMemory", words)
     if isinstance(error, OSError):
         return from_os_error(error, verb)
+    # Of sharded weights, torch itself talks to the other ranks.
+    if blame.lost_peer(error):
+        return StageFailure("PeerLost", f"lost the connection to the others: {one_line(error)}")
     return StageFailure("InternalError", f"{type(error).__name__}: {one_line(error)}")

@@ -34,7 +34,9 @@ class Tokenizer:
         try:
             added = self._bounded.known().added
             self.added = {number: name for name, (number, special) in added.items() if special}
-            of_end = {} if end not in self.added else {"eos_token": self.added[end]}
+            ends = [self.added[end]] if end in self.added else [*self.added.values()]
+            # A config may have another's number: the only special token there is ends a text.
+            of_end = {"eos_token": ends[0]} if len(ends) == 1 else {}
             self.special = of_end | named
             name = self.special.get("eos_token")
             #: The number of the token at the end of a text.

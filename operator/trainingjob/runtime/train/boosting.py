@@ -6,7 +6,6 @@ gives the same ones as in one go, so that it can tell how far it is; what is sto
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,6 @@ from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.boosting import GradientBoosting
 from trainingjob.api.v1alpha1.status import Outputs
 
-from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
 from ..base.progress import Reporter
@@ -34,12 +32,11 @@ from ..dataset.moments import Moments
 from ..dataset.rows import Rows
 from ..gang import ranks
 from ..model.config import ModelConfig
-from ..model.folder import HISTORY
 from ..model.target import Target
 from ..model.trees import Trees, save_trees
-from ..storage import remove, resolve, write_aside
+from ..storage import resolve
 from ..storage.ownership import claim
-from .parts import Part, gather, parts_of
+from .parts import Part, parts_of, publish
 from .weights import Weights
 
 _ITERATIONS, _MOST_CATEGORIES = 100, 255
@@ -284,18 +281,7 @@ def _learn(part: Part, parts: Sequence[Part], number: int, reporter: Reporter) -
 
 def _save(part: Part, parts: Sequence[Part], lesson: Lesson, learned: Learned) -> StageResult:
     payload, kept = part.payload, len(learned.trees.predictors)
-    target = resolve(payload.model_uri)
-    with storage_errors("write the model"):
-        with write_aside(target) as folder:
-            save_trees(folder, learned.trees)
-            (folder / HISTORY).write_text(json.dumps(_history(learned), indent=1) + "\n")
-            if part.fold is None:
-                gather(parts, folder)
-        digest = digest_of_folder(target)
-    part.tell_done()
-    if part.fold is not None:
-        with storage_errors("remove the checkpoints of a fold"):
-            remove(resolve(payload.checkpoints))
+    digest = publish(part, parts, lambda to: save_trees(to, learned.trees), _history(learned))
     classes = lesson.config.classes
     return StageResult(
         outputs=Outputs(

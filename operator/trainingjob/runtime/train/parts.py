@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainingjob.api.base import Model
 from trainingjob.api.payload import (
@@ -29,7 +30,8 @@ from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..dataset.manifest import DatasetManifest, fold_name
-from ..storage import fetch, resolve, write_file
+from ..model.folder import HISTORY
+from ..storage import fetch, remove, resolve, write_aside, write_file
 
 _FINAL = "final"
 # Below the folder of the checkpoints.
@@ -153,6 +155,26 @@ def parts_of(payload: TrainPayload) -> list[Part]:
         "needs_model": manifest.splits["test"].rows > 0,
     }
     return [*found, Part(payload.model_copy(update=final), None, count)]
+
+
+def publish(
+    part: Part, parts: Sequence[Part], write: Callable[[Path], None], history: Sequence[Any]
+) -> str:
+    """Make a part's model as ``write`` does, with its history, the final one with those of the
+    folds, and tell that it is done; its digest. Raises StageFailure(DiskFull) and the like."""
+    target = resolve(part.payload.model_uri)
+    with storage_errors("write the model"):
+        with write_aside(target) as folder:
+            write(folder)
+            (folder / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
+            if part.fold is None:
+                gather(parts, folder)
+        digest = digest_of_folder(target)
+    part.tell_done()
+    if part.fold is not None:
+        with storage_errors("remove the checkpoints of a fold"):
+            remove(resolve(part.payload.checkpoints))
+    return digest
 
 
 def gather(parts: Sequence[Part], folder: Path) -> bool:

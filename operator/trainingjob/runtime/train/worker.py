@@ -5,7 +5,6 @@ Its launcher sets torch's variables (RANK, WORLD_SIZE, ...) and reads what it te
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -15,21 +14,19 @@ import torch
 from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
-from ..base.digest import digest_of_folder
 from ..base.errors import of_fold, storage_errors
 from ..base.log import log
 from ..dataset.manifest import DatasetManifest
 from ..gang import ranks
 from ..gang.collectives import Gang, pick_device
 from ..gang.place import Place
-from ..model.folder import HISTORY
-from ..storage import remove, resolve, write_aside
+from ..storage import resolve
 from ..storage.ownership import claim
 from .budget import budget_of, warmup_of
 from .families import family_of
 from .loop import Trained, Trainer
 from .narrator import Stretch
-from .parts import Part, gather, parts_of
+from .parts import Part, parts_of, publish
 from .stopping import StopRequest
 
 
@@ -108,18 +105,7 @@ def save(
     if trainer.gang.rank > 0:
         family.save(None, network)
         return None
-    target = resolve(payload.model_uri)
-    with storage_errors("write the model"):
-        with write_aside(target) as folder:
-            family.save(folder, network)
-            (folder / HISTORY).write_text(json.dumps(trained.history, indent=1) + "\n")
-            if part.fold is None:
-                gather(parts, folder)
-        digest = digest_of_folder(target)
-    part.tell_done()
-    if part.fold is not None:
-        with storage_errors("remove the checkpoints of a fold"):
-            remove(resolve(payload.checkpoints))
+    digest = publish(part, parts, lambda to: family.save(to, network), trained.history)
     known = Outputs(
         uri=payload.model_uri,
         digest=digest,

@@ -45,6 +45,8 @@ class Job:
     needs_model: bool = False
     env: dict[str, str] = field(default_factory=dict)
     main: list[str] = field(default_factory=lambda: list(RUNTIME))
+    # How much later than the others node 0 begins.
+    late_seconds: float = 0.0
 
     @property
     def dataset(self) -> Path:
@@ -118,19 +120,20 @@ class Pods:
         self.job = job
         job.folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
-        self.processes = []
-        for node in range(job.nodes):
+        started = {}
+        for node in sorted(range(job.nodes), reverse=job.late_seconds > 0):
             job.result_file(node).unlink(missing_ok=True)
+            if node == 0:
+                time.sleep(job.late_seconds)
             with self.log_file(node).open("wb") as log:
-                self.processes.append(
-                    subprocess.Popen(
-                        job.main,
-                        env=job.environment(node, port),
-                        cwd=job.folder,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
+                started[node] = subprocess.Popen(
+                    job.main,
+                    env=job.environment(node, port),
+                    cwd=job.folder,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
+        self.processes = [started[node] for node in range(job.nodes)]
 
     def log_file(self, node: int) -> Path:
         return self.job.folder / f"log-{node}.txt"

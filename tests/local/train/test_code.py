@@ -61,6 +61,15 @@ def test_files_import_each_other(name: str, tmp_path: Path) -> None:
     assert said, log(tmp_path)
 
 
+def test_what_an_early_node_writes_is_kept(tmp_path: Path) -> None:
+    early = job(tmp_path, nodes=2, procsPerNode=1)
+    early.late_seconds = 3.0
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/of-the-attempt-before").touch()
+    succeed(early)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["0", "1"]
+
+
 def log(folder: Path) -> str:
     return (folder / "log-0.txt").read_text()
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainingjob.api.base import Model
 from trainingjob.api.payload import (
     CHECKPOINT_DIR,
     CHECKPOINT_URI,
@@ -31,19 +29,17 @@ from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..dataset.manifest import DatasetManifest, fold_name
 from ..model.folder import HISTORY
-from ..storage import fetch, remove, resolve, write_aside, write_file
+from ..storage import remove, resolve, write_aside
+from . import word
 
 _FINAL = "final"
 # Below the folder of the checkpoints.
 _MODELS = "models"
-_LOOK_SECONDS = 0.5
 
 
-class Done(Model):
+class Done(word.Word):
     """``models/fold-1.json``: the model beside it is whole."""
 
-    uid: str
-    attempt: int
     dataset: str
     model: str
 
@@ -85,7 +81,7 @@ class Part:
 
     def is_done(self, *, before: bool = False) -> bool:
         """Whether the model was made, by an attempt ``before`` this one, and is whole."""
-        done = None if self.fold is None else self._record()
+        done = None if self.fold is None else word.read(self._record_uri, Done)
         if done is None or done.uid != self.payload.job.uid:
             return False
         if before and done.attempt >= self.payload.attempt:
@@ -97,34 +93,21 @@ class Part:
         if self.fold is None:
             return
         log(f"{self.words}is trained")
-        with storage_errors("write the record of a fold's model"):
+        with storage_errors("read the model of a fold"):
             dataset, model = self._digests()
-            done = Done(
-                uid=self.payload.job.uid,
-                attempt=self.payload.attempt,
-                dataset=dataset,
-                model=model,
-            )
-            write_file(resolve(self._record_uri), json.dumps(done.to_dict()) + "\n")
+        done = Done(
+            uid=self.payload.job.uid, attempt=self.payload.attempt, dataset=dataset, model=model
+        )
+        word.tell(self._record_uri, done)
 
     def wait(self) -> None:
         """Until another node has told of this attempt's model; it does, or the gang is ended."""
-        while self.fold is not None:
-            done = self._record()
-            of = self.payload.job.uid, self.payload.attempt
-            if done is not None and (done.uid, done.attempt) == of:
-                return
-            time.sleep(_LOOK_SECONDS)
+        if self.fold is not None:
+            word.wait(self._record_uri, Done, self.payload)
 
     @property
     def _record_uri(self) -> str:
         return f"{self.payload.model_uri}.json"
-
-    def _record(self) -> Done | None:
-        try:
-            return Done.model_validate_json(fetch(self._record_uri).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
 
     def _digests(self) -> tuple[str, str]:
         manifest = DatasetManifest.read(resolve(self.payload.dataset))

@@ -6,27 +6,18 @@ all do. So the others, when there is something that could be restored, wait for 
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 
-from trainingjob.api.base import Model
 from trainingjob.api.payload import CacheRef, StageResult, TrainPayload
 
 from .. import cache
-from ..base.errors import storage_errors
 from ..base.log import log
-from ..storage import fetch, resolve, write_file
-from . import user_code
-
-_LOOK_SECONDS = 0.5
+from . import user_code, word
 
 
-class Decision(Model):
-    """Node 0's word, in one attempt of one run."""
+class Decision(word.Word):
+    """Whether node 0 has restored the model."""
 
-    uid: str
-    attempt: int
     restored: bool
 
 
@@ -42,7 +33,7 @@ def through(
     if node > 0:
         if ref.decision is not None and entry is not None and entry.known():
             log("cache: there is a result; waiting for node 0 to restore it")
-            if _wait(payload, ref.decision):
+            if word.wait(ref.decision, Decision, payload).restored:
                 return None
         return train()
     if payload.model is None and not user_code.begins_anew(payload):
@@ -50,27 +41,12 @@ def through(
         entry = None
     result = entry.restore() if entry is not None else None
     if ref.decision is not None:
-        _tell(payload, ref.decision, result is not None)
+        decided = Decision(
+            uid=payload.job.uid, attempt=payload.attempt, restored=result is not None
+        )
+        word.tell(ref.decision, decided)
     if result is None:
         result = train()
         if entry is not None and result is not None:
             entry.keep(result)
     return result
-
-
-def _tell(payload: TrainPayload, uri: str, restored: bool) -> None:
-    word = Decision(uid=payload.job.uid, attempt=payload.attempt, restored=restored)
-    with storage_errors("tell the gang what is in the cache"):
-        write_file(resolve(uri), json.dumps(word.to_dict()) + "\n")
-
-
-def _wait(payload: TrainPayload, uri: str) -> bool:
-    """Whether node 0 has restored the model. It says so or fails, and then the gang is ended."""
-    while True:
-        try:
-            word = Decision.model_validate_json(fetch(uri).read_bytes())
-        except (FileNotFoundError, ValueError):
-            word = None
-        if word is not None and (word.uid, word.attempt) == (payload.job.uid, payload.attempt):
-            return word.restored
-        time.sleep(_LOOK_SECONDS)

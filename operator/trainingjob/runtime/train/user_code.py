@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainingjob.api.expansion import expand
 from trainingjob.api.payload import CODE_DIR, RESUME_FROM, ScriptRef, StageResult, TrainPayload
+from trainingjob.api.uris import is_remote
 from trainingjob.api.v1alpha1.status import Outputs, StageWarning
 
 from ..base.digest import digest_of_folder
@@ -27,7 +28,11 @@ from ..model import folder as model_folder
 from ..model.check import check_model
 from ..storage import code, resolve, store
 from ..storage.ownership import claim, is_ours
+from . import word
 from .left_behind import SCRIPT, LeftBehind
+
+# Beside the checkpoints: node 0 has made room for what the code writes.
+_READY = ".ready"
 
 
 def python(payload: TrainPayload, node: Node, folder: Path) -> Environment:
@@ -60,12 +65,7 @@ def prepare(
     if cwd is not None:
         node = node.seeing({CODE_DIR: str(folder)})
     output, checkpoints = resolve(payload.model_uri), resolve(payload.checkpoints)
-    # Only one node may change what all nodes share.
-    if node.index == 0:
-        with storage_errors("prepare the output folder"):
-            shutil.rmtree(output, ignore_errors=True)
-            output.mkdir(parents=True, exist_ok=True)
-            claim(checkpoints, payload.job.uid)
+    _make_room(payload, node.index, output, checkpoints)
     if resume_from := _newest(checkpoints, payload.job.uid):
         node = node.seeing({RESUME_FROM: str(resume_from)})
     arguments = payload.args or []
@@ -77,6 +77,24 @@ def prepare(
     if shutil.which(cwd / name if cwd and "/" in name else name, path=node.env["PATH"]) is None:
         raise StageFailure("CommandNotFound", f"there is no program {name} in the image")
     return name, [command]
+
+
+def _make_room(payload: TrainPayload, node: int, output: Path, checkpoints: Path) -> None:
+    """An empty output folder for the code of each node. Only one node may change what all nodes
+    share, and before the others' code can write there."""
+    shared = not is_remote(payload.model_uri)
+    ready = f"{payload.checkpoints}/{_READY}"
+    if node == 0 or not shared:
+        with storage_errors("prepare the output folder"):
+            shutil.rmtree(output, ignore_errors=True)
+            output.mkdir(parents=True, exist_ok=True)
+    if node == 0:
+        with storage_errors("prepare the folder of checkpoints"):
+            claim(checkpoints, payload.job.uid)
+        if shared and payload.nodes > 1:
+            word.tell(ready, word.Word(uid=payload.job.uid, attempt=payload.attempt))
+    elif shared:
+        word.wait(ready, word.Word, payload)
 
 
 def text(payload: TrainPayload, folder: Path) -> str:

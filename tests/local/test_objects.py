@@ -154,7 +154,7 @@ def test_what_another_run_has_written_stays(server: Server, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "of", "env", "uri", "reason", "words"),
+    ("what", "server", "env", "uri", "reason", "words"),
     [
         ("no such container", Azurite, {}, "az://box/x", "StorageUnavailable", "no such container"),
         (
@@ -207,19 +207,17 @@ def test_what_another_run_has_written_stays(server: Server, place: str) -> None:
             "gs://models/x: ",
         ),
     ],
+    indirect=["server"],
 )
 def test_what_is_wrong_is_told_in_seconds(
     server: Server,
     what: str,
-    of: type[Server],
     env: dict[str, str | None],
     uri: str,
     reason: str,
     words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not isinstance(server, of):
-        pytest.skip("of the other one")
     for name, value in env.items():
         if value is None:
             monkeypatch.delenv(name)

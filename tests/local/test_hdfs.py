@@ -97,7 +97,7 @@ def run(folder: Path, manifest: dict[str, Any], *others: dict[str, Any]) -> Outc
 
 
 def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
-    """While it trains, another NameNode becomes the active one."""
+    """While it trains, another NameNode becomes the active one and the only DataNode starts anew."""
     manifest = job(server, "pandas")
     spec = manifest["spec"]
     spec["storage"] = {
@@ -105,7 +105,7 @@ def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
         "hdfs": {"configMap": {"name": "hadoop-conf"}},
     }
     spec["preprocess"]["input"]["uri"] = f"{server.service}/data/in-*.csv"
-    spec["train"] |= {"nodes": 2, "epochs": 10, "checkpoint": {"everySteps": 7, "keep": 2}}
+    spec["train"] |= {"nodes": 2, "epochs": 60, "checkpoint": {"everySteps": 7, "keep": 2}}
     place = "/runs/default/pandas/"
     # Somebody else's, of an earlier run of the name.
     server.put(f"{place}dataset/train/part-00099.parquet", b"old")
@@ -116,6 +116,8 @@ def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
     while process.poll() is None and not server.files.exists(checkpoints):
         time.sleep(0.05)
     server.fail_over()
+    server.cluster.restartDataNode(0)
+    assert process.poll() is None, "it trains"
     outcome = Outcome(0, *process.communicate(timeout=DEADLINE_SECONDS))
 
     assert process.returncode == 0, outcome.stderr

@@ -74,6 +74,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"podDisruptionBudget": {"maxUnavailable": 2}},
         "at '/podDisruptionBudget/maxUnavailable'",
     ),
+    "KServe without Deployments": ({"deploy": {"kserve": {"enabled": True}}}, "at '/deploy'"),
     "an interval without a unit": ({"podMonitor": {"interval": "30"}}, "at '/podMonitor/interval'"),
 }
 

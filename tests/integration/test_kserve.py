@@ -212,7 +212,7 @@ def variants() -> dict[str, dict[str, Any]]:
     runtime = json.loads(json.dumps(found["deploy-kserve-runtime"]))
     runtime["spec"]["deploy"]["kserve"] |= {
         "template": EVERY_FIELD,
-        "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        "env": [{"name": "A", "value": "1"}],
         "envFrom": [{"configMapRef": {"name": "c"}}],
     }
     return found | {"whole": whole, "whole runtime": runtime}

@@ -197,9 +197,10 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = vars(parser.parse_args(arguments))
-    if given["kserve"] and not given["deploy"]:
-        parser.error("--kserve needs --deploy: the Deployments of KServe are watched")
-    return Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+    found = Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+    if found.kserve and not found.deploy:
+        parser.error("--kserve needs --deploy: the Deployments that KServe makes are watched")
+    return found
 
 
 def _https(text: str) -> str:

@@ -19,6 +19,9 @@ from .common import (
 )
 from .patterns import JOB_NAME, SHA256, Name
 
+# Has KServe's storage initializer run in a pod of anybody's server.
+_STORAGE_URI = "STORAGE_URI"
+
 
 class ServerTemplate(PodTemplate):
     """As `train.template`; the operator refuses what is wrong in it."""
@@ -72,6 +75,11 @@ class KServe(Model):
             cel="!has(self.serviceAccountName) || has(self.runtime)",
             message="serviceAccountName is for a runtime, which reads the model as KServe does",
             holds=lambda self: self.service_account_name is None or self.runtime is not None,
+        ),
+        Rule(
+            cel=f"!has(self.env) || self.env.all(e, e.name != '{_STORAGE_URI}')",
+            message=f"env must not have {_STORAGE_URI}, by which KServe downloads what it names",
+            holds=lambda self: all(variable.name != _STORAGE_URI for variable in self.env or ()),
         ),
     )
 

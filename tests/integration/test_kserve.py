@@ -19,7 +19,7 @@ from tests.unit.api.corpus import GOOD as MANIFESTS
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import Settings, stages
 
-from .harness import Operator, manifest
+from .harness import Operator, gang
 from .serving import BAD, BETTER, CORRUPT, GOOD, Space
 
 WAY: dict[str, Any] = {"kserve": {"minReplicas": 2}, "deadlineSeconds": 60}
@@ -55,6 +55,7 @@ def serving(control_plane: ControlPlane) -> Iterator[Operator]:
 @pytest.fixture
 def space(control_plane: ControlPlane, namespace: str, serving: Operator) -> Iterator[Space]:
     install(control_plane)
+    wait_for("the operator to see it", lambda: _sees(serving, there=True))
     it = Space(control_plane, namespace, WAY)
     with (
         FakeKubelet(control_plane, [namespace], 0.05, it.script),
@@ -85,7 +86,7 @@ def test_kserve_may_come_and_go_and_nobody_else_waits_for_it(
         tell("KServe is not installed", 0, status)
         assert status["reason"] == "KServeMissing"
         assert space.pods() == []
-        space.run(manifest("other"))
+        space.run(gang(1, "other"))
         space.wait("other", phase="Succeeded")
         install(control_plane)
         with Controller(control_plane, namespace):
@@ -160,8 +161,9 @@ def test_the_first_model_that_fails_leaves_no_pods(space: Space) -> None:
     assert status["deployment"]["phase"] == "Failed"
     assert service(space)["metadata"]["annotations"][STOP] == "true"
     wait_for("its pods to go", lambda: space.list("pods", "trainingjob.dev/stage=deploy") == [])
-    space.delete("trainingjobs", "digits")
-    wait_for("it to go", lambda: space.get("inferenceservices", "digits") is None)
+    # It is the job's own, and goes with it.
+    (owner,) = service(space)["metadata"]["ownerReferences"]
+    assert owner["uid"] == space.job("digits")["metadata"]["uid"]
 
 
 def test_a_name_that_somebody_else_has_is_told(space: Space) -> None:

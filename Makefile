@@ -86,6 +86,11 @@ CLUSTER := .cache/cluster/.built
 $(CLUSTER): $(VENV)/.dev tests/cluster/go.mod tests/cluster/go.sum $(wildcard tests/cluster/*/*.go)
 	$(BIN)/python -m tests.cluster.build
 
+KSERVE := .cache/cluster/kserve-v0.20.0.yaml
+$(KSERVE): $(VENV)/.dev tests/cluster/kserve.py
+	$(BIN)/python -m tests.cluster.kserve
+	@touch $@
+
 # --- the two commands ---------------------------------------------------------
 demo: $(VENV)/.local  ## run examples/digits end to end on this machine
 	$(BIN)/python examples/make_data.py
@@ -95,7 +100,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(CLUSTER) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE) $(BROWSER)  ## what is long by nature, beside `make test`
+nightly: $(CLUSTER) $(KSERVE) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE) $(BROWSER)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local tests/integration $(BESIDE)
 
@@ -118,7 +123,7 @@ local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and s
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest tests/local $(BESIDE)
 
-integration: $(CLUSTER)  ## the operator on a real etcd and API server
+integration: $(CLUSTER) $(KSERVE)  ## the operator on a real etcd and API server
 	$(BIN)/python -m pytest tests/integration tests/faults $(WAITING)
 
 chart: $(CLUSTER)  ## the Helm chart, with the real helm and API server

@@ -79,13 +79,23 @@ def test_the_tables_of_rights_are_the_rules_of_the_chart(role: str, title: str) 
     assert table(title) == rules(role, {"spark": {"namespaces": ["a"]}})
 
 
-def test_so_is_the_table_of_rights_to_serve_models() -> None:
+DEPLOY: dict[str, Any] = {"deploy": {"enabled": True}}
+KSERVE = {"deploy": {"enabled": True, "kserve": {"enabled": True}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "with_it", "without"),
+    [("deploy.enabled", DEPLOY, {}), ("deploy.kserve.enabled", KSERVE, DEPLOY)],
+)
+def test_so_are_the_tables_of_rights_to_serve_models(
+    value: str, with_it: dict[str, Any], without: dict[str, Any]
+) -> None:
     rights = [
         {(resource, verb) for resources, verbs in found for resource in resources for verb in verbs}
         for found in (
-            rules(RELEASE, {"deploy": {"enabled": True}}),
-            rules(RELEASE, {}),
-            table("With `deploy.enabled: true`"),
+            rules(RELEASE, with_it),
+            rules(RELEASE, without),
+            table(f"With `{value}: true`"),
         )
     ]
     assert rights[0] - rights[1] == rights[2]

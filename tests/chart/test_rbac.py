@@ -40,6 +40,7 @@ DEPLOY = {
     *rights("apps", "replicasets", "list", "watch"),
     *rights("policy", "poddisruptionbudgets", "create", "patch", *READ),
 }
+KSERVE = rights("serving.kserve.io", "inferenceservices", "create", "get", "list", "patch")
 POD_GROUPS = rights("scheduling.k8s.io", "podgroups", "create", "get")
 CLAIMS = rights("", "persistentvolumeclaims", "create", "get")
 STATUS = {("", "secrets", "get"), ("", "secrets", "update")}
@@ -86,9 +87,10 @@ def test_an_operator_of_a_namespace_may_do_exactly_this_there_and_nothing_elsewh
     cluster: ControlPlane, home: str, team: str
 ) -> None:
     less = {"claims": {"create": False}, "podEvents": {"enabled": False}}
-    more = {"deploy": {"enabled": True}, "podGroups": {"enabled": True}}
+    deploy = {"enabled": True, "kserve": {"enabled": True}}
+    more = {"deploy": deploy, "podGroups": {"enabled": True}}
     Release(cluster, home).install({"namespaces": [team], **more, **less})
-    every = OPERATOR | DEPLOY | POD_GROUPS
+    every = OPERATOR | DEPLOY | KSERVE | POD_GROUPS
     assert rights_of(cluster, home, RELEASE, team) == every - {("", "events", "list")}
     assert rights_of(cluster, home, RELEASE, home) == STATUS
     assert rights_of(cluster, home, RELEASE, "kube-system") == set()

@@ -214,6 +214,7 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "log_format": "text",
             "log_level": "debug",
             "deploy": True,
+            "kserve": True,
             "pod_groups": True,
             "spark_image": "registry.example/spark:1",
             "torch_image": "registry.example/torch:2",

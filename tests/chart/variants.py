@@ -21,7 +21,7 @@ EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
     "stageImages": {"spark": "registry.example/spark:1", "torch": "registry.example/torch:2"},
     "log": {"format": "text", "level": "debug"},
-    "deploy": {"enabled": True},
+    "deploy": {"enabled": True, "kserve": {"enabled": True}},
     "podGroups": {"enabled": True},
     "crds": {"keep": False},
     "serviceAccount": {"name": "operator", "annotations": {"example.com/identity": "ml"}},

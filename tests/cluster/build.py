@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -80,6 +81,28 @@ def build(module: Module | None = None) -> None:
             if not module.built():
                 _build(module)
     module.stamp.touch()  # newer than its sources, for make
+
+
+def fetch(module: str, inside: str, target: Path, sha256: str) -> None:
+    """Have a file of a Go module at ``target``, once; ``module`` with its version. Nothing else of
+    it is kept. Raises BuildError when it cannot be had, or has another ``sha256``."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _lock():
+        if target.exists():
+            return
+        go, _ = _go()
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=".new-") as folder:
+            # Writable, so that it can be removed.
+            environment = _environment() | {"GOMODCACHE": folder, "GOFLAGS": "-modcacherw"}
+            told = json.loads(
+                _run([go, "mod", "download", "-json", module], Path(folder), environment)
+            )
+            data = (Path(told["Dir"]) / inside).read_bytes()
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise BuildError(f"{inside} of {module} is another one than was looked at")
+            part = Path(folder) / target.name
+            part.write_bytes(data)
+            part.replace(target)
 
 
 @contextmanager

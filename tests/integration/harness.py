@@ -26,6 +26,7 @@ ROOTS = {
     "networkpolicies": "apis/networking.k8s.io/v1",
     "deployments": "apis/apps/v1",
     "poddisruptionbudgets": "apis/policy/v1",
+    "inferenceservices": "apis/serving.kserve.io/v1beta1",
 }
 DEADLINE_SECONDS = 60.0
 # `list` is a method of Namespace.

@@ -48,6 +48,19 @@ def test_spark_is_for_who_may_make_pods(tenants: Tenants, account: str) -> None:
     assert status == (201 if "pods" in MAY[account] else 422), message
 
 
+@pytest.mark.parametrize("account", MAY)
+def test_kserve_is_for_whom_its_secrets_and_accounts_are(tenants: Tenants, account: str) -> None:
+    """By a server of ours, and by a runtime, which has the credentials of a service account."""
+    of_secret = {"kserve": {"envFrom": [{"secretRef": {"name": "theirs"}}]}}
+    status, message = tenants.apply(account, manifest(deploy=of_secret))
+    assert status == (201 if "secrets" in MAY[account] else 422), message
+    folder = {"uri": "pvc://training/runs/a/accepted/b", "digest": f"sha256:{'a' * 64}"}
+    deploy = {"kserve": {"runtime": "vllm"}, "model": folder}
+    rest = dict.fromkeys(("task", "preprocess", "train", "evaluate"))
+    status, message = tenants.apply(account, manifest(deploy=deploy, **rest))
+    assert status == (201 if "pods" in MAY[account] else 422), message
+
+
 def test_scripts_and_hadoop_settings_count_too(tenants: Tenants) -> None:
     kerberos = {"principal": "a@B", "keytabSecret": {"name": "theirs", "key": "k"}}
     hdfs = {"configMap": {"name": "mine"}, "kerberos": kerberos}

@@ -34,6 +34,7 @@ FOUND = {
     *("StartupDeadlineExceeded", "PodLost", "NodeLost", "NoProgress", "Disrupted"),
     *("InitContainerFailed", "NodeRefused", "StartFailed", "StorageLimitExceeded"),
     "SchedulingGated",
+    "KServeMissing",
 }
 # Who reaches what needs more than one pod's fate.
 ELSEWHERE = {
@@ -41,6 +42,7 @@ ELSEWHERE = {
     "Disrupted": "test_operator_jobs",
     "InvalidSpec": "test_operator_refusals",
     "InitContainerFailed": "test_sidecars",
+    "KServeMissing": "test_kserve",
     "NameConflict": "test_operator_jobs",
     "NoProgress": "test_progress",
     "NodeRefused": "test_sidecars",

@@ -23,16 +23,17 @@ def test_a_model_proves_itself_on_one_machine(tmp_path: Path) -> None:
     log = cli(tmp_path, "logs", "small", "--stage", "deploy").stdout
     assert "8 rows of the evaluation have the same outputs" in log
 
-    # Another job promotes the model, and has no other stage.
+    # Another job promotes the model, and has no other stage: here KServe's is proven as any other.
     digest = first.status["evaluation"]["modelDigest"]
     folder = told["modelUri"]
     storage = {"uri": manifest["spec"]["storage"]["uri"]}
-    deploy = {"deployment": {}, "model": {"uri": folder, "digest": digest}}
+    deploy = {"kserve": {}, "model": {"uri": folder, "digest": digest}}
     live = manifest | {"metadata": {"name": "live"}, "spec": {"storage": storage, "deploy": deploy}}
     promoted = run(tmp_path, write_job(tmp_path, live))
     assert promoted.code == 0, promoted.stderr
     assert [stage["name"] for stage in promoted.status["stages"]] == ["deploy"]
     assert promoted.status["deployment"]["modelDigest"] == digest
+    assert "a server of it has reproduced what was judged" in promoted.stderr
     write_csv(tmp_path / "new.csv", rows(4))
     assert cli(tmp_path, "predict", "live", "new.csv").stdout.startswith('"prediction"')
 

@@ -45,6 +45,7 @@ NOT_HERE = {
     "QuotaExceeded": "there are no quotas",
     "ServiceAccountMissing": "there are no service accounts",
     "OperatorForbidden": "there is no RBAC",
+    "KServeMissing": "KServe serves nothing here",
     "ApiUnavailable": "there is no API server that could be away",
     "PodLost": "nobody else deletes pods",
     "PodStuck": "a pod is a process, which goes when it is killed",

@@ -79,6 +79,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   resources: [poddisruptionbudgets]
   verbs: [create, get, list, patch, watch]
 {{- end }}
+{{- if .Values.deploy.kserve.enabled }}
+- apiGroups: [serving.kserve.io]
+  resources: [inferenceservices]
+  verbs: [create, get, list, patch]
+{{- end }}
 {{- end }}
 
 {{/* {"list": [...]}: a template gives text alone. */}}

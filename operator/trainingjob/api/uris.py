@@ -78,6 +78,9 @@ FILE = Scheme("file", "file:///path", "", "(one machine only)")
 
 SCHEMES = {scheme.name: scheme for scheme in (CLAIM, S3, GS, AZ, HDFS, FILE)}
 
+# Those that KServe reads by the same URIs.
+OF_KSERVE = (CLAIM, S3, GS)
+
 # What people write for a URI -> what to do.
 INSTEAD = {
     "https://": "nothing is downloaded: fetch the file and put it into a claim",

@@ -19,7 +19,7 @@ from ..api.v1alpha1 import API_VERSION, GROUP, KIND
 from ..core import ChildView, PodView, Rest, at_rest, kinds, ownership
 from ..core.names import LABEL_JOB
 from ..core.ownership import Owner
-from .resources import DEPLOYMENTS, JOBS, KIND_OF, PODS, Resource
+from .resources import BY_KIND, JOBS, KIND_OF, PODS, Resource
 
 Key = tuple[str, str]  # namespace, name
 
@@ -28,6 +28,8 @@ Key = tuple[str, str]  # namespace, name
 _REMEMBERED = 10_000
 # Answers that a watch has not told yet; it is some milliseconds behind.
 _MOST_ANSWERS = 1000
+
+_SERVERS = [kind.name for kind in kinds.SERVERS]
 
 # Bytes of jobs that are kept as JSON: those of some thousand that are under way.
 _KEPT_BYTES = 16 * 2**20
@@ -110,28 +112,29 @@ class Cache:
         by kind and name."""
         owners = (ownership.job_owner(*key, uid), ownership.holder(*key))
         views = (view for owner in owners for view in self._views(owner))
-        found = (view for view in views if isinstance(view, ChildView))
+        found = [view for view in views if isinstance(view, ChildView)]
+        found += [made for view in found for made in self._workloads(key[0], view) if made != view]
         return tuple(sorted(found, key=lambda view: (view.kind, view.name)))
 
     def servers(self, key: Key, children: Iterable[ChildView], name: str) -> tuple[PodView, ...]:
-        """Pods of the Deployment of that name among the job's ``children``, of the template that it
+        """Pods of what serves by that name among the job's ``children``, of the template that it
         has. The job may have left others, by another `deploy.name`."""
-        found: list[PodView] = []
-        for child in children:
-            if (child.kind, child.name) != (kinds.DEPLOYMENT.name, name):
-                continue
-            sets = self._views(ownership.maker(key[0], child.kind, child))
-            for view in sets:
-                if isinstance(view, ChildView) and view.rollout == child.rollout:
-                    found += self._pods(ownership.maker(key[0], view.kind, view))
-        return tuple(found)
+        served = (child for child in children if child.kind in _SERVERS and child.name == name)
+        return tuple(
+            pod
+            for child in served
+            for workload in self._workloads(key[0], child)
+            for made in self._views(ownership.maker(key[0], workload))
+            if isinstance(made, ChildView) and made.rollout == child.rollout
+            for pod in self._pods(ownership.maker(key[0], made))
+        )
 
     def deployments(self, namespace: str) -> tuple[ChildView, ...]:
         """All that serve a model in a namespace, whatever job holds them."""
-        found = self._children.get(DEPLOYMENTS, {}).items()
         return tuple(
             child.view
-            for (where, _), child in found
+            for kind in kinds.SERVERS
+            for (where, _), child in self._children.get(BY_KIND[kind.name], {}).items()
             if where == namespace and isinstance(child.view, ChildView)
         )
 
@@ -289,6 +292,14 @@ class Cache:
         """By name: what is decided does not hang on who else there is."""
         found = (view for view in self._views(owner) if isinstance(view, PodView))
         return tuple(sorted(found, key=lambda view: view.name))
+
+    def _workloads(self, namespace: str, child: ChildView) -> Iterator[ChildView]:
+        """The Deployments whose pods serve: the ``child`` itself, or those that KServe has made."""
+        if child.kind == kinds.DEPLOYMENT.name:
+            yield child
+        elif child.kind == kinds.INFERENCE_SERVICE.name:
+            made = self._views(ownership.maker(namespace, child))
+            yield from (view for view in made if isinstance(view, ChildView))
 
     def _views(self, owner: Owner) -> Iterator[PodView | ChildView]:
         return (self._children[r][key].view for r, key in self._by_owner.get(owner, ()))

@@ -44,14 +44,16 @@ _KINDS = dict.fromkeys([kinds.POD, *(kind for stage in STAGES for kind in stage.
 BY_KIND = {kind.name: _children(kind) for kind in _KINDS}
 KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
-DEPLOYMENTS = BY_KIND[kinds.DEPLOYMENT.name]
+# What the API server may not have. It is listed and not watched: a watch of what is not there would
+# keep all others from being served.
+EXTRA = tuple(BY_KIND[kind.name] for kind in _KINDS if kind.extra)
 
 
 def watched(*, deploys: bool) -> tuple[Resource, ...]:
     """What is watched, by an operator that has the rights to ``deploys`` or has not."""
     rooms = [stage for stage in STAGES if deploys or not stage.optional]
     found = dict.fromkeys([kinds.POD, *(kind for stage in rooms for kind in stage.kinds)])
-    return (JOBS, *(BY_KIND[kind.name] for kind in found))
+    return (JOBS, *(BY_KIND[kind.name] for kind in found if not kind.extra))
 
 
 # Older API servers have them as alphas, in another version.

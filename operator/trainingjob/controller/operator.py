@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +18,8 @@ import kopf
 from aiohttp import web
 
 from ..cluster import Api, Cache, ClusterError, Credentials, Gateway, Key
-from ..cluster.errors import Conflict, Unavailable
-from ..cluster.resources import DISCOVERY
+from ..cluster.errors import Conflict, NotFound, Unavailable
+from ..cluster.resources import DISCOVERY, Resource
 from ..cluster.session import connect
 from ..core import Settings
 from . import health, progress
@@ -96,11 +97,14 @@ class Operator:
         await connect(api, DISCOVERY, self._options.connect_seconds, self._wait)
         self._waiting = ""
         await self._watch(credentials, ending)
-        for scope in self._scopes:
-            self._spawn(self._keep(scope, gateway), f"the list of {scope.words}")
         reconciler = Reconciler(
             self._cache, gateway, await self._listen(gateway), self._metrics, self._reports
         )
+        for scope in self._scopes:
+            self._spawn(self._keep(scope, gateway, reconciler), f"the list of {scope.words}")
+            if self._options.listed:
+                work = self._poll(scope, gateway, reconciler)
+                self._spawn(work, f"the list of what is not watched in {scope.words}")
         if self._options.pod_groups:
             await self._ask(reconciler.look_for_pod_groups)
         for number in range(self._options.workers):
@@ -150,7 +154,7 @@ class Operator:
         for part in parts:
             self._part(part)
 
-    async def _keep(self, scope: Scope, gateway: Gateway) -> None:
+    async def _keep(self, scope: Scope, gateway: Gateway, reconciler: Reconciler) -> None:
         """List what kopf watches: after it has listed, and from time to time."""
         backoff = Backoff()
         while True:
@@ -164,9 +168,8 @@ class Operator:
             first = scope.listed_at is None
             try:
                 for resource in self._options.watched:
-                    pages = gateway.pages(resource, scope.namespace)
-                    for job in await self._cache.replace(resource, scope.namespace, pages):
-                        self._queue.add(job)
+                    await self._list(resource, scope, gateway)
+                await self._list_extra(scope, gateway, reconciler)
             except ClusterError as error:
                 scope.list_failed(str(error))
                 await asyncio.sleep(backoff.longer())
@@ -177,6 +180,40 @@ class Operator:
             if first:
                 jobs = sum(self._scopes.of(job[0]) is scope for job in self._cache.jobs())
                 logger.info("%s: serving %s jobs", scope.words, jobs)
+
+    async def _poll(self, scope: Scope, gateway: Gateway, reconciler: Reconciler) -> None:
+        """List what is not watched. What fails is told once: the next list of all says the rest."""
+        told = ""
+        while True:
+            await asyncio.sleep(self._options.list_seconds)
+            if not scope.served(time.monotonic()):
+                continue
+            why = ""
+            try:
+                await self._list_extra(scope, gateway, reconciler)
+            except ClusterError as error:
+                why = str(error)
+            if why and why != told:
+                logger.warning("%s: cannot list: %s", scope.words, why)
+            told = why
+
+    async def _list_extra(self, scope: Scope, gateway: Gateway, reconciler: Reconciler) -> None:
+        for resource in self._options.listed:
+            try:
+                await self._list(resource, scope, gateway)
+            except NotFound:
+                reconciler.kserve(there=False)
+                self._take(await self._cache.replace(resource, scope.namespace, _nothing()))
+            else:
+                reconciler.kserve(there=True)
+
+    async def _list(self, resource: Resource, scope: Scope, gateway: Gateway) -> None:
+        pages = gateway.pages(resource, scope.namespace)
+        self._take(await self._cache.replace(resource, scope.namespace, pages))
+
+    def _take(self, jobs: Iterable[Key]) -> None:
+        for job in jobs:
+            self._queue.add(job)
 
     async def _look_after_watches(self) -> None:
         pause = self._options.silent_seconds / 18
@@ -322,6 +359,11 @@ class Operator:
         port = await listener.start(self._options.http_port)
         self._stack.push_async_callback(listener.close)
         logger.info("health and metrics at port %s", port)
+
+
+async def _nothing() -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+    """The list of what the API server has not."""
+    yield [], sys.maxsize
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

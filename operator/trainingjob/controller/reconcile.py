@@ -30,7 +30,7 @@ from ..cluster import (
     Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import CLAIMS, Resource
+from ..cluster.resources import CLAIMS, EXTRA, Resource
 from ..cluster.resources import made as resource_of
 from ..core import (
     Blocker,
@@ -161,6 +161,12 @@ class Reconciler:
                 "the API server has no PodGroups (of Kubernetes 1.37, with the feature gate "
                 "GenericWorkload): the pods of gangs are scheduled one by one"
             )
+
+    def kserve(self, *, there: bool) -> None:
+        """Whether the API server has what KServe serves by; known before any job is looked at."""
+        if there != (self._settings.kserve == "there"):
+            logger.info("KServe is %sthere", "" if there else "not ")
+        self._settings = replace(self._settings, kserve="there" if there else "missing")
 
     async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
         """For a job that needs nothing; None when it is to be looked at all the same."""
@@ -410,6 +416,8 @@ class Reconciler:
                 return made
         except (NotFound, Unavailable) as error:
             logger.warning("%s %s: %s", kind, meta["name"], error)
+            if isinstance(error, NotFound) and resource_of(child) in EXTRA:
+                return diagnose.not_there(kind, meta["name"], str(error))
             return diagnose.no_answer(meta["name"], str(error))
         except Conflict as error:
             # Of a field that is somebody else's; else it has changed meanwhile, and is read again.

@@ -14,7 +14,7 @@ import kopf
 
 from .. import __version__
 from ..cluster import Resource
-from ..cluster.resources import watched
+from ..cluster.resources import EXTRA, watched
 from ..core import Settings
 
 
@@ -36,6 +36,8 @@ class Options:
     status_secret: str | None = None
     # Whether it has the rights to what serves models, and watches that.
     deploy: bool = False
+    # And to InferenceServices, which it lists.
+    kserve: bool = False
     # Whether Events explain pods that wait: that needs the right to list them.
     pod_events: bool = False
     # Whether gangs are to have PodGroups: that needs the right to make them.
@@ -56,6 +58,9 @@ class Options:
     # A watch that lives shows it at least so often (inactivity_timeout, and the wait for an
     # answer); one that does not for so long is dead, and the operator ends to be started again.
     silent_seconds: float = 180.0
+    # What is not watched is listed so often: a rollout takes longer, and a list with nothing in it
+    # costs the API server less than a request of any pod.
+    list_seconds: float = 5.0
     # While the API server or the CRD is not there yet, nothing is lost by asking seldom.
     connect_seconds: float = 2.0
     # Time for the calls in flight when the operator is to end; and for all the rest, whatever it
@@ -71,6 +76,7 @@ class Options:
             status_url=self.status_url or "",
             status_ca=status_ca,
             deploys=self.deploy,
+            kserve="missing" if self.kserve else "off",
             signing_key=signing_key,
             pod_events=self.pod_events,
         )
@@ -84,6 +90,11 @@ class Options:
     def watched(self) -> tuple[Resource, ...]:
         """What is watched."""
         return watched(deploys=self.deploy)
+
+    @property
+    def listed(self) -> tuple[Resource, ...]:
+        """What is listed every some seconds."""
+        return EXTRA if self.kserve else ()
 
     @property
     def stale_seconds(self) -> float:
@@ -171,6 +182,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         help="serve models that passed, where jobs ask for it: needs rights to Deployments",
     )
     parser.add_argument(
+        "--kserve",
+        action="store_true",
+        help="serve them by KServe, too, where jobs ask for that: needs --deploy and rights to "
+        "InferenceServices",
+    )
+    parser.add_argument(
         "--resync-seconds",
         type=_positive,
         default=default.resync_seconds,
@@ -180,7 +197,10 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = vars(parser.parse_args(arguments))
-    return Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+    found = Options(namespaces=tuple(dict.fromkeys(given.pop("namespace"))), **given)
+    if found.kserve and not found.deploy:
+        parser.error("--kserve needs --deploy: the Deployments that KServe makes are watched")
+    return found
 
 
 def _https(text: str) -> str:

@@ -15,13 +15,19 @@ from typing import Any
 from ..api.v1alpha1 import TrainingJob
 from . import diagnose, names
 from .child import ChildView
-from .kinds import DEPLOYMENT
+from .kinds import DEPLOYMENT, INFERENCE_SERVICE, SERVERS
 from .observation import Blocker
 
 Object = Mapping[str, Any]
 
 # What has gone back says so, and from what.
 BACK = "back:"
+
+# The part of its spec that pods are made from: that is what goes back.
+_PARTS = {DEPLOYMENT.name: "template", INFERENCE_SERVICE.name: "predictor"}
+_SERVERS = [kind.name for kind in SERVERS]
+# By which KServe takes all pods of an InferenceService away.
+_STOP = "serving.kserve.io/stop"
 
 
 def is_applied(child: Object) -> bool:
@@ -44,25 +50,27 @@ def body(
         return diagnose.conflict_of(meta["name"], wanted["kind"], words)
     version = {"resourceVersion": found["metadata"]["resourceVersion"]}
     made = {**wanted, "metadata": meta | version}
-    return _deployment(made, found) if wanted["kind"] == DEPLOYMENT.name else made
+    part = _PARTS.get(wanted["kind"])
+    return made if part is None else _rolled(made, found, part)
 
 
 def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
-    """The template of the model before, by a Deployment's annotations."""
+    """What the pods of the model before were made from, by the annotations of what serves."""
     try:
         found = json.loads(annotations.get(names.ANNOTATION_PREVIOUS, "null"))
     except ValueError:  # somebody has written there
         return None
-    return found if isinstance(found, dict) and "spec" in found else None
+    whole = isinstance(found, dict) and ("spec" in found or "annotations" in found)
+    return found if whole else None
 
 
 def in_use(job: TrainingJob, children: Iterable[ChildView]) -> tuple[str, ...]:
-    """Folders of the job's accepted models that Deployments serve or may go back to: also of those
-    that the job does not ask for any more, and of other jobs that have promoted one."""
+    """Folders of the job's accepted models that are served or may be gone back to: also by what the
+    job does not ask for any more, and by other jobs that have promoted one."""
     start = names.accepted_uri(job) + "/"
     found: dict[str, None] = {}
     for child in children:
-        if child.kind == DEPLOYMENT.name:
+        if child.kind in _SERVERS:
             before = previous_of(child.annotations)
             notes = child.annotations, names.model_of(before) if before is not None else {}
             uris = (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
@@ -85,9 +93,15 @@ def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool
     )
 
 
-def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
+def is_ready(status: Mapping[str, Any]) -> bool:
+    """Whether KServe says that an InferenceService answers, by pods of whatever template."""
+    conditions = status.get("conditions") or ()
+    return any((c.get("type"), c.get("status")) == ("Ready", "True") for c in conditions)
+
+
+def _rolled(made: dict[str, Any], found: Object, part: str) -> dict[str, Any]:
     """With the template to go back to, of another model where one is known; or with that template,
-    when this is the way back."""
+    when this is the way back. ``part``: the template, or what is there in its place."""
     old = found["metadata"].get("annotations") or {}
     notes = {**made["metadata"]["annotations"]}
     applied, before = notes[names.ANNOTATION_APPLIED], old.get(names.ANNOTATION_APPLIED, "")
@@ -95,28 +109,33 @@ def _deployment(made: dict[str, Any], found: Object) -> dict[str, Any]:
     spec = {**made["spec"]} | ({} if kept is None else {"replicas": kept})
     back = previous_of(old)
     if applied.startswith(BACK):
-        stays = {"template": found["spec"]["template"], "replicas": found["spec"]["replicas"]}
+        stays = {key: found["spec"][key] for key in (part, "replicas") if key in found["spec"]}
         if before.startswith(BACK):  # it was done already
             spec |= stays
+            notes |= {_STOP: old[_STOP]} if _STOP in old else {}
             if old.get(names.ANNOTATION_PROVEN) == before:
                 notes[names.ANNOTATION_PROVEN] = applied
         elif back is not None:
-            spec["template"] = back
+            spec[part] = back
             notes[names.ANNOTATION_PROVEN] = applied
         elif _works(found):  # it is not for us to end what serves
             spec |= stays
             notes[names.ANNOTATION_PROVEN] = applied
         else:
             # Nothing to go back to: what never becomes ready is not to run for ever.
-            spec |= {"template": found["spec"]["template"], "replicas": 0 if kept is None else kept}
+            spec |= stays
+            if "replicas" not in stays:
+                notes[_STOP] = "true"
+            elif kept is None:
+                spec["replicas"] = 0
     else:
-        same = _digest(spec["template"]) == _digest(found["spec"]["template"])
+        same = _digest(spec[part]) == _digest(found["spec"][part])
         if applied != before and not (same and back is not None):
-            back = _serves(found, back)
+            back = _serves(found, part, back)
         if back is not None:
             text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
             notes[names.ANNOTATION_PREVIOUS] = text
-    notes |= names.model_of(spec["template"])
+    notes |= names.model_of(spec[part])
     return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
 
 
@@ -124,18 +143,20 @@ def _digest(template: Object) -> str | None:
     return names.model_of(template).get(names.ANNOTATION_MODEL_DIGEST)
 
 
-def _serves(found: Object, before: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The template by which a Deployment serves: its own if that has proven itself, else the one
-    ``before``; without one, its own if anything serves at all."""
-    template: dict[str, Any] = found["spec"]["template"]
+def _serves(found: Object, part: str, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The template by which it serves: its own if that has proven itself, else the one ``before``;
+    without one, its own if anything serves at all."""
+    template: dict[str, Any] = found["spec"][part]
     if _works(found):
         return template
-    served = (found.get("status") or {}).get("availableReplicas", 0) > 0
+    status = found.get("status") or {}
+    served = status.get("availableReplicas", 0) > 0 or is_ready(status)
     return before if before is not None or not served else template
 
 
 def _works(found: Object) -> bool:
-    """Whether its own template has proven itself, or all of its pods are ready."""
+    """Whether its own template has proven itself, or all of its pods are ready: an InferenceService
+    is Ready, too, while those of the template before serve."""
     notes = found["metadata"].get("annotations") or {}
     status, spec = found.get("status") or {}, found["spec"]
     applied = notes.get(names.ANNOTATION_APPLIED)

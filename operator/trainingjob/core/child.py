@@ -24,7 +24,7 @@ class ChildView:
     generation: int = 0
     replicas: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
-    # Of a Deployment or a ReplicaSet: which template its pods have.
+    # Of what has pods: which template they have.
     rollout: str = ""
 
     @classmethod
@@ -38,16 +38,24 @@ class ChildView:
             deleting="deletionTimestamp" in meta,
             status=obj.get("status") or {},
             generation=meta.get("generation", 0),
-            replicas=(obj.get("spec") or {}).get("replicas", 1),
+            replicas=_replicas(obj.get("spec") or {}),
             annotations={
                 key: value
                 for key, value in (meta.get("annotations") or {}).items()
                 if key.startswith(f"{GROUP}/")
             },
-            rollout=_rollout(obj),
+            rollout=rollout_of(obj),
         )
 
 
-def _rollout(obj: Mapping[str, Any]) -> str:
-    template = (obj.get("spec") or {}).get("template") or {}
-    return str(((template.get("metadata") or {}).get("labels") or {}).get(LABEL_ROLLOUT, ""))
+def rollout_of(obj: Mapping[str, Any]) -> str:
+    """The label by which the pods of an object are told from those of its template before; "" of
+    one that has none."""
+    spec = obj.get("spec") or {}
+    # An InferenceService has no template: KServe makes it.
+    made_from = spec.get("predictor") or (spec.get("template") or {}).get("metadata") or {}
+    return str((made_from.get("labels") or {}).get(LABEL_ROLLOUT, ""))
+
+
+def _replicas(spec: Mapping[str, Any]) -> int:
+    return int((spec.get("predictor") or {}).get("minReplicas", spec.get("replicas", 1)))

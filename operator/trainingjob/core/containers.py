@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import terms, text
-from .names import EXECUTOR_CONTAINER, LABEL_ROLE, LABEL_STAGE, ROLE_EXECUTOR
+from .names import (
+    EXECUTOR_CONTAINER,
+    KSERVE_CONTAINER,
+    LABEL_INFERENCE_SERVICE,
+    LABEL_ROLE,
+    LABEL_STAGE,
+    ROLE_EXECUTOR,
+)
 
 # All that the kubelet keeps of the termination messages of one pod, in bytes; each of its
 # containers has an equal share.
@@ -33,7 +40,9 @@ class Wait:
 
 def own_name(labels: Mapping[str, str]) -> str:
     """The name of our container, by the labels of its pod. Raises KeyError without ours."""
-    return EXECUTOR_CONTAINER if labels.get(LABEL_ROLE) == ROLE_EXECUTOR else labels[LABEL_STAGE]
+    if labels.get(LABEL_ROLE) == ROLE_EXECUTOR:
+        return EXECUTOR_CONTAINER
+    return KSERVE_CONTAINER if LABEL_INFERENCE_SERVICE in labels else labels[LABEL_STAGE]
 
 
 def own(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:

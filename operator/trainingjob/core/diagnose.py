@@ -281,7 +281,8 @@ def altered(name: str, changes: Sequence[str]) -> Blocker:
 
 def conflict_of(name: str, kind: str, whose: str) -> Blocker:
     """What stands where the child ``name`` should be; ``whose``: as in "belongs to Job x"."""
-    message = f"there is a {kind} {name} that {whose}; it is left as it is"
+    article = "an" if kind[0] in "AEIOU" else "a"
+    message = f"there is {article} {kind} {name} that {whose}; it is left as it is"
     return Blocker(name, "NameConflict", message)
 
 
@@ -291,6 +292,14 @@ def not_applied(kind: str, name: str, message: str) -> Blocker:
         return no_answer(name, message)
     what = f"{kind} {name} was changed by somebody else: {text.line(message)}"
     return Blocker(name, "NameConflict", what)
+
+
+def not_there(kind: str, name: str, message: str) -> Blocker:
+    """Why the child ``name`` of a kind that the API server may not have could not be made."""
+    if 'namespaces "' in message:  # it is the namespace that is gone
+        return no_answer(name, message)
+    what = f"{kind} {name} could not be made: {text.line(message)}"
+    return Blocker(name, "KServeMissing", what)
 
 
 def no_answer(name: str, message: str) -> Blocker:

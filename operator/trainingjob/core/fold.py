@@ -157,13 +157,14 @@ def _walked(obs: Observation, since: datetime, now: datetime) -> _Walk:
 
 
 def _forbidden(walk: _Walk, first: StageStatus) -> StageOutcome | None:
-    """Before anything has begun: a later stage for which the operator has no rights."""
+    """Before anything has begun: a later stage for which the operator has no rights, or the cluster
+    no API."""
     obs = walk.obs
     if walk.stages or first.phase != "Pending" or first.start_time or obs.pods:
         return None
-    found = (room.forbidden(obs.settings) for room in stages.of(obs.job))
-    what = next((words for words in found if words is not None), None)
-    return None if what is None else failed_for_good(first, "OperatorForbidden", what, walk.now)
+    found = (room.forbidden(obs.job, obs.settings) for room in stages.of(obs.job))
+    denied = next((one for one in found if one is not None), None)
+    return None if denied is None else failed_for_good(first, *denied, walk.now)
 
 
 def _hold_to_deadline(walk: _Walk, started: datetime | None) -> None:

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of Kubernetes: its name, and where the API server has its objects."""
+    """A kind: its name, and where the API server has its objects. ``extra``: it is not of
+    Kubernetes itself, and may not be there."""
 
     api_version: str
     name: str
     plural: str
+    extra: bool = False
+
+    @property
+    def group(self) -> str:
+        """Its API group; "" is that of the core."""
+        return self.api_version.rpartition("/")[0]
 
 
 POD = Kind("v1", "Pod", "pods")
@@ -19,6 +26,11 @@ SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+INFERENCE_SERVICE = Kind(
+    "serving.kserve.io/v1beta1", "InferenceService", "inferenceservices", extra=True
+)
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+# What serves a model, by pods that its own controller makes.
+SERVERS = (DEPLOYMENT, INFERENCE_SERVICE)
 POD_GROUP = Kind("scheduling.k8s.io/v1beta1", "PodGroup", "podgroups")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")

@@ -52,6 +52,9 @@ LABEL_ROLLOUT = f"{GROUP}/rollout"
 ANNOTATION_APPLIED = f"{GROUP}/applied"
 ANNOTATION_PROVEN = f"{GROUP}/proven"
 ANNOTATION_PREVIOUS = f"{GROUP}/previous"
+# The container that KServe takes for the server, and by which label it marks its pods.
+KSERVE_CONTAINER = "kserve-container"
+LABEL_INFERENCE_SERVICE = "serving.kserve.io/inferenceservice"
 # Of pods that serve: which model.
 ANNOTATION_MODEL_URI = f"{GROUP}/model-uri"
 ANNOTATION_MODEL_DIGEST = f"{GROUP}/model-digest"
@@ -183,8 +186,9 @@ def holder_of(meta: Mapping[str, Any]) -> str | None:
 
 
 def model_of(template: Mapping[str, Any]) -> dict[str, str]:
-    """The annotations of a pod's template by which it says which model it serves."""
-    notes = template["metadata"].get("annotations") or {}
+    """The annotations of a pod's template, or of an InferenceService's predictor, by which it says
+    which model it serves."""
+    notes = template.get("metadata", template).get("annotations") or {}
     return {
         key: notes[key] for key in (ANNOTATION_MODEL_URI, ANNOTATION_MODEL_DIGEST) if key in notes
     }

@@ -34,6 +34,8 @@ class Settings:
     status_ca: str = ""
     # Whether the operator has the rights to what serves models.
     deploys: bool = False
+    # Whether it has them to those of KServe, and whether the API server knows these.
+    kserve: Literal["off", "missing", "there"] = "off"
     # False on one machine, where a model only proves itself.
     serves: bool = True
     # By which the operator signs its pods, see `ownership`; empty: it does not.

@@ -21,6 +21,7 @@ from .signing import bears, key_id
 
 # The uid of whoever holds what is kept: of any job of the name.
 _KEPT = ""
+_GROUPS = {kind.name: kind.group for kind in (*kinds.SERVERS, kinds.REPLICA_SET)}
 
 
 class Owner(NamedTuple):
@@ -46,6 +47,12 @@ class Owner(NamedTuple):
     def of_deployment(self) -> bool:
         """Whether it is a Deployment."""
         return (self.group, self.kind) == ("apps", kinds.DEPLOYMENT.name)
+
+    @property
+    def of_inference_service(self) -> bool:
+        """Whether it is an InferenceService of KServe."""
+        kind = kinds.INFERENCE_SERVICE
+        return (self.group, self.kind) == (kind.group, kind.name)
 
     @property
     def of_driver(self) -> bool:
@@ -74,9 +81,9 @@ def holder(namespace: str, name: str) -> Owner:
     return job_owner(namespace, name, _KEPT)
 
 
-def maker(namespace: str, kind: str, made: ChildView) -> Owner:
-    """A Deployment or a ReplicaSet as an owner."""
-    return Owner(namespace, "apps", kind, made.name, made.uid)
+def maker(namespace: str, made: ChildView) -> Owner:
+    """What makes children of its own, as a Deployment does, as an owner."""
+    return Owner(namespace, _GROUPS[made.kind], made.kind, made.name, made.uid)
 
 
 def driver_owner(namespace: str, driver: PodView) -> Owner:
@@ -118,7 +125,9 @@ def child_of(kind: str, obj: Mapping[str, Any], owner: Owner) -> tuple[str, Chil
     meta = obj["metadata"]
     labels = meta.get("labels") or {}
     stands = _stands(labels)
-    if owner.of_deployment and kind == kinds.REPLICA_SET.name and stands:
+    made = owner.of_deployment and kind == kinds.REPLICA_SET.name
+    made |= owner.of_inference_service and kind == kinds.DEPLOYMENT.name
+    if made and stands:
         return labels.get(names.LABEL_JOB, ""), ChildView.from_dict(kind, obj)
     if not owner.of_job or not (stands or names.is_child(owner.name, meta["name"])):
         return None
@@ -136,6 +145,8 @@ def _server_of(pod: Mapping[str, Any]) -> tuple[str, PodView] | None:
         return None
     job = labels.get(names.LABEL_JOB, "")
     marks = names.marks(job, names.Place(labels[names.LABEL_STAGE], 1, 0))
+    if names.LABEL_INFERENCE_SERVICE in labels:
+        marks[names.LABEL_INFERENCE_SERVICE] = labels[names.LABEL_INFERENCE_SERVICE]
     return job, PodView.from_dict({**pod, "metadata": meta | {"labels": marks}})
 
 

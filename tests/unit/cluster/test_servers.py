@@ -144,3 +144,51 @@ def test_deployments_of_a_namespace_are_known_whatever_job_holds_them() -> None:
         cache.apply(BY_KIND["Deployment"], obj | {"metadata": obj["metadata"] | meta})
     assert [view.name for view in cache.deployments("team")] == ["digits", "live"]
     assert cache.deployments("nobody") == ()
+
+
+class OfKServe(World):
+    """An InferenceService above the Deployment, which KServe has made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        meta, kserve = self.meta("digits", "i"), "serving.kserve.io/v1beta1"
+        made = self.objects.pop("Deployment")
+        made["metadata"] = self.meta("digits-predictor", "d") | {
+            "ownerReferences": owned("InferenceService", "digits", "i", kserve)
+        }
+        self.objects["ReplicaSet"]["metadata"]["ownerReferences"] = owned(
+            "Deployment", "digits-predictor", "d"
+        )
+        pod = self.objects["Pod"]
+        pod["metadata"]["labels"] |= {"serving.kserve.io/inferenceservice": "digits"}
+        own = {"name": "kserve-container", "state": {"terminated": {"exitCode": 3}}}
+        pod["status"]["containerStatuses"] = [own]
+        service = {
+            "metadata": meta | {"annotations": {"trainingjob.dev/kept": "true"}},
+            "spec": {"predictor": {"minReplicas": 2, "labels": ROLLOUT}},
+        }
+        self.objects = {"InferenceService": service, "Deployment": made, **self.objects}
+
+
+def test_kserves_deployment_and_its_pods_are_those_of_the_job() -> None:
+    world = OfKServe()
+    assert world.seen() == ["digits-7f-x"]
+    cache = Cache()
+    changed = [cache.apply(BY_KIND[kind], obj) for kind, obj in world.objects.items()]
+    assert changed == [KEY] * 4, "each of them has the job looked at"
+    children = cache.children(KEY, "uid-1")
+    found = [(child.kind, child.name, child.rollout, child.replicas) for child in children]
+    assert found == [
+        ("Deployment", "digits-predictor", "now", 2),
+        ("InferenceService", "digits", "now", 2),
+    ]
+    (pod,) = cache.servers(KEY, children, "digits")
+    assert pod.exit_code == 3, "our container has the name that KServe wants"
+    assert [view.name for view in cache.deployments("team")] == ["digits-predictor", "digits"]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "Pod"])
+def test_what_others_make_below_an_inference_service_is_not(kind: str) -> None:
+    world = OfKServe()
+    world.objects[kind]["metadata"]["ownerReferences"][0]["uid"] = "other"
+    assert world.seen() == []

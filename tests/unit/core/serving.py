@@ -197,3 +197,18 @@ def served(digest: str = DIGEST, **more: Any) -> Serving:
     it = judged(digest, **more)
     it.rolled()
     return it
+
+
+def held(by: str = "digits", **metadata: Any) -> dict[str, Any]:
+    """An object in the way: somebody's own, or what the job of that name has left."""
+    notes = {"trainingjob.dev/kept": "true"} if by else {}
+    labels = {"trainingjob.dev/job": by, "trainingjob.dev/stage": "deploy"} if by else {}
+    meta = {
+        "labels": labels,
+        "annotations": notes,
+        "resourceVersion": "7",
+        "uid": "u",
+        "name": "digits",
+    }
+    spec = {"replicas": 2, "template": {"metadata": {"labels": {}}, "spec": {"theirs": True}}}
+    return {"metadata": meta | metadata, "spec": spec}

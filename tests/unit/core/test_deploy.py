@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.serving import DIGEST, Serving, deploying, judged, served
+from tests.unit.core.serving import DIGEST, Serving, deploying, held, judged, served
 from tests.unit.core.world import World, at, ended, manifest, stamp
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import (
@@ -756,20 +756,6 @@ def test_one_that_lost_them_meanwhile_leaves_what_is_served() -> None:
     it.judged(WORSE)
     assert it.status["reason"] == "OperatorForbidden"
     assert it.objects == before
-
-
-def held(by: str = "digits", **metadata: Any) -> dict[str, Any]:
-    notes = {"trainingjob.dev/kept": "true"} if by else {}
-    labels = {"trainingjob.dev/job": by, "trainingjob.dev/stage": "deploy"} if by else {}
-    meta = {
-        "labels": labels,
-        "annotations": notes,
-        "resourceVersion": "7",
-        "uid": "u",
-        "name": "digits",
-    }
-    spec = {"replicas": 2, "template": {"metadata": {"labels": {}}, "spec": {"theirs": True}}}
-    return {"metadata": meta | metadata, "spec": spec}
 
 
 IN_THE_WAY: dict[str, tuple[dict[str, Any], str]] = {

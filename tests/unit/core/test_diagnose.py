@@ -126,3 +126,18 @@ def test_rights_that_the_operator_lacks_are_told_for_deletions_as_for_creations(
     made = diagnose.refusal_of("digits-train-1-0", words.format("create"))
     left = diagnose.not_deleted("digits-train-1-0", words.format("delete"), answered=True)
     assert (made.reason, left.reason) == ("OperatorForbidden", "OperatorForbidden")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("the server could not find the requested resource", "KServeMissing"),
+        ('namespaces "team" not found', "ApiUnavailable"),
+    ],
+)
+def test_an_api_that_is_not_there_is_told_from_a_namespace_that_is_gone(
+    message: str, reason: str
+) -> None:
+    found = diagnose.not_there("InferenceService", "digits", message)
+    assert (found.name, found.reason) == ("digits", reason)
+    assert message in found.message

@@ -6,9 +6,21 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from ..base import Model, Rule
-from .common import ENV_FROM, NO_PARENT, Env, EnvFroms, Image, PodTemplate, Resources, Uri
-from .patterns import JOB_NAME, SHA256
+from ..base import Model, Rule, exactly_one_of
+from .common import (
+    ENV_FROM,
+    NO_PARENT,
+    Env,
+    EnvFroms,
+    Image,
+    PodTemplate,
+    Resources,
+    Uri,
+)
+from .patterns import JOB_NAME, SHA256, Name
+
+# Has KServe's storage initializer run in a pod of anybody's server.
+_STORAGE_URI = "STORAGE_URI"
 
 
 class ServerTemplate(PodTemplate):
@@ -42,6 +54,68 @@ class ServerDeployment(Model):
     template: ServerTemplate | None = Field(None, description="Parts of the pods.")
 
 
+class KServe(Model):
+    """An InferenceService, whose pods KServe makes and scales."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.maxReplicas) || (has(self.minReplicas) ? self.minReplicas : 1) "
+            "<= self.maxReplicas",
+            message="maxReplicas must not be below minReplicas, which is 1 when unset",
+            holds=lambda self: (
+                self.max_replicas is None or (self.min_replicas or 1) <= self.max_replicas
+            ),
+        ),
+        Rule(
+            cel="!has(self.runtime) || !has(self.image)",
+            message="image is that of our server: leave it out where runtime serves",
+            holds=lambda self: self.runtime is None or self.image is None,
+        ),
+        Rule(
+            cel="!has(self.serviceAccountName) || has(self.runtime)",
+            message="serviceAccountName is for a runtime, which reads the model as KServe does",
+            holds=lambda self: self.service_account_name is None or self.runtime is not None,
+        ),
+        Rule(
+            cel=f"!has(self.env) || self.env.all(e, e.name != '{_STORAGE_URI}')",
+            message=f"env must not have {_STORAGE_URI}, by which KServe downloads what it names",
+            holds=lambda self: all(variable.name != _STORAGE_URI for variable in self.env or ()),
+        ),
+    )
+
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Number of pods at least; one when unset."
+    )
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Number of pods at most, up to which KServe's autoscaler goes. Unset: always "
+        "`minReplicas`.",
+    )
+    resources: ServerResources | None = Field(None, description="Resources of each pod.")
+    runtime: Name | None = Field(
+        None,
+        description="KServe's serving runtime for language models, as `kserve-huggingfaceserver`: "
+        "it serves the model's folder, and does no self-test. Unset: the operator's server, which "
+        "proves itself before it gets a request.",
+    )
+    service_account_name: Name | None = Field(
+        None,
+        description="Service account whose Secrets give a `runtime` access to a bucket, as "
+        "KServe's documentation has it.",
+    )
+    image: Image | None = Field(
+        None, description="Image of the operator's server; the operator's when unset."
+    )
+    env: Env | None = Field(None, description="Environment variables.")
+    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
+    template: ServerTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def replicas(self) -> int:
+        """Pods at least."""
+        return self.min_replicas or 1
+
+
 class SelfTest(Model):
     """What a server must reproduce before it gets a request."""
 
@@ -71,19 +145,33 @@ class AcceptedModel(Model):
 class Deploy(Model):
     """Serve the accepted model, once it has reproduced what evaluation judged."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("deployment", "kserve"),
+        Rule(
+            cel="!has(self.kserve) || !has(self.kserve.runtime) || !has(self.selfTest)",
+            message="kserve.runtime does no self-test: leave out selfTest, or the runtime",
+            holds=lambda self: (
+                self.kserve is None or self.kserve.runtime is None or self.self_test is None
+            ),
+        ),
+    )
+
     model: AcceptedModel | None = Field(
         None,
         description="The job only deploys this model, which was accepted before. Unset: it deploys "
         "the one that it has trained and judged itself.",
     )
-    deployment: ServerDeployment = Field(description="In a Deployment.")
+    deployment: ServerDeployment | None = Field(None, description="In a Deployment.")
+    kserve: KServe | None = Field(
+        None, description="In an InferenceService of KServe, where that is installed."
+    )
     name: (
         Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=JOB_NAME)] | None
     ) = Field(
         None,
-        description="Name of the Deployment, of its Service and of the model in requests; the "
-        "job's when unset. The next job of the same `deploy.name` replaces its model once this "
-        "job is gone, and a job of this name always.",
+        description="Name of the Deployment with its Service, or of the InferenceService, and of "
+        "the model in requests; the job's when unset. The next job of the same `deploy.name` "
+        "replaces its model once this job is gone, and a job of this name always.",
     )
     self_test: SelfTest | None = Field(
         None, description="How much a server must reproduce before it gets a request."
@@ -98,3 +186,11 @@ class Deploy(Model):
         description="Whether it is served on when the job is deleted; when unset, it is. False: it "
         "is deleted with the job.",
     )
+
+    @property
+    def server(self) -> ServerDeployment | KServe:
+        """How it is served: what both ways have in common."""
+        found = self.deployment or self.kserve
+        if found is None:
+            raise AssertionError("one of them is set")
+        return found

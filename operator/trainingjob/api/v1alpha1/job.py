@@ -45,6 +45,8 @@ _CEL_FILES = " + ".join(
 )
 _CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
 _CEL_PROMOTES = "(has(self.deploy) && has(self.deploy.model))"
+_CEL_RUNTIME = "(has(self.deploy) && has(self.deploy.kserve) && has(self.deploy.kserve.runtime))"
+_KSERVE_READS = tuple(scheme.start for scheme in uris.OF_KSERVE)
 # What preprocess reads.
 _CEL_STORAGE = "(has(self.storage.uri) ? [self.storage.uri] : [])"
 _CEL_READ = (
@@ -346,6 +348,24 @@ class Spec(Model):
                 or self.storage.pvc.when_deleted != "delete"
             ),
         ),
+        _trained(
+            cel=f"!{_CEL_RUNTIME} || self.task.type == 'languageModel'",
+            message="deploy.kserve.runtime serves language models: leave it out, and the "
+            "operator's server does",
+            holds=lambda self: not self.by_runtime or self.task.type == "languageModel",
+        ),
+        Rule(
+            cel=f"!{_CEL_RUNTIME} || !has(self.storage.uri) || "
+            + " || ".join(f"self.storage.uri.startsWith('{start}')" for start in _KSERVE_READS),
+            message="a runtime of KServe reads storage.uri itself: "
+            f"{', '.join(_KSERVE_READS[:-1])} or {_KSERVE_READS[-1]}; elsewhere leave out "
+            "deploy.kserve.runtime",
+            holds=lambda self: (
+                not self.by_runtime
+                or self.storage.uri is None
+                or self.storage.uri.startswith(_KSERVE_READS)
+            ),
+        ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         _trained(
             cel="!has(self.evaluate) || !has(self.task.messages) || "
@@ -507,6 +527,12 @@ class Spec(Model):
     def promoted(self) -> AcceptedModel | None:
         """The accepted model of another job that this one deploys, and does nothing else."""
         return self.deploy.model if self.deploy is not None else None
+
+    @property
+    def by_runtime(self) -> bool:
+        """Whether a runtime of KServe serves the model, and not our server."""
+        way = self.deploy.kserve if self.deploy is not None else None
+        return way is not None and way.runtime is not None
 
     @property
     def trained(self) -> tuple[Task, Train]:

@@ -119,6 +119,7 @@ ReasonName = Literal[
     "QuotaExceeded",
     "ServiceAccountMissing",
     "OperatorForbidden",
+    "KServeMissing",
     "ApiUnavailable",
     "ResultInvalid",
     "GateFailed",
@@ -278,7 +279,13 @@ REASONS: dict[ReasonName, Reason] = {
     "OperatorForbidden": Reason(
         "configuration",
         "give the operator's service account the Role of its chart, for storage.pvc with the value "
-        "claims.create, for deploy with the value deploy.enabled",
+        "claims.create, for deploy with the value deploy.enabled, for deploy.kserve with "
+        "deploy.kserve.enabled, too",
+    ),
+    "KServeMissing": Reason(
+        "configuration",
+        "install KServe, or deploy by deploy.deployment; then rerun deploy",
+        _SOON,
     ),
     "ApiUnavailable": Reason("infrastructure", "check the API server and its admission webhooks"),
     # --- results -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ...api.stages import Activity, StageName
 from ...api.v1alpha1 import StageStatus, TrainingJob
+from ...api.v1alpha1.reasons import ReasonName
 from ...api.v1alpha1.status import Deployment
 from ..kinds import Kind
 from ..observation import ImageName, Observation, Settings
@@ -85,8 +86,8 @@ class Stage(ABC):
         """What serves a model already, until the stage begins to change it."""
         return None
 
-    def forbidden(self, settings: Settings) -> str | None:
-        """Why the operator may not have its children, in words; None when it may."""
+    def forbidden(self, job: TrainingJob, settings: Settings) -> tuple[ReasonName, str] | None:
+        """Why the operator cannot have its children, as a reason and in words; None when it can."""
         return None
 
     def replicas(self, job: TrainingJob) -> int:

@@ -1,4 +1,4 @@
-"""What serves a model: a Service, a Deployment behind it, and a budget when it has several pods."""
+"""What all that serves a model has in common: whose it is, which model, and the server's pod."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ... import names
 from ...applied import BACK
 from ...children.pod import encoded, threads_of
 from ...children.pod import pod as make_pod
-from ...kinds import BUDGET, DEPLOYMENT, SERVICE
+from ...kinds import Kind
 from ...observation import Settings
 
 # Where our server listens.
-_PORT = 8080
-_PORT_NAME = "http"
+PORT = 8080
+PORT_NAME = "http"
 _DEADLINE_SECONDS = 600
 _HASH_CHARS = 12
 # Stands for a digest before there is one, in a dry run.
@@ -27,15 +27,21 @@ _NO_DIGEST = f"sha256:{'0' * 64}"
 
 Object = dict[str, Any]
 
+# The old pods serve until the new ones have shown what they can.
+STRATEGY: Object = {
+    "type": "RollingUpdate",
+    "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
+}
+
 
 def _get(path: str) -> Object:
-    return {"path": f"/v2/health/{path}", "port": _PORT_NAME, "scheme": "HTTP"}
+    return {"path": f"/v2/health/{path}", "port": PORT_NAME, "scheme": "HTTP"}
 
 
 # It is ready when it has reproduced its self-test, and alive before that. When it is to go it
 # answers until nobody asks any more.
 _PROBED: Object = {
-    "ports": [{"name": _PORT_NAME, "containerPort": _PORT, "protocol": "TCP"}],
+    "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
     # Until its libraries are there.
     "startupProbe": {
         "httpGet": _get("live"),
@@ -61,19 +67,13 @@ def spec_of(job: TrainingJob) -> Deploy:
 
 
 def name_of(job: TrainingJob) -> str:
-    """Of the Deployment, the Service and the model in requests."""
+    """Of the object that serves, and of the model in requests."""
     return names.server_of(job)
 
 
 def deadline_of(job: TrainingJob) -> int:
     """Seconds in which all pods must be ready."""
     return spec_of(job).deadline_seconds or _DEADLINE_SECONDS
-
-
-def endpoint_of(job: TrainingJob) -> str:
-    """Where requests go."""
-    name, port = name_of(job), spec_of(job).deployment.port or _PORT
-    return f"http://{name}.{job.metadata.namespace}.svc:{port}/v2/models/{name}"
 
 
 def digest_of(job: TrainingJob) -> str:
@@ -83,34 +83,6 @@ def digest_of(job: TrainingJob) -> str:
         return given.digest
     found = job.status.evaluation
     return found.model_digest if found is not None and found.passed else ""
-
-
-def made(job: TrainingJob, settings: Settings, image: str) -> list[Object]:
-    """All of them, in the order in which they are applied: nothing gets a request before there is
-    somebody to answer it."""
-    spec = spec_of(job).deployment
-    selector = {names.LABEL_SERVER: name_of(job)}
-    service = {
-        "selector": selector,
-        "ports": [
-            {
-                "name": _PORT_NAME,
-                "port": spec.port or _PORT,
-                "targetPort": _PORT_NAME,
-                "protocol": "TCP",
-            }
-        ],
-    }
-    found = [_object(job, SERVICE.api_version, SERVICE.name, service)]
-    if (spec.replicas or 1) > 1:
-        budget = {
-            "maxUnavailable": 1,
-            # A pod that is broken anyway must not hold up a drain.
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": selector},
-        }
-        found.append(_object(job, BUDGET.api_version, BUDGET.name, budget))
-    return [*found, _deployment(job, settings, image, selector)]
 
 
 def back(deployment: Object) -> Object:
@@ -127,33 +99,8 @@ def proven(deployment: Object) -> Object:
     return deployment | {"metadata": deployment["metadata"] | {"annotations": notes | mark}}
 
 
-def rollout_of(deployment: Object) -> str:
-    """The label by which its pods are told from those of the template before."""
-    return str(deployment["spec"]["template"]["metadata"]["labels"][names.LABEL_ROLLOUT])
-
-
-def _deployment(
-    job: TrainingJob, settings: Settings, image: str, selector: dict[str, str]
-) -> Object:
-    spec = spec_of(job).deployment
-    rollout: Object = {
-        "selector": {"matchLabels": selector},
-        # The old pods serve until the new ones have shown what they can.
-        "strategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
-        },
-        "progressDeadlineSeconds": deadline_of(job),
-        "template": _template(job, settings, image, selector),
-    }
-    if spec.replicas is not None:
-        rollout["replicas"] = spec.replicas
-    made = _object(job, DEPLOYMENT.api_version, DEPLOYMENT.name, rollout)
-    made["metadata"]["annotations"] |= names.model_of(rollout["template"])
-    return made
-
-
-def _object(job: TrainingJob, api_version: str, kind: str, spec: Object) -> Object:
+def made_object(job: TrainingJob, kind: Kind, spec: Object) -> Object:
+    """One of the objects, as it is applied."""
     metadata: Object = {
         "name": name_of(job),
         "namespace": job.metadata.namespace,
@@ -164,31 +111,42 @@ def _object(job: TrainingJob, api_version: str, kind: str, spec: Object) -> Obje
             names.LABEL_JOB: job.metadata.name,
             names.LABEL_STAGE: "deploy",
         },
-        "annotations": {names.ANNOTATION_APPLIED: _hash(spec)},
+        "annotations": {names.ANNOTATION_APPLIED: hash_of(spec)},
     }
     if spec_of(job).keep is False:
         metadata["ownerReferences"] = [names.owner_reference(job)]
     else:
         metadata["annotations"][names.ANNOTATION_KEPT] = names.KEPT
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def model_of(job: TrainingJob) -> dict[str, str]:
+    """The annotations by which pods say which model they serve."""
+    digest = digest_of(job) or _NO_DIGEST
+    return {names.ANNOTATION_MODEL_URI: _uri(job, digest), names.ANNOTATION_MODEL_DIGEST: digest}
 
 
 def _uri(job: TrainingJob, digest: str) -> str:
-    """Of the model with this digest."""
     given, judged = spec_of(job).model, job.status.evaluation
     if given is not None:
         return given.uri
     return names.accepted_model_uri(job, digest, judged.dataset_digest if judged else "")
 
 
-def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[str, str]) -> Object:
-    """A pod as that of any stage, but that it is started again and again, and probed."""
-    spec = spec_of(job).deployment
-    digest = digest_of(job) or _NO_DIGEST
+def template(job: TrainingJob, settings: Settings, image: str) -> Object:
+    """Metadata and spec of the server's pods: as those of any stage, but that they are started
+    again and again, and probed."""
+    spec = spec_of(job).server
+    model = model_of(job)
     test = spec_of(job).self_test or SelfTest()
     payload = contract.ServePayload(
-        model_uri=_uri(job, digest),
-        digest=digest,
+        model_uri=model[names.ANNOTATION_MODEL_URI],
+        digest=model[names.ANNOTATION_MODEL_DIGEST],
         name=name_of(job),
         self_test_rows=test.rows,
         tolerance=test.tolerance,
@@ -225,19 +183,22 @@ def _template(job: TrainingJob, settings: Settings, image: str, selector: dict[s
         "app.kubernetes.io/managed-by": names.FIELD_MANAGER,
         names.LABEL_JOB: job.metadata.name,
         names.LABEL_STAGE: "deploy",
-        **selector,
+        **selector_of(job),
     }
     fragments = spec.template.labels if spec.template is not None else None
-    notes = made["metadata"]["annotations"] | {
-        names.ANNOTATION_MODEL_URI: payload.model_uri,
-        names.ANNOTATION_MODEL_DIGEST: digest,
-    }
+    notes = made["metadata"]["annotations"] | model
     metadata: Object = {"labels": {**(fragments or {}), **own}, "annotations": notes}
-    template = {"metadata": metadata, "spec": pod}
-    metadata["labels"][names.LABEL_ROLLOUT] = _hash(template)
-    return template
+    whole = {"metadata": metadata, "spec": pod}
+    metadata["labels"][names.LABEL_ROLLOUT] = hash_of(whole)
+    return whole
 
 
-def _hash(value: Object) -> str:
+def selector_of(job: TrainingJob) -> dict[str, str]:
+    """The label that all pods have that serve by this name."""
+    return {names.LABEL_SERVER: name_of(job)}
+
+
+def hash_of(value: Object) -> str:
+    """Changes whenever the value does."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]

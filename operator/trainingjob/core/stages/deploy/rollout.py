@@ -2,7 +2,7 @@
 back.
 
 Persist before destroying: that it goes back is in status, as the reason of a stage that still runs,
-before the Deployment is touched; the stage has failed when that is done.
+before what serves is touched; the stage has failed when that is done.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....api.payload import StageResult
-from ....api.v1alpha1 import REASONS, StageStatus
+from ....api.v1alpha1 import GROUP, REASONS, StageStatus
 from ....api.v1alpha1.reasons import ReasonName
 from ....api.v1alpha1.status import Deployment, Outputs, PodCounts, Replicas, ServedModel
 from ... import applied, conditions, diagnose, names
-from ...child import ChildView
+from ...child import ChildView, rollout_of
 from ...diagnose import Failure
-from ...kinds import DEPLOYMENT
 from ...observation import Observation
 from ..outcome import StageOutcome, failed_for_good
 from . import children
+from .target import Target
 
 if TYPE_CHECKING:
     from . import DeployStage
@@ -46,11 +46,38 @@ class Rollout:
     now: datetime = _NEVER
 
     @property
-    def deployment(self) -> ChildView | None:
-        """The Deployment, as anybody has left it."""
-        name = children.name_of(self.obs.job)
-        wanted = (DEPLOYMENT.name, name)
+    def target(self) -> Target:
+        """By what kind of object the job is served."""
+        return self.room.target(self.obs.job, self.obs.settings)
+
+    @property
+    def served(self) -> ChildView | None:
+        """The object that serves, as anybody has left it."""
+        wanted = (self.target.kind.name, children.name_of(self.obs.job))
         return next((c for c in self.obs.children if (c.kind, c.name) == wanted), None)
+
+    @property
+    def workload(self) -> ChildView | None:
+        """The Deployment whose pods serve by the template that was applied."""
+        found = self.served
+        return None if found is None else self.target.workload(self.obs, found)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pods have that template and are ready, and requests reach them."""
+        found, made = self.served, self.workload
+        return (
+            found is not None
+            and made is not None
+            and applied.is_complete(made.status, made.generation, made.replicas)
+            and self.target.answers(found)
+        )
+
+    @property
+    def desired(self) -> int:
+        """How many pods there are to be."""
+        found = self.workload or self.served
+        return found.replicas if found is not None else 0
 
     @property
     def goes_back(self) -> bool:
@@ -64,8 +91,8 @@ class Rollout:
 
     @property
     def went_back(self) -> bool:
-        """The Deployment is as it was before, or gone."""
-        found = self.deployment
+        """What serves is as it was before, or gone."""
+        found = self.served
         return found is None or _applied(found).startswith(applied.BACK)
 
     @property
@@ -102,55 +129,59 @@ class Rollout:
     @property
     def place(self) -> str:
         """Where requests go; "" where nothing serves."""
-        return children.endpoint_of(self.obs.job) if self.obs.settings.serves else ""
+        if not self.obs.settings.serves:
+            return ""
+        return self.target.endpoint(self.obs.job, self.served)
+
+    @property
+    def words(self) -> str:
+        """What is said of it beside what its pods say, for a message; "" for nothing."""
+        found = self.served
+        return self.target.words(found) if found is not None else ""
 
     def is_applied(self, found: ChildView) -> bool:
         """Whether it is the wanted one, and its controller has seen that."""
         if self.by_hand:
             return self.went_back
-        (wanted,) = self._wanted(DEPLOYMENT.name)
-        notes: dict[str, str] = wanted["metadata"]["annotations"]
+        notes: dict[str, str] = self._wanted()[-1]["metadata"]["annotations"]
         return _applied(found) == notes[names.ANNOTATION_APPLIED]
 
     def is_same(self, found: ChildView) -> bool:
         """Whether its pods have the wanted template, whatever was applied."""
-        return found.rollout == children.rollout_of(*self._wanted(DEPLOYMENT.name))
+        return found.rollout == rollout_of(self._wanted()[-1])
 
     def missing(self) -> list[dict[str, Any]]:
         """What is to be applied now."""
         if not self.obs.settings.deploys:
             return []
         if self.goes_back or self.by_hand:
-            return [] if self.went_back else [children.back(*self._wanted(DEPLOYMENT.name))]
+            return [] if self.went_back else [children.back(self._wanted()[-1])]
         if not children.digest_of(self.obs.job):
             return []
         wanted = self._wanted()
-        found = self.deployment
+        found = self.served
         current = found is not None and self.is_applied(found)
         if found is not None and not current and self.prior.start_time is not None:
             return []  # that its deadline begins anew is to be stored first
-        if found is not None and current and _is_complete(found):
+        if current and self.is_complete:
             wanted = [*wanted[:-1], children.proven(wanted[-1])]
         there = {(child.kind, child.name): child for child in self.obs.children}
         return [child for child in wanted if not _stands(child, there)]
 
     def found(self) -> Deployment | None:
-        """The Deployment as a job finds it that has not begun to change it."""
-        there = self.deployment
-        if there is None:
-            return None
-        return self.told("Ready" if _is_complete(there) else "RollingOut")
+        """What serves, as a job finds it that has not begun to change it."""
+        return self.told("Ready" if self.is_complete else "RollingOut")
 
     def told(
         self, phase: Literal["RollingOut", "Ready", "RollingBack", "RolledBack", "Failed"]
     ) -> Deployment | None:
         """For status."""
-        found = self.deployment
+        found, made = self.served, self.workload
         if found is None:
             return None
         ready = sum(pod.ready for pod in self.obs.servers)
-        if phase in ("Ready", "RolledBack"):
-            ready = found.status.get("availableReplicas", 0)
+        if phase in ("Ready", "RolledBack") and made is not None:
+            ready = made.status.get("availableReplicas", 0)
         template = applied.previous_of(found.annotations)
         before = names.model_of(template) if template is not None else {}
         return Deployment(
@@ -161,12 +192,12 @@ class Rollout:
             model_uri=found.annotations.get(names.ANNOTATION_MODEL_URI, "")[:1280],
             model_digest=found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
             previous=_model(before),
-            replicas=Replicas(desired=found.replicas, ready=ready),
+            replicas=Replicas(desired=self.desired, ready=ready),
         )
 
-    def _wanted(self, kind: str = "") -> list[dict[str, Any]]:
-        made = self.room.others(self.obs.job, self.obs.settings)
-        return [child for child in made if kind in ("", child["kind"])]
+    def _wanted(self) -> list[dict[str, Any]]:
+        """The last of them is what serves."""
+        return self.room.others(self.obs.job, self.obs.settings)
 
 
 def judge(rollout: Rollout) -> StageOutcome:
@@ -180,12 +211,12 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
     """The end of a rollout that failed."""
     if not rollout.goes_back:
         return None
-    found, prior, words = rollout.deployment, rollout.prior, rollout.prior.message
+    found, prior, words = rollout.served, rollout.prior, rollout.prior.message
     if rollout.went_back:
         proven = found is not None and _proven(found)
         if found is not None and proven and rollout.is_same(found):
             words += "; no model was served before, and this one is left as it is"
-            phase: Literal["Ready", "Failed"] = "Ready" if _is_complete(found) else "Failed"
+            phase: Literal["Ready", "Failed"] = "Ready" if rollout.is_complete else "Failed"
             return _failed(rollout, words, rollout.told(phase))
         digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
         words += f"; {digest} is served again" if proven else "; no model was served before"
@@ -212,8 +243,10 @@ def suspended(rollout: Rollout) -> StageOutcome | None:
 def impossible(rollout: Rollout) -> StageOutcome | None:
     """It cannot begin at all."""
     obs, prior = rollout.obs, rollout.prior
-    if words := rollout.room.forbidden(obs.settings):
-        return failed_for_good(prior, "OperatorForbidden", words, rollout.now)
+    denied = rollout.room.forbidden(obs.job, obs.settings)
+    # Elsewhere the API server says so, and may yet be brought up to date.
+    if denied is not None and REASONS[denied[0]].grace_seconds is None:
+        return failed_for_good(prior, *denied, rollout.now)
     if rollout.by_hand:  # it needs no verdict
         words = _no_way_back(rollout)
         return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
@@ -225,16 +258,16 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
 
 def _no_way_back(rollout: Rollout) -> str:
     """Why it cannot go back by hand; "" when it can, or has."""
-    found = rollout.deployment
+    found, kind = rollout.served, rollout.target.kind.name
     if found is None:
-        return "there is no Deployment any more"
+        return f"there is no {kind} any more"
     known = applied.previous_of(found.annotations) is not None
-    return "" if known or rollout.went_back else "the Deployment does not know the model before"
+    return "" if known or rollout.went_back else f"the {kind} does not know the model before"
 
 
 def begins(rollout: Rollout) -> StageOutcome | None:
-    """The Deployment is not there yet, or not as it is wanted."""
-    found, obs, prior, now = rollout.deployment, rollout.obs, rollout.prior, rollout.now
+    """What is to serve is not there yet, or not as it is wanted."""
+    found, obs, prior, now = rollout.served, rollout.obs, rollout.prior, rollout.now
     if not (rollout.by_hand or children.digest_of(obs.job)):  # to be stored first
         return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
     if found is not None and rollout.is_applied(found):
@@ -261,8 +294,8 @@ def begins(rollout: Rollout) -> StageOutcome | None:
 
 def ready(rollout: Rollout) -> StageOutcome | None:
     """All pods have reproduced what was judged, and get the requests."""
-    found = rollout.deployment
-    if found is None or not _is_complete(found) or not _proven(found):
+    found = rollout.served
+    if found is None or not rollout.is_complete or not _proven(found):
         return None
     told = rollout.told("RolledBack" if rollout.by_hand else "Ready")
     uri = rollout.place or found.annotations.get(names.ANNOTATION_MODEL_URI, "")
@@ -281,10 +314,10 @@ def ready(rollout: Rollout) -> StageOutcome | None:
 
 def fails(rollout: Rollout) -> StageOutcome | None:
     """Pods say why they will never be ready, or take too long: it goes back."""
-    found, trouble = rollout.deployment, rollout.trouble
+    found, trouble = rollout.served, rollout.trouble
     if found is None:
         return None
-    if _is_complete(found):
+    if rollout.is_complete:
         blocker = rollout.blocker
         if blocker is None or rollout.now < rollout.deadline:
             return None
@@ -306,16 +339,15 @@ def fails(rollout: Rollout) -> StageOutcome | None:
     why = f"{trouble.reason}: {trouble.message}" if trouble else _slowest(rollout)
     count = sum(pod.ready for pod in rollout.obs.servers)
     seconds = children.deadline_of(rollout.obs.job)
-    what = f"{count} of {found.replicas} pods were ready after {seconds} s"
+    what = f"{count} of {rollout.desired} pods were ready after {seconds} s"
     return _back(rollout, f"{what}; {why}")
 
 
 def rolls(rollout: Rollout) -> StageOutcome:
     """It gets on."""
-    found, stage = rollout.deployment, _running(rollout)
+    stage = _running(rollout)
     # Once all pods are ready, what is left is to mark it so.
-    complete = found is not None and _is_complete(found)
-    trouble = rollout.blocker if complete else rollout.trouble
+    trouble = rollout.blocker if rollout.is_complete else rollout.trouble
     wake = rollout.until_deadline
     update: dict[str, object] = {"waiting_since": None}
     if trouble is not None:
@@ -343,14 +375,14 @@ POLICIES: tuple[Callable[[Rollout], StageOutcome | None], ...] = (
 
 
 def _running(rollout: Rollout) -> StageStatus:
-    found, room, obs = rollout.deployment, rollout.room, rollout.obs
+    room, obs, desired = rollout.room, rollout.obs, rollout.desired
     count = sum(pod.ready for pod in obs.servers)
-    desired = found.replicas if found is not None else 0
+    message = "; ".join(filter(None, (f"{count} of {desired} pods are ready", rollout.words)))
     return rollout.prior.model_copy(
         update={
             "phase": "Running",
             "reason": "RollingOut",
-            "message": f"{count} of {desired} pods are ready",
+            "message": message,
             "start_time": rollout.prior.start_time or rollout.now,
             "image": room.image_of(obs.job, obs.settings),
             "pods": PodCounts(desired=desired, ready=count),
@@ -404,7 +436,7 @@ def _slowest(rollout: Rollout) -> str:
     running = next((pod for pod in pods if pod.phase == "Running"), None)
     if running is not None:
         return f"pod {running.described} runs and is not ready; its log says what it does"
-    return diagnose.slowest(pods)
+    return rollout.words or diagnose.slowest(pods)
 
 
 def _gave_up(found: ChildView) -> bool:
@@ -414,10 +446,6 @@ def _gave_up(found: ChildView) -> bool:
         == ("Progressing", "False", "ProgressDeadlineExceeded")
         for c in found.status.get("conditions") or ()
     )
-
-
-def _is_complete(found: ChildView) -> bool:
-    return applied.is_complete(found.status, found.generation, found.replicas)
 
 
 def _proven(found: ChildView) -> bool:
@@ -432,7 +460,9 @@ def _stands(wanted: dict[str, Any], there: dict[tuple[str, str], ChildView]) -> 
     """Whether it is there, as it is wanted."""
     meta = wanted["metadata"]
     found = there.get((wanted["kind"], meta["name"]))
-    return found is not None and meta["annotations"].items() <= found.annotations.items()
+    # Those of others follow from what `applied` is the hash of.
+    ours = {key: note for key, note in meta["annotations"].items() if key.startswith(f"{GROUP}/")}
+    return found is not None and ours.items() <= found.annotations.items()
 
 
 def _model(notes: dict[str, str]) -> ServedModel | None:

@@ -26,8 +26,8 @@ Node = dict[str, Any]
 SPEC: Node = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 _TEXTS = ("", "a", "x" * 64, "é", " ", "a b", "a\nb", "-", "../up", "10Gi", "pvc://a/b", "\u0000")
 _WORLD = {"namespace": "team", "uid": "uid-1", "generation": 1}
-# Stages, attempts and waits between them.
-_ROUNDS = 60
+# Stages, attempts and waits between them, also where the clock is set back by some hours.
+_ROUNDS = 300
 # Larger gangs take seconds: they are seldom.
 _NODES = 20
 # The largest gang, in batches.

@@ -97,7 +97,7 @@ def run(folder: Path, manifest: dict[str, Any], *others: dict[str, Any]) -> Outc
 
 
 def test_a_job_from_hdfs_to_hdfs(tmp_path: Path, server: Hdfs) -> None:
-    """While it trains, another NameNode becomes the active one and the only DataNode starts anew."""
+    """While it trains, another NameNode becomes active and the only DataNode starts anew."""
     manifest = job(server, "pandas")
     spec = manifest["spec"]
     spec["storage"] = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainingjob.api.v1alpha1 import Status
 
-from .world import World, at, failed, manifest, running, succeeded, world
+from .world import World, at, ended, failed, manifest, running, succeeded, world
 
 STAGES = ("preprocess", "train", "evaluate")
 
@@ -33,6 +33,16 @@ def test_a_pod_that_fails_as_the_job_is_suspended_does_not_say_that_it_goes_on()
     assert (w.status["phase"], stage["reason"], stage["attempt"]) == ("Suspended", "Suspended", 2)
     assert w.status["message"].startswith("preprocess: spec.suspend is set")
     assert w.status["lastFailure"]["reason"] == "ScriptFailed"
+    assert w.rests()
+
+
+def test_a_pod_that_ends_oddly_as_the_job_is_deleted_does_not_say_that_it_goes_on():
+    w = world()
+    w.manifest["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    w.finish("preprocess", lambda pod, seconds: ended(pod, seconds, message="{"))
+    stage = w.stage("preprocess")
+    assert (w.status["phase"], stage["reason"], stage["attempt"]) == ("Deleting", "Deleting", 2)
+    assert w.status["lastFailure"]["reason"] == "ResultInvalid"
     assert w.rests()
 
 

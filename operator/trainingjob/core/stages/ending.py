@@ -18,6 +18,10 @@ from .outcome import StageOutcome
 
 # A pod that failed because of another one often reports first. So long we wait for the cause.
 _SETTLE = timedelta(seconds=5)
+_DELETING: Mapping[str, object] = {
+    "reason": "Deleting",
+    "message": "the job is being deleted; its pods are stopped",
+}
 _SUSPENDED = {
     "reason": "Suspended",
     "message": "spec.suspend is set; the stage goes on when it is false",
@@ -67,17 +71,12 @@ def failed(gang: Gang) -> StageOutcome | None:
 
 def deleted(gang: Gang) -> StageOutcome | None:
     """The job is being deleted; what its pods do now is no failure."""
-    if not gang.obs.job.deleting:
-        return None
-    what = "the job is being deleted; its pods are stopped"
-    return _interrupted(gang, {"reason": "Deleting", "message": what})
+    return _interrupted(gang, _DELETING) if gang.obs.job.deleting else None
 
 
 def suspended(gang: Gang) -> StageOutcome | None:
     """Somebody has stopped the job for a while."""
-    if not gang.obs.job.spec.suspend:
-        return None
-    return _interrupted(gang, _SUSPENDED)
+    return _interrupted(gang, _SUSPENDED) if gang.obs.job.spec.suspend else None
 
 
 def resized(gang: Gang) -> StageOutcome | None:
@@ -155,7 +154,9 @@ def attempt_failed(
             "message": f"attempt {stage.attempt + 1} follows: {failure.message}"[:2048],
             "pods": PodCounts(desired=gang.wanted),
         }
-        if gang.obs.job.spec.suspend:  # that is what it waits for
+        if gang.obs.job.deleting:  # nothing follows
+            update |= _DELETING
+        elif gang.obs.job.spec.suspend:  # that is what it waits for
             update |= _SUSPENDED
     update |= {"failures": counts, "waiting_since": None, "cleared_time": None, "retry_time": None}
     return StageOutcome(stage.model_copy(update=update), failure=last)

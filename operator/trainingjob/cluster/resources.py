@@ -15,12 +15,14 @@ from ..core.stages import STAGES
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object. ``selector`` restricts what is listed and watched of it."""
+    """A kind of object. ``selector`` restricts what is listed and watched of it; ``optional`` is as
+    in `kinds.Kind`."""
 
     group: str
     version: str
     plural: str
     selector: str = ""
+    optional: bool = False
 
     def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
         """URL path; all namespaces when ``namespace`` is None."""
@@ -31,7 +33,7 @@ class Resource:
 
 def _children(kind: Kind) -> Resource:
     group, _, version = kind.api_version.rpartition("/")
-    return Resource(group, version, kind.plural, LABEL_JOB)
+    return Resource(group, version, kind.plural, LABEL_JOB, kind.optional)
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
@@ -55,7 +57,7 @@ def watched(*, deploys: bool) -> tuple[Resource, ...]:
 
 
 # Older API servers have them as alphas, in another version.
-POD_GROUPS = Resource("scheduling.k8s.io", "v1beta1", kinds.POD_GROUP.plural)
+POD_GROUPS = _children(kinds.POD_GROUP)
 POD_GROUP_VERSIONS = ("v1beta1", "v1alpha2")
 
 # What is made, watched or not.

@@ -129,7 +129,7 @@ class Operator:
         """Start kopf, and be told when any part of it ends: none does by itself."""
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         configure_kopf(settings, self._options.watched)
-        watch(registry, self._options.watched, self._cache, self._queue.add)
+        watch(registry, self._options.watched, self._cache, self._queue)
         gate = Gate(self._scopes, self._cache)
 
         @kopf.on.login(registry=registry)

@@ -46,11 +46,9 @@ from ..core import (
     events,
     fold,
     forced,
-    kinds,
     ownership,
     podevents,
     signing,
-    status,
     status_of_unreadable,
     vanished,
 )
@@ -220,17 +218,21 @@ class Reconciler:
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
-        if todo.empty and not asked and self._cache.job(key) is stored:
-            wrote, after = await self._record(key, stored, obs, found.status, now)
-        else:  # what was done has changed the picture
-            wrote, after = await self._record_anew(key, obs.job)
-        waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        if not todo.empty or asked or self._cache.job(key) is not stored:
+            # What was done has changed the picture.
+            stored, anew = await self._observe(key, obs.job) or (stored, None)
+            if anew is None or isinstance(anew, Unreadable):
+                return Outcome(again=True, retry=refused or blocked)
+            obs, now = anew, datetime.now(UTC)
+            found = fold(obs, now)
+        wrote, wait = await self._record(key, stored, obs, found.status, now)
+        waits = [after for after in (found.plan.requeue_after, wait) if after is not None]
         if todo.explain is not None:
             waits.append(_EXPLAIN_SECONDS)
         if self._cache.unwatched(key, stored.uid):
             waits.append(byname.SECONDS)
         return Outcome(
-            again=wrote or not todo.empty,
+            again=wrote or not found.plan.empty or found.plan.delete_job,
             retry=refused or blocked,
             after=min(waits, default=None),
         )
@@ -373,7 +375,7 @@ class Reconciler:
             made, new = await self._made(resource, child)
         except NotFound as error:
             # The namespace is gone, or what was there a moment ago: the watch will show it.
-            if kind == kinds.POD_GROUP.name:  # or the API server is another one by now
+            if resource.optional:  # or the API server is another one by now
                 await self.look_for_pod_groups()
             return diagnose.no_answer(name, str(error))
         except (Unavailable, Conflict) as error:
@@ -397,7 +399,7 @@ class Reconciler:
             return diagnose.conflict_of(name, kind, whose)
         if resource == PODS and not ownership.is_ours(job, made, self._settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
-        if kind != kinds.POD_GROUP.name:  # which nobody watches
+        if not resource.optional:
             self._cache.answered(resource, made)
         return None
 
@@ -504,16 +506,6 @@ class Reconciler:
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
-
-    async def _record_anew(self, key: Key, job: TrainingJob) -> tuple[bool, float | None]:
-        observed = await self._observe(key, job)
-        if observed is None:
-            return False, None
-        stored, obs = observed
-        if isinstance(obs, Unreadable):
-            return False, None
-        now = datetime.now(UTC)
-        return await self._record(key, stored, obs, status(obs, now), now)
 
     async def _record(
         self, key: Key, stored: StoredJob, obs: Observation, after: Status, now: datetime

@@ -102,7 +102,7 @@ class Operator:
             self._cache, gateway, await self._listen(gateway), self._metrics, self._reports
         )
         if self._options.pod_groups:
-            await self._ask(reconciler.look_for_pod_groups)
+            await self._ask(reconciler.children.look_for_pod_groups)
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
         await self._look_after_watches()

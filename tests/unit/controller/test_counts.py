@@ -277,8 +277,7 @@ URGENT: dict[str, tuple[Callable[[Obj, float], None], int, bool]] = {
 def test_what_may_decide_is_looked_at_at_once(
     change: Callable[[Obj, float], None], index: int, urgent: bool
 ) -> None:
-    made_pods = stages.named("train").pods(job(), 1, Settings(), [index])
-    pod = cast("Obj", made_pods[0])
+    (pod,) = stages.named("train").pods(job(), 1, Settings(), [index])
     pod["metadata"] |= {"uid": "u", "resourceVersion": "2"}
     change(pod, 1.0)
     queue: Counter[str] = Counter()

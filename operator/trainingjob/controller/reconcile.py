@@ -91,6 +91,8 @@ class _Memory:
     asked: dict[str, float] = field(default_factory=dict)
     # The newest pods that were altered as they were made, and are on their way out.
     discarded: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_DISCARDED))
+    # Children that were made since status was written, which does not know of them yet.
+    made: set[str] = field(default_factory=set)
     # Pods of the attempt before that were looked for by name, before another one begins.
     looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
@@ -192,7 +194,8 @@ class Reconciler:
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
-        if todo.remakes and not await self._is_newest(key, stored):
+        once_more = todo.remakes or not memory.made.isdisjoint(map(_name, todo.create))
+        if once_more and not await self._is_newest(key, stored):
             return Outcome(again=True)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
@@ -315,7 +318,9 @@ class Reconciler:
             wanted = [*group]
             makes = (self.children.make(job, child, memory.discarded) for child in wanted)
             met = await asyncio.gather(*makes)
-            found |= dict(zip((c["metadata"]["name"] for c in wanted), met, strict=True))
+            answers = dict(zip(map(_name, wanted), met, strict=True))
+            found |= answers
+            memory.made |= {name for name, blocker in answers.items() if blocker is None}
             if any(met):
                 break
         met = await asyncio.gather(*(self.children.remove(key[0], pod) for pod in todo.delete))
@@ -417,6 +422,7 @@ class Reconciler:
         self._cache.answered(JOBS, kept)
         memory = self._memory[key]
         memory.pace.written(time.monotonic())
+        memory.made.clear()
         whole = kept.get("status") == job["status"]
         memory.lost = None if whole else (int(kept["metadata"]["resourceVersion"]), after)
         return True
@@ -432,3 +438,8 @@ class Reconciler:
             if _TERMINATED in str(error):
                 return
             logger.warning("%s: no Event %s: %s", name, event["reason"], error)
+
+
+def _name(child: Mapping[str, Any]) -> str:
+    name: str = child["metadata"]["name"]
+    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from trainingjob.core import Settings, stages
 from .test_reconcile import KEY, Server
 
 Obj = dict[str, Any]
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Cluster(Server):
@@ -44,7 +45,7 @@ class Cluster(Server):
         self.version += 1
         meta = obj["metadata"] | {"resourceVersion": str(self.version)}
         meta.setdefault("uid", f"uid-{meta['name']}")
-        meta.setdefault("creationTimestamp", format_time(datetime.now(UTC)))
+        meta.setdefault("creationTimestamp", format_time(BEGIN))
         kept = obj | {"metadata": meta}
         self.objects[resource, meta["name"]] = kept
         self.events.append((resource, kept))
@@ -126,7 +127,7 @@ class Run:
                 self.queue.add(key)
             self.queue.done(key)
 
-    async def each_pod(self, change: Callable[[Obj, float], None], seconds: float = 5.0) -> None:
+    async def each_pod(self, change: Callable[[Obj, float], None], seconds: float) -> None:
         """Something happens to each pod that is not over, to one after the other, so many seconds
         apart."""
         pods = [obj for (kind, _), obj in self.server.objects.items() if kind == PODS]
@@ -168,6 +169,13 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     yield counted
 
 
+def by_its_clock(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is slow is no news."""
+    clock = SimpleNamespace(now=lambda _: BEGIN + timedelta(seconds=run.seconds))
+    monkeypatch.setattr(reconcile, "datetime", clock)
+    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: run.seconds))
+
+
 def bound(pod: Obj, _: float) -> None:
     """The scheduler has a node, and the kubelet writes what is nobody's business."""
     pod["status"] |= {"hostIP": "10.0.0.1", "qosClass": "Burstable"}
@@ -207,7 +215,7 @@ async def test_what_a_job_of_five_pods_writes(
     job: Callable[[], Obj], seconds: float, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(job(), Counter())
-    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: run.seconds))
+    by_its_clock(run, monkeypatch)
     await run.finish(seconds)
     assert sum(run.server.calls.values()) == 5 + writes
 
@@ -215,13 +223,13 @@ async def test_what_a_job_of_five_pods_writes(
 async def test_a_gang_of_five(count: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pod is let in, starts and ends a while after the one before: in a burst it is less."""
     run = Run(gang_of_five(), count)
-    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: run.seconds))
+    by_its_clock(run, monkeypatch)
     await run.settle()
     before = count["reconciles"]
-    await run.each_pod(bound)
+    await run.each_pod(bound, 1.0)
     assert count["reconciles"] == before, "nothing that decides has changed"
-    await run.each_pod(running)
-    await run.each_pod(succeeded)
+    await run.each_pod(running, 1.0)
+    await run.each_pod(succeeded, 1.0)
     assert run.phase == "Succeeded"
     writes = run.server.calls
     assert sum(writes.values()) - writes["write status"] == 5 + 2
@@ -242,7 +250,7 @@ async def test_a_gang_whose_pods_come_and_go_together(
     """However many there are: they are made, run, tell their result, are gone, and it is written
     down."""
     run = Run(gang_of(nodes), count)
-    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: run.seconds))
+    by_its_clock(run, monkeypatch)
     await run.finish(0.2)
     assert count["reconciles"] <= 5
     assert count["folds"] <= count["reconciles"] + 1

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,24 +132,37 @@ async def burst_of_operator(control_plane: ControlPlane, namespace: str) -> dict
     return {"seconds": seconds, "lag p50": quantile(lags, 0.5), "lag p99": quantile(lags, 0.99)}
 
 
-async def burst_of_script(control_plane: ControlPlane, namespace: str) -> float:
-    """Seconds until all pods of the same objects have ended; nobody decides anything."""
-    over: set[str] = set()
+async def burst_of_script(control_plane: ControlPlane, namespace: str, *, bare: bool) -> float:
+    """Seconds until all pods of the same objects have ended; nobody decides anything. ``bare``:
+    without Services and NetworkPolicies, but with a verdict of each job that is written down."""
+    ended: Counter[str] = Counter()
+    made: dict[str, dict[str, Any]] = {}
+    left = set(range(BURST))
+    jobs = f"/{JOBS}/namespaces/{namespace}/trainingjobs"
     async with client(control_plane) as api:
         done = asyncio.Event()
 
+        async def end(name: str) -> None:
+            if bare:
+                whole = made[name] | {"status": {"phase": "Succeeded"}}
+                await api.put(f"{jobs}/{name}/status", whole)
+            left.discard(int(name.removeprefix("job-")))
+            if not left:
+                done.set()
+
         async def follow() -> None:
-            async for _, pod, _ in api.watch(f"/api/v1/namespaces/{namespace}/pods"):
-                if pod.get("status", {}).get("phase") == "Succeeded":
-                    over.add(pod["metadata"]["name"])
-                    if len(over) == 5 * BURST:
-                        done.set()
+            async with asyncio.TaskGroup() as ends:
+                async for _, pod, _ in api.watch(f"/api/v1/namespaces/{namespace}/pods"):
+                    if pod.get("status", {}).get("phase") == "Succeeded":
+                        name = pod["metadata"]["labels"]["trainingjob.dev/job"]
+                        ended[name] += 1
+                        if ended[name] == 5:
+                            ends.create_task(end(name))
 
         async def one(number: int) -> None:
-            path = f"/{JOBS}/namespaces/{namespace}/trainingjobs"
-            made = await api.post(path, gang(5, f"job-{number}"))
-            job = TrainingJob.from_dict(made)
-            for child in stages.named("train").others(job, Settings()):
+            made[f"job-{number}"] = await api.post(jobs, gang(5, f"job-{number}"))
+            job = TrainingJob.from_dict(made[f"job-{number}"])
+            for child in () if bare else stages.named("train").others(job, Settings()):
                 await api.post(MADE[child["kind"]].path(namespace), child)
             made_pods = stages.named("train").pods(job, 1, Settings())
             await asyncio.gather(*(api.post(PODS.path(namespace), pod) for pod in made_pods))
@@ -185,12 +199,15 @@ async def in_parallel(calls: list[Callable[[], Any]]) -> None:
 
 
 def bursts(control_plane: ControlPlane) -> None:
-    ratios, lags, cpu, rates = [], [], [], []
+    ratios, bares, lags, cpu, rates = [], [], [], [], []
     for number in range(ROUNDS):
-        namespace = control_plane.namespace()
-        with FakeKubelet(control_plane, [namespace], POD_SECONDS):
-            script = asyncio.run(burst_of_script(control_plane, namespace))
-        clear(control_plane, namespace)
+        scripts = []
+        for bare in (True, False):
+            namespace = control_plane.namespace()
+            with FakeKubelet(control_plane, [namespace], POD_SECONDS):
+                scripts.append(asyncio.run(burst_of_script(control_plane, namespace, bare=bare)))
+            clear(control_plane, namespace)
+        barest, script = scripts
         namespace = control_plane.namespace()
         operator = Operator(control_plane.kubeconfig(), [namespace])
         with FakeKubelet(control_plane, [namespace], POD_SECONDS):
@@ -204,19 +221,22 @@ def bursts(control_plane: ControlPlane) -> None:
                 operator.kill()
         clear(control_plane, namespace)
         ratios.append(script / told["seconds"])
+        bares.append(barest / told["seconds"])
         lags.append(told["lag p99"])
         cpu.append(1000 * used / BURST)
         rates.append(60 * BURST / told["seconds"])
         print(
-            f"  round {number}: script {script:.1f} s, operator {told['seconds']:.1f} s "
-            f"({rates[-1]:.0f} jobs a minute), lag p50 {told['lag p50']:.2f} s "
-            f"p99 {told['lag p99']:.2f} s, CPU {cpu[-1]:.1f} ms a job, {memory:.0f} MiB",
+            f"  round {number}: script {script:.1f} s, bare {barest:.1f} s, "
+            f"operator {told['seconds']:.1f} s ({rates[-1]:.0f} jobs a minute), "
+            f"lag p50 {told['lag p50']:.2f} s p99 {told['lag p99']:.2f} s, "
+            f"CPU {cpu[-1]:.1f} ms a job, {memory:.0f} MiB",
             file=sys.stderr,
             flush=True,
         )
     print(
         f"{BURST} five-pod jobs at once: {statistics.median(rates):.0f} jobs a minute, "
-        f"{statistics.median(ratios):.2f} of a script without a controller (goal ≥ 0.9)"
+        f"{statistics.median(ratios):.2f} of a script that makes the same objects (goal ≥ 0.85), "
+        f"{statistics.median(bares):.2f} of one that makes pods and writes verdicts alone"
     )
     print(f"status lag behind the last pod, p99: {statistics.median(lags):.2f} s (goal ≤ 1.5)")
     print(f"operator CPU a job: {statistics.median(cpu):.1f} ms (goal ≤ 30)")
@@ -294,10 +314,11 @@ def alone(control_plane: ControlPlane) -> None:
 
 
 def writes(control_plane: ControlPlane) -> None:
-    """By the audit log: every request of the operator that was no read."""
+    """By the audit log: every request that was no read, the operator's and everybody else's."""
     for what, seconds, job in (
         ("gang of five, pods of 0.2 s", 0.2, gang(5, "counted")),
         ("gang of five, pods of 3 s", 3.0, gang(5, "counted")),
+        ("gang of five of own code, pods of 3 s", 3.0, gang(5, "counted", train=_own_code())),
         ("three stages, five pods of 0.2 s", 0.2, _three_stages()),
         ("three stages, five pods of 3 s", 3.0, _three_stages()),
     ):
@@ -311,10 +332,13 @@ def writes(control_plane: ControlPlane) -> None:
                 time.sleep(2)  # whatever would still follow
             finally:
                 operator.kill()
-        counted = written(control_plane, space.name)
-        total = sum(counted.values())
-        detail = ", ".join(f"{count} {name}" for name, count in counted.most_common())
-        print(f"API writes, {what}: P + {total - 5} (goal ≤ P + 6): {detail}")
+        everybody = written_by(control_plane, space.name)
+        total = sum(everybody["operator"].values())
+        every = sum(sum(counted.values()) for counted in everybody.values())
+        print(f"API writes, {what}: P + {total - 5} (goal ≤ P + 5), of all parties {every}")
+        for writer, counted in everybody.items():
+            detail = ", ".join(f"{count} {name}" for name, count in counted.most_common())
+            print(f"  {writer}: {detail}")
         clear(control_plane, space.name)
 
 
@@ -322,15 +346,30 @@ def _three_stages() -> dict[str, Any]:
     return manifest("counted", train={"nodes": 3, "model": {"mlp": {"hidden": [64]}}})
 
 
+def _own_code() -> dict[str, Any]:
+    dataset = {"uri": "pvc://datasets/digits"}
+    return {"nodes": 5, "dataset": dataset, "script": {"inline": "pass"}}
+
+
 def written(control_plane: ControlPlane, namespace: str) -> Counter[str]:
-    found: Counter[str] = Counter()
+    """By the operator."""
+    return written_by(control_plane, namespace)["operator"]
+
+
+def written_by(control_plane: ControlPlane, namespace: str) -> dict[str, Counter[str]]:
+    """By everybody who wrote."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for event in control_plane.audit_events():
-        ours = event["user"]["username"] == "operator" and event["stage"] == "ResponseComplete"
         target = event.get("objectRef") or {}
-        wrote = ours and event["verb"] not in ("get", "list", "watch")
-        if wrote and target.get("namespace") == namespace:
+        wrote = event["verb"] not in ("get", "list", "watch")
+        done = event["stage"] == "ResponseComplete"
+        if wrote and done and target.get("namespace") == namespace:
+            writer = event["user"]["username"].rpartition(":")[2]
+            # What all of a controller manager do, by the part of it.
+            part = re.search(r"/([a-z-]+controller)$", event.get("userAgent", ""))
             sub = f"/{target['subresource']}" if "subresource" in target else ""
-            found[f"{event['verb']} {target['resource']}{sub}"] += 1
+            name = f"{event['verb']} {target['resource']}{sub}"
+            found[part[1] if part else writer][name] += 1
     return found
 
 

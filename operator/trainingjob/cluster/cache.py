@@ -138,6 +138,12 @@ class Cache:
             if where == namespace and isinstance(child.view, ChildView)
         )
 
+    def decides(self, resource: Resource, key: Key) -> bool:
+        """Whether what is now of that key may decide something at once; what is gone always may."""
+        known = self._known(resource, key)
+        view = known.view if isinstance(known, StoredChild) else None
+        return not isinstance(view, PodView) or view.decides
+
     def trust(self, uid: str, pods: Iterable[PodView]) -> None:
         """Of the job with this uid, these pods count, and no others."""
         found = frozenset(pod.uid for pod in pods)

@@ -15,12 +15,14 @@ from ..core.stages import STAGES
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object. ``selector`` restricts what is listed and watched of it."""
+    """A kind of object. ``selector`` restricts what is listed and watched of it; ``optional`` is as
+    in `kinds.Kind`."""
 
     group: str
     version: str
     plural: str
     selector: str = ""
+    optional: bool = False
 
     def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
         """URL path; all namespaces when ``namespace`` is None."""
@@ -31,7 +33,7 @@ class Resource:
 
 def _children(kind: Kind) -> Resource:
     group, _, version = kind.api_version.rpartition("/")
-    return Resource(group, version, kind.plural, LABEL_JOB)
+    return Resource(group, version, kind.plural, LABEL_JOB, kind.optional)
 
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
@@ -46,18 +48,18 @@ KIND_OF = {resource: name for name, resource in BY_KIND.items()}
 PODS, SERVICES = BY_KIND[kinds.POD.name], BY_KIND[kinds.SERVICE.name]
 # What the API server may not have. It is listed and not watched: a watch of what is not there would
 # keep all others from being served.
-EXTRA = tuple(BY_KIND[kind.name] for kind in _KINDS if kind.extra)
+LISTED = tuple(BY_KIND[kind.name] for kind in _KINDS if kind.optional)
 
 
 def watched(*, deploys: bool) -> tuple[Resource, ...]:
     """What is watched, by an operator that has the rights to ``deploys`` or has not."""
     rooms = [stage for stage in STAGES if deploys or not stage.optional]
     found = dict.fromkeys([kinds.POD, *(kind for stage in rooms for kind in stage.kinds)])
-    return (JOBS, *(BY_KIND[kind.name] for kind in found if not kind.extra))
+    return (JOBS, *(BY_KIND[kind.name] for kind in found if not kind.optional))
 
 
 # Older API servers have them as alphas, in another version.
-POD_GROUPS = Resource("scheduling.k8s.io", "v1beta1", kinds.POD_GROUP.plural)
+POD_GROUPS = _children(kinds.POD_GROUP)
 POD_GROUP_VERSIONS = ("v1beta1", "v1alpha2")
 
 # What is made, watched or not.

@@ -6,17 +6,21 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import aiohttp
 import kopf
 
 from ..cluster import Cache, Key, Resource
+from .queue import WorkQueue
 from .scopes import Feed, Scope, Scopes
 
 # The API server answers a watch at once; a list of a page takes it seconds under load.
 _ANSWER_SECONDS = 30.0
+# The pods of a gang start together, and so do their events come: each alone would have the whole
+# gang judged anew.
+_COMPANY_SECONDS = 0.1
 # Of a refusal, as much as one wants to read in a line.
 _WORDS = 300
 _REMEDIES = {
@@ -37,26 +41,36 @@ def watch(
     registry: kopf.OperatorRegistry,
     resources: Iterable[Resource],
     cache: Cache,
-    add: Callable[[Key], None],
+    queue: WorkQueue[Key],
 ) -> None:
-    """Have kopf watch these and feed the cache; ``add`` is told of every job that something changed
+    """Have kopf watch these and feed the cache, and the queue with the jobs that something changed
     for.
 
     Only ``on.event`` handlers: with them kopf writes nothing into our objects.
     """
     for resource in resources:
-        _watch_one(registry, resource, cache, add)
+        _watch_one(registry, resource, cache, queue)
 
 
 def _watch_one(
-    registry: kopf.OperatorRegistry, resource: Resource, cache: Cache, add: Callable[[Key], None]
+    registry: kopf.OperatorRegistry, resource: Resource, cache: Cache, queue: WorkQueue[Key]
 ) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
     async def feed(event: kopf.RawEvent, **_: Any) -> None:
-        take = cache.remove if event["type"] == "DELETED" else cache.apply
-        job = take(resource, event["object"])
-        if job is not None:
-            add(job)
+        take(event, resource, cache, queue)
+
+
+def take(event: kopf.RawEvent, resource: Resource, cache: Cache, queue: WorkQueue[Key]) -> None:
+    """Have the cache know of it, and its job looked at if it changes something: at once if it may
+    decide something, else together with what comes right after it."""
+    obj = event["object"]
+    job = (cache.remove if event["type"] == "DELETED" else cache.apply)(resource, obj)
+    if job is None:
+        return
+    if cache.decides(resource, (obj["metadata"]["namespace"], obj["metadata"]["name"])):
+        queue.add(job)
+    else:
+        queue.add_after(job, _COMPANY_SECONDS)
 
 
 class Glance(aiohttp.ClientResponse):

@@ -106,7 +106,7 @@ class Operator:
                 work = self._poll(scope, gateway, reconciler)
                 self._spawn(work, f"the list of what is not watched in {scope.words}")
         if self._options.pod_groups:
-            await self._ask(reconciler.look_for_pod_groups)
+            await self._ask(reconciler.children.look_for_pod_groups)
         for number in range(self._options.workers):
             self._spawn(self._work(reconciler), f"worker {number}")
         await self._look_after_watches()
@@ -133,7 +133,7 @@ class Operator:
         """Start kopf, and be told when any part of it ends: none does by itself."""
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         configure_kopf(settings, self._options.watched)
-        watch(registry, self._options.watched, self._cache, self._queue.add)
+        watch(registry, self._options.watched, self._cache, self._queue)
         gate = Gate(self._scopes, self._cache)
 
         @kopf.on.login(registry=registry)
@@ -202,10 +202,10 @@ class Operator:
             try:
                 await self._list(resource, scope, gateway)
             except NotFound:
-                reconciler.kserve(there=False)
+                reconciler.children.kserve(there=False)
                 self._take(await self._cache.replace(resource, scope.namespace, _nothing()))
             else:
-                reconciler.kserve(there=True)
+                reconciler.children.kserve(there=True)
 
     async def _list(self, resource: Resource, scope: Scope, gateway: Gateway) -> None:
         pages = gateway.pages(resource, scope.namespace)

@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 
 from ..api.v1alpha1 import Status
 
-# Pods that come up one by one are worth one write a second.
+# Pods that come up one by one are worth one write a second, and so is that a job has begun: by then
+# its pods may run, or have done their work.
 _SECONDS = 1.0
 # The pods of a gang become ready, and end, moments apart: news that wait for the others' cost one
 # write, not two.
 _COMPANY_SECONDS = 0.5
 # Progress is for people to look at; every write of it costs every watcher.
 _PROGRESS_SECONDS = 5.0
+# What pods report, by its names in status.
+_REPORTED = {"progress", "checkpoint"}
+# What a job says of a stage that comes up as it should.
+_WELL = ("Starting", "Running")
 
 
 @dataclass
@@ -26,15 +31,19 @@ class Pace:
     def wait(self, before: Status, after: Status, now: float) -> float | None:
         """Seconds until the change may be written; None when there is none. ``now`` is monotonic
         seconds."""
-        if _same(before, after):
+        # As they are stored: times have whole seconds there.
+        one, other = before.to_dict(), after.to_dict()
+        if one == other:
             self._since = None
             return None
-        if _turn(before) != _turn(after):
+        begins = not before.observed_generation and _begins(after)
+        if not begins and _turn(before) != _turn(after):
             return 0.0
-        reports = {"progress": before.progress, "checkpoint": before.checkpoint}
-        lesser = after.model_copy(update=reports)
-        pause = _PROGRESS_SECONDS if _same(before, lesser) else _SECONDS
         self._since = now if self._since is None else self._since
+        if begins:
+            return max(0.0, self._since + _SECONDS - now)
+        changed = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+        pause = _PROGRESS_SECONDS if changed <= _REPORTED else _SECONDS
         return max(0.0, self._last + pause - now, self._since + _COMPANY_SECONDS - now)
 
     def written(self, now: float) -> None:
@@ -42,9 +51,10 @@ class Pace:
         self._last, self._since = now, None
 
 
-def _same(one: Status, other: Status) -> bool:
-    # As they are stored: times have whole seconds there.
-    return one.to_dict() == other.to_dict()
+def _begins(status: Status) -> bool:
+    """Whether there is no more to tell than that the first pods come up as they should."""
+    untold = all((stage.attempt, stage.over) == (1, False) for stage in status.stages)
+    return untold and status.last_failure is None and status.reason in _WELL
 
 
 def _turn(status: Status) -> object:

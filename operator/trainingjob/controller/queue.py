@@ -110,6 +110,8 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, seconds: float) -> None:
         """The key wants to be looked at in some seconds, unless it is sooner."""
+        if key in self._again or any(key in line for line in self._lines):
+            return
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         timer = self._timers.get(key)

@@ -8,9 +8,9 @@ import json
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,12 +26,8 @@ from ..cluster import (
     Gateway,
     Key,
     NotFound,
-    Refused,
-    Unavailable,
 )
 from ..cluster.cache import StoredJob
-from ..cluster.resources import CLAIMS, EXTRA, Resource
-from ..cluster.resources import made as resource_of
 from ..core import (
     Blocker,
     Observation,
@@ -40,17 +36,11 @@ from ..core import (
     PodView,
     Rest,
     Settings,
-    applied,
-    claim,
-    diagnose,
     events,
     fold,
     forced,
-    kinds,
     ownership,
     podevents,
-    signing,
-    status,
     status_of_unreadable,
     vanished,
 )
@@ -58,6 +48,7 @@ from ..core.names import ANNOTATION_RERUN, LABEL_JOB, server_of
 from ..core.policy import rerun
 from . import byname
 from .byname import ByName
+from .children import Children
 from .metrics import Metrics
 from .pace import Pace
 from .progress import Reports
@@ -69,8 +60,6 @@ logger = logging.getLogger(__name__)
 # long, more or less.
 _LARGE_BYTES = 256 * 1024
 _LARGE_SECONDS = 0.5
-# To write what has changed since it was read.
-_TRIES = 3
 # Those of a whole batch of pods, and of earlier ones whose names never come again.
 _MOST_BLOCKERS = 100
 _MOST_DISCARDED = 1000  # a gang of the largest
@@ -101,7 +90,9 @@ class _Memory:
     told: dict[str, PodEvent] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     # The newest pods that were altered as they were made, and are on their way out.
-    discarded: list[str] = field(default_factory=list)
+    discarded: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_DISCARDED))
+    # Children that were made since status was written, which does not know of them yet.
+    made: set[str] = field(default_factory=set)
     # Pods of the attempt before that were looked for by name, before another one begins.
     looked: tuple[str, ...] = ()
     # What was written last and not kept as it was, as by an older CRD, and the version that it is.
@@ -121,7 +112,7 @@ class Reconciler:
     ) -> None:
         self._cache = cache
         self._gateway = gateway
-        self._settings = settings
+        self.children = Children(cache, gateway, settings)
         self._metrics = metrics
         self._reports = reports
         self._by_name = ByName(cache, gateway, settings.signing_key)
@@ -149,24 +140,6 @@ class Reconciler:
                 return await self._step(key)
             finally:
                 self._cache.let_go(key)
-
-    async def look_for_pod_groups(self) -> None:
-        """Have gangs scheduled as a whole where the API server can. Raises ClusterError."""
-        found = await self._gateway.pod_groups()
-        self._settings = replace(self._settings, pod_groups=found)
-        if found:
-            logger.info("gangs have PodGroups of %s", found)
-        else:
-            logger.warning(
-                "the API server has no PodGroups (of Kubernetes 1.37, with the feature gate "
-                "GenericWorkload): the pods of gangs are scheduled one by one"
-            )
-
-    def kserve(self, *, there: bool) -> None:
-        """Whether the API server has what KServe serves by; known before any job is looked at."""
-        if there != (self._settings.kserve == "there"):
-            logger.info("KServe is %sthere", "" if there else "not ")
-        self._settings = replace(self._settings, kserve="there" if there else "missing")
 
     async def _at_rest(self, key: Key, stored: StoredJob, rest: Rest) -> Outcome | None:
         """For a job that needs nothing; None when it is to be looked at all the same."""
@@ -221,22 +194,27 @@ class Reconciler:
         if todo.delete_job:
             await self._delete_job(key, stored)
             return Outcome()
-        if todo.remakes and not await self._is_newest(key, stored):
+        once_more = todo.remakes or not memory.made.isdisjoint(map(_name, todo.create))
+        if once_more and not await self._is_newest(key, stored):
             return Outcome(again=True)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
-        if todo.empty and not asked and self._cache.job(key) is stored:
-            wrote, after = await self._record(key, stored, obs, found.status, now)
-        else:  # what was done has changed the picture
-            wrote, after = await self._record_anew(key, obs.job)
-        waits = [wait for wait in (todo.requeue_after, after) if wait is not None]
+        if not todo.empty or asked or self._cache.job(key) is not stored:
+            # What was done has changed the picture.
+            stored, anew = await self._observe(key, obs.job) or (stored, None)
+            if anew is None or isinstance(anew, Unreadable):
+                return Outcome(again=True, retry=refused or blocked)
+            obs, now = anew, datetime.now(UTC)
+            found = fold(obs, now)
+        wrote, wait = await self._record(key, stored, obs, found.status, now)
+        waits = [after for after in (found.plan.requeue_after, wait) if after is not None]
         if todo.explain is not None:
             waits.append(_EXPLAIN_SECONDS)
         if self._cache.unwatched(key, stored.uid):
             waits.append(byname.SECONDS)
         return Outcome(
-            again=wrote or not todo.empty,
+            again=wrote or not found.plan.empty or found.plan.delete_job,
             retry=refused or blocked,
             after=min(waits, default=None),
         )
@@ -284,7 +262,7 @@ class Reconciler:
         there = self._cache.pods(key, stored.uid)
         if memory.discarded:
             there = tuple(pod for pod in there if pod.uid not in memory.discarded)
-        pods = ownership.ours(job, there, self._settings.signing_key)
+        pods = ownership.ours(job, there, self.children.settings.signing_key)
         self._cache.trust(stored.uid, pods)
         if memory.asked:
             waiting = {pod.uid for pod in pods if pod.phase == "Pending"}
@@ -301,7 +279,7 @@ class Reconciler:
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,
             told=memory.told,
-            settings=self._settings,
+            settings=self.children.settings,
         )
 
     async def _learn(self, stored: StoredJob) -> bool:
@@ -333,18 +311,20 @@ class Reconciler:
     async def _apply(self, key: Key, job: TrainingJob, todo: Plan) -> bool:
         """Make and delete children. Whether something was in the way; that is remembered until it
         is tried again, for whoever judges the job meanwhile."""
-        found: dict[str, Blocker | None] = {}
+        memory, found = self._memory[key], dict[str, Blocker | None]()
         # What the pods need comes before them, one after the other, and without it they are not
         # made; the pods of a gang go together.
         for _, group in itertools.groupby(todo.create, key=lambda child: child["kind"]):
             wanted = [*group]
-            met = await asyncio.gather(*(self._create(job, child) for child in wanted))
-            found |= dict(zip((c["metadata"]["name"] for c in wanted), met, strict=True))
+            makes = (self.children.make(job, child, memory.discarded) for child in wanted)
+            met = await asyncio.gather(*makes)
+            answers = dict(zip(map(_name, wanted), met, strict=True))
+            found |= answers
+            memory.made |= {name for name, blocker in answers.items() if blocker is None}
             if any(met):
                 break
-        met = await asyncio.gather(*(self._remove(key[0], pod) for pod in todo.delete))
+        met = await asyncio.gather(*(self.children.remove(key[0], pod) for pod in todo.delete))
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
-        memory = self._memory[key]
         after = memory.blockers | found
         left = [(name, blocker) for name, blocker in after.items() if blocker is not None]
         memory.blockers = dict(left[-_MOST_BLOCKERS:])
@@ -369,110 +349,12 @@ class Reconciler:
             memory.told[pod.uid] = found
         return found != before
 
-    async def _create(self, job: TrainingJob, child: Mapping[str, Any]) -> Blocker | None:
-        if applied.is_applied(child):
-            return await self._bring(child)
-        name, kind, resource = child["metadata"]["name"], child["kind"], resource_of(child)
-        if resource == PODS:
-            child = signing.signed(job, child, self._settings.signing_key)
-        try:
-            made, new = await self._made(resource, child)
-        except NotFound as error:
-            # The namespace is gone, or what was there a moment ago: the watch will show it.
-            if kind == kinds.POD_GROUP.name:  # or the API server is another one by now
-                await self.look_for_pod_groups()
-            return diagnose.no_answer(name, str(error))
-        except (Unavailable, Conflict) as error:
-            # A conflict is nobody's fault: of a quota, others are counted by it at this moment.
-            logger.warning("%s %s: %s", kind, name, error)
-            return diagnose.no_answer(name, str(error))
-        except Refused as error:
-            return diagnose.refusal_of(name, str(error))
-        if resource == PODS and new and (changes := ownership.changes(child, made)):
-            # Whatever goes by what was changed would not find it. It never was one of ours.
-            meta = made["metadata"]
-            memory = self._memory[(meta["namespace"], job.metadata.name)]
-            memory.discarded = [*memory.discarded, meta["uid"]][-_MOST_DISCARDED:]
-            await self._discard(made)
-            return diagnose.altered(name, changes)
-        if resource == CLAIMS:
-            return claim.blocker(child, made)
-        owner = ownership.owner_of(made)
-        if owner is None or owner != ownership.owner_of(child):
-            whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
-            return diagnose.conflict_of(name, kind, whose)
-        if resource == PODS and not ownership.is_ours(job, made, self._settings.signing_key):
-            return diagnose.conflict_of(name, kind, "this operator has not made")
-        if kind != kinds.POD_GROUP.name:  # which nobody watches
-            self._cache.answered(resource, made)
-        return None
-
-    async def _bring(self, child: Mapping[str, Any]) -> Blocker | None:
-        """Apply a child that stands longer than its job: what is there is brought up to date."""
-        meta, kind = child["metadata"], child["kind"]
-        try:
-            made = await self._applied(child)
-            if isinstance(made, Blocker):
-                return made
-        except (NotFound, Unavailable) as error:
-            logger.warning("%s %s: %s", kind, meta["name"], error)
-            if isinstance(error, NotFound) and resource_of(child) in EXTRA:
-                return diagnose.not_there(kind, meta["name"], str(error))
-            return diagnose.no_answer(meta["name"], str(error))
-        except Conflict as error:
-            # Of a field that is somebody else's; else it has changed meanwhile, and is read again.
-            return diagnose.not_applied(kind, meta["name"], str(error))
-        except Refused as error:
-            return diagnose.refusal_of(meta["name"], str(error))
-        self._cache.answered(resource_of(child), made)
-        return None
-
-    async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:
-        """Raises ClusterError."""
-        meta = child["metadata"]
-        for left in reversed(range(_TRIES)):
-            found: dict[str, Any] | None = None
-            with suppress(NotFound):
-                found = await self._gateway.get(child)
-            wanted = applied.body(child, found, lambda name: self._is_there(meta, name))
-            if isinstance(wanted, Blocker):
-                return wanted
-            try:
-                return await self._gateway.apply(wanted)
-            except Conflict:  # its controller writes into its status all the time
-                if not left:
-                    raise
-        raise AssertionError("not reached")
-
-    def _is_there(self, meta: Mapping[str, Any], name: str) -> bool:
-        return self._cache.job((meta["namespace"], name)) is not None
-
-    async def _made(
-        self, resource: Resource, child: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], bool]:
-        """The child that is there, and whether it is new. A claim is looked for first: a quota
-        refuses another one before the API server says that there is one of this name."""
-        if resource == CLAIMS:
-            with suppress(NotFound):
-                return await self._gateway.get(child), False
-        try:
-            return await self._gateway.create(child), True
-        except AlreadyExists:
-            return await self._gateway.get(child), False
-
-    async def _discard(self, pod: Mapping[str, Any]) -> None:
-        meta = pod["metadata"]
-        try:
-            await self._gateway.delete(PODS, meta["namespace"], meta["name"], meta["uid"])
-        except ClusterError as error:
-            logger.warning("pod %s cannot be deleted: %s", meta["name"], error)
-
     async def _force(self, job: TrainingJob, pods: Iterable[PodView]) -> bool:
         """Delete these by force. Whether any was refused: the job's deadlines hold all the same."""
         refused = False
         for pod in pods:
             try:
-                ours = await self._delete(job.metadata.namespace, pod, force=True)
+                ours = await self.children.delete(job.metadata.namespace, pod, force=True)
             except ClusterError as error:
                 logger.warning("pod %s cannot be deleted by force: %s", pod.described, error)
                 refused = True
@@ -482,29 +364,6 @@ class Reconciler:
                 await self._announce(forced(job, pod, datetime.now(UTC)))
         return refused
 
-    async def _remove(self, namespace: str, pod: PodView) -> Blocker | None:
-        """Delete it; what stands in the way keeps no status from being written."""
-        try:
-            await self._delete(namespace, pod)
-        except ClusterError as error:
-            logger.warning("pod %s cannot be deleted: %s", pod.name, error)
-            answered = not isinstance(error, Unavailable)
-            return diagnose.not_deleted(pod.name, str(error), answered=answered)
-        return None
-
-    async def _delete(self, namespace: str, pod: PodView, *, force: bool = False) -> bool:
-        """Whether it was there to be deleted."""
-        try:
-            left = await self._gateway.delete(PODS, namespace, pod.name, pod.uid, force=force)
-        except Conflict:
-            left = None
-        if left is not None and _stays(left["metadata"]):
-            self._cache.answered(PODS, left)
-        else:
-            # Another pod, or one that was removed with this very call.
-            self._cache.forget(PODS, (namespace, pod.name), pod.uid)
-        return left is not None
-
     async def _delete_job(self, key: Key, stored: StoredJob) -> None:
         # This very version: somebody may have asked for a rerun. Where it has changed, or another
         # job has its name by now, the watch shows it before the next try.
@@ -512,16 +371,6 @@ class Reconciler:
         logger.info("%s/%s: deleted, as its policy.ttlSecondsAfterFinished says", *key)
         # Also one that waits for somebody's finalizer is nothing to us any more.
         self._cache.forget(JOBS, key, stored.uid)
-
-    async def _record_anew(self, key: Key, job: TrainingJob) -> tuple[bool, float | None]:
-        observed = await self._observe(key, job)
-        if observed is None:
-            return False, None
-        stored, obs = observed
-        if isinstance(obs, Unreadable):
-            return False, None
-        now = datetime.now(UTC)
-        return await self._record(key, stored, obs, status(obs, now), now)
 
     async def _record(
         self, key: Key, stored: StoredJob, obs: Observation, after: Status, now: datetime
@@ -573,6 +422,7 @@ class Reconciler:
         self._cache.answered(JOBS, kept)
         memory = self._memory[key]
         memory.pace.written(time.monotonic())
+        memory.made.clear()
         whole = kept.get("status") == job["status"]
         memory.lost = None if whole else (int(kept["metadata"]["resourceVersion"]), after)
         return True
@@ -590,8 +440,6 @@ class Reconciler:
             logger.warning("%s: no Event %s: %s", name, event["reason"], error)
 
 
-def _stays(meta: Mapping[str, Any]) -> bool:
-    """Whether an object is there yet, by the metadata that its deletion was answered with: without
-    grace nothing but a finalizer keeps it."""
-    grace = meta.get("deletionGracePeriodSeconds") != 0
-    return bool(meta.get("resourceVersion") and (grace or meta.get("finalizers")))
+def _name(child: Mapping[str, Any]) -> str:
+    name: str = child["metadata"]["name"]
+    return name

@@ -14,7 +14,7 @@ import kopf
 
 from .. import __version__
 from ..cluster import Resource
-from ..cluster.resources import EXTRA, watched
+from ..cluster.resources import LISTED, watched
 from ..core import Settings
 
 
@@ -94,7 +94,7 @@ class Options:
     @property
     def listed(self) -> tuple[Resource, ...]:
         """What is listed every some seconds."""
-        return EXTRA if self.kserve else ()
+        return LISTED if self.kserve else ()
 
     @property
     def stale_seconds(self) -> float:

@@ -19,9 +19,10 @@ _MESSAGE_CHARS = 1024
 def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> list[dict[str, Any]]:
     """The Events of the step from one status to the next.
 
-    The verdict, every failure, suspension, a rerun, what keeps a stage from starting, and what one
-    warns of. Stages that go as they should have no Event of their own: status has their times. A
-    step announced twice gives the same names, so that the second one exists already.
+    Every failure, suspension, a rerun, what keeps a stage from starting, and what one warns of.
+    What goes as it should has none, be it a stage or the job: status tells it, and nobody acts on
+    an Event of it. A step announced twice gives the same names, so that the second one exists
+    already.
     """
     found: list[tuple[str, str, str, str]] = []
     attempts = "/".join(str(stage.attempt) for stage in after.stages)
@@ -48,10 +49,9 @@ def events(job: TrainingJob, before: Status, after: Status, now: datetime) -> li
     if cleanup is not None and cleanup.phase == "Failed" and cleanup != before.cleanup:
         what = f"CleanupFailed/{cleanup.stage}/{cleanup.attempt}"
         found.append((what, "Warning", "CleanupFailed", cleanup.message))
-    if after.phase != before.phase and after.phase in ("Succeeded", "Failed"):
-        kind = "Normal" if after.phase == "Succeeded" else "Warning"
-        what = after.phase if after.rerun is None else f"{after.phase}/{attempts}"
-        found.append((what, kind, after.reason, after.message))
+    if after.phase == "Failed" != before.phase:
+        what = "Failed" if after.rerun is None else f"Failed/{attempts}"
+        found.append((what, "Warning", after.reason, after.message))
     return [_event(job, what, kind, reason, message, now) for what, kind, reason, message in found]
 
 

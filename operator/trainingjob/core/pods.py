@@ -100,6 +100,13 @@ class PodView:
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def decides(self) -> bool:
+        """Whether what it shows may decide at once: it has failed, goes, or tells a result. All
+        else the pods of a gang show moments apart."""
+        tells = self.phase == "Succeeded" and self.index == 0
+        return self.deleting or self.phase == "Failed" or tells
+
+    @property
     def never_began(self) -> bool:
         """Our container has not run, as far as anybody knows."""
         return self.started is None and self.exit_code is None

@@ -55,10 +55,28 @@ def test_turns_are_written_at_once_and_lesser_changes_wait(
     assert pace.wait(before, change(before), 1000 + since_last_write) == wait
 
 
-def test_the_first_status_is_written_at_once() -> None:
+def test_that_a_job_has_begun_is_told_with_what_has_become_of_it_within_a_second() -> None:
+    _, first = started()
+    pace = Pace()
+
+    assert pace.wait(Status(), first, 100) == 1
+    assert pace.wait(Status(), pods_run(first), 100.25) == 0.75
+    assert pace.wait(Status(), pods_run(first), 101) == 0
+
+
+@pytest.mark.parametrize(
+    "amiss",
+    [
+        {"reason": "QuotaExceeded"},
+        {"phase": "Suspended", "reason": "Suspended"},
+        {"phase": "Succeeded", "reason": "Completed"},
+        {"phase": "Failed", "reason": "SpecTooLarge"},
+    ],
+)
+def test_anything_else_that_is_told_first_is_told_at_once(amiss: dict[str, str]) -> None:
     _, first = started()
 
-    assert Pace().wait(Status(), first, 0) == 0
+    assert Pace().wait(Status(), first.model_copy(update=amiss), 0) == 0
 
 
 def test_what_has_waited_for_company_is_written_together_with_it() -> None:

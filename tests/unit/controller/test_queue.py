@@ -170,3 +170,14 @@ async def test_many_workers_see_every_key_and_never_one_at_the_same_time() -> No
         worker.cancel()
 
     assert all(count >= 1 for count in seen.values())
+
+
+async def test_what_is_to_have_its_turn_does_not_come_once_more_after_it() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.add_after("a", 0)
+    assert not queue._timers
+    await take(queue, 1)
+    queue.add("a")
+    queue.add_after("a", 0)
+    assert not queue._timers

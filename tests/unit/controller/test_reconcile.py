@@ -217,6 +217,29 @@ async def test_a_child_that_is_gone_is_made_again_only_for_a_job_that_is_there(
     assert server.made == made_again
 
 
+class Today(Server):
+    """Its pods are new, and none is the one before."""
+
+    async def create(self, child: dict[str, Any]) -> dict[str, Any]:
+        made = await super().create(child)
+        new = {"creationTimestamp": format_time(datetime.now(UTC)), "uid": f"uid-{len(self.made)}"}
+        return made | {"metadata": made["metadata"] | new}
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["the job is there", "it is gone"])
+async def test_nor_is_a_pod_that_goes_before_status_knows_of_it(there: bool) -> None:
+    made, _ = reconciler(World(), server := Today())
+    await made.reconcile(KEY)
+    assert server.writes == 0
+    first = [*server.made]
+    (pod,) = made._cache.pods(KEY, "uid-1")
+    made._cache.forget(PODS, ("team", pod.name), pod.uid)
+    server.now = server.now if there else None
+    for _ in range(2):
+        await made.reconcile(KEY)
+    assert server.made == first + ([f"Pod {pod.name}"] if there else [])
+
+
 async def test_what_an_older_crd_drops_is_not_written_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

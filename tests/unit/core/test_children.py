@@ -322,10 +322,11 @@ def test_a_gang_finds_its_first_rank():
         for c in all_children("own code with GPUs")
         if c["metadata"]["name"][:12] == "digits-train"
     ]
-    service, _, first, second = pods
+    service, first, second = pods
     assert service["spec"]["clusterIP"] == "None"
-    assert service["spec"]["selector"]["trainingjob.dev/index"] == "0"
-    assert env(second)["MASTER_ADDR"] == "digits-train.team.svc"
+    assert first["spec"]["subdomain"] == service["metadata"]["name"]
+    address = f"{first['spec']['hostname']}.{service['metadata']['name']}.team.svc"
+    assert env(second)["MASTER_ADDR"] == address
     assert env(second)["WORLD_SIZE"] == "8"
     assert env(second)["PET_NODE_RANK"] == "1"
     assert "RANK" not in env(second), "several processes: torchrun or our launcher sets it"

@@ -37,9 +37,9 @@ def data_failure(pod: dict[str, Any], seconds: float) -> None:
     [
         ("a stage that went well has none", [("preprocess", succeeded)], []),
         (
-            "the verdict",
+            "nor has a job that did",
             [("preprocess", succeeded), ("train", succeeded), ("evaluate", succeeded)],
-            [("Normal", "Completed")],
+            [],
         ),
         ("a failure that is retried", [("preprocess", app_failure)], [("Warning", "ScriptFailed")]),
         ("an interruption", [("preprocess", disrupted)], [("Warning", "Disrupted")]),

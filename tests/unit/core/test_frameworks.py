@@ -35,15 +35,16 @@ def test_the_names_are_those_of_the_pods_and_a_service_selects_them_all() -> Non
     (pod,) = TRAIN.pods(made, 1, Settings(), [2])
     spec = pod["spec"]
     assert f"{spec['hostname']}.{spec['subdomain']}" == FOUND.format(2)
-    policy, first, peers = TRAIN.others(made, Settings())
-    assert (policy["kind"], first["kind"]) == ("NetworkPolicy", "Service")
+    policy, peers = TRAIN.others(made, Settings())
+    assert (policy["kind"], peers["kind"]) == ("NetworkPolicy", "Service")
     assert names.is_child("digits", policy["metadata"]["name"])
     assert peers["metadata"]["name"] == spec["subdomain"]
     assert names.is_child("digits", peers["metadata"]["name"])
     assert peers["spec"]["clusterIP"] == "None"
     assert peers["spec"]["publishNotReadyAddresses"] is True
     assert peers["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    assert first["spec"]["selector"]["trainingjob.dev/index"] == "0"
+    assert env(OWN, 2)["MASTER_ADDR"] == FOUND.format(0) + ".team.svc"
+    assert env(OWN, 2, attempt=7)["MASTER_ADDR"].startswith("digits-train-7-0.")
 
 
 def test_the_names_fit_whatever_the_job_is_called() -> None:

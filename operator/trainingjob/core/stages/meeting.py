@@ -37,16 +37,14 @@ def shield(job: TrainingJob) -> dict[str, Any]:
 def services(
     job: TrainingJob, stage: StageName, nodes: int, *, named: bool = False
 ) -> list[dict[str, Any]]:
-    """A gang of one pod needs none. Others have a headless Service that selects rank 0 alone.
-    ``named``: all its pods have addresses, by one more.
-    """
+    """A gang of one pod needs none. Others have a headless Service that selects rank 0 alone, or,
+    ``named``, all pods, each of which has an address below it."""
     if nodes == 1:
         return []
     gang = {names.LABEL_JOB: job.metadata.name, names.LABEL_STAGE: stage}
-    made = [_service(job, names.child_name(job, stage), stage, gang | {names.LABEL_INDEX: "0"})]
     if named:
-        made.append(_service(job, names.peers_name(job, stage), stage, gang))
-    return made
+        return [_service(job, names.peers_name(job, stage), stage, gang)]
+    return [_service(job, names.child_name(job, stage), stage, gang | {names.LABEL_INDEX: "0"})]
 
 
 def _service(
@@ -79,10 +77,10 @@ def gang_of(
     """The gang; with an ``attempt`` its pods have names below the Service that is theirs."""
     if nodes == 1:
         return Gang(nodes, processes)
-    first = f"{names.child_name(job, stage)}.{job.metadata.namespace}.svc"
+    here = f"{job.metadata.namespace}.svc"
     if attempt is None:
-        return Gang(nodes, processes, first)
+        return Gang(nodes, processes, f"{names.child_name(job, stage)}.{here}")
     # Below the pod's own namespace, where it looks first.
     below = names.peers_name(job, stage)
     pods = [f"{names.hostname(job, stage, attempt, index)}.{below}" for index in range(nodes)]
-    return Gang(nodes, processes, first, pods)
+    return Gang(nodes, processes, f"{pods[0]}.{here}", pods)

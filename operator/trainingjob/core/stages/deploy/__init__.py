@@ -61,7 +61,7 @@ class DeployStage(Stage):
     def forbidden(self, job: TrainingJob, settings: Settings) -> tuple[ReasonName, str] | None:
         if not settings.deploys:
             return "OperatorForbidden", f"spec.{self.name}: {_OFF}"
-        if not self.target(job, settings).kind.extra or settings.kserve == "there":
+        if not self.target(job, settings).kind.optional or settings.kserve == "there":
             return None
         if settings.kserve == "off":
             return "OperatorForbidden", f"spec.{self.name}.kserve: {_KSERVE_OFF}"

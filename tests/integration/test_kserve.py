@@ -29,8 +29,8 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservice
 def install(control_plane: ControlPlane) -> None:
     # Too large for an annotation, and for YAML as Python reads it.
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", crd())
-    condition = "--for=condition=Established"
-    control_plane.kubectl("wait", condition, "crd/inferenceservices.serving.kserve.io")
+    served = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
+    wait_for("it to be served", lambda: control_plane.request("GET", served)[0] == 200)
 
 
 def remove(control_plane: ControlPlane) -> None:

@@ -22,11 +22,13 @@ from tests.local.preprocess.both import run, whole
 from trainingjob.api.v1alpha1.input import CsvOptions, Input
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
+from trainingjob.runtime.preprocess.expressions.duckdb_dialect import DUCKDB
 from trainingjob.runtime.preprocess.input import packing
 from trainingjob.runtime.preprocess.input.files import Source
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.records import found_delimiter
 from trainingjob.runtime.preprocess.input.scratch import Scratch, unpacked
+from trainingjob.runtime.preprocess.input.texts import CODES, unlike
 
 _ROWS = "".join(f"{i}.5 {i % 3}\n" for i in range(40))
 
@@ -196,3 +198,13 @@ def test_the_page_says_what_is_read(row: str, tmp_path: Path) -> None:
         becomes = json.loads(becomes)
     assert (str(value) if isinstance(becomes, str) else value) == becomes
     assert one == 1 or "quotes that are" in what
+
+
+def test_the_tests_of_values_are_planned_without_a_join() -> None:
+    hints = [CODES["double"], CODES["bigint"]]
+    odd = unlike(DUCKDB, ["c0", "c1"], CsvOptions(), hints)
+    with DuckdbEngine() as engine:
+        source = engine.view("SELECT range::VARCHAR AS c0, range::VARCHAR AS c1 FROM range(9000)")
+        ((_, plan),) = engine.rows(f"EXPLAIN SELECT {odd} AS odd FROM {source}")
+    assert "range" in plan.lower()
+    assert "join" not in plan.lower()

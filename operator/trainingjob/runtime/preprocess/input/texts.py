@@ -47,7 +47,7 @@ _PANDAS_NULLS = (
 # What may be a value of another type than text, unless it stands for null.
 _TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
 _DAY = re.compile(f"{DATE}($|[T ][0-9])")
-_INFINITE_TEXTS = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
+_INFINITE = "[+-]?inf(inity)?"
 
 
 def is_day(text: str) -> bool:
@@ -83,17 +83,14 @@ def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str
         tests = f"WHEN length({value}) > 15 AND {dialect.is_digits(value)} THEN {code} {tests}"
     # Numbers are most of what there is: the many texts for null are looked at after them.
     first = typed_nulls(options)
-    last = [text for text in nulls(options) if text and text not in first]
-    typed, others = (
-        f" WHEN {value} IN ({', '.join(map(dialect.text, texts))}) THEN {NULL_TEXT}"
-        if texts
-        else ""
-        for texts in (first, last)
-    )
+    last = [re.escape(text) for text in nulls(options) if text and text not in first]
+    typed = f" WHEN {value} IN ({', '.join(map(dialect.text, first))}) THEN {NULL_TEXT}"
+    # Not IN: DuckDB makes a join of that, which takes every row of each column.
+    others = f" WHEN {dialect.matches(value, '|'.join(last))} THEN {NULL_TEXT}"
     return (
-        f"CASE WHEN {value} IS NULL OR {value} = '' THEN 0{typed} {tests}{others} "
-        f"WHEN lower({value}) = 'nan' THEN {NOT_FINITE} "
-        f"WHEN lower({value}) IN {_INFINITE_TEXTS} THEN {INFINITE} ELSE {text} END"
+        f"CASE WHEN {value} IS NULL OR {value} = '' THEN 0{typed if first else ''} {tests}"
+        f"{others if last else ''} WHEN lower({value}) = 'nan' THEN {NOT_FINITE} "
+        f"WHEN {dialect.matches(f'lower({value})', _INFINITE)} THEN {INFINITE} ELSE {text} END"
     )
 
 

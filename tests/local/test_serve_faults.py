@@ -154,6 +154,9 @@ HEADS: dict[str, Callable[[random.Random], bytes]] = {
     "a piece beyond 64 bits": _header("Transfer-Encoding: chunked", f"{'f' * 20}\r\n{{}}"),
     "packed": _header("Content-Encoding: gzip\r\nContent-Length: 2"),
     "packed in no way": _header("Content-Encoding: \xff\r\nContent-Length: 2"),
+    "packed, in pieces": _header(
+        "Content-Encoding: gzip\r\nTransfer-Encoding: chunked", "2\r\n\x1f\x8b\r\n0\r\n\r\n"
+    ),
     "binary data": _header("Inference-Header-Content-Length: 1\r\nContent-Length: 2"),
     "another expectation": _header("Expect: 200-ok\r\nContent-Length: 2"),
     "no body": _header("X: 1", ""),

@@ -20,9 +20,9 @@ from ..api.errors import problems
 from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
 from ..api.stored import Unreadable, read_stored
 from ..api.uris import FILE
-from ..api.v1alpha1 import REASONS, TrainingJob
+from ..api.v1alpha1 import TrainingJob
 from ..api.v1alpha1.input import Input
-from ..api.v1alpha1.reasons import reason_of
+from ..api.v1alpha1.reasons import reason_of, remedy_of_accepted
 from ..core import names
 from ..local import claims, environment
 from ..local.store import Home, Workspace
@@ -178,5 +178,5 @@ def _why(result: Path) -> str:
     if error is None:
         return "the server ended without saying why; see --verbose"
     reason = reason_of(error.reason)
-    remedy = f"; {REASONS[reason].remedy}" if reason is not None else ""
+    remedy = f"; {remedy_of_accepted(reason)}" if reason is not None else ""
     return f"{error.message}{remedy}"

@@ -7,6 +7,7 @@ and scikit-learn.
 from __future__ import annotations
 
 import json
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.preprocess.features import CLASSES, frame, prepared
+from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.preprocess.engines.rowhash import hashes_of, place
@@ -173,6 +175,68 @@ def test_the_manifest_shows_rows_as_they_were_and_as_they_became(case: str, tmp_
         if name in ("id", "city", "code"):
             values = [None if pd.isna(value) else value for value in known[name]]
             assert [row[index] for row in raw.rows] == values, name
+
+
+def test_a_query_that_is_planned_once_gives_each_request_its_own_rows() -> None:
+    """Values of each type with nulls among them, many rows, one, none, and one that fails."""
+    day, moment = date(2026, 1, 31), datetime(2026, 1, 31, 12, 30, 0, 250_001)
+    kinds: dict[str, ColumnType] = {
+        "yes": "boolean",
+        "n": "bigint",
+        "x": "double",
+        "text": "string",
+        "day": "date",
+        "at": "timestamp",
+        "more": "string",
+    }
+    exprs = {
+        "yes": "not yes",
+        "n": "n + 1",
+        "x": "x * 2",
+        "text": "concat(text, '東')",
+        "day": "date_add(day, 1)",
+        "at": "if(n > 0, at, null)",
+        "one": "7",
+    }
+    fields = [{"name": name, "expr": expr} for name, expr in exprs.items()]
+    # Each of a column as it was, and of nothing that a step before it has made.
+    fields.sort(key=lambda field: field["name"] == "n")
+    steps = [{"step": {"withColumn": field}, "fitted": {}} for field in fields]
+    pipeline = Pipeline(kinds, steps, exprs, "kind")
+    assert list(pipeline.needed) == ["yes", "n", "x", "text", "day", "at"]
+
+    def given(rows: int, least: int = -3) -> dict[str, list[Any]]:
+        numbers = [None if i % 5 == 4 else i + least for i in range(rows)]
+        return {
+            "yes": [None if i is None else i % 2 == 0 for i in numbers],
+            "n": numbers,
+            "x": [None if i is None else i / 3 for i in numbers],
+            "text": [None if i is None else f"<{i}>" for i in numbers],
+            "day": [None if i is None else day + timedelta(days=i) for i in numbers],
+            "at": [None if i is None else moment + timedelta(seconds=i) for i in numbers],
+        }
+
+    def run(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        arrays = {name: pa.array(rows[name], type=ARROW[pipeline.needed[name]]) for name in rows}
+        found = pipeline.run(arrays)
+        for name, column in found.items():
+            assert column.type == ARROW[kinds.get(name, "bigint")]
+        return {name: column.to_pylist() for name, column in found.items()}
+
+    for rows in (1, 500, 33, 4, 5, 2048, 5000, 1):
+        its = given(rows)
+        assert run(its) == {
+            "yes": [None if v is None else not v for v in its["yes"]],
+            "n": [None if v is None else v + 1 for v in its["n"]],
+            "x": [None if v is None else v * 2 for v in its["x"]],
+            "text": [None if v is None else f"{v}東" for v in its["text"]],
+            "day": [None if v is None else v + timedelta(days=1) for v in its["day"]],
+            "at": [v if n and n > 0 else None for n, v in zip(its["n"], its["at"], strict=True)],
+            "one": [7] * rows,
+        }
+    nothing = {name: [None] * 3 for name in pipeline.needed}
+    assert run(nothing) == nothing | {"one": [7] * 3}
+    pipeline.close()
 
 
 def test_only_columns_that_features_are_made_of_are_needed(tmp_path: Path) -> None:

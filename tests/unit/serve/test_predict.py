@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from trainingjob.api.payload import Report, StageError
 from trainingjob.api.v1alpha1.input import Input
+from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName, remedy_of_accepted
+from trainingjob.cli.serve import _why as why
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.serve import predict as module
 from trainingjob.runtime.serve.predict import Request, predict
@@ -118,3 +123,31 @@ def test_a_column_that_the_predictions_have_is_not_kept(
     assert caught.value.message == (
         f"column {name} cannot be kept: the predictions have a column of that name"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("model.safetensors", "ModelCorrupt"), ("trainingjob.json", "ModelMissing")],
+)
+def test_of_a_model_that_is_not_as_it_was_accepted_it_is_told_what_to_do_with_it(
+    file: str,
+    reason: ReasonName,
+    classes: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And not what to do in code that trains one."""
+    shutil.copytree(classes.accepted, folder := tmp_path / "accepted")
+    (folder / file).unlink()
+    given = Input(uri=f"file://{tmp_path}/new.csv", format="csv")
+    asked = Request(model=classes.payload(model_uri=f"file://{folder}"), input=given)
+    monkeypatch.setattr("sys.stdin", io.StringIO(asked.model_dump_json(by_alias=True)))
+    assert module.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"; {remedy_of_accepted(reason)}")
+    assert remedy_of_accepted(reason) != REASONS[reason].remedy
+    # As the server's own end is told.
+    error = Report(error=StageError(reason=reason, message="why"))
+    (tmp_path / "result").write_text(error.model_dump_json(by_alias=True))
+    assert why(tmp_path / "result") == f"why; {remedy_of_accepted(reason)}"

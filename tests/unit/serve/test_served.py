@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,22 @@ def again(classes: Made, folder: Path) -> Path:
     for name in ("dataset", "model"):
         shutil.copytree(classes.folder / name, folder / name)
     return folder
+
+
+def test_a_small_model_takes_no_threads_beside_the_one_that_asks(classes: Made) -> None:
+    """The one that asks is not the one that has loaded it."""
+    served = load(classes.payload())
+    columns, tasks = columns_of(served, classes.rows("test")), Path("/proc/self/task")
+
+    def begun() -> set[Path]:
+        before = {*tasks.iterdir()}
+        for _ in range(3):
+            served.answers(columns)
+        return {*tasks.iterdir()} - before
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(begun).result() == set()
+    served.close()
 
 
 def test_a_threshold_and_the_positive_class_count_as_they_did(

@@ -307,6 +307,20 @@ def reason_of(name: str) -> ReasonName | None:
     return name if name in REASONS else None
 
 
+# Where a model that was accepted is served, or predicts: no code of a user has just left it.
+_OF_ACCEPTED: dict[ReasonName, str] = {
+    "ModelMissing": "serve a model that can be run and that an evaluation has accepted: let the "
+    "job run until its gates pass",
+    "ModelCorrupt": "serve another accepted model, or train it again; nothing may change what is "
+    "below accepted/",
+}
+
+
+def remedy_of_accepted(reason: ReasonName) -> str:
+    """What to do when an accepted model is not served, or does not predict."""
+    return _OF_ACCEPTED.get(reason, REASONS[reason].remedy)
+
+
 # What a stage that went well may warn of, and what that is.
 WARNINGS: dict[str, str] = {
     "ValuesBecameNull": "a step made null of values that it could not convert",

@@ -114,11 +114,17 @@ def _network(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Encoding
     from ..model.mlp import load_model
 
     model = load_model(folder)
-    if sum(weight.numel() for weight in model.network.parameters()) <= _SMALL_NETWORK:
-        # Of a network that is done with a batch before threads have met: on a busy machine, and
-        # under a CPU limit, waiting for each other takes ten times as long.
-        torch.set_num_threads(1)
-    return lambda features: model.predict(features).double().numpy(), NUMBERS
+    small = sum(weight.numel() for weight in model.network.parameters()) <= _SMALL_NETWORK
+
+    def run(features: np.ndarray) -> np.ndarray:
+        if small:
+            # It is done with a batch before threads have met: on a busy machine, and under a CPU
+            # limit, waiting for each other takes ten times as long. Here and not above, as OpenMP
+            # heeds it in the thread that says it.
+            torch.set_num_threads(1)
+        return model.predict(features).double().numpy()
+
+    return run, NUMBERS
 
 
 def _trees(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Encoding]:

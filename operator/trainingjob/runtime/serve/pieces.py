@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Never
 
+from pydantic_core import from_json
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Characters of a piece, which takes a millisecond or less.
 _PIECE = 16 * 2**10
@@ -80,7 +82,7 @@ class _Reader:
         if end < 0:
             return [], at, at
         try:
-            some = self._decoder.decode(f"[{self._text[at:end]}]")
+            some = from_json(f"[{self._text[at:end]}]", allow_inf_nan=False)
         except ValueError:
             return [], at, end
         # Blanks before a comma are no value.

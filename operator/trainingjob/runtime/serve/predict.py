@@ -21,7 +21,7 @@ from pydantic import Field
 from trainingjob.api.base import Model
 from trainingjob.api.payload import ServePayload
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.api.v1alpha1.reasons import REASONS
+from trainingjob.api.v1alpha1.reasons import remedy_of_accepted
 
 from ..base.errors import StageFailure, from_os_error
 from ..base.text import listed, one_line
@@ -56,7 +56,7 @@ def main() -> int:
     try:
         rows = predict(request)
     except StageFailure as failure:
-        sys.stderr.write(f"{failure.message}; {REASONS[failure.reason].remedy}\n")
+        sys.stderr.write(f"{failure.message}; {remedy_of_accepted(failure.reason)}\n")
         return 1
     except OSError as error:
         sys.stderr.write(f"{from_os_error(error, 'write the predictions').message}\n")

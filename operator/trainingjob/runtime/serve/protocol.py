@@ -16,6 +16,7 @@ from typing import Any, Never
 
 import numpy as np
 import pyarrow as pa
+from pydantic_core import from_json, to_json
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
@@ -103,6 +104,12 @@ def read(body: bytes, served: Served, most_rows: int) -> Request:
 
 
 def _json(body: bytes, most_values: int) -> Any:
+    if len(body) <= LARGE_BODY:
+        try:
+            # In a quarter of the time; of what it refuses json says what is wrong.
+            return from_json(body, allow_inf_nan=False)
+        except ValueError:
+            pass
     try:
         text = body.decode()
         if len(body) > LARGE_BODY:
@@ -183,13 +190,14 @@ def _column(tensor: Mapping[str, Any], kind: ColumnType, rows: int, where: str) 
 
 def column_of(data: list[Any], kind: ColumnType, where: str) -> pa.Array:
     """Values of JSON as a column. Raises BadRequest, which begins with ``where``."""
-    allowed, convert = _VALUES[kind]
+    plain, converted, convert = _VALUES[kind]
     # By the types of all values at once, which seldom are more than two.
-    if not set(map(type, data)) <= allowed:
+    types, allowed = set(map(type, data)), plain | converted
+    if not types <= allowed:
         place, value = next((p, v) for p, v in enumerate(data) if type(v) not in allowed)
         raise BadRequest(f"{where}: data[{place}] is {_called(value)}, and no {kind}")
     try:
-        column = pa.array(data if convert is None else convert(data), type=ARROW[kind])
+        column = pa.array(convert(data) if types & converted else data, type=ARROW[kind])
     except _BadValue as error:
         raise BadRequest(f"{where}: data[{error.place}] is {error.words}") from error
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
@@ -230,16 +238,14 @@ def _moment(text: str) -> datetime:
 
 
 _NONE = type(None)
-_VALUES: dict[ColumnType, tuple[set[type], Callable[[list[Any]], list[Any]] | None]] = {
-    "bigint": (
-        {int, float, _NONE},
-        lambda data: data if float not in map(type, data) else _each(_whole, "whole number")(data),
-    ),
-    "double": ({int, float, _NONE}, _each(float, "number of 64 bits")),
-    "boolean": ({bool, _NONE}, None),
-    "string": ({str, _NONE}, None),
-    "date": ({str, _NONE}, _each(date.fromisoformat, "date as 2026-01-31")),
-    "timestamp": ({str, _NONE}, _each(_moment, "moment as 2026-01-31T12:00:00")),
+# The types of values that Arrow takes for the column's, those that are converted first, and how.
+_VALUES: dict[ColumnType, tuple[set[type], set[type], Callable[[list[Any]], list[Any]]]] = {
+    "bigint": ({int, _NONE}, {float}, _each(_whole, "whole number")),
+    "double": ({float, _NONE}, {int}, _each(float, "number of 64 bits")),
+    "boolean": ({bool, _NONE}, set(), list),
+    "string": ({str, _NONE}, set(), list),
+    "date": ({_NONE}, {str}, _each(date.fromisoformat, "date as 2026-01-31")),
+    "timestamp": ({_NONE}, {str}, _each(_moment, "moment as 2026-01-31T12:00:00")),
 }
 
 
@@ -267,13 +273,13 @@ def written(name: str, request: Request, answers: Answers, served: Served) -> by
     told: dict[str, Any] = {"model_name": name, "model_version": served.version}
     if request.id is not None:
         told["id"] = request.id
-    body = bytearray(_dumped(told)[:-1] + b', "outputs": [')
+    body = bytearray(_dumped(told)[:-1] + b',"outputs":[')
     for place, output in enumerate(request.outputs):
         head, values = _tensor(output, answers, served)
-        body += (b", " if place else b"") + _dumped(head)[:-1] + b', "data": ['
+        body += (b"," if place else b"") + _dumped(head)[:-1] + b',"data":['
         for start in range(0, len(values), PIECE):
             some = values[start : start + PIECE]
-            body += (b", " if start else b"") + _dumped(some.tolist())[1:-1]
+            body += (b"," if start else b"") + _dumped(some.tolist())[1:-1]
         body += b"]}"
     return bytes(body + b"]}")
 
@@ -290,7 +296,7 @@ def _tensor(name: str, answers: Answers, served: Served) -> tuple[dict[str, Any]
 
 
 def _dumped(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+    return to_json(value, inf_nan_mode="constants")
 
 
 def values_of(answers: Answers, served: Served) -> list[Any]:
@@ -357,8 +363,10 @@ def _called(value: Any) -> str:
 
 def _short(value: Any) -> str:
     """As JSON, of which no more is written than is shown: it may be most of a body."""
+    if isinstance(value, str):
+        return cut(json.dumps(value[:_SHOWN]), _SHOWN)
     text = ""
-    for piece in json.JSONEncoder().iterencode(value[:_SHOWN] if isinstance(value, str) else value):
+    for piece in json.JSONEncoder().iterencode(value):
         text += cut(piece, _SHOWN)
         if len(text) > _SHOWN:
             break

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -22,9 +23,8 @@ from .columns import ARROW, Applied, Columns
 Kinds = Mapping[str, ColumnType]
 Run = Callable[[Any, Frame, Where], tuple[Frame, Fitted]]
 
-# What queries call the rows; a table of Arrow, where they are many.
-_TABLE, _ROWS = "trainingjob_given", "trainingjob_rows"
-_FEW = 32
+# What queries call the rows.
+_TABLE = "trainingjob_given"
 
 
 class Silent(Account):
@@ -43,40 +43,83 @@ class Silent(Account):
         pass
 
 
+class _Rows:
+    """Those that a prepared query is run over: at each run DuckDB asks for them anew. It has been
+    told their types once, and would read others as if they were of these."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        fields = [(name, ARROW[kind]) for name, kind in kinds.items()]
+        self._schema = pa.schema([*fields, (HASH, pa.int64())])
+        self._none = self._table = self._schema.empty_table()
+
+    @contextmanager
+    def given(self, columns: Columns) -> Iterator[None]:
+        """Raises pa.ArrowInvalid for values of other types."""
+        numbers = pa.array(np.arange(len(next(iter(columns.values()), ()))))
+        arrays = [*(columns[name] for name in self._schema.names[:-1]), numbers]
+        self._table = pa.Table.from_arrays(arrays, schema=self._schema)
+        try:
+            yield
+        finally:
+            self._table = self._none
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
 class Views(DuckdbEngine):
     """Whose views are their text, since the rows are others with each request: a query has them as
-    a table of its own, and planning it takes a millisecond less than filling one."""
+    a table of its own."""
 
     def __enter__(self) -> Self:
         super().__enter__()
         # What goes row by row keeps the order of rows then, and nothing need be sorted.
         self.run("SET preserve_insertion_order = true")
+        # So few rows are done before other threads have met.
+        self.run("SET threads = 1")
         return self
 
     def view(self, sql: str, *, wide: bool = False) -> str:
         return f"({sql})"
 
-    def of_rows(self, query: str, names: str, columns: Columns, kinds: Kinds) -> list[Any]:
-        """What a query gives, columns of Arrow or lists, over ``_TABLE``, which has these columns,
-        and nulls in all others, of which ``names`` is SQL."""
+    def prepared(
+        self, view: str, made: Kinds, given: Kinds, others: Kinds
+    ) -> Callable[[Columns], Columns]:
+        """The columns ``made`` of ``view``, of rows that have ``given`` in ``_TABLE``, and nulls in
+        ``others``. It is planned once, which takes five times as long as to run it."""
         ident, type_name = self.dialect.ident, self.dialect.type_name
-        rows = len(next(iter(columns.values()), ()))
-        if rows <= _FEW:
-            lists = [
-                f"unnest(CAST(? AS {type_name(kinds[name])}[])) AS {ident(name)}"
-                for name in columns
-            ]
-            given = ", ".join([*lists, *([names] if names else []), f"unnest(range(?)) AS {HASH}"])
-            parameters = [*(column.to_pylist() for column in columns.values()), rows]
-            with failures():
-                found = self._db.execute(
-                    f"WITH {_TABLE} AS (SELECT {given}) {query}", parameters
-                ).fetchall()
-            return [list(values) for values in zip(*found, strict=True)]
-        self._db.register(_ROWS, pa.table({**columns, HASH: pa.array(np.arange(rows))}))
-        given = ", ".join([*map(ident, columns), *([names] if names else []), HASH])
-        table = self.arrow(f"WITH {_TABLE} AS (SELECT {given} FROM {_ROWS}) {query}")
-        return [column.combine_chunks() for column in table.columns]
+        rows, table, name = _Rows(given), self._new_name(), self._new_name()
+        nulls = [f"CAST(NULL AS {type_name(kind)}) AS {ident(n)}" for n, kind in others.items()]
+        selected = ", ".join([*map(ident, given), *nulls, HASH])
+        # As they are; of other types, numpy would have whole numbers as doubles.
+        wanted = [
+            f"CAST({ident(n)} AS {type_name(kind)}) AS {ident(n)}" for n, kind in made.items()
+        ]
+        with failures():
+            self._db.register(table, rows)
+            self._db.execute(
+                f"PREPARE {name} AS WITH {_TABLE} AS (SELECT {selected} FROM {table}) "
+                f"SELECT {', '.join(wanted)} FROM {view}"
+            )
+
+        def run(columns: Columns) -> Columns:
+            with rows.given(columns), failures():
+                found = self._db.execute(f"EXECUTE {name}").fetchnumpy()
+            return {
+                n: _column(values, kind)
+                for (n, kind), values in zip(made.items(), found.values(), strict=True)
+            }
+
+        return run
+
+
+def _column(values: np.ndarray[Any, Any], kind: ColumnType) -> pa.Array:
+    """As DuckDB gives it: of numpy's masked arrays where there are nulls."""
+    mask = np.ma.getmaskarray(values) if np.ma.is_masked(values) else None
+    column = pa.array(
+        np.ma.getdata(values), mask=mask, type=pa.string() if kind == "string" else None
+    )
+    return column if column.type == ARROW[kind] else column.cast(ARROW[kind])
 
 
 class Sql:
@@ -103,31 +146,27 @@ class Sql:
             self._engine = Views()
             self._engine.__enter__()
         engine = self._engine
-        ident, type_name = engine.dialect.ident, engine.dialect.type_name
         where = Where(engine, label, text, Silent())
         with where.errors():
             made, _ = run(spec, Frame(_TABLE, kinds, (HASH,)), where)
         of = _made_of(spec, kinds, made.columns)
+        queries: dict[tuple[str, ...], Callable[[Columns], Columns]] = {}
+
+        def prepared(wanted: Sequence[str]) -> Callable[[Columns], Columns]:
+            needed = {name for one in wanted for name in of[one]}
+            return engine.prepared(
+                made.view,
+                {name: made.columns[name] for name in wanted},
+                {name: kind for name, kind in kinds.items() if name in needed},
+                {name: kind for name, kind in kinds.items() if name not in needed},
+            )
 
         def apply(columns: Columns, wanted: Sequence[str]) -> Columns:
-            needed = dict.fromkeys(name for one in wanted for name in of[one])
-            given = {name: columns[name] for name in needed}
-            if not given:  # such as a constant: of as many rows as there are
-                given = dict([*columns.items()][:1])
-            others = ", ".join(
-                f"CAST(NULL AS {type_name(kind)}) AS {ident(name)}"
-                for name, kind in kinds.items()
-                if name not in given
-            )
-            query = f"SELECT {', '.join(map(ident, wanted))} FROM {made.view}"
             with where.errors():
-                found = engine.of_rows(query, others, given, kinds)
-            return {
-                name: pa.array(values, type=ARROW[made.columns[name]])
-                if isinstance(values, list)
-                else values
-                for name, values in zip(wanted, found, strict=True)
-            }
+                query = queries.get(key := tuple(wanted))
+                if query is None:  # of a pipeline it is one
+                    query = queries[key] = prepared(wanted)
+                return query(columns)
 
         return Applied(
             {name: made.columns[name] for name in of},

@@ -10,11 +10,13 @@ import functools
 import gzip
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,13 +46,17 @@ from trainingjob.core.progress import reported
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.archive import RefusedArchive, copy_safely
+from trainingjob.runtime.model import pretrained_model
+from trainingjob.runtime.model.answers import stop_at_answers
+from trainingjob.runtime.model.generation import Writer
 from trainingjob.runtime.model.mlp import load_model
 from trainingjob.runtime.model.pretrained import look_at
+from trainingjob.runtime.model.tokenizer import Tokenizer
 from trainingjob.runtime.preprocess.engines.duckdb import DuckdbEngine
 from trainingjob.runtime.preprocess.input.read import read_input
 from trainingjob.runtime.preprocess.input.scratch import Scratch
-from trainingjob.runtime.preprocess.tokens import tokenizer
-from trainingjob.runtime.serve import protocol
+from trainingjob.runtime.preprocess.tokens import chat, tokenizer
+from trainingjob.runtime.serve import completions, protocol
 from trainingjob.runtime.serve.served import load
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -149,6 +155,19 @@ def _tokenizer(folder: Path) -> None:
     tokenizer.choose(None, "", "", spec, 0, 0)  # type: ignore[arg-type]
 
 
+def _described(folder: Path) -> None:
+    found = look_at("x", folder)
+    model = pretrained_model.build(found, pretrained_model.config_of(found))
+    pretrained_model.names_of(model, found)
+
+
+def _words(folder: Path) -> None:
+    with contextlib.closing(Tokenizer(folder)) as tool:
+        tool.encode("ab", special=True)
+    stop_at_answers(folder, 0)
+    assert json.loads((folder / "generation_config.json").read_bytes())["eos_token_id"]
+
+
 def _zip(content: bytes, **how: Any) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, **how) as archive:
@@ -161,6 +180,16 @@ def _parquet() -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.table({"x": [1.5, None, 3.0], "s": ["a", "b", None]}), out)
     return out.getvalue()
+
+
+def _weights_of(config: dict[str, Any]) -> bytes:
+    """As the model of a config has them."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind = config["model_type"]
+    sizes = {name: value for name, value in config.items() if name != "model_type"}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes))
+    return save({name: one.numpy() for name, one in model.state_dict().items()})
 
 
 def _npy() -> bytes:
@@ -179,6 +208,21 @@ def _program(folder: Path) -> bytes:
     return path.read_bytes()
 
 
+_PROMPT = {
+    "model": "words",
+    "prompt": "ab",
+    "max_tokens": 4,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "seed": 1,
+    "stop": ["a", "cd"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "n": 1,
+    "logit_bias": {},
+    "user": "x",
+}
+_SAID = [{"role": "system", "content": "a"}, {"role": "user", "content": "ab \u00e9"}]
 _CSV = b'id,name,"x y"\n1,a,0.5\n2,"b, c",1.5\n3,,\n'
 _LINES = b'{"a": 1, "b": {"c": [1, 2]}, "d": "x"}\n{"a": 2.5, "b": null, "d": "\\u00e9"}\n'
 _REPORT = {
@@ -201,7 +245,19 @@ def targets(folder: Path) -> dict[str, Target]:
     rows = model.rows("test")[:2]
     weights = save({"w": np.zeros((4, 2), np.float32)})
     config = {"model_type": "llama", "vocab_size": 300, "num_hidden_layers": 1}
+    small = {
+        **config,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 4,
+        "max_position_embeddings": 8,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    }
     learned = tokenizer.learn(["ab ab cd"] * 9, 258, "<|endoftext|>").text.encode()
+    model_of_words = _writer(folder, learned)
+    beside = {"tokenizer.json": learned, "chat_template.jinja": chat.DEFAULT.encode()}
     manifests = [_bytes(GOOD[name]) for name in sorted(GOOD)]
     dataset = (folder / "dataset/manifest.json").read_bytes()
     built_in = folder / "model"
@@ -248,6 +304,33 @@ def targets(folder: Path) -> dict[str, Target]:
             _in_folder("config.json", lambda at: look_at("x", at), {"model.safetensors": weights}),
             failed,
         ),
+        "weights in several files": Target(
+            [_bytes({"metadata": {}, "weight_map": {"w": "a.safetensors"}})],
+            _in_folder(
+                "model.safetensors.index.json",
+                lambda at: look_at("x", at),
+                {"config.json": _bytes(config), "a.safetensors": weights},
+            ),
+            failed,
+        ),
+        "models that a config describes": Target(
+            [_bytes(small)],
+            _in_folder("config.json", _described, {"model.safetensors": _weights_of(small)}),
+            failed,
+        ),
+        "tokenizer_config.json": Target(
+            [
+                _bytes(
+                    {"eos_token": {"content": "<|endoftext|>"}, "chat_template": "{{ bos_token }}"}
+                )
+            ],
+            _in_folder("tokenizer_config.json", _words, beside),
+            (ValueError,),
+        ),
+        "generation_config.json": Target(
+            [_bytes({"eos_token_id": [0, 1], "top_k": 20})],
+            _in_folder("generation_config.json", _words, beside),
+        ),
         "tokenizer.json": Target([learned], _in_folder("tokenizer.json", _tokenizer, {}), failed),
         "model.pt2": Target(
             [_program(folder)],
@@ -264,7 +347,35 @@ def targets(folder: Path) -> dict[str, Target]:
             lambda data, _: _asked(data, served),
             (protocol.BadRequest,),
         ),
+        "requests of completions": Target(
+            [_bytes(_PROMPT), _bytes({"prompt": ["ab"]})],
+            lambda data, _: _read(data, model_of_words, chat=False),
+            (completions.BadRequest,),
+        ),
+        "requests of answers": Target(
+            [_bytes({"messages": _SAID, "max_completion_tokens": 4})],
+            lambda data, _: _read(data, model_of_words, chat=True),
+            (completions.BadRequest,),
+        ),
     }
+
+
+def _writer(folder: Path, learned: bytes) -> Any:
+    """What reads a prompt, without a network that would go on with it."""
+    place = folder / "words"
+    place.mkdir()
+    (place / "tokenizer.json").write_bytes(learned)
+    (place / "chat_template.jinja").write_text(chat.DEFAULT)
+    writer = object.__new__(Writer)
+    writer._lock, writer._reader = threading.Lock(), Tokenizer(place)
+    writer.conversation(_SAID)  # starts the process of templates, which takes seconds
+    return SimpleNamespace(writer=writer, limit=64)
+
+
+def _read(data: bytes, model: Any, *, chat: bool) -> None:
+    asked = completions.read(data, "words", model, chat=chat)
+    assert 1 <= asked.options.tokens <= model.limit - len(asked.prompt)
+    assert all(isinstance(one, int) for one in asked.prompt)
 
 
 def _asked(data: bytes, served: Any) -> None:

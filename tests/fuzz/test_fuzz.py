@@ -12,14 +12,17 @@ from .targets import Target, targets
 from .trial import tried
 
 EXAMPLES = 25
-SLOW = {"tokenizer.json": 5}  # a process for each
+SLOW = dict.fromkeys(("tokenizer.json", "tokenizer_config.json", "generation_config.json"), 5)
 FOUND = Path(__file__).parent / "found"
 NAMES = (
     *("manifests", "payloads", "progress reports", "termination messages"),
     *("validate", "explain", "zip archives", "gzip", "bzip2", "CSV", "JSON", "Parquet"),
     *("npz as CSV", "manifest.json", "config.json of ours", "weights of ours"),
     *("pretrained weights", "pretrained config.json", "tokenizer.json", "model.pt2"),
+    *("weights in several files", "models that a config describes"),
+    *("tokenizer_config.json", "generation_config.json"),
     *("envelopes of releases", "requests of predictions"),
+    *("requests of completions", "requests of answers"),
 )
 
 

@@ -79,7 +79,7 @@ def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
     }
     peak = peak_flops(name)
     if peak is not None and trainer.flops is not None:
-        figures["model_flops_utilisation"] = trainer.flops * rate / peak
+        figures["model_flops_utilisation"] = trainer.flops * rate / size.length / peak
     return figures
 
 

@@ -27,7 +27,7 @@ from trainingjob.runtime.train.devices import peak_memory
 ROUNDS = 3
 SPEED = Size(layers=4, hidden=256, heads=4, tokens=2048, length=128, batch=16, steps=15)
 # Weights that outweigh what a layer computes.
-MEMORY = Size(layers=8, hidden=512, heads=8, tokens=8192, length=32, batch=4, steps=5)
+MEMORY = Size(layers=10, hidden=768, heads=12, tokens=8192, length=32, batch=4, steps=4)
 _EVERY_SECONDS = 30
 CPU = torch.device("cpu")
 

@@ -400,6 +400,12 @@ def changed(**values: Any) -> Callable[[Path], None]:
     return change
 
 
+def incomplete(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def of_fewer_tokens(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -415,6 +421,8 @@ def of_fewer_tokens(folder: Path) -> None:
         (pickled, "ModelMissing", "read by unpickling could run any code: save them as safetens"),
         (without_config, "ModelMissing", "there is no config.json with model.safetensors"),
         (truncated, "ModelCorrupt", "cannot be loaded by transformers"),
+        (incomplete, "ModelCorrupt", "lacks weights of the model that its config.json describes"),
+        (changed(num_attention_heads=0), "ModelCorrupt", "cannot be loaded by transformers"),
         (not_finite, "ModelCorrupt", "predicts NaN or infinity"),
         (changed(model_type="nothing"), "ModelCorrupt", "cannot be loaded by transformers"),
         (changed(max_position_embeddings=8), "ModelCorrupt", "takes at most 8 tokens at once"),

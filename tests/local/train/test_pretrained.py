@@ -137,6 +137,52 @@ def test_what_lora_learned_is_in_the_weights_and_in_the_adapter(
     assert not torch.allclose(merged, unchanged, rtol=1e-2, atol=1e-2)
 
 
+# Of peft.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+@pytest.mark.parametrize(
+    ("kind", "lora", "more"),
+    [
+        ("llama", None, {}),
+        ("qwen3", None, {"head_dim": 16, "tie_word_embeddings": True}),
+        ("gpt2", None, {}),
+        ("llama", Lora(rank=2), {}),
+        ("llama", Lora(rank=2, targets=["down_proj"]), {"tie_word_embeddings": True}),
+        ("gpt2", Lora(rank=2), {}),
+    ],
+)
+def test_operations_of_a_token_are_those_that_torch_counts(
+    tmp_path: Path, kind: str, lora: Lora | None, more: dict[str, Any]
+) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    made(tmp_path, kind, **more)
+    given = language.Given(Pretrained(uri=f"file://{tmp_path}", lora=lora), TOKENS)
+    network: Any = given.build()
+    # As products of matrices, which it counts on every device.
+    network.set_attn_implementation("eager")
+    given.fill(network, torch.device("cpu"), 3, mix, lambda _, whole: whole)
+    rows = torch.randint(3, 97, (2, 25), generator=torch.Generator().manual_seed(1))
+    with FlopCounterMode(display=False) as counted:
+        transformer.negative_log_likelihood(network, rows, rows[:, 1:]).backward()
+    expected = transformer.flops(network, 24) * 48
+    if lora is not None:
+        # Nobody needs the gradient of what the first adapter reads, or of what is before it.
+        first = transformer.layers_of(network)[0]
+        names = ["c_attn", "q_proj", "k_proj", "v_proj"]
+        if lora.targets == ["down_proj"]:
+            names += ["o_proj", "gate_proj", "up_proj", "down_proj"]
+            heads = network.config.num_attention_heads * network.config.head_dim
+            expected -= 8 * heads * 24 * 48
+        for name, module in first.named_modules():
+            if name.rpartition(".")[2] in names:
+                its = module.base_layer if hasattr(module, "base_layer") else module
+                expected -= 2 * its.weight.numel() * 48
+        for name, one in first.named_parameters():
+            if "lora_A" in name and any(f"{its}." in name for its in names):
+                expected -= 2 * one.numel() * 48
+    assert counted.get_total_flops() == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("target", ["lm_head", "c_attn", "norm", "_proj", "self_attn"])
 def test_targets_that_do_not_exist_are_refused_by_those_that_do(
     tmp_path: Path, target: str
@@ -150,6 +196,18 @@ def test_targets_that_do_not_exist_are_refused_by_those_that_do(
         f"train.model.pretrained.lora.targets: the model has no linear layer {target} "
         "(down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj)"
     )
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**30, "four", None, {"a": 1}])
+@pytest.mark.parametrize("field", ["num_attention_heads", "hidden_size"])
+def test_sizes_that_are_none_of_a_model_are_told(tmp_path: Path, field: str, value: Any) -> None:
+    made(tmp_path, "llama")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(StageFailure) as caught:
+        language.Given(Pretrained(uri=f"file://{tmp_path}"), TOKENS).build()
+    assert caught.value.reason == "InputUnreadable"
+    assert f"config.json of file://{tmp_path}" in caught.value.message
 
 
 SPLIT = {"test": 0.2, "validation": 0.1}

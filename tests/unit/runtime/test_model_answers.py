@@ -23,12 +23,13 @@ WORDS = {"<|endoftext|>": 0, "<|im_end|>": 1, "<|im_start|>": 2, "a": 3}
         (plain(CHATML), {"eos_token_id": 0, "top_k": 20}, [0, 1, 7]),
         (plain(CHATML), {"eos_token_id": [1, 0]}, [1, 0, 7]),
         (plain(TRIMMED), {"eos_token_id": 0}, [0, 7]),
+        (plain(TRIMMED), [1], [0, 7]),
         ("{% for m in messages %}{{ m.content }} {% endfor %}", None, [7]),
         ("{{ raise_exception('no') }}", {"eos_token_id": 0}, [0, 7]),
     ],
 )
 def test_generation_stops_at_the_end_of_an_answer(
-    tmp_path: Path, template: str, before: dict[str, Any] | None, stops: list[int]
+    tmp_path: Path, template: str, before: Any, stops: list[int]
 ) -> None:
     tool = Tokenizer(models.WordLevel(WORDS, unk_token="a"))
     PreTrainedTokenizerFast(
@@ -42,4 +43,5 @@ def test_generation_stops_at_the_end_of_an_answer(
         (tmp_path / "generation_config.json").write_text(json.dumps(before))
     stop_at_answers(tmp_path, 7)
     after = json.loads((tmp_path / "generation_config.json").read_text())
-    assert after == {**(before or {}), "eos_token_id": stops}
+    kept = before if isinstance(before, dict) else {}
+    assert after == {**kept, "eos_token_id": stops}

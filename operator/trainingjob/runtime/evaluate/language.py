@@ -33,13 +33,8 @@ def judge(
     Raises StageFailure: DatasetInvalid, ModelCorrupt."""
     tokens = test.manifest.tokens
     assert tokens is not None
-    if gang is None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = transformer.load(model, tokens, device)
-    else:
-        device = gang.device
-        network = divided.load(model, tokens, gang)
-    sums = judged(network, test, tokens, device, told, gang)
+    network = divided.load(model, tokens, gang) if gang else transformer.load(model, tokens)
+    sums = judged(network, test, tokens, told, gang)
     if gang is not None and gang.rank > 0:
         return Judgement()
     metrics = sums.metrics(tokens.splits["test"].bytes)
@@ -83,7 +78,6 @@ def judged(
     model: Any,
     rows: Rows,
     tokens: Tokens,
-    device: torch.device,
     told: Callable[[int], None],
     gang: Gang | None = None,
 ) -> Sums:
@@ -97,6 +91,7 @@ def judged(
             "ModelCorrupt",
             f"the model takes at most {limit} tokens at once, and the dataset's rows have {length}",
         )
+    device = model.device
     rank, world = (0, 1) if gang is None else (gang.rank, gang.world)
     size = max(1, _NUMBERS // (length * tokens.vocab_size))
     for path, batch in rows.batches(columns_of(tokens), size * world):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -168,7 +168,7 @@ def _outputs(card: Card, model: Path) -> list[list[float]] | None:
 def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> Texts | None:
     """None for a model that is judged by a gang, since it may be too large for one process."""
     from ..dataset.tokens import columns_of, tokens_of
-    from ..model.generation import Writer
+    from ..model import transformer
 
     tokens = manifest.tokens
     assert tokens is not None
@@ -181,8 +181,9 @@ def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> 
         ids[:_TEXTS, : _TEXT_TOKENS + 1].tolist(),
         targets[:_TEXTS, :_TEXT_TOKENS].tolist(),
     )
-    with suppress(StageFailure), closing(Writer(model)) as writer:
-        return Texts(ids=its, targets=wanted, losses=writer.losses(its, wanted))
+    with suppress(StageFailure):  # one that nobody has judged may be none
+        network = transformer.load(model, tokens)
+        return Texts(ids=its, targets=wanted, losses=transformer.losses(network, its, wanted))
     return None
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base import bounded, templates
+from .folder import json_of
 from .tokenizer import Tokenizer
 
 GENERATION = "generation_config.json"
@@ -19,9 +20,8 @@ def stop_at_answers(folder: Path, end: int) -> None:
     """Have whoever generates by the model in ``folder``, which has a tokenizer and a chat template,
     stop where an answer ends, and at the token ``end``. Raises OSError."""
     path = folder / GENERATION
-    try:
-        config = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError:
+    config = json_of(path) if path.is_file() else {}
+    if not isinstance(config, dict):
         config = {}
     known = config.get("eos_token_id", [])
     known = known if isinstance(known, list) else [known]

@@ -20,14 +20,17 @@ def load(folder: Path, tokens: Vocabulary, gang: Gang) -> Any:
     try:
         origin = pretrained.look_at(str(folder), folder)
         config = pretrained_model.config_of(origin)
-        model: Any = transformer.build(config)
+        model: Any = pretrained_model.build(origin, config)
         names = pretrained_model.names_of(model, origin)
     except StageFailure as failure:
         words = failure.message.removeprefix(f"{pretrained.FIELD}: ")
         message = f"it cannot be judged by several processes: {words}"
         raise StageFailure("ModelCorrupt", message) from failure
     transformer.must_know(folder, model, tokens)
-    divide([*transformer.layers_of(model), model], gang.world, gang.world, gang.device, bf16=False)
+    units = transformer.units_of(model)
+    divide(units, model, gang.world, gang.world, gang.device, bf16=False)
+    # There is no backward that would need them again.
+    model.set_reshard_after_forward(True)
     part = Part(gang.rank, gang.world)
     pretrained_model.fill(model, origin, names, gang.device, part.of)
     return model.eval()

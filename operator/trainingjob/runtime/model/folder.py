@@ -119,7 +119,7 @@ def find(folder: Path) -> Kind | None:
 def has_transformer(folder: Path) -> bool:
     """Whether there is a language model, as Hugging Face's save_pretrained leaves one."""
     weights = any(is_there(folder, name) for name in (WEIGHTS, INDEX))
-    config = _json(folder / CONFIG) if is_there(folder, CONFIG) else None
+    config = json_of(folder / CONFIG) if is_there(folder, CONFIG) else None
     return weights and isinstance(config, dict) and isinstance(config.get("model_type"), str)
 
 
@@ -207,7 +207,7 @@ def size_in_words(size: int) -> str:
 
 def _is_ours(path: Path) -> bool | None:
     """Whether this is the config of a built-in model; None when it cannot be told."""
-    config = _json(path)
+    config = json_of(path)
     if config is None:
         return None
     if not isinstance(config, dict):
@@ -215,7 +215,8 @@ def _is_ours(path: Path) -> bool | None:
     return config.get("format") == FORMAT if "format" in config else config.keys() >= _UNMARKED
 
 
-def _json(path: Path) -> Any:
+def json_of(path: Path) -> Any:
+    """What is in the file; None unless it is JSON, no larger than any config. Raises OSError."""
     if path.stat().st_size > _JSON_BYTES:
         return None
     try:

@@ -50,8 +50,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = transformer.load(folder, None, device)
+        self.model = transformer.load(folder, None)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self._ends = frozenset(ends)
@@ -134,18 +133,6 @@ class Writer:
             return self._teller.decode(ids)
         except (bounded.TooMuch, bounded.Refused) as error:
             raise ValueError(f"the model's tokenizer makes no text of tokens: {error}") from error
-
-    @torch.inference_mode()
-    def losses(
-        self, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
-    ) -> list[float]:
-        """Of each row, the mean negative log-likelihood, in nats, of the targets from 0 on."""
-        found = []
-        for its, wanted in zip(rows, targets, strict=True):
-            ids, asked = (torch.tensor([one], device=self.model.device) for one in (its, wanted))
-            total = transformer.negative_log_likelihood(self.model, ids, asked)
-            found.append(float(total) / max(1, int((asked >= 0).sum())))
-        return found
 
     def close(self) -> None:
         """Let go of the tokenizer's processes."""

@@ -63,7 +63,7 @@ class Given:
 
     def build(self) -> nn.Module:
         """The network on the meta device."""
-        network = transformer.build(self._config)
+        network = pretrained_model.build(self._folder, self._config)
         self._names = pretrained_model.names_of(network, self._folder)
         if self._spec.lora is not None:
             self._adapter = lora.add(network, self._spec.lora, self._spec.uri)

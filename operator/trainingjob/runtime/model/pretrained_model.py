@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
@@ -52,9 +52,7 @@ def config_of(folder: Folder) -> PreTrainedConfig:
             folder.path, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
-        words = " ".join(str(error).split())[:300]
-        message = f"{FIELD}: {CONFIG} of {folder.uri} is not understood: {words}"
-        raise StageFailure("InputUnreadable", message) from error
+        raise _not_understood(folder, error) from error
     for name, share in config.to_dict().items():
         if (
             name.endswith(_DROPOUTS)
@@ -65,6 +63,21 @@ def config_of(folder: Folder) -> PreTrainedConfig:
             log(f"{FIELD}: {name} of {share} in {CONFIG} is not applied")
             setattr(config, name, 0.0)
     return config
+
+
+def build(folder: Folder, config: PreTrainedConfig) -> nn.Module:
+    """The model without weights, on the meta device. Raises StageFailure(InputUnreadable) for sizes
+    that are none of a model."""
+    try:
+        return transformer.build(config)
+    except Exception as error:
+        raise _not_understood(folder, error) from error
+
+
+def _not_understood(folder: Folder, error: Exception) -> StageFailure:
+    words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    message = f"{FIELD}: transformers makes no model of {CONFIG} of {folder.uri}: {words}"
+    return StageFailure("InputUnreadable", message)
 
 
 def names_of(model: Any, folder: Folder) -> dict[str, str]:

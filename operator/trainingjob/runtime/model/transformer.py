@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from trainingjob.api.v1alpha1.transformer import Transformer
 
 from ..base.errors import StageFailure
+from ..base.text import listed
 from .answers import stop_at_answers
-from .folder import INDEX, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Vocabulary, Words
+from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Vocabulary, Words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -73,6 +74,29 @@ def layers_of(model: Any) -> Sequence[nn.Module]:
     """The layers that follow each other."""
     kinds = {*model._no_split_modules}
     return [module for module in model.modules() if type(module).__name__ in kinds]
+
+
+def units_of(model: Any) -> Sequence[nn.Module]:
+    """The layers between the tables of tokens. One table of both, inputs and outputs, is none of
+    them: it is needed from the first to the last."""
+    first, last = model.get_input_embeddings(), model.get_output_embeddings()
+    layers = layers_of(model)
+    return layers if first.weight is last.weight else [first, *layers, last]
+
+
+def flops(model: Any, length: int) -> int:
+    """Floating point operations by which a token of a row of ``length`` is learned (Chowdhery et
+    al., 2022, appendix B). Of each matrix of N numbers: 2 N forward, 2 N for the gradient of its
+    input, and 2 N for its own, which a frozen one has none of (Hu et al., 2021, section 4.2). And
+    of attention: queries by keys and shares by values, forward and twice that backward."""
+    from transformers.pytorch_utils import Conv1D
+
+    matrices = [one.weight for one in model.modules() if isinstance(one, (nn.Linear, Conv1D))]
+    products = sum((6 if one.requires_grad else 4) * one.numel() for one in matrices)
+    config = model.config
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return products + 12 * config.num_hidden_layers * heads * width * length
 
 
 def fill(
@@ -207,23 +231,40 @@ def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
     return logits.float()
 
 
-def load(folder: Path, tokens: Vocabulary | None, device: torch.device) -> Any:
-    """A model of any architecture that transformers has, as it is used: for a dataset of
-    ``tokens``, if it is for one.
+@torch.inference_mode()
+def losses(
+    model: Any, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> list[float]:
+    """Of each row of tokens alone, the mean negative log-likelihood, in nats, of the targets from 0
+    on."""
+    found = []
+    for its, wanted in zip(rows, targets, strict=True):
+        ids, asked = (torch.tensor([one], device=model.device) for one in (its, wanted))
+        total = negative_log_likelihood(model, ids, asked)
+        found.append(float(total) / max(1, int((asked >= 0).sum())))
+    return found
+
+
+def load(folder: Path, tokens: Vocabulary | None) -> Any:
+    """A model of any architecture that transformers has, as it is used, on a GPU if there is one:
+    for a dataset of ``tokens``, if it is for one.
 
     Raises StageFailure(ModelCorrupt) for one that cannot be built of the folder, whose code or
-    weights would have to be run or unpickled, or that has fewer tokens than the dataset."""
+    weights would have to be run or unpickled, some of whose weights are not there, or that has
+    fewer tokens than the dataset."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model: Any
+        model, about = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
+            output_loading_info=True,
         )
     except MemoryError:
         raise
@@ -232,9 +273,16 @@ def load(folder: Path, tokens: Vocabulary | None, device: torch.device) -> Any:
             "ModelCorrupt",
             f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",
         ) from error
+    # In their place it has drawn others.
+    if about["missing_keys"]:
+        raise StageFailure(
+            "ModelCorrupt",
+            f"{folder} lacks weights of the model that its {CONFIG} describes "
+            f"({listed(sorted(about['missing_keys']))}): save all of it by save_pretrained",
+        )
     if tokens is not None:
         must_know(folder, model, tokens)
-    return model.to(device).eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def must_know(folder: Path, model: Any, tokens: Vocabulary) -> None:

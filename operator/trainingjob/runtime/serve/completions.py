@@ -95,7 +95,8 @@ def read(body: bytes, name: str, model: Language, *, chat: bool) -> Asked:
     usual = most if chat else min(most, _DEFAULT_TOKENS)
     tokens = int(_number(given, field, usual, 1, None, whole=True))
     if tokens > most:
-        raise BadRequest(f"{field} is {tokens}, and at most {most} are possible here", field)
+        words = f"{field} is {cut(str(tokens), 40)}, and at most {most} are possible here"
+        raise BadRequest(words, field)
     stream = _flag(given, "stream")
     more = given.get("stream_options", {})
     if not isinstance(more, dict) or not more.keys() <= {"include_usage"}:
@@ -188,7 +189,8 @@ def _number(
 ) -> float:
     value = given.get(field, default)
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    number = isinstance(value, kinds) and not isinstance(value, bool)
+    if not number or (isinstance(value, float) and not math.isfinite(value)):
         raise BadRequest(f"{field} must be a {'whole ' if whole else ''}number", field)
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"

@@ -10,6 +10,7 @@ import numpy as np
 from .. import storage
 from ..base.errors import StageFailure
 from ..evaluate.publication import Card
+from ..model import transformer
 from ..model.generation import Options, Piece, Writer
 
 # Tokens that a request may ask for, where the model does not say how many it takes.
@@ -45,7 +46,9 @@ class Language:
                 "large for one process are; serve it by vLLM",
             )
         some = slice(0, len(judged))
-        given = np.array(self.writer.losses(texts.ids[some], texts.targets[some]))
+        given = np.array(
+            transformer.losses(self.writer.model, texts.ids[some], texts.targets[some])
+        )
         wanted = np.array(judged)
         off = np.abs(given - wanted) / np.maximum(1.0, np.abs(wanted))
         wrong = np.flatnonzero(~(off <= tolerance))

@@ -115,7 +115,8 @@ class Trainer:
         if self.family.tokens is not None:
             found["tokens_per_second"] = self.meter.rate
             if self.flops is not None and self.most_flops is not None:
-                used = self.flops * self.meter.rate / self.most_flops
+                # Of a row all tokens are computed, however many of them are to be learned.
+                used = self.flops * self.meter.rows / self.most_flops
                 found["model_flops_utilisation"] = used
         return found
 
@@ -181,7 +182,7 @@ class Trainer:
         self.optimizer.step(net.weights, gradients, self._rate(position.step))
         self._follow(step)
         position.step, position.batch = step, position.batch + 1
-        self.meter.step(total)
+        self.meter.step(total, rows)
         if stop:
             self._stop()
         if due:

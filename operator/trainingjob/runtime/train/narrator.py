@@ -48,15 +48,16 @@ class Meter:
 
     def __init__(self) -> None:
         self._began: float | None = None
-        self.steps = 0
+        self.steps = self._rows = 0
         self._weight = self._waited = 0.0
 
-    def step(self, weight: float) -> None:
-        """After a step of this weight."""
+    def step(self, weight: float, rows: int) -> None:
+        """After a step of so many rows, and of this weight."""
         if self._began is None:
             self._began, self._waited = time.monotonic(), 0.0
         else:
-            self.steps, self._weight = self.steps + 1, self._weight + weight
+            self.steps, self._rows = self.steps + 1, self._rows + rows
+            self._weight += weight
 
     def waiting(self, items: Iterator[T]) -> Iterator[T]:
         """The same items; how long each is waited for counts."""
@@ -79,6 +80,11 @@ class Meter:
     def rate(self) -> float:
         """Weight a second."""
         return self._weight / max(1e-9, self.seconds)
+
+    @property
+    def rows(self) -> float:
+        """Rows a second."""
+        return self._rows / max(1e-9, self.seconds)
 
     @property
     def waited(self) -> float:

@@ -18,7 +18,7 @@ from trainingjob.api.payload import TrainPayload
 
 from ..base.errors import StageFailure
 from ..gang.collectives import Gang
-from ..gang.division import Part, divide
+from ..gang.division import Part, divide, divide_again
 from ..model.transformer import local
 from .families import Family
 
@@ -84,10 +84,9 @@ class Network:
         return zip(self._parameters, tensors, strict=True)
 
     def divide_again(self) -> None:
-        """FSDP2 leaves the outermost weights whole, in the type that they compute in, after a
-        forward without gradients."""
+        """After a forward without gradients."""
         if self.part.count > 1:
-            self.module.reshard()  # type: ignore[operator]
+            divide_again(self.module)
 
     def same(self) -> None:
         """Begin with the weights of rank 0: machines may draw different ones."""
@@ -149,9 +148,8 @@ def place(
 
     Raises StageFailure(SettingUnsuitable) when it cannot be compiled here."""
     module = family.build()
-    layers = family.layers(module)
     part = _part(payload.sharding or "auto", family, gang)
-    for layer in layers:
+    for layer in family.layers(module):
         if payload.activation_checkpointing:
             again = partial(checkpoint, layer.forward, use_reentrant=False)
             layer.forward = again  # type: ignore[method-assign]
@@ -159,7 +157,7 @@ def place(
             _must_compile()
             layer.compile(backend=COMPILER)
     if part.count > 1:
-        divide([*layers, module], gang.world, part.count, device, bf16=bf16)
+        divide(family.units(module), module, gang.world, part.count, device, bf16=bf16)
     family.fill(module, device, part.of)
     # Of a small network one vector is faster than many; of a large one it is memory.
     flat = part.count == 1 and (gang.world > 1 or family.tokens is None)

@@ -46,8 +46,11 @@ class Family(Protocol):
         """The network on the meta device: shapes without memory."""
 
     def layers(self, network: nn.Module) -> Sequence[nn.Module]:
-        """Its parts that follow each other: where it is divided over ranks, one is whole at a
-        time."""
+        """Its parts that are alike and follow each other."""
+
+    def units(self, network: nn.Module) -> Sequence[nn.Module]:
+        """Its parts, as they follow each other, of which a rank has one whole at a time where it is
+        divided over ranks."""
 
     def fill(
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +65,7 @@ class Family(Protocol):
         """A row that does not count."""
 
     def flops(self, network: nn.Module) -> float | None:
-        """Floating point operations that a token is learned by; None where nobody counts them."""
+        """Floating point operations that a row is learned by; None where nobody counts them."""
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must have in common with the one that saved, beside the settings."""

@@ -82,6 +82,9 @@ class MlpFamily:
     def layers(self, network: nn.Module) -> Sequence[nn.Module]:
         return [layer for layer in network.children() if isinstance(layer, nn.Linear)]
 
+    def units(self, network: nn.Module) -> Sequence[nn.Module]:
+        return self.layers(network)
+
     def fill(
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
     ) -> None:

@@ -58,6 +58,9 @@ class TransformerFamily:
     def layers(self, network: nn.Module) -> Sequence[nn.Module]:
         return transformer.layers_of(network)
 
+    def units(self, network: nn.Module) -> Sequence[nn.Module]:
+        return transformer.units_of(network)
+
     def fill(
         self, network: nn.Module, device: torch.device, mine: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
@@ -76,16 +79,8 @@ class TransformerFamily:
         )
 
     def flops(self, network: nn.Module) -> float | None:
-        """Forward and backward through all weights but the table of inputs, and attention's own
-        (Chowdhery et al., 2022, appendix B)."""
-        config: Any = network.config
-        sizes = [(one.numel(), one.requires_grad) for one in network.parameters()]
-        # Of weights that are not learned, no gradient is computed.
-        products = sum(size * (6 if learned else 4) for size, learned in sizes)
-        if not config.tie_word_embeddings:
-            products -= 6 * config.vocab_size * config.hidden_size
-        attention = config.num_hidden_layers * config.hidden_size * self.tokens.sequence_length
-        return float(products + 12 * attention)
+        length = self.tokens.sequence_length
+        return float(length * transformer.flops(network, length))
 
     def fingerprint(self) -> dict[str, Any]:
         digest = self._beginning.digest()

@@ -36,8 +36,8 @@ def main():
                 "optimizer": optimizer.state_dict(),
                 "epoch": epoch,
             }
-            torch.save(state, digits.CHECKPOINTS / ".writing")
-            (digits.CHECKPOINTS / ".writing").rename(digits.CHECKPOINTS / f"{epoch}.pt")
+            torch.save(state, digits.CHECKPOINTS / ".writing.pt")
+            (digits.CHECKPOINTS / ".writing.pt").rename(digits.CHECKPOINTS / f"{epoch}.pt")
             digits.power(epoch)
     if rank == 0:
         x, out = torch.zeros(2, digits.FEATURES), digits.MODEL

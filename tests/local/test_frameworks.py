@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "tests/scripts"
 # `make nightly` fetches them: requirements/frameworks.txt.
 WHEELS = ROOT / ".cache/frameworks"
-# Each node of TensorFlow's installs 2 GB.
+# With the packages, on a machine that does other things, too.
 MOST_SECONDS = 600
 
 
@@ -81,10 +81,6 @@ STYLES = {
     "Lightning": Style("with_lightning.py", TWO, ("lightning",), resumes=True),
     "Keras": Style(
         "with_keras.py", env(KERAS_BACKEND="torch"), ("keras", "onnxscript"), "onnx", resumes=True
-    ),
-    "TensorFlow": Style(
-        "tensorflow_workers.py", {**TWO, **env(TF_USE_LEGACY_KERAS="1")},
-        ("tensorflow", "tf-keras"), resumes=True, leaves=("model/saved/saved_model.pb",),
     ),
     "scikit-learn": Style("with_sklearn.py", {}, ("skl2onnx",), "onnx"),
     "XGBoost": Style("with_xgboost.py", {}, ("xgboost-cpu", "onnxmltools"), "onnx", resumes=True),

@@ -44,6 +44,14 @@ $(S3): $(VENV)/.setup requirements/s3.txt
 	$(BIN)/uv pip install --python .cache/s3/bin/python --quiet --require-hashes -r requirements/s3.txt
 	@touch $@
 
+# Wheels of what people's own code is written for. Each test's job installs its own, and no others.
+FRAMEWORKS := .cache/frameworks/.built
+$(FRAMEWORKS): $(VENV)/.setup requirements/frameworks.txt
+	rm -rf $(@D)
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+	  --dest $(@D) -r requirements/frameworks.txt
+	@touch $@
+
 VERSITYGW := .cache/cluster/.built-versitygw
 $(VERSITYGW): $(VENV)/.dev tests/cluster/versitygw/go.mod tests/cluster/versitygw/go.sum
 	$(BIN)/python -m tests.cluster.versitygw
@@ -100,7 +108,7 @@ test: quick verify integration chart local  ## everything that proves the projec
 
 quick: lint types contracts unit  ## what to run while you work: two minutes
 
-nightly: $(CLUSTER) $(KSERVE) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE) $(BROWSER)  ## what is long by nature, beside `make test`
+nightly: $(CLUSTER) $(KSERVE) $(S3) $(S3A) $(HDFS) $(VERSITYGW) $(FAKEGCS) $(AZURITE) $(BROWSER) $(FRAMEWORKS)  ## what is long by nature, beside `make test`
 	$(BIN)/python examples/make_data.py
 	$(BIN)/python -m pytest -m nightly tests/local tests/integration $(BESIDE)
 
@@ -190,6 +198,8 @@ lock: $(VENV)/.setup  ## compile the hash-pinned requirements from pyproject.tom
 	$(BIN)/$(COMPILE) requirements/s3.in -o requirements/s3.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra dev --extra operator -o requirements/dev.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
+	$(BIN)/$(COMPILE) requirements/frameworks.in -c requirements/dev.txt -o requirements/frameworks.txt \
+	  $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements/dev.txt)
 	$(BIN)/$(COMPILE) requirements/images.in -c requirements/setup.txt -c requirements/dev.txt -o requirements/images.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra spark -c requirements/dev.txt -o requirements/spark.txt

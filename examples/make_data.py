@@ -9,7 +9,9 @@ gradient-boosting/datasets/flats.csv   4000 flats that are made up, two texts, n
 hadoop/datasets/wine.csv               178 rows, 13 measurements, cultivar (0 to 2)
 language-model/datasets/topics.json    the topics of Python's help(), a paragraph a line
 fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
+huggingface/datasets/lines.json        the same lines, without the chat
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
+xgboost/datasets/breast_cancer.csv     the same as breast_cancer.csv above
 
 Files that are there are left alone.
 """
@@ -86,8 +88,8 @@ def topics(data):
     return pandas.DataFrame(rows)
 
 
-def chats(data):
-    """Conversations: a line of what help() says, and the answer whether it is code or prose."""
+def lines(data):
+    """Lines of what help() says, one of code and one of prose by turns."""
     import re
     from pydoc_data.topics import topics
 
@@ -105,14 +107,25 @@ def chats(data):
                 elif prose.match(line):
                     kinds["prose"].append(said)
     rows = [
+        {"line": line, "kind": kind}
+        for pair in zip(*kinds.values(), strict=False)
+        for kind, line in zip(kinds, pair, strict=False)
+    ]
+    return pandas.DataFrame(rows)
+
+
+def chats(data):
+    """Conversations: such a line, and the answer whether it is code or prose."""
+    import pandas
+
+    rows = [
         {
             "messages": [
                 {"role": "user", "content": line},
                 {"role": "assistant", "content": kind},
             ]
         }
-        for pair in zip(*kinds.values(), strict=False)
-        for kind, line in zip(kinds, pair, strict=False)
+        for line, kind in lines(data).itertuples(index=False)
     ]
     return pandas.DataFrame(rows)
 
@@ -125,7 +138,9 @@ FILES: dict[str, Callable] = {
     "hadoop/datasets/wine.csv": wine,
     "language-model/datasets/topics.json": topics,
     "fine-tune/datasets/chats.json": chats,
+    "huggingface/datasets/lines.json": lines,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
+    "xgboost/datasets/breast_cancer.csv": breast_cancer,
 }
 
 

@@ -124,12 +124,17 @@ def start(
     )
 
 
-def cli(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
-    """Run it to its end."""
+def cli(
+    folder: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    seconds: float = DEADLINE_SECONDS,
+) -> Outcome:
+    """Run it to its end, which must come within ``seconds``."""
     begun = time.monotonic()
     process = start(folder, *arguments, prefix=prefix)
     try:
-        stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+        stdout, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.terminate()
         stdout, stderr = process.communicate(timeout=60)
@@ -137,9 +142,9 @@ def cli(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
     return Outcome(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
-def run(folder: Path, path: Path, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
-    """`trainingjob run PATH -o json`."""
-    return cli(folder, "run", str(path), "-o", "json", *arguments, prefix=prefix)
+def run(folder: Path, path: Path, *arguments: str, **options: Any) -> Outcome:
+    """`trainingjob run PATH -o json`; ``options`` are those of ``cli``."""
+    return cli(folder, "run", str(path), "-o", "json", *arguments, **options)
 
 
 def ours(folder: Path) -> list[str]:

@@ -88,6 +88,36 @@ def test_what_was_written_elsewhere(place, files, words, found):
     assert kept(place) == found
 
 
+# files that the code writes -> what is kept of them beside a model
+RECORDS = {
+    "of TensorBoard": (
+        ["cwd/runs/Nov29/events.out.tfevents.1.host.7.0", "cwd/notes.txt", "cwd/m.pt"],
+        ["runs/Nov29/events.out.tfevents.1.host.7.0"],
+    ),
+    "of Lightning and of trackers": (
+        ["cwd/lightning_logs/version_0/metrics.csv", "cwd/wandb/offline-run-1/run.wandb",
+         "cwd/mlruns/0/meta.yaml", "cwd/wandb.txt"],
+        ["lightning_logs/version_0/metrics.csv", "mlruns/0/meta.yaml",
+         "wandb/offline-run-1/run.wandb"],
+    ),
+    "of others, or on the storage": (
+        ["tmp/events.out.tfevents.1", "home/events.out.tfevents.1",
+         "job/checkpoints/events.out.tfevents.1"], [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "found"), RECORDS.values(), ids=RECORDS)
+def test_what_tells_how_the_training_went_is_kept(place, files, found):
+    write(place / "cwd/mlruns/before")
+    looked = look(place)
+    for name in files:
+        write(place / name)
+    told = looked.keep_records()
+    assert kept(place) == found
+    assert (f"; kept in {place / 'job/left-behind/attempt-1'}" in told) == bool(found), told
+
+
 def test_a_file_that_was_there_and_is_another_now_counts(place):
     write(place / "home/m.pt")
     looked = look(place)

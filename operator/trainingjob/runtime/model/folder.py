@@ -39,6 +39,10 @@ _OF_LIBRARIES = (
     *(".ubj", ".cbm", ".distcp", ".index", ".msgpack"),
 )
 _MODELS = (*_PICKLED, *_OF_LIBRARIES, ".pt2", ".parquet")
+# What people look at afterwards: TensorBoard's logs, by name; by folder those of Lightning, and of
+# trackers that have no server.
+_EVENTS = "events.out.tfevents."
+_RECORDS = ("lightning_logs", "mlruns", "wandb")
 _TRANSFORMERS = (".safetensors", ".bin")
 # By what would be judged instead, of own code that has the model.
 _ANY_LINE = "write model.onnx by your library's exporter, or predictions.parquet"
@@ -95,6 +99,11 @@ class File:
     def is_model(self) -> bool:
         """Whether its name is one that models have."""
         return self.path.suffix.lower() in _MODELS
+
+    @property
+    def is_record(self) -> bool:
+        """Whether it tells how a training went, as TensorBoard and its like read it."""
+        return self.path.name.startswith(_EVENTS) or self.path.parts[0] in _RECORDS
 
 
 def find(folder: Path) -> Kind | None:

@@ -87,6 +87,18 @@ class LeftBehind:
             file.is_model for place, written in self._written() if place.goes for file in written
         )
 
+    def keep_records(self) -> str:
+        """Bring what tells how the training went to the storage, as far as it would go with the
+        pod: ``runs/x/events.out… (3 kB); kept in …``; "" for nothing."""
+        lost = [
+            (place, file)
+            for place, written in self._written()
+            if place.goes and not place.foreign
+            for file in written
+            if file.is_record
+        ]
+        return f"{in_words([file for _, file in lost])}; {self._kept(lost)}" if lost else ""
+
     def _written(self) -> Iterator[tuple[Place, list[File]]]:
         for place, before in zip(self._places, self._before, strict=True):
             yield place, [f for f in place.files() if _stamp(f) != before.get(f.path)]

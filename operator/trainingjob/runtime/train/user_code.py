@@ -137,6 +137,8 @@ def result(
         words += f"; {left_behind.report()}"
         log(f"warning: {words}")
         warnings.append(StageWarning(reason="ModelElsewhere", message=cut(words, 512)))
+    elif records := left_behind.keep_records():
+        log(f"logs: {records}")
     with storage_errors("read the model"):
         digest = digest_of_folder(output)
     result = StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))

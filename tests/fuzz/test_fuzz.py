@@ -19,7 +19,8 @@ NAMES = (
     *("validate", "explain", "zip archives", "gzip", "bzip2", "CSV", "JSON", "Parquet"),
     *("npz as CSV", "manifest.json", "config.json of ours", "weights of ours"),
     *("pretrained weights", "pretrained config.json", "tokenizer.json", "model.pt2"),
-    *("envelopes of releases", "requests of predictions"),
+    *("envelopes of releases", "requests of predictions", "the outside of model.onnx"),
+    "metrics.json of own code",
 )
 
 

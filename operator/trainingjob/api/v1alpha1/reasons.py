@@ -186,7 +186,8 @@ REASONS: dict[ReasonName, Reason] = {
     "ModelMissing": Reason(
         "configuration",
         "save the model to $TRAININGJOB_OUTPUT_DIR; "
-        "for evaluate, leave model.onnx or predictions.parquet there",
+        "for evaluate, leave model.onnx or predictions.parquet there, or judge it by own code "
+        "(evaluate.script)",
     ),
     "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(

@@ -65,7 +65,7 @@ def _is_onnx(path: Path) -> bool:
     """Whether the fields of the file, of which the graph is one, end where it ends. What is in the
     graph nobody looks at: that takes a process of its own."""
     size = path.stat().st_size
-    seen = set()
+    seen: set[int] = set()
     with path.open("rb") as file:
         for _ in range(_MOST_FIELDS):
             if file.tell() == size:

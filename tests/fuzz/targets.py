@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -46,8 +47,10 @@ from trainingjob.core.progress import reported
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.archive import RefusedArchive, copy_safely
+from trainingjob.runtime.evaluate.own_code import metrics_of
 from trainingjob.runtime.model import pretrained_model
 from trainingjob.runtime.model.answers import stop_at_answers
+from trainingjob.runtime.model.check import check_model
 from trainingjob.runtime.model.generation import Writer
 from trainingjob.runtime.model.mlp import load_model
 from trainingjob.runtime.model.pretrained import look_at
@@ -337,6 +340,14 @@ def targets(folder: Path) -> dict[str, Target]:
             _in_folder("model.pt2", lambda at: copy_safely(at / "model.pt2", at / "copy.pt2"), {}),
             (RefusedArchive,),
         ),
+        "the outside of model.onnx": Target(
+            [_graph()], _in_folder("model.onnx", check_model, {}), failed
+        ),
+        "metrics.json of own code": Target(
+            [_bytes({"dice": 0.9, "recall@10": 1, "loss": -2.5e-3})],
+            _in_folder("metrics.json", lambda at: metrics_of(at, "evaluate.py"), {}),
+            failed,
+        ),
         "envelopes of releases": Target(
             [sealed({"x": 1}, KEY).encode()],
             lambda data, _: opened(data, KEY.public_key()),
@@ -380,6 +391,14 @@ def _read(data: bytes, model: Any, *, chat: bool) -> None:
 
 def _asked(data: bytes, served: Any) -> None:
     protocol.read(data, served, 1000)
+
+
+def _graph() -> bytes:
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "g", values[:1], values[1:]
+    )
+    return bytes(onnx.helper.make_model(graph).SerializeToString())
 
 
 def _bytes(value: Any) -> bytes:

@@ -11,7 +11,6 @@ from decimal import Decimal
 
 from .payload import Baseline
 from .v1alpha1 import Gate, TrainingJob
-from .v1alpha1.evaluate import LOWER_IS_BETTER
 from .v1alpha1.status import JudgedMetric
 
 
@@ -85,8 +84,9 @@ def in_words(metric: JudgedMetric, gates: Sequence[Gate], *, other_data: bool = 
         faults.append(f"above {high:g}")
     tolerances = [gate.tolerance or 0.0 for gate in ours if gate.no_worse_than]
     if metric.baseline is not None and tolerances:
-        bound = _limit(metric.name, metric.baseline, min(tolerances))
-        worse = metric.value > bound if metric.name in LOWER_IS_BETTER else metric.value < bound
+        lower = any(gate.lower_is_better for gate in ours)
+        bound = _limit(metric.baseline, min(tolerances), lower=lower)
+        worse = metric.value > bound if lower else metric.value < bound
         if worse:
             digits = _digits(metric.value, bound)
             value = f"{metric.value:.{digits}g}"
@@ -104,14 +104,15 @@ def _limits(gate: Gate, baseline: float | None) -> tuple[float | None, float | N
     """Lowest and highest value that is no worse than the baseline by more than the tolerance."""
     if baseline is None:
         return None, None
-    limit = _limit(gate.metric, baseline, gate.tolerance or 0.0)
-    return (None, limit) if gate.metric in LOWER_IS_BETTER else (limit, None)
+    lower = gate.lower_is_better
+    limit = _limit(baseline, gate.tolerance or 0.0, lower=lower)
+    return (None, limit) if lower else (limit, None)
 
 
-def _limit(metric: str, baseline: float, tolerance: float) -> float:
+def _limit(baseline: float, tolerance: float, *, lower: bool) -> float:
     """In decimals, as people reckon: in binary, 0.7 is worse than 0.8 by more than 0.1."""
     past, most = Decimal(repr(baseline)), Decimal(repr(tolerance))
-    return float(past + most if metric in LOWER_IS_BETTER else past - most)
+    return float(past + most if lower else past - most)
 
 
 def _digits(one: float, other: float) -> int:

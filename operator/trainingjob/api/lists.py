@@ -7,11 +7,12 @@ from typing import Any, Literal, get_origin
 
 from .paths import Path, shown
 from .v1alpha1.common import EnvVar, PullSecret, Volume, VolumeMount
+from .v1alpha1.evaluate import MetricName
 from .v1alpha1.status import Condition, StageStatus
 from .walk import child_type, plain_type
 
 # x-kubernetes-list-type: map. Items of these classes are told apart by this field, in pods as
-# Kubernetes does it. Lists of enum values (metrics) are sets; all others may repeat items.
+# Kubernetes does it. Lists of enum values and of metrics are sets; all others may repeat items.
 LIST_KEYS: dict[Any, str] = {
     EnvVar: "name",
     Volume: "name",
@@ -26,11 +27,13 @@ def list_type(kind: Any) -> dict[str, Any]:
     """The extensions of a list's schema; empty for an atomic list and for any other type."""
     if get_origin(plain_type(kind)) is not list:
         return {}
-    item = plain_type(child_type(kind, 0))
+    given = child_type(kind, 0)
+    item = plain_type(given)
     if item in LIST_KEYS:
         key = LIST_KEYS[item]
         return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
-    return {"x-kubernetes-list-type": "set"} if get_origin(item) is Literal else {}
+    distinct = get_origin(item) is Literal or given == MetricName
+    return {"x-kubernetes-list-type": "set"} if distinct else {}
 
 
 def duplicates(obj: Any, kind: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:

@@ -58,6 +58,7 @@ CHECKPOINT_URI = "TRAININGJOB_CHECKPOINT_URI"
 RESUME_FROM = "TRAININGJOB_RESUME_FROM"
 SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
+MODEL_DIR = "TRAININGJOB_MODEL_DIR"  # the model that own code judges; set by the runtime
 CODE_DIR = "TRAININGJOB_CODE_DIR"  # the pod's copy of the code; set by the runtime
 CODE_FILES = "TRAININGJOB_CODE_FILES"  # a mounted ConfigMap, when the code is one
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
@@ -103,6 +104,24 @@ class PackagesRef(Model):
     wheels: str = Field(description="URI of the folder of the wheels of all jobs.")
 
 
+class OwnCode(Model):
+    """What a stage that runs own code is told about it. As all fields that a version adds they are
+    told only where they are set: a gang may be completed with the image before."""
+
+    script: ScriptRef | None = None
+    code: CodeRef | None = None
+    working_dir: str | None = Field(None, description="A folder of the code.")
+    main: str | None = Field(None, description="Of the code, from working_dir: what Python runs.")
+    requirements: PackagesRef | None = None
+    command: Arguments | None = None
+    args: Arguments | None = None
+
+    @property
+    def own_code(self) -> bool:
+        """Whether there is any."""
+        return (self.command, self.script, self.code) != (None, None, None)
+
+
 class SparkOnKubernetes(Model):
     """What a Spark driver needs where Kubernetes is its master; not used on one machine."""
 
@@ -144,7 +163,7 @@ class PreprocessPayload(Model):
     cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
 
-class TrainPayload(Model):
+class TrainPayload(OwnCode):
     """Input of the train stage; the same for every pod, which knows its NODE_RANK."""
 
     stage: Literal["train"] = "train"
@@ -173,17 +192,8 @@ class TrainPayload(Model):
     ema: float | None = None
     export: Export | None = None
     seed: int
-    script: ScriptRef | None = None
-    code: CodeRef | None = None
-    working_dir: str | None = Field(None, description="A folder of the code.")
-    main: str | None = Field(None, description="Of the code, from working_dir: what Python runs.")
-    requirements: PackagesRef | None = None
-    command: Arguments | None = None
-    args: Arguments | None = None
     stream_dataset: bool | None = Field(
-        None,
-        description="The code reads the rows from where they lie. As all fields that a version "
-        "adds it is told only where it is set: a gang may be completed with the image before.",
+        None, description="The code reads the rows from where they lie."
     )
     needs_model: bool = Field(description="An evaluation follows: the model must be usable.")
     metrics: list[str] | None = Field(
@@ -206,14 +216,16 @@ class Baseline(StatusModel):
     dataset_digest: Digest = Field(description="The dataset that it was judged on.")
 
 
-class EvaluatePayload(Model):
+class EvaluatePayload(OwnCode):
     """Input of the evaluate stage."""
 
     stage: Literal["evaluate"] = "evaluate"
     job: JobRef
     attempt: int
     task: Task
-    metrics: list[str] = Field(description="Metrics to report, gates' included.")
+    metrics: list[str] = Field(
+        description="Metrics to report, gates' included; of own code none: those that it writes."
+    )
     dataset: str
     model_uri: str
     threshold: float | None = None

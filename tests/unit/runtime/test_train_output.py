@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -52,9 +53,34 @@ def hugging_face_with_predictions(folder: Path) -> None:
     predictions(folder)
 
 
+def graph(folder: Path) -> None:
+    """With its operators behind it, as every exporter writes them."""
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [300]) for n in "xy"]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    made = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    onnx.save(onnx.helper.make_model(made), folder / "model.onnx")
+
+
+def without_its_end(size: int):
+    def cut(folder: Path) -> None:
+        graph(folder)
+        data = (folder / "model.onnx").read_bytes()
+        (folder / "model.onnx").write_bytes(data[:-size])
+
+    return cut
+
+
+def text_as_onnx(folder: Path) -> None:
+    (folder / "model.onnx").write_text("this is no graph\n")
+
+
+def onnx_without_end(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"\x0a\x00" * 200_000)
+
+
 def half(name: str):
     def cut(folder: Path) -> None:
-        for make in (pt2, predictions, safetensors):
+        for make in (pt2, predictions, safetensors, graph):
             make(folder)
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[: len(data) // 2])
@@ -99,7 +125,7 @@ def header_of_nonsense(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
 
 
-USABLE = [pt2, predictions, safetensors, before_the_mark, hugging_face_with_predictions]
+USABLE = [graph, pt2, predictions, safetensors, before_the_mark, hugging_face_with_predictions]
 
 
 @pytest.mark.parametrize("make", USABLE, ids=lambda f: f.__name__)
@@ -120,6 +146,11 @@ BAD = {
     "a model in a folder below": (in_a_folder_below, "ModelMissing", "final/model.pt2", "itself"),
     "a link that leads out": (a_link_out, "ModelMissing", "no model in", "model.pt2 is a link out"),
     "half an exported model": (half("model.pt2"), "ModelCorrupt", "model.pt2", ""),
+    "half a graph": (half("model.onnx"), "ModelCorrupt", "model.onnx is damaged", "cut short"),
+    "a graph without its last byte": (without_its_end(1), "ModelCorrupt", "", "cut short"),
+    "a graph without its operators": (without_its_end(4), "ModelCorrupt", "", "or no ONNX"),
+    "text as a graph": (text_as_onnx, "ModelCorrupt", "model.onnx", "or no ONNX"),
+    "a graph of fields without end": (onnx_without_end, "ModelCorrupt", "", "or no ONNX"),
     "half a prediction file": (half("predictions.parquet"), "PredictionsInvalid", "", ""),
     "half the weights": (half("model.safetensors"), "ModelCorrupt", "model.safetensors", ""),
     "half a config": (half("config.json"), "ModelCorrupt", "config.json", ""),

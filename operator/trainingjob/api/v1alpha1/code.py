@@ -1,4 +1,4 @@
-"""Own code of several files, and the packages that it needs."""
+"""Own code of several files, the packages that it needs, and what holds of stages that run it."""
 
 from __future__ import annotations
 
@@ -85,3 +85,41 @@ class Requirements(Model):
     file: FilePath | None = Field(
         None, description="A file of `code`, such as `requirements.txt`, from its `workingDir`."
     )
+
+
+def uris_of(code: Code | None) -> list[str]:
+    """The folder that it lies in, if it lies in one."""
+    return [code.uri] if code is not None and code.uri is not None else []
+
+
+# CEL; and what holds of a stage with script, code and command, and of what goes with them.
+OWN = "(has(self.command) || has(self.script) || has(self.code))"
+OWN_CODE_RULES: tuple[Rule, ...] = (
+    Rule(
+        cel=f"{OWN} || !has(self.requirements)",
+        message="requirements need a command, a script or code: models have what they need",
+        holds=lambda self: self.requirements is None or self.own_code,
+    ),
+    Rule(
+        cel="!has(self.requirements) || !has(self.requirements.file) || has(self.code)",
+        message="requirements.file is a file of code: set code, or requirements.packages",
+        holds=lambda self: (
+            self.requirements is None or self.requirements.file is None or self.code is not None
+        ),
+    ),
+    Rule(
+        cel="!has(self.script) || !has(self.code)",
+        message="script and code are both the code: add the script to the files of code",
+        holds=lambda self: self.script is None or self.code is None,
+    ),
+    Rule(
+        cel="!has(self.command) || !has(self.code) || !has(self.code.main)",
+        message="code.main is what runs without a command: name the file in command instead",
+        holds=lambda self: self.command is None or self.code is None or self.code.main is None,
+    ),
+    Rule(
+        cel=f"{OWN} || !has(self.args)",
+        message="args need a command, a script or code",
+        holds=lambda self: self.args is None or self.own_code,
+    ),
+)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
-from .common import ENV_FROM, Env, EnvFroms, Image, PodTemplate, Resources
+from .code import OWN, OWN_CODE_RULES, Code, Requirements
+from .common import ENV_FROM, Arguments, Env, EnvFroms, Image, PodTemplate, Resources, Script
+from .patterns import METRIC
 
 ClassificationMetric = Literal[
     "accuracy",
@@ -30,17 +32,23 @@ ClassificationMetric = Literal[
 ]
 RegressionMetric = Literal["mae", "rmse", "r2", "mape"]
 LanguageModelMetric = Literal["perplexity", "bits_per_byte", "loss", "token_accuracy"]
-MetricName = Literal[ClassificationMetric, RegressionMetric, LanguageModelMetric]
+_OfOurs = Literal[ClassificationMetric, RegressionMetric, LanguageModelMetric]
+# One of ours, or of own code's.
+MetricName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=METRIC)]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
 LANGUAGE_MODEL_METRICS: tuple[str, ...] = get_args(LanguageModelMetric)
-METRICS: tuple[str, ...] = get_args(MetricName)
+METRICS: tuple[str, ...] = get_args(_OfOurs)
 # Of two classes: about the positive one, task.positiveClass.
 BINARY_METRICS: tuple[str, ...] = ("precision", "recall", "f1", "average_precision")
 # Errors: the lower, the better. Of all others more is better.
-LOWER_IS_BETTER: frozenset[MetricName] = frozenset(
+LOWER_IS_BETTER: frozenset[str] = frozenset(
     {"log_loss", "mae", "rmse", "mape", "perplexity", "bits_per_byte", "loss"}
 )
+
+# Of own code's, what a pod's result and status have room for.
+MOST_METRICS, _MOST_GATES = 12, 8
+_KNOWN = f"[{', '.join(map(repr, METRICS))}]"
 
 Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
 Tolerance = Annotated[float, Field(ge=0, le=1e15)]
@@ -67,9 +75,22 @@ class Gate(Model):
             message="tolerance needs noWorseThan",
             holds=lambda self: self.tolerance is None or self.no_worse_than is not None,
         ),
+        Rule(
+            cel="has(self.higherIsBetter) == "
+            f"(has(self.noWorseThan) && !(self.metric in {_KNOWN}))",
+            message="higherIsBetter is needed where noWorseThan compares a metric of own code, and "
+            "nowhere else: it is known of the others, and min and max do without",
+            holds=lambda self: (
+                (self.higher_is_better is not None)
+                == (self.no_worse_than is not None and self.metric not in METRICS)
+            ),
+        ),
     )
 
-    metric: MetricName = Field(description="A metric; it is computed even when not listed.")
+    metric: MetricName = Field(
+        description="A metric; it is computed even when not listed. Of own code, one that it "
+        "writes."
+    )
     min: Bound | None = Field(None, description="Lowest value that passes.")
     max: Bound | None = Field(None, description="Highest value that passes.")
     no_worse_than: Literal["lastAccepted"] | None = Field(
@@ -83,17 +104,70 @@ class Gate(Model):
         description="By how much the metric may be worse than that model's, as a difference of the "
         "two values; 0 when unset.",
     )
+    higher_is_better: bool | None = Field(
+        None, description="Of a metric of own code: which of two values `noWorseThan` prefers."
+    )
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of two values."""
+        return self.higher_is_better is False or self.metric in LOWER_IS_BETTER
 
 
 class Evaluate(Model):
     """Judge the model on the test split."""
 
     resumable: ClassVar[tuple[str, ...]] = ("template",)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *OWN_CODE_RULES,
+        Rule(
+            cel=f"!{OWN} || !(has(self.threshold) || has(self.nodes) || has(self.procsPerNode))",
+            message="threshold, nodes and procsPerNode are about the metrics of ours: own code "
+            "runs once and reckons itself",
+            holds=lambda self: (
+                not self.own_code
+                or (self.threshold, self.nodes, self.procs_per_node) == (None, None, None)
+            ),
+        ),
+        Rule(
+            cel=f"!{OWN} || ((!has(self.metrics) || self.metrics.size() <= {MOST_METRICS}) && "
+            f"(!has(self.gates) || self.gates.size() <= {_MOST_GATES}))",
+            message=f"of own code, status has room for {MOST_METRICS} metrics and {_MOST_GATES} "
+            "gates: evaluation/metrics.json has all that the code writes",
+            holds=lambda self: (
+                not self.own_code
+                or (
+                    len(self.metrics or ()) <= MOST_METRICS and len(self.gates or ()) <= _MOST_GATES
+                )
+            ),
+        ),
+    )
+
     metrics: Annotated[list[MetricName], Field(max_length=21)] | None = Field(
         None,
         description="Metrics for status; accuracy and f1_macro, rmse and r2, or perplexity and "
-        "bits_per_byte, when unset. "
+        "bits_per_byte, when unset, and of own code the first ones that it writes. "
         "`evaluation/metrics.json` has them all.",
+    )
+    script: Script | None = Field(
+        None,
+        description="Own evaluation, saved as `evaluate.py` in the working folder and run by "
+        "Python unless there is a command. It writes `$TRAININGJOB_OUTPUT_DIR/metrics.json`: "
+        "numbers by name.",
+    )
+    code: Code | None = Field(
+        None,
+        description="Own evaluation of several files, instead of a script; `main` is `evaluate.py` "
+        "when unset.",
+    )
+    requirements: Requirements | None = Field(
+        None, description="Packages that own code needs beside those of the image."
+    )
+    command: Arguments | None = Field(
+        None, description="Own command, run once; `$(NAME)` is the value of a variable."
+    )
+    args: Arguments | None = Field(
+        None, description="Arguments for the command or the code, with `$(NAME)` likewise."
     )
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
@@ -116,3 +190,8 @@ class Evaluate(Model):
     env: Env | None = Field(None, description="Environment variables.")
     env_from: EnvFroms | None = Field(None, description=ENV_FROM)
     template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def own_code(self) -> bool:
+        """Whether code of the user judges."""
+        return (self.command, self.script, self.code) != (None, None, None)

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
+from .code import OWN, uris_of
 from .deploy import AcceptedModel, Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .input import Input
@@ -47,6 +48,7 @@ _CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
 _CEL_PROMOTES = "(has(self.deploy) && has(self.deploy.model))"
 _CEL_RUNTIME = "(has(self.deploy) && has(self.deploy.kserve) && has(self.deploy.kserve.runtime))"
 _KSERVE_READS = tuple(scheme.start for scheme in uris.OF_KSERVE)
+_CEL_OWN_JUDGE = OWN.replace("self.", "self.evaluate.")
 # What preprocess reads.
 _CEL_STORAGE = "(has(self.storage.uri) ? [self.storage.uri] : [])"
 _CEL_READ = (
@@ -92,9 +94,13 @@ def _judged_by(task: str, metrics: Sequence[str]) -> Rule:
     """Which metrics a type of task has."""
     article = "a " if task == "languageModel" else ""
     return _trained(
-        cel=f"!has(self.evaluate) || self.task.type != '{task}' || ({_cel_metrics(metrics)})",
-        message=f"{article}{task} is judged by {', '.join(metrics)}",
-        holds=lambda self: self.task.type != task or _metrics_of(self) <= set(metrics),
+        cel=f"!has(self.evaluate) || self.task.type != '{task}' || {_CEL_OWN_JUDGE} || "
+        f"({_cel_metrics(metrics)})",
+        message=f"{article}{task} is judged by {', '.join(metrics)}; own code (evaluate.script, "
+        "code, command) by what it writes",
+        holds=lambda self: (
+            self.task.type != task or self.judges_itself or _metrics_of(self) <= set(metrics)
+        ),
     )
 
 
@@ -145,13 +151,17 @@ class Spec(Model):
         ),
         _trained(
             cel="has(self.preprocess) || has(self.train.dataset) || (!has(self.train.model) && "
-            "!has(self.evaluate) && !has(self.train.streamDataset))",
+            f"(!has(self.evaluate) || ({_CEL_OWN_JUDGE} && !has(self.deploy))) && "
+            "!has(self.train.streamDataset))",
             message="either preprocess or train.dataset must be set: train.model, "
-            "train.streamDataset and evaluate need a dataset; own code alone may do without",
+            "train.streamDataset and evaluate need a dataset, and so does deploy; own code alone "
+            "may do without",
             holds=lambda self: (
                 self.has_dataset
-                or (self.train.model, self.evaluate, self.train.stream_dataset)
-                == (None, None, None)
+                or (
+                    (self.train.model, self.train.stream_dataset) == (None, None)
+                    and (self.evaluate is None or (self.judges_itself and self.deploy is None))
+                )
             ),
         ),
         _trained(
@@ -169,8 +179,12 @@ class Spec(Model):
             f"{_CEL_READ} : []) + (has(self.train) && has(self.train.dataset) ? "
             "[self.train.dataset.uri] : []) + "
             f"(has(self.train) && {_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []) + "
-            "(has(self.train) && has(self.train.code) && has(self.train.code.uri) ? "
-            "[self.train.code.uri] : []))"
+            + " + ".join(
+                f"(has(self.{stage}) && has(self.{stage}.code) && has(self.{stage}.code.uri) ? "
+                f"[self.{stage}.code.uri] : [])"
+                for stage in ("train", "evaluate")
+            )
+            + ")"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
             message=f"storage.hdfs needs a uri that begins with {uris.HDFS.start}",
             holds=lambda self: (
@@ -191,15 +205,32 @@ class Spec(Model):
         ),
         _trained(
             cel=f"!has(self.evaluate) || !has(self.preprocess) || has({_SPLIT}.folds) "
-            f"|| {cel_may_have('test', _SPLIT)}",
+            f"|| {_CEL_OWN_JUDGE} || {cel_may_have('test', _SPLIT)}",
             message="evaluate needs a test split: set preprocess.split.test above 0, or "
             "preprocess.split.files.test",
             holds=lambda self: (
                 self.evaluate is None
                 or self.preprocess is None
                 or self.preprocess.split.folds is not None
+                or self.judges_itself
                 or self.preprocess.split.may_have("test")
             ),
+        ),
+        _trained(
+            cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) || !has(self.evaluate) || "
+            f"!{_CEL_OWN_JUDGE}",
+            message="evaluate with own code judges one model: without preprocess.split.folds",
+            holds=lambda self: (
+                self.preprocess is None
+                or self.preprocess.split.folds is None
+                or not self.judges_itself
+            ),
+        ),
+        _trained(
+            cel=f"!has(self.train.export) || !has(self.evaluate) || !{_CEL_OWN_JUDGE}",
+            message="train.export has its variants judged by metrics of ours: evaluate without own "
+            "code",
+            holds=lambda self: self.train.export is None or not self.judges_itself,
         ),
         _trained(
             cel=f"!has(self.preprocess) || !has({_SPLIT}.folds) "
@@ -368,13 +399,15 @@ class Spec(Model):
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
         _trained(
-            cel="!has(self.evaluate) || !has(self.task.messages) || "
+            cel=f"!has(self.evaluate) || !has(self.task.messages) || {_CEL_OWN_JUDGE} || "
             "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "
             "(!has(self.evaluate.gates) || "
             "!self.evaluate.gates.exists(g, g.metric == 'bits_per_byte')))",
             message="bits_per_byte needs task.text: of messages, only the answers count",
             holds=lambda self: (
-                self.task.messages is None or "bits_per_byte" not in _metrics_of(self)
+                self.task.messages is None
+                or self.judges_itself
+                or "bits_per_byte" not in _metrics_of(self)
             ),
         ),
         _trained(
@@ -498,7 +531,9 @@ class Spec(Model):
         read = self.preprocess.uris if self.preprocess is not None else []
         given = (self.train.dataset if self.train else None, self.pretrained, self.promoted)
         written = [self.storage.uri] if self.storage.uri is not None else []
-        code = [self.code_uri] if self.code_uri is not None else []
+        code = [
+            uri for stage in (self.train, self.evaluate) if stage for uri in uris_of(stage.code)
+        ]
         return [*written, *read, *(one.uri for one in given if one is not None), *code]
 
     @property
@@ -511,6 +546,11 @@ class Spec(Model):
     def given(self) -> Input | None:
         """What rows are read from, where there is one such table."""
         return self.preprocess.input if self.preprocess is not None else None
+
+    @property
+    def judges_itself(self) -> bool:
+        """Whether own code judges."""
+        return self.evaluate is not None and self.evaluate.own_code
 
     @property
     def judged(self) -> bool:
@@ -540,12 +580,6 @@ class Spec(Model):
         if self.task is None or self.train is None:
             raise ValueError("the job does not train")
         return self.task, self.train
-
-    @property
-    def code_uri(self) -> str | None:
-        """The folder of the training code, where it lies in one."""
-        code = self.train.code if self.train is not None else None
-        return code.uri if code is not None else None
 
     @property
     def tokenizer(self) -> str | None:

@@ -52,6 +52,8 @@ MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 FILE_PATH = r"^\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*(/\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*)*$"
 # A line of pip's requirements that is no option.
 PACKAGE = r"^[A-Za-z0-9][^\x00-\x1f\x7f]*$"
+# Of a metric of own code: dice, recall@10, val/mAP@0.5:0.95.
+METRIC = r"^[A-Za-z0-9_][A-Za-z0-9_.:@/%+-]*$"
 SUB_PATH = r"^([^\x00/][^\x00]*)?$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 CONFIG_MAP_KEY = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # it is a file name: never `..`

@@ -80,6 +80,7 @@ ReasonName = Literal[
     "ModelMissing",
     "ModelCorrupt",
     "PredictionsInvalid",
+    "MetricsInvalid",
     "CheckpointMismatch",
     "BaselineInvalid",
     "MetricUndefined",
@@ -186,12 +187,18 @@ REASONS: dict[ReasonName, Reason] = {
     "ModelMissing": Reason(
         "configuration",
         "save the model to $TRAININGJOB_OUTPUT_DIR; "
-        "for evaluate, leave model.onnx or predictions.parquet there",
+        "for evaluate, leave model.onnx or predictions.parquet there, or judge it by own code "
+        "(evaluate.script)",
     ),
     "ModelCorrupt": Reason("configuration", "check how the training code saves its model"),
     "PredictionsInvalid": Reason(
         "configuration",
         "write predictions.parquet with y_true, y_pred and optionally y_score_<class>",
+    ),
+    "MetricsInvalid": Reason(
+        "configuration",
+        'have the code of evaluate write numbers by name, such as {"dice": 0.91}, to '
+        "$TRAININGJOB_OUTPUT_DIR/metrics.json",
     ),
     "CheckpointMismatch": Reason(
         "configuration", "rename the job, or delete its checkpoints folder to start over"
@@ -207,15 +214,15 @@ REASONS: dict[ReasonName, Reason] = {
     "ScriptMissing": Reason("configuration", "check where the script or the code lies"),
     "ScriptInvalid": Reason("configuration", "correct the script or the code"),
     "ScriptFailed": Reason("application", "see the log for where the code failed"),
-    "CommandNotFound": Reason("configuration", "check train.command and the image"),
+    "CommandNotFound": Reason("configuration", "check the command and the image"),
     "ModuleMissing": Reason(
-        "configuration", "use an image that has it; training code may name it in train.requirements"
+        "configuration", "name it in the stage's requirements, or use an image that has it"
     ),
-    "ArgumentsInvalid": Reason("configuration", "correct train.args, or train.command"),
-    "PackagesInvalid": Reason("configuration", "correct train.requirements"),
+    "ArgumentsInvalid": Reason("configuration", "correct args or command of the stage"),
+    "PackagesInvalid": Reason("configuration", "correct the stage's requirements"),
     "PackagesUnreachable": Reason(
         "infrastructure",
-        "check the way to the package index; PIP_INDEX_URL in train.env names another one",
+        "check the way to the package index; PIP_INDEX_URL in the stage's env names another one",
     ),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
 from .boosting import GradientBoosting
-from .code import Code, Requirements
+from .code import OWN, OWN_CODE_RULES, Code, Requirements
 from .common import (
     ENV_FROM,
     Arguments,
@@ -84,8 +84,6 @@ _UNSEEN = ("class_weights",)
 _OF_TREES = ("early_stopping", "class_weights", "sample_weight", "target_transform")
 _OF_NETWORKS = [name for name in BUILT_IN_ONLY if name not in _OF_TREES]
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
-# CEL.
-_OWN = "(has(self.command) || has(self.script) || has(self.code))"
 _OF_BUILT_IN = f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own"
 
 
@@ -252,39 +250,13 @@ class Train(Model):
     resumable: ClassVar[tuple[str, ...]] = ("template", "nodes")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel=f"has(self.model) != {_OWN}",
+            cel=f"has(self.model) != {OWN}",
             message="either model, or own code (script, code, command), must be set",
             holds=lambda self: (self.model is not None) != self.own_code,
         ),
+        *OWN_CODE_RULES,
         Rule(
-            cel=f"{_OWN} || !has(self.requirements)",
-            message="requirements need a command, a script or code: models have what they need",
-            holds=lambda self: self.requirements is None or self.own_code,
-        ),
-        Rule(
-            cel="!has(self.requirements) || !has(self.requirements.file) || has(self.code)",
-            message="requirements.file is a file of code: set code, or requirements.packages",
-            holds=lambda self: (
-                self.requirements is None or self.requirements.file is None or self.code is not None
-            ),
-        ),
-        Rule(
-            cel="!has(self.script) || !has(self.code)",
-            message="script and code are both the code: add the script to the files of code",
-            holds=lambda self: self.script is None or self.code is None,
-        ),
-        Rule(
-            cel="!has(self.command) || !has(self.code) || !has(self.code.main)",
-            message="code.main is what runs without a command: name the file in command instead",
-            holds=lambda self: self.command is None or self.code is None or self.code.main is None,
-        ),
-        Rule(
-            cel=f"{_OWN} || !has(self.args)",
-            message="args need a command, a script or code",
-            holds=lambda self: self.args is None or self.own_code,
-        ),
-        Rule(
-            cel=f"{_OWN} || !has(self.streamDataset)",
+            cel=f"{OWN} || !has(self.streamDataset)",
             message="streamDataset needs a command, a script or code: a model streams by itself",
             holds=lambda self: self.stream_dataset is None or self.own_code,
         ),

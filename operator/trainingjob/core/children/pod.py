@@ -12,7 +12,6 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, HDFS, Uri, is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.code import Code
 from ...api.v1alpha1.common import (
     SCRATCH_LIMIT,
     EnvFrom,
@@ -20,7 +19,6 @@ from ...api.v1alpha1.common import (
     PodTemplate,
     Resources,
     Scratch,
-    Script,
     amount,
 )
 from .. import names
@@ -33,9 +31,6 @@ CLAIMS_DIR = "/mnt/claims"
 COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 HADOOP_DIR = "/etc/trainingjob/hadoop"
 KEYTAB_DIR = "/etc/trainingjob/keytab"
-CODE_DIR = "/etc/trainingjob/code"
-SCRIPT_DIR = "/etc/trainingjob/script"
-SCRIPT_NAME = "script.py"
 STATUS_DIR = "/etc/trainingjob/status"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
@@ -381,41 +376,6 @@ def job_ref(job: TrainingJob, stage: StageName) -> contract.JobRef:
     first = next((s.first_attempt for s in job.status.stages if s.name == stage), None)
     uid = meta.uid if first is None else f"{meta.uid}-{first}"
     return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=uid)
-
-
-def script_map(script: Script | None) -> Mapped | None:
-    """The script's ConfigMap, of which its key is mounted."""
-    if script is None or script.config_map is None:
-        return None
-    items = [{"key": script.config_map.key, "path": SCRIPT_NAME}]
-    source = {"name": script.config_map.name, "items": items}
-    path = f"{SCRIPT_DIR}/{SCRIPT_NAME}"
-    return Mapped("trainingjob-script", SCRIPT_DIR, source, contract.SCRIPT_FILE, path)
-
-
-def code_map(code: Code | None) -> Mapped | None:
-    """The code's ConfigMap, all of it."""
-    if code is None or code.config_map is None:
-        return None
-    source = {"name": code.config_map.name}
-    return Mapped("trainingjob-code", CODE_DIR, source, contract.CODE_FILES, CODE_DIR)
-
-
-def code_ref(code: Code | None) -> contract.CodeRef | None:
-    """How the pod finds the code: as with the script, the kubelet puts a path into the payload."""
-    if code is None:
-        return None
-    path = None if code.config_map is None else f"$({contract.CODE_FILES})"
-    return contract.CodeRef(inline=code.inline, path=path, uri=code.uri)
-
-
-def script_ref(script: Script | None) -> contract.ScriptRef | None:
-    """How the pod finds the script: the kubelet puts its path into the payload."""
-    if script is None:
-        return None
-    if script.inline is not None:
-        return contract.ScriptRef(inline=script.inline)
-    return contract.ScriptRef(path=f"$({contract.SCRIPT_FILE})")
 
 
 def claims_of(*uris: str) -> list[str]:

@@ -23,3 +23,10 @@ def one_line(error: object, limit: int = 300) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[:limit] + " …"
+
+
+def size_in_words(size: int) -> str:
+    """``950 B``, ``3.1 MB``, ``120 GB``."""
+    power = next((n for n in range(4) if size < 999.5 * 1000**n), 4)
+    value, unit = size / 1000**power, ("B", "kB", "MB", "GB", "TB")[power]
+    return f"{value:.0f} {unit}" if power == 0 or value >= 9.95 else f"{value:.1f} {unit}"

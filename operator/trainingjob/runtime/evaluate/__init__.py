@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +17,18 @@ from trainingjob.api.payload import (
     EvaluatePayload,
     StageResult,
 )
+from trainingjob.api.v1alpha1.evaluate import MOST_METRICS
 from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
 
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.progress import Reporter
+from ..base.text import listed
 from ..dataset.manifest import ROWS, fold_name
 from ..gang import ranks
 from ..gang.node import Node
 from ..storage import fetch, resolve, shown, write_aside
-from . import accepted, variants
+from . import accepted, own_code, variants
 from .cross import across
 from .report import METRICS, MetricsFile
 from .subject import Subject
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 WORKER = [sys.executable, "-P", "-m", "trainingjob.runtime.evaluate.worker"]
 # Where the final model's metrics lie beside those of folds.
 _TEST = "test"
+# And what own code has written beside its metrics.
+_FILES = "files"
 
 
 def run(payload: EvaluatePayload) -> StageResult | None:
@@ -44,8 +49,10 @@ def run(payload: EvaluatePayload) -> StageResult | None:
 
     Raises StageFailure: DatasetInvalid, SplitEmpty, ModelMissing, ModelCorrupt,
     PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls, MetricUndefined, BaselineInvalid; the
-    message begins with the fold that it is about.
+    message begins with the fold that it is about. Of own code, what ``own_code.judged`` raises.
     """
+    if payload.own_code:
+        return _by_own_code(payload)
     fetch(payload.dataset, but=ROWS)  # which are read from where they lie
     final = Subject(payload)
     baseline = accepted.baseline_of(payload)
@@ -57,6 +64,23 @@ def run(payload: EvaluatePayload) -> StageResult | None:
     node = Node.from_env(nodes, processes, os.environ)
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         return ranks.run(node, WORKER, Path(folder))
+
+
+def _by_own_code(payload: EvaluatePayload) -> StageResult:
+    baseline = accepted.baseline_of(payload)  # before the code has run
+    model = fetch(payload.model_uri)
+    _require_model(model)
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        report, manifest, output = own_code.judged(payload, model, Path(folder))
+        shown_first = payload.metrics or [*report.metrics][:MOST_METRICS]
+        names = [*dict.fromkeys([*shown_first, *(gate.metric for gate in payload.gates)])]
+        for name in names:
+            if name not in report.metrics:
+                words = f"{METRICS} has no {name}, which evaluate asks for; it has "
+                raise StageFailure("MetricsInvalid", f"{words}{listed(report.metrics)}")
+        result = _written(payload, {"": report}, names, output)
+        accepted.keep_if_accepted(payload, report, baseline, manifest)
+        return result.model_copy(update={"baseline": baseline})
 
 
 def _require_model(folder: Path) -> None:
@@ -103,21 +127,33 @@ def judge(
     found = variants.judged(payload, final, report.metrics)
     if found is not None:
         report = reports[""] = report.model_copy(update={"variants": found})
-    output = resolve(payload.output)
+    result = _written(payload, reports, payload.metrics)
+    accepted.keep_if_accepted(payload, report, baseline, final.manifest)
+    return result.model_copy(update={"variants": found, "baseline": baseline})
+
+
+def _written(
+    payload: EvaluatePayload,
+    reports: Mapping[str, MetricsFile],
+    names: Sequence[str],
+    beside: Path | None = None,
+) -> StageResult:
+    """Write the reports, and what own code has left ``beside`` its own; the result, with the
+    metrics of these ``names``."""
+    output, report = resolve(payload.output), reports[""]
     with storage_errors("write the metrics"), write_aside(output) as aside:
         for name, one in reports.items():
             (aside / name).mkdir(exist_ok=True)
             one.write(aside / name)
+        if beside is not None:
+            own_code.keep(beside, aside / _FILES)
         digest = sha256(aside / METRICS)
-    accepted.keep_if_accepted(payload, report, baseline, final.manifest)
     return StageResult(
         outputs=Outputs(uri=payload.output, digest=digest),
-        metrics=[_score(report, name) for name in payload.metrics],
-        variants=found,
+        metrics=[_score(report, name) for name in names],
         samples=report.samples,
-        dataset_digest=report.dataset_digest,
+        dataset_digest=report.dataset_digest or None,
         model_digest=report.model_digest,
-        baseline=baseline,
     )
 
 

@@ -43,10 +43,11 @@ def keep_if_accepted(
     payload: EvaluatePayload,
     report: MetricsFile,
     baseline: Baseline | None,
-    manifest: DatasetManifest,
+    manifest: DatasetManifest | None,
 ) -> None:
     """If all gates passed, publish the model, then put it on record, then remove models that are
-    not needed any more. Raises StageFailure of the storage.
+    not needed any more. Without a ``manifest``, of a dataset that is none of ours, there is nothing
+    by which somebody could serve it, and it is not published. Raises StageFailure of the storage.
 
     Whoever dies on the way leaves the record of the model before, whose folder is still there."""
     if payload.accepted is None:
@@ -55,8 +56,8 @@ def keep_if_accepted(
     if not gates.accepts(judged):
         return
     before = _recent(payload.accepted)
-    newest = publication.publish(payload, report, manifest)
-    recent = [newest, *(name for name in before or () if name != newest)][:KEPT]
+    published = [publication.publish(payload, report, manifest)] if manifest is not None else []
+    recent = [*dict.fromkeys([*published, *(before or ())])][:KEPT]
     record = AcceptedModel(
         uid=payload.job.uid,
         metrics=report.metrics,

@@ -29,10 +29,10 @@ from ..dataset import suitable
 from ..dataset.columns import BadColumn
 from ..dataset.manifest import DatasetManifest, RawRows
 from ..dataset.rows import Rows
-from ..model.folder import RUNNABLE, Kind, find
+from ..model.folder import RUNNABLE, find, has_transformer
 from . import sources
 from .judgement import Batch
-from .report import MetricsFile
+from .report import MetricsFile, Source
 
 CARD = "trainingjob.json"
 # Rows that prove a language model, and tokens of each.
@@ -60,7 +60,7 @@ class Card(Model):
     job: JobRef = Field(description="The run that made the model.")
     task: Task
     threshold: float | None = None
-    kind: Kind
+    kind: Source
     model_digest: str = Field(description="Of all other files in the folder.")
     dataset: DatasetManifest = Field(
         description="Of the dataset that it was judged on, without its files."
@@ -107,10 +107,13 @@ class Card(Model):
     def load(self, folder: Path) -> sources.Runnable:
         """The model. Raises StageFailure(ModelMissing, ModelCorrupt)."""
         if self.kind not in RUNNABLE:
+            what = "what own code has judged"
+            if self.kind == "predictions":
+                what = "predictions of the training code"
             raise StageFailure(
                 "ModelMissing",
-                f"{storage.shown(folder)} has predictions of the training code and no model that "
-                "can be run: leave model.onnx or model.pt2 beside them",
+                f"{storage.shown(folder)} has {what} and no model that can be run: leave "
+                "model.onnx or model.pt2 beside it",
             )
         return sources.load(self.kind, folder, self.rows)
 
@@ -125,7 +128,9 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
     """Have the model in a folder of its own, unless it is there; its name. Raises StageFailure."""
     assert payload.accepted is not None
     model = storage.resolve(payload.model_uri)
-    kind = find(model) if manifest.tokens is None else "transformer"
+    kind = find(model)
+    if manifest.tokens is not None:
+        kind = "transformer" if has_transformer(model) else None
     card = Card(
         job=payload.job,
         task=payload.task,
@@ -175,7 +180,9 @@ def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> 
     if (payload.nodes or 1) * (payload.procs_per_node or 1) > 1:
         return None
     test = Rows(storage.resolve(payload.dataset), manifest, "test", [])
-    path, batch = next(iter(test.batches(columns_of(tokens), _TEXTS)))
+    path, batch = next(iter(test.batches(columns_of(tokens), _TEXTS)), (None, None))
+    if path is None or batch is None:
+        return None
     ids, targets = tokens_of(path, batch, tokens.sequence_length + 1, tokens.vocab_size)
     its, wanted = (
         ids[:_TEXTS, : _TEXT_TOKENS + 1].tolist(),

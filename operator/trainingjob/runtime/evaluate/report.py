@@ -14,6 +14,7 @@ from trainingjob.api.v1alpha1.status import Variant
 from ..model.folder import Kind
 
 METRICS = "metrics.json"
+Source = Kind | Literal["ownCode"]
 
 
 class ClassScores(Model):
@@ -65,9 +66,9 @@ class MetricsFile(Model):
         None, description="Rows: true classes; columns: predicted ones; at most 1000 classes."
     )
     per_class: list[ClassScores] | None = None
-    source: Kind = Field(
+    source: Source = Field(
         description="What was judged: model.pt2, model.onnx, a built-in model, predictions.parquet "
-        "or a language model."
+        "or a language model; `ownCode`: own code has judged, and nobody knows what."
     )
     model_uri: str
     model_digest: str

@@ -13,8 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..base.errors import StageFailure
-from ..base.text import one_line
-from ..model.folder import size_in_words
+from ..base.text import one_line, size_in_words
 
 # Memory beside the model's own, and how often that may be there.
 _SPARE_BYTES, _COPIES = 8 * 2**30, 6

@@ -22,7 +22,7 @@ from ..storage import resolve
 from . import sources
 from .judgement import Batch, Judge, Judgement
 from .regression import Regression
-from .report import ClassScores, MetricsFile
+from .report import ClassScores, MetricsFile, Source
 from .scores import ScoreFile
 
 if TYPE_CHECKING:
@@ -83,15 +83,18 @@ class Subject:
 
         ``told`` how many rows are done. Raises StageFailure: ModelMissing, ModelCorrupt,
         PredictionsInvalid, FeatureNotNumeric, FeatureHasNulls."""
-        report = self.report()
+        kind = self._kind()
+        report = self.report(kind)
         with storage_errors("evaluate the model"):
-            return _filled(report, self._judgement(report.source, told, gang))
+            return _filled(report, self._judgement(kind, told, gang))
 
-    def report(self, kind: Kind | None = None) -> MetricsFile:
-        """What is known before: what is judged, of the ``kind`` that the model has when unset.
-        Raises StageFailure(ModelMissing)."""
+    def _kind(self) -> Kind:
+        """Raises StageFailure(ModelMissing)."""
+        return require(resolve(self.model_uri), texts=self.manifest.tokens is not None)
+
+    def report(self, kind: Source) -> MetricsFile:
+        """What is known before: what is judged, of this ``kind``. Raises StageFailure."""
         model, manifest = resolve(self.model_uri), self.manifest
-        kind = kind or require(model, texts=manifest.tokens is not None)
         with storage_errors("read the model"):
             digest = digest_of_folder(model)
         return MetricsFile(

@@ -6,12 +6,14 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ..base.errors import StageFailure, storage_errors
 from .folder import (
     CONFIG,
+    ONNX,
     PREDICTIONS,
     PROGRAM,
     WEIGHTS,
@@ -48,7 +50,55 @@ def check_model(folder: Path, *, texts: bool = False) -> None:
         for name, (is_whole, reason) in _CHECKS.items():
             path = folder / name
             if path.is_file() and not is_whole(path):
-                raise StageFailure(reason, f"{path} is damaged")
+                words = f"{path} is damaged: it is cut short, or no {_KINDS[name]}"
+                raise StageFailure(reason, words)
+
+
+# Of a file of protobuf, which knows no other: how many bytes a value of this type has, None where
+# its length comes before it.
+_FIXED = {1: 8, 2: None, 5: 4}
+_GRAPH, _OPERATORS = 7, 8  # of ModelProto, which has neither without the other
+_MOST_FIELDS = 100_000
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether the fields of the file, of which the graph is one, end where it ends. What is in the
+    graph nobody looks at: that takes a process of its own."""
+    size = path.stat().st_size
+    seen: set[int] = set()
+    with path.open("rb") as file:
+        for _ in range(_MOST_FIELDS):
+            if file.tell() == size:
+                return {_GRAPH, _OPERATORS} <= seen
+            tag = _varint(file)
+            if tag is None or tag >> 3 == 0:
+                return False
+            seen.add(tag >> 3)
+            if tag & 7 == 0:
+                if _varint(file) is None:
+                    return False
+                continue
+            length = _FIXED.get(tag & 7, -1)
+            if length is None:
+                length = _varint(file)
+            if length is None or length < 0 or file.tell() + length > size:
+                return False
+            file.seek(length, 1)
+    return False
+
+
+def _varint(file: BinaryIO) -> int | None:
+    """None at the end of the file, and for what is none.
+    https://protobuf.dev/programming-guides/encoding/"""
+    value = 0
+    for place in range(10):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << (7 * place)
+        if byte[0] < 0x80:
+            return value
+    return None
 
 
 # What safetensors itself takes for a header. A file may be larger than the disk that it is on.
@@ -89,7 +139,15 @@ def _is_json(path: Path) -> bool:
 
 _CHECKS: dict[str, tuple[Callable[[Path], bool], ReasonName]] = {
     PROGRAM: (zipfile.is_zipfile, "ModelCorrupt"),
+    ONNX: (_is_onnx, "ModelCorrupt"),
     PREDICTIONS: (_is_parquet, "PredictionsInvalid"),
     WEIGHTS: (_is_safetensors, "ModelCorrupt"),
     CONFIG: (_is_json, "ModelCorrupt"),
+}
+_KINDS = {
+    PROGRAM: "archive of torch.export.save",
+    ONNX: "ONNX",
+    PREDICTIONS: "parquet",
+    WEIGHTS: "safetensors",
+    CONFIG: "JSON",
 }

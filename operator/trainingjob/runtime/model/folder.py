@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from ..base.text import size_in_words
+
 PROGRAM = "model.pt2"
 ONNX = "model.onnx"
 PREDICTIONS = "predictions.parquet"
@@ -205,13 +207,6 @@ def _why_not(found: Sequence[File]) -> str:
         judged = f"{', '.join(OF_OWN_CODE.values())} or {PREDICTIONS}"
         return f"they have to lie in the folder itself, under the names {judged}"
     return "it is no model that can be run here"
-
-
-def size_in_words(size: int) -> str:
-    """``950 B``, ``3.1 MB``, ``120 GB``."""
-    power = next((n for n in range(4) if size < 999.5 * 1000**n), 4)
-    value, unit = size / 1000**power, ("B", "kB", "MB", "GB", "TB")[power]
-    return f"{value:.0f} {unit}" if power == 0 or value >= 9.95 else f"{value:.1f} {unit}"
 
 
 def _is_ours(path: Path) -> bool | None:

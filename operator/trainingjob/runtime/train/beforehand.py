@@ -22,6 +22,8 @@ def check(payload: TrainPayload) -> None:
     LabelInvalid, SettingUnsuitable, MetricUndefined, BaselineInvalid, ColumnNotFound, NoFeatures,
     FeatureNotNumeric, SplitEmpty, InputNotFound, InputUnreadable.
     """
+    if payload.accepted is not None:
+        accepted.read(payload.accepted)
     if payload.model is None and not payload.needs_model:
         return
     folder = resolve(payload.dataset)
@@ -35,8 +37,6 @@ def check(payload: TrainPayload) -> None:
     for fold, part in enumerate(manifest.parts, 1):
         with of_fold(fold):
             _check(payload, DatasetManifest.read(folder / part), folder / part)
-    if payload.accepted is not None:
-        accepted.read(payload.accepted)
 
 
 def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> None:

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from trainingjob.api.payload import StageResult, TrainPayload
 
-from ..base.errors import StageFailure, of_fold, storage_errors
+from ..base.errors import of_fold, storage_errors
 from ..base.log import log
 from ..dataset import manifest
 from ..dataset.manifest import ROWS
-from ..gang import blame, ranks
+from ..gang import own_code, ranks
 from ..gang.node import Node
-from ..gang.processes import Exit
 from ..storage import fetch, resolve
 from ..storage.ownership import claim
 from . import beforehand, restored, user_code
@@ -65,7 +64,7 @@ def _train(payload: TrainPayload, node: Node) -> StageResult | None:
 def _run_user_code(payload: TrainPayload, node: Node, folder: Path) -> StageResult | None:
     """Once, or for each fold and then for the final model, all nodes for the same one."""
     parts, result = parts_of(payload), None
-    python = user_code.python(payload, node, folder)
+    python = own_code.python(payload, node.index, folder)
     node = node.seeing(python.variables)
     if len(parts) > 1 and node.index == 0:
         with storage_errors("read the checkpoints"):
@@ -94,25 +93,11 @@ def _run_part(
 ) -> StageResult | None:
     payload = part.payload
     name, commands = user_code.prepare(payload, node, folder, python)
-    code = user_code.text(payload, folder)
+    code = own_code.text(payload, folder)
     # Only one node looks after the model.
     cwd = Path.cwd() if commands[0].cwd is None else folder
     left_behind = LeftBehind(payload, cwd, os.environ.get("HOME")) if node.index == 0 else None
-    oom_kills = blame.oom_kills()
-
-    def failure(exit_: Exit) -> StageFailure | None:
-        if exit_.code == 0:
-            return None
-        return blame.of_user_code(
-            exit_, name, oom_kills, alone=node.alone, code=code, folder=folder
-        )
-
-    outcome = ranks.run_commands(commands, failure)
-    if outcome.stopped:
-        # Also with code 0: it may have ended half way in good order.
-        raise StageFailure("Disrupted", "stopped by SIGTERM")
-    if any(failure(exit_) for exit_ in outcome.exits):
-        raise blame.primary(outcome, failure)
+    own_code.run(name, commands, alone=node.alone, code=code, folder=folder)
     if left_behind is None:
         return None
     of_folds = () if part.fold else parts

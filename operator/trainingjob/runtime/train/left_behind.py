@@ -16,7 +16,8 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.uris import is_remote
 
 from ..base.errors import StageFailure
-from ..model.folder import File, files, in_words, size_in_words
+from ..base.text import size_in_words
+from ..model.folder import File, files, in_words
 from ..storage import remove, resolve, write_aside
 
 # What the user's script is called in the working folder.

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from ....api.v1alpha1 import StageStatus, TrainingJob
+from ....api.v1alpha1.code import uris_of
 from ... import names
 from ...children.pod import Maker
 from ...observation import Observation, Settings
@@ -35,6 +36,9 @@ class EvaluateStage(PodStage):
     def others(self, job: TrainingJob, settings: Settings) -> list[dict[str, Any]]:
         gang = meeting.services(job, self.name, self.replicas(job))
         return super().others(job, settings) + gang
+
+    def reads(self, job: TrainingJob) -> list[str]:
+        return uris_of(pods.spec_of(job).code)
 
     def output_uri(self, job: TrainingJob) -> str:
         return names.evaluation_uri(job)

@@ -7,8 +7,10 @@ from typing import Any
 
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
+from ....api.v1alpha1.code import uris_of
 from ... import accepted, names
-from ...children.pod import Maker, encoded, handed_over, job_ref, own_address, threads_of
+from ...children import own_code
+from ...children.pod import Maker, encoded, handed_over, job_ref, mounted, own_address, threads_of
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
 from ...observation import Settings
@@ -26,12 +28,12 @@ _OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 def nodes(job: TrainingJob) -> int:
     """How many pods."""
-    return _spec(job).nodes or 1
+    return spec_of(job).nodes or 1
 
 
 def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Maker:
     """Of the pods that judge."""
-    spec, (task, train) = _spec(job), job.spec.trained
+    spec, (task, train) = spec_of(job), job.spec.trained
     processes = spec.procs_per_node or 1
     together = nodes(job) * processes > 1
     payload = contract.EvaluatePayload(
@@ -50,6 +52,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         export=train.export,
         nodes=nodes(job) if together else None,
         procs_per_node=processes if together else None,
+        **own_code.told(job, spec),
     )
     gang = meeting.gang_of(job, "evaluate", nodes(job), processes)
     count = threads_of(spec.resources, processes)
@@ -57,10 +60,13 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
 
     address = [own_address()] if gang.nodes > 1 else []
+    own = {contract.SEED: str(train.seed)} if spec.own_code else {}
+    if spec.own_code and job.spec.has_dataset:
+        own[contract.INPUT_DIR] = mounted(payload.dataset)
 
     def env(index: int) -> list[dict[str, Any]]:
         met = torch.variables(gang, index) if together else {}
-        variables = met | threads | handed_over(job)
+        variables = met | threads | own | handed_over(job)
         return address + [{"name": name, "value": value} for name, value in variables.items()]
 
     common = partial(
@@ -73,10 +79,11 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(payload.dataset, payload.output),
+        uris=(payload.dataset, payload.output, *uris_of(spec.code)),
+        config_maps=own_code.maps(spec),
         resources=spec.resources,
         template=spec.template,
-        shared_memory=together,
+        shared_memory=together or spec.own_code,
     )
     return lambda index: common(index, env=env(index))
 
@@ -93,15 +100,19 @@ def _in_use(job: TrainingJob, settings: Settings) -> list[str]:
 
 
 def metrics(job: TrainingJob) -> list[str]:
-    """Metrics for status: those asked for, or the task's usual ones, and those with gates."""
-    spec = _spec(job)
+    """Metrics for status: those asked for, or the task's usual ones, and those with gates. Of own
+    code that is asked for none, the pod adds the first ones that it writes."""
+    spec = spec_of(job)
     task, _ = job.spec.trained
     usual = _OF_ANSWERS if task.messages is not None else _DEFAULT_METRICS[task.type]
+    if spec.own_code and spec.metrics is None:
+        return []
     asked = spec.metrics or usual
     return list(dict.fromkeys([*asked, *(gate.metric for gate in spec.gates or ())]))
 
 
-def _spec(job: TrainingJob) -> Evaluate:
+def spec_of(job: TrainingJob) -> Evaluate:
+    """The stage's part of the manifest."""
     if job.spec.evaluate is None:
         raise ValueError("the job has no evaluate stage")
     return job.spec.evaluate

@@ -9,7 +9,8 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
 from ...children import cache
-from ...children.pod import Maker, encoded, job_ref, own_address, script_map, script_ref
+from ...children.own_code import script_map, script_ref
+from ...children.pod import Maker, encoded, job_ref, own_address
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from . import spark

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....api.v1alpha1 import TrainingJob
+from ....api.v1alpha1.code import uris_of
 from ....api.v1alpha1.train import CHECKPOINTED
 from ... import names
 from ...children.pod import Maker
@@ -42,9 +43,9 @@ class TrainStage(PodStage):
         return names.model_uri(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
-        given = (pods.spec_of(job).dataset, job.spec.pretrained)
-        code = [job.spec.code_uri] if job.spec.code_uri is not None else []
-        return [*(one.uri for one in given if one is not None), *code]
+        spec = pods.spec_of(job)
+        given = (spec.dataset, job.spec.pretrained)
+        return [*(one.uri for one in given if one is not None), *uris_of(spec.code)]
 
     def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
         """Own code decides itself what it makes of its checkpoints; those of the built-in training

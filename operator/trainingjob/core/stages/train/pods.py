@@ -10,23 +10,20 @@ from ....api import gates
 from ....api import payload as contract
 from ....api.uris import is_remote
 from ....api.v1alpha1 import TrainingJob
+from ....api.v1alpha1.code import uris_of
 from ....api.v1alpha1.evaluate import BINARY_METRICS
 from ....api.v1alpha1.train import Train
 from ... import frameworks, names
-from ...children import cache
+from ...children import cache, own_code
 from ...children.pod import (
     RUNTIME,
     Maker,
-    code_map,
-    code_ref,
     encoded,
     escape,
     handed_over,
     job_ref,
     mounted,
     own_address,
-    script_map,
-    script_ref,
     threads_of,
 )
 from ...children.pod import pod as make_pod
@@ -79,16 +76,12 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         ema=spec.ema,
         export=spec.export,
         seed=spec.seed,
-        script=script_ref(spec.script),
-        code=code_ref(spec.code),
-        working_dir=spec.code.working_dir if spec.code is not None else None,
-        main=spec.code.main if spec.code is not None else None,
-        requirements=_packages(job),
-        command=spec.command,
-        args=spec.args,
+        **own_code.told(job, spec),
         stream_dataset=spec.stream_dataset or None,
-        needs_model=judged is not None,
-        metrics=(judged and [name for name in metrics(job) if name in BINARY_METRICS]) or None,
+        needs_model=judged is not None and (not judged.own_code or job.spec.deploy is not None),
+        metrics=[name for name in metrics(job) if name in BINARY_METRICS] or None
+        if judged is not None and not judged.own_code
+        else None,
         threshold=judged.threshold if judged else None,
         accepted=names.accepted_uri(job) if gates.compared(gates.of(job)) else None,
         dataset=names.dataset_uri(job),
@@ -110,9 +103,9 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             payload.dataset,
             payload.model_uri,
             *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
-            *([job.spec.code_uri] if job.spec.code_uri is not None else []),
+            *uris_of(spec.code),
         ),
-        config_maps=(script_map(spec.script), code_map(spec.code)),
+        config_maps=own_code.maps(spec),
         resources=spec.resources,
         template=spec.template,
         command=spec.command if plain and spec.command else RUNTIME,
@@ -123,14 +116,6 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     if gang.pods:
         common = partial(common, subdomain=names.peers_name(job, "train"))
     return lambda index: common(index, env=_env(job, payload, gang, index))
-
-
-def _packages(job: TrainingJob) -> contract.PackagesRef | None:
-    given = spec_of(job).requirements
-    if given is None:
-        return None
-    wheels = names.wheels_uri(job)
-    return contract.PackagesRef(packages=given.packages, file=given.file, wheels=wheels)
 
 
 def _gang(job: TrainingJob, attempt: int) -> Gang:

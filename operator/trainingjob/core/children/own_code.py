@@ -1,0 +1,75 @@
+"""How pods find the user's code: what their payload says, and the ConfigMaps that it lies in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...api import payload as contract
+from ...api.v1alpha1 import TrainingJob
+from ...api.v1alpha1.code import Code
+from ...api.v1alpha1.common import Script
+from ...api.v1alpha1.evaluate import Evaluate
+from ...api.v1alpha1.train import Train
+from .. import names
+from .pod import Mapped
+
+CODE_DIR = "/etc/trainingjob/code"
+SCRIPT_DIR = "/etc/trainingjob/script"
+SCRIPT_NAME = "script.py"
+
+
+def told(job: TrainingJob, spec: Train | Evaluate) -> dict[str, Any]:
+    """The fields of contract.OwnCode."""
+    code, asked = spec.code, spec.requirements
+    return {
+        "script": script_ref(spec.script),
+        "code": code_ref(code),
+        "working_dir": code.working_dir if code is not None else None,
+        "main": code.main if code is not None else None,
+        "requirements": asked
+        and contract.PackagesRef(
+            packages=asked.packages, file=asked.file, wheels=names.wheels_uri(job)
+        ),
+        "command": spec.command,
+        "args": spec.args,
+    }
+
+
+def maps(spec: Train | Evaluate) -> tuple[Mapped | None, ...]:
+    """The ConfigMaps that it lies in."""
+    return script_map(spec.script), code_map(spec.code)
+
+
+def script_map(script: Script | None) -> Mapped | None:
+    """The script's ConfigMap, of which its key is mounted."""
+    if script is None or script.config_map is None:
+        return None
+    items = [{"key": script.config_map.key, "path": SCRIPT_NAME}]
+    source = {"name": script.config_map.name, "items": items}
+    path = f"{SCRIPT_DIR}/{SCRIPT_NAME}"
+    return Mapped("trainingjob-script", SCRIPT_DIR, source, contract.SCRIPT_FILE, path)
+
+
+def code_map(code: Code | None) -> Mapped | None:
+    """The code's ConfigMap, all of it."""
+    if code is None or code.config_map is None:
+        return None
+    source = {"name": code.config_map.name}
+    return Mapped("trainingjob-code", CODE_DIR, source, contract.CODE_FILES, CODE_DIR)
+
+
+def code_ref(code: Code | None) -> contract.CodeRef | None:
+    """How the pod finds the code: as with the script, the kubelet puts a path into the payload."""
+    if code is None:
+        return None
+    path = None if code.config_map is None else f"$({contract.CODE_FILES})"
+    return contract.CodeRef(inline=code.inline, path=path, uri=code.uri)
+
+
+def script_ref(script: Script | None) -> contract.ScriptRef | None:
+    """How the pod finds the script: the kubelet puts its path into the payload."""
+    if script is None:
+        return None
+    if script.inline is not None:
+        return contract.ScriptRef(inline=script.inline)
+    return contract.ScriptRef(path=f"$({contract.SCRIPT_FILE})")

@@ -1,0 +1,154 @@
+"""The user's own code, whatever the stage: brought, with the packages that it asks for, and what is
+started."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from trainingjob.api.expansion import expand
+from trainingjob.api.payload import CODE_DIR, OwnCode, ScriptRef
+
+from ..base.digest import digest_of_folder
+from ..base.errors import StageFailure
+from ..base.log import log
+from ..base.text import listed, size_in_words
+from ..storage import code
+from . import blame, ranks, requirements
+from .node import Node
+from .packages import Environment, environment
+from .processes import Command, Exit
+
+
+def python(payload: OwnCode, node: int, folder: Path) -> Environment:
+    """What runs the code, with the packages that it asks for. Raises what ``environment`` raises,
+    and StageFailure: ScriptMissing, ScriptInvalid."""
+    given = payload.requirements
+    if given is None:
+        return Environment(Path(sys.executable), {})
+    place = folder / "packages"
+    place.mkdir()
+    if given.packages is not None or payload.code is None:
+        asked = requirements.of_packages(given.packages or [], place)
+    else:
+        source = place / "code"
+        source.mkdir()
+        code.bring(payload.code, source)
+        file = source / (payload.working_dir or "") / (given.file or "")
+        asked = requirements.of_file(file, source)
+    return environment(asked, given.wheels, place, node)
+
+
+def write(payload: OwnCode, stage: str, folder: Path) -> Path | None:
+    """The code of the ``stage`` into ``folder``; where it runs, None when there is nothing but a
+    command. Raises StageFailure: ScriptMissing, ScriptInvalid, StorageUnavailable."""
+    if payload.script is not None:
+        path = folder / _script(stage)
+        path.write_bytes(_source(payload.script))
+        _compile(path, "the script")
+        return folder
+    if payload.code is None:
+        return None
+    total = code.bring(payload.code, folder)
+    where = payload.code.uri or ("the ConfigMap" if payload.code.path else "the manifest")
+    size = size_in_words(total.size)
+    log(f"code: {total.files} files ({size}) of {where}, {digest_of_folder(folder)}")
+    cwd = folder / (payload.working_dir or "")
+    if not cwd.is_dir():
+        raise StageFailure(
+            "ScriptMissing",
+            f"the code has no folder {payload.working_dir} ({stage}.code.workingDir); it has "
+            f"{listed([entry.name for entry in sorted(folder.iterdir())])}",
+        )
+    if payload.command is None:
+        main = payload.main or _script(stage)
+        if not (cwd / main).is_file():
+            found = [path.relative_to(cwd).as_posix() for path in sorted(cwd.rglob("*.py"))]
+            there = f"it has {listed(found)}" if found else "it has no file of Python"
+            message = f"the code has no file {main}: set {stage}.code.main; {there}"
+            raise StageFailure("ScriptMissing", message)
+        _compile(cwd / main, main)
+    return cwd
+
+
+def seeing(node: Node, cwd: Path | None, folder: Path) -> Node:
+    """With the variable of the code that was written into ``folder``, if any was."""
+    return node if cwd is None else node.seeing({CODE_DIR: str(folder)})
+
+
+def commands(
+    payload: OwnCode, stage: str, node: Node, cwd: Path | None, interpreter: Path
+) -> tuple[str, Sequence[Command]]:
+    """The code's name for messages, and what to start. Raises StageFailure(CommandNotFound)."""
+    arguments = payload.args or []
+    if payload.command is None:
+        main = payload.main or _script(stage)
+        return main, _expanded(node.per_rank([str(interpreter), main, *arguments], cwd))
+    (command,) = _expanded([Command([*payload.command, *arguments], node.env, cwd)])
+    name = command.arguments[0]
+    if shutil.which(cwd / name if cwd and "/" in name else name, path=node.env["PATH"]) is None:
+        raise StageFailure("CommandNotFound", f"there is no program {name} in the image")
+    return name, [command]
+
+
+def run(name: str, commands: Sequence[Command], *, alone: bool, code: str, folder: Path) -> None:
+    """Run the commands to their end; ``code`` is what is known of their text, ``folder`` where it
+    lies, ``alone``: there are no others in the gang.
+
+    Raises StageFailure with the failure that came first, or Disrupted."""
+    oom_kills = blame.oom_kills()
+
+    def failure(exit_: Exit) -> StageFailure | None:
+        if exit_.code == 0:
+            return None
+        return blame.of_user_code(exit_, name, oom_kills, alone=alone, code=code, folder=folder)
+
+    outcome = ranks.run_commands(commands, failure)
+    if outcome.stopped:
+        # Also with code 0: it may have ended half way in good order.
+        raise StageFailure("Disrupted", "stopped by SIGTERM")
+    if any(failure(exit_) for exit_ in outcome.exits):
+        raise blame.primary(outcome, failure)
+
+
+def text(payload: OwnCode, folder: Path) -> str:
+    """The code as far as it is known: the command, and the script that ``folder`` has."""
+    words = [*(payload.command or ()), *(payload.args or ())]
+    files = [path for path in folder.rglob("*") if path.suffix == ".py" or path.name in words]
+    sources = (path.read_text(encoding="utf-8", errors="replace") for path in sorted(files)[:1000])
+    return "\n".join([" ".join(words), *sources])
+
+
+def _script(stage: str) -> str:
+    """What a script is called in the working folder."""
+    return f"{stage}.py"
+
+
+def _expanded(commands: Sequence[Command]) -> list[Command]:
+    """With ``$(NAME)`` as in a pod's own command."""
+    return [replace(one, arguments=[expand(w, one.env) for w in one.arguments]) for one in commands]
+
+
+def _source(script: ScriptRef) -> bytes:
+    if script.path is None:
+        return (script.inline or "").encode()
+    try:
+        return Path(script.path).read_bytes()
+    except OSError as error:
+        raise StageFailure(
+            "ScriptMissing", f"cannot read the script: {error.strerror} ({script.path})"
+        ) from error
+
+
+def _compile(path: Path, name: str) -> None:
+    """Raises StageFailure(ScriptInvalid)."""
+    try:
+        compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
+        raise StageFailure("ScriptInvalid", f"{name} is not Python: {error.msg}{where}") from error
+    except ValueError as error:
+        raise StageFailure("ScriptInvalid", f"{name} is not Python: {error}") from error

@@ -165,6 +165,11 @@ class DatasetManifest(Model):
         "or of an earlier dataset here, is overwritten.",
     )
     writer: str | None = Field(None, description="The run of a job that has written it.")
+    sealed: str | None = Field(
+        None,
+        max_length=64,
+        description="The test split is encrypted, by the key of this id. Unset: it is not.",
+    )
     raw: RawRows | None = Field(
         None, description="Unset where the pipeline cannot be applied to single rows."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +16,7 @@ from ..base.log import log
 from ..base.text import cut, listed, one_line
 from ..model.generation import Options, Piece
 from .language import MOST_TOKENS, Language
-from .turns import Turns
+from .turns import Busy, Turns
 
 # Of a prompt, of messages, and of texts to stop at.
 _PROMPT_CHARS, _MESSAGES = 2**18, 1024
@@ -95,7 +94,9 @@ def read(body: bytes, name: str, model: Language, *, chat: bool) -> Asked:
     usual = most if chat else min(most, _DEFAULT_TOKENS)
     tokens = int(_number(given, field, usual, 1, None, whole=True))
     if tokens > most:
-        raise BadRequest(f"{field} is {tokens}, and at most {most} are possible here", field)
+        raise BadRequest(
+            f"{field} is {cut(str(tokens), 20)}, and at most {most} are possible here", field
+        )
     stream = _flag(given, "stream")
     more = given.get("stream_options", {})
     if not isinstance(more, dict) or not more.keys() <= {"include_usage"}:
@@ -188,7 +189,8 @@ def _number(
 ) -> float:
     value = given.get(field, default)
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    # Python's own integers have no end, of which not all are floats.
+    if isinstance(value, bool) or not isinstance(value, kinds) or value != value:
         raise BadRequest(f"{field} must be a {'whole ' if whole else ''}number", field)
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -208,11 +210,19 @@ class Completions:
 
     def __init__(self, name: str, model: Language, waiting: int) -> None:
         self._name, self._model = name, model
+        self._waiting, self._reading = waiting, 0
         self.turns = Turns(waiting)
 
     async def answer(self, request: web.Request, body: bytes, *, chat: bool) -> web.StreamResponse:
         """Raises BadRequest, Busy, ConnectionError when whoever asked has gone."""
-        asked = await asyncio.to_thread(read, body, self._name, self._model, chat=chat)
+        # What is read takes long, too, and is refused before it is.
+        if self._reading + self.turns.queued >= self._waiting:
+            raise Busy
+        self._reading += 1
+        try:
+            asked = await asyncio.to_thread(read, body, self._name, self._model, chat=chat)
+        finally:
+            self._reading -= 1
         told = _Told(self._name, asked)
         pieces = self._model.pieces(asked.prompt, asked.options, asked.stops)
         with self.turns.taken(pieces) as taken:

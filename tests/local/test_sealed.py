@@ -72,13 +72,13 @@ def test_code_that_trains_finds_no_label_of_the_test_split(tmp_path: Path) -> No
     spec["train"] = {"script": {"inline": CODE.replace("ROWS", str(ROWS))}}
     spec["evaluate"] = {
         "metrics": ["rmse"],
-        "gates": [{"metric": "rmse", "max": 0.01}],
+        "gates": [{"metric": "rmse", "max": 0.2}],
         "sealed": True,
     }
     outcome = run(tmp_path, write_job(tmp_path, manifest), "--claim", "data=data")
 
     assert outcome.code == 0, outcome.stdout + outcome.stderr
-    assert outcome.metrics()["rmse"] < 0.01
+    assert outcome.metrics()["rmse"] < 0.2
     found = json.loads((tmp_path / ".trainingjob/claims/runs/found.json").read_text())
     counts = outcome.status["stages"][0]["outputs"]["rows"]
     # It finds each label of what it trains on, so it has looked well, and no other.

@@ -47,9 +47,11 @@ def rows(folder: Path, by: Seal | None) -> pa.Table:
 
 @pytest.mark.parametrize("way", ["pandas", "pandas, a statement for all", "spark"])
 def test_who_has_the_key_reads_the_rows_and_others_none(
-    spark: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    request: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     engine = way.partition(",")[0]
+    if engine == "spark":
+        request.getfixturevalue("spark")
     if way.endswith("all"):
         monkeypatch.setattr(duckdb_write, "FEW", 1)
     monkeypatch.setattr("trainingjob.runtime.preprocess.engines.frame.ROWS_PER_FILE", 250)
@@ -83,6 +85,8 @@ def test_who_has_the_key_reads_the_rows_and_others_none(
     manifest, open_one = DatasetManifest.read(sealed), DatasetManifest.read(plain)
     assert result.outputs.digest == manifest.digest
     assert (manifest.sealed, open_one.sealed) == (SEAL.id, None)
+    assert manifest.raw is not None and open_one.raw is not None
+    assert (manifest.raw.split, open_one.raw.split) == ("validation", "test")
     both.assert_same_table(rows(sealed, SEAL), rows(plain, None), "test")
     assert len(manifest.splits["test"].files) == len(open_one.splits["test"].files) > 1
     for split in SPLITS:

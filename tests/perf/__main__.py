@@ -1,7 +1,7 @@
 """Print the table of docs/performance.md: ``python -m tests.perf [PART]...``, see PARTS.
 
-``node``, which needs root and our images, and ``storage``, which needs what `make test` fetches,
-are printed only when they are named.
+``node``, which needs root and our images, ``storage``, which needs what `make test` fetches, and
+``hostile``, which takes 24 minutes, are printed only when they are named.
 """
 
 from __future__ import annotations

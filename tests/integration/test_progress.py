@@ -26,7 +26,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 from tests.cluster.wait import wait_for
 
-from .harness import Namespace, Operator, gang, operator
+from .harness import Namespace, Operator, gang, manifest, operator
 
 AUDIENCE = "trainingjob.dev"
 SECRET = "certificate"
@@ -240,6 +240,46 @@ def test_who_may_not_report_is_refused(
             "too long": 413,
             "right": 200,
         }
+
+
+ASK = """
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.dataset import seal
+seal._TRIES, seal._PAUSE_SECONDS = 2, 0.1
+try:
+    print(seal.ask().key.hex())
+except StageFailure as failure:
+    print(failure)
+"""
+
+
+def test_the_key_of_a_sealed_test_split_is_for_pods_that_may_read_it(
+    control_plane: ControlPlane, namespace: str, listening: Operator, tmp_path: Path
+) -> None:
+    space = Namespace(control_plane, namespace)
+    told = {}
+    with FakeKubelet(control_plane, [namespace], script=lambda _: behaviour.run()) as kubelet:
+        for name in ("one", "two"):
+            train = {"model": {"mlp": {}}}
+            space.run(manifest(name, train=train, evaluate={"sealed": True}))
+        for stage, phase in (
+            ("preprocess", "Preprocessing"),
+            ("train", "Training"),
+            ("evaluate", "Evaluating"),
+        ):
+            for name in ("one", "two"):
+                space.wait(name, phase=phase, reason="Running")
+                pod = f"{name}-{stage}-1-0"
+                told[name, stage] = Pod(space, pod, tmp_path).run(ASK).stdout.strip()
+                kubelet.tell(pod, behaviour.succeed(), namespace)
+    assert len(bytes.fromhex(told["one", "preprocess"])) == 32
+    assert told["one", "evaluate"] == told["one", "preprocess"]
+    assert told["two", "evaluate"] == told["two", "preprocess"] != told["one", "preprocess"]
+    assert "403: a pod of stage train reads no test split" in told["one", "train"]
+    # It is in no object of the cluster.
+    for kind in ("pods", "trainingjobs", "secrets", "events"):
+        listed = json.dumps(control_plane.request("GET", space.path(kind))[1])
+        assert not any(told[name, "preprocess"] in listed for name in ("one", "two")), kind
 
 
 def test_hugging_faces_callback_reports_as_it_stands(

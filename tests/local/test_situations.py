@@ -23,6 +23,7 @@ ELSEWHERE = {
     "CheckpointMismatch": "train/test_resume.py",
     "DiskFull": "test_bad_input.py",
     "Disrupted": "test_sigterm.py",
+    "KeyUnavailable": "../unit/runtime/test_seal.py",
     "MetricsInvalid": "evaluate/test_own_code.py",
     "PackagesInvalid": "train/test_packages.py",
     "PackagesUnreachable": "../unit/runtime/test_packages.py",

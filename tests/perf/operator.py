@@ -7,6 +7,7 @@ kubelet. Ratios are against a script that makes the same objects with no control
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -252,9 +253,11 @@ def clear(control_plane: ControlPlane, namespace: str) -> None:
 # --- latency --------------------------------------------------------------------------------
 
 
-async def latencies(control_plane: ControlPlane, namespace: str) -> tuple[list[float], list[float]]:
+async def latencies(
+    control_plane: ControlPlane, namespace: str, prefix: str = "alone", ends: float | None = None
+) -> tuple[list[float], list[float]]:
     """Milliseconds from a job's creation to its first pod, and from the end of a stage to the
-    first pod of the next, one job at a time."""
+    first pod of the next, one job at a time: ALONE of them, or as many as begin before ``ends``."""
     first: list[float] = []
     handover: list[float] = []
     jobs = f"/{JOBS}/namespaces/{namespace}/trainingjobs"
@@ -279,8 +282,10 @@ async def latencies(control_plane: ControlPlane, namespace: str) -> tuple[list[f
 
         follower = asyncio.create_task(follow())
         await asyncio.sleep(0.5)
-        for number in range(ALONE + 1):
-            name = f"alone-{number}"
+        for number in itertools.count():
+            if number > ALONE if ends is None else time.monotonic() > ends:
+                break
+            name = f"{prefix}-{number}"
             begun = time.perf_counter()
             await api.post(jobs, manifest(name))
             first.append(1000 * (await moment(f"{name}-preprocess-1-0", "made") - begun))

@@ -20,7 +20,8 @@ class Rule:
     """A cross-field rule: ``cel`` for the API server, ``holds`` for pydantic, one ``message``.
 
     ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``. It does not see fields
-    of several types: a rule about these is a ``schema`` for the server, and not ``cel``.
+    of several types: a rule about these is a ``schema`` for the server, and not ``cel``. One that
+    has neither is checked by the operator alone.
     """
 
     cel: str | None

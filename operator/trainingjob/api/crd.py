@@ -202,7 +202,7 @@ class _Generator(GenerateJsonSchema):
             node |= AS_SCHEMA[model]
             return node
         rules = getattr(model, "rules", ())
-        if stated := [rule for rule in rules if rule.schema is None]:
+        if stated := [rule for rule in rules if rule.cel is not None]:
             node[RULES] = [{"rule": rule.cel, "message": rule.message} for rule in stated]
         if schemas := [rule.schema for rule in rules if rule.schema is not None]:
             node["allOf"] = schemas

@@ -160,6 +160,9 @@ class PreprocessPayload(Model):
     )
     sample_weight: str | None = Field(None, description="A column that is no feature.")
     output: str = Field(description="URI of the dataset folder to write.")
+    sealed: bool | None = Field(
+        None, description="The test split is encrypted. Told where it is set, as to evaluation."
+    )
     cache: CacheRef | None = Field(None, description="Unset: not cached.")
 
 
@@ -216,6 +219,12 @@ class Baseline(StatusModel):
     dataset_digest: Digest = Field(description="The dataset that it was judged on.")
 
 
+class SealKey(Model):
+    """What the operator answers a GET of a pod that may read the test split."""
+
+    key: str = Field(pattern="^[0-9a-f]{64}$", repr=False)
+
+
 class EvaluatePayload(OwnCode):
     """Input of the evaluate stage."""
 
@@ -229,6 +238,7 @@ class EvaluatePayload(OwnCode):
     dataset: str
     model_uri: str
     threshold: float | None = None
+    sealed: bool | None = Field(None, description="No other test split is judged by.")
     output: str = Field(description="URI of the evaluation folder to write.")
     gates: list[Gate] = Field(default_factory=list)
     export: Export | None = Field(None, description="Which variants are judged, too.")

@@ -90,6 +90,13 @@ class Authority:
         Empty where the next operator would not know them by it."""
         return hmac.digest(_private_pem(self.key), b"pods", "sha256") if self.kept else b""
 
+    def seal_key(self, uid: str) -> str:
+        """By which the test split of the job of that uid is sealed: 32 bytes, in hex. Empty where
+        the next operator could not read it by then."""
+        if not self.kept:
+            return ""
+        return hmac.digest(_private_pem(self.key), f"seal/{uid}".encode(), "sha256").hex()
+
     def valid(self, now: datetime) -> bool:
         """Whether it is, and for long enough."""
         return self.certificate.not_valid_after_utc - now > _LEAST

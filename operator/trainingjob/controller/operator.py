@@ -239,6 +239,7 @@ class Operator:
             self._reports,
             self._queue.add_after,
             self._metrics.reported,
+            ours.seal_key,
         )
         host = urlsplit(url).hostname or ""
         tls = ours.server(host, now)

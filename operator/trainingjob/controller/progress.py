@@ -13,10 +13,10 @@ from math import ceil
 
 from aiohttp import web
 
-from ..api.payload import ProgressReport
+from ..api.payload import ProgressReport, SealKey
 from ..cluster import Cache, Key
 from ..core import PodView
-from ..core.progress import Reported, newest, reported
+from ..core.progress import SEALING, Reported, newest, reported
 from .buckets import Buckets
 from .listener import Listener
 from .tokens import Tokens, Untrusted, Unverified
@@ -54,7 +54,8 @@ class Reports:
 
 class Receiver:
     """Takes reports; ``notify`` is told of the job, and after how many seconds to look at it,
-    ``answered`` of each answer's HTTP status."""
+    ``answered`` of each answer's HTTP status. A GET is answered with the key of the job's test
+    split, to pods that may read it; ``seal_key`` has it by the job's uid, or ""."""
 
     def __init__(
         self,
@@ -63,12 +64,14 @@ class Receiver:
         reports: Reports,
         notify: Callable[[Key, float], None],
         answered: Callable[[int], None],
+        seal_key: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._cache = cache
         self._tokens = tokens
         self._reports = reports
         self._notify = notify
         self._answered = answered
+        self._seal_key = seal_key
         # By the uid of the pod.
         self._rates: Buckets[str] = Buckets(_RATE, _BURST)
         self._heard: set[str] = set()
@@ -84,7 +87,7 @@ class Receiver:
         self._answered(400)
 
     async def _authenticated(self, request: web.BaseRequest) -> web.Response:
-        if request.method != "POST":
+        if request.method not in ("POST", "GET"):
             return _answer(405, "reports are posted")
         if (request.content_length or 0) > _MOST_BYTES:
             return _answer(413, f"a report has at most {_MOST_BYTES} bytes")
@@ -104,11 +107,23 @@ class Receiver:
         wait = 1.0 if pod.uid in self._heard else self._rates.wait(pod.uid, time.monotonic())
         if wait:
             return _answer(429, "the pod reports too often", {"Retry-After": str(ceil(wait))})
+        if request.method == "GET":
+            return self._sealed_by(*found)
         self._heard.add(pod.uid)
         try:
             return await self._take(request, *found)
         finally:
             self._heard.discard(pod.uid)
+
+    def _sealed_by(self, job: Key, uid: str, view: PodView) -> web.Response:
+        if view.stage not in SEALING:
+            return _answer(403, f"a pod of stage {view.stage} reads no test split that is sealed")
+        key = self._seal_key(uid)
+        if not key:
+            return _answer(
+                500, "the operator's key is kept in no Secret: nobody could read it then"
+            )
+        return web.json_response(SealKey(key=key).to_dict(), headers={"Cache-Control": "no-store"})
 
     async def _take(
         self, request: web.BaseRequest, job: Key, uid: str, view: PodView

@@ -11,18 +11,22 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, get_args
 
-from ..api.payload import ProgressReport
+from ..api.payload import ProgressReport, SealKey
 from ..api.v1alpha1 import StageName
-from ..core.progress import Reported, newest, reported
+from ..core.progress import SEALING, Reported, newest, reported
 
 _MOST_BYTES = 64 * 1024
 
 
 class ProgressServer:
-    """Listens while in its ``with`` block and calls ``notify``, from its thread, at each report."""
+    """Listens while in its ``with`` block and calls ``notify``, from its thread, at each report.
+    ``seal_key``: what the test split is sealed by, for pods that may read it."""
 
-    def __init__(self, namespace: str, name: str, notify: Callable[[], None]) -> None:
+    def __init__(
+        self, namespace: str, name: str, notify: Callable[[], None], seal_key: Callable[[], str]
+    ) -> None:
         self._job = [namespace, name]
+        self._seal_key = seal_key
         self._notify = notify
         # Other users of the machine cannot report: they do not know it.
         self.token = secrets.token_urlsafe(16)
@@ -34,9 +38,16 @@ class ProgressServer:
             timeout = 5  # a client that sends half a request
 
             def do_POST(self) -> None:
-                self.send_response(server._receive(self))
-                self.send_header("Content-Length", "0")
+                self._answer(server._receive(self))
+
+            def do_GET(self) -> None:
+                self._answer(*server._sealed_by(self))
+
+            def _answer(self, status: int, body: bytes = b"") -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -70,8 +81,7 @@ class ProgressServer:
 
     def _receive(self, request: BaseHTTPRequestHandler) -> int:
         """Take a report; the HTTP status to answer."""
-        told = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(told.encode(errors="replace"), self.token.encode()):
+        if not self._known(request):
             return 401
         where = self._where(request.path)
         if where is None:
@@ -93,6 +103,21 @@ class ProgressServer:
             self._notify()
         # As Kubeflow Trainer answers.
         return 200
+
+    def _sealed_by(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        """As the operator answers: the HTTP status, and the body."""
+        if not self._known(request):
+            return 401, b""
+        where = self._where(request.path)
+        if where is None:
+            return 404, b""
+        if where[0] not in SEALING:
+            return 403, b""
+        return 200, SealKey(key=self._seal_key()).model_dump_json().encode()
+
+    def _known(self, request: BaseHTTPRequestHandler) -> bool:
+        told = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return secrets.compare_digest(told.encode(errors="replace"), self.token.encode())
 
     def _where(self, path: str) -> tuple[StageName, int, int] | None:
         parts = path.strip("/").split("/")

@@ -70,7 +70,9 @@ class Runner:
         meta = TrainingJob.from_dict(self._session.job).metadata
         with (
             self._wakeup,
-            ProgressServer(meta.namespace, meta.name, self._wakeup.notify) as self._progress,
+            ProgressServer(
+                meta.namespace, meta.name, self._wakeup.notify, self._session.home.seal_key
+            ) as self._progress,
         ):
             self._settings = replace(_SETTINGS, status_url=self._progress.url)
             write_text(self._session.home.token, self._progress.token, durable=False, mode=0o600)

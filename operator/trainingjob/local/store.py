@@ -5,6 +5,7 @@
                         /run.json  what this machine adds: claims, ConfigMaps, ports
                         /lock      held by the runner
                         /token     of the runner, with which pods report progress
+                        /seal      the key of a test split that is sealed
                         /pods/<pod>/{pod.json, log, termination, exit.json, cwd/}
                         /logs/<pod>.log  logs of pods that were deleted
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +23,13 @@ from typing import Any
 
 from . import lock
 from .errors import LocalError, Refused
-from .files import read_json, write_json
+from .files import read_json, write_json, write_text
 
 _CLAIMS = "claims"
 # A DNS label, as Kubernetes has it. Not imported: `get` and `logs` need no models, and their
 # import takes longer than the commands.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SEAL = "seal"
 _KEPT_LOGS = 100
 
 
@@ -66,6 +69,15 @@ class Home:
         """By which pods show who they are when they report progress."""
         return self.path / "token"
 
+    def seal_key(self) -> str:
+        """By which the job's test split is sealed: 32 bytes, in hex; made when it is asked for.
+
+        Raises LocalError."""
+        path = self.path / _SEAL
+        if not path.exists():
+            write_text(path, secrets.token_hex(32), mode=0o600)
+        return path.read_text(encoding="ascii")
+
     @property
     def lock(self) -> Path:
         """The lock file."""
@@ -97,7 +109,7 @@ class Home:
         for folder in (self.pods, self.logs, self.claims):
             if folder.exists():
                 shutil.rmtree(folder)
-        for name in ("run.json", "job.json"):
+        for name in (_SEAL, "run.json", "job.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def log_of(self, pod: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -123,6 +124,16 @@ class Server:
         if self.errors:
             raise self.errors.pop(0)
         return self.stored
+
+
+def test_each_job_has_a_key_of_its_own_as_long_as_the_secret_is_kept() -> None:
+    kept = Authority.of(ONE.data)
+    assert kept is not None
+    first, second = ONE.seal_key("uid-1"), ONE.seal_key("uid-2")
+    assert len(bytes.fromhex(first)) == 32
+    assert first != second
+    assert kept.seal_key("uid-1") == first
+    assert replace(ONE, kept=False).seal_key("uid-1") == ""
 
 
 @pytest.mark.parametrize(

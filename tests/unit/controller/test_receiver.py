@@ -20,13 +20,15 @@ from trainingjob.controller.progress import Receiver, Reports
 from trainingjob.controller.tokens import Bearer, Tokens, Untrusted
 
 PODS_OF_JOB = ("digits-train-1-0", "digits-train-1-1")
+OTHERS = ("digits-preprocess-1-0", "digits-evaluate-1-0")
+KEY = "ab" * 32
 
 
 class Names:
     """In the place of tokens: whoever comes is the pod that it says it is."""
 
     async def pod(self, token: str) -> Bearer:
-        if token not in PODS_OF_JOB:
+        if token not in PODS_OF_JOB + OTHERS:
             raise Untrusted("made up")
         return Bearer("team", token, f"uid-{token}")
 
@@ -35,10 +37,12 @@ class Port:
     def __init__(self) -> None:
         cache = Cache()
         cache.apply(JOBS, job(1))
-        for name in PODS_OF_JOB:
+        for name in PODS_OF_JOB + OTHERS:
             cache.apply(PODS, pod(2, name))
         cache.trust("uid-1", cache.pods(("team", "digits"), "uid-1"))
         self.reports = Reports()
+        self.keys = {"uid-1": KEY, "uid-2": "cd" * 32}
+        self.answer: Any = None
         self.notified: list[Key] = []
         self.answered: list[int] = []
         self.receiver = Receiver(
@@ -47,6 +51,7 @@ class Port:
             self.reports,
             lambda key, _: self.notified.append(key),
             self.answered.append,
+            lambda uid: self.keys.get(uid, ""),
         )
         self.listener = Listener(
             web.Server(self.receiver.receive), malformed=self.receiver.malformed
@@ -61,6 +66,8 @@ class Port:
             aiohttp.ClientSession() as session,
             session.request(method, self.url, data=body, headers=headers, **more) as answer,
         ):
+            if answer.content_type == "application/json":
+                self.answer = await answer.json()
             self.retry_after = answer.headers.get("Retry-After")
             return answer.status
 
@@ -149,4 +156,21 @@ async def test_who_is_refused_is_told() -> None:
     async with port() as made:
         assert await made.post(report(), "somebody") == 401
         assert await made.post(report(), method="PUT") == 405
-        assert await made.post(b"", method="GET") == 405
+
+
+async def test_the_key_of_the_test_split_is_for_pods_that_may_read_it() -> None:
+    async with port() as made:
+        for name in PODS_OF_JOB:
+            assert await made.post(b"", name, "GET") == 403
+        assert await made.post(b"", "somebody", "GET") == 401
+        assert made.answer is None
+        for name in OTHERS:
+            assert await made.post(b"", name, "GET") == 200
+            assert made.answer == {"key": KEY}
+        made.keys.clear()
+        assert await made.post(b"", OTHERS[0], "GET") == 500
+
+
+async def test_who_asks_for_the_key_too_often_waits() -> None:
+    async with port() as made:
+        assert 429 in [await made.post(b"", OTHERS[0], "GET") for _ in range(12)]

@@ -39,6 +39,10 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         lambda spec: spec["evaluate"].update(gates=[{"metric": "accuracy", "min": 0.5}]),
         {"evaluate"},
     ),
+    "the seal of the test split": (
+        lambda spec: spec["evaluate"].update(sealed=True),
+        {"preprocess", "evaluate"},
+    ),
     "how much memory": (
         lambda spec: spec["train"].update(resources={"requests": {"memory": "1Gi"}}),
         set(),

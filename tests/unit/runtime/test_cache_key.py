@@ -87,6 +87,7 @@ PREPROCESS = SHARED | {
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),
     "numeric_features": False,
+    "sealed": True,
     "output": "file:///runs/team/b/dataset",
 }
 TRAIN = SHARED | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -284,10 +285,15 @@ BAD = [
     ({"max_tokens": 1000}, "max_tokens is 1000, and at most", "max_tokens"),
     ({"max_tokens": 1.5}, "max_tokens must be a whole number", "max_tokens"),
     ({"max_tokens": True}, "max_tokens must be a whole number", "max_tokens"),
+    ({"max_tokens": 10**400}, "max_tokens is 10000000000000000", "max_tokens"),
+    ({"temperature": 10**400}, "temperature must be from 0 to 2", "temperature"),
+    ({"temperature": float("nan")}, "temperature must be a number", "temperature"),
+    ({"temperature": float("inf")}, "temperature must be from 0 to 2", "temperature"),
     ({"temperature": 3}, "temperature must be from 0 to 2", "temperature"),
     ({"temperature": "1"}, "temperature must be a number", "temperature"),
     ({"top_p": -1}, "top_p must be from 0 to 1", "top_p"),
     ({"seed": 2**70}, "seed must be from", "seed"),
+    ({"seed": -(10**400)}, "seed must be from", "seed"),
     ({"stop": [""]}, "stop must be a text, or at most 4, of 1 to 256 characters", "stop"),
     ({"stop": ["a"] * 5}, "stop must be a text, or at most 4", "stop"),
     ({"stream": "yes"}, "stream must be true or false", "stream"),
@@ -428,6 +434,29 @@ async def test_more_than_may_wait_are_told_to_come_again_and_who_leaves_is_forgo
     endless.free.set()
     assert (await ask(client, prompt="d"))[0] == 200
     assert endless.made == made
+    await closed(client, app)
+
+
+async def test_more_than_may_wait_are_not_even_read(
+    words: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long prompts take the tokenizer's time, whoever gets an answer then."""
+    began, ended, read = threading.Event(), threading.Event(), completions.read
+
+    def slowly(*what: Any, **more: Any) -> Any:
+        began.set()
+        assert ended.wait(10)
+        return read(*what, **more)
+
+    monkeypatch.setattr(turns, "MOST_WAITING", 1)
+    monkeypatch.setattr(completions, "read", slowly)
+    client, app = await opened(words)
+    first = asyncio.create_task(ask(client, prompt="a", max_tokens=1))
+    await until(began.is_set)
+    assert (await ask(client, prompt="b"))[0] == 429
+    ended.set()
+    assert (await first)[0] == 200
+    assert (await ask(client, prompt="c", max_tokens=1))[0] == 200
     await closed(client, app)
 
 

@@ -185,6 +185,13 @@ class Evaluate(Model):
     procs_per_node: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None, description="Processes in each, usually one per GPU; 1 when unset."
     )
+    sealed: bool | None = Field(
+        None,
+        description="Whether the test split is encrypted by a key that pods of preprocess and "
+        "evaluate get from the operator, and those of train do not. The model must be one that "
+        "evaluation runs: `predictions.parquet` is refused. docs/security.md tells what it proves. "
+        "Unset: no.",
+    )
     image: Image | None = Field(None, description="Container image; the operator's when unset.")
     resources: Resources | None = Field(None, description="Resources of each pod.")
     env: Env | None = Field(None, description="Environment variables.")

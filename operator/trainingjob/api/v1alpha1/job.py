@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
+from . import sealed
 from .code import OWN, uris_of
 from .deploy import AcceptedModel, Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
@@ -474,6 +475,7 @@ class Spec(Model):
                 or self.train.sample_weight not in (self.task.label, *(self.task.features or ()))
             ),
         ),
+        *sealed.rules(),
     )
 
     # Stages that are done are not done again: the result would not be that of the spec.

@@ -99,6 +99,7 @@ ReasonName = Literal[
     "RendezvousFailed",
     "DiskFull",
     "StorageFailed",
+    "KeyUnavailable",
     "PodLost",
     "NodeLost",
     "NoProgress",
@@ -236,6 +237,10 @@ REASONS: dict[ReasonName, Reason] = {
         "free space on the storage; where it is /tmp, raise template.scratch.size of the stage",
     ),
     "StorageFailed": Reason("infrastructure", "check the storage"),
+    "KeyUnavailable": Reason(
+        "infrastructure",
+        "check the operator's progress port and its Secret, or leave out evaluate.sealed",
+    ),
     "PodLost": Reason("infrastructure", "see the events of the namespace"),
     "NodeLost": Reason("infrastructure", "check the node"),
     "NoProgress": Reason(

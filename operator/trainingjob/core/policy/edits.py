@@ -27,7 +27,7 @@ def of_stage(
 
     The maps are those that scripts come from, by name."""
     before, after = (_part(job, stage) for job in (old, new))
-    found = [line for part in (*_SHARED, stage) for line in _differences(before, after, part)]
+    found = [line for part in before for line in _differences(before, after, part)]
     wanted = _script_map(new, stage)
     if wanted is not None and wanted == _script_map(old, stage):
         name, key = wanted
@@ -56,7 +56,10 @@ def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
     own = {key: value for key, value in spec.get(stage, {}).items() if key not in _OF_PODS}
     if "tokenize" in own and job.spec.tokenizer is not None:
         own["tokenize"] = {**own["tokenize"], "from": job.spec.tokenizer}
-    return {part: spec.get(part) for part in _SHARED} | {stage: own}
+    found = {part: spec.get(part) for part in _SHARED} | {stage: own}
+    if stage == "preprocess":
+        found["evaluate"] = {"sealed": spec.get("evaluate", {}).get("sealed")}
+    return found
 
 
 def _script_map(job: TrainingJob, stage: StageName) -> tuple[str, str] | None:

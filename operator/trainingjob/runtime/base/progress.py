@@ -35,6 +35,7 @@ _MIN_INTERVAL_SECONDS = 0.5
 _CLUSTER_INTERVAL_SECONDS = 5.0
 # A server that does not answer must not hold up the exit of the pod for longer than this.
 _TIMEOUT_SECONDS = 2.0
+_ANSWER_BYTES = 4096
 
 
 class Reporter:
@@ -105,17 +106,25 @@ class Reporter:
 
     def _send(self, report: ProgressReport) -> None:
         """Raises OSError, ValueError and HTTPException."""
-        headers = {"Content-Type": "application/json"}
-        if token := os.environ.get(STATUS_TOKEN):
-            headers["Authorization"] = f"Bearer {Path(token).read_text(encoding='ascii').strip()}"
-        authority, context = os.environ.get(STATUS_CA), None
-        if authority:
-            context = ssl.create_default_context(cafile=authority)
-        request = urllib.request.Request(  # noqa: S310  the operator's URL
-            str(self._url), data=json.dumps(report.to_dict()).encode(), headers=headers
-        )
-        # Proxies are the way out of the cluster: the operator is in it.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        opener.open(request, timeout=_TIMEOUT_SECONDS).close()
+        call(json.dumps(report.to_dict()).encode())
+
+
+def call(body: bytes | None = None) -> bytes:
+    """POST what is told to $STATUS_URL, or GET what the pod may know: the answer, if it is short.
+    Raises OSError, ValueError and HTTPException."""
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if token := os.environ.get(STATUS_TOKEN):
+        headers["Authorization"] = f"Bearer {Path(token).read_text(encoding='ascii').strip()}"
+    authority, context = os.environ.get(STATUS_CA), None
+    if authority:
+        context = ssl.create_default_context(cafile=authority)
+    request = urllib.request.Request(  # noqa: S310  the operator's URL
+        os.environ[STATUS_URL], data=body, headers=headers
+    )
+    # Proxies are the way out of the cluster: the operator is in it.
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
+    with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+        found: bytes = answer.read(_ANSWER_BYTES)
+        return found

@@ -128,7 +128,9 @@ class RawRows(Model):
     begin: int = Field(description="Steps that come before, since they make rows of several rows.")
     columns: dict[str, ColumnType] = Field(description="All that the rows had then.")
     needed: list[str] = Field(description="Those that features are made of.")
-    split: SplitName = Field(description="Which the rows are of: test, if there is one.")
+    split: SplitName = Field(
+        description="Which the rows are of: test, if there is one that is not sealed."
+    )
     rows: list[list[RawValue]] = Field(description="Values of the needed columns.")
     features: list[list[RawValue]] = Field(description="Of the same rows in the dataset.")
 
@@ -165,6 +167,11 @@ class DatasetManifest(Model):
         "or of an earlier dataset here, is overwritten.",
     )
     writer: str | None = Field(None, description="The run of a job that has written it.")
+    sealed: str | None = Field(
+        None,
+        max_length=64,
+        description="The test split is encrypted, by the key of this id. Unset: it is not.",
+    )
     raw: RawRows | None = Field(
         None, description="Unset where the pipeline cannot be applied to single rows."
     )

@@ -22,6 +22,7 @@ from ..storage import RemoteFile, ahead, shown, source
 from .columns import NUMBERS, BadColumn, Encoding, numbers
 from .labels import Classes
 from .manifest import DataFile, DatasetManifest, SplitName
+from .seal import Seal
 
 # Rows and numbers in a batch: enough that calls cost nothing beside the work, few enough that the
 # activations of a wide network stay small.
@@ -49,12 +50,14 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Rows:
-    """A split of the dataset in ``folder``; ``features`` are those of the task."""
+    """A split of the dataset in ``folder``; ``features`` are those of the task, ``seal`` what it is
+    encrypted by, if it is."""
 
     folder: Path
     manifest: DatasetManifest
     split: SplitName
     features: Sequence[str]
+    seal: Seal | None = None
 
     @property
     def count(self) -> int:
@@ -96,7 +99,8 @@ class Rows:
 
     def _groups(self, file: DataFile, columns: Sequence[str]) -> list[RowGroup]:
         path = self.folder / self.split / file.name
-        with _opened(path, columns, "DatasetInvalid", source(path, file.bytes)) as parquet:
+        opened = source(path, file.bytes)
+        with _opened(path, columns, "DatasetInvalid", opened, self.seal) as parquet:
             meta = parquet.metadata
         if meta.num_rows != file.rows:
             raise StageFailure(
@@ -116,9 +120,11 @@ class Rows:
         Of what is remote a group is in memory, as it was packed, and the next one on its way."""
         chosen = self.groups(columns) if groups is None else groups
         parts = [list(part) for _, part in itertools.groupby(chosen, _by)]
-        for part, file in ahead(parts, lambda part: _brought(part[0], columns)):
+        for part, file in ahead(parts, lambda part: _brought(part[0], columns, self.seal)):
             path, indices = part[0].path, [group.index for group in part]
-            for batch in read_parquet(path, columns, size, "DatasetInvalid", indices, file):
+            for batch in read_parquet(
+                path, columns, size, "DatasetInvalid", indices, file, self.seal
+            ):
                 yield path, batch
 
     def examples(
@@ -192,11 +198,12 @@ def read_parquet(
     reason: ReasonName,
     row_groups: Sequence[int] | None = None,
     source: Path | RemoteFile | None = None,
+    seal: Seal | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most ``size`` rows, with the columns in this order; raises
     StageFailure(reason) for a file that is not parquet or lacks a column. ``source``: what to read
     the file by, if not by its path."""
-    with _opened(path, columns, reason, source or path) as file:
+    with _opened(path, columns, reason, source or path, seal) as file:
         for batch in file.iter_batches(size, row_groups, list(columns), use_threads=False):
             if batch.num_rows:
                 yield batch.select(list(columns))
@@ -207,13 +214,15 @@ def _by(group: RowGroup) -> RowGroup | Path:
     return group if isinstance(source(group.path, group.size), RemoteFile) else group.path
 
 
-def _brought(group: RowGroup, columns: Sequence[str]) -> Path | RemoteFile:
+def _brought(
+    group: RowGroup, columns: Sequence[str], seal: Seal | None = None
+) -> Path | RemoteFile:
     """What to read a group by; of what is remote its bytes are in memory, if they are not too many:
     else they are brought piece by piece, as they are read."""
     file = source(group.path, group.size)
     if isinstance(file, RemoteFile):
         with _reading(group.path, "DatasetInvalid"):
-            ranges = _ranges(_footer(group.path, group.size).row_group(group.index), columns)
+            ranges = _ranges(_footer(group.path, group.size, seal).row_group(group.index), columns)
             if sum(end - start for start, end in ranges) <= _HELD_BYTES:
                 file.hold(ranges)
     return file
@@ -232,20 +241,28 @@ def _ranges(group: pq.RowGroupMetaData, columns: Sequence[str]) -> list[tuple[in
 
 
 @lru_cache(maxsize=32)
-def _footer(path: Path, size: int) -> pq.FileMetaData:
+def _footer(path: Path, size: int, seal: Seal | None) -> pq.FileMetaData:
     """Of a remote file; a file is opened for each of its groups."""
-    return pq.read_metadata(source(path, size))
+    return pq.read_metadata(
+        source(path, size), decryption_properties=seal and seal.decryption(path)
+    )
 
 
 @contextmanager
 def _opened(
-    path: Path, columns: Sequence[str], reason: ReasonName, source: Path | RemoteFile
+    path: Path,
+    columns: Sequence[str],
+    reason: ReasonName,
+    source: Path | RemoteFile,
+    seal: Seal | None = None,
 ) -> Iterator[pq.ParquetFile]:
     bytes_ = min(_READ_BYTES, max(_LEAST_READ_BYTES, _READ_BYTES_OF_ALL // len(columns)))
     with _reading(path, reason):
-        footer = _footer(path, source.size) if isinstance(source, RemoteFile) else None
+        footer = _footer(path, source.size, seal) if isinstance(source, RemoteFile) else None
         # Without pre_buffer: it would hold all row groups of the file.
         options = {"buffer_size": bytes_, "pre_buffer": False, "metadata": footer}
+        if seal is not None:
+            options["decryption_properties"] = seal.decryption(path)
         with pq.ParquetFile(source, **options) as file:
             names = set(file.schema_arrow.names)
             for name in columns:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from trainingjob.api.payload import EvaluatePayload
 
 from ..base.digest import digest_of_folder
-from ..base.errors import storage_errors
-from ..dataset import suitable
+from ..base.errors import StageFailure, storage_errors
+from ..dataset import seal, suitable
 from ..dataset.manifest import DatasetManifest, verify
 from ..dataset.manifest import require as require_dataset
 from ..dataset.rows import Rows
 from ..model.check import require
 from ..model.folder import Kind
-from ..storage import resolve
+from ..storage import resolve, shown
 from . import sources
 from .judgement import Batch, Judge, Judgement
 from .regression import Regression
@@ -37,7 +37,7 @@ class Subject:
     ``part``; "" for themselves.
 
     Raises StageFailure: DatasetInvalid, LabelInvalid, ColumnNotFound, NoFeatures, MetricUndefined,
-    SettingUnsuitable, ModelMissing."""
+    SettingUnsuitable, ModelMissing, KeyUnavailable."""
 
     def __init__(self, payload: EvaluatePayload, name: str = "", part: str = "") -> None:
         self._payload = payload
@@ -51,7 +51,9 @@ class Subject:
         suitable.check(self.manifest, task, folder)
         if not self.manifest.folds:
             suitable.check_rows(self.manifest, "test", folder)
-        self._split = Rows(folder, self.manifest, "test", suitable.features(self.manifest, task))
+        sealed = seal.of(self.manifest, shown(folder), wanted=bool(payload.sealed))
+        names = suitable.features(self.manifest, task)
+        self._split = Rows(folder, self.manifest, "test", names, sealed)
         self._positive = suitable.positive(self.manifest, task, payload.metrics, payload.threshold)
 
     def verify(self) -> None:
@@ -93,8 +95,15 @@ class Subject:
         return require(resolve(self.model_uri), texts=self.manifest.tokens is not None)
 
     def report(self, kind: Source) -> MetricsFile:
-        """What is known before: what is judged, of this ``kind``. Raises StageFailure."""
+        """What is known before: what is judged, of this ``kind``.
+        Raises StageFailure(PredictionsInvalid)."""
         model, manifest = resolve(self.model_uri), self.manifest
+        if kind == "predictions" and manifest.sealed is not None:
+            raise StageFailure(
+                "PredictionsInvalid",
+                f"{shown(model)} has predictions of code that cannot know the test split, which is "
+                "sealed: leave model.onnx or model.pt2, which evaluation runs",
+            )
         with storage_errors("read the model"):
             digest = digest_of_folder(model)
         return MetricsFile(

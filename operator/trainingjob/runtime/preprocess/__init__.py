@@ -45,7 +45,9 @@ def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None)
             from .input.scratch import Scratch
             from .stage import run_stage
 
-            with Scratch(storage.resolve(payload.output)) as scratch:
+            # Where Spark's executors are not, what is sealed is not unpacked where others read it.
+            apart = payload.sealed and payload.engine == "pandas"
+            with Scratch(None if apart else storage.resolve(payload.output)) as scratch:
                 return run_stage(engine, payload, reporter, scratch, found)
     finally:
         reporter.close()

@@ -21,7 +21,8 @@ from trainingjob.api.v1alpha1.reasons import reason_of
 from ..base.digest import sha256
 from ..base.errors import StageFailure, from_os_error
 from ..dataset.columns import numbers
-from ..dataset.manifest import DataFile, SplitName, file_name
+from ..dataset.manifest import ROWS, DataFile, SplitName, file_name
+from ..dataset.seal import Seal
 from ..storage import Place
 
 # A row group of wide rows ends before it has all of them.
@@ -68,9 +69,10 @@ def files(
     schema: pa.Schema,
     row_group: int,
     total: str,
+    seal: Seal | None = None,
 ) -> Iterator[tuple[SplitName, Part]]:
     """Write batches of (the file's number, the split's number, the columns of ``schema`` …), in the
-    order of those two, and tell each file."""
+    order of those two, and tell each file. Those of the test split are encrypted by ``seal``."""
     with ExitStack() as stack:
         file = None
         for batch in batches:
@@ -84,7 +86,8 @@ def files(
                     if file is not None:
                         yield file.finish()
                         stack.close()
-                    file = _File(stack, place, *key, schema, row_group, total)
+                    by = seal if key[1] == "test" else None
+                    file = _File(stack, place, *key, schema, row_group, total, by)
                 file.add([one.slice(start, stop - start) for one in batch.columns[2:]])
         if file is not None:
             yield file.finish()
@@ -143,14 +146,20 @@ class _File:
         schema: pa.Schema,
         row_group: int,
         total: str,
+        seal: Seal | None,
     ) -> None:
         self.key = number, split
         self._place, self._schema, self._row_group = place, schema, row_group
         self._aside = stack.enter_context(place.aside())
         self._sink = stack.enter_context(pa.OSFile(str(self._aside), "wb"))
+        name = file_name(number, place.stamp, "").removesuffix(ROWS)
         # Without Arrow's own schema: as the other engine's files are.
         self._writer = pq.ParquetWriter(
-            self._sink, schema, store_schema=False, dictionary_pagesize_limit=_DICTIONARY_BYTES
+            self._sink,
+            schema,
+            store_schema=False,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+            encryption_properties=seal and seal.encryption(name),
         )
         self._held: list[pa.RecordBatch] = []
         self._size = self._rows = self._total = 0

@@ -17,6 +17,7 @@ from .. import storage
 from ..base.errors import storage_errors
 from ..base.outcome import with_findings
 from ..base.progress import Reporter
+from ..dataset import seal
 from ..dataset.manifest import MANIFEST
 from .account import Account
 from .checks import check, choose_columns
@@ -46,6 +47,8 @@ def run_stage(
     """Make the dataset, of the files of the inputs that were ``found`` already, if they were;
     raises StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
+    # Before the work is done.
+    sealed = seal.ask() if payload.sealed else None
     reporter.report(0.05)
     notes = Notes()
     split = payload.split
@@ -127,7 +130,7 @@ def run_stage(
         notes.log(line)
     reporter.report(0.7)
     with storage_errors("write the dataset"), storage.publishing(target, MANIFEST) as new:
-        splits = write_splits(engine, frame, summary, new.place)
+        splits = write_splits(engine, frame, summary, new.place, sealed)
         folds = None
         if cross is not None:
             folds = cross.write(
@@ -143,6 +146,7 @@ def run_stage(
             folds=folds,
             stamp=new.place.stamp,
             writer=payload.job.uid,
+            sealed=sealed and sealed.id,
             raw=shown,
         )
         manifest.publish(new, cross.names if cross is not None else ())

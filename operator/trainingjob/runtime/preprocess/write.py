@@ -7,16 +7,17 @@ from typing import Any
 from trainingjob.api.v1alpha1.job import Task
 
 from ..dataset.manifest import SPLITS, DatasetManifest, SplitInfo, SplitName
+from ..dataset.seal import Seal
 from ..storage import Place
 from .checks import Summary
 from .engines.frame import Engine, Frame
 
 
 def write_splits(
-    engine: Engine, frame: Frame, summary: Summary, place: Place
+    engine: Engine, frame: Frame, summary: Summary, place: Place, seal: Seal | None = None
 ) -> dict[SplitName, SplitInfo]:
-    """Write the rows of each split."""
-    parts = engine.write(frame, place)
+    """Write the rows of each split, those of the test split by its ``seal``."""
+    parts = engine.write(frame, place, seal=seal)
     return {
         name: SplitInfo(rows=summary.rows[name], files=[part.file for part in parts[name]])
         for name in SPLITS

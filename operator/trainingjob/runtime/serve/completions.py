@@ -17,7 +17,7 @@ from ..base.log import log
 from ..base.text import cut, listed, one_line
 from ..model.generation import Options, Piece
 from .language import MOST_TOKENS, Language
-from .turns import Turns
+from .turns import Busy, Turns
 
 # Of a prompt, of messages, and of texts to stop at.
 _PROMPT_CHARS, _MESSAGES = 2**18, 1024
@@ -210,11 +210,19 @@ class Completions:
 
     def __init__(self, name: str, model: Language, waiting: int) -> None:
         self._name, self._model = name, model
+        self._waiting, self._reading = waiting, 0
         self.turns = Turns(waiting)
 
     async def answer(self, request: web.Request, body: bytes, *, chat: bool) -> web.StreamResponse:
         """Raises BadRequest, Busy, ConnectionError when whoever asked has gone."""
-        asked = await asyncio.to_thread(read, body, self._name, self._model, chat=chat)
+        # What is read takes long, too, and is refused before it is.
+        if self._reading + self.turns.queued >= self._waiting:
+            raise Busy
+        self._reading += 1
+        try:
+            asked = await asyncio.to_thread(read, body, self._name, self._model, chat=chat)
+        finally:
+            self._reading -= 1
         told = _Told(self._name, asked)
         pieces = self._model.pieces(asked.prompt, asked.options, asked.stops)
         with self.turns.taken(pieces) as taken:

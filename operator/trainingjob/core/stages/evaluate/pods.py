@@ -42,6 +42,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         task=task,
         metrics=metrics(job),
         threshold=spec.threshold,
+        sealed=spec.sealed or None,
         dataset=names.dataset_uri(job),
         model_uri=names.model_uri(job),
         output=names.evaluation_uri(job),

@@ -48,6 +48,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         numeric_features=train.model is not None and train.model.mlp is not None,
         sample_weight=train.sample_weight,
         output=output,
+        sealed=(job.spec.evaluate is not None and job.spec.evaluate.sealed) or None,
         cache=cache.ref(job, "preprocess", spec, image),
     )
     return partial(

@@ -19,6 +19,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from ...base.errors import StageFailure
 from ...base.text import one_line
 from ...dataset.manifest import SplitName
+from ...dataset.seal import Seal
 from ...storage import Place
 from ..expressions import javalike
 from ..expressions.dialect import Dialect, Value
@@ -379,8 +380,10 @@ class DuckdbEngine(Tables):
         )
         return int(found)
 
-    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
-        return write(self, frame, place, total)
+    def write(
+        self, frame: Frame, place: Place, total: str = "", seal: Seal | None = None
+    ) -> dict[SplitName, list[Part]]:
+        return write(self, frame, place, total, seal)
 
 
 def _paths(source: Source) -> str:

@@ -17,6 +17,7 @@ from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...dataset.manifest import SplitName
+from ...dataset.seal import Seal
 from ...storage import Place
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
@@ -316,9 +317,12 @@ class Engine(Protocol):
         meets both."""
         ...
 
-    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
+    def write(
+        self, frame: Frame, place: Place, total: str = "", seal: Seal | None = None
+    ) -> dict[SplitName, list[Part]]:
         """Write each split's rows, ordered by hash, a file for each of the layout's, to a folder of
-        the split below ``place``. ``total``: a column whose sum each part tells."""
+        the split below ``place``. ``total``: a column whose sum each part tells. ``seal``: by which
+        files of the test split are encrypted; no byte of them is written before."""
         ...
 
 

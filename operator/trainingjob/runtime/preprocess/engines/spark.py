@@ -28,6 +28,7 @@ from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
 from ...dataset.manifest import DataFile, SplitName
+from ...dataset.seal import Seal
 from ...storage import Place, from_spark, spark_uri
 from .. import apply, parts
 from ..expressions.dialect import Dialect, Value
@@ -393,7 +394,9 @@ class SparkEngine:
         view = self.view(f"SELECT {names}, {value} AS {into} FROM {frame.view}")
         return replace(frame, view=view, hidden=hidden)
 
-    def write(self, frame: Frame, place: Place, total: str = "") -> dict[SplitName, list[Part]]:
+    def write(
+        self, frame: Frame, place: Place, total: str = "", seal: Seal | None = None
+    ) -> dict[SplitName, list[Part]]:
         layout = frame.layout
         assert layout is not None
         columns = [SPARK.ident(name) for name in frame.columns]
@@ -410,6 +413,7 @@ class SparkEngine:
                 schema=_stored(to_arrow_schema(rows.schema, timezone="UTC")),
                 row_group=layout.row_group,
                 total=total,
+                seal=seal,
             )
             # By place: mapInArrow does not find columns with dots in their names.
             rows = rows.toDF(*(f"c{number}" for number in range(len(rows.columns))))

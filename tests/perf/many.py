@@ -138,18 +138,19 @@ def main() -> None:
         of = models(control_plane, space)
         print("| jobs | ready | all looked at | CPU | CPU of 1000 more | writes | memory |")
         print("|---|---|---|---|---|---|---|")
-        there, cpu_before = 2, 0.0
+        there = 2
+        before: float | None = None
         for size in SIZES:
             asyncio.run(fill(control_plane, space.name, range(there, size), of))
             ready, seen, cpu, writes, memory = start(control_plane, space.name, size)
-            more = 1000 * (cpu - cpu_before) / (size - there)
+            more = "" if before is None else f"{1000 * (cpu - before) / (size - there):.2f} s"
             print(
                 f"| {size} | {ready:.1f} s | {seen:.1f} s{goal(size, 5000, seen, SECONDS_OF_5000)} "
-                f"| {cpu:.1f} s | {more:.2f} s | {writes:.0f}{goal(size, size, writes, 0)} "
+                f"| {cpu:.1f} s | {more} | {writes:.0f}{goal(size, size, writes, 0)} "
                 f"| {memory:.0f} MiB{goal(size, 10_000, memory, MIB)} |",
                 flush=True,
             )
-            there, cpu_before = size, cpu
+            there, before = size, cpu
 
 
 def goal(size: int, at: int, found: float, most: float) -> str:

@@ -71,7 +71,7 @@ def deployment_of(service: Object) -> Object:
         ]
     spec: Object = {
         "selector": {"matchLabels": {"app": labels["app"]}},
-        "strategy": predictor["deploymentStrategy"],
+        "strategy": predictor.get("deploymentStrategy", {"type": "RollingUpdate"}),
         "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
     }
     if _NO_SCALER in annotations.items():

@@ -167,6 +167,9 @@ def _described(folder: Path) -> None:
 def _words(folder: Path) -> None:
     with contextlib.closing(Tokenizer(folder)) as tool:
         tool.encode("ab", special=True)
+
+
+def _stops(folder: Path) -> None:
     stop_at_answers(folder, 0)
     assert json.loads((folder / "generation_config.json").read_bytes())["eos_token_id"]
 
@@ -332,7 +335,7 @@ def targets(folder: Path) -> dict[str, Target]:
         ),
         "generation_config.json": Target(
             [_bytes({"eos_token_id": [0, 1], "top_k": 20})],
-            _in_folder("generation_config.json", _words, beside),
+            _in_folder("generation_config.json", _stops, beside),
         ),
         "tokenizer.json": Target([learned], _in_folder("tokenizer.json", _tokenizer, {}), failed),
         "model.pt2": Target(

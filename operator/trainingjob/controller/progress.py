@@ -15,8 +15,8 @@ from aiohttp import web
 
 from ..api.payload import ProgressReport, SealKey
 from ..cluster import Cache, Key
-from ..core import PodView
-from ..core.progress import SEALING, Reported, newest, reported
+from ..core import PodView, stages
+from ..core.progress import Reported, newest, reported
 from .buckets import Buckets
 from .listener import Listener
 from .tokens import Tokens, Untrusted, Unverified
@@ -116,7 +116,7 @@ class Receiver:
             self._heard.discard(pod.uid)
 
     def _sealed_by(self, job: Key, uid: str, view: PodView) -> web.Response:
-        if view.stage not in SEALING:
+        if not stages.unseals(view.stage):
             return _answer(403, f"a pod of stage {view.stage} reads no test split that is sealed")
         key = self._seal_key(uid)
         if not key:

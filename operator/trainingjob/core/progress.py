@@ -12,8 +12,6 @@ from ..api.payload import ProgressReport, TrainerStatus
 from ..api.v1alpha1 import MetricValue, Progress, StageName
 from . import text
 
-# The stages whose pods may read a test split that is sealed.
-SEALING: frozenset[StageName] = frozenset({"preprocess", "evaluate"})
 _MOST_METRICS = 32
 _LONGEST_NAME = 128
 _LARGEST = 2**31

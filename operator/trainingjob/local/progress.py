@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 from ..api.payload import ProgressReport, SealKey
 from ..api.v1alpha1 import StageName
-from ..core.progress import SEALING, Reported, newest, reported
+from ..core import stages
+from ..core.progress import Reported, newest, reported
 
 _MOST_BYTES = 64 * 1024
 
@@ -111,7 +112,7 @@ class ProgressServer:
         where = self._where(request.path)
         if where is None:
             return 404, b""
-        if where[0] not in SEALING:
+        if not stages.unseals(where[0]):
             return 403, b""
         return 200, SealKey(key=self._seal_key()).model_dump_json().encode()
 

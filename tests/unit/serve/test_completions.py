@@ -288,7 +288,7 @@ BAD = [
     ({"max_tokens": 10**400}, "max_tokens is 10000000000000000", "max_tokens"),
     ({"temperature": 10**400}, "temperature must be from 0 to 2", "temperature"),
     ({"temperature": float("nan")}, "temperature must be a number", "temperature"),
-    ({"temperature": float("inf")}, "temperature must be from 0 to 2", "temperature"),
+    ({"temperature": float("inf")}, "temperature must be a number", "temperature"),
     ({"temperature": 3}, "temperature must be from 0 to 2", "temperature"),
     ({"temperature": "1"}, "temperature must be a number", "temperature"),
     ({"top_p": -1}, "top_p must be from 0 to 1", "top_p"),

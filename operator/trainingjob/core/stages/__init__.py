@@ -37,3 +37,8 @@ def ended(job: TrainingJob) -> bool:
 def named(name: StageName) -> Stage:
     """The room of a stage."""
     return _BY_NAME[name]
+
+
+def unseals(name: str) -> bool:
+    """Whether the pods of a stage of that name may read a test split that is sealed."""
+    return any(stage.unseals for stage in STAGES if stage.name == name)

@@ -39,6 +39,8 @@ class Stage(ABC):
     timed: ClassVar[bool] = False
     # It says whether the model is accepted.
     judges: ClassVar[bool] = False
+    # Its pods may read a test split that is sealed.
+    unseals: ClassVar[bool] = False
     # A later attempt goes on from a checkpoint, and policy.stall watches over it.
     resumable: ClassVar[bool] = False
     # Its first pod may make further ones itself, as a Spark driver does.

@@ -24,6 +24,7 @@ class EvaluateStage(PodStage):
     phase = "Evaluating"
     image = "torch"
     judges = True
+    unseals = True
     kinds = meeting.KINDS
     cacheable: ClassVar[bool] = False
 

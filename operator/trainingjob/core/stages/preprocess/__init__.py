@@ -18,6 +18,7 @@ class PreprocessStage(PodStage):
     phase = "Preprocessing"
     image = "spark"
     drives = True
+    unseals = True
 
     def executors(self, job: TrainingJob) -> int:
         return pods.executors(job)

@@ -192,11 +192,14 @@ def test_the_verdicts_are_equal_for_manifests_put_together_from_parts_of_the_cor
 def test_what_a_good_manifest_becomes_is_accepted_too(
     name: str, control_plane: ControlPlane, home: str
 ) -> None:
-    """Nothing is found out only when the pods of the third stage are made."""
+    """Nothing is found out only when the pods of the third stage are made. What this API server has
+    not, `test_kserve.py` tries where it is."""
     obj = GOOD[name] | {"metadata": GOOD[name]["metadata"] | {"namespace": home, "uid": "u-1"}}
     job, problems = check_manifest(obj)
     assert job is not None, problems
     for child in some_children(job):
+        if MADE[child["kind"]].optional:
+            continue
         path = MADE[child["kind"]].path(home)
         status, answer = control_plane.request("POST", path + STRICT, child)
         assert status == 201, answer["message"]

@@ -172,7 +172,7 @@ def test_a_stopped_process_that_wakes_up_late_does_no_harm(space: Namespace) -> 
         try:
             sleeper.start()
             space.run(manifest())
-            space.wait("digits", phase="Preprocessing")
+            wait_for("a pod", lambda: bool(seen.names))
             sleeper.signal(signal.SIGSTOP)
             with operator(space.control_plane, space.name):
                 space.wait("digits", phase="Succeeded")

@@ -187,9 +187,12 @@ class Cache:
         same = before is not None and replace(before, version=version) == child
         return None if same else child.job
 
-    def answered(self, resource: Resource, obj: Mapping[str, Any]) -> None:
-        """As ``apply``, of what a call of ours was answered with."""
+    def answered(self, resource: Resource, obj: Mapping[str, Any], *, lives: bool = False) -> None:
+        """As ``apply``, of what a call of ours was answered with. ``lives``: it was there before,
+        also where a watch has told that it is gone, as of one that loses our label for a while."""
         meta = obj["metadata"]
+        if lives and "deletionTimestamp" not in meta:
+            self._gone.pop(meta["uid"], None)
         key, version = (meta["namespace"], meta["name"]), int(meta["resourceVersion"])
         before = self._known(resource, key)
         self.apply(resource, obj)

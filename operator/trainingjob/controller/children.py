@@ -95,7 +95,7 @@ class Children:
         if resource == PODS and not ownership.is_ours(job, made, self.settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         if not resource.optional:
-            self._cache.answered(resource, made)
+            self._cache.answered(resource, made, lives=not new)
         return None
 
     async def remove(self, namespace: str, pod: PodView) -> Blocker | None:
@@ -138,7 +138,7 @@ class Children:
             return diagnose.not_applied(kind, meta["name"], str(error))
         except Refused as error:
             return diagnose.refusal_of(meta["name"], str(error))
-        self._cache.answered(resource_of(child), made)
+        self._cache.answered(resource_of(child), made, lives=True)
         return None
 
     async def _applied(self, child: Mapping[str, Any]) -> dict[str, Any] | Blocker:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +34,9 @@ from .settings import Options, configure_kopf
 from .tokens import Tokens
 
 logger = logging.getLogger(__name__)
+
+# How often what may be absent is not there, one after the other, until it counts as gone.
+_MISSES = 3
 
 
 class BrokenError(RuntimeError):
@@ -182,30 +184,36 @@ class Operator:
                 logger.info("%s: serving %s jobs", scope.words, jobs)
 
     async def _poll(self, scope: Scope, gateway: Gateway, reconciler: Reconciler) -> None:
-        """List what is not watched. What fails is told once: the next list of all says the rest."""
-        told = ""
+        """List what is not watched."""
         while True:
-            await asyncio.sleep(self._options.list_seconds)
-            if not scope.served(time.monotonic()):
-                continue
-            why = ""
-            try:
+            # Not all scopes at once.
+            pause = self._options.list_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+            await asyncio.sleep(pause)
+            if scope.served(time.monotonic()):
                 await self._list_extra(scope, gateway, reconciler)
-            except ClusterError as error:
-                why = str(error)
-            if why and why != told:
-                logger.warning("%s: cannot list: %s", scope.words, why)
-            told = why
 
     async def _list_extra(self, scope: Scope, gateway: Gateway, reconciler: Reconciler) -> None:
+        """Raises ClusterError when they were never listed: which models they serve is not known.
+        Later, what fails is told once, and what was known stays."""
         for resource in self._options.listed:
+            why = ""
             try:
                 await self._list(resource, scope, gateway)
             except NotFound:
-                reconciler.children.kserve(there=False)
-                self._take(await self._cache.replace(resource, scope.namespace, _nothing()))
+                # It may be away for a moment, as in an upgrade; what is known of them stays.
+                scope.misses += 1
+                if scope.listed_at is None or scope.misses >= _MISSES:
+                    reconciler.children.kserve(there=False)
+            except ClusterError as error:
+                if scope.listed_at is None:
+                    raise
+                why = str(error)
             else:
+                scope.misses = 0
                 reconciler.children.kserve(there=True)
+            if why and why != scope.unpolled:
+                logger.warning("%s: cannot list %s: %s", scope.words, resource.plural, why)
+            scope.unpolled = why
 
     async def _list(self, resource: Resource, scope: Scope, gateway: Gateway) -> None:
         pages = gateway.pages(resource, scope.namespace)
@@ -360,11 +368,6 @@ class Operator:
         port = await listener.start(self._options.http_port)
         self._stack.push_async_callback(listener.close)
         logger.info("health and metrics at port %s", port)
-
-
-async def _nothing() -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
-    """The list of what the API server has not."""
-    yield [], sys.maxsize
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -156,16 +156,17 @@ class Reconciler:
     async def _is_newest(self, key: Key, stored: StoredJob) -> bool:
         """Whether the job is there as it is known. Its children go with it, and may be seen to go
         before it is."""
-        await self._read(key, stored)
-        known = self._cache.job(key)
-        return known is not None and (known.uid, known.version) == (stored.uid, stored.version)
+        found = await self._read(key, stored)
+        meta = found["metadata"] if found is not None else {}
+        return (meta.get("uid"), meta.get("resourceVersion")) == (stored.uid, str(stored.version))
 
-    async def _read(self, key: Key, stored: StoredJob) -> None:
+    async def _read(self, key: Key, stored: StoredJob) -> dict[str, Any] | None:
         found = await self._gateway.job(*key)
         if found is None:
             self._cache.forget(JOBS, key, stored.uid)
         else:
             self._cache.hold(found)
+        return found
 
     async def _step(self, key: Key) -> Outcome:
         observed = await self._observe(key)
@@ -196,7 +197,8 @@ class Reconciler:
             return Outcome()
         once_more = todo.remakes or not memory.made.isdisjoint(map(_name, todo.create))
         if once_more and not await self._is_newest(key, stored):
-            return Outcome(again=True)
+            # What was read may also be older than what is known: not at once again, then.
+            return Outcome(again=True, retry=self._cache.job(key) is not None)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)
@@ -214,7 +216,10 @@ class Reconciler:
         if self._cache.unwatched(key, stored.uid):
             waits.append(byname.SECONDS)
         return Outcome(
-            again=wrote or not found.plan.empty or found.plan.delete_job,
+            again=wrote
+            or not found.plan.empty
+            or found.plan.delete_job
+            or (todo.explain is None and found.plan.explain is not None),
             retry=refused or blocked,
             after=min(waits, default=None),
         )

@@ -77,6 +77,8 @@ class Scope:
     resources: Sequence[Resource]
     patience: float
     stale: float
+    misses: int = 0  # how often the API server had nothing of the kind, one after the other
+    unpolled: str = ""  # why what is not watched could not be listed
     complete: bool = False  # ours is a whole view: listed after kopf had begun to watch
     listed_at: float | None = None
     parked: set[Key] = field(default_factory=set)  # jobs that wanted to be looked at meanwhile

@@ -36,12 +36,12 @@ class ChildView:
             name=meta["name"],
             uid=meta.get("uid", ""),
             deleting="deletionTimestamp" in meta,
-            status=obj.get("status") or {},
+            status=_part(obj, "status"),
             generation=meta.get("generation", 0),
-            replicas=_replicas(obj.get("spec") or {}),
+            replicas=_replicas(_part(obj, "spec")),
             annotations={
                 key: value
-                for key, value in (meta.get("annotations") or {}).items()
+                for key, value in _part(meta, "annotations").items()
                 if key.startswith(f"{GROUP}/")
             },
             rollout=rollout_of(obj),
@@ -51,11 +51,18 @@ class ChildView:
 def rollout_of(obj: Mapping[str, Any]) -> str:
     """The label by which the pods of an object are told from those of its template before; "" of
     one that has none."""
-    spec = obj.get("spec") or {}
+    spec = _part(obj, "spec")
     # An InferenceService has no template: KServe makes it.
-    made_from = spec.get("predictor") or (spec.get("template") or {}).get("metadata") or {}
-    return str((made_from.get("labels") or {}).get(LABEL_ROLLOUT, ""))
+    made_from = _part(spec, "predictor") or _part(_part(spec, "template"), "metadata")
+    return str(_part(made_from, "labels").get(LABEL_ROLLOUT, ""))
 
 
 def _replicas(spec: Mapping[str, Any]) -> int:
-    return int((spec.get("predictor") or {}).get("minReplicas", spec.get("replicas", 1)))
+    found = _part(spec, "predictor").get("minReplicas", spec.get("replicas"))
+    return found if isinstance(found, int) else 1
+
+
+def _part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Empty where it is none: a CRD of somebody else's may let anything pass."""
+    found = obj.get(name)
+    return found if isinstance(found, Mapping) else {}

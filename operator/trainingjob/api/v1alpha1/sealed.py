@@ -85,7 +85,8 @@ def _apart(spec: Spec) -> bool:
 
 def _place(uri: str) -> tuple[str, str]:
     scheme, _, authority, *_ = uri.split("/")
-    return scheme, authority
+    # A cluster has several names: of its service, of each NameNode, with and without a port.
+    return scheme, "" if uri.startswith(uris.HDFS.start) else authority.lower()
 
 
 def _may_be_made(uri: str) -> bool:

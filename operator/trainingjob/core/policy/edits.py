@@ -58,7 +58,7 @@ def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
         own["tokenize"] = {**own["tokenize"], "from": job.spec.tokenizer}
     found = {part: spec.get(part) for part in _SHARED} | {stage: own}
     if stage == "preprocess":
-        found["evaluate"] = {"sealed": spec.get("evaluate", {}).get("sealed")}
+        found["evaluate"] = {"sealed": spec.get("evaluate", {}).get("sealed") or None}
     return found
 
 

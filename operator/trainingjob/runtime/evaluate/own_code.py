@@ -20,6 +20,7 @@ from trainingjob.api.payload import (
     OUTPUT_DIR,
     EvaluatePayload,
 )
+from trainingjob.api.uris import is_remote
 from trainingjob.api.v1alpha1.patterns import METRIC
 
 from ..base import reading
@@ -117,7 +118,8 @@ def _rows(manifest: DatasetManifest | None) -> int:
 
 def _run(payload: EvaluatePayload, model: Path, folder: Path, output: Path) -> str:
     """Run the code, which may write to ``output``; its name."""
-    python = own_code.python(payload, 0, folder)
+    with leftovers.ended():  # making packages runs code of theirs
+        python = own_code.python(payload, 0, folder)
     work, scratch = folder / "code", folder / "scratch"
     for place in (work, scratch, output):
         place.mkdir()
@@ -130,6 +132,11 @@ def _run(payload: EvaluatePayload, model: Path, folder: Path, output: Path) -> s
     cwd = own_code.write(payload, payload.stage, work)
     node = own_code.seeing(node, cwd, work)
     name, commands = own_code.commands(payload, payload.stage, node, cwd or work, python.python)
+    if is_remote(payload.model_uri):
+        log(
+            "warning: nothing keeps the evaluation code from writing to the storage, to which this "
+            "pod has credentials"
+        )
     if reading.possible():
         commands = [
             replace(one, arguments=reading.command([work, scratch, output], one.arguments))

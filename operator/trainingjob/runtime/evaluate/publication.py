@@ -171,13 +171,14 @@ def _outputs(card: Card, model: Path) -> list[list[float]] | None:
 
 
 def _texts(payload: EvaluatePayload, model: Path, manifest: DatasetManifest) -> Texts | None:
-    """None for a model that is judged by a gang, since it may be too large for one process."""
+    """None for a model that is judged by a gang or by own code, since it may be too large for this
+    process."""
     from ..dataset.tokens import columns_of, tokens_of
     from ..model import transformer
 
     tokens = manifest.tokens
     assert tokens is not None
-    if (payload.nodes or 1) * (payload.procs_per_node or 1) > 1:
+    if (payload.nodes or 1) * (payload.procs_per_node or 1) > 1 or payload.own_code:
         return None
     test = Rows(storage.resolve(payload.dataset), manifest, "test", [])
     path, batch = next(iter(test.batches(columns_of(tokens), _TEXTS)), (None, None))

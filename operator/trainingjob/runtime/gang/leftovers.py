@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..base.errors import StageFailure
+
 _PR_SET_CHILD_SUBREAPER = 36
 # For a process that the kernel does not let go at once.
 _SECONDS = 10.0
@@ -17,7 +19,9 @@ _SECONDS = 10.0
 
 @contextmanager
 def ended() -> Iterator[None]:
-    """Whatever is started within, and by what is started, has ended when this does."""
+    """Whatever is started within, and by what is started, has ended when this does.
+
+    Raises StageFailure(ScriptFailed) when it makes new ones faster than they can be ended."""
     before = {*_children()}
     # So that what loses its parent becomes ours.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -32,6 +36,10 @@ def ended() -> Iterator[None]:
                     os.waitpid(child, os.WNOHANG)
             time.sleep(0.01)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        if {*_children()} - before:
+            raise StageFailure(
+                "ScriptFailed", "the code has started processes that do not end, whatever is done"
+            )
 
 
 def _children() -> list[int]:

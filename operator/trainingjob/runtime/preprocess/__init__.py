@@ -47,6 +47,8 @@ def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None)
 
             # Where Spark's executors are not, what is sealed is not unpacked where others read it.
             apart = payload.sealed and payload.engine == "pandas"
+            if apart:
+                Scratch(storage.resolve(payload.output)).remove()  # what another try has left
             with Scratch(None if apart else storage.resolve(payload.output)) as scratch:
                 return run_stage(engine, payload, reporter, scratch, found)
     finally:

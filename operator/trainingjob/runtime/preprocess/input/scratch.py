@@ -50,7 +50,7 @@ class Scratch:
         self._origin: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        self._remove()
+        self.remove()
         return self
 
     def __exit__(
@@ -59,9 +59,10 @@ class Scratch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._remove()
+        self.remove()
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Also what a try before has left. Raises StageFailure, OSError."""
         for folder in (self._folder, self._made):
             if folder is not None:
                 discard(folder)

@@ -286,6 +286,21 @@ def test_a_late_answer_does_not_bring_a_deleted_pod_back() -> None:
     assert pods(cache) == ()
 
 
+def test_a_service_whose_label_was_taken_off_and_put_back_is_known_once_it_is_read() -> None:
+    """The watch told that it was gone, as it does of what is deleted."""
+    cache = Cache()
+    cache.apply(SERVICES, service(6))
+    cache.remove(SERVICES, service(7))
+    cache.answered(SERVICES, service(8))
+    assert cache.children(KEY, "uid-1") == ()
+    going = service(8)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cache.answered(SERVICES, going, lives=True)
+    assert cache.children(KEY, "uid-1") == ()
+    cache.answered(SERVICES, service(8), lives=True)
+    assert [child.name for child in cache.children(KEY, "uid-1")] == ["digits-train"]
+
+
 def test_the_deletion_of_an_earlier_pod_of_that_name_does_not_hit_the_present_one() -> None:
     cache, earlier = Cache(), pod(6)
     cache.apply(PODS, pod(9))

@@ -187,6 +187,22 @@ def test_kserves_deployment_and_its_pods_are_those_of_the_job() -> None:
     assert [view.name for view in cache.deployments("team")] == ["digits-predictor", "digits"]
 
 
+ODD: list[dict[str, Any]] = [
+    {"predictor": {"minReplicas": None}},
+    {"predictor": {"minReplicas": "x", "labels": ["a"]}},
+    {"predictor": "none", "template": 7},
+]
+
+
+@pytest.mark.parametrize("spec", ODD, ids=str)
+def test_one_that_is_odd_is_read_all_the_same(spec: dict[str, Any]) -> None:
+    """A CRD that somebody else installs may let anything pass."""
+    cache, odd = Cache(), OfKServe().objects["InferenceService"] | {"spec": spec, "status": []}
+    cache.apply(BY_KIND["InferenceService"], odd)
+    (child,) = cache.children(KEY, "uid-1")
+    assert (child.replicas, child.rollout, child.status) == (1, "", {})
+
+
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "Pod"])
 def test_what_others_make_below_an_inference_service_is_not(kind: str) -> None:
     world = OfKServe()

@@ -191,6 +191,7 @@ async def test_a_job_that_is_read_in_an_older_state_than_the_watch_told_is_read_
 GONE: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
     "it was taken from the job": ({}, ["NetworkPolicy digits-stages"]),
     "it goes with the job, which is gone": (None, []),
+    "what was read is older than what is known": ({"resourceVersion": "0"}, []),
     "it goes with the job, which is going": (
         {"deletionTimestamp": "2026-01-01T00:01:00Z", "resourceVersion": "7"},
         [],

@@ -94,6 +94,16 @@ def test_a_script_in_a_config_map_is_compared_by_its_text(data, expected):
     assert edits.of_stage("evaluate", scripted, scripted, before, {"code": data}) == []
 
 
+def test_code_in_a_config_map_is_compared_file_by_file():
+    train = {"code": {"configMap": {"name": "code"}}, "main": "a.py"}
+    coded = job(lambda spec: spec.update(train=train))
+    before, after = ({"code": {"a.py": "1", "b.py": text}} for text in "12")
+    assert edits.of_stage("train", coded, coded, before, before) == []
+    assert edits.of_stage("train", coded, coded, before, after) == ["ConfigMap code: b.py"]
+    gone = {"code": {"a.py": "1"}}
+    assert edits.of_stage("train", coded, coded, before, gone) == ["ConfigMap code: b.py"]
+
+
 OVER: dict[str, tuple[Edit, Edit, bool]] = {
     "epochs of the built-in training": (
         lambda spec: None,

@@ -25,14 +25,16 @@ def of_stage(
 ) -> list[str]:
     """What differs in all that the stage is made by, as ``spec.train.epochs: 5 -> 10``.
 
-    The maps are those that scripts come from, by name."""
+    The maps are those that scripts and code come from, by name."""
     before, after = (_part(job, stage) for job in (old, new))
     found = [line for part in before for line in _differences(before, after, part)]
-    wanted = _script_map(new, stage)
-    if wanted is not None and wanted == _script_map(old, stage):
-        name, key = wanted
-        if old_maps.get(name, {}).get(key) != new_maps.get(name, {}).get(key):
-            found.append(f"ConfigMap {name}: {key}")
+    used = _maps(old, stage)
+    for name, only in _maps(new, stage).items():
+        if name in used:
+            one, other = old_maps.get(name, {}), new_maps.get(name, {})
+            keys = only or {*one, *other}
+            differ = sorted(key for key in keys if one.get(key) != other.get(key))
+            found += [f"ConfigMap {name}: {key}" for key in differ]
     return found
 
 
@@ -62,10 +64,14 @@ def _part(job: TrainingJob, stage: StageName) -> dict[str, object]:
     return found
 
 
-def _script_map(job: TrainingJob, stage: StageName) -> tuple[str, str] | None:
-    script = getattr(getattr(job.spec, stage), "script", None)
-    source = script.config_map if script is not None else None
-    return (source.name, source.key) if source is not None else None
+def _maps(job: TrainingJob, stage: StageName) -> dict[str, tuple[str, ...]]:
+    """The ConfigMaps that are used, and of each which keys; all of them where none is named."""
+    part = getattr(job.spec, stage)
+    script, code = (
+        getattr(getattr(part, of, None), "config_map", None) for of in ("script", "code")
+    )
+    found: dict[str, tuple[str, ...]] = {} if script is None else {script.name: (script.key,)}
+    return found if code is None else found | {code.name: ()}
 
 
 def _short(value: object) -> str:

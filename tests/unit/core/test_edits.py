@@ -95,7 +95,7 @@ def test_a_script_in_a_config_map_is_compared_by_its_text(data, expected):
 
 
 def test_code_in_a_config_map_is_compared_file_by_file():
-    train = {"code": {"configMap": {"name": "code"}}, "main": "a.py"}
+    train = {"code": {"configMap": {"name": "code"}}, "command": ["python", "a.py"]}
     coded = job(lambda spec: spec.update(train=train))
     before, after = ({"code": {"a.py": "1", "b.py": text}} for text in "12")
     assert edits.of_stage("train", coded, coded, before, before) == []

@@ -66,13 +66,7 @@ STYLES = {
     ),
     "accelerate": Style("accelerated.py", TWO, resumes=True),
     "accelerate launch": Style(
-        "accelerated.py",
-        command(
-            "accelerate", "launch", "--cpu", "--multi_cpu", "--num_machines=2", "--num_processes=2",
-            "--machine_rank=$(NODE_RANK)", "--main_process_ip=$(MASTER_ADDR)",
-            "--main_process_port=$(MASTER_PORT)", "train.py",
-        ),
-        resumes=True,
+        "accelerated.py", command("accelerate", "launch", "--cpu", "train.py"), resumes=True
     ),
     "Hugging Face Trainer": Style(
         "hf_trainer.py", TWO, resumes=True, leaves=("model/model.safetensors",),

@@ -10,14 +10,17 @@ from ..api.v1alpha1 import TrainingJob
 from ..core import Settings, stages
 from .errors import Refused
 
+# As a run has them: nothing serves here.
+_SETTINGS = Settings(serves=False)
+
 
 def used_by(job: TrainingJob) -> list[str]:
     """The claims that the job's pods mount, also those that a child makes by its template."""
     found: dict[str, None] = {}
     for stage in stages.of(job):
-        others = [child.get("spec", {}) for child in stage.others(job, Settings())]
+        others = [child.get("spec", {}) for child in stage.others(job, _SETTINGS)]
         templates = [spec["template"] for spec in others if "template" in spec]
-        for pod in (*stage.pods(job, 1, Settings()), *templates):
+        for pod in (*stage.pods(job, 1, _SETTINGS), *templates):
             found |= dict.fromkeys(mounted_by(pod))
     return list(found)
 

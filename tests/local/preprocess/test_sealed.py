@@ -114,6 +114,10 @@ def test_a_packed_input_is_not_unpacked_beside_the_dataset(
     monkeypatch.setattr(seal, "ask", lambda: SEAL)
     packed = tmp_path / "in.csv.gz"
     packed.write_bytes(gzip.compress(source.read_bytes()))
+    # What a run before this one left open when it was killed.
+    left = tmp_path / ".out.reading/in.csv"
+    left.parent.mkdir()
+    left.touch()
     made = scratch.Scratch.__init__
     beside: list[Path | None] = []
     monkeypatch.setattr(
@@ -122,4 +126,5 @@ def test_a_packed_input_is_not_unpacked_beside_the_dataset(
         lambda self, path=None: (beside.append(path), made(self, path))[1],
     )
     both.preprocess.run(both.payload("pandas", packed, tmp_path / "out", sealed=True))
-    assert beside == [None]
+    assert beside == [tmp_path / "out", None], "the first one to remove what is left"
+    assert not left.exists()

@@ -95,7 +95,8 @@ class Children:
         if resource == PODS and not ownership.is_ours(job, made, self.settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         if not resource.optional:
-            self._cache.answered(resource, made, lives=not new)
+            # Of pods `byname` says which are there all the same.
+            self._cache.answered(resource, made, lives=not new and resource != PODS)
         return None
 
     async def remove(self, namespace: str, pod: PodView) -> Blocker | None:

@@ -197,8 +197,8 @@ class Reconciler:
             return Outcome()
         once_more = todo.remakes or not memory.made.isdisjoint(map(_name, todo.create))
         if once_more and not await self._is_newest(key, stored):
-            # What was read may also be older than what is known: not at once again, then.
-            return Outcome(again=True, retry=self._cache.job(key) is not None)
+            # What was read may be older than what is known, and changes nothing: not at once again.
+            return Outcome(again=True, retry=self._cache.job(key) is stored)
         blocked = await self._apply(key, obs.job, todo)
         asked = todo.explain is not None and await self._explain(key, todo.explain)
         refused = await self._force(obs.job, todo.force)

@@ -53,6 +53,7 @@ from .v1alpha1.patterns import (
     SUB_PATH,
     TABLE,
     TIME_ZONE,
+    TRAIN_FIELD,
     URI,
 )
 from .walk import child_type, fields_of, is_model, members, plain_type
@@ -163,6 +164,8 @@ PATTERNS = {
     'whitespace; a tab is "\\t", in double quotes',
     DATE_FORMAT: "of the letters yyyy yy MM M MMM MMMM dd d HH H hh h mm m ss s S a XXX, signs "
     "between them, and other text in '…', such as dd/MM/yyyy",
+    TRAIN_FIELD: "the path of a field below train, such as `optimizer.adam.learningRate` or "
+    "`model.mlp.hidden[0]`",
     TIME_ZONE: "the name of a zone, such as Europe/Berlin",
     ENV_NAME: "letters, digits, '_', '-' and '.', beginning with a letter or '_'",
     CONFIG_MAP_KEY: "letters, digits, '-', '_' and '.', not beginning with '..'",

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_origin
 from .paths import Path, shown
 from .v1alpha1.common import EnvVar, PullSecret, Volume, VolumeMount
 from .v1alpha1.evaluate import MetricName
+from .v1alpha1.search import Parameter
 from .v1alpha1.status import Condition, StageStatus
 from .walk import child_type, plain_type
 
@@ -18,6 +19,7 @@ LIST_KEYS: dict[Any, str] = {
     Volume: "name",
     VolumeMount: "mountPath",
     PullSecret: "name",
+    Parameter: "field",
     Condition: "type",
     StageStatus: "name",
 }

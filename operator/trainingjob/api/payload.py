@@ -17,6 +17,7 @@ from .v1alpha1.evaluate import Gate
 from .v1alpha1.export import Export
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
+from .v1alpha1.search import Search
 from .v1alpha1.split import Split
 from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel, Variant
 from .v1alpha1.steps import Step
@@ -194,6 +195,7 @@ class TrainPayload(OwnCode):
     compile: bool | None = None
     ema: float | None = None
     export: Export | None = None
+    search: Search | None = None
     seed: int
     stream_dataset: bool | None = Field(
         None, description="The code reads the rows from where they lie."

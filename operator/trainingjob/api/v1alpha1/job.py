@@ -278,6 +278,21 @@ class Spec(Model):
             ),
         ),
         _trained(
+            cel="!has(self.train.search) || !has(self.preprocess) "
+            f"|| (!has({_SPLIT}.folds) && {cel_may_have('validation', _SPLIT)})",
+            message="train.search compares models by a validation split: set "
+            "preprocess.split.validation above 0, or preprocess.split.files.validation, and leave "
+            "out preprocess.split.folds",
+            holds=lambda self: (
+                self.train.search is None
+                or self.preprocess is None
+                or (
+                    self.preprocess.split.folds is None
+                    and self.preprocess.split.may_have("validation")
+                )
+            ),
+        ),
+        _trained(
             cel="!has(self.preprocess) || ("
             f"(!has({_SPLIT}.by) || !({_LABEL} in {_SPLIT}.by))"
             f" && (!has({_SPLIT}.time) || {_LABEL} != {_SPLIT}.time)"

@@ -50,6 +50,8 @@ NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 # Relative, without `.`, `..` and blanks: the same on every disk.
 FILE_PATH = r"^\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*(/\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*)*$"
+# A path below train.
+TRAIN_FIELD = r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*|\[[0-9]{1,2}\])*$"
 # A line of pip's requirements that is no option.
 PACKAGE = r"^[A-Za-z0-9][^\x00-\x1f\x7f]*$"
 # Of a metric of own code: dice, recall@10, val/mAP@0.5:0.95.

@@ -134,6 +134,22 @@ class SplitReport(StatusModel):
     )
 
 
+class Searched(StatusModel):
+    """What `train.search` has found; `search.json` beside the model has every trial."""
+
+    trials: Count = Field(description="Trials that were made.")
+    pruned: Count = Field(description="Of those, ended early.")
+    failed: Count = Field(description="Of those, with a loss that is no number.")
+    best: Count = Field(description="The trial whose model is kept, from 1.")
+    settings: Annotated[
+        dict[
+            Annotated[str, StringConstraints(max_length=128)],
+            Annotated[str, StringConstraints(max_length=128)],
+        ],
+        Field(max_length=8),
+    ] = Field(description="Its settings, as JSON, by their fields.")
+
+
 class Outputs(StatusModel):
     """What a stage left behind."""
 
@@ -157,6 +173,7 @@ class Outputs(StatusModel):
     device: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="What it was trained on."
     )
+    search: Searched | None = Field(None, description="Of `train.search`.")
     warnings: Annotated[list[StageWarning], Field(max_length=16)] | None = Field(
         None, description="What looks wrong with the result; the log has all of them."
     )

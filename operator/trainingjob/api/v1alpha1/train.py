@@ -24,6 +24,7 @@ from .common import (
 )
 from .export import Export
 from .patterns import BALANCED
+from .search import Search, check
 from .transformer import Pretrained, Transformer
 
 Rate = Annotated[float, Field(gt=0, le=100)]
@@ -59,6 +60,7 @@ BUILT_IN_ONLY = (
     "activation_checkpointing",
     "compile",
     "ema",
+    "search",
 )
 # Of those and their like, what a checkpoint of the built-in training is of: it cannot be gone on
 # from with others.
@@ -77,11 +79,12 @@ CHECKPOINTED = (
     "gradient_clip",
     "tokens",
     "ema",
+    "search",
 )
 # CEL does not see a field of several types.
 _UNSEEN = ("class_weights",)
 # What trees have of them, too.
-_OF_TREES = ("early_stopping", "class_weights", "sample_weight", "target_transform")
+_OF_TREES = ("early_stopping", "class_weights", "sample_weight", "target_transform", "search")
 _OF_NETWORKS = [name for name in BUILT_IN_ONLY if name not in _OF_TREES]
 _IN_MANIFEST = [to_camel(name) for name in BUILT_IN_ONLY]
 _OF_BUILT_IN = f"{', '.join(_IN_MANIFEST)} belong to built-in models; own code sets its own"
@@ -319,6 +322,11 @@ class Train(Model):
             ),
         ),
         Rule(
+            cel=None,
+            message="search: each setting must be one that train takes",
+            holds=lambda self: self.search is None or check(self, self.search),
+        ),
+        Rule(
             cel="!has(self.tokens) || !has(self.epochs)",
             message="tokens and epochs both say when training ends: set one of them",
             holds=lambda self: self.tokens is None or self.epochs is None,
@@ -453,6 +461,9 @@ class Train(Model):
     )
     export: Export | None = Field(
         None, description="mlp: further forms of the model, which evaluation judges, too."
+    )
+    search: Search | None = Field(
+        None, description="Built-in models: find the settings by which they learn best."
     )
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(
         0, description="Of weights, order of rows and dropout; own code sees `TRAININGJOB_SEED`."

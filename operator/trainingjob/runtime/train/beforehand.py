@@ -53,7 +53,7 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
         if not trees:
             budget_of(payload, manifest)
             check_batch(payload)
-    if payload.early_stopping is not None:
+    if payload.early_stopping is not None or payload.search is not None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model and not manifest.folds:
         suitable.check_rows(manifest, "test", folder)

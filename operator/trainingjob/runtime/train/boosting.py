@@ -24,7 +24,7 @@ from trainingjob.api.v1alpha1.status import Outputs
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
 from ..base.progress import Reporter
-from ..base.text import listed
+from ..base.text import listed, one_line
 from ..dataset import suitable
 from ..dataset.columns import Encoding
 from ..dataset.manifest import DatasetManifest
@@ -36,7 +36,8 @@ from ..model.target import Target
 from ..model.trees import Trees, save_trees
 from ..storage import resolve
 from ..storage.ownership import claim
-from .parts import Part, parts_of, publish
+from .parts import Part, Stretch, parts_of, publish
+from .search import Search, Trial, Tried, of_trial
 from .weights import Weights
 
 _ITERATIONS, _MOST_CATEGORIES = 100, 255
@@ -246,37 +247,70 @@ def _target_of(payload: TrainPayload, rows: Rows) -> Target:
 
 
 def work(payload: TrainPayload) -> StageResult | None:
-    """Learn each part's trees, and write its model."""
+    """Learn each part's trees, or those of each trial, and write the model."""
     pa.set_cpu_count(int(os.environ["OMP_NUM_THREADS"]))
+    with closing(Reporter()) as reporter:
+        return (_trained if payload.search is None else _searched)(payload, reporter)
+
+
+def _trained(payload: TrainPayload, reporter: Reporter) -> StageResult | None:
     parts, result = parts_of(payload), None
     if len(parts) > 1:
         with storage_errors("read the checkpoints"):
             claim(resolve(payload.checkpoints), payload.job.uid)
-    with closing(Reporter()) as reporter:
-        for number, part in enumerate(parts):
-            if part.is_done():
-                log(f"{part.words}was trained before")
-                continue
-            with of_fold(part.fold):
-                result = _learn(part, parts, number, reporter)
+    for number, part in enumerate(parts):
+        if part.is_done():
+            log(f"{part.words}was trained before")
+            continue
+        with of_fold(part.fold):
+            stretch = Stretch(number, len(parts), part.fold, part.words)
+            result = _save(part, parts, *_learn(part.payload, stretch, reporter))
     return result
 
 
-def _learn(part: Part, parts: Sequence[Part], number: int, reporter: Reporter) -> StageResult:
-    lesson = Lesson(part.payload)
+def _searched(payload: TrainPayload, reporter: Reporter) -> StageResult:
+    assert payload.search is not None
+    search = Search(payload)
+    for number in range(1, payload.search.trials + 1):
+        told = search.ask(number)
+        if told is not None:
+            with of_trial(number, told["settings"]):
+                tried = _try(payload, told, reporter)
+            search.tell(number, told["settings"], tried)
+    return search.result()
+
+
+def _try(payload: TrainPayload, told: dict[str, Any], reporter: Reporter) -> Tried:
+    try:
+        trial = Trial.of(payload, told)
+    except ValueError as error:
+        return Tried("failed", message=one_line(error))
+    stretch = Stretch(trial.number - 1, trial.trials, None, trial.words)
+    lesson, learned = _learn(trial.payload, stretch, reporter)
+    assert learned.validation is not None  # beforehand.py
+    loss = learned.validation[len(learned.trees.predictors)]
+    best = trial.is_best(loss)
+    result = _save(Part(trial.payload), (), lesson, learned) if best else None
+    return Tried("complete", [loss], loss, result)
+
+
+def _learn(payload: TrainPayload, stretch: Stretch, reporter: Reporter) -> tuple[Lesson, Learned]:
+    """``stretch`` counts models, not steps."""
+    lesson = Lesson(payload)
     rows, iterations = lesson.training.count, lesson.spec.iterations or _ITERATIONS
-    log(f"{part.words}learning trees from {rows} rows, {len(lesson.config.features)} features")
+    log(f"{stretch.words}learning trees from {rows} rows, {len(lesson.config.features)} features")
 
     def told(done: int, losses: dict[str, float]) -> None:
         words = "".join(f" {name} {value:.6g}" for name, value in losses.items())
-        log(f"{part.words}iteration {done}/{iterations}{words}")
+        log(f"{stretch.words}iteration {done}/{iterations}{words}")
         metrics = {"step": done, "total_steps": iterations, **losses}
-        if part.fold is not None:
-            metrics["fold"] = part.fold
+        if stretch.fold is not None:
+            metrics["fold"] = stretch.fold
         if reporter.due():
-            reporter.report((number + done / iterations) / len(parts), metrics)
+            share = (stretch.begins + done / iterations) / (stretch.total or 1)
+            reporter.report(share, metrics)
 
-    return _save(part, parts, lesson, lesson.learn(told))
+    return lesson, lesson.learn(told)
 
 
 def _save(part: Part, parts: Sequence[Part], lesson: Lesson, learned: Learned) -> StageResult:

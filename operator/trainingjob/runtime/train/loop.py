@@ -29,8 +29,9 @@ from .checkpoints import Checkpoints
 from .data import mix
 from .devices import device_name, peak_flops, peak_memory, uses_bf16
 from .families import Family, Share
-from .narrator import Meter, Narrator, Position, Stretch
+from .narrator import Meter, Narrator, Position
 from .optim import Optimizer
+from .parts import Stretch
 from .placement import TOLD, clip, parts, place
 
 # Reading a number from a GPU waits for it: there the ranks look at each other every so many steps.
@@ -60,9 +61,12 @@ class Trainer:
         *,
         stopping: Callable[[], bool],
         stretch: Stretch | None = None,
+        hopeless: Callable[[list[float]], bool] | None = None,
     ) -> None:
+        """``hopeless``: of the validation losses so far, whether to end early."""
         self.payload, self.family, self.gang, self.device = payload, family, gang, device
-        self.stopping = stopping
+        self.stopping, self.hopeless = stopping, hopeless
+        self.pruned = False
         for split in (family.training, family.validation):
             split.read_with(gang)
         manifest = family.training.source.manifest
@@ -141,6 +145,13 @@ class Trainer:
         if self.narrator:
             self.narrator.close()
         return self._trained()
+
+    def give_up(self) -> None:
+        """After a LossNotFinite, which all ranks raise at the same step: nothing is written any
+        more."""
+        self.checkpoints.finish()
+        if self.narrator:
+            self.narrator.end()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, float]]:
         """What is left of the epoch, or of the budget."""
@@ -273,7 +284,14 @@ class Trainer:
             self.narrator.epoch(validation_loss)
         position.epoch, position.batch = position.epoch + 1, 0
         position.loss_sum = position.weight = 0.0
-        return stop
+        self.pruned = not stop and position.epoch < self.epochs and self._is_hopeless()
+        return stop or self.pruned
+
+    def _is_hopeless(self) -> bool:
+        losses = [one["validation_loss"] for one in self.position.history]
+        return self.hopeless is not None and self.hopeless(
+            [one for one in losses if one is not None]
+        )
 
     @torch.no_grad()
     def _validate(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from ..base.log import log
 from ..base.progress import Reporter
 from .checkpoints import Checkpoints
+from .parts import Stretch
 
 T = TypeVar("T")
 
@@ -29,18 +30,6 @@ class Position:
     best_loss: float | None = None  # early stopping
     bad_epochs: int = 0
     history: list[dict[str, float | int | None]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Where this model stands among those that are trained one after the other: ``begins`` steps
-    are planned for the ones before it, ``total`` for all, None: it is the only one. ``words`` begin
-    lines of the log."""
-
-    begins: int = 0
-    total: int | None = None
-    fold: int | None = None
-    words: str = ""
 
 
 class Meter:
@@ -136,11 +125,15 @@ class Narrator:
     def stopped(self) -> None:
         """Before the last epoch: that a checkpoint was saved is worth a report."""
         self._report()
-        self._reporter.close()
+        self.end()
 
     def close(self) -> None:
         """After the last epoch."""
         self._report(over=True)
+        self.end()
+
+    def end(self) -> None:
+        """No reports any more."""
         self._reporter.close()
 
     def _log(self) -> None:

@@ -114,6 +114,18 @@ class Part:
         return manifest.digest, digest_of_folder(resolve(self.payload.model_uri))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Where this model stands among those that are trained one after the other: ``begins`` steps
+    are planned for the ones before it, ``total`` for all, None: it is the only one. ``words`` begin
+    lines of the log."""
+
+    begins: int = 0
+    total: int | None = None
+    fold: int | None = None
+    words: str = ""
+
+
 def parts_of(payload: TrainPayload) -> list[Part]:
     """All models, in order. Without an evaluation nobody asks for those of folds, and own code may
     train from what is no dataset."""

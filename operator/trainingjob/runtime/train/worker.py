@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -14,8 +15,9 @@ import torch
 from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.status import Outputs
 
-from ..base.errors import of_fold, storage_errors
+from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log
+from ..base.text import one_line
 from ..dataset.manifest import DatasetManifest
 from ..gang import ranks
 from ..gang.collectives import Gang, pick_device
@@ -25,8 +27,8 @@ from ..storage.ownership import claim
 from .budget import budget_of, warmup_of
 from .families import family_of
 from .loop import Trained, Trainer
-from .narrator import Stretch
-from .parts import Part, parts_of, publish
+from .parts import Part, Stretch, parts_of, publish
+from .search import Search, Trial, Tried, of_trial
 from .stopping import StopRequest
 
 
@@ -45,6 +47,14 @@ def work(payload: TrainPayload) -> StageResult | None:
         # It costs, and finds only errors.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
+    make = _searched if payload.search is not None else _trained
+    return make(payload, place, device, threads)
+
+
+def _trained(
+    payload: TrainPayload, place: Place, device: torch.device, threads: int
+) -> StageResult | None:
+    """Each part's model."""
     parts = parts_of(payload)
     if place.rank == 0 and len(parts) > 1:
         with storage_errors("read the checkpoints"):
@@ -81,6 +91,66 @@ def work(payload: TrainPayload) -> StageResult | None:
     gang.barrier()
     gang.leave()
     return result
+
+
+def _searched(
+    payload: TrainPayload, place: Place, device: torch.device, threads: int
+) -> StageResult | None:
+    """The best of the trials' models."""
+    assert payload.search is not None
+    # As above: by every rank at once.
+    family_of(payload, place, device)
+    gang, stop = Gang(place, device), StopRequest()
+    search = Search(payload) if gang.rank == 0 else None
+    for number in range(1, payload.search.trials + 1):
+        gang.wait_for_first()  # it may have written a model
+        told = gang.broadcast_json(search.ask(number) if search else None)
+        if told is None:
+            continue
+        with of_trial(number, told["settings"]):
+            tried = _try(payload, told, gang, device, stop)
+        if search:
+            search.tell(number, told["settings"], tried)
+    result = search.result() if search else None
+    gang.wait_for_first()
+    gang.barrier()
+    gang.leave()
+    return result
+
+
+def _try(
+    payload: TrainPayload, told: dict[str, Any], gang: Gang, device: torch.device, stop: StopRequest
+) -> Tried:
+    """What comes of one trial: the same on every rank, but for the result."""
+    try:
+        trial = Trial.of(payload, told)
+    except ValueError as error:
+        return Tried("failed", message=one_line(error))
+    family, steps = family_of(trial.payload, gang.place, device), _steps(trial.payload)
+    stretch = Stretch((trial.number - 1) * steps, trial.trials * steps, None, trial.words)
+    trainer = Trainer(
+        trial.payload,
+        family,
+        gang,
+        device,
+        stopping=stop.requested,
+        stretch=stretch,
+        hopeless=trial.is_hopeless,
+    )
+    try:
+        trained = trainer.run()
+    except StageFailure as failure:
+        if failure.reason != "LossNotFinite":
+            raise
+        trainer.give_up()
+        return Tried("failed", message=failure.message)
+    losses = [float(one["validation_loss"] or 0.0) for one in trained.history]
+    if trainer.pruned or trained.validation_loss is None:
+        return Tried("pruned", losses)
+    result = None
+    if trial.is_best(trained.validation_loss):
+        result = save(Part(trial.payload), (), trainer, trained)
+    return Tried("complete", losses, trained.validation_loss, result)
 
 
 def _warn_of_warmup(payload: TrainPayload, steps: int) -> None:

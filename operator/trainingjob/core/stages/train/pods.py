@@ -75,6 +75,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         compile=spec.compile,
         ema=spec.ema,
         export=spec.export,
+        search=spec.search,
         seed=spec.seed,
         **own_code.told(job, spec),
         stream_dataset=spec.stream_dataset or None,

@@ -140,6 +140,7 @@ FILES: dict[str, Callable] = {
     "fine-tune/datasets/chats.json": chats,
     "huggingface/datasets/lines.json": lines,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
+    "search/datasets/digits.csv": digits,
     "xgboost/datasets/breast_cancer.csv": breast_cancer,
 }
 

@@ -21,6 +21,7 @@ EXPECTED: dict[str, dict[str, tuple[float, float]]] = {
     "digits/job.yaml": {"accuracy": (0.95, 1.0)},
     "diabetes/job.yaml": {"r2": (0.3, 1.0)},
     "gradient-boosting/job.yaml": {"r2": (0.88, 0.96)},
+    "search/job.yaml": {"accuracy": (0.95, 1.0)},
     "language-model/job.yaml": {"perplexity": (20, 150)},
     "fine-tune/job.yaml": {"token_accuracy": (0.8, 1.0)},
     "own-code/job.yaml": {"accuracy": (0.9, 1.0)},

@@ -104,6 +104,8 @@ def done_words(stage: StageStatus) -> str:
         words.append(f"{len(out.folds)} folds")
     if out.features is not None:
         words.append(f"{out.features} features")
+    if out.search is not None:
+        words.append(f"the best of {out.search.trials} trials")
     if out.epochs is not None:
         words.append(f"{out.epochs} epochs")
     if out.steps is not None:

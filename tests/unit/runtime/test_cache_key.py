@@ -22,6 +22,7 @@ from trainingjob.api.v1alpha1 import train as spec
 from trainingjob.api.v1alpha1.export import Export
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.search import Parameter, Search
 from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.steps import Step
 from trainingjob.api.v1alpha1.tokenize import Tokenize
@@ -112,6 +113,7 @@ TRAIN = SHARED | {
     "compile": True,
     "ema": 0.9,
     "export": Export(formats=["onnx"]),
+    "search": Search(trials=2, parameters=[Parameter(field="batchSize", values=[8, 16])]),
     "seed": 9,
     "metrics": ["recall"],
     "threshold": 0.3,

@@ -307,7 +307,7 @@ def _log(number: int, trials: int, outcome: Outcome, *, is_best: bool) -> None:
         case "complete":
             words = f"validation loss {outcome.loss:.6g}" + (", the lowest so far" * is_best)
         case "pruned":
-            words = f"is ended after {len(outcome.losses)} epochs: its validation loss "
+            words = f"is ended after epoch {len(outcome.losses)}: its validation loss "
             words += f"{min(outcome.losses):.6g} is above the median"
         case "failed":
             words = f"has failed: {outcome.message}"

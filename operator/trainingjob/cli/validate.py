@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..api.printable import escaped
 from .errors import ManifestError
 from .exits import Exit
 from .job import check, jobs
@@ -33,5 +34,5 @@ def validate(args: argparse.Namespace) -> int:
 
 
 def _tell(line: str) -> int:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{escaped(line)}\n")
     return 1

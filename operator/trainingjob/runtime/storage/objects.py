@@ -116,8 +116,8 @@ class Objects:
             # The address of the server, which comes by a variable, is none: it gives up at once.
             raise StageFailure(
                 "StorageUnavailable",
-                f"{self.scheme.start}{self._name}: the endpoint in the variables is no address such "
-                "as https://HOST:PORT",
+                f"{self.scheme.start}{self._name}: the endpoint in the variables is no address, "
+                "as https://HOST:PORT is",
             ) from None
         return self._open(self._name, RETRY)
 

@@ -99,5 +99,7 @@ def test_wheels_of_others_in_the_place_of_ours_are_found_anew(tmp_path: Path) ->
     changed = hashlib.sha256(theirs.read_bytes()).hexdigest()
     kept.write_bytes(theirs.read_bytes())
     (place / "wheels.json").write_text(told.replace(digest, changed))
-    succeed(job(tmp_path / "a", asked, tmp_path / "index", **spec))
+    again = job(tmp_path / "a", asked, tmp_path / "index", **spec)
+    again.uid = "uid-2"
+    succeed(again)
     assert "requirements: quaver 1.0 (found, " in (tmp_path / "a/log-0.txt").read_text()

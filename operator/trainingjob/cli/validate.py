@@ -29,7 +29,8 @@ def validate(args: argparse.Namespace) -> int:
             for line in lines:
                 faults += _tell(line)
             if job is not None:
-                sys.stdout.write(f"{document.source}: {job.metadata.name} is valid\n")
+                name = escaped(document.source)  # of a file of others
+                sys.stdout.write(f"{name}: {job.metadata.name} is valid\n")
     return Exit.INVALID if faults else Exit.SUCCEEDED
 
 

@@ -159,11 +159,15 @@ class KubeletApi:
                 break
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
+        if status == 422 and _ANOTHER in answer:
+            return
         if status >= 400 and status not in (404, 409):
             raise RuntimeError(f"{method} {path}: {status} {answer.decode(errors='replace')}")
 
 
 _JSON = "application/json"
+# A patch of the status of a pod that is another one by now.
+_ANOTHER = b'"field": "metadata.uid"'
 
 
 def _path(pod: dict[str, Any]) -> str:

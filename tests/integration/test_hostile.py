@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.perf.hostile import soak
+from tests.perf.hostile import ENDED, soak
 
 # More than the largest jobs that are there may take, and less than the chart's limit.
 BUDGET_MIB = 200.0
@@ -19,6 +19,7 @@ def test_a_hostile_tenant_keeps_the_other_from_nothing() -> None:
     told = f"{found.alone}\n{found.attacked}\n{dict(found.answers)}"
     print(told)
     assert "Traceback" not in found.log
+    assert not found.answers[ENDED], told
     assert found.attacked.unhealthy == 0, told
     assert found.attacked.memory - found.alone.memory < BUDGET_MIB, told
     # It has been served, and so has the other one.

@@ -114,7 +114,12 @@ def preprocess(frame, context):
 """
 
 # More than Linux takes as one variable of a process.
-TOO_LONG = [{"name": "A", "value": "x" * 32_000}, {"name": "B", "value": "$(A)" * 5}]
+TOO_LONG = {
+    "image": "mine",
+    "command": ["true"],
+    "args": ["$(A)" * 5],
+    "env": [{"name": "A", "value": "x" * 32_000}],
+}
 
 # sentence, change, reason, words of the message
 CASES: list[tuple[str, Change, str, str]] = [
@@ -166,7 +171,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own training loses its peer", gang_of_two(LEAVES), "PeerLost", "rank 0"),
     ("own training finds no peer", own_training(ALONE), "RendezvousFailed", "DistNetworkError"),
     ("own training reports nothing", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.stall", {"afterSeconds": 10, "action": "fail"})), "NoProgress", "10 s"),
-    ("no process can be started", all_of(spec("train.env", TOO_LONG), spec("policy.startupDeadlineSeconds", 1)), "StartupDeadlineExceeded", "Argument list too long"),
+    ("no process can be started", all_of(spec("train", TOO_LONG), spec("policy.startupDeadlineSeconds", 1)), "StartupDeadlineExceeded", "Argument list too long"),
     ("there is no such command", spec("train", {"command": ["no-such-command"]}), "CommandNotFound", "no-such-command"),
     ("the dataset is none", all_of(spec("train.dataset", {"uri": "pvc://data"}), lambda m, f: m["spec"].pop("preprocess")), "DatasetInvalid", "data"),
     ("a result that is not JSON", clean(RESULT % "'{\"result\": '"), "ResultInvalid", "small-preprocess-1-0"),

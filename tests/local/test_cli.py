@@ -174,6 +174,7 @@ print(json.dumps({name: os.environ.get(name) for name in names}))
     assert seen["WORLD_SIZE"] == seen["PET_NNODES"] == "2"
     assert seen["MASTER_ADDR"] == seen["PET_MASTER_ADDR"] == "127.0.0.1"
     assert Path(seen["TRAININGJOB_INPUT_DIR"]).parent.exists()
+    assert seen["GREETING"] == "cost: $(PRICE) $$", "taken literally"
 
 
 def test_a_claim_that_would_be_made_is_a_folder(tmp_path):

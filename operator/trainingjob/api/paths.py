@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from .printable import escaped
+
 Path = tuple[int | str, ...]
 
 ROOT = "manifest"
@@ -26,7 +28,7 @@ def field_path(path: Path) -> str:
 
 def shown(value: object) -> str:
     """A value as JSON, cut after 60 characters: manifests may hold what should not be repeated."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = escaped(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + '…"'
 
 

@@ -15,6 +15,9 @@ from .v1alpha1 import Spec, StageName
 
 # What the operator adds to it (names, URIs, Spark's settings) stays well below the rest.
 MOST_BYTES = 100 * 1024
+# Of variables in command and args, each of which may be as long as a ConfigMap: a kubelet puts them
+# together.
+MOST_REFERENCES = 256
 
 _ELSEWHERE = {
     "features": "leave it unset, and drop the columns that are not to be learned from",
@@ -40,6 +43,8 @@ def excess(spec: Spec) -> Excess | None:
         part = getattr(spec, stage)
         if part is None:
             continue
+        if (many := _references(stage, part)) is not None:
+            return many
         # Unset fields included: what is small by this is small for sure.
         if sum(len(m.model_dump_json().encode()) for m in (spec.task, part) if m) <= MOST_BYTES:
             continue
@@ -47,6 +52,18 @@ def excess(spec: Spec) -> Excess | None:
         total = _size(given)
         if total > MOST_BYTES:
             return _excess(stage, total, given)
+    return None
+
+
+def _references(stage: StageName, part: Any) -> Excess | None:
+    for field in ("command", "args"):
+        count = sum(word.count("$(") for word in getattr(part, field, None) or ())
+        if count > MOST_REFERENCES:
+            return Excess(
+                f"spec.{stage}.{field}",
+                f"names {count} variables by $(NAME), and {MOST_REFERENCES} are the most: read "
+                "them in the code",
+            )
     return None
 
 

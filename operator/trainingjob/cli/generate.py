@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ..api.payload import CLAIMS_DIR
+from ..api.printable import escaped
 from ..api.stored import Unreadable, read_stored
 from ..api.v1alpha1 import TrainingJob
 from ..core import names, stages
@@ -53,9 +54,11 @@ def generate(args: argparse.Namespace) -> int:
         check=False,
     )
     if done.returncode:
-        print(f"error: {last_words(done.stderr)}", file=sys.stderr)
+        print(f"error: {escaped(last_words(done.stderr))}", file=sys.stderr)
         return Exit.FAILED
-    sys.stdout.write(done.stdout)
+    # What a model makes is text of others. Whoever takes it from a pipe gets it as it is.
+    told = escaped(done.stdout, keep="\n\t") if sys.stdout.isatty() else done.stdout
+    sys.stdout.write(told)
     return Exit.SUCCEEDED
 
 

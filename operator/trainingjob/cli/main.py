@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from ..api.printable import escaped
 from ..api.stages import STAGE_NAMES
 from ..api.uris import CLAIM
 
@@ -104,7 +105,7 @@ def _command(args: argparse.Namespace) -> int:
 
 def _fail(message: str, code: int) -> int:
     for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escaped(line)}", file=sys.stderr)
     return code
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ..api.errors import problems
 from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
+from ..api.printable import escaped
 from ..api.stored import Unreadable, read_stored
 from ..api.uris import FILE
 from ..api.v1alpha1 import TrainingJob
@@ -72,7 +73,7 @@ def serve(args: argparse.Namespace) -> int:
             sys.stdout.write(_shown(line))
             sys.stdout.flush()
         if server.wait():
-            print(f"error: {_why(result)}", file=sys.stderr)
+            print(f"error: {escaped(_why(result))}", file=sys.stderr)
             return Exit.FAILED
     return Exit.SUCCEEDED
 
@@ -99,10 +100,10 @@ def predict(args: argparse.Namespace) -> int:
     )
     lines = done.stderr.strip().splitlines()
     if done.returncode:
-        print(f"error: {last_words(done.stderr)}", file=sys.stderr)
+        print(f"error: {escaped(last_words(done.stderr))}", file=sys.stderr)
         return Exit.FAILED
     for line in lines:
-        print(line, file=sys.stderr)
+        print(escaped(line), file=sys.stderr)
     return Exit.SUCCEEDED
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..api.printable import escaped
+
 if TYPE_CHECKING:  # the models take longer to import than most commands
     from ..api.v1alpha1 import Progress, StageStatus
     from ..api.v1alpha1.status import JudgedMetric, SplitReport, Variant
@@ -124,12 +126,17 @@ def warning_lines(stage: StageStatus) -> list[str]:
 
 
 def dump(value: Any, form: str) -> str:
-    """An object as ``json`` or ``yaml``."""
+    """An object as ``json`` or ``yaml``; in ASCII if it has what would reorder a line."""
+    found = _dumped(value, form, ascii_only=False)
+    return found if escaped(found, keep="\n\t") == found else _dumped(value, form, ascii_only=True)
+
+
+def _dumped(value: Any, form: str, *, ascii_only: bool) -> str:
     if form == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(value, indent=2, ensure_ascii=ascii_only) + "\n"
     import yaml
 
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=not ascii_only, width=100))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..api.printable import escaped
 from .errors import ManifestError
 from .exits import Exit
 from .job import check, jobs
@@ -28,10 +29,11 @@ def validate(args: argparse.Namespace) -> int:
             for line in lines:
                 faults += _tell(line)
             if job is not None:
-                sys.stdout.write(f"{document.source}: {job.metadata.name} is valid\n")
+                name = escaped(document.source)  # of a file of others
+                sys.stdout.write(f"{name}: {job.metadata.name} is valid\n")
     return Exit.INVALID if faults else Exit.SUCCEEDED
 
 
 def _tell(line: str) -> int:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{escaped(line)}\n")
     return 1

@@ -3,14 +3,15 @@ may have taken the label off by which they are found."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from ..api.v1alpha1 import TrainingJob
 from ..cluster import PODS, Cache, Gateway, Key
 from ..core import ownership
 from ..core.names import LABEL_JOB
+from .lanes import Lanes
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +23,19 @@ class ByName:
     """One rule: what is one of the job's pods in every respect is kept, and read again until it is
     gone; all else is nobody's, and forgotten at once."""
 
-    def __init__(self, cache: Cache, gateway: Gateway, signing_key: bytes) -> None:
+    def __init__(self, cache: Cache, gateway: Gateway, signing_key: bytes, lanes: Lanes) -> None:
         self._cache = cache
         self._gateway = gateway
         self._signing_key = signing_key
+        self._lanes = lanes
 
     async def find(
         self, key: Key, job: TrainingJob, names: Iterable[str], but: Collection[str]
     ) -> bool:
         """Read these pods into the cache, ``but`` those with these uids. Whether any of them is
         there and the job's own. Raises ClusterError."""
-        looks = (self._look(key, job, name, but) for name in names)
-        return any(await asyncio.gather(*looks))
+        looks = (partial(self._look, key, job, name, but) for name in names)
+        return any(await self._lanes.all(key[0], looks))
 
     async def _look(self, key: Key, job: TrainingJob, name: str, but: Collection[str]) -> bool:
         known = name in self._cache.unwatched(key, job.metadata.uid)

@@ -6,8 +6,18 @@ import logging
 
 from pythonjsonlogger.json import JsonFormatter
 
+from ..api.printable import escaped
+
 _TEXT = "%(asctime)s %(levelname)-7s %(message)s"
 _FIELDS = {"asctime": "time", "levelname": "level", "name": "logger"}
+
+
+class TextFormatter(logging.Formatter):
+    """A message is a line, whatever of others' text is in it; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = escaped(record.message, keep="\t")
+        return super().formatMessage(record)
 
 
 def configure(kind: str, level: str) -> None:
@@ -22,7 +32,7 @@ def configure(kind: str, level: str) -> None:
             )
         )
     else:
-        handler.setFormatter(logging.Formatter(_TEXT))
+        handler.setFormatter(TextFormatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # kopf tells every event at INFO, aiohttp every probe.
     for name in ("kopf", "aiohttp.access"):

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # How often what may be absent is not there, one after the other, until it counts as gone.
 _MISSES = 3
+# For namespaces that have no job looked at, while those of others wait for slow answers.
+_SPARE_WORKERS = 2
 
 
 class BrokenError(RuntimeError):
@@ -49,7 +51,7 @@ class Operator:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._cache = Cache()
-        self._queue: WorkQueue[Key] = WorkQueue(self._cache.begun)
+        self._queue: WorkQueue[Key] = WorkQueue(self._cache.begun, shared=options.workers)
         self._metrics = Metrics()
         self._reports = progress.Reports()
         self._scopes = Scopes(
@@ -109,7 +111,7 @@ class Operator:
                 self._spawn(work, f"the list of what is not watched in {scope.words}")
         if self._options.pod_groups:
             await self._ask(reconciler.children.look_for_pod_groups)
-        for number in range(self._options.workers):
+        for number in range(self._options.workers + _SPARE_WORKERS):
             self._spawn(self._work(reconciler), f"worker {number}")
         await self._look_after_watches()
 

@@ -3,17 +3,18 @@
 As client-go's: a key is in it once however often it is added, is never handed out twice at a time,
 and comes again when it was added meanwhile. Jobs that have begun come before those that have not:
 under load jobs are finished rather than all begun at once. One turn in four is for those that have
-not, so that none waits for ever, and namespaces take turns in both. Failed keys come back later and
-later.
+not, so that none waits for ever, and namespaces take turns in both. However slowly the jobs of one
+are looked at, the last workers are for the others. Failed keys come back later and later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Container, Hashable
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -52,8 +53,12 @@ class _Line(Generic[K]):
         self._waiting.setdefault(self._namespace(key), OrderedDict())[key] = time.monotonic()
         self._count += 1
 
-    def pop(self) -> K:
-        namespace, keys = next(iter(self._waiting.items()))
+    def next(self, but: Container[Hashable]) -> Hashable | None:
+        """The namespace whose turn it is, of those that are not ``but``."""
+        return next((namespace for namespace in self._waiting if namespace not in but), None)
+
+    def pop(self, namespace: Hashable) -> K:
+        keys = self._waiting[namespace]
         key, _ = keys.popitem(last=False)
         self._count -= 1
         if keys:
@@ -70,14 +75,20 @@ class _Line(Generic[K]):
 
 class WorkQueue(Generic[K]):
     """Used from one event loop. ``begun`` tells whether a key's job has been acted on,
-    ``namespace`` who is to have a turn."""
+    ``namespace`` who is to have a turn. When ``shared`` keys are handed out, there are more for
+    namespaces alone that have none of them."""
 
     def __init__(
         self,
         begun: Callable[[K], bool] = lambda key: True,
         namespace: Callable[[K], Hashable] = _first,
+        shared: int = sys.maxsize,
     ) -> None:
         self._begun = begun
+        self._namespace = namespace
+        self._shared = shared
+        # How many are handed out, by namespace.
+        self._busy: Counter[Hashable] = Counter()
         # The first is served first, but for one turn in four.
         self._lines: tuple[_Line[K], _Line[K]] = (_Line(namespace), _Line(namespace))
         self._turn = 0
@@ -137,11 +148,14 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """The next key; the caller says ``done`` when it has looked at it."""
         while True:
-            begun, new = self._lines
-            if begun or new:
+            busy = self._busy if len(self._handed_out) >= self._shared else ()
+            begun, new = (line.next(busy) for line in self._lines)
+            if begun is not None or new is not None:
                 self._turn = (self._turn + 1) % _TURNS
-                key = (new if new and (not begun or self._turn == 0) else begun).pop()
+                second = new is not None and (begun is None or self._turn == 0)
+                key = self._lines[second].pop(new if second else begun)
                 self._handed_out.add(key)
+                self._busy[self._namespace(key)] += 1
                 return key
             self._waiting.clear()
             await self._waiting.wait()
@@ -149,9 +163,15 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The key may be handed out again."""
         self._handed_out.discard(key)
+        namespace = self._namespace(key)
+        self._busy[namespace] -= 1
+        if self._busy[namespace] <= 0:
+            del self._busy[namespace]
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+        elif any(map(len, self._lines)):
+            self._waiting.set()  # for one that may be handed out now
 
     def _cancel(self, key: K) -> None:
         timer = self._timers.pop(key, None)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ..api.stored import Unreadable, read_stored
@@ -49,6 +50,7 @@ from ..core.policy import rerun
 from . import byname
 from .byname import ByName
 from .children import Children
+from .lanes import Lanes
 from .metrics import Metrics
 from .pace import Pace
 from .progress import Reports
@@ -115,7 +117,8 @@ class Reconciler:
         self.children = Children(cache, gateway, settings)
         self._metrics = metrics
         self._reports = reports
-        self._by_name = ByName(cache, gateway, settings.signing_key)
+        self._lanes = Lanes()
+        self._by_name = ByName(cache, gateway, settings.signing_key, self._lanes)
         self._memory: dict[Key, _Memory] = {}
         self._large = asyncio.Lock()
         # Whether it is known that the CRD keeps which rerun was dealt with. An older one drops it,
@@ -321,14 +324,15 @@ class Reconciler:
         # made; the pods of a gang go together.
         for _, group in itertools.groupby(todo.create, key=lambda child: child["kind"]):
             wanted = [*group]
-            makes = (self.children.make(job, child, memory.discarded) for child in wanted)
-            met = await asyncio.gather(*makes)
+            makes = (partial(self.children.make, job, child, memory.discarded) for child in wanted)
+            met = await self._lanes.all(key[0], makes)
             answers = dict(zip(map(_name, wanted), met, strict=True))
             found |= answers
             memory.made |= {name for name, blocker in answers.items() if blocker is None}
             if any(met):
                 break
-        met = await asyncio.gather(*(self.children.remove(key[0], pod) for pod in todo.delete))
+        removes = (partial(self.children.remove, key[0], pod) for pod in todo.delete)
+        met = await self._lanes.all(key[0], removes)
         found |= dict(zip((pod.name for pod in todo.delete), met, strict=True))
         after = memory.blockers | found
         left = [(name, blocker) for name, blocker in after.items() if blocker is not None]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
+from ..api.printable import escaped
 
-# Control and format characters (bidi overrides among them), lone surrogates, line and paragraph
-# separators: what moves a cursor, reorders what stands there or breaks a line.
-_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+__all__ = ["escaped", "line", "lines"]
 
 
 def lines(text: str) -> str:
@@ -18,15 +16,3 @@ def line(text: str, most: int = 1000) -> str:
     """In one line of at most so many characters; what is beyond is cut off and marked."""
     found = escaped(" ".join(text.split()))
     return found if len(found) <= most else found[: most - 2].rstrip() + " …"
-
-
-def escaped(text: str, keep: str = "") -> str:
-    r"""As it is, but for what cannot be seen, which becomes ``\uXXXX``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        f"\\u{ord(char):04x}"
-        if char not in keep and unicodedata.category(char) in _UNPRINTABLE
-        else char
-        for char in text
-    )

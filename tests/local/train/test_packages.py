@@ -83,3 +83,23 @@ def test_a_file_of_the_code_with_hashes(tmp_path: Path) -> None:
     told = fail(job(tmp_path / "b", {"file": "requirements.txt"}, tmp_path / "index", **spec))
     assert told.reason == "PackagesInvalid"
     assert f"Expected sha256 {'0' * 64} Got {digest}" in told.message
+
+
+def test_wheels_of_others_in_the_place_of_ours_are_found_anew(tmp_path: Path) -> None:
+    """Whoever writes to the storage can say of any wheel that it was kept so, but not its hash."""
+    wheel = write_wheel(tmp_path / "index", "quaver", "1.0", "VALUE = 8")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    spec = {"script": {"inline": SCRIPT}}
+    asked = {"packages": [f"quaver==1.0 --hash=sha256:{digest}"]}
+    succeed(job(tmp_path / "a", asked, tmp_path / "index", **spec))
+    theirs = write_wheel(tmp_path / "theirs", "quaver", "1.0", "raise SystemExit('theirs')")
+    (place,) = (tmp_path / "a/wheels").glob("*")
+    (kept,) = place.glob("*/*.whl")
+    told = (place / "wheels.json").read_text()
+    changed = hashlib.sha256(theirs.read_bytes()).hexdigest()
+    kept.write_bytes(theirs.read_bytes())
+    (place / "wheels.json").write_text(told.replace(digest, changed))
+    again = job(tmp_path / "a", asked, tmp_path / "index", **spec)
+    again.uid = "uid-2"
+    succeed(again)
+    assert "requirements: quaver 1.0 (found, " in (tmp_path / "a/log-0.txt").read_text()

@@ -53,6 +53,12 @@ TOO_LARGE = [
         "image or a script",
     ),
     ("arguments", train(command=["x"], args=["x" * 4096] * 256), "spec.train.args", "volume"),
+    (
+        "arguments that name a variable again and again",
+        train(command=["x"], args=["$(A)" * 200, "$(A)" * 57]),
+        "spec.train.args",
+        "in the code",
+    ),
     ("variables", train(model=MLP, env=env(256, 4000)), "spec.train.env", "envFrom"),
     (
         "steps",
@@ -107,6 +113,7 @@ LARGE = [
     ("4096 names of columns", features(4096, 20)),
     ("a script", train(script={"inline": "x = 1\n" * 10000})),
     ("a script and arguments", train(script={"inline": "$" * 60000}, args=["$" * 4000] * 9)),
+    ("as many names of variables as there may be", train(command=["x"], args=["$(A)" * 256])),
     ("variables", train(model=MLP, env=env(3, 32768))),
     ("steps", preprocess(steps=[{"filter": {"where": "x > " + "1" * 8000}}] * 12)),
     (

@@ -10,6 +10,7 @@ from tests.unit.core.world import World, running, world
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cluster import PODS, Cache, Gateway
 from trainingjob.controller.byname import ByName
+from trainingjob.controller.lanes import Lanes
 from trainingjob.core import Settings
 from trainingjob.core.names import LABEL_JOB
 
@@ -74,7 +75,7 @@ async def test_what_counts_is_kept_and_all_else_is_forgotten(
 ) -> None:
     w = training()
     cache, server = Cache(), Holds(change(bare(w)))
-    by_name = ByName(cache, cast("Gateway", server), b"ours")
+    by_name = ByName(cache, cast("Gateway", server), b"ours", Lanes())
     job = TrainingJob.from_dict(w.manifest)
     assert await by_name.find(KEY, job, [NAME, "digits-train-1-1"], but) is ours
     assert cache.unwatched(KEY, "uid-1") == ([NAME] if ours else [])
@@ -83,7 +84,7 @@ async def test_what_counts_is_kept_and_all_else_is_forgotten(
 async def test_one_that_counts_no_more_is_no_more_asked_for() -> None:
     w = training()
     cache, server = Cache(), Holds(bare(w))
-    by_name = ByName(cache, cast("Gateway", server), b"ours")
+    by_name = ByName(cache, cast("Gateway", server), b"ours", Lanes())
     job = TrainingJob.from_dict(w.manifest)
     assert await by_name.find(KEY, job, [NAME], ())
     assert server.pod_there is not None

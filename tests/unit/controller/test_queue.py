@@ -65,6 +65,40 @@ async def test_a_new_job_is_served_while_begun_ones_come_as_fast_as_they_are_ser
     assert len(set(served)) == 9
 
 
+SLOW = [("large", f"{n}") for n in range(30)]
+
+
+async def test_the_last_workers_are_for_namespaces_that_have_none() -> None:
+    queue: WorkQueue[tuple[str, str]] = WorkQueue(shared=3)
+    for key in SLOW:
+        queue.add(key)
+    busy = [await asyncio.wait_for(queue.get(), 5) for _ in range(3)]
+    spare = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert not any(worker.done() for worker in spare), "no more than its share"
+
+    for key in (("other", "a"), ("other", "b"), ("third", "a")):
+        queue.add(key)
+    got = {await asyncio.wait_for(worker, 5) for worker in spare}
+    assert got == {("other", "a"), ("third", "a")}, "one of each that had none"
+
+    # Three at a time are there again once three have ended.
+    for key in [*busy, *got]:
+        queue.done(key)
+    assert len([await asyncio.wait_for(queue.get(), 5) for _ in range(3)]) == 3
+
+
+async def test_who_waits_for_its_share_is_woken_by_an_end() -> None:
+    queue: WorkQueue[tuple[str, str]] = WorkQueue(shared=1)
+    queue.add(("large", "a"))
+    queue.add(("large", "b"))
+    first = await asyncio.wait_for(queue.get(), 5)
+    spare = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    queue.done(first)
+    assert await asyncio.wait_for(spare, 5) == ("large", "b")
+
+
 @pytest.mark.parametrize("begun", [True, False], ids=["jobs that have begun", "new jobs"])
 async def test_namespaces_take_turns(begun: bool) -> None:
     queue: WorkQueue[tuple[str, str]] = WorkQueue(begun=lambda key: begun)

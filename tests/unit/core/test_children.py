@@ -11,7 +11,7 @@ import pytest
 from trainingjob.api.payload import STAGE_PAYLOAD
 from trainingjob.core import Settings, names, stages
 
-from .world import job
+from .world import job, manifest
 
 SCRIPT = "import os\nprint('$(HOME)', '$$', \"ü\")\n"
 TEMPLATE = {
@@ -595,3 +595,28 @@ def test_a_child_shares_nothing_with_another(name):
 def test_an_evaluation_has_as_many_threads_as_cpus(spec, threads):
     (pod,) = stages.named("evaluate").pods(job(evaluate=spec), 1, Settings())
     assert env(pod).get("OMP_NUM_THREADS") == threads
+
+
+# A kubelet puts together what values name, and what those name: some kilobytes would be terabytes.
+LAUGHS = [{"name": "A", "value": "x" * 9000}] + [
+    {"name": f"B{n}", "value": f"$({'A' if n == 0 else f'B{n - 1}'})" * 2000} for n in range(4)
+]
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "evaluate"])
+def test_a_variable_is_its_value_whatever_it_names(stage):
+    spec = manifest()["spec"][stage] | {"env": LAUGHS}
+    pod = stages.named(stage).pods(job(**{stage: spec}), 1, Settings())[0]
+    known = env(pod)
+    for variable in LAUGHS:
+        assert expand(known[variable["name"]], known) == variable["value"]
+
+
+def test_nor_does_the_payload_name_what_a_secret_or_a_config_map_brings():
+    """Of the names that the operator uses itself, where this job has none of the kind."""
+    named = "$(TRAININGJOB_SCRIPT_FILE) $(TRAININGJOB_CODE_FILES)"
+    train = {"script": {"inline": f"print('{named}')"}}
+    pod = stages.named("train").pods(job(train=train), 1, Settings())[0]
+    brought = {"TRAININGJOB_SCRIPT_FILE": "long", "TRAININGJOB_CODE_FILES": "long"}
+    payload = json.loads(expand(env(pod)[STAGE_PAYLOAD], brought))
+    assert payload["script"]["inline"] == f"print('{named}')"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,10 @@ FAULTS: dict[str, tuple[dict[str, str], str]] = {
     "it includes what is not there": ({"all.txt": "-r base.txt"}, "the code has no file base.txt"),
     "it includes what is not of the code": ({"all.txt": "-r ../x.txt"}, "x.txt does not lie in"),
     "it includes what is the machine's": ({"all.txt": "-r/etc/passwd"}, "passwd does not lie in"),
+    "credentials": (
+        {"all.txt": "x @ file://u:p@ss@h/x.whl"},
+        "all.txt: x @ file://h/x.whl: code that lies",
+    ),
     "the code itself": ({"all.txt": "-e ."}, "all.txt: -e .: code that lies beside it is no"),
     "a folder of the code": ({"all.txt": "./lib"}, "all.txt: ./lib: code that lies beside it"),
     "a file of the machine": ({"all.txt": "x @ file:///tmp/x.whl"}, "code that lies beside it"),
@@ -72,7 +77,7 @@ def keep(place: str, folder: Path) -> None:
 
 
 def kept(place: str) -> list[str] | None:
-    found = packages._kept(place)
+    found = packages._kept(place, frozenset())
     return None if found is None else [path.read_text() for path in found[1]]
 
 
@@ -132,10 +137,51 @@ def test_who_dies_before_the_last_write_has_kept_nothing(
     assert kept(place) == ["z", "z"]
 
 
+def asked(*hashes: str) -> requirements.Requirements:
+    text = "".join(f"p{n}==1 \\\n    --hash={one}\n" for n, one in enumerate(hashes))
+    return requirements.Requirements(Path("requirements.txt"), f"# --hash=sha256:ff\n{text}")
+
+
+def hashes_of(folder: Path, algorithm: str = "sha256") -> list[str]:
+    found = (path.read_bytes() for path in sorted(folder.glob("*.whl")))
+    return [f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}" for content in found]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_wheels_that_were_exchanged_whole_are_not_those_of_the_hashes(
+    algorithm: str, tmp_path: Path
+) -> None:
+    place = f"file://{tmp_path}/kept"
+    wanted = asked(*hashes_of(wheels(tmp_path / "new"), algorithm)).hashes
+    assert len(wanted) == 1  # both wheels have the same text
+    keep(place, tmp_path / "new")
+    found = packages._kept(place, wanted)
+    assert found is not None
+    (tmp_path / "checked").parent.mkdir(exist_ok=True)
+    copies = packages._own_copies(found[1], wanted, tmp_path / "checked")
+    assert [path.parent for path in copies] == [tmp_path / "checked"] * 2
+
+    # By who writes to the storage: wheels.json says that they are as they were kept.
+    keep(place, wheels(tmp_path / "theirs", "y"))
+    assert packages._kept(place, frozenset()) is not None
+    assert packages._kept(place, wanted) is None
+
+
+def test_a_wheel_that_is_exchanged_while_it_is_read_is_not_installed(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/kept"
+    wanted = asked(*hashes_of(wheels(tmp_path / "new"))).hashes
+    keep(place, tmp_path / "new")
+    found = packages._kept(place, wanted)
+    assert found is not None
+    found[1][1].write_text("y")
+    with pytest.raises(StageFailure, match="was changed on the storage"):
+        packages._own_copies(found[1], wanted, tmp_path / "checked")
+
+
 def test_two_that_keep_the_same_do_not_spoil_each_other(tmp_path: Path) -> None:
     place = f"file://{tmp_path}/kept"
     keep(place, wheels(tmp_path / "new"))
-    first = packages._kept(place)
+    first = packages._kept(place, frozenset())
     keep(place, wheels(tmp_path / "other", "y"))
     assert first is not None
     assert kept(place) == ["y", "y"]

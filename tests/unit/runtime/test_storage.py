@@ -401,3 +401,39 @@ def test_a_machine_without_an_identity_has_no_credentials(place: Any) -> None:
     with failed as told, place("b")._failures("x"):
         raise GenericError(said)
     assert told.value.reason == "StorageUnavailable"
+
+
+@pytest.mark.parametrize("endpoint", ["http://no such", "http://[x", "http://", "http://%41"])
+def test_an_endpoint_that_is_none_is_told_and_ends_nothing(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library panics, which is no Exception of Python's."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    with pytest.raises(StageFailure, match="the endpoint in the variables is no address") as told:
+        Bucket("b").find("x")
+    assert told.value.reason == "StorageUnavailable"
+
+
+def test_credentials_in_an_address_are_in_no_message() -> None:
+    said = (
+        "Error performing list request\n\nDebug source:\nuri: Some(\n    "
+        "http://AKIA:SE@CRET@127.0.0.1:1/b,\n), kind: ConnectionRefused"
+    )
+    with pytest.raises(StageFailure) as told, Bucket("b")._failures("x"):
+        raise GenericError(said)
+    assert told.value.message == "s3://b/x: nobody answers at 127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("GET http://AKIA:SE@CRET@h:1/b?x=y@z: no", "GET http://h:1/b?x=y@z: no"),
+        ("git+ssh://token@h/x, s3://b/a@b", "git+ssh://h/x, s3://b/a@b"),
+        ("mail of a@b.c, hdfs://nn:1/x", "mail of a@b.c, hdfs://nn:1/x"),
+    ],
+)
+def test_no_failure_tells_the_credentials_of_a_url(message: str, told: str) -> None:
+    failure = StageFailure("StorageFailed", message)
+    assert failure.message == str(failure) == told

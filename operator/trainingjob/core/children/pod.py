@@ -87,7 +87,7 @@ def pod(
     volumes, mounts = storage(
         template, claims_of(*uris), resources, mapped, shared_memory=shared_memory
     )
-    environment: list[dict[str, Any]] = [variable.to_dict() for variable in user_env or ()]
+    environment = literal(user_env)
     environment += [
         {"name": contract.CLAIMS_DIR, "value": CLAIMS_DIR},
         {"name": contract.RESULT_FILE, "value": "/dev/termination-log"},
@@ -414,10 +414,17 @@ def escape(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def literal(env: Sequence[EnvVar] | None) -> list[dict[str, Any]]:
+    """The user's variables as they stand: values that name each other thousands of times would
+    take all memory of the kubelet, which puts them together."""
+    return [{**variable.to_dict(), "value": escape(variable.value)} for variable in env or ()]
+
+
 def encoded(payload: Model) -> str:
     """What an attempt's pods are told, as the variable of one has it."""
     text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
-    # The references that are meant.
-    for name in (contract.SCRIPT_FILE, contract.CODE_FILES):
-        text = text.replace(f"$$({name})", f"$({name})")
+    for field, name in (("script", contract.SCRIPT_FILE), ("code", contract.CODE_FILES)):
+        # The reference that is meant. Else such a name may be anybody's, of any length.
+        if getattr(getattr(payload, field, None), "path", None) == f"$({name})":
+            text = text.replace(f"$$({name})", f"$({name})")
     return text

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName
 
+from .text import without_credentials
+
 
 class StageFailure(Exception):
     """A failure with a stable reason and a message that names the culprit.
@@ -27,6 +29,8 @@ class StageFailure(Exception):
     ) -> None:
         if reason not in REASONS:
             raise KeyError(f"{reason} is not in REASONS")
+        # Libraries name the URL that they could not reach as it was given to them.
+        message = without_credentials(message)
         super().__init__(message)
         self.reason = reason
         self.message = message

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 _SHOWN = 20
+# Of a URL: its last @ before the path, for passwords have some.
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")
 
 
 def listed(names: Collection[str]) -> str:
     """``a, b, c``, cut when there are many."""
     shown = ", ".join(list(names)[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)} in all)"
+
+
+def without_credentials(text: str) -> str:
+    """The text without the user and the password of its URLs."""
+    return _CREDENTIALS.sub("", text)
 
 
 def cut(text: str, limit: int) -> str:

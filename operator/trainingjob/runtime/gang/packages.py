@@ -7,6 +7,7 @@ environment, without the network. What the image has is seen there, and is not b
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -18,7 +19,7 @@ import sysconfig
 import time
 import uuid
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +32,7 @@ from trainingjob.api.base import Model
 from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
-from ..base.text import cut, listed
+from ..base.text import cut, listed, without_credentials
 from ..storage import fetch, remove, resolve, write_aside, write_file
 from .requirements import Requirements
 
@@ -51,7 +52,6 @@ _NETWORK = re.compile(
     re.MULTILINE,
 )
 _OF_THE_IMAGE = "Requirement already satisfied: "
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class Wheel(Model):
@@ -86,17 +86,19 @@ def environment(given: Requirements, uri: str, folder: Path, node: int) -> Envir
     own = folder / "environment"
     python = _make(own, image)
     place = f"{uri}/{_key(given, image)}"
-    found = _kept(place)
+    found = _kept(place, given.hashes)
     how = "kept"
     if found is None and node == 0:
         _keep(place, *_built(given, python, folder))
-        found, how = _kept(place), "found"
+        found, how = _kept(place, given.hashes), "found"
     while found is None:
         if node == 0:
             raise StageFailure("StorageFailed", f"the wheels in {place} are not as they were kept")
         time.sleep(_LOOK_SECONDS)
-        found = _kept(place)
+        found = _kept(place, given.hashes)
     told, wheels = found
+    if given.hashes:
+        wheels = _own_copies(wheels, given.hashes, folder / "checked")
     if wheels:
         arguments = ["--no-index", "--no-deps", "--ignore-installed", *map(str, wheels)]
         _pip(python, "install", arguments, folder)
@@ -141,17 +143,42 @@ def _write_program(path: Path, python: Path, module: str, attribute: str) -> Non
     path.chmod(0o755)
 
 
-def _kept(place: str) -> tuple[Wheels, list[Path]] | None:
-    """The wheels that are kept there, as they were kept; None when they are not."""
+def _kept(place: str, hashes: Set[str]) -> tuple[Wheels, list[Path]] | None:
+    """The wheels that are kept there, as they were kept and of these ``hashes``, if there are any;
+    None when they are not."""
     with storage_errors("read the wheels"):
         try:
             told = Wheels.model_validate_json(fetch(f"{place}/{WHEELS}").read_bytes())
             folder = fetch(f"{place}/{told.folder}") if told.wheels else resolve(place)
             paths = [folder / wheel.name for wheel in told.wheels]
             whole = all(sha256(p) == w.sha256 for p, w in zip(paths, told.wheels, strict=True))
+            whole = whole and all(_is_one_of(path, hashes) for path in paths)
         except (FileNotFoundError, ValidationError):
             return None
     return (told, paths) if whole else None
+
+
+def _is_one_of(path: Path, hashes: Set[str]) -> bool:
+    if not hashes:
+        return True
+    for name in {one.partition(":")[0] for one in hashes}:
+        with path.open("rb") as file:
+            if f"{name}:{hashlib.file_digest(file, name).hexdigest()}" in hashes:
+                return True
+    return False
+
+
+def _own_copies(wheels: Sequence[Path], hashes: Set[str], folder: Path) -> list[Path]:
+    """Copies that nobody changes between the look at them and their use."""
+    folder.mkdir()
+    copies = []
+    with storage_errors("read the wheels"):
+        for wheel in wheels:
+            copies.append(Path(shutil.copyfile(wheel, folder / wheel.name)))
+            if not _is_one_of(copies[-1], hashes):
+                words = f"{wheel.name} was changed on the storage while it was read"
+                raise StageFailure("StorageFailed", words)
+    return copies
 
 
 def _keep(place: str, folder: Path, packages: list[str]) -> None:
@@ -202,6 +229,14 @@ def _built(given: Requirements, python: Path, folder: Path) -> tuple[Path, list[
     log(f"requirements: fetching {listed(names)}")
     arguments = ["--no-deps", "--wheel-dir", str(wheels), "-r", str(pinned)]
     _pip(python, "wheel", arguments, folder)
+    for path in sorted(wheels.glob("*.whl")):
+        if not _is_one_of(path, given.hashes):
+            raise StageFailure(
+                "PackagesInvalid",
+                f"{path.name} was built of a source, whose hash is asked for: where it is kept it "
+                "could not be told from another; name a version with a wheel and its hash, or "
+                "have it in the image",
+            )
     return wheels, names
 
 
@@ -239,7 +274,7 @@ def _pip(python: Path, verb: str, arguments: Sequence[str], cwd: Path) -> None:
     except subprocess.TimeoutExpired:
         words = f"pip did not end within {_SECONDS // 60} minutes"
         raise StageFailure("PackagesUnreachable", words) from None
-    text = _CREDENTIALS.sub("", done.stdout.decode(errors="replace"))
+    text = without_credentials(done.stdout.decode(errors="replace"))
     sys.stderr.writelines(
         line for line in text.splitlines(keepends=True) if not line.startswith(_OF_THE_IMAGE)
     )

@@ -15,6 +15,8 @@ _CONTINUED = re.compile(r"\\\n\s*")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDES = re.compile(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>\S.*)$")
 # The code itself, and what lies beside it: importable where it runs, and no wheel.
+# The algorithms that pip takes.
+_HASH = re.compile(r"\s--hash[ =]\s*((?:sha256|sha384|sha512):[0-9A-Fa-f]+)")
 _OF_CODE = re.compile(r"^(?:-e|--editable)\b|^\.{0,2}/|^\.$|^file:|@\s*file:", re.IGNORECASE)
 
 
@@ -25,6 +27,12 @@ class Requirements:
     path: Path
     text: str = ""
     options: list[str] = field(default_factory=list)
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """``sha256:HEX`` and the like of what may be installed; empty where that is not said."""
+        found = (_HASH.findall(line) for line in _lines(self.text))
+        return frozenset(value.lower() for values in found for value in values)
 
 
 def of_packages(packages: list[str], folder: Path) -> Requirements:
@@ -58,9 +66,10 @@ def of_file(path: Path, root: Path) -> Requirements:
             raise StageFailure("PackagesInvalid", words)
         for line in _lines(text):
             if _OF_CODE.search(line):
-                words = f"{name}: {line[:200]}: code that lies beside it is no package: leave the "
+                words = f"{name}: {line[:200]}: code that lies beside it is no "
                 raise StageFailure(
-                    "PackagesInvalid", f"{words}line out, files import each other where they run"
+                    "PackagesInvalid",
+                    f"{words}package: leave the line out, files import each other where they run",
                 )
             if (included := _INCLUDES.match(line)) is not None:
                 waiting.append(one.parent / included["file"])

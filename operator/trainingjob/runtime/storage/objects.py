@@ -48,7 +48,8 @@ _UNREACHED: dict[str, tuple[ReasonName, str]] = {
     "kind: ConnectionRefused": ("StorageFailed", "nobody answers at {}"),
     "kind: TimedOut": ("StorageFailed", "nobody answers at {} in time"),
 }
-_HOST = re.compile(r"uri: Some\(\s*\w+://([^/\s,]+)")
+_OF_RUST = "pyo3_runtime"  # the type of its panics cannot be imported
+_HOST = re.compile(r"uri: Some\(\s*\w+://(?:[^/\s,]*@)?([^/\s,]+)")
 # Of a list: an object that is not there has an error of its own.
 _NO_PLACE = re.compile(r"list request: .* status code: 404 Not Found")
 _DENIED = re.compile(r"status code: (401 Unauthorized|403 Forbidden)")
@@ -109,6 +110,15 @@ class Objects:
         except (BaseError, FileNotFoundError) as error:
             if "kind: TimedOut" in str(error):
                 raise
+        except BaseException as error:
+            if type(error).__module__ != _OF_RUST:
+                raise
+            # The address of the server, which comes by a variable, is none: it gives up at once.
+            raise StageFailure(
+                "StorageUnavailable",
+                f"{self.scheme.start}{self._name}: the endpoint in the variables is no address, "
+                "as https://HOST:PORT is",
+            ) from None
         return self._open(self._name, RETRY)
 
     def find(self, path: str) -> Mapping[str, int]:

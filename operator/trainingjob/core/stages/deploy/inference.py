@@ -11,7 +11,7 @@ from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.deploy import KServe
 from ... import applied, names, text
 from ...child import ChildView
-from ...children.pod import devices, scheduling, storage
+from ...children.pod import devices, literal, scheduling, storage
 from ...kinds import DEPLOYMENT, INFERENCE_SERVICE
 from ...observation import Observation, Settings
 from . import children
@@ -129,7 +129,7 @@ def _of_runtime(job: TrainingJob, spec: KServe) -> tuple[Object, Object]:
     if spec.resources is not None:
         serves["resources"] = spec.resources.to_dict()
     if spec.env:
-        serves["env"] = [variable.to_dict() for variable in spec.env]
+        serves["env"] = literal(spec.env)
     if spec.env_from:
         serves["envFrom"] = [source.to_dict() for source in spec.env_from]
     pod: Object = {"model": serves, "automountServiceAccountToken": False}

@@ -19,6 +19,7 @@ from ...children.pod import (
     claims_of,
     container_security,
     devices,
+    literal,
     pod_security,
     reach_hdfs,
     scheduling,
@@ -123,7 +124,7 @@ def _template(
     # that nobody has bounded.
     scratch = "spark-local-dir-tmp"
     volumes, mounts = storage(fragments, claims_of(*uris), resources, scratch=scratch)
-    environment: list[dict[str, Any]] = [variable.to_dict() for variable in spec.env or ()]
+    environment: list[dict[str, Any]] = literal(spec.env)
     reach_hdfs(job, uris, environment, volumes, mounts)
     container: dict[str, Any] = {
         "name": names.EXECUTOR_CONTAINER,

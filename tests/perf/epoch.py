@@ -3,11 +3,13 @@ the disk.
 
 ``python -m tests.perf.epoch [MB [ROUNDS]]``, 2000 and 3 unless said otherwise. Servers run on this
 machine, and take processor time of it; the model is a linear one, which learns faster than it
-reads.
+reads. Where others use the machine as well, compare processor seconds: those of the whole job, its
+start and three epochs, without the servers.
 """
 
 from __future__ import annotations
 
+import resource
 import shutil
 import statistics
 import sys
@@ -15,7 +17,9 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.cluster.hdfs.server import Hdfs
 from tests.cluster.versitygw.server import Versitygw
@@ -33,6 +37,7 @@ EPOCHS = 3
 BATCH = 1024
 _FILE_ROWS = 200_000
 _GROUP_ROWS = 50_000
+_SECONDS, _PROCESSOR = attrgetter("seconds"), attrgetter("processor")
 
 
 @dataclass
@@ -46,8 +51,18 @@ class Elsewhere(Job):
         return super().payload().model_copy(update={"dataset": self.uri})
 
 
-def epoch(folder: Path, window: int, uri: str, variables: dict[str, str]) -> tuple[float, int, int]:
-    """Seconds of an epoch but the first; bytes of memory of a rank; bytes on the disk."""
+class Used(NamedTuple):
+    """Seconds of an epoch but the first; processor seconds of the job; bytes of memory of a rank;
+    bytes on the disk."""
+
+    seconds: float
+    processor: float
+    memory: int
+    disk: int
+
+
+def epoch(folder: Path, window: int, uri: str, variables: dict[str, str]) -> Used:
+    """What a job over the dataset at ``uri`` uses."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     times, peak, copies = folder / "times", folder / "peak", folder / "copies"
@@ -60,12 +75,20 @@ def epoch(folder: Path, window: int, uri: str, variables: dict[str, str]) -> tup
     }
     job = Elsewhere(folder, spec, env=env | variables, uri=uri)
     job.main = [sys.executable, instrumented.__file__, "node"]
+    before = _processor()
     with pods(job) as running:
         running.processes[0].wait()
         assert running.report(0).result is not None, running.logs()
     at = [float(line) for line in times.read_text().split()]
     disk = sum(path.stat().st_size for path in copies.rglob("*.parquet"))
-    return (at[-1] - at[0]) / (len(at) - 1), int(peak.read_text()), disk
+    used = _processor() - before
+    return Used((at[-1] - at[0]) / (len(at) - 1), used, int(peak.read_text()), disk)
+
+
+def _processor() -> float:
+    """Processor seconds of processes that have ended, and of what they had started."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -91,24 +114,30 @@ def main() -> None:
             name = path.relative_to(made).as_posix()
             s3.put("data", f"dataset/{name}", path.read_bytes())
             hdfs.put(f"/dataset/{name}", path.read_bytes())
-        places: dict[str, Callable[[], tuple[float, int, int]]] = {
+        places: dict[str, Callable[[], Used]] = {
             "a folder": lambda: epoch(folder / "run", window, f"file://{made}", {}),
             "S3": lambda: epoch(folder / "run", window, "s3://data/dataset", s3.variables),
             "HDFS": lambda: epoch(folder / "run", window, f"{hdfs.uri}/dataset", {}),
         }
-        found: dict[str, list[tuple[float, int, int]]] = {place: [] for place in places}
+        found: dict[str, list[Used]] = {place: [] for place in places}
         for _ in range(rounds):
             for place, run in places.items():
                 found[place].append(run())
-        base = statistics.median(seconds for seconds, _, _ in found["a folder"])
         told = sum(path.stat().st_size for path in files) / 10**6
+        base = found["a folder"]
         for place, runs in found.items():
-            seconds = statistics.median(run[0] for run in runs)
-            memory, disk = (max(run[number] for run in runs) for number in (1, 2))
+            seconds, processor = (
+                statistics.median(field(run) for run in runs) for field in (_SECONDS, _PROCESSOR)
+            )
+            slower, dearer = (
+                statistics.median(field(a) / field(b) for a, b in zip(runs, base, strict=True))
+                for field in (_SECONDS, _PROCESSOR)
+            )
             print(
-                f"an epoch over {told:.0f} MB from {place}: {seconds:.2f} s, "
-                f"{seconds / base:.2f} of a folder; {memory / 2**20:.0f} MiB a rank, "
-                f"{disk} bytes of rows on the disk"
+                f"an epoch over {told:.0f} MB from {place}: {seconds:.2f} s, {slower:.2f} of a "
+                f"folder; the job {processor:.1f} s of processors, {dearer:.2f} of a folder; "
+                f"{max(run.memory for run in runs) / 2**20:.0f} MiB a rank, "
+                f"{max(run.disk for run in runs)} bytes of rows on the disk"
             )
 
 

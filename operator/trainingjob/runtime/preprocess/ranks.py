@@ -37,6 +37,12 @@ def places_of(
 ) -> dict[Class, Sequence[int]]:
     """The places of the rows of these ranks, from 0, in each class, which has so many ``rows``; as
     many for each class. The place of the rank that is the number of rows is after all of them."""
+    held = engine.places(frame) if by is None else None
+    if held is not None:
+        return {
+            value: [FIRST if r <= 0 else int(held[r]) if r < len(held) else END for r in its]
+            for value, its in ranks.items()
+        }
     found: dict[Class, Sequence[int]] = {}
     wanted, deviations = dict(ranks), _DEVIATIONS
     while wanted:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 
 from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
@@ -46,6 +47,8 @@ Figure = Literal["least", "greatest", "mean", "deviation"]
 Rows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What a function of Python gives for a value.
 Gives = Literal["bigint", "bigints", "double", "doubles", "text", "texts"]
+
+Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 NUMERIC: tuple[ColumnType, ...] = ("bigint", "double")
 
@@ -102,7 +105,8 @@ class Frame:
 
     ``kept``: whether an engine that computes views anew for each query holds these rows, or those
     that they are made of one by one. ``unread``: columns of the input that are in no view;
-    ``whole``: a view that has, as the engine reads them, those that it can read."""
+    ``whole``: a view that has, as the engine reads them, those that it can read. ``most``: rows
+    that it has at most, if that is known without a query."""
 
     view: str
     columns: Mapping[str, ColumnType]
@@ -111,6 +115,7 @@ class Frame:
     kept: bool = False
     unread: Mapping[str, Unread] = field(default_factory=dict)
     whole: str = ""
+    most: int | None = None
 
     @property
     def is_split(self) -> bool:
@@ -289,6 +294,11 @@ class Engine(Protocol):
     def ordered(self, frame: Frame, seed: int, keys: Sequence[str] = ()) -> Frame:
         """The frame, kept, with each row's place in the random order in HASH, and the layout; with
         ``keys``, hidden columns, also the place of its group in GROUP: the rows of equal keys."""
+        ...
+
+    def places(self, frame: Frame) -> Longs | None:
+        """HASH of every row of a frame that was ordered, rising, where the driver has them; None
+        elsewhere."""
         ...
 
     def by_file(

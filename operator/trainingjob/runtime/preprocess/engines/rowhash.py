@@ -21,7 +21,7 @@ import xxhash
 
 from ...dataset.buffers import array_of, flags_of, there, values_of
 from ..expressions.spark_dialect import SPARK
-from .frame import HASH
+from .frame import HASH, Longs
 
 _SEED = 42
 # What makes a double one of 30 bits: Dekker, A floating-point technique for extending the available
@@ -36,7 +36,6 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
-Longs = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def spark_hash(columns: Collection[str], computed: Collection[str] = ()) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import cloudpickle
@@ -27,6 +28,7 @@ from trainingjob.api.v1alpha1.input import TEXT, ColumnType, CsvOptions
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
+from ...dataset.buffers import array_of, numpy_of
 from ...dataset.manifest import DataFile, SplitName
 from ...dataset.seal import Seal
 from ...storage import Place, from_spark, spark_uri
@@ -51,11 +53,12 @@ from .frame import (
     JsonForm,
     JsonFound,
     Layout,
+    Longs,
     Rows,
     distinct,
 )
 from .java import ensure_java
-from .rowhash import spark_group, spark_hash, spark_place
+from .rowhash import place, spark_group, spark_hash, spark_place
 from .spark_session import fit, launch, own_session, spark_failures, starting
 
 _TYPES: dict[str, ColumnType] = {
@@ -82,6 +85,8 @@ class SparkEngine:
         self._session: SparkSession | None = None
         self._views = 0
         self._kept: list[DataFrame] = []
+        # By view.
+        self._places: dict[str, Longs] = {}
 
     def __enter__(self) -> Self:
         ensure_java()
@@ -333,21 +338,32 @@ class SparkEngine:
         if keys:
             frame = self._with_hash(frame, spark_group(keys, seed), GROUP)
         frame = self.keep(frame)
-        ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
+        rows, hashes = self._hashes(frame)
+        if hashes is None:
+            ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
+            copies = rows > found
+        else:
+            copies = bool((hashes[1:] == hashes[:-1]).any())
         # Numbering moves every row to where its equals are: only where there are some.
-        copies = rows > self._different(frame, rows)
         number = f"row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH}) - 1" if copies else "0"
         ordered = self._with_hash(frame, spark_place(number, seed))
         ordered = replace(ordered, layout=Layout(rows), kept=not copies)
+        if hashes is not None and not copies:
+            columns = (hashes, np.zeros_like(hashes), np.full_like(hashes, seed))
+            self._places[ordered.view] = np.sort(numpy_of(place(*map(array_of, columns))))
         return self.keep(ordered)
 
-    def _different(self, frame: Frame, rows: int) -> int:
-        """The number of different hashes."""
-        if rows <= _COLLECTED:
-            hashes = self.arrow(f"SELECT {HASH} FROM {frame.view}")
-            return int(pc.count_distinct(hashes[HASH]).as_py())
-        ((found,),) = self.rows(f"SELECT count(DISTINCT {HASH}) FROM {frame.view}")
-        return int(found)
+    def _hashes(self, frame: Frame) -> tuple[int, Longs | None]:
+        """The number of rows, and their hashes, rising, where the driver may have them."""
+        if frame.most is None or frame.most > _COLLECTED:
+            ((rows,),) = self.rows(f"SELECT count(*) FROM {frame.view}")
+            if rows > _COLLECTED:
+                return rows, None
+        hashes = np.sort(numpy_of(self.arrow(f"SELECT {HASH} FROM {frame.view}")[HASH]))
+        return len(hashes), hashes
+
+    def places(self, frame: Frame) -> Longs | None:
+        return self._places.get(frame.view)
 
     def by_file(
         self, frame: Frame, each: Rows, between: pa.Schema, whole: Rows, made: pa.Schema

@@ -94,7 +94,7 @@ def read_csv(
     if at_once is not None:
         return frame
     query, columns = _typed(engine.dialect, csv, raw, kinds, zone, line_breaks)
-    return Frame(engine.view(query), columns)
+    return Frame(engine.view(query), columns, most=tally.rows)
 
 
 def _as_sampled(

@@ -83,7 +83,7 @@ class Where:
             self.account.projected(made, columns, where)
         else:
             self.account.replaced(made, same_rows=True)
-            made = replace(made, kept=False)
+            made = replace(made, kept=False, most=None)
         return made
 
     def leave_out(self, unread: Mapping[str, Unread], what: str = "") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..base.errors import StageFailure, storage_errors
@@ -128,11 +128,16 @@ def fill(
         by_file.setdefault(folder.tensors[its].file, []).append(name)
     with storage_errors("read the pretrained model"), torch.no_grad():
         for path, its_names in by_file.items():
-            with safe_open(path, framework="pt") as source:
-                for name in its_names:
-                    part = mine(parameters[name], Whole(source.get_slice(names[name])))
-                    rows = part[:] if isinstance(part, Whole) else part
-                    transformer.local(parameters[name]).copy_(rows)
+            try:
+                with safe_open(path, framework="pt") as source:
+                    for name in its_names:
+                        part = mine(parameters[name], Whole(source.get_slice(names[name])))
+                        rows = part[:] if isinstance(part, Whole) else part
+                        transformer.local(parameters[name]).copy_(rows)
+            except SafetensorError as error:
+                # Of two tensors in one place, which are found by nobody else.
+                message = f"{FIELD}: {path.name} of {folder.uri} is damaged: {error}"
+                raise StageFailure("InputUnreadable", message) from error
     transformer.fill_buffers(model)
 
 

@@ -134,6 +134,7 @@ BAD: list[tuple[Change, str, str]] = [
     (written(FIRST, b""), "InputUnreadable", f"{FIRST} is damaged"),
     (written(FIRST, b"\2\0\0\0\0\0\0\0[]"), "InputUnreadable", f"{FIRST} is damaged"),
     (packed(a=[0, 8], b=[0, 8]), "InputUnreadable", f"{FIRST} is damaged: its tensors overlap, or"),
+    (packed(a=[0, 8], b=[0, 8], c=[16, 24]), "InputUnreadable", f"{FIRST} is damaged: its tensors"),
     (packed(a=[0, 8], b=[16, 24]), "InputUnreadable", f"{FIRST} is damaged: its tensors overlap"),
     (packed(shape=[-1, -2], a=[0, 8]), "InputUnreadable", f"{FIRST} is damaged"),
     (packed(shape=["2"], a=[0, 8]), "InputUnreadable", f"{FIRST} is damaged"),

@@ -215,7 +215,7 @@ def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= min(size - 8, _MOST_JSON) else b""
-    end, total = 0, 0
+    spans = []
     try:
         for name, about in json.loads(text).items():
             if name == "__metadata__":
@@ -225,7 +225,7 @@ def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
                 raise ValueError(name)
             width = _FLOATS.get(about["dtype"])
             start, stop = about["data_offsets"]
-            end, total = max(end, stop), total + stop - start
+            spans.append((start, stop))
             if width is None:
                 raise StageFailure(
                     "SettingUnsuitable",
@@ -237,9 +237,11 @@ def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
             yield name, Tensor(path, shape)
     except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise _unreadable(f"{path.name} is damaged", uri) from error
-    if size != 8 + length + end:
+    spans.sort()
+    begins, ends = [start for start, _ in spans], [0, *(stop for _, stop in spans)]
+    if size != 8 + length + ends[-1]:
         raise _unreadable(f"{path.name} is damaged: it has {size} bytes", uri)
-    if total != end:
+    if begins != ends[:-1]:
         raise _unreadable(f"{path.name} is damaged: its tensors overlap, or have gaps", uri)
 
 

@@ -48,13 +48,16 @@ class Size:
 
 def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
     """Figures by name."""
-    device = torch.device("cpu" if cpu else "cuda")
+    device = torch.device("cpu") if cpu else torch.device("cuda", 0)
     bf16 = not cpu
     manifest = make_dataset(folder / "dataset", size)
     payload = payload_of(folder, size, cpu=cpu)
     plain = plain_seconds(folder / "dataset", manifest, payload, size, device, bf16=bf16)
+    if not cpu:
+        torch.cuda.reset_peak_memory_stats(device)
     ours = Run(payload, device)
     seconds = ours.seconds()
+    most = peak_memory(device)
     stall, written = ours.save()
     again = Run(payload, device)
     found = again.trainer.tensors()
@@ -74,7 +77,7 @@ def measure(folder: Path, size: Size, *, cpu: bool) -> dict[str, Any]:
         "loss": trainer.epoch_loss,
         "checkpoint_stall_seconds": stall,
         "checkpoint_written_seconds": written,
-        "peak_memory_bytes": peak_memory(device),
+        "peak_memory_bytes": most,
         "resumes_with_the_same_state": same and resumed is not None,
     }
     peak = peak_flops(name)

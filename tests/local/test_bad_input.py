@@ -168,6 +168,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("own training writes a broken model", judged_training(OUT + "(out / 'model.pt2').write_text('x')\n"), "ModelCorrupt", "model.pt2"),
     ("own predictions are none", judged_training(OUT + "(out / 'predictions.parquet').write_text('x')\n"), "PredictionsInvalid", "predictions.parquet"),
     ("own training takes too much memory", own_training("bytearray(1 << 60)\n"), "OutOfMemory", "MemoryError"),
+    ("own training finds its GPU broken", own_training("raise RuntimeError('CUDA error: uncorrectable ECC error encountered')\n"), "DeviceFailed", "uncorrectable ECC error encountered (train.py, line 1)"),
     ("own training loses its peer", gang_of_two(LEAVES), "PeerLost", "rank 0"),
     ("own training finds no peer", own_training(ALONE), "RendezvousFailed", "DistNetworkError"),
     ("own training reports nothing", all_of(own_training("import time\ntime.sleep(60)\n"), spec("policy.stall", {"afterSeconds": 10, "action": "fail"})), "NoProgress", "10 s"),

@@ -17,8 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainingjob.api.payload import STAGE_PAYLOAD, Payload, StageResult
 
-from .base.errors import StageFailure, from_os_error
+from .base.errors import StageFailure, from_os_error, is_of_a_device, is_out_of_memory
 from .base.outcome import publish_failure, publish_result
+from .base.text import one_line
 
 
 def main() -> int:
@@ -33,10 +34,6 @@ def main() -> int:
         traceback.print_exc()
         publish_failure(failure)
         return 1
-    except MemoryError:
-        traceback.print_exc()
-        publish_failure(StageFailure("OutOfMemory", "the stage ran out of memory"))
-        return 1
     except OSError as error:
         traceback.print_exc()
         publish_failure(from_os_error(error, "run the stage"))
@@ -49,9 +46,18 @@ def main() -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        publish_failure(StageFailure("InternalError", f"{type(error).__name__}: {error}"))
+        publish_failure(_as_failure(error))
         return 1
     return 0
+
+
+def _as_failure(error: Exception) -> StageFailure:
+    if is_out_of_memory(error):
+        words = f"the stage ran out of memory: {one_line(error)}"
+        return StageFailure("OutOfMemory", words)
+    if is_of_a_device(error):
+        return StageFailure("DeviceFailed", one_line(error))
+    return StageFailure("InternalError", f"{type(error).__name__}: {error}")
 
 
 def _stopped(number: int, _: object) -> None:

@@ -210,6 +210,35 @@ def test_sizes_that_are_none_of_a_model_are_told(tmp_path: Path, field: str, val
     assert f"config.json of file://{tmp_path}" in caught.value.message
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_one_table_of_tokens_that_is_two_in_the_files(tmp_path: Path, other: bool) -> None:
+    """transformers takes both then; as one, the model would be another."""
+    made(tmp_path, "llama", tie_word_embeddings=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    table = weights["model.embed_tokens.weight"]
+    weights["lm_head.weight"] = table + 1 if other else table.clone()
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    oracle: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(oracle.lm_head.weight, oracle.model.embed_tokens.weight) is not other
+    given = language.Given(Pretrained(uri=f"file://{tmp_path}"), TOKENS)
+    if not other:
+        given.build()
+        return
+    with pytest.raises(StageFailure, match="set tie_word_embeddings to false there") as caught:
+        given.build()
+    assert caught.value.reason == "InputUnreadable"
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    made(tmp_path, "llama")
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["lm_head.weight"][3, 5] = float("inf")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StageFailure, match=r"lm_head.weight of file.* NaN or infinite") as caught:
+        loaded(tmp_path)
+    assert caught.value.reason == "InputUnreadable"
+
+
 SPLIT = {"test": 0.2, "validation": 0.1}
 LORA = {"rank": 4, "targets": ["q_proj", "v_proj", "down_proj"]}
 

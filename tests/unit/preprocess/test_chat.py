@@ -216,14 +216,38 @@ def test_a_template_that_makes_nothing_of_them_is_said(
     assert words in found[1]
 
 
+CALL = {"role": "assistant", "content": "c", "tool_calls": [{"type": "function"}]}
+MARKS = (
+    "{% for m in messages %}{% generation %}{{ m.content }}"
+    "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{% endgeneration %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [None, plain(CHATML), marked(CHATML), MARKS])
+def test_calls_of_tools_are_learned_or_said_to_be_none(
+    tmp_path: Path, template: str | None
+) -> None:
+    path = folder(tmp_path / "model", template)
+    tokenize = {"from": f"file://{path}", "sequenceLength": 64}
+    found = made(tmp_path, [[GOOD[0], CALL], GOOD], tokenize)
+    if template == MARKS:
+        assert rows_of(found)
+        return
+    assert found[0] == "TextInvalid"
+    assert "1 of 2 conversations in messages" in found[1]
+    assert "an answer calls tools, of which the template learns nothing" in found[1]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (json.dumps({"chat_template": 5}), "is no text, nor a list that has one of the name"),
+        (json.dumps({"chat_template": [{"name": "rag"}]}), "is no text, nor a list that has one"),
         ("[]", "is no tokenizer_config.json"),
         ("{", "is no tokenizer_config"),
         (json.dumps({"chat_template": " " * 2**21}), "a chat template that is larger than any"),
     ],
-    ids=["a list", "half", "too large"],
+    ids=["a number", "no default", "a list", "half", "too large"],
 )
 def test_a_config_of_the_tokenizer_that_is_none(tmp_path: Path, content: str, words: str) -> None:
     path = folder(tmp_path / "model", None)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.implementations import ByteLevelBPETokenizer  # type: ignore[attr-defined]
 
 from tests.local.preprocess.both import run
@@ -23,7 +23,7 @@ from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.cache import artefact
 from trainingjob.runtime.cache.beneath import Beneath
 from trainingjob.runtime.dataset.manifest import DatasetManifest
-from trainingjob.runtime.preprocess.tokens import pack, stage, tokenizer
+from trainingjob.runtime.preprocess.tokens import coverage, pack, stage, tokenizer
 
 TEXTS = [part for text in topics.values() for part in text.split("\n\n")][:400]
 TASK = {"type": "languageModel", "text": "body"}
@@ -259,6 +259,40 @@ def test_a_file_that_is_no_tokenizer(
     found = made(tmp_path, ["a", "b"], tokenize=tokenize)
     assert found[0] == reason
     assert words in found[1]
+
+
+def whole_words(tmp_path: Path, words: set[str]) -> str:
+    """A tokenizer of these words, with one token for all others."""
+    vocabulary = {one: n for n, one in enumerate(["[UNK]", "[EOS]", *sorted(words)])}
+    tool = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tool.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tool.add_special_tokens(["[EOS]"])
+    tool.save(str(tmp_path / "given.json"))
+    return f"file://{tmp_path}/given.json"
+
+
+def test_a_given_tokenizer_that_knows_little_of_the_texts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["aaaa bbbb", "aaaa\n cccc", "aaaa  aaaa"]
+    told = []
+    for number, words in enumerate((set(), {"aaaa"}, {"aaaa", "bbbb", "cccc"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tokenize = {"from": whole_words(folder, words), "sequenceLength": 2}
+        found = made(folder, texts, tokenize=tokenize)
+        told.append((found[1] if isinstance(found[0], str) else "", capfd.readouterr().out))
+    nothing, (_, some), (_, all_) = told
+    words = "given.json has no tokens for 100% of the characters of 3 texts that were looked at"
+    assert words in nothing[0]
+    assert nothing[0].endswith("or leave it unset and have one learned by vocabSize")
+    assert "has no tokens for 33% of the characters of 3 texts that were looked at: they" in some
+    assert "no tokens for" not in all_
+
+
+def test_characters_that_a_tokenizer_drops_count_as_unknown() -> None:
+    tool = Tokenizer(models.BPE({"a": 0, "b": 1, "</s>": 2}, []))
+    assert coverage.unknown(["ab z", "é  a"], tool.to_str(), "x") == pytest.approx(2 / 5)
 
 
 def _with(**parts: Any) -> dict[str, Any]:

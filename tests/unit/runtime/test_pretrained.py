@@ -63,6 +63,22 @@ def index(**where: str) -> Change:
     return written(INDEX, json.dumps({"weight_map": where}).encode())
 
 
+def packed(*, shape: list[Any] | None = None, **offsets: list[int]) -> Change:
+    """safetensors of F32, each tensor where it is said to be."""
+    header = {
+        name: {"dtype": "F32", "shape": shape or [2], "data_offsets": where}
+        for name, where in offsets.items()
+    }
+    text = json.dumps(header).encode()
+    data = bytes(max(end for _, end in offsets.values()))
+    return written(FIRST, len(text).to_bytes(8, "little") + text + data)
+
+
+def gguf(path: Path) -> None:
+    without("config.json", FIRST, SECOND, INDEX)(path)
+    (path / "model-Q4.gguf").write_bytes(b"GGUF")
+
+
 def cut(path: Path) -> None:
     file = path / "model-00002-of-00002.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -117,6 +133,12 @@ BAD: list[tuple[Change, str, str]] = [
     (written(FIRST, b"\xff" * 20), "InputUnreadable", f"{FIRST} is damaged"),
     (written(FIRST, b""), "InputUnreadable", f"{FIRST} is damaged"),
     (written(FIRST, b"\2\0\0\0\0\0\0\0[]"), "InputUnreadable", f"{FIRST} is damaged"),
+    (packed(a=[0, 8], b=[0, 8]), "InputUnreadable", f"{FIRST} is damaged: its tensors overlap, or"),
+    (packed(a=[0, 8], b=[0, 8], c=[16, 24]), "InputUnreadable", f"{FIRST} is damaged: its tensors"),
+    (packed(a=[0, 8], b=[16, 24]), "InputUnreadable", f"{FIRST} is damaged: its tensors overlap"),
+    (packed(shape=[-1, -2], a=[0, 8]), "InputUnreadable", f"{FIRST} is damaged"),
+    (packed(shape=["2"], a=[0, 8]), "InputUnreadable", f"{FIRST} is damaged"),
+    (gguf, "InputUnreadable", "model-Q4.gguf is of llama.cpp: take the folder that it was made of"),
 ]
 
 

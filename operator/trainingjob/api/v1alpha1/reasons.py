@@ -103,6 +103,7 @@ ReasonName = Literal[
     "PodLost",
     "NodeLost",
     "NoProgress",
+    "DeviceFailed",
     "OutOfMemory",
     "StorageLimitExceeded",
     "Disrupted",
@@ -246,6 +247,10 @@ REASONS: dict[ReasonName, Reason] = {
     "NoProgress": Reason(
         "infrastructure",
         "see the logs of all ranks, or raise policy.stall.afterSeconds",
+    ),
+    "DeviceFailed": Reason(
+        "infrastructure",
+        "check the GPU of the pod's node and its driver, and that the image is made for that",
     ),
     "OutOfMemory": Reason("outOfMemory", "raise the memory limit of the stage"),
     "StorageLimitExceeded": Reason(

@@ -416,8 +416,8 @@ class Train(Model):
     )
     precision: Literal["auto", "fp32", "bf16"] | None = Field(
         None,
-        description="Built-in models: `auto` (when unset) is bf16 autocast on GPUs that have it, "
-        "else fp32.",
+        description="Built-in models: `auto` (when unset) is bf16 for layers of language models on "
+        "GPUs that have it, else fp32.",
     )
     sharding: Literal["auto", "none", "full", "hybrid"] | None = Field(
         None,

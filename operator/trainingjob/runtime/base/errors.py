@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName
 
 from .text import without_credentials
+
+# As torch's CPU allocator, CUDA, cuBLAS, cuDNN and NCCL tell it.
+OUT_OF_MEMORY = r"out of memory|can't allocate memory|STATUS_ALLOC_FAILED"
+# What the code that runs there may have caused itself (an index out of range) is none of these.
+OF_A_DEVICE = (
+    r"CUDA error: (uncorrectable ECC|uncorrectable NVLink|hardware stack|unspecified launch failure"
+    r"|unknown error|no CUDA-capable device|CUDA-capable device\(s\) is/are busy|device not ready"
+    r"|system not yet initialized|system has unsupported)"
+    r"|unhandled cuda error|CUDA driver initialization failed|CUDA driver version is insufficient"
+    r"|GPU is lost|NVIDIA driver on your system is too old|Found no NVIDIA driver"
+)
 
 
 class StageFailure(Exception):
@@ -39,6 +51,24 @@ class StageFailure(Exception):
         self.signal = signal
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the machine or of a device, was not enough: only some libraries have a
+    type for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and re.search(OUT_OF_MEMORY, str(error)) is not None
+
+
+def is_of_a_device(error: BaseException) -> bool:
+    """Whether a GPU, or its driver, has failed a program of ours."""
+    if type(error).__name__ == "AcceleratorError":
+        return True
+    told = str(error)
+    return isinstance(error, RuntimeError) and (
+        "CUDA error: " in told or re.search(OF_A_DEVICE, told) is not None
+    )
+
+
 @contextmanager
 def of_fold(fold: int | None) -> Iterator[None]:
     """Put the fold, from 1, before the messages of the block's failures; None: it is about none."""
@@ -67,6 +97,8 @@ def from_os_error(error: OSError, what: str) -> StageFailure:
     message = f"cannot {what}: {error.strerror or error}{where}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StageFailure("DiskFull", message)
+    if error.errno == errno.ENOMEM:
+        return StageFailure("OutOfMemory", message)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
         return StageFailure("StorageUnavailable", message)
     return StageFailure("StorageFailed", message)

@@ -154,8 +154,11 @@ class Tool:
         self._own = load(tokenizer) if given is None else None
         self._bounded = None if given is None else _kept(tokenizer, threads)
 
-    def encode(self, texts: pa.Array, *, special: bool, offsets: bool = False) -> Tokens:
+    def encode(
+        self, texts: pa.Array | Sequence[str], *, special: bool, offsets: bool = False
+    ) -> Tokens:
         """As ``Bounded.encode``. Raises StageFailure(SettingUnsuitable)."""
+        texts = pa.array(texts, type=pa.string())
         if self._bounded is None:
             return encode(self._own, texts, special=special, offsets=offsets)
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base.errors import StageFailure
+from ..base.errors import StageFailure, is_out_of_memory
 from ..base.log import log
+from ..base.text import one_line
 from ..dataset.manifest import Tokens
 from ..dataset.rows import Rows
 from ..dataset.tokens import IGNORED, columns_of, tokens_of
@@ -33,8 +35,9 @@ def judge(
     Raises StageFailure: DatasetInvalid, ModelCorrupt."""
     tokens = test.manifest.tokens
     assert tokens is not None
-    network = divided.load(model, tokens, gang) if gang else transformer.load(model, tokens)
-    sums = judged(network, test, tokens, told, gang)
+    with _enough_memory():
+        network = divided.load(model, tokens, gang) if gang else transformer.load(model, tokens)
+        sums = judged(network, test, tokens, told, gang)
     if gang is not None and gang.rank > 0:
         return Judgement()
     metrics = sums.metrics(tokens.splits["test"].bytes)
@@ -51,6 +54,21 @@ def judge(
         f"{alone:.4g}"
     )
     return Judgement({**metrics, "unigram_perplexity": alone})
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except (StageFailure, MemoryError, RuntimeError) as error:
+        told = isinstance(error, StageFailure) and error.reason == "OutOfMemory"
+        if not told and not is_out_of_memory(error):
+            raise
+        raise StageFailure(
+            "OutOfMemory",
+            f"evaluating the model ran out of memory ({one_line(error, 120)}): divide it over "
+            "evaluate.nodes and evaluate.procsPerNode",
+        ) from error
 
 
 @dataclass

@@ -24,8 +24,6 @@ def work(payload: EvaluatePayload) -> StageResult | None:
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     pa.set_cpu_count(threads)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     # Before the rendezvous: what cannot be judged is told by every rank at once.
     final, baseline = Subject(payload), accepted.baseline_of(payload)
     gang = Gang(place, device)

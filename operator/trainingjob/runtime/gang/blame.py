@@ -13,14 +13,17 @@ from trainingjob.api.payload import StageError
 from trainingjob.api.uris import CLAIM
 from trainingjob.api.v1alpha1.reasons import ReasonName, reason_of
 
-from ..base.errors import StageFailure
+from ..base.errors import OF_A_DEVICE, OUT_OF_MEMORY, StageFailure
 from .processes import Exit, Outcome
 
 _ADDRESS = rf"^\S+: .*(\b{CLAIM.start}|[Pp]rotocol not known: {CLAIM.name}\b)"
+_OF_TORCH = r"^\S*(Runtime|Accelerator|DistBackend)Error: "
 # What exceptions of user code mean, when it is not the code's own fault. The first that fits.
 _MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
     ("RendezvousFailed", re.compile(r"^torch\.distributed\.Dist(Network|Store)Error")),
     ("OutOfMemory", re.compile(r"^\S*(OutOfMemory|Memory)Error\b")),
+    ("OutOfMemory", re.compile(rf"{_OF_TORCH}.*({OUT_OF_MEMORY})")),
+    ("DeviceFailed", re.compile(rf"{_OF_TORCH}.*({OF_A_DEVICE})")),
     ("DiskFull", re.compile(r"\[Errno (28|122)\]")),
     # Certain: the same code in the same image fails so again.
     ("ModuleMissing", re.compile(r"^ModuleNotFoundError: No module named ")),
@@ -32,10 +35,13 @@ _MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
 # A consequence, not a cause: another process is gone. Told by Python itself and by torch; what
 # libraries for HTTP and the like say is about somebody else.
 _PEER_LOST = re.compile(
-    r"connection (closed by peer|reset by peer|was likely closed)|broken pipe"
-    r"|ncclRemoteError|remote process exited",
+    r"connection (closed by (remote )?peer|reset by peer|was likely closed)|broken pipe"
+    r"|ncclRemoteError|remote process exited|NCCL communicator was aborted"
+    r"|Watchdog caught collective operation timeout",
     re.IGNORECASE,
 )
+_OF_A_DEVICE = re.compile(OF_A_DEVICE)
+_TERMINATED = "terminate called after throwing"
 _OF_LIBRARIES = re.compile(r"^(?!torch\.)\w+\.[\w.]+: ")
 # How programs end that cannot begin, without a traceback: exit code, end of stderr -> reason.
 # argparse and click; Python itself.
@@ -235,9 +241,15 @@ def _refusal(code: int, stderr: str) -> ReasonName | None:
 
 
 def _killed(who: str, rank: int | None, number: int, stderr: str, oom: int) -> StageFailure:
-    if number == signal.SIGABRT and _meaning(stderr[-2000:]) == "PeerLost":
-        # gloo's way to tell it in the middle of a clean-up.
-        return StageFailure("PeerLost", f"{who} lost the connection to the others", rank=rank)
+    if number == signal.SIGABRT:
+        # gloo's way to tell it in the middle of a clean-up, and that of NCCL's watchdog at any
+        # time, which has the frames of its stack behind the words.
+        begin = stderr.rfind(_TERMINATED)
+        told = stderr[begin:] if begin >= 0 else stderr[-2000:]
+        if _meaning(told) == "PeerLost":
+            return StageFailure("PeerLost", f"{who} lost the connection to the others", rank=rank)
+        if found := _OF_A_DEVICE.search(told):
+            return StageFailure("DeviceFailed", f"{who} was ended by {found[0]}", rank=rank)
     reason: ReasonName = "ProcessKilled"
     message = f"{who} was killed by signal {number}"
     if number in set(signal.Signals):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from trainingjob.api.payload import StageResult
 
-from ..base.errors import StageFailure, from_os_error
+from ..base.errors import StageFailure, from_os_error, is_of_a_device, is_out_of_memory
 from ..base.text import one_line
 from . import blame, reports
 from .node import Node
@@ -103,14 +103,9 @@ def end(code: int) -> NoReturn:
 
 def as_failure(error: BaseException, verb: str) -> StageFailure:
     """Whatever was raised, as a failure of the stage."""
-    import torch
-
     if isinstance(error, StageFailure):
         return error
-    # The CPU allocator has no type of its own for it.
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
-        error
-    ):
+    if is_out_of_memory(error):
         words = f"there is not enough memory to {verb}: {one_line(error)}"
         return StageFailure("OutOfMemory", words)
     if isinstance(error, OSError):
@@ -118,4 +113,6 @@ def as_failure(error: BaseException, verb: str) -> StageFailure:
     # Of sharded weights, torch itself talks to the other ranks.
     if blame.lost_peer(error):
         return StageFailure("PeerLost", f"lost the connection to the others: {one_line(error)}")
+    if is_of_a_device(error):
+        return StageFailure("DeviceFailed", f"cannot {verb}: {one_line(error)}")
     return StageFailure("InternalError", f"{type(error).__name__}: {one_line(error)}")

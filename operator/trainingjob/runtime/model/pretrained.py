@@ -155,6 +155,9 @@ def _vocabulary(path: Path) -> str:
 
 def _config(uri: str, path: Path) -> Mapping[str, Any]:
     if not is_there(path, CONFIG):
+        if gguf := sorted(path.glob("*.gguf")):
+            why = f"{gguf[0].name} is of llama.cpp: take the folder that it was made of"
+            raise _unreadable(why, uri)
         if is_there(path, "adapter_config.json"):
             raise _unreadable("it is an adapter alone: merge it into its model first", uri)
         why = f"there is no {CONFIG}, as save_pretrained leaves it{links_out(path)}"
@@ -212,27 +215,34 @@ def _of_file(path: Path, uri: str) -> Iterator[tuple[str, Tensor]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= min(size - 8, _MOST_JSON) else b""
-    end = 0
+    spans = []
     try:
         for name, about in json.loads(text).items():
             if name == "__metadata__":
                 continue
-            shape = tuple(map(int, about["shape"]))
+            shape = tuple(about["shape"])
+            if not all(isinstance(one, int) and one >= 0 for one in shape):
+                raise ValueError(name)
             width = _FLOATS.get(about["dtype"])
-            end = max(end, about["data_offsets"][1])
+            start, stop = about["data_offsets"]
+            spans.append((start, stop))
             if width is None:
                 raise StageFailure(
                     "SettingUnsuitable",
                     f"{FIELD}: {name} of {uri} is of type {about['dtype']}, and cannot be trained: "
                     "take the model before it was quantized",
                 )
-            if about["data_offsets"][1] - about["data_offsets"][0] != width * math.prod(shape):
+            if stop - start != width * math.prod(shape):
                 raise ValueError(name)
             yield name, Tensor(path, shape)
     except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise _unreadable(f"{path.name} is damaged", uri) from error
-    if size != 8 + length + end:
+    spans.sort()
+    begins, ends = [start for start, _ in spans], [0, *(stop for _, stop in spans)]
+    if size != 8 + length + ends[-1]:
         raise _unreadable(f"{path.name} is damaged: it has {size} bytes", uri)
+    if begins != ends[:-1]:
+        raise _unreadable(f"{path.name} is damaged: its tensors overlap, or have gaps", uri)
 
 
 def _json(path: Path, uri: str, most: int = _MOST_JSON) -> dict[str, Any]:

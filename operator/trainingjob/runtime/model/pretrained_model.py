@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of old files: what is computed today, and never was a weight.
 _COMPUTED = ("rotary_emb.inv_freq", "position_ids", "attn.bias", "attn.masked_bias")
+# Of a table of tokens, compared at a time.
+_ROWS = 4096
 # By which gpt2 and others call shares of activations to drop.
 _DROPOUTS = ("dropout", "pdrop")
 
@@ -108,7 +110,37 @@ def names_of(model: Any, folder: Folder) -> dict[str, str]:
                 f"{FIELD}: {name} of {folder.uri} has the shape {list(shape)}, and by its {CONFIG} "
                 f"it is {list(parameter.shape)}",
             )
+    with storage_errors("read the pretrained model"):
+        _must_be_tied(model, folder, names)
     return names
+
+
+def _must_be_tied(model: Any, folder: Folder, names: dict[str, str]) -> None:
+    """Raises StageFailure(InputUnreadable) where the files have other values for a parameter that
+    is another one, too: transformers takes it for one of its own then."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        source = first[id(parameter)]
+        if name == source or name not in folder.tensors:
+            continue
+        if not _equal(folder, names[source], name):
+            raise StageFailure(
+                "InputUnreadable",
+                f"{FIELD}: by {CONFIG} of {folder.uri} {name} is {source}, and its files have "
+                "other values of it: set tie_word_embeddings to false there",
+            )
+
+
+def _equal(folder: Folder, one: str, other: str) -> bool:
+    if folder.tensors[one].shape != folder.tensors[other].shape:
+        return False
+    files = (folder.tensors[name].file for name in (one, other))
+    with safe_open(next(files), framework="pt") as ours, safe_open(next(files), "pt") as its:
+        first, second = ours.get_slice(one), its.get_slice(other)
+        return all(
+            torch.equal(first[at : at + _ROWS], second[at : at + _ROWS])
+            for at in range(0, folder.tensors[one].shape[0], _ROWS)
+        )
 
 
 def fill(
@@ -132,6 +164,12 @@ def fill(
                 for name in its_names:
                     part = mine(parameters[name], Whole(source.get_slice(names[name])))
                     rows = part[:] if isinstance(part, Whole) else part
+                    if not rows.isfinite().all():
+                        raise StageFailure(
+                            "InputUnreadable",
+                            f"{FIELD}: {name} of {folder.uri} has values that are NaN or infinite: "
+                            "take a model that was saved before it broke",
+                        )
                     transformer.local(parameters[name]).copy_(rows)
     transformer.fill_buffers(model)
 

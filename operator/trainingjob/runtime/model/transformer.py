@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from trainingjob.api.v1alpha1.transformer import Transformer
 
-from ..base.errors import StageFailure
+from ..base.errors import StageFailure, is_out_of_memory
 from ..base.text import listed
 from .answers import stop_at_answers
 from .folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Vocabulary, Words
@@ -192,6 +192,9 @@ def save_weights(folder: Path | None, parameters: Iterable[tuple[str, Tensor]]) 
             whole = one.full_tensor() if hasattr(one, "full_tensor") else one
             if folder is not None:
                 held[key] = whole.detach().cpu().contiguous()
+            elif whole.is_cuda:
+                # NCCL's patience with rank 0, which writes, begins where the next one is asked for.
+                torch.cuda.synchronize(whole.device)
             where[key] = name
         if folder is not None:
             # Bytes first: safetensors' own save_file wraps a full disk into an error of its own.
@@ -266,9 +269,9 @@ def load(folder: Path, tokens: Vocabulary | None) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise StageFailure(
             "ModelCorrupt",
             f"{folder} cannot be loaded by transformers: {' '.join(str(error).split())[:300]}",

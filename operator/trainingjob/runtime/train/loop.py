@@ -2,7 +2,8 @@
 
 What a step learns depends on (seed, epoch, step) alone: a rank computes its share of each global
 batch, and losses and gradients are sums over the batch's rows, or tokens, whatever the shares. With
-another number of ranks a run goes on from its checkpoints, to rounding; with the same, bit for bit.
+another number of ranks a run goes on from its checkpoints, to rounding; with the same, bit for bit
+on CPUs, and to rounding on GPUs, some of whose kernels sum up in any order.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from trainingjob.api.v1alpha1.train import CHECKPOINTED
 from ..base.errors import StageFailure
 from ..gang.collectives import Gang
 from ..storage import resolve
-from .budget import batch_of, budget_of, rate_factor, rows_of_a_part
+from .budget import budget_of, rate_factor, rows_of_a_part
 from .checkpoints import Checkpoints
 from .data import mix
 from .devices import device_name, peak_flops, peak_memory, uses_bf16
 from .families import Family, Share
+from .memory import PLACING, enough_memory
 from .narrator import Meter, Narrator, Position
 from .optim import Optimizer
 from .parts import Stretch
@@ -72,15 +74,16 @@ class Trainer:
         manifest = family.training.source.manifest
         budget = budget_of(payload, manifest)
         self.epochs, self.total_steps = budget.epochs, budget.steps
-        bf16 = uses_bf16(payload, device)
+        bf16 = gang.all_can(uses_bf16(payload, device))
         self.device_name = device_name(device, gang.world, bf16)
-        self.net = place(payload, family, gang, device, bf16=bf16)
-        self.optimizer = Optimizer(payload.optimizer, self.net.weights)
+        with enough_memory(payload, family, gang, device, PLACING):
+            self.net = place(payload, family, gang, device, bf16=bf16)
+            self.optimizer = Optimizer(payload.optimizer, self.net.weights)
+            # Weights that are kept beside those of the newest step.
+            self.best = _copies(self.net.weights) if payload.early_stopping else None
+            self.average = _copies(self.net.weights) if payload.ema else None
         self.flops = family.flops(self.net.module)
         self.most_flops = peak_flops(self.device_name, gang.world) if bf16 else None
-        # Weights that are kept beside those of the newest step.
-        self.best = _copies(self.net.weights) if payload.early_stopping else None
-        self.average = _copies(self.net.weights) if payload.ema else None
         self.position = Position()
         # Since the ranks looked at each other: the summed loss of this rank, and the weight of all.
         self.own_loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -130,7 +133,7 @@ class Trainer:
         Raises StageFailure: LossNotFinite, PeerLost, OutOfMemory, Disrupted when asked to stop, and
         what reading data and writing checkpoints raise.
         """
-        try:
+        with enough_memory(self.payload, self.family, self.gang, self.device, "training"):
             self._resume()
             position = self.position
             while position.epoch < self.epochs:
@@ -140,8 +143,6 @@ class Trainer:
                 if self._end_epoch():
                     break
             self.checkpoints.finish()
-        except torch.OutOfMemoryError as error:
-            raise StageFailure("OutOfMemory", self._too_large()) from error
         if self.narrator:
             self.narrator.close()
         return self._trained()
@@ -389,25 +390,6 @@ class Trainer:
             raise StageFailure(
                 "LossNotFinite", f"the weights are not finite after step {self.position.step}"
             )
-
-    def _too_large(self) -> str:
-        payload, accumulation = self.payload, self.payload.gradient_accumulation or 1
-        ways = []
-        if rows_of_a_part(payload, self.gang.world) > 1:
-            ways = [f"raise train.gradientAccumulation above {accumulation}"]
-        if self.family.tokens is not None and not payload.activation_checkpointing:
-            ways.append("set train.activationCheckpointing")
-        if self.gang.world > self.net.part.count:
-            ways.append("set train.sharding: full")
-        if batch_of(payload) > self.gang.world:
-            ways.append("lower train.batchSize")
-        ways.append("divide the model over more train.nodes")
-        if self.family.tokens is not None:
-            ways.append("shorten preprocess.tokenize.sequenceLength")
-        *others, last = ways[:3]
-        words = f"{', '.join(others)}, or {last}" if others else last
-        peak = peak_memory(self.device) / 1e9
-        return f"training ran out of memory, with {peak:.1f} GB in use at its peak: {words}"
 
     def tensors(self) -> dict[str, tuple[Tensor, list[int]]]:
         """All state that is tensors, by name: this rank's part, and the shape of the whole."""

@@ -148,13 +148,13 @@ def place(
 
     Raises StageFailure(SettingUnsuitable) when it cannot be compiled here."""
     module = family.build()
-    part = _part(payload.sharding or "auto", family, gang)
+    part = part_of(payload.sharding, family, gang)
     for layer in family.layers(module):
         if payload.activation_checkpointing:
             again = partial(checkpoint, layer.forward, use_reentrant=False)
             layer.forward = again  # type: ignore[method-assign]
         if payload.compile:
-            _must_compile()
+            _must_compile(device)
             layer.compile(backend=COMPILER)
     if part.count > 1:
         divide(family.units(module), module, gang.world, part.count, device, bf16=bf16)
@@ -165,8 +165,9 @@ def place(
     return kind(module, gang, part, bf16=bf16)
 
 
-def _part(sharding: str, family: Family, gang: Gang) -> Part:
-    """What the rank has of the weights."""
+def part_of(sharding: str | None, family: Family, gang: Gang) -> Part:
+    """What the rank has of the weights, as ``train.sharding`` says."""
+    sharding = sharding or "auto"
     if sharding == "hybrid":
         here = gang.place.local_world
         return Part(gang.place.local_rank, here, writes=gang.rank < here)
@@ -175,13 +176,17 @@ def _part(sharding: str, family: Family, gang: Gang) -> Part:
     return Part(writes=gang.rank == 0)
 
 
-def _must_compile() -> None:
-    names = filter(None, (os.environ.get("CXX"), "g++", "clang++"))
+def _must_compile(device: torch.device) -> None:
+    # Of GPUs, Triton has kernels started by a little program in C.
+    variable, name, others = ("CC", "C", ["gcc", "clang", "cc"])
+    if device.type == "cpu":
+        variable, name, others = ("CXX", "C++", ["g++", "clang++"])
+    names = filter(None, (os.environ.get(variable), *others))
     if COMPILER == "inductor" and not any(map(shutil.which, names)):
         raise StageFailure(
             "SettingUnsuitable",
-            "train.compile needs a C++ compiler, and there is none in the image: set train.image "
-            "to one that has g++, or leave train.compile out",
+            f"train.compile needs a {name} compiler, and there is none in the image: set "
+            f"train.image to one that has {others[0]}, or leave train.compile out",
         )
 
 

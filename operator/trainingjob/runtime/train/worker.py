@@ -39,9 +39,7 @@ def work(payload: TrainPayload) -> StageResult | None:
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     pa.set_cpu_count(threads)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    else:
+    if device.type == "cpu":
         # As use_deterministic_algorithms(True), which takes a second to import torch._inductor.
         torch.set_deterministic_debug_mode("error")
         # It costs, and finds only errors.

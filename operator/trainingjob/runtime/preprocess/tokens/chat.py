@@ -41,6 +41,7 @@ DEFAULT = """\
 {%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{% endif %}"""
 # What begins a text that is no conversation, before the words about it: no JSON does.
 WRONG = "!"
+_CALLS = ("tool_calls", "function_call")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Pairs of characters that no text uses, to find the answers by.
 _MARKS = [("\ue000", "\ue001"), ("\ue4f2", "\ue4f3"), ("\uf7a8", "\uf7a9")]
@@ -113,6 +114,9 @@ def rendered(messages: list[dict[str, Any]], way: Way) -> tuple[str, list[tuple[
     Raises ValueError with what the template raises, or takes, or when it changes what an answer
     says."""
     own = _GENERATION.search(way.template) is not None
+    calls = any(message.get(key) for message in messages for key in _CALLS)
+    if calls and not (own and any(key in way.template for key in _CALLS)):
+        raise ValueError("an answer calls tools, of which the template learns nothing")
 
     def render(its: list[dict[str, Any]]) -> tuple[str, list[tuple[int, int]]]:
         return templates.render(its, way.template, way.special, spans=own)

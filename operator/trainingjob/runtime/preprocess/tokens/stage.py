@@ -29,7 +29,7 @@ from ..engines.frame import HASH, ROW_GROUP_ROWS, SPLIT, SPLIT_NUMBER, Engine, F
 from ..input.documents import LONGEST_BYTES
 from ..names import cannot_use, column_not_found
 from ..notes import Notes
-from . import chat, messages, pack, tokenizer
+from . import chat, coverage, messages, pack, tokenizer
 from .copies import without_copies
 
 # Of the tokens in a row group.
@@ -73,6 +73,8 @@ def finish(
     reporter.report(0.7)
     train = found["train"]
     chosen = tokenizer.choose(engine, frame.view, said, spec, train.count, train.size)
+    if chosen.given is not None:
+        coverage.check(engine, frame.view, said, chosen.text, chosen.given, notes)
     if task.messages is not None:
         given = tokenizer_files(spec.from_, chat=True) if spec.from_ is not None else {}
         chosen = chosen.for_chat(given)

@@ -73,6 +73,12 @@ class Chosen:
                     message = f"{files[TOKENIZER_CONFIG]} is no {TOKENIZER_CONFIG}"
                     raise StageFailure("InputMalformed", message)
             template, special = templates.of_config(config)
+            if template is None and config.get("chat_template") and TEMPLATE not in files:
+                message = (
+                    f"chat_template of {files[TOKENIZER_CONFIG]} is no text, nor a list that has "
+                    "one of the name default"
+                )
+                raise StageFailure("InputMalformed", message)
             if TEMPLATE in files:
                 try:
                     template = _bounded(files[TEMPLATE], _LARGEST_TEMPLATE).decode()

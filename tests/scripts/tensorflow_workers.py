@@ -46,7 +46,7 @@ model.fit(
     epochs=digits.EPOCHS,
     steps_per_epoch=40,
     verbose=2,
-    callbacks=[tf.keras.callbacks.BackupAndRestore(digits.CHECKPOINTS), Power()],
+    callbacks=[tf.keras.callbacks.BackupAndRestore(str(digits.CHECKPOINTS)), Power()],
 )
 if worker == 0:
     alone = make()  # of no strategy: saving that one would take both workers

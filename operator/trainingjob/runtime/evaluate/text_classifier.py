@@ -65,16 +65,16 @@ class TextClassifier:
                 output_loading_info=True,
                 **own,
             )
+            known = getattr(model.get_input_embeddings(), "num_embeddings", len(tokenizer))
+            labels = [str(config.id2label[place]) for place in range(config.num_labels)]
         except (StageFailure, MemoryError):
             raise
         except Exception as error:  # of any type, as a config says what is built
             raise _corrupt(folder, f"is no model of transformers: {one_line(error)}") from error
         if missing := sorted(found["missing_keys"]):
             raise _corrupt(folder, f"lacks weights that its config asks for ({listed(missing)})")
-        size = len(tokenizer)
-        if (known := model.get_input_embeddings().num_embeddings) < size:
-            raise _corrupt(folder, f"knows {known} tokens, and its tokenizer has {size}")
-        labels = [str(config.id2label[place]) for place in range(config.num_labels)]
+        if known < len(tokenizer):
+            raise _corrupt(folder, f"knows {known} tokens, and its tokenizer has {len(tokenizer)}")
         padded = tokenizer.pad_token_id is not None and config.pad_token_id is not None
         return cls(folder, model.eval(), tokenizer, labels, _most(model, tokenizer), padded)
 

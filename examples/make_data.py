@@ -11,6 +11,7 @@ language-model/datasets/topics.json    the topics of Python's help(), a paragrap
 fine-tune/datasets/chats.json          lines of these topics, and whether they are code or prose
 huggingface/datasets/lines.json        the same lines, without the chat
 own-code/datasets/breast_cancer.csv    569 rows, 30 measurements, diagnosis (benign, malignant)
+tensorflow/datasets/digits.csv         the same as digits.csv above
 xgboost/datasets/breast_cancer.csv     the same as breast_cancer.csv above
 
 Files that are there are left alone.
@@ -141,6 +142,7 @@ FILES: dict[str, Callable] = {
     "huggingface/datasets/lines.json": lines,
     "own-code/datasets/breast_cancer.csv": breast_cancer,
     "search/datasets/digits.csv": digits,
+    "tensorflow/datasets/digits.csv": digits,
     "xgboost/datasets/breast_cancer.csv": breast_cancer,
 }
 

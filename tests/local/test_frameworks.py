@@ -76,6 +76,11 @@ STYLES = {
     "Keras": Style(
         "with_keras.py", env(KERAS_BACKEND="torch"), ("keras", "onnxscript"), "onnx", resumes=True
     ),
+    "TensorFlow": Style(
+        "tensorflow_workers.py", {**TWO, **env(TF_USE_LEGACY_KERAS="1")},
+        ("tensorflow", "tf-keras", "tf2onnx"), "onnx", resumes=True,
+    ),
+    "JAX": Style("jax_processes.py", TWO, ("jax",), resumes=True),
     "scikit-learn": Style("with_sklearn.py", {}, ("skl2onnx",), "onnx"),
     "XGBoost": Style("with_xgboost.py", {}, ("xgboost-cpu", "onnxmltools"), "onnx", resumes=True),
     "LightGBM": Style("with_lightgbm.py", {}, ("lightgbm", "onnxmltools"), "onnx", resumes=True),

@@ -168,7 +168,8 @@ def test_a_hugging_face_model_is_not_taken_for_ours(tmp_path):
 def test_a_hugging_face_model_alone_cannot_be_judged(tmp_path):
     message = failed(tmp_path, judged(OUT + HUGGING_FACE))
     assert message.startswith("ModelMissing: model.safetensors (")
-    assert "cannot be judged: a model of another library needs its code to run" in message
+    assert "there is no tokenizer.json beside config.json of BertForSequenceCl" in message
+    assert "; write tokenizer.save_pretrained(out), or predictions.parquet" in message
 
 
 def own_split(folder: Path) -> dict[str, Any]:

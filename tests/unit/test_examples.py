@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.cli.manifest import read
+from trainingjob.core import Settings, stages
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.rglob("*.yaml"))
@@ -56,6 +58,19 @@ def test_every_example_is_explained_and_reads_data_that_make_data_writes(path: P
         assert f'"{path.parent.name}/datasets/{name}"' in maker
         assert job.spec.evaluate is not None
         assert job.spec.evaluate.gates
+
+
+def test_the_workers_of_tensorflow_have_each_other_by_name() -> None:
+    """As the example's pods are made: each has all names, and its own is one of them."""
+    (job,) = jobs(EXAMPLES / "tensorflow" / "job.yaml")
+    pods = stages.named("train").pods(job, 1, Settings(), range(job.spec.train.nodes))
+    names = [f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}:29502" for pod in pods]
+    for index, pod in enumerate(pods):
+        env = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+        config = json.loads(env["TF_CONFIG"])
+        assert config["cluster"] == {"worker": names}
+        assert config["task"] == {"type": "worker", "index": index}
+        assert env["TF_USE_LEGACY_KERAS"] == "1"
 
 
 def test_names_of_jobs_are_unique() -> None:

@@ -18,6 +18,7 @@ from trainingjob.runtime.base.digest import digest_of_folder
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.model import folder as model_folder
 from trainingjob.runtime.model.check import check_model
+from trainingjob.runtime.model.unjudged import LINES
 
 
 def pt2(folder: Path) -> None:
@@ -46,6 +47,14 @@ def hugging_face(folder: Path) -> None:
     safetensors(folder)
     config = {"architectures": ["BertModel"], "model_type": "bert", "transformers_version": "5"}
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def text_classifier(folder: Path) -> None:
+    """As transformers' save_pretrained leaves it, and its tokenizer's."""
+    safetensors(folder)
+    config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
 
 
 def hugging_face_with_predictions(folder: Path) -> None:
@@ -125,7 +134,10 @@ def header_of_nonsense(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
 
 
-USABLE = [graph, pt2, predictions, safetensors, before_the_mark, hugging_face_with_predictions]
+USABLE = [
+    *(graph, pt2, predictions, safetensors, before_the_mark),
+    *(hugging_face_with_predictions, text_classifier),
+]
 
 
 @pytest.mark.parametrize("make", USABLE, ids=lambda f: f.__name__)
@@ -169,6 +181,95 @@ def test_an_unusable_model_is_refused(tmp_path, make, reason, what, why):
         check_model(folder)
     message = caught.value.message
     assert (caught.value.reason, what in message, why in message) == (reason, True, True), message
+
+
+def config(name: str) -> bytes:
+    return json.dumps({"architectures": [name], "model_type": "bert"}).encode()
+
+
+CLASSIFIER = config("BertForSequenceClassification")
+# What libraries leave, by the beginnings of their files -> why it is not judged, the line to write.
+UNJUDGED: dict[str, tuple[dict[str, bytes], str, str]] = {
+    "Keras": ({"model.keras": b"PK\x03\x04"}, "another library", LINES["Keras"]),
+    "Keras, of old": ({"model.h5": b"\x89HDF"}, "another library", LINES["Keras"]),
+    "scikit-learn by joblib": ({"model.joblib": b"\x80\x04"}, "unpickling", LINES["scikit-learn"]),
+    "scikit-learn by pickle": ({"model.pkl": b"\x80\x04"}, "unpickling", LINES["scikit-learn"]),
+    "a SavedModel": (
+        {"saved/saved_model.pb": b"\x08\x01", "saved/variables/variables.index": b"\x00"},
+        "another library",
+        LINES["TensorFlow"],
+    ),
+    "XGBoost in JSON": (
+        {"model.json": b'{"learner":{"attributes":{},"feature_names":[]'},
+        "another library",
+        LINES["XGBoost"],
+    ),
+    "XGBoost in UBJSON": (
+        {"model.ubj": b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L"},
+        "another library",
+        LINES["XGBoost"],
+    ),
+    "LightGBM": (
+        {"model.txt": b"tree\nversion=v4\nnum_class=10\n"},
+        "another library",
+        LINES["LightGBM"],
+    ),
+    "a state of torch": ({"model.pt": b"PK\x03\x04"}, "unpickling", LINES["PyTorch"]),
+    "weights of torch alone": (
+        {"model.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
+        "another library",
+        LINES["PyTorch"],
+    ),
+    "pickled weights alone": ({"pytorch_model.bin": b"PK"}, "unpickling", LINES["PyTorch"]),
+    "a classifier of texts with pickled weights": (
+        {"config.json": CLASSIFIER, "pytorch_model.bin": b"PK", "tokenizer.json": b"{}"},
+        "pytorch_model.bin: it is read by unpickling",
+        "model.save_pretrained(out), which leaves safetensors",
+    ),
+    "a classifier of texts without weights": (
+        {"config.json": CLASSIFIER, "tokenizer.json": b"{}"},
+        "there is no model.safetensors",
+        "model.save_pretrained(out), which leaves safetensors",
+    ),
+    "a classifier of texts without its tokenizer": (
+        {"config.json": CLASSIFIER, "model.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
+        "there is no tokenizer.json beside config.json of BertForSequenceClassification",
+        "tokenizer.save_pretrained(out), or predictions.parquet",
+    ),
+    "Hugging Face's of another task": (
+        {"config.json": config("BertForTokenClassification"), "model.safetensors": b"\0" * 8},
+        "BertForTokenClassification is no classifier of texts",
+        LINES["any other"],
+    ),
+    "an adapter": (
+        {"adapter_config.json": b"{}", "adapter_model.safetensors": b"\x02"},
+        "it is an adapter",
+        "model.merge_and_unload().save_pretrained(out)",
+    ),
+    "another library's": ({"model.cbm": b"CBM1"}, "another library", LINES["any other"]),
+    "a text": ({"notes.txt": b"done"}, "no model that can be run here", LINES["any other"]),
+}
+
+
+@pytest.mark.parametrize(("files", "why", "line"), UNJUDGED.values(), ids=UNJUDGED)
+def test_what_cannot_be_judged_is_told_with_the_line_that_writes_what_can(
+    tmp_path, files, why, line
+):
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(StageFailure) as caught:
+        check_model(tmp_path)
+    message = caught.value.message
+    assert caught.value.reason == "ModelMissing"
+    assert why in message
+    assert f"; write {line}" in message
+
+
+@pytest.mark.parametrize("library", LINES)
+def test_the_lines_are_those_of_the_documentation(library):
+    text = (Path(__file__).parents[3] / "docs/own-code.md").read_text(encoding="utf-8")
+    assert f"| {library} | `{LINES[library]}` |" in text
 
 
 def test_what_is_empty_or_hidden_is_not_there(tmp_path):

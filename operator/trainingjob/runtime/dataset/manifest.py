@@ -6,6 +6,7 @@ dataset/fold-1-9f3c…/manifest.json ...           (with folds: datasets of whic
 checkpoints/step-000000050/
 model/config.json  model/model.safetensors      (built-in models)
 model/model.onnx | model/model.pt2 | model/predictions.parquet      (user code)
+model/config.json  model/model.safetensors  model/tokenizer.json    (its classifier of texts)
 model/fold-1/...                                 (with folds: likewise of a fold's dataset)
 evaluation/metrics.json  evaluation/fold-1/metrics.json ...
 accepted/metrics.json                            (of the last model that passed all gates)

@@ -29,7 +29,7 @@ from ..dataset import suitable
 from ..dataset.columns import BadColumn
 from ..dataset.manifest import DatasetManifest, RawRows
 from ..dataset.rows import Rows
-from ..model.folder import RUNNABLE, find, has_transformer
+from ..model.folder import RUNNABLE, TEXT_CLASSIFIER, find, has_transformer
 from . import sources
 from .judgement import Batch
 from .report import MetricsFile, Source
@@ -110,6 +110,8 @@ class Card(Model):
             what = "what own code has judged"
             if self.kind == "predictions":
                 what = "predictions of the training code"
+            elif self.kind == TEXT_CLASSIFIER:
+                what = "a classifier of texts, which is not served,"
             raise StageFailure(
                 "ModelMissing",
                 f"{storage.shown(folder)} has {what} and no model that can be run: leave "

@@ -67,8 +67,9 @@ class MetricsFile(Model):
     )
     per_class: list[ClassScores] | None = None
     source: Source = Field(
-        description="What was judged: model.pt2, model.onnx, a built-in model, predictions.parquet "
-        "or a language model; `ownCode`: own code has judged, and nobody knows what."
+        description="What was judged: model.pt2, model.onnx, a built-in model, "
+        "predictions.parquet, a classifier of texts or a language model; `ownCode`: own code has "
+        "judged, and nobody knows what."
     )
     model_uri: str
     model_digest: str

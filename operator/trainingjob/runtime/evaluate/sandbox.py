@@ -4,8 +4,9 @@ Whatever such a model does, that process may crash, hang or want all memory, and
 says so. It has neither the variables of the pod, which may have secrets, nor, where the kernel lets
 it have a network of its own, a network; it can write no files but a copy of the model.
 
-The first line of its input says what to load; then come rows, float32 [n, d] behind their number.
-What it answers is a line of JSON, and behind that float64 of the shape that the line tells.
+The first line of its input says what to load; then come rows, float32 [n, d] behind their number,
+or texts, a list in JSON behind its bytes. What it answers is a line of JSON, and behind that
+float64 of the shape that the line tells.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import StageFailure
+from ..model.folder import TEXT_CLASSIFIER
 
 _COMMAND = [
     *(sys.executable, "-P", "-m", "trainingjob.runtime.base.alone"),
@@ -36,27 +38,15 @@ _LOAD_SECONDS, _RUN_SECONDS = 600.0, 300.0
 _LINE_BYTES = 2**20
 
 
-class Sandboxed:
-    """The model at ``path``; ``choices``: the features that it may take, in their orders.
+class _Process:
+    """The model at ``path``, and what is ``asked`` of the process that loads it; ``told``: what it
+    found. Raises StageFailure(ModelCorrupt)."""
 
-    ``features``: those that it takes; ``probabilities``: what it gives are those of classes.
-    Raises StageFailure(ModelCorrupt)."""
-
-    def __init__(self, kind: str, path: Path, choices: Sequence[Sequence[str]]) -> None:
+    def __init__(self, path: Path, **asked: Any) -> None:
         self._path = path
-        self._asked = {"kind": kind, "path": str(path), "choices": [[*one] for one in choices]}
+        self._asked = {"path": str(path), **asked}
         self._process: subprocess.Popen[bytes] | None = None
-        found = self._begin()
-        self.features: Sequence[str] = found["features"]
-        self.probabilities: bool = found["probabilities"]
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Of float32 [n, d] outputs float64 [n, ...]; a process that is gone is started again.
-        Raises StageFailure(ModelCorrupt)."""
-        if self._process is None:
-            self._begin()
-        rows = np.ascontiguousarray(features, dtype=np.float32)
-        return self._answer(struct.pack("<q", len(rows)) + rows.tobytes(), _RUN_SECONDS)[1]
+        self._told = self._begin()
 
     def close(self) -> None:
         """End the process."""
@@ -70,6 +60,12 @@ class Sandboxed:
 
     def __del__(self) -> None:
         self.close()
+
+    def _run(self, head: int, body: bytes) -> tuple[dict[str, Any], np.ndarray]:
+        """What it says to ``body``, and its outputs; a process that is gone is started again."""
+        if self._process is None:
+            self._begin()
+        return self._answer(struct.pack("<q", head) + body, _RUN_SECONDS)
 
     def _begin(self) -> dict[str, Any]:
         env = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
@@ -106,6 +102,41 @@ class Sandboxed:
         finally:
             timer.cancel()
         raise StageFailure("ModelCorrupt", str(told["error"]))
+
+
+class Sandboxed(_Process):
+    """A model of rows of numbers; ``choices``: the features that it may take, in their orders.
+
+    ``features``: those that it takes; ``probabilities``: what it gives are those of classes.
+    Raises StageFailure(ModelCorrupt)."""
+
+    def __init__(self, kind: str, path: Path, choices: Sequence[Sequence[str]]) -> None:
+        super().__init__(path, kind=kind, choices=[[*one] for one in choices])
+        self.features: Sequence[str] = self._told["features"]
+        self.probabilities: bool = self._told["probabilities"]
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Of float32 [n, d] outputs float64 [n, ...]. Raises StageFailure(ModelCorrupt)."""
+        rows = np.ascontiguousarray(features, dtype=np.float32)
+        return self._run(len(rows), rows.tobytes())[1]
+
+
+class SandboxedTexts(_Process):
+    """A classifier of texts, by its config.json; ``labels``: what its outputs are of.
+
+    Raises StageFailure(ModelCorrupt)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, kind=TEXT_CLASSIFIER)
+        self.labels: Sequence[str] = self._told["labels"]
+        self.most: int | None = self._told["most"]
+
+    def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Logits float64 [n, labels], and how many texts were longer than the ``most`` tokens that
+        it takes. Raises StageFailure(ModelCorrupt)."""
+        body = json.dumps([*texts]).encode()
+        told, logits = self._run(len(body), body)
+        return logits, told["cut"]
 
 
 def _read(stream: Any, size: int) -> bytearray:

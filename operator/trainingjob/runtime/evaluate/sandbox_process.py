@@ -14,6 +14,7 @@ import numpy as np
 
 from ..base.errors import StageFailure
 from ..base.text import one_line, size_in_words
+from ..model.folder import TEXT_CLASSIFIER
 
 # Memory beside the model's own, and how often that may be there.
 _SPARE_BYTES, _COPIES = 8 * 2**30, 6
@@ -31,21 +32,29 @@ def main() -> int:
     path = Path(asked["path"])
     memory = _confine(path)
     try:
-        model, told = _loaded(asked["kind"], path, asked["choices"])
+        model, told = _loaded(asked["kind"], path, asked.get("choices", []))
         _tell(answers, told)
     except BaseException as error:
         _tell(answers, {"error": _words(path, error, memory)})
         return 1
-    width = len(told["features"])
     while head := sys.stdin.buffer.read(8):
         (count,) = struct.unpack("<q", head)
-        rows = np.frombuffer(sys.stdin.buffer.read(4 * count * width), dtype=np.float32)
         try:
-            found = model.predict(rows.reshape(count, width))
-            _tell(answers, {"shape": found.shape}, np.ascontiguousarray(found, dtype=np.float64))
+            _tell(answers, *_answer(model, told, count))
         except Exception as error:
             _tell(answers, {"error": _words(path, error, memory)})
     return 0
+
+
+def _answer(model: Any, told: dict[str, Any], count: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Of so many rows, or of texts of so many bytes."""
+    if "labels" in told:
+        found, cut = model.predict(json.loads(sys.stdin.buffer.read(count)))
+    else:
+        width = len(told["features"])
+        rows = np.frombuffer(sys.stdin.buffer.read(4 * count * width), dtype=np.float32)
+        found, cut = model.predict(rows.reshape(count, width)), 0
+    return {"shape": found.shape, "cut": cut}, np.ascontiguousarray(found, dtype=np.float64)
 
 
 def _confine(path: Path) -> int:
@@ -71,6 +80,11 @@ def _loaded(kind: str, path: Path, choices: list[list[str]]) -> tuple[Any, dict[
 
         graph = OnnxModel.load(path, *choices)
         return graph, {"features": [*graph.features], "probabilities": graph.probabilities}
+    if kind == TEXT_CLASSIFIER:
+        from .text_classifier import TextClassifier
+
+        classifier = TextClassifier.load(path.parent)
+        return classifier, {"labels": [*classifier.labels], "most": classifier.most}
     import torch
 
     from .program import Program

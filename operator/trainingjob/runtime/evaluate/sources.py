@@ -14,7 +14,7 @@ from ..dataset.columns import NUMBERS, Encoding
 from ..dataset.labels import Classes
 from ..dataset.rows import Rows
 from ..model.config import read_config
-from ..model.folder import CONFIG, OF_OWN_CODE, PREDICTIONS, Kind
+from ..model.folder import CONFIG, OF_OWN_CODE, PREDICTIONS, TEXT_CLASSIFIER, Kind
 from .judgement import Batch
 from .predictions import read_predictions
 from .sandbox import Sandboxed
@@ -28,10 +28,15 @@ def predict(kind: Kind, folder: Path, split: Rows) -> Iterator[Batch]:
     """Predictions for every row of the split, in batches.
 
     Raises StageFailure(ModelCorrupt, PredictionsInvalid, DatasetInvalid, FeatureNotNumeric,
-    FeatureHasNulls).
+    FeatureHasNulls, SettingUnsuitable).
     """
     if kind == "predictions":
         yield from read_predictions(folder / PREDICTIONS, split)
+        return
+    if kind == TEXT_CLASSIFIER:
+        from . import texts
+
+        yield from texts.predict(folder / CONFIG, split)
         return
     yield from run(load(kind, folder, split), split)
 
@@ -54,7 +59,7 @@ class Runnable:
 
     def batch(self, features: np.ndarray, truth: np.ndarray) -> Batch:
         """Predictions for rows. Raises StageFailure(ModelCorrupt)."""
-        return _batch(self.path, truth, self.run(features), self.classes)
+        return batch_of(self.path, truth, self.run(features), self.classes)
 
 
 def load(kind: Kind, folder: Path, split: Rows) -> Runnable:
@@ -135,9 +140,9 @@ def _trees(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Encoding]:
     return lambda features: model.predict(features, threads), encoding
 
 
-def _batch(path: Path, truth: np.ndarray, output: np.ndarray, classes: Classes | None) -> Batch:
+def batch_of(path: Path, truth: np.ndarray, output: np.ndarray, classes: Classes | None) -> Batch:
     """Outputs float64 to predictions: logits [n, classes], or one logit or value a row, [n] or
-    [n, 1]."""
+    [n, 1]. Raises StageFailure(ModelCorrupt)."""
     if output.ndim == 2 and output.shape[1] == 1:
         output = output[:, 0]
     if np.isnan(output).any() or (classes is None and np.isinf(output).any()):

@@ -21,8 +21,8 @@ from .folder import (
     find,
     has_transformer,
     no_transformer,
-    nothing_to_judge,
 )
+from .unjudged import nothing_to_judge
 
 
 def require(folder: Path, *, texts: bool = False) -> Kind:

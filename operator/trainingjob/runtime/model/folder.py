@@ -21,6 +21,7 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"  # of a language model
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
+ADAPTER = "adapter_config.json"  # of a model that lies elsewhere
 VARIANTS = "variants"  # a folder of folders: a built-in model in other forms
 HISTORY = "history.json"  # the losses of each epoch of built-in training
 # What tells our config.json from that of other libraries, Hugging Face's above all.
@@ -28,42 +29,24 @@ FORMAT: Literal["trainingjob.dev/model"] = "trainingjob.dev/model"
 # Ours before it had that mark.
 _UNMARKED = {"version", "task", "label", "features", "mlp"}
 
-Kind = Literal["program", "onnx", "builtIn", "predictions", "transformer"]
+Kind = Literal["program", "onnx", "builtIn", "predictions", "textClassifier", "transformer"]
+TEXT_CLASSIFIER: Literal["textClassifier"] = "textClassifier"
 # Models that own code leaves, by what they are, in the order in which they are looked for.
 OF_OWN_CODE: dict[Kind, str] = {"program": PROGRAM, "onnx": ONNX}
 # All that can be run, on any rows.
 RUNNABLE: tuple[Kind, ...] = (*OF_OWN_CODE, "builtIn")
 
 # By suffix: files that hold a model of some library.
-_PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".tar")
-_OF_LIBRARIES = (
+PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".tar")
+OF_LIBRARIES = (
     *(".safetensors", ".onnx", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".gguf", ".npz", ".npy"),
     *(".ubj", ".cbm", ".distcp", ".index", ".msgpack"),
 )
-_MODELS = (*_PICKLED, *_OF_LIBRARIES, ".pt2", ".parquet")
+_MODELS = (*PICKLED, *OF_LIBRARIES, ".pt2", ".parquet")
 # What people look at afterwards: TensorBoard's logs, by name; by folder those of Lightning, and of
 # trackers that have no server.
 _EVENTS = "events.out.tfevents."
 _RECORDS = ("lightning_logs", "mlruns", "wandb")
-_TRANSFORMERS = (".safetensors", ".bin")
-# By what would be judged instead, of own code that has the model.
-_ANY_LINE = "write model.onnx by your library's exporter, or predictions.parquet"
-_TORCH_LINE = (
-    'write torch.onnx.export(model, (x,), f"{out}/model.onnx", dynamo=True, dynamic_shapes='
-    "({0: torch.export.Dim.DYNAMIC},)) or predictions.parquet"
-)
-_SKLEARN_LINE = (
-    'write skl2onnx.to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString() to '
-    "model.onnx, or predictions.parquet"
-)
-_KERAS_LINE = 'write model.export(f"{out}/model.onnx", format="onnx") or predictions.parquet'
-_LINES = {
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH_LINE),
-    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _SKLEARN_LINE),
-    **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS_LINE),
-    ".ubj": "write onnxmltools.convert_xgboost(model, …) as model.onnx, or predictions.parquet",
-    ".pb": "write it by tf2onnx as model.onnx, or predictions.parquet",
-}
 # A folder of caches may be large; what is looked for is not deep in one.
 _MOST_ENTRIES = 20_000
 _SHOWN = 3
@@ -123,15 +106,45 @@ def find(folder: Path) -> Kind | None:
         return "builtIn"
     if is_there(folder, PREDICTIONS):
         return "predictions"
+    if _has_text_classifier(folder):
+        return TEXT_CLASSIFIER
     # Damaged, and then perhaps ours: loading it will tell.
     return "builtIn" if weights and ours is None else None
 
 
 def has_transformer(folder: Path) -> bool:
     """Whether there is a language model, as Hugging Face's save_pretrained leaves one."""
-    weights = any(is_there(folder, name) for name in (WEIGHTS, INDEX))
-    config = json_of(folder / CONFIG) if is_there(folder, CONFIG) else None
-    return weights and isinstance(config, dict) and isinstance(config.get("model_type"), str)
+    config = _config(folder)
+    return has_weights(folder) and isinstance(config.get("model_type"), str)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether there are safetensors, in one file or in several."""
+    return any(is_there(folder, name) for name in (WEIGHTS, INDEX))
+
+
+def architecture(folder: Path) -> str | None:
+    """What Hugging Face's config.json calls the model's class; None without such a file."""
+    config = _config(folder)
+    found = config.get("architectures") or config.get("model_type")
+    name = found[0] if isinstance(found, list) else found
+    return name if isinstance(name, str) and "format" not in config else None
+
+
+def is_classifier(architecture: str) -> bool:
+    """Whether it takes a text, and gives a value of each of its labels."""
+    return architecture.endswith("ForSequenceClassification")
+
+
+def _has_text_classifier(folder: Path) -> bool:
+    """Of which nothing lies elsewhere."""
+    whole = has_weights(folder) and is_there(folder, TOKENIZER) and not is_there(folder, ADAPTER)
+    return whole and is_classifier(architecture(folder) or "")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    found = json_of(folder / CONFIG) if is_there(folder, CONFIG) else None
+    return found if isinstance(found, dict) else {}
 
 
 def no_transformer(folder: Path) -> str:
@@ -140,7 +153,7 @@ def no_transformer(folder: Path) -> str:
     if not found:
         return f"there is no model in {folder}{links_out(folder)}"
     why = f"there is no {CONFIG} with {WEIGHTS} beside it, as save_pretrained leaves them"
-    if any(file.path.suffix.lower() in _PICKLED for file in found):
+    if any(file.path.suffix.lower() in PICKLED for file in found):
         why = "weights that are read by unpickling could run any code: save them as safetensors"
     return f"{in_words(found)} in {folder} is no language model: {why}{links_out(folder)}"
 
@@ -169,15 +182,6 @@ def in_words(found: Sequence[File]) -> str:
     return f"{', '.join(words)} and {more} more" if more > 0 else " and ".join(words)
 
 
-def nothing_to_judge(folder: Path) -> str:
-    """The message about a folder in which ``find`` finds nothing."""
-    found = files(folder)
-    if not found:
-        return f"there is no model in {folder}{links_out(folder)}"
-    why = _why_not(found)
-    return f"{in_words(found)} in {folder} cannot be judged: {why}{links_out(folder)}"
-
-
 def nothing_left(folder: Path) -> str:
     """The message about a folder in which ``files`` finds nothing."""
     return f"the training code ended well and left nothing in {folder}{links_out(folder)}"
@@ -191,22 +195,6 @@ def links_out(folder: Path) -> str:
         return ""
     out = [name for name in links if not is_there(folder, name)]
     return f" ({out[0]} is a link out of it: copy the file itself)" if out else ""
-
-
-def _why_not(found: Sequence[File]) -> str:
-    """Why an evaluation cannot judge any of these files."""
-    names = {file.path.name for file in found}
-    suffixes = [file.path.suffix.lower() for file in found]
-    of_transformers = CONFIG in names and any(name.endswith(_TRANSFORMERS) for name in names)
-    line = next((_LINES[suffix] for suffix in suffixes if suffix in _LINES), _ANY_LINE)
-    if not of_transformers and any(suffix in _PICKLED for suffix in suffixes):
-        return f"it is read by unpickling, which could run any code; {line}"
-    if of_transformers or any(suffix in _OF_LIBRARIES and suffix != ".onnx" for suffix in suffixes):
-        return f"a model of another library needs its code to run; {line}"
-    if names & {*OF_OWN_CODE.values(), PREDICTIONS}:
-        judged = f"{', '.join(OF_OWN_CODE.values())} or {PREDICTIONS}"
-        return f"they have to lie in the folder itself, under the names {judged}"
-    return "it is no model that can be run here"
 
 
 def _is_ours(path: Path) -> bool | None:

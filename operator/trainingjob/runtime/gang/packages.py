@@ -26,6 +26,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError
 
+import trainingjob
 from trainingjob.api.base import Model
 
 from ..base.digest import digest_of, sha256
@@ -77,19 +78,22 @@ class Environment:
     variables: Mapping[str, str]
 
 
-def environment(given: Requirements, uri: str, folder: Path, node: int) -> Environment:
+def environment(
+    given: Requirements, uri: str, folder: Path, node: int, kept: Sequence[str] = ()
+) -> Environment:
     """Made in ``folder``, which is there; node 0 sees to it that there are the wheels at ``uri``.
+    Of packages that are ``kept``, given as ``name==version``, there is no other version.
 
     Raises StageFailure: PackagesInvalid, PackagesUnreachable, StorageUnavailable, StorageFailed."""
     begun = time.monotonic()
     image = _paths()
     own = folder / "environment"
     python = _make(own, image)
-    place = f"{uri}/{_key(given, image)}"
+    place = f"{uri}/{_key(given, image, kept)}"
     found = _kept(place)
     how = "kept"
     if found is None and node == 0:
-        _keep(place, *_built(given, python, folder))
+        _keep(place, *_built(given, python, folder, kept))
         found, how = _kept(place), "found"
     while found is None:
         if node == 0:
@@ -106,15 +110,29 @@ def environment(given: Requirements, uri: str, folder: Path, node: int) -> Envir
     return Environment(python, {"VIRTUAL_ENV": str(own), "PATH": path})
 
 
+def packages_of(environment: Environment) -> Path | None:
+    """Where it has the packages that were asked for; None when it is that of the image."""
+    folder = environment.variables.get("VIRTUAL_ENV")
+    return None if folder is None else _site(Path(folder))
+
+
+def _site(folder: Path) -> Path:
+    places = {"base": str(folder), "platbase": str(folder)}
+    return Path(sysconfig.get_path("purelib", "venv", places))
+
+
 def _paths() -> list[str]:
-    """Where the image has its packages."""
-    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    """Where the image has its packages, our runtime among them."""
+    found = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return list(dict.fromkeys([*found, str(Path(trainingjob.__file__).parents[1])]))
 
 
-def _key(given: Requirements, image: Sequence[str]) -> str:
+def _key(given: Requirements, image: Sequence[str], kept: Sequence[str]) -> str:
     """A digest of what the wheels depend on: the same list in another image has others."""
     installed = sorted({p.name for path in image for p in Path(path).glob("*.dist-info")})
     counted = [given.text, sys.version, sysconfig.get_platform(), installed]
+    if kept:
+        counted.append([*kept])
     return digest_of(counted).removeprefix("sha256:")[:32]
 
 
@@ -122,9 +140,7 @@ def _make(folder: Path, image: Sequence[str]) -> Path:
     """An environment without anything but what the image has; its interpreter."""
     venv.EnvBuilder(symlinks=True).create(folder)
     python = folder / "bin" / "python"
-    places = {"base": str(folder), "platbase": str(folder)}
-    site = Path(sysconfig.get_path("purelib", "venv", places))
-    (site / "_of_the_image.pth").write_text("".join(f"{path}\n" for path in image))
+    (_site(folder) / "_of_the_image.pth").write_text("".join(f"{path}\n" for path in image))
     # torchrun and its like start the interpreter that they are written for.
     for distribution in importlib.metadata.distributions(path=list(image)):
         for entry in distribution.entry_points.select(group="console_scripts"):
@@ -186,12 +202,18 @@ def _folder_of(place: str) -> str | None:
         return None
 
 
-def _built(given: Requirements, python: Path, folder: Path) -> tuple[Path, list[str]]:
+def _built(
+    given: Requirements, python: Path, folder: Path, kept: Sequence[str]
+) -> tuple[Path, list[str]]:
     """A folder of the wheels of what the image lacks, and their names."""
     report, wheels = folder / "report.json", folder / "wheels"
     wheels.mkdir()
     log("requirements: looking for what the image lacks")
     arguments = ["--dry-run", "--report", str(report), "-r", str(given.path)]
+    if kept:
+        constraints = folder / "of_the_image.txt"
+        constraints.write_text("\n".join([*kept, ""]), encoding="utf-8")
+        arguments += ["-c", str(constraints)]
     _pip(python, "install", arguments, given.path.parent)
     items = json.loads(report.read_bytes())["install"]
     if not items:

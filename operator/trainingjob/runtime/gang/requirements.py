@@ -59,8 +59,10 @@ def of_file(path: Path, root: Path) -> Requirements:
         for line in _lines(text):
             if _OF_CODE.search(line):
                 words = f"{name}: {line[:200]}: code that lies beside it is no package: leave the "
+                words += "line out, files import each other where they run, and those of another "
                 raise StageFailure(
-                    "PackagesInvalid", f"{words}line out, files import each other where they run"
+                    "PackagesInvalid",
+                    f"{words}folder, such as src, by PYTHONPATH of the stage's env",
                 )
             if (included := _INCLUDES.match(line)) is not None:
                 waiting.append(one.parent / included["file"])

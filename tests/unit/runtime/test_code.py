@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob.api.payload import CodeRef
+from trainingjob.api.payload import CodeRef, OwnCode
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.gang import own_code
+from trainingjob.runtime.gang.node import Node
 from trainingjob.runtime.storage import code, copies
 
 
@@ -166,3 +168,26 @@ def test_remote_code_is_measured_before_it_is_brought(
     with pytest.raises(StageFailure, match=r"the largest file is weights\.bin"):
         brought(ref, tmp_path / "again")
     assert len(asked) == 2
+
+
+def test_a_program_with_the_line_ends_of_windows_is_told_from_one_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    node = Node.from_env(1, 1, {"PATH": os.environ["PATH"]})
+    files = {"run.sh": "#!/bin/sh\r\necho hi\r\n", "good.sh": "#!/bin/sh\necho hi\n"}
+
+    def told(name: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        payload = OwnCode(code=CodeRef(inline=files), command=[f"./{name}"])
+        cwd = own_code.write(payload, "train", folder)
+        try:
+            own_code.commands(payload, "train", node, cwd, Path("python"))
+        except StageFailure as failure:
+            return f"{failure.reason}: {failure.message}"
+        return ""
+
+    assert told("good.sh") == ""
+    assert "CommandNotFound: there is no program ./absent.sh" in told("absent.sh")
+    words = "ScriptInvalid: ./run.sh has the line ends of Windows, with which there is no program "
+    assert told("run.sh") == f"{words}/bin/sh: save it with those of Unix"

@@ -83,16 +83,30 @@ def seeing(node: Node, cwd: Path | None, folder: Path) -> Node:
 def commands(
     payload: OwnCode, stage: str, node: Node, cwd: Path | None, interpreter: Path
 ) -> tuple[str, Sequence[Command]]:
-    """The code's name for messages, and what to start. Raises StageFailure(CommandNotFound)."""
+    """The code's name for messages, and what to start. Raises StageFailure: CommandNotFound,
+    ScriptInvalid."""
     arguments = payload.args or []
     if payload.command is None:
         main = main_of(payload, stage)
         return main, _expanded(node.per_rank([str(interpreter), main, *arguments], cwd))
     (command,) = _expanded([Command([*payload.command, *arguments], node.env, cwd)])
     name = command.arguments[0]
-    if shutil.which(cwd / name if cwd and "/" in name else name, path=node.env["PATH"]) is None:
+    own = cwd / name if cwd and "/" in name else None
+    if shutil.which(own or name, path=node.env["PATH"]) is None:
         raise StageFailure("CommandNotFound", f"there is no program {name} in the image")
+    if own is not None:
+        _require_line_ends(own, name)
     return name, [command]
+
+
+def _require_line_ends(path: Path, name: str) -> None:
+    """Raises StageFailure(ScriptInvalid) where Linux would say that there is no such file."""
+    with path.open("rb") as file:
+        first = file.readline(256)
+    if first.startswith(b"#!") and first.endswith(b"\r\n"):
+        program = first[2:].strip().decode(errors="replace")
+        words = f"{name} has the line ends of Windows, with which there is no program {program}"
+        raise StageFailure("ScriptInvalid", f"{words}: save it with those of Unix")
 
 
 def run(name: str, commands: Sequence[Command], *, alone: bool, code: str, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob.api.payload import CodeRef, OwnCode
+from trainingjob.api.payload import CodeRef, OwnCode, ScriptRef
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.gang import own_code
 from trainingjob.runtime.gang.node import Node
@@ -191,3 +191,34 @@ def test_a_program_with_the_line_ends_of_windows_is_told_from_one_that_is_not_th
     assert "CommandNotFound: there is no program ./absent.sh" in told("absent.sh")
     words = "ScriptInvalid: ./run.sh has the line ends of Windows, with which there is no program "
     assert told("run.sh") == f"{words}/bin/sh: save it with those of Unix"
+
+
+# source -> words
+NO_PYTHON: dict[str, tuple[bytes, str]] = {
+    "of a notebook": (b"# In[1]:\n!pip install x\n", "in line 2, which is for a notebook: leave"),
+    "of another encoding": (b"x = 'h\xe9'\n", "save it as UTF-8, or declare its encoding in the"),
+    "of Python 2": (b"print 'x'\n", "Did you mean print(...)? in line 1"),
+    "of tabs and blanks": (b"if 1:\n\tx\n        y\n", "inconsistent use of tabs and spaces"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PYTHON)
+def test_what_is_no_python_is_told_with_what_helps(name: str, tmp_path: Path) -> None:
+    source, words = NO_PYTHON[name]
+    (tmp_path / "map").write_bytes(source)
+    payload = OwnCode(script=ScriptRef(path=str(tmp_path / "map")))
+    with pytest.raises(StageFailure) as told:
+        own_code.write(payload, "train", tmp_path)
+    assert told.value.reason == "ScriptInvalid"
+    assert words in told.value.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [b"\xef\xbb\xbfx = 'h\xc3\xa9'\r\n", b"# -*- coding: latin-1 -*-\nx = 'h\xe9'\n"],
+)
+def test_marks_and_encodings_that_are_declared_are_python(source: bytes, tmp_path: Path) -> None:
+    (tmp_path / "map").write_bytes(source)
+    payload = OwnCode(script=ScriptRef(path=str(tmp_path / "map")))
+    assert own_code.write(payload, "train", tmp_path) == tmp_path
+    assert (tmp_path / "train.py").read_bytes() == source

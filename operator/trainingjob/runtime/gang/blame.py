@@ -28,6 +28,8 @@ _MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
     ("ScriptInvalid", re.compile(r"^ImportError: (cannot import name |attempted relative import)")),
     # An address of the manifest, which nothing but our own runtime can read.
     ("ScriptInvalid", re.compile(_ADDRESS)),
+    # Of a notebook's export.
+    ("ScriptInvalid", re.compile(r"^NameError: name 'get_ipython' is not defined")),
     # Of input(): nobody sits before a pod.
     ("ScriptInvalid", re.compile(r"^EOFError: EOF when reading a line$")),
 )

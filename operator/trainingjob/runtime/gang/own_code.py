@@ -167,6 +167,11 @@ def _compile(path: Path, name: str) -> None:
         compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
     except SyntaxError as error:
         where = f" in line {error.lineno}" if error.lineno else ""
-        raise StageFailure("ScriptInvalid", f"{name} is not Python: {error.msg}{where}") from error
+        words = f"{name} is not Python: {error.msg}{where}"
+        if (error.text or "").lstrip().startswith(("!", "%")):
+            words += ", which is for a notebook: leave it out"
+        elif "codec can't decode" in str(error.msg):
+            words += ": save it as UTF-8, or declare its encoding in the first line"
+        raise StageFailure("ScriptInvalid", words) from error
     except ValueError as error:
         raise StageFailure("ScriptInvalid", f"{name} is not Python: {error}") from error

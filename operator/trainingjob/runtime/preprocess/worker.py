@@ -46,16 +46,29 @@ def run(payload: PreprocessPayload) -> StageResult:
 
 
 def kept() -> list[str]:
-    """What our own process is made of, as pip's constraints: of those it has no other version."""
+    """What our own process is made of, and what that is bound to, as pip's constraints: of those it
+    has no other version."""
+    ours = [line for line in _needs(_DISTRIBUTION) if "extra ==" not in line or _OF_US.search(line)]
+    names = {name for line in ours if (name := _name(line)) != _DISTRIBUTION}
+    for name in [*names]:
+        bound = [line for line in _needs(name) if re.search("==|<", line) and ";" not in line]
+        names |= {_name(line) for line in bound}
     found = []
+    for name in sorted(names):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name}=={importlib.metadata.version(name)}")
+    return found
+
+
+def _needs(name: str) -> list[str]:
+    """As a package tells it; nothing of one that is not there."""
     with suppress(importlib.metadata.PackageNotFoundError):
-        for line in importlib.metadata.requires(_DISTRIBUTION) or ():
-            name = re.match(r"[A-Za-z0-9._-]+", line)
-            if name is None or ("extra ==" in line and not _OF_US.search(line)):
-                continue
-            with suppress(importlib.metadata.PackageNotFoundError):
-                found.append(f"{name[0]}=={importlib.metadata.version(name[0])}")
-    return sorted({line for line in found if not line.startswith(_DISTRIBUTION)})
+        return importlib.metadata.requires(name) or []
+    return []
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 
 def main() -> int:

@@ -79,7 +79,8 @@ def run_script(
         # What functions import where they run.
         from .engines.sending import send
 
-        send(engine.session, cwd, own.folder.parent, _named())
+        if payload.code is not None:
+            send(engine.session, cwd, own.folder.parent, _named())
         if own.packages is not None:
             send(engine.session, own.packages, own.folder.parent)
     with _importing(cwd), _user_code(main, own.folder):
@@ -123,7 +124,7 @@ def _importing(folder: Path) -> Iterator[None]:
         sys.path[:] = [path for path in sys.path if path not in paths]
         for name in {*sys.modules} - before:
             file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and Path(file).is_relative_to(folder):
+            if isinstance(file, str) and Path(file).is_relative_to(folder):
                 del sys.modules[name]
 
 

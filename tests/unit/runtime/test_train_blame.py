@@ -408,3 +408,24 @@ def test_what_comes_of_the_way_in_which_jobs_run_code(name: str, tmp_path: Path)
     assert failure.reason == reason
     assert words in failure.message
     assert str(tmp_path) not in failure.message
+
+
+USAGE = "usage: train.py [-h] --n N\ntrain.py: error: the following arguments are required: --n\n"
+# As torchrun 2.13 has it.
+ELASTIC = "E1129 17:33:20.120000 42 torch/distributed/elastic/multiprocessing/api.py:984] failed "
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "reason", "words"),
+    [
+        (USAGE, 2, "ArgumentsInvalid", "rank 0 exited with code 2: train.py: error: the following"),
+        ("no rows today\n", 1, "ScriptFailed", "rank 0 exited with code 1: no rows today"),
+        ("", 3, "ScriptFailed", "rank 0 exited with code 3"),
+    ],
+)
+def test_the_words_of_a_rank_of_torchruns(said: str, code: int, reason: str, words: str) -> None:
+    stderr = f"{said}{ELASTIC}(exitcode: {code}) local_rank: 0 (pid: 43)\n{torchrun(0, code)}"
+    failure = blame.of_user_code(Exit(None, 1, stderr, False), "torchrun", 0)
+    assert failure.reason == reason
+    assert failure.message.startswith(words)
+    assert "elastic" not in failure.message

@@ -61,6 +61,10 @@ _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)')
 _TORCHRUN = re.compile(
     r"Root Cause \(first observed failure\):.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL
 )
+# What torchrun says of a rank's end, after the rank's own words.
+_ELASTIC = re.compile(
+    r"^[EWI]\d{4} .*torch/distributed/elastic/multiprocessing/api\.py:\d+\]", re.M
+)
 # Signals that come from outside. The others (SEGV, ABRT, ...) are what code does to itself.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 # Of this container, with cgroups of version 2 and 1; both have a line `oom_kill N`.
@@ -164,7 +168,7 @@ def of_user_code(
         # Nobody else could make it before the next attempt.
         if alone and missing and any(missing[1] in (w, w.partition("=")[2]) for w in arguments):
             reason = "ArgumentsInvalid"
-    elif not root and (lines := exit_.stderr.split("\n")[-20:]):
+    elif lines := _said(exit_.stderr, by_torchrun=root is not None).split("\n")[-20:]:
         # argparse and sys.exit("…") end a program without a traceback.
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         message += f": {last[:500]}" if last else ""
@@ -174,6 +178,14 @@ def of_user_code(
     if reason == "ModuleMissing" and _INSTALLS.search(f"{code}\n{exit_.stderr}"):
         reason = None
     return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=number)
+
+
+def _said(stderr: str, *, by_torchrun: bool) -> str:
+    """What a rank itself has said, as far as it is known."""
+    if not by_torchrun:
+        return stderr
+    end = _ELASTIC.search(stderr)
+    return stderr[: end.start()] if end else ""
 
 
 def of_exception(what: str, code: str, folder: Path | None = None) -> tuple[ReasonName, str]:

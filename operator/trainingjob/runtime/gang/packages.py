@@ -44,11 +44,13 @@ _SECONDS = 3600
 _LOOK_SECONDS = 1.0
 # With the lines that explain it.
 _ERROR = re.compile(r"^(?:ERROR: |(?=The conflict is caused by:))(.*(?:\n {4}.*)*)", re.MULTILINE)
+# The last words of a program that it has run: git, or what builds a wheel.
+_CAUSE = re.compile(r"^ *(fatal: .*|\S.*(?=\n *\[end of output\]))$", re.MULTILINE)
 # What pip's own words about a network come with: it tries again, and then says that there is no
 # such package.
 _NETWORK = re.compile(
     r"^WARNING: Retrying \(|Max retries exceeded|ConnectionError|ReadTimeout|HTTP error 5\d\d"
-    r"|50[0234] Server Error",
+    r"|50[0234] Server Error|^ *fatal: .*(Failed to connect|Could not resolve host|timed out)",
     re.MULTILINE,
 )
 _OF_THE_IMAGE = "Requirement already satisfied: "
@@ -253,6 +255,7 @@ def _pip(python: Path, verb: str, arguments: Sequence[str], cwd: Path) -> None:
     quiet = ["--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off"]
     command = [*_command(python), verb, *quiet, *arguments]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["GIT_TERMINAL_PROMPT"] = "0"  # nobody answers
     try:
         done = subprocess.run(
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -267,13 +270,17 @@ def _pip(python: Path, verb: str, arguments: Sequence[str], cwd: Path) -> None:
     )
     if done.returncode == 0:
         return
-    errors = _ERROR.findall(text) or text.strip().splitlines()[-1:]
-    # The first says what, the others what follows of it.
+    raise _refused(text, done.returncode)
+
+
+def _refused(text: str, code: int) -> StageFailure:
+    """What pip says, the cause before what follows of it."""
+    errors = [*_CAUSE.findall(text), *_ERROR.findall(text)] or text.strip().splitlines()[-1:]
     words = cut("; ".join(dict.fromkeys(" ".join(error.split()) for error in errors)), 800)
     reason: Any = "PackagesUnreachable" if _NETWORK.search(text) else "PackagesInvalid"
     if "No space left on device" in text:
         reason = "DiskFull"
-    raise StageFailure(reason, f"pip: {words or f'exit code {done.returncode}'}")
+    return StageFailure(reason, f"pip: {words or f'exit code {code}'}")
 
 
 def _command(python: Path) -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.local.train.test_packages import write_wheel
+from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.preprocess.engines import sending
 
 from .both import run
 
@@ -148,6 +150,19 @@ def test_executors_have_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = made("spark", tmp_path, script={"inline": ON_EXECUTORS}, **code)
     assert not isinstance(result[1], str), result
     assert values(result[1], "note") == [8.0 * i for i in range(40)]
+
+
+def test_executors_are_not_sent_more_than_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: SparkSession
+) -> None:
+    monkeypatch.setattr(sending, "MOST_BYTES", 10)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/vocabulary.txt").write_text("x" * 11)
+    with pytest.raises(StageFailure) as told:
+        sending.send(spark, tmp_path / "code", tmp_path)
+    assert told.value.reason == "ScriptInvalid"
+    assert "put them into an image" in told.value.message
+    assert [*tmp_path.iterdir()] == [tmp_path / "code"]
 
 
 BEGIN = "def preprocess(frame, context):\n    "

@@ -105,22 +105,32 @@ class PackagesRef(Model):
     wheels: str = Field(description="URI of the folder of the wheels of all jobs.")
 
 
-class OwnCode(Model):
-    """What a stage that runs own code is told about it. As all fields that a version adds they are
-    told only where they are set: a gang may be completed with the image before."""
+class OwnFiles(Model):
+    """What a stage with own code is told about it. As all fields that a version adds they are told
+    only where they are set: a gang may be completed with the image before."""
 
     script: ScriptRef | None = None
     code: CodeRef | None = None
     working_dir: str | None = Field(None, description="A folder of the code.")
     main: str | None = Field(None, description="Of the code, from working_dir: what Python runs.")
     requirements: PackagesRef | None = None
+
+    @property
+    def own_code(self) -> bool:
+        """Whether there is any."""
+        return (self.script or self.code) is not None
+
+
+class OwnCode(OwnFiles):
+    """Of a stage whose own code is a program."""
+
     command: Arguments | None = None
     args: Arguments | None = None
 
     @property
     def own_code(self) -> bool:
         """Whether there is any."""
-        return (self.command, self.script, self.code) != (None, None, None)
+        return self.command is not None or super().own_code
 
 
 class SparkOnKubernetes(Model):
@@ -140,7 +150,7 @@ class CacheRef(Model):
     )
 
 
-class PreprocessPayload(Model):
+class PreprocessPayload(OwnFiles):
     """Input of the preprocess stage."""
 
     stage: Literal["preprocess"] = "preprocess"
@@ -150,7 +160,6 @@ class PreprocessPayload(Model):
     engine: Literal["spark", "pandas"]
     input: Input
     inputs: dict[str, Input] = Field(default_factory=dict, description="Further tables.")
-    script: ScriptRef | None = None
     steps: list[Step] = Field(default_factory=list)
     split: Split
     tokenize: Tokenize | None = None

@@ -112,14 +112,11 @@ def described() -> str:
 
 
 def _pattern(path: str) -> str:
-    kinds = (
-        # What has no authority begins with the slash of its path, which it must have.
-        f"{scheme.start}{scheme.authority}(/{path})?"
-        if scheme.authority
-        else f"{scheme.start}/{path}"
-        for scheme in SCHEMES.values()
-    )
-    return rf"^({'|'.join(kinds)})$"
+    known = SCHEMES.values()
+    places = "|".join(f"{scheme.start}{scheme.authority}" for scheme in known if scheme.authority)
+    # What has no authority begins with the slash of its path, which it must have.
+    others = "".join(f"|{scheme.start}/{path}" for scheme in known if not scheme.authority)
+    return rf"^(({places})(/{path})?{others})$"
 
 
 # Not `\s`: spaces of other alphabets may well be in the name of a file.

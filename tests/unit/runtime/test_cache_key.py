@@ -75,6 +75,10 @@ SHARED: dict[str, Any] = {
     "attempt": 2,
     "task": Task(type="regression", label_column="label"),
     "script": ScriptRef(path="/elsewhere/script.py"),
+    "code": CodeRef(path="/elsewhere/code"),
+    "working_dir": "src",
+    "main": "main.py",
+    "requirements": PackagesRef(packages=["keras"], wheels="file:///runs/team/.wheels"),
     "cache": CacheRef(records="s3://other/.cache/x", conditions="sha256:1", decision="s3://d"),
 }
 PREPROCESS = SHARED | {
@@ -118,10 +122,6 @@ TRAIN = SHARED | {
     "metrics": ["recall"],
     "threshold": 0.3,
     "accepted": "file:///runs/team/b/accepted",
-    "code": CodeRef(path="/elsewhere/code"),
-    "working_dir": "src",
-    "main": "main.py",
-    "requirements": PackagesRef(packages=["keras"], wheels="file:///runs/team/.wheels"),
     "command": ["torchrun"],
     "args": ["--fast"],
     "stream_dataset": True,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob.api.payload import CodeRef
+from trainingjob.api.payload import CodeRef, OwnCode, ScriptRef
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.gang import own_code
+from trainingjob.runtime.gang.node import Node
 from trainingjob.runtime.storage import code, copies
 
 
@@ -166,3 +168,57 @@ def test_remote_code_is_measured_before_it_is_brought(
     with pytest.raises(StageFailure, match=r"the largest file is weights\.bin"):
         brought(ref, tmp_path / "again")
     assert len(asked) == 2
+
+
+def test_a_program_with_the_line_ends_of_windows_is_told_from_one_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    node = Node.from_env(1, 1, {"PATH": os.environ["PATH"]})
+    files = {"run.sh": "#!/bin/sh\r\necho hi\r\n", "good.sh": "#!/bin/sh\necho hi\n"}
+
+    def told(name: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        payload = OwnCode(code=CodeRef(inline=files), command=[f"./{name}"])
+        cwd = own_code.write(payload, "train", folder)
+        try:
+            own_code.commands(payload, "train", node, cwd, Path("python"))
+        except StageFailure as failure:
+            return f"{failure.reason}: {failure.message}"
+        return ""
+
+    assert told("good.sh") == ""
+    assert "CommandNotFound: there is no program ./absent.sh" in told("absent.sh")
+    words = "ScriptInvalid: ./run.sh has the line ends of Windows, with which there is no program "
+    assert told("run.sh") == f"{words}/bin/sh: save it with those of Unix"
+
+
+# source -> words
+NO_PYTHON: dict[str, tuple[bytes, str]] = {
+    "of a notebook": (b"# In[1]:\n!pip install x\n", "in line 2, which is for a notebook: leave"),
+    "of another encoding": (b"x = 'h\xe9'\n", "save it as UTF-8, or declare its encoding in the"),
+    "of Python 2": (b"print 'x'\n", "Did you mean print(...)? in line 1"),
+    "of tabs and blanks": (b"if 1:\n\tx\n        y\n", "inconsistent use of tabs and spaces"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PYTHON)
+def test_what_is_no_python_is_told_with_what_helps(name: str, tmp_path: Path) -> None:
+    source, words = NO_PYTHON[name]
+    (tmp_path / "map").write_bytes(source)
+    payload = OwnCode(script=ScriptRef(path=str(tmp_path / "map")))
+    with pytest.raises(StageFailure) as told:
+        own_code.write(payload, "train", tmp_path)
+    assert told.value.reason == "ScriptInvalid"
+    assert words in told.value.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [b"\xef\xbb\xbfx = 'h\xc3\xa9'\r\n", b"# -*- coding: latin-1 -*-\nx = 'h\xe9'\n"],
+)
+def test_marks_and_encodings_that_are_declared_are_python(source: bytes, tmp_path: Path) -> None:
+    (tmp_path / "map").write_bytes(source)
+    payload = OwnCode(script=ScriptRef(path=str(tmp_path / "map")))
+    assert own_code.write(payload, "train", tmp_path) == tmp_path
+    assert (tmp_path / "train.py").read_bytes() == source

@@ -228,3 +228,54 @@ def test_pip_is_told_in_its_own_words(
     with pytest.raises(StageFailure) as told:
         packages._pip(Path("python"), "install", [], tmp_path)
     assert (told.value.reason, told.value.message) == (reason, message)
+
+
+GIT = """Collecting git+https://example.com/x.git@v1
+  Running command git clone --filter=blob:none --quiet https://example.com/x.git /tmp/pip-req-1
+  fatal: WORDS
+  error: subprocess-exited-with-error
+  × git clone --filter=blob:none --quiet https://example.com/x.git did not run successfully.
+  │ exit code: 128
+  ╰─> See above for output.
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+"""
+BUILD = """  error: subprocess-exited-with-error
+
+  × Building wheel for x (pyproject.toml) did not run successfully.
+  │ exit code: 1
+  ╰─> [2 lines of output]
+      Traceback (most recent call last):
+      RuntimeError: CUDA_HOME is not set
+      [end of output]
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+  ERROR: Failed building wheel for x
+ERROR: Failed to build one or more wheels
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "words"),
+    [
+        (
+            GIT.replace("WORDS", "could not read Username for 'https://example.com'"),
+            "PackagesInvalid",
+            "pip: fatal: could not read Username for 'https://example.com'",
+        ),
+        (
+            GIT.replace(
+                "WORDS", "unable to access 'https://e.com/': Could not resolve host: e.com"
+            ),
+            "PackagesUnreachable",
+            "pip: fatal: unable to access 'https://e.com/': Could not resolve host: e.com",
+        ),
+        (
+            BUILD,
+            "PackagesInvalid",
+            "pip: RuntimeError: CUDA_HOME is not set; Failed to build one or more wheels",
+        ),
+    ],
+)
+def test_the_cause_is_told_and_not_what_pip_says_of_it(text: str, reason: str, words: str) -> None:
+    failure = packages._refused(text, 1)
+    assert (failure.reason, failure.message) == (reason, words)

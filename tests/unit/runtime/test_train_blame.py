@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trainingjob.api.payload import StageError
@@ -348,3 +350,82 @@ def test_the_failure_that_is_told(reasons, stopped, expected):
     failures = {i: StageFailure(reason.strip("()"), "x") for i, reason in enumerate(reasons)}
     found = blame.primary(Outcome(exits, stopped), lambda exit_: failures[exit_.rank or 0])
     assert found.reason == expected
+
+
+NO_PARENT = "ImportError: attempted relative import with no known parent package"
+NO_FILE = "FileNotFoundError: [Errno 2] No such file or directory: "
+# what is raised, arguments, of a gang -> reason, words
+OF_THE_WAY: dict[str, tuple[str, list[str], bool, str, str]] = {
+    "a module of another folder": (
+        "ModuleNotFoundError: No module named 'lib'", [], False, "ScriptInvalid",
+        "(train.py, line 1): the code has it as src/lib: have its folder (src) in PYTHONPATH",
+    ),
+    "a file of another folder": (
+        "ModuleNotFoundError: No module named 'one'", [], False, "ScriptInvalid",
+        "the code has it as src/one.py: have its folder (src) in",
+    ),
+    "a module of nobody": (
+        "ModuleNotFoundError: No module named 'lib.absent'", [], False, "ModuleMissing",
+        "No module named 'lib.absent' (train.py, line 1)",
+    ),
+    "a package's file that is run": (
+        NO_PARENT, [], False, "ScriptInvalid", "run it by command: [python, -m, PACKAGE.FILE]",
+    ),
+    "a question": (
+        "EOFError: EOF when reading a line", [], False, "ScriptInvalid", "EOF when reading a line",
+    ),
+    "a file that it looks for": (
+        f"{NO_FILE}'data/in.csv'", [], False, "ScriptFailed", "in a copy of the code alone; data",
+    ),
+    "a file that it is told of": (
+        f"{NO_FILE}'data/in.csv'", ["--data", "data/in.csv"], False, "ArgumentsInvalid", "line 1)",
+    ),
+    "the same in one word": (
+        f"{NO_FILE}'/in.csv'", ["--data=/in.csv"], False, "ArgumentsInvalid", "'/in.csv' (train.py",
+    ),
+    "one that another rank may make": (
+        f"{NO_FILE}'/in.csv'", ["--data=/in.csv"], True, "ScriptFailed", "'/in.csv' (train.py",
+    ),
+    "a name that is not there": (
+        "ImportError: cannot import name 'a' from 'b' (FOLDER/src/b.py)", [], False,
+        "ScriptInvalid", "from 'b' (src/b.py) (train.py, line 1)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_THE_WAY)
+def test_what_comes_of_the_way_in_which_jobs_run_code(name: str, tmp_path: Path) -> None:
+    what, arguments, gang, reason, words = OF_THE_WAY[name]
+    (tmp_path / "src/lib").mkdir(parents=True)
+    (tmp_path / "src/lib/__init__.py").touch()
+    (tmp_path / "src/one.py").touch()
+    frame = f'  File "{tmp_path}/train.py", line 1, in <module>\n    x\n'
+    stderr = f"Traceback (most recent call last):\n{frame}{what}\n"
+    failure = blame.of_user_code(
+        Exit(0, 1, stderr.replace("FOLDER", str(tmp_path)), False), "train.py", 0,
+        alone=not gang, folder=tmp_path, arguments=arguments,
+    )  # fmt: skip
+    assert failure.reason == reason
+    assert words in failure.message
+    assert str(tmp_path) not in failure.message
+
+
+USAGE = "usage: train.py [-h] --n N\ntrain.py: error: the following arguments are required: --n\n"
+# As torchrun 2.13 has it.
+ELASTIC = "E1129 17:33:20.120000 42 torch/distributed/elastic/multiprocessing/api.py:984] failed "
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "reason", "words"),
+    [
+        (USAGE, 2, "ArgumentsInvalid", "rank 0 exited with code 2: train.py: error: the following"),
+        ("no rows today\n", 1, "ScriptFailed", "rank 0 exited with code 1: no rows today"),
+        ("", 3, "ScriptFailed", "rank 0 exited with code 3"),
+    ],
+)
+def test_the_words_of_a_rank_of_torchruns(said: str, code: int, reason: str, words: str) -> None:
+    stderr = f"{said}{ELASTIC}(exitcode: {code}) local_rank: 0 (pid: 43)\n{torchrun(0, code)}"
+    failure = blame.of_user_code(Exit(None, 1, stderr, False), "torchrun", 0)
+    assert failure.reason == reason
+    assert failure.message.startswith(words)
+    assert "elastic" not in failure.message

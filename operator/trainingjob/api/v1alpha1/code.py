@@ -1,4 +1,4 @@
-"""Own code of several files, the packages that it needs, and what holds of stages that run it."""
+"""Own code, whatever the stage: its files, the packages that it needs, and what holds of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pydantic import Field, StringConstraints
 
 from .. import uris
 from ..base import Model, Rule, exactly_one_of
-from .common import Uri
+from .common import (
+    ENV_FROM,
+    Arguments,
+    Env,
+    EnvFroms,
+    Image,
+    PodTemplate,
+    Script,
+    Uri,
+)
 from .patterns import FILE_PATH, NO_NUL, PACKAGE, Name, keys_match
 
 # Of a file or a folder of the code, relative to it.
@@ -87,31 +96,91 @@ class Requirements(Model):
     )
 
 
-def uris_of(code: Code | None) -> list[str]:
-    """The folder that it lies in, if it lies in one."""
-    return [code.uri] if code is not None and code.uri is not None else []
+class OwnCode(Model):
+    """What a stage may have of own code, and what its pods have of their own."""
+
+    script: Script | None = Field(
+        None,
+        description="Own code of one file, saved in the working folder under the stage's name: "
+        "`preprocess.py`, `train.py` or `evaluate.py`. docs/own-code.md says what it does.",
+    )
+    code: Code | None = Field(
+        None,
+        description="Own code of several files, instead of a script; its `main` is the file of "
+        "that name when unset.",
+    )
+    requirements: Requirements | None = Field(
+        None,
+        description="Packages that own code needs beside those of the image: in an environment of "
+        "the job's own, made once and kept on the job's storage.",
+    )
+    image: Image | None = Field(None, description="Container image; the operator's when unset.")
+    env: Env | None = Field(None, description="Environment variables.")
+    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
+    template: PodTemplate | None = Field(None, description="Parts of the pods.")
+
+    @property
+    def own_code(self) -> bool:
+        """Whether there is any."""
+        return (self.script or self.code) is not None
+
+    @property
+    def uris_of_code(self) -> list[str]:
+        """The folder that the code lies in, if it lies in one."""
+        return [self.code.uri] if self.code is not None and self.code.uri is not None else []
 
 
-# CEL; and what holds of a stage with script, code and command, and of what goes with them.
+class OwnProgram(OwnCode):
+    """Of a stage whose own code is a program."""
+
+    command: Arguments | None = Field(
+        None,
+        description="Own command, run once in each pod, e.g. `[torchrun, train.py]`; `$(NAME)` is "
+        "the value of a variable. When unset, Python runs the script or the code, when training in "
+        "each process of the gang.",
+    )
+    args: Arguments | None = Field(
+        None, description="Arguments for the command or the code, with `$(NAME)` likewise."
+    )
+
+    @property
+    def own_code(self) -> bool:
+        """Whether there is any."""
+        return self.command is not None or super().own_code
+
+
+# CEL.
+FILES = "(has(self.script) || has(self.code))"
 OWN = "(has(self.command) || has(self.script) || has(self.code))"
-OWN_CODE_RULES: tuple[Rule, ...] = (
-    Rule(
-        cel=f"{OWN} || !has(self.requirements)",
-        message="requirements need a command, a script or code: models have what they need",
-        holds=lambda self: self.requirements is None or self.own_code,
-    ),
-    Rule(
-        cel="!has(self.requirements) || !has(self.requirements.file) || has(self.code)",
-        message="requirements.file is a file of code: set code, or requirements.packages",
-        holds=lambda self: (
-            self.requirements is None or self.requirements.file is None or self.code is not None
+
+
+def _rules(own: str, without: str) -> tuple[Rule, ...]:
+    """What holds of the code and the packages of a stage, with ``own`` as CEL for that it has code
+    of its own; ``without``: that requirements need it."""
+    return (
+        Rule(
+            cel=f"{own} || !has(self.requirements)",
+            message=without,
+            holds=lambda self: self.requirements is None or self.own_code,
         ),
-    ),
-    Rule(
-        cel="!has(self.script) || !has(self.code)",
-        message="script and code are both the code: add the script to the files of code",
-        holds=lambda self: self.script is None or self.code is None,
-    ),
+        Rule(
+            cel="!has(self.requirements) || !has(self.requirements.file) || has(self.code)",
+            message="requirements.file is a file of code: set code, or requirements.packages",
+            holds=lambda self: (
+                self.requirements is None or self.requirements.file is None or self.code is not None
+            ),
+        ),
+        Rule(
+            cel="!has(self.script) || !has(self.code)",
+            message="script and code are both the code: add the script to the files of code",
+            holds=lambda self: self.script is None or self.code is None,
+        ),
+    )
+
+
+CODE_RULES = _rules(FILES, "requirements need a script or code: the steps have what they need")
+PROGRAM_RULES = (
+    *_rules(OWN, "requirements need a command, a script or code: models have what they need"),
     Rule(
         cel="!has(self.command) || !has(self.code) || !has(self.code.main)",
         message="code.main is what runs without a command: name the file in command instead",

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
-from .code import OWN, OWN_CODE_RULES, Code, Requirements
-from .common import ENV_FROM, Arguments, Env, EnvFroms, Image, PodTemplate, Resources, Script
+from .code import OWN, PROGRAM_RULES, OwnProgram
+from .common import Resources
 from .patterns import METRIC
 
 ClassificationMetric = Literal[
@@ -114,12 +114,13 @@ class Gate(Model):
         return self.higher_is_better is False or self.metric in LOWER_IS_BETTER
 
 
-class Evaluate(Model):
-    """Judge the model on the test split."""
+class Evaluate(OwnProgram):
+    """Judge the model on the test split. Own code runs once instead of our metrics, and writes
+    `$TRAININGJOB_OUTPUT_DIR/metrics.json`: numbers by name."""
 
     resumable: ClassVar[tuple[str, ...]] = ("template",)
     rules: ClassVar[tuple[Rule, ...]] = (
-        *OWN_CODE_RULES,
+        *PROGRAM_RULES,
         Rule(
             cel=f"!{OWN} || !(has(self.threshold) || has(self.nodes) || has(self.procsPerNode))",
             message="threshold, nodes and procsPerNode are about the metrics of ours: own code "
@@ -149,26 +150,6 @@ class Evaluate(Model):
         "bits_per_byte, when unset, and of own code the first ones that it writes. "
         "`evaluation/metrics.json` has them all.",
     )
-    script: Script | None = Field(
-        None,
-        description="Own evaluation, saved as `evaluate.py` in the working folder and run by "
-        "Python unless there is a command. It writes `$TRAININGJOB_OUTPUT_DIR/metrics.json`: "
-        "numbers by name.",
-    )
-    code: Code | None = Field(
-        None,
-        description="Own evaluation of several files, instead of a script; `main` is `evaluate.py` "
-        "when unset.",
-    )
-    requirements: Requirements | None = Field(
-        None, description="Packages that own code needs beside those of the image."
-    )
-    command: Arguments | None = Field(
-        None, description="Own command, run once; `$(NAME)` is the value of a variable."
-    )
-    args: Arguments | None = Field(
-        None, description="Arguments for the command or the code, with `$(NAME)` likewise."
-    )
     threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="Two classes: a row is taken for `task.positiveClass` when the score of that "
@@ -192,13 +173,4 @@ class Evaluate(Model):
         "evaluation runs: `predictions.parquet` is refused. docs/security.md tells what it proves. "
         "Unset: no.",
     )
-    image: Image | None = Field(None, description="Container image; the operator's when unset.")
     resources: Resources | None = Field(None, description="Resources of each pod.")
-    env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
-    template: PodTemplate | None = Field(None, description="Parts of the pods.")
-
-    @property
-    def own_code(self) -> bool:
-        """Whether code of the user judges."""
-        return (self.command, self.script, self.code) != (None, None, None)

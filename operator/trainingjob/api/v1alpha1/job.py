@@ -12,7 +12,7 @@ from .. import uris
 from ..base import Model, Rule
 from ..stages import STAGE_NAMES
 from . import sealed
-from .code import OWN, uris_of
+from .code import OWN
 from .deploy import AcceptedModel, Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
 from .input import Input
@@ -183,7 +183,7 @@ class Spec(Model):
             + " + ".join(
                 f"(has(self.{stage}) && has(self.{stage}.code) && has(self.{stage}.code.uri) ? "
                 f"[self.{stage}.code.uri] : [])"
-                for stage in ("train", "evaluate")
+                for stage in ("preprocess", "train", "evaluate")
             )
             + ")"
             f".exists(u, u.startsWith('{uris.HDFS.start}'))",
@@ -549,7 +549,10 @@ class Spec(Model):
         given = (self.train.dataset if self.train else None, self.pretrained, self.promoted)
         written = [self.storage.uri] if self.storage.uri is not None else []
         code = [
-            uri for stage in (self.train, self.evaluate) if stage for uri in uris_of(stage.code)
+            uri
+            for stage in (self.preprocess, self.train, self.evaluate)
+            if stage is not None
+            for uri in stage.uris_of_code
         ]
         return [*written, *read, *(one.uri for one in given if one is not None), *code]
 

@@ -8,15 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
-from .common import (
-    ENV_FROM,
-    Env,
-    EnvFroms,
-    Image,
-    PodTemplate,
-    Resources,
-    Script,
-)
+from .code import CODE_RULES, FILES, OwnCode
+from .common import Resources
 from .input import Input
 from .patterns import TABLE
 from .split import Split
@@ -69,11 +62,13 @@ RESERVED_SPARK_CONF = (
 )
 
 
-class Preprocess(Model):
-    """From raw files to a cleaned, split dataset of parquet files."""
+class Preprocess(OwnCode):
+    """From raw files to a cleaned, split dataset of parquet files. Own code runs before the steps:
+    a Python module with `preprocess(frame, context) -> frame`, frame being the engine's."""
 
     resumable: ClassVar[tuple[str, ...]] = ("template",)
     rules: ClassVar[tuple[Rule, ...]] = (
+        *CODE_RULES,
         Rule(
             cel="self.engine == 'spark' || (!has(self.sparkConf) && !has(self.executor))",
             message="sparkConf and executor apply to engine spark only",
@@ -103,10 +98,10 @@ class Preprocess(Model):
             ),
         ),
         Rule(
-            cel="self.input.format != 'raw' || has(self.script)",
-            message="input.format raw needs a script, which reads the files: "
+            cel=f"self.input.format != 'raw' || {FILES}",
+            message="input.format raw needs a script or code, which reads the files: "
             "preprocess(paths, context)",
-            holds=lambda self: self.input.format != "raw" or self.script is not None,
+            holds=lambda self: self.input.format != "raw" or self.own_code,
         ),
         Rule(
             cel="self.input.format != 'raw' || !has(self.split.files)",
@@ -128,12 +123,12 @@ class Preprocess(Model):
             ),
         ),
         Rule(
-            cel="!has(self.inputs) || has(self.script) || "
+            cel=f"!has(self.inputs) || {FILES} || "
             "(has(self.steps) && self.steps.exists(s, has(s.join) || has(s.sql)))",
             message="inputs are tables for join and sql steps and the script, and there is none",
             holds=lambda self: (
                 self.inputs is None
-                or self.script is not None
+                or self.own_code
                 or any(step.join or step.sql for step in self.steps or ())
             ),
         ),
@@ -153,17 +148,11 @@ class Preprocess(Model):
         description="`spark` for data of any size, `pandas` for what fits on one machine "
         "(starts ten times faster); the same steps give the same result.",
     )
-    image: Image | None = Field(None, description="Container image; the operator's when unset.")
     input: Input = Field(description="The raw data.")
     inputs: Annotated[dict[str, Input], Field(min_length=1, max_length=16)] | None = Field(
         None,
         description="Further tables by name, for `join` and `sql` steps and the script, which has "
         "them as `context.inputs`. `input` is the table `data`.",
-    )
-    script: Script | None = Field(
-        None,
-        description="Own code, run before the steps: a Python module with "
-        "`preprocess(frame, context) -> frame`, frame being the engine's.",
     )
     steps: Annotated[list[Step], Field(max_length=256)] | None = Field(
         None, description="Run in order. From the first fitted step on, splits go separate ways."
@@ -180,13 +169,10 @@ class Preprocess(Model):
         ]
         | None
     ) = Field(None, description="Spark settings; those the operator sets are refused.")
-    env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
-    template: PodTemplate | None = Field(None, description="Parts of the pods.")
 
     @property
     def uris(self) -> list[str]:
-        """All that the stage reads."""
+        """All data that the stage reads."""
         files = self.split.files
         tables = (one.uri for one in (self.inputs or {}).values())
         given = [self.tokenize.from_] if self.tokenize and self.tokenize.from_ else []

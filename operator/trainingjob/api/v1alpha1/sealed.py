@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import uris
 from ..base import Rule
-from .code import OWN, uris_of
+from .code import OWN
 
 if TYPE_CHECKING:
     from .job import Spec
@@ -72,7 +72,7 @@ def _apart(spec: Spec) -> bool:
         return True
     trains = [spec.storage.uri] if spec.storage.uri is not None else []
     trains += [spec.pretrained.uri] if spec.pretrained is not None else []
-    trains += uris_of(spec.train.code)
+    trains += spec.train.uris_of_code
     volumes = (spec.train.template.volumes if spec.train.template else None) or ()
     claims = [one.persistent_volume_claim for one in volumes]
     trains += [f"{uris.CLAIM.start}{one.claim_name}" for one in claims if one is not None]

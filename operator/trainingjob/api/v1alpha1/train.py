@@ -9,19 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from ..base import Model, Rule, exactly_one_of
 from .boosting import GradientBoosting
-from .code import OWN, OWN_CODE_RULES, Code, Requirements
-from .common import (
-    ENV_FROM,
-    Arguments,
-    Column,
-    Env,
-    EnvFroms,
-    Image,
-    Location,
-    PodTemplate,
-    Resources,
-    Script,
-)
+from .code import OWN, PROGRAM_RULES, OwnProgram
+from .common import Column, Location, Resources
 from .export import Export
 from .patterns import BALANCED
 from .search import Search, check
@@ -247,7 +236,7 @@ class Checkpoint(Model):
     )
 
 
-class Train(Model):
+class Train(OwnProgram):
     """Distributed training: `nodes` pods of `procsPerNode` processes."""
 
     resumable: ClassVar[tuple[str, ...]] = ("template", "nodes")
@@ -257,7 +246,7 @@ class Train(Model):
             message="either model, or own code (script, code, command), must be set",
             holds=lambda self: (self.model is not None) != self.own_code,
         ),
-        *OWN_CODE_RULES,
+        *PROGRAM_RULES,
         Rule(
             cel=f"{OWN} || !has(self.streamDataset)",
             message="streamDataset needs a command, a script or code: a model streams by itself",
@@ -345,7 +334,6 @@ class Train(Model):
     dataset: Dataset | None = Field(
         None, description="A prepared dataset, for a job without preprocess."
     )
-    image: Image | None = Field(None, description="Container image; the operator's when unset.")
     nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Number of training pods.")
     procs_per_node: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Processes in each pod, usually one per GPU."
@@ -353,27 +341,6 @@ class Train(Model):
     resources: Resources | None = Field(None, description="Resources of each pod.")
     model: BuiltInModel | None = Field(
         None, description="A model that needs no code: one of the fields."
-    )
-    script: Script | None = Field(
-        None,
-        description="Own training code, saved as `train.py` in the working folder. "
-        "Without a command it is run by Python in each process of the gang.",
-    )
-    code: Code | None = Field(
-        None, description="Own training code of several files, instead of a script."
-    )
-    requirements: Requirements | None = Field(
-        None,
-        description="Packages that own code needs beside those of the image: in an environment of "
-        "the job's own, made once and kept on the job's storage.",
-    )
-    command: Arguments | None = Field(
-        None,
-        description="Own command, run once in each pod, e.g. `[torchrun, train.py]`; `$(NAME)` is "
-        "the value of a variable.",
-    )
-    args: Arguments | None = Field(
-        None, description="Arguments for the command or the code, with `$(NAME)` likewise."
     )
     stream_dataset: bool | None = Field(
         None,
@@ -468,11 +435,3 @@ class Train(Model):
     seed: Annotated[int, Field(ge=0, le=2147483647)] = Field(
         0, description="Of weights, order of rows and dropout; own code sees `TRAININGJOB_SEED`."
     )
-    env: Env | None = Field(None, description="Environment variables.")
-    env_from: EnvFroms | None = Field(None, description=ENV_FROM)
-    template: PodTemplate | None = Field(None, description="Parts of the pods.")
-
-    @property
-    def own_code(self) -> bool:
-        """Whether it is trained by code of the user."""
-        return (self.command, self.script, self.code) != (None, None, None)

@@ -33,10 +33,9 @@ def obstruction(job: TrainingJob, stage: StageName, spec: Preprocess | Train) ->
         return "somebody asked for it to be run again"
     if spec.image is not None and "@sha256:" not in spec.image:
         return "its image is not given by its digest (@sha256:…)"
-    own_code = spec.own_code if isinstance(spec, Train) else spec.script is not None
-    if own_code and spec.env_from:
+    if spec.own_code and spec.env_from:
         return "it is own code with envFrom"
-    if own_code and spec.template is not None and spec.template.volumes:
+    if spec.own_code and spec.template is not None and spec.template.volumes:
         return "it is own code with volumes of its own"
     return None
 

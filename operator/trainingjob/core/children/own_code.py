@@ -6,10 +6,8 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.code import Code
+from ...api.v1alpha1.code import Code, OwnCode, OwnProgram
 from ...api.v1alpha1.common import Script
-from ...api.v1alpha1.evaluate import Evaluate
-from ...api.v1alpha1.train import Train
 from .. import names
 from .pod import Mapped
 
@@ -18,29 +16,27 @@ SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 
 
-def told(job: TrainingJob, spec: Train | Evaluate) -> dict[str, Any]:
-    """The fields of contract.OwnCode."""
+def told(job: TrainingJob, spec: OwnCode) -> dict[str, Any]:
+    """The fields of contract.OwnFiles, or of contract.OwnCode where that is what it has."""
     code, asked = spec.code, spec.requirements
     return {
-        "script": script_ref(spec.script),
-        "code": code_ref(code),
+        "script": _script_ref(spec.script),
+        "code": _code_ref(code),
         "working_dir": code.working_dir if code is not None else None,
         "main": code.main if code is not None else None,
         "requirements": asked
         and contract.PackagesRef(
             packages=asked.packages, file=asked.file, wheels=names.wheels_uri(job)
         ),
-        "command": spec.command,
-        "args": spec.args,
-    }
+    } | ({"command": spec.command, "args": spec.args} if isinstance(spec, OwnProgram) else {})
 
 
-def maps(spec: Train | Evaluate) -> tuple[Mapped | None, ...]:
+def maps(spec: OwnCode) -> tuple[Mapped | None, ...]:
     """The ConfigMaps that it lies in."""
-    return script_map(spec.script), code_map(spec.code)
+    return _script_map(spec.script), _code_map(spec.code)
 
 
-def script_map(script: Script | None) -> Mapped | None:
+def _script_map(script: Script | None) -> Mapped | None:
     """The script's ConfigMap, of which its key is mounted."""
     if script is None or script.config_map is None:
         return None
@@ -50,7 +46,7 @@ def script_map(script: Script | None) -> Mapped | None:
     return Mapped("trainingjob-script", SCRIPT_DIR, source, contract.SCRIPT_FILE, path)
 
 
-def code_map(code: Code | None) -> Mapped | None:
+def _code_map(code: Code | None) -> Mapped | None:
     """The code's ConfigMap, all of it."""
     if code is None or code.config_map is None:
         return None
@@ -58,7 +54,7 @@ def code_map(code: Code | None) -> Mapped | None:
     return Mapped("trainingjob-code", CODE_DIR, source, contract.CODE_FILES, CODE_DIR)
 
 
-def code_ref(code: Code | None) -> contract.CodeRef | None:
+def _code_ref(code: Code | None) -> contract.CodeRef | None:
     """How the pod finds the code: as with the script, the kubelet puts a path into the payload."""
     if code is None:
         return None
@@ -66,7 +62,7 @@ def code_ref(code: Code | None) -> contract.CodeRef | None:
     return contract.CodeRef(inline=code.inline, path=path, uri=code.uri)
 
 
-def script_ref(script: Script | None) -> contract.ScriptRef | None:
+def _script_ref(script: Script | None) -> contract.ScriptRef | None:
     """How the pod finds the script: the kubelet puts its path into the payload."""
     if script is None:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob.api.expansion import expand
-from trainingjob.api.payload import CodeRef, PreprocessPayload, ScriptRef, TrainPayload
+from trainingjob.api.payload import OwnFiles, PreprocessPayload, TrainPayload
 
 from ..base.digest import digest_of_text, sha256
 from ..dataset.manifest import MANIFEST, DatasetManifest
@@ -43,7 +43,7 @@ def inputs_of_preprocess(
     tables: Mapping[str, Iterable[Path]] | None = None,
 ) -> Inputs:
     """The input's ``files``, by their names relative to it, those of splits likewise, those of
-    further ``tables``, and the script. Raises OSError."""
+    further ``tables``, and own code. Raises OSError, and StageFailure as ``code.files`` does."""
     of_splits = payload.split.files.uris if payload.split.files is not None else {}
     bases = {str(name): _base(resolve(uri)) for name, uri in of_splits.items()}
     bases["input"] = _base(resolve(payload.input.uri))
@@ -59,7 +59,7 @@ def inputs_of_preprocess(
     if given is not None:
         its = tokenizer_files(given, chat=payload.task.messages is not None)
         named |= {f"tokenizer {name}": path for name, path in its.items()}
-    return _read(named, payload.script)
+    return _read(named, payload)
 
 
 def inputs_of_train(payload: TrainPayload) -> Inputs:
@@ -75,7 +75,7 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     if given is not None:
         its = pretrained.look(given)
         named |= {f"pretrained {path.relative_to(its.path)}": path for path in its.files}
-    own = _read(named, payload.script, payload.code)
+    own = _read(named, payload)
     stamps = {root / MANIFEST: _stamp(root / MANIFEST)}
     manifest = DatasetManifest.read(root)
     for folder in (root, *(root / part for part in manifest.parts)):
@@ -87,10 +87,8 @@ def inputs_of_train(payload: TrainPayload) -> Inputs:
     return Inputs({**own.digests, "dataset": manifest.digest}, {**own.stamps, **stamps})
 
 
-def _read(
-    files: Mapping[str, Path], script: ScriptRef | None, own: CodeRef | None = None
-) -> Inputs:
-    files = dict(files)
+def _read(files: Mapping[str, Path], payload: OwnFiles) -> Inputs:
+    files, script, own = dict(files), payload.script, payload.code
     digests: dict[str, str] = {}
     if own is not None and own.inline is None:
         files |= {f"code {name}": path for name, path in code.files(own).items()}

@@ -28,10 +28,17 @@ _MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
     # Certain: the same code in the same image fails so again.
     ("ModuleMissing", re.compile(r"^ModuleNotFoundError: No module named ")),
     ("ScriptInvalid", re.compile(r"^(SyntaxError|IndentationError|TabError): ")),
-    ("ScriptInvalid", re.compile(r"^ImportError: cannot import name ")),
+    ("ScriptInvalid", re.compile(r"^ImportError: (cannot import name |attempted relative import)")),
     # An address of the manifest, which nothing but our own runtime can read.
     ("ScriptInvalid", re.compile(_ADDRESS)),
+    # Of a notebook's export.
+    ("ScriptInvalid", re.compile(r"^NameError: name 'get_ipython' is not defined")),
+    # Of input(): nobody sits before a pod.
+    ("ScriptInvalid", re.compile(r"^EOFError: EOF when reading a line$")),
 )
+_NO_PARENT = "ImportError: attempted relative import with no known parent package"
+_NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '(?P<module>\w+)'$")
+_NO_FILE = re.compile(r"^FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>.+)'$")
 # A consequence, not a cause: another process is gone. Told by Python itself and by torch; what
 # libraries for HTTP and the like say is about somebody else.
 _PEER_LOST = re.compile(
@@ -59,6 +66,10 @@ _PREFIX = re.compile(r"^\[(?:rank|\w*?)(\d+)\]: ?")
 _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)')
 _TORCHRUN = re.compile(
     r"Root Cause \(first observed failure\):.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL
+)
+# What torchrun says of a rank's end, after the rank's own words.
+_ELASTIC = re.compile(
+    r"^[EWI]\d{4} .*torch/distributed/elastic/multiprocessing/api\.py:\d+\]", re.M
 )
 # Signals that come from outside. The others (SEGV, ABRT, ...) are what code does to itself.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
@@ -133,11 +144,12 @@ def of_user_code(
     alone: bool = False,
     code: str = "",
     folder: Path | None = None,
+    arguments: Sequence[str] = (),
 ) -> StageFailure:
     """Of the user's code; ``name`` is what it is called in the message.
 
     ``alone``: it is the only process of its gang, so that it has no peer to lose. ``code``: its
-    text, as far as it is known; ``folder``: where it lies.
+    text, as far as it is known; ``folder``: where it lies; ``arguments``: what it was started with.
     """
     rank, number = exit_.rank, exit_.code
     if root := _TORCHRUN.search(exit_.stderr):
@@ -153,11 +165,16 @@ def of_user_code(
     reason: ReasonName | None = None
     message = f"{who} exited with code {number}"
     if raised is not None:
-        reason = _meaning(raised.what)
-        message += f": {raised.what}"
+        reason, what, words = _read(raised.what, folder)
+        message += f": {what}"
         if raised.line is not None:
             message += f" ({raised.file}, line {raised.line})"
-    elif not root and (lines := exit_.stderr.split("\n")[-20:]):
+        message += words
+        missing = _NO_FILE.match(what)
+        # Nobody else could make it before the next attempt.
+        if alone and missing and any(missing[1] in (w, w.partition("=")[2]) for w in arguments):
+            reason = "ArgumentsInvalid"
+    elif lines := _said(exit_.stderr, by_torchrun=root is not None).split("\n")[-20:]:
         # argparse and sys.exit("…") end a program without a traceback.
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         message += f": {last[:500]}" if last else ""
@@ -167,6 +184,51 @@ def of_user_code(
     if reason == "ModuleMissing" and _INSTALLS.search(f"{code}\n{exit_.stderr}"):
         reason = None
     return StageFailure(reason or "ScriptFailed", message, rank=rank, exit_code=number)
+
+
+def _said(stderr: str, *, by_torchrun: bool) -> str:
+    """What a rank itself has said, as far as it is known."""
+    if not by_torchrun:
+        return stderr
+    end = _ELASTIC.search(stderr)
+    return stderr[: end.start()] if end else ""
+
+
+def of_exception(what: str, code: str, folder: Path | None = None) -> tuple[ReasonName, str]:
+    """The reason of ``ValueError: …`` in code that has no peers, whose text is ``code`` and which
+    lies in ``folder``; and the words to tell it by."""
+    reason, told, words = _read(what, folder)
+    if reason in (None, "PeerLost", "RendezvousFailed") or (
+        reason == "ModuleMissing" and _INSTALLS.search(code)
+    ):
+        reason = "ScriptFailed"
+    return reason, told + words
+
+
+def _read(what: str, folder: Path | None) -> tuple[ReasonName | None, str, str]:
+    """What an exception of code in ``folder`` means, the exception by the names that the code has
+    for its files, and what helps where it is the way in which jobs run code; "" else."""
+    reason = _meaning(what)
+    told = what if folder is None else what.replace(f"{folder}/", "")
+    if told.startswith(_NO_PARENT):
+        words = (
+            ": a file that is run is in no package: run it by command: [python, -m, PACKAGE.FILE]"
+        )
+        return reason, told, words
+    if (missing := _NO_FILE.match(told)) is not None and not missing["path"].startswith("/"):
+        words = (
+            ": it is looked for where the code runs, in a copy of the code alone; data lies where "
+        )
+        return reason, told, f"{words}docs/own-code.md says"
+    if folder is not None and (missing := _NO_MODULE.match(told)) is not None:
+        name = missing["module"]
+        found = [*folder.rglob(f"{name}.py"), *folder.rglob(f"{name}/__init__.py")]
+        paths = [path.parent if path.name == "__init__.py" else path for path in found]
+        if paths:
+            place = min(paths).relative_to(folder)
+            words = f": the code has it as {place}: have its folder ({place.parent}) in PYTHONPATH"
+            return "ScriptInvalid", told, f"{words} of the stage's env"
+    return reason, told, ""
 
 
 def lost_peer(error: BaseException) -> bool:

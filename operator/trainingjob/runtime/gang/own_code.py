@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainingjob.api.expansion import expand
-from trainingjob.api.payload import CODE_DIR, OwnCode, ScriptRef
+from trainingjob.api.payload import CODE_DIR, OwnCode, OwnFiles, ScriptRef
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure
@@ -23,9 +23,10 @@ from .packages import Environment, environment
 from .processes import Command, Exit
 
 
-def python(payload: OwnCode, node: int, folder: Path) -> Environment:
-    """What runs the code, with the packages that it asks for. Raises what ``environment`` raises,
-    and StageFailure: ScriptMissing, ScriptInvalid."""
+def python(payload: OwnFiles, node: int, folder: Path, kept: Sequence[str] = ()) -> Environment:
+    """What runs the code, with the packages that it asks for; those that are ``kept`` have the
+    version of the image. Raises what ``environment`` raises, and StageFailure: ScriptMissing,
+    ScriptInvalid."""
     given = payload.requirements
     if given is None:
         return Environment(Path(sys.executable), {})
@@ -39,14 +40,14 @@ def python(payload: OwnCode, node: int, folder: Path) -> Environment:
         code.bring(payload.code, source)
         file = source / (payload.working_dir or "") / (given.file or "")
         asked = requirements.of_file(file, source)
-    return environment(asked, given.wheels, place, node)
+    return environment(asked, given.wheels, place, node, kept)
 
 
-def write(payload: OwnCode, stage: str, folder: Path) -> Path | None:
+def write(payload: OwnFiles, stage: str, folder: Path) -> Path | None:
     """The code of the ``stage`` into ``folder``; where it runs, None when there is nothing but a
     command. Raises StageFailure: ScriptMissing, ScriptInvalid, StorageUnavailable."""
     if payload.script is not None:
-        path = folder / _script(stage)
+        path = folder / main_of(payload, stage)
         path.write_bytes(_source(payload.script))
         _compile(path, "the script")
         return folder
@@ -63,8 +64,8 @@ def write(payload: OwnCode, stage: str, folder: Path) -> Path | None:
             f"the code has no folder {payload.working_dir} ({stage}.code.workingDir); it has "
             f"{listed([entry.name for entry in sorted(folder.iterdir())])}",
         )
-    if payload.command is None:
-        main = payload.main or _script(stage)
+    if not isinstance(payload, OwnCode) or payload.command is None:
+        main = main_of(payload, stage)
         if not (cwd / main).is_file():
             found = [path.relative_to(cwd).as_posix() for path in sorted(cwd.rglob("*.py"))]
             there = f"it has {listed(found)}" if found else "it has no file of Python"
@@ -82,16 +83,30 @@ def seeing(node: Node, cwd: Path | None, folder: Path) -> Node:
 def commands(
     payload: OwnCode, stage: str, node: Node, cwd: Path | None, interpreter: Path
 ) -> tuple[str, Sequence[Command]]:
-    """The code's name for messages, and what to start. Raises StageFailure(CommandNotFound)."""
+    """The code's name for messages, and what to start. Raises StageFailure: CommandNotFound,
+    ScriptInvalid."""
     arguments = payload.args or []
     if payload.command is None:
-        main = payload.main or _script(stage)
+        main = main_of(payload, stage)
         return main, _expanded(node.per_rank([str(interpreter), main, *arguments], cwd))
     (command,) = _expanded([Command([*payload.command, *arguments], node.env, cwd)])
     name = command.arguments[0]
-    if shutil.which(cwd / name if cwd and "/" in name else name, path=node.env["PATH"]) is None:
+    own = cwd / name if cwd and "/" in name else None
+    if shutil.which(own or name, path=node.env["PATH"]) is None:
         raise StageFailure("CommandNotFound", f"there is no program {name} in the image")
+    if own is not None:
+        _require_line_ends(own, name)
     return name, [command]
+
+
+def _require_line_ends(path: Path, name: str) -> None:
+    """Raises StageFailure(ScriptInvalid) where Linux would say that there is no such file."""
+    with path.open("rb") as file:
+        first = file.readline(256)
+    if first.startswith(b"#!") and first.endswith(b"\r\n"):
+        program = first[2:].strip().decode(errors="replace")
+        words = f"{name} has the line ends of Windows, with which there is no program {program}"
+        raise StageFailure("ScriptInvalid", f"{words}: save it with those of Unix")
 
 
 def run(name: str, commands: Sequence[Command], *, alone: bool, code: str, folder: Path) -> None:
@@ -100,11 +115,14 @@ def run(name: str, commands: Sequence[Command], *, alone: bool, code: str, folde
 
     Raises StageFailure with the failure that came first, or Disrupted."""
     oom_kills = blame.oom_kills()
+    arguments = commands[0].arguments[1:]  # all have the same, but for their variables
 
     def failure(exit_: Exit) -> StageFailure | None:
         if exit_.code == 0:
             return None
-        return blame.of_user_code(exit_, name, oom_kills, alone=alone, code=code, folder=folder)
+        return blame.of_user_code(
+            exit_, name, oom_kills, alone=alone, code=code, folder=folder, arguments=arguments
+        )
 
     outcome = ranks.run_commands(commands, failure)
     if outcome.stopped:
@@ -122,9 +140,9 @@ def text(payload: OwnCode, folder: Path) -> str:
     return "\n".join([" ".join(words), *sources])
 
 
-def _script(stage: str) -> str:
-    """What a script is called in the working folder."""
-    return f"{stage}.py"
+def main_of(payload: OwnFiles, stage: str) -> str:
+    """The file that Python runs, from where the code runs; what a script is called, too."""
+    return payload.main or f"{stage}.py"
 
 
 def _expanded(commands: Sequence[Command]) -> list[Command]:
@@ -149,6 +167,11 @@ def _compile(path: Path, name: str) -> None:
         compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
     except SyntaxError as error:
         where = f" in line {error.lineno}" if error.lineno else ""
-        raise StageFailure("ScriptInvalid", f"{name} is not Python: {error.msg}{where}") from error
+        words = f"{name} is not Python: {error.msg}{where}"
+        if (error.text or "").lstrip().startswith(("!", "%")):
+            words += ", which is for a notebook: leave it out"
+        elif "codec can't decode" in str(error.msg):
+            words += ": save it as UTF-8, or declare its encoding in the first line"
+        raise StageFailure("ScriptInvalid", words) from error
     except ValueError as error:
         raise StageFailure("ScriptInvalid", f"{name} is not Python: {error}") from error

@@ -27,6 +27,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError
 
+import trainingjob
 from trainingjob.api.base import Model
 
 from ..base.digest import digest_of, sha256
@@ -44,11 +45,13 @@ _SECONDS = 3600
 _LOOK_SECONDS = 1.0
 # With the lines that explain it.
 _ERROR = re.compile(r"^(?:ERROR: |(?=The conflict is caused by:))(.*(?:\n {4}.*)*)", re.MULTILINE)
+# The last words of a program that it has run: git, or what builds a wheel.
+_CAUSE = re.compile(r"^ *(fatal: .*|\S.*(?=\n *\[end of output\]))$", re.MULTILINE)
 # What pip's own words about a network come with: it tries again, and then says that there is no
 # such package.
 _NETWORK = re.compile(
     r"^WARNING: Retrying \(|Max retries exceeded|ConnectionError|ReadTimeout|HTTP error 5\d\d"
-    r"|50[0234] Server Error",
+    r"|50[0234] Server Error|^ *fatal: .*(Failed to connect|Could not resolve host|timed out)",
     re.MULTILINE,
 )
 _OF_THE_IMAGE = "Requirement already satisfied: "
@@ -77,19 +80,22 @@ class Environment:
     variables: Mapping[str, str]
 
 
-def environment(given: Requirements, uri: str, folder: Path, node: int) -> Environment:
+def environment(
+    given: Requirements, uri: str, folder: Path, node: int, kept: Sequence[str] = ()
+) -> Environment:
     """Made in ``folder``, which is there; node 0 sees to it that there are the wheels at ``uri``.
+    Of packages that are ``kept``, given as ``name==version``, there is no other version.
 
     Raises StageFailure: PackagesInvalid, PackagesUnreachable, StorageUnavailable, StorageFailed."""
     begun = time.monotonic()
     image = _paths()
     own = folder / "environment"
     python = _make(own, image)
-    place = f"{uri}/{_key(given, image)}"
+    place = f"{uri}/{_key(given, image, kept)}"
     found = _kept(place, given.hashes)
     how = "kept"
     if found is None and node == 0:
-        _keep(place, *_built(given, python, folder))
+        _keep(place, *_built(given, python, folder, kept))
         found, how = _kept(place, given.hashes), "found"
     while found is None:
         if node == 0:
@@ -108,15 +114,29 @@ def environment(given: Requirements, uri: str, folder: Path, node: int) -> Envir
     return Environment(python, {"VIRTUAL_ENV": str(own), "PATH": path})
 
 
+def packages_of(environment: Environment) -> Path | None:
+    """Where it has the packages that were asked for; None when it is that of the image."""
+    folder = environment.variables.get("VIRTUAL_ENV")
+    return None if folder is None else _site(Path(folder))
+
+
+def _site(folder: Path) -> Path:
+    places = {"base": str(folder), "platbase": str(folder)}
+    return Path(sysconfig.get_path("purelib", "venv", places))
+
+
 def _paths() -> list[str]:
-    """Where the image has its packages."""
-    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    """Where the image has its packages, our runtime among them."""
+    found = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return list(dict.fromkeys([*found, str(Path(trainingjob.__file__).parents[1])]))
 
 
-def _key(given: Requirements, image: Sequence[str]) -> str:
+def _key(given: Requirements, image: Sequence[str], kept: Sequence[str]) -> str:
     """A digest of what the wheels depend on: the same list in another image has others."""
     installed = sorted({p.name for path in image for p in Path(path).glob("*.dist-info")})
     counted = [given.text, sys.version, sysconfig.get_platform(), installed]
+    if kept:
+        counted.append([*kept])
     return digest_of(counted).removeprefix("sha256:")[:32]
 
 
@@ -124,9 +144,7 @@ def _make(folder: Path, image: Sequence[str]) -> Path:
     """An environment without anything but what the image has; its interpreter."""
     venv.EnvBuilder(symlinks=True).create(folder)
     python = folder / "bin" / "python"
-    places = {"base": str(folder), "platbase": str(folder)}
-    site = Path(sysconfig.get_path("purelib", "venv", places))
-    (site / "_of_the_image.pth").write_text("".join(f"{path}\n" for path in image))
+    (_site(folder) / "_of_the_image.pth").write_text("".join(f"{path}\n" for path in image))
     # torchrun and its like start the interpreter that they are written for.
     for distribution in importlib.metadata.distributions(path=list(image)):
         for entry in distribution.entry_points.select(group="console_scripts"):
@@ -213,12 +231,18 @@ def _folder_of(place: str) -> str | None:
         return None
 
 
-def _built(given: Requirements, python: Path, folder: Path) -> tuple[Path, list[str]]:
+def _built(
+    given: Requirements, python: Path, folder: Path, kept: Sequence[str]
+) -> tuple[Path, list[str]]:
     """A folder of the wheels of what the image lacks, and their names."""
     report, wheels = folder / "report.json", folder / "wheels"
     wheels.mkdir()
     log("requirements: looking for what the image lacks")
     arguments = ["--dry-run", "--report", str(report), "-r", str(given.path)]
+    if kept:
+        constraints = folder / "of_the_image.txt"
+        constraints.write_text("\n".join([*kept, ""]), encoding="utf-8")
+        arguments += ["-c", str(constraints)]
     _pip(python, "install", arguments, given.path.parent)
     items = json.loads(report.read_bytes())["install"]
     if not items:
@@ -266,6 +290,7 @@ def _pip(python: Path, verb: str, arguments: Sequence[str], cwd: Path) -> None:
     quiet = ["--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off"]
     command = [*_command(python), verb, *quiet, *arguments]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["GIT_TERMINAL_PROMPT"] = "0"  # nobody answers
     try:
         done = subprocess.run(
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -280,13 +305,17 @@ def _pip(python: Path, verb: str, arguments: Sequence[str], cwd: Path) -> None:
     )
     if done.returncode == 0:
         return
-    errors = _ERROR.findall(text) or text.strip().splitlines()[-1:]
-    # The first says what, the others what follows of it.
+    raise _refused(text, done.returncode)
+
+
+def _refused(text: str, code: int) -> StageFailure:
+    """What pip says, the cause before what follows of it."""
+    errors = [*_CAUSE.findall(text), *_ERROR.findall(text)] or text.strip().splitlines()[-1:]
     words = cut("; ".join(dict.fromkeys(" ".join(error.split()) for error in errors)), 800)
     reason: Any = "PackagesUnreachable" if _NETWORK.search(text) else "PackagesInvalid"
     if "No space left on device" in text:
         reason = "DiskFull"
-    raise StageFailure(reason, f"pip: {words or f'exit code {done.returncode}'}")
+    return StageFailure(reason, f"pip: {words or f'exit code {code}'}")
 
 
 def _command(python: Path) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,9 +32,12 @@ MALLOC = {
 STOPPED = 143
 
 
-def run(node: Node, command: Sequence[str], folder: Path) -> StageResult | None:
+def run(
+    node: Node, command: Sequence[str], folder: Path, settings: Mapping[str, str] = MALLOC
+) -> StageResult | None:
     """Run this node's ranks, each by a ``command`` that ends by ``told``. Node 0 returns the result
-    of rank 0, the others None. ``folder``: an empty one, for what they tell.
+    of rank 0, the others None. ``folder``: an empty one, for what they tell. ``settings``:
+    variables for them, unless the pod has others.
 
     Raises StageFailure with the failure that came first, of this node's ranks."""
     oom_kills = blame.oom_kills()
@@ -47,7 +50,7 @@ def run(node: Node, command: Sequence[str], folder: Path) -> StageResult | None:
             return None
         return blame.of_built_in(exit_, told.error if told else None, oom_kills)
 
-    seeing = node.seeing({**MALLOC, **node.env, reports.REPORTS_DIR: str(folder)})
+    seeing = node.seeing({**settings, **node.env, reports.REPORTS_DIR: str(folder)})
     outcome = run_commands(seeing.per_rank(command), failure)
     if any(failure(exit_) for exit_ in outcome.exits):
         raise blame.primary(outcome, failure)

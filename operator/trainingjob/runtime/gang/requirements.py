@@ -66,10 +66,11 @@ def of_file(path: Path, root: Path) -> Requirements:
             raise StageFailure("PackagesInvalid", words)
         for line in _lines(text):
             if _OF_CODE.search(line):
-                words = f"{name}: {line[:200]}: code that lies beside it is no "
+                words = f"{name}: {line[:200]}: code that lies beside it is no package: leave the "
+                words += "line out, files import each other where they run, and those of another "
                 raise StageFailure(
                     "PackagesInvalid",
-                    f"{words}package: leave the line out, files import each other where they run",
+                    f"{words}folder, such as src, by PYTHONPATH of the stage's env",
                 )
             if (included := _INCLUDES.match(line)) is not None:
                 waiting.append(one.parent / included["file"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def run(payload: PreprocessPayload) -> StageResult:
     """Run the stage, or restore what it has made before; raises StageFailure."""
     if payload.cache is None:
-        return _make(payload)
+        return _made(payload)
     from .. import cache
     from .input.splits import DATA, find_inputs
 
@@ -31,26 +33,47 @@ def run(payload: PreprocessPayload) -> StageResult:
             found[DATA].files,
             {name: found[name].files for name in payload.inputs},
         ),
-        lambda: _make(payload, found),
+        lambda: _made(payload, found),
     )
 
 
-def _make(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
+def _made(payload: PreprocessPayload, found: Mapping[str, Source] | None = None) -> StageResult:
+    if payload.requirements is None:
+        return make(payload, found)
+    from . import worker
+
+    return worker.run(payload)
+
+
+def make(
+    payload: PreprocessPayload,
+    found: Mapping[str, Source] | None = None,
+    packages: Path | None = None,
+) -> StageResult:
+    """Make the dataset, whatever was made before, of the files that were ``found`` if they were.
+    ``packages``: those of own code that the image lacks. Raises StageFailure."""
     # A storage that is not there is told before anything is computed.
     storage.reach(storage.resolve(f"{payload.output}/{MANIFEST}"))
     reporter = Reporter()
     try:
-        with open_engine(payload) as engine:
+        # Longer than the engine, whose executors have what is in it.
+        with (
+            tempfile.TemporaryDirectory(prefix="trainingjob-") as own,
+            open_engine(payload) as engine,
+        ):
             # Its libraries load while Spark's Java process starts.
             from .input.scratch import Scratch
+            from .script import Own
             from .stage import run_stage
 
+            code = Path(own) / "code"
+            code.mkdir()
             # Where Spark's executors are not, what is sealed is not unpacked where others read it.
             apart = payload.sealed and payload.engine == "pandas"
             if apart:
                 Scratch(storage.resolve(payload.output)).remove()  # what another try has left
             with Scratch(None if apart else storage.resolve(payload.output)) as scratch:
-                return run_stage(engine, payload, reporter, scratch, found)
+                return run_stage(engine, payload, reporter, scratch, Own(code, packages), found)
     finally:
         reporter.close()
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import inspect
-import linecache
+import os
 import sys
 import traceback
 import types
@@ -14,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainingjob.api.payload import PreprocessPayload, ScriptRef
+from trainingjob.api.payload import PreprocessPayload
 
 from .. import storage
 from ..base.errors import StageFailure
 from ..base.text import listed, one_line
+from ..gang import blame, own_code
 from .engines.frame import Engine, Frame
 from .given import OF_FILE
 from .notes import Notes
@@ -39,18 +42,28 @@ class Context:
     inputs: Mapping[str, Any]  # the tables of preprocess.inputs by name, as frames
 
 
+@dataclass(frozen=True)
+class Own:
+    """What is the code's alone, and stays as long as there are executors."""
+
+    folder: Path  # empty, for its files
+    packages: Path | None = None  # those that the image lacks
+
+
 def run_script(
     engine: Engine,
     given: Frame | list[str],
     payload: PreprocessPayload,
     tables: Mapping[str, Frame],
+    own: Own,
     notes: Notes | None = None,
 ) -> Frame:
-    """What the script makes of a frame, or of the paths of files.
+    """What the code makes of a frame, or of the paths of files.
 
-    Raises StageFailure(ScriptMissing, ScriptInvalid, ScriptFailed)."""
-    assert payload.script is not None
-    name, source = _source(payload.script)
+    Raises StageFailure: ScriptMissing, ScriptInvalid, ScriptFailed, ModuleMissing, OutOfMemory,
+    DiskFull, StorageUnavailable."""
+    cwd = own_code.write(payload, payload.stage, own.folder)
+    assert cwd is not None, "the payload has code"
     context = Context(
         engine=payload.engine,
         spark=engine.session,
@@ -60,9 +73,18 @@ def run_script(
         seed=payload.split.seed or 0,
         inputs={table: _frame(engine, frame) for table, frame in tables.items()},
     )
-    preprocess = _load(name, source)
+    main = own_code.main_of(payload, payload.stage)
     argument = given if isinstance(given, list) else _frame(engine, given)
-    with _user_code(name):
+    if engine.session is not None:
+        # What functions import where they run.
+        from .engines.sending import send
+
+        if payload.code is not None:
+            send(engine.session, cwd, own.folder.parent, _named())
+        if own.packages is not None:
+            send(engine.session, own.packages, own.folder.parent)
+    with _importing(cwd), _user_code(main, own.folder):
+        preprocess = _load(cwd / main, main)
         result = preprocess(argument, context)
     # Of a frame of pandas; numbers of rows have no name.
     index = [str(name) for name in getattr(getattr(result, "index", None), "names", ()) if name]
@@ -87,34 +109,39 @@ def _frame(engine: Engine, frame: Frame) -> Any:
     return engine.frame_for_user(frame.over(frame.whole or frame.view))
 
 
-def _source(script: ScriptRef) -> tuple[str, str]:
-    if script.inline is not None:
-        return "script.py", script.inline
-    path = Path(script.path or "")
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Files of the folder import each other, and relative paths are those from there, as where
+    Python runs a file. Afterwards they are known no longer: our own process has other things to
+    do."""
+    before = {*sys.modules}
+    paths = [str(folder / name) for name in ("", *_named())]
+    sys.path[:0] = paths
     try:
-        return str(path), path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise StageFailure("ScriptInvalid", f"{path} is not UTF-8") from error
-    except OSError as error:
-        raise StageFailure("ScriptMissing", f"cannot read {path}: {error.strerror}") from error
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        sys.path[:] = [path for path in sys.path if path not in paths]
+        for name in {*sys.modules} - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if isinstance(file, str) and Path(file).is_relative_to(folder):
+                del sys.modules[name]
 
 
-def _load(name: str, source: str) -> Callable[[Any, Context], Any]:
-    """The script's function, its module executed."""
-    try:
-        code = compile(source, name, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        what = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise StageFailure("ScriptInvalid", f"{name}{line}: {what}") from error
-    # Tracebacks show the lines of a script that is no file.
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    module = types.ModuleType(_MODULE)
-    module.__file__ = name
+def _named() -> list[str]:
+    """Folders of the code that PYTHONPATH names, as Python reads it where it runs a file."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [name for name in named if name and not name.startswith("/")]
+
+
+def _load(path: Path, name: str) -> Callable[[Any, Context], Any]:
+    """The function of the file, its module executed."""
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     sys.modules[_MODULE] = module
-    _send_to_executors(module)
-    with _user_code(name):
-        exec(code, module.__dict__)  # noqa: S102 - running it is the purpose
+    _send_by_value(module)
+    spec.loader.exec_module(module)
     function = module.__dict__.get("preprocess")
     if not callable(function):
         raise StageFailure("ScriptInvalid", f"{name} has no function preprocess(frame, context)")
@@ -128,8 +155,8 @@ def _load(name: str, source: str) -> Callable[[Any, Context], Any]:
     return function
 
 
-def _send_to_executors(module: types.ModuleType) -> None:
-    """Let Spark send the script's functions along: executors cannot import its module."""
+def _send_by_value(module: types.ModuleType) -> None:
+    """Let Spark send the functions of the file along: executors do not know it by this name."""
     if "pyspark" in sys.modules:
         from pyspark import cloudpickle
 
@@ -137,23 +164,42 @@ def _send_to_executors(module: types.ModuleType) -> None:
 
 
 @contextmanager
-def _user_code(name: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into StageFailure(ScriptFailed)."""
+def _user_code(name: str, folder: Path) -> Iterator[None]:
+    """Turn whatever the code in ``folder`` raises into StageFailure, its traceback in the log."""
     try:
         yield
-    except SystemExit as error:
+    except (StageFailure, MemoryError):
+        raise
+    except (SystemExit, Exception) as error:
+        trace = error.__traceback__
+        while trace is not None and not Path(trace.tb_frame.f_code.co_filename).is_relative_to(
+            folder
+        ):
+            trace = trace.tb_next
+        told = traceback.format_exception(type(error), error, trace or error.__traceback__)
+        sys.stderr.write("".join(told).replace(f"{folder}/", ""))
+        raise _failure(error, _place(name, error, folder), folder) from None
+
+
+def _failure(error: BaseException, where: str, folder: Path) -> StageFailure:
+    if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
         said = f": {error.code}" if isinstance(error.code, str) else ""
-        message = f"{name}{_line(name, error)}: sys.exit({code}){said}"
-        raise StageFailure("ScriptFailed", message, exit_code=code) from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        message = f"{name}{_line(name, error)}: {type(error).__name__}: {one_line(error)}"
-        raise StageFailure("ScriptFailed", message) from error
+        return StageFailure("ScriptFailed", f"{where}: sys.exit({code}){said}", exit_code=code)
+    what = f"{type(error).__name__}: {one_line(error)}"
+    sources = (path.read_text(errors="replace") for path in folder.rglob("*.py"))
+    reason, told = blame.of_exception(what, "\n".join(sources), folder)
+    return StageFailure(reason, f"{where}: {told}")
 
 
-def _line(name: str, error: BaseException) -> str:
-    """Where in the script it happened: the innermost line of it."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
-    return f", line {lines[-1]}" if lines else ""
+def _place(name: str, error: BaseException, folder: Path) -> str:
+    """Where in the code it happened: the innermost line of it."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(folder)
+    ]
+    if not frames:
+        return name
+    path = Path(frames[-1].filename).relative_to(folder).as_posix()
+    return f"{path}, line {frames[-1].lineno}"

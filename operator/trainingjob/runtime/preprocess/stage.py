@@ -31,7 +31,7 @@ from .likeness import likeness, lines
 from .notes import Notes
 from .profile import warn_of_features
 from .raw import Raw
-from .script import run_script
+from .script import Own, run_script
 from .split import keys_of, split_rows, warn_of_groups
 from .steps import run_steps
 from .write import manifest_of, write_splits
@@ -42,10 +42,11 @@ def run_stage(
     payload: PreprocessPayload,
     reporter: Reporter,
     scratch: Scratch,
+    own: Own,
     found: Mapping[str, Source] | None = None,
 ) -> StageResult:
     """Make the dataset, of the files of the inputs that were ``found`` already, if they were;
-    raises StageFailure."""
+    ``own`` code has its place. Raises StageFailure."""
     task, target = payload.task, storage.resolve(payload.output)
     # Before the work is done.
     sealed = seal.ask() if payload.sealed else None
@@ -66,15 +67,15 @@ def run_stage(
             found[DATA],
             notes,
             scratch,
-            hashes=payload.script is None,
+            hashes=not payload.own_code,
             as_json=task.messages,
         )
     )
     if isinstance(given, Frame):
         warn_of_parts(found[DATA], split, notes)
     reporter.report(0.3)
-    if payload.script is not None:
-        given = run_script(engine, given, payload, tables, notes)
+    if payload.own_code:
+        given = run_script(engine, given, payload, tables, own, notes)
     assert isinstance(given, Frame)
     if task.messages is not None:
         from .tokens import messages
@@ -83,7 +84,7 @@ def run_stage(
     keys = keys_of(engine, split)
     frame = keys.remember(engine.hashed(given))
     drops = split.rare == "drop"
-    account = Account(engine, frame, None if payload.script else notes.rows, notes, drops)
+    account = Account(engine, frame, None if payload.own_code else notes.rows, notes, drops)
     cross = None if split.folds is None else Cross(engine, payload, split.folds, tables)
 
     raw_rows = Raw(engine, payload)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from ....api.v1alpha1 import StageStatus, TrainingJob
-from ....api.v1alpha1.code import uris_of
 from ... import names
 from ...children.pod import Maker
 from ...observation import Observation, Settings
@@ -39,7 +38,7 @@ class EvaluateStage(PodStage):
         return super().others(job, settings) + gang
 
     def reads(self, job: TrainingJob) -> list[str]:
-        return uris_of(pods.spec_of(job).code)
+        return pods.spec_of(job).uris_of_code
 
     def output_uri(self, job: TrainingJob) -> str:
         return names.evaluation_uri(job)

@@ -7,7 +7,6 @@ from typing import Any
 
 from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
-from ....api.v1alpha1.code import uris_of
 from ... import accepted, names
 from ...children import own_code
 from ...children.pod import Maker, encoded, handed_over, job_ref, mounted, own_address, threads_of
@@ -80,7 +79,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         payload=encoded(payload),
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(payload.dataset, payload.output, *uris_of(spec.code)),
+        uris=(payload.dataset, payload.output, *spec.uris_of_code),
         config_maps=own_code.maps(spec),
         resources=spec.resources,
         template=spec.template,

@@ -31,7 +31,8 @@ class PreprocessStage(PodStage):
 
     def reads(self, job: TrainingJob) -> list[str]:
         pretrained = job.spec.pretrained
-        uris = pods.spec_of(job).uris
+        spec = pods.spec_of(job)
+        uris = [*spec.uris, *spec.uris_of_code]
         if pretrained is not None and job.spec.tokenizer == pretrained.uri:
             # Of the folder, this stage reads no more.
             return [*uris, join(pretrained.uri, "tokenizer.json")]

@@ -8,8 +8,7 @@ from typing import Any
 from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
-from ...children import cache
-from ...children.own_code import script_map, script_ref
+from ...children import cache, own_code
 from ...children.pod import Maker, encoded, job_ref, own_address
 from ...children.pod import pod as make_pod
 from ...observation import Settings
@@ -39,7 +38,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         engine=spec.engine,
         input=spec.input,
         inputs=spec.inputs or {},
-        script=script_ref(spec.script),
+        **own_code.told(job, spec),
         steps=spec.steps or [],
         split=spec.split,
         tokenize=tokenize,
@@ -62,8 +61,13 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         env=_spark_env() if on_spark else [],
         user_env=spec.env,
         env_from=spec.env_from,
-        uris=(*spec.uris, *([given] if given is not None else []), output),
-        config_maps=(script_map(spec.script),),
+        uris=(
+            *spec.uris,
+            *spec.uris_of_code,
+            *([given] if given is not None else []),
+            output,
+        ),
+        config_maps=own_code.maps(spec),
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
         service_account=spark.SERVICE_ACCOUNT if on_spark else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ....api.v1alpha1 import TrainingJob
-from ....api.v1alpha1.code import uris_of
 from ....api.v1alpha1.train import CHECKPOINTED
 from ... import names
 from ...children.pod import Maker
@@ -45,7 +44,7 @@ class TrainStage(PodStage):
     def reads(self, job: TrainingJob) -> list[str]:
         spec = pods.spec_of(job)
         given = (spec.dataset, job.spec.pretrained)
-        return [*(one.uri for one in given if one is not None), *uris_of(spec.code)]
+        return [*(one.uri for one in given if one is not None), *spec.uris_of_code]
 
     def starts_over(self, old: TrainingJob, new: TrainingJob) -> bool:
         """Own code decides itself what it makes of its checkpoints; those of the built-in training

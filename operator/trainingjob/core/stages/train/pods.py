@@ -10,7 +10,6 @@ from ....api import gates
 from ....api import payload as contract
 from ....api.uris import is_remote
 from ....api.v1alpha1 import TrainingJob
-from ....api.v1alpha1.code import uris_of
 from ....api.v1alpha1.evaluate import BINARY_METRICS
 from ....api.v1alpha1.train import Train
 from ... import frameworks, names
@@ -104,7 +103,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             payload.dataset,
             payload.model_uri,
             *([job.spec.pretrained.uri] if job.spec.pretrained is not None else []),
-            *uris_of(spec.code),
+            *spec.uris_of_code,
         ),
         config_maps=own_code.maps(spec),
         resources=spec.resources,

@@ -19,6 +19,7 @@ from trainingjob.api.payload import SPARK_MASTER
 from ...base import cpus
 from ...base.errors import StageFailure
 from ...base.text import one_line
+from ...gang import blame
 from ...storage import hadoop, kerberos, s3
 from .. import parts
 from . import archive
@@ -146,7 +147,7 @@ def _failure(error: PySparkException) -> StageFailure:
     if (failure := parts.failure(text)) is not None:
         return failure
     if isinstance(error, PythonException):
-        return StageFailure("ScriptFailed", _last_line(text))
+        return StageFailure(*blame.of_exception(_last_line(text), ""))
     if (failure := _of_storage(text)) is not None:
         return failure
     if condition.startswith("UNRESOLVED_COLUMN"):

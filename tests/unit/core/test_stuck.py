@@ -164,12 +164,15 @@ def test_one_that_a_finalizer_keeps_is_told_and_not_forced_again():
     w.pods[STUCK[0]]["metadata"] |= {
         "deletionTimestamp": stamp(90),
         "deletionGracePeriodSeconds": 0,
+        "finalizers": ["kueue.x-k8s.io/managed"],
     }
     for seconds in (90, 91, 500):
         w.seconds = seconds
         w.settle()
         assert (w.status["reason"], names(w)) == ("PodStuck", STUCK)
-        assert "a finalizer keeps it" in w.status["message"]
+        message = w.status["message"]
+        assert "a finalizer keeps it, kueue.x-k8s.io/managed; wait for who has set it" in message
+        assert "--force" not in message
     todo = plan(w.observe(), at(500))
     assert (todo.empty, todo.requeue_after) == (True, 100), "until the startup deadline"
     assert w.stage("train")["waitingSince"] == stamp(60)

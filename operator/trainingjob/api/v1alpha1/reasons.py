@@ -110,6 +110,7 @@ ReasonName = Literal[
     "StartFailed",
     "InternalError",
     "ImagePullFailed",
+    "RegistryUnavailable",
     "ContainerConfigError",
     "InitContainerFailed",
     "ClaimMissing",
@@ -260,6 +261,9 @@ REASONS: dict[ReasonName, Reason] = {
     # --- pods that do not start ----------------------------------------------------------
     "ImagePullFailed": Reason(
         "configuration", "check the image's name and imagePullSecrets", _PULLS
+    ),
+    "RegistryUnavailable": Reason(
+        "infrastructure", "see to the registry, its limits, the way to it and the node's disk"
     ),
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
     "InitContainerFailed": Reason(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ...api import size
@@ -19,6 +19,10 @@ from .starting import in_line, starting
 
 if TYPE_CHECKING:
     from .stage import Stage
+
+
+# A driver that runs asks for its executors within seconds.
+_EXECUTORS_LATE = timedelta(minutes=2)
 
 
 def judge(
@@ -47,7 +51,8 @@ def running(gang: Gang) -> StageOutcome | None:
     rule = gang.obs.job.spec.policy.stall if gang.room.resumable else None
     watch = stall.watch(gang.obs, stage, gang.pods, gang.now) if rule is not None else None
     if rule is None or watch is None:
-        return StageOutcome(stage)
+        late = _executors_late(gang)
+        return StageOutcome(stage, wake=late if late is not None and gang.now < late else None)
     if gang.now < watch.until:
         return StageOutcome(stage, wake=watch.until)
     what = f"nothing new for {rule.after_seconds} s; {watch.message}"
@@ -77,7 +82,13 @@ def _running(gang: Gang) -> StageStatus:
     be made again, or executors, for which Spark waits, and so do its users."""
     update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
     blocker, message = gang.refused, ""
-    executors = gang.stage.executors
+    executors, late = gang.stage.executors, _executors_late(gang)
+    if late is not None and gang.now >= late:
+        many = gang.room.executors(gang.obs.job)
+        update["message"] = (
+            f"0 of {many} executors run: the driver has made none yet; where a quota, a policy or "
+            "its service account's rights keep it from that, its log says so"
+        )
     if blocker is None and executors is not None and executors.ready < executors.desired:
         waiting = (diagnose.waiting_of(pod) for pod in gang.executors)
         blocker = next((failure for failure in waiting if failure is not None), None)
@@ -86,3 +97,13 @@ def _running(gang: Gang) -> StageStatus:
         message += blocker.with_remedy()
         update |= {"reason": blocker.reason, "message": message[:2048]}
     return gang.stage.model_copy(update=update)
+
+
+def _executors_late(gang: Gang) -> datetime | None:
+    """From when on it is worth a word that a driver has no executors. What the API server refuses
+    a driver, nobody else is told. None on one machine, where the driver has none."""
+    begun = [pod.started for pod in gang.pods if pod.started and not pod.over]
+    expected = gang.obs.settings.serves and gang.room.executors(gang.obs.job)
+    if gang.stage.executors is not None or not expected or not begun:
+        return None
+    return max(begun) + _EXECUTORS_LATE

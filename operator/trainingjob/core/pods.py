@@ -117,6 +117,12 @@ class PodView:
         """No container of it runs any more: the scheduler takes its resources for free."""
         return self.over and not self.lingers
 
+    @property
+    def remains(self) -> bool:
+        """It was deleted and has ended, as its kubelet says: a finalizer keeps what is left of it,
+        which writes nothing any more."""
+        return self.deleting and self.held and self.at_rest and self.exit_code is not None
+
     @classmethod
     def from_dict(cls, pod: Mapping[str, Any]) -> PodView:
         """Read a v1 Pod. Raises KeyError or ValueError for a pod without our labels."""

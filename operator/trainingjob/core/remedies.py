@@ -12,41 +12,38 @@ _FINALIZER = "wait for who has set it, or take it away: no deletion by force doe
 _OF_NODE = "use an image for the processors of that node, or choose nodes by kubernetes.io/arch in "
 _OF_NODE += "template.nodeSelector"
 # Sign in the message -> remedy; the first that fits.
-_CASES: Mapping[ReasonName, tuple[tuple[re.Pattern[str], str], ...]] = {
-    reason: tuple((re.compile(sign, re.IGNORECASE), remedy) for sign, remedy in cases.items())
-    for reason, cases in {
-        "ImagePullFailed": {
-            r"no match for platform|no matching manifest|specified platform|no child with platform"
-            r"|operating system .* cannot be used": _OF_NODE,
-            r"x509:": "have the nodes trust the certificate of the registry",
-        },
-        "CommandNotFound": {
-            r"exec format error": f"{_OF_NODE}; a script has to begin with #!",
-        },
-        "ContainerConfigError": {
-            r"argument list too long": "shorten args and env of the stage",
-        },
-        "ClaimMissing": {
-            r"is being deleted": "create the claim anew once it is gone, as when no pod uses it",
-            r"bound to non-existent": "its volume is lost: create the claim anew",
-        },
-        "StartFailed": {
-            r"Multi-Attach": "use a claim that is ReadWriteMany, or keep its pods on one node; the "
-            "volume of a node that is lost is let go some minutes later",
-            r"list of registered CSI drivers": "see to the CSI driver of that node",
-        },
-        "PodStuck": {r"a finalizer keeps it": _FINALIZER},
-        "NameConflict": {
-            r"of an earlier TrainingJob of this name": "nothing, if it goes by itself in a moment; "
-            "else delete it"
-        },
-        "PodRefused": {
-            r"no PriorityClass": "create the PriorityClass, or correct template.priorityClassName",
-            r"security context constraint": "have the service account of the pods given a security "
-            "context constraint that allows them",
-            r"because it is being terminated": "nothing: its namespace is being deleted",
-        },
-    }.items()
+_CASES: Mapping[ReasonName, Mapping[str, str]] = {
+    "ImagePullFailed": {
+        r"no match for platform|no matching manifest|specified platform|no child with platform"
+        r"|operating system .* cannot be used": _OF_NODE,
+        r"x509:": "have the nodes trust the certificate of the registry",
+    },
+    "CommandNotFound": {
+        r"exec format error": f"{_OF_NODE}; a script has to begin with #!",
+    },
+    "ContainerConfigError": {
+        r"argument list too long": "shorten args and env of the stage",
+    },
+    "ClaimMissing": {
+        r"is being deleted": "create the claim anew once it is gone, as when no pod uses it",
+        r"bound to non-existent": "its volume is lost: create the claim anew",
+    },
+    "StartFailed": {
+        r"Multi-Attach": "use a claim that is ReadWriteMany, or keep its pods on one node; the "
+        "volume of a node that is lost is let go some minutes later",
+        r"list of registered CSI drivers": "see to the CSI driver of that node",
+    },
+    "PodStuck": {r"a finalizer keeps it": _FINALIZER},
+    "NameConflict": {
+        r"of an earlier TrainingJob of this name": "nothing, if it goes by itself in a moment; "
+        "else delete it"
+    },
+    "PodRefused": {
+        r"no PriorityClass": "create the PriorityClass, or correct template.priorityClassName",
+        r"security context constraint": "have the service account of the pods given a security "
+        "context constraint that allows them",
+        r"because it is being terminated": "nothing: its namespace is being deleted",
+    },
 }
 # Taints of nodes that are not well, go, or are not ready yet.
 _UNFIT = r"node\.kubernetes\.io/|\w*Cluster[Aa]utoscaler|karpenter\.sh/|[\w.]*cloudprovider"
@@ -87,8 +84,8 @@ def of(reason: ReasonName, message: str) -> str:
         helps = [*_helps(message)]
         found = "" if helps == [_ROOM] else ", or ".join(helps)
     else:
-        cases = _CASES.get(reason, ())
-        found = next((remedy for sign, remedy in cases if sign.search(message)), "")
+        cases = _CASES.get(reason, {}).items()
+        found = next((r for sign, r in cases if re.search(sign, message, re.IGNORECASE)), "")
     return found or REASONS[reason].remedy
 
 

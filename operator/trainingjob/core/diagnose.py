@@ -185,7 +185,7 @@ def _cause(pod: PodView) -> tuple[ReasonName, str]:
     if died in _FROM_OUTSIDE:
         return "ProcessKilled", f"was killed ({died})"
     if died:
-        return "ScriptFailed", f"died of signal {pod.signal} ({died})"
+        return "ScriptFailed", f"died of signal {died}"
     return "ScriptFailed", f"exited with code {pod.exit_code}"
 
 
@@ -194,7 +194,7 @@ def _signal_name(pod: PodView) -> str:
     if not pod.signal:
         return ""
     known = pod.signal in {*signal.Signals}
-    return signal.Signals(pod.signal).name if known else f"signal {pod.signal}"
+    return signal.Signals(pod.signal).name if known else str(pod.signal)
 
 
 def _said(pod: PodView) -> str:

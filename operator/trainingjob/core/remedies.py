@@ -33,6 +33,10 @@ _CASES: Mapping[ReasonName, Mapping[str, str]] = {
         "volume of a node that is lost is let go some minutes later",
         r"list of registered CSI drivers": "see to the CSI driver of that node",
     },
+    "SchedulingGated": {
+        r"kueue": "nothing: Kueue removes it in the job's turn; where that does not come, the "
+        "pod's Workload says why, as that there is no LocalQueue of that name",
+    },
     "PodStuck": {r"a finalizer keeps it": _FINALIZER},
     "NameConflict": {
         r"of an earlier TrainingJob of this name": "nothing, if it goes by itself in a moment; "

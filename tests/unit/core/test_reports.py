@@ -217,13 +217,27 @@ def test_what_the_api_server_refuses_says_what_to_do_about_it(message: str, reme
     assert remedy in diagnose.with_remedy(found.reason, found.message)
 
 
+def test_a_queue_that_may_not_be_there_says_where_to_look() -> None:
+    """kubernetes-sigs/kueue#1352."""
+    labels = {f"trainingjob.dev/{key}": value for key, value in MARKS.items()}
+    for gate, remedy in (
+        ("kueue.x-k8s.io/admission", "no LocalQueue of that name"),
+        ("theirs/gate", REASONS["SchedulingGated"].remedy),
+    ):
+        spec = {"schedulingGates": [{"name": gate}]}
+        pod = {"metadata": {"name": NAME, "labels": labels}, "spec": spec, "status": {}}
+        found = diagnose.waiting_of(PodView.from_dict(pod))
+        assert found is not None
+        assert remedy in found.with_remedy()
+
+
 def test_exit_codes_beyond_all_signals_are_none() -> None:
     found = diagnose.failure_of(died(255, "fatal"))
     assert found is not None
     assert (found.exit_code, found.signal) == (255, None)
     assert "exited with code 255" in found.message
     crash = diagnose.failure_of(died(139))
-    assert crash is not None and "died of signal 11 (SIGSEGV)" in crash.message
+    assert crash is not None and "died of signal SIGSEGV" in crash.message
 
 
 @pytest.mark.parametrize("code", [0, 137, 143])

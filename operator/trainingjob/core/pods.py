@@ -161,7 +161,7 @@ class PodView:
             **_made(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
-                if disruption.get("status") == "True"
+                if disruption
                 else ""
             ),
             pod_reason=text.line(status.get("reason", ""), 128),
@@ -188,8 +188,10 @@ def _made(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _disruption(conditions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """The condition by which somebody says that the pod has to make way; empty when nobody does."""
+    ready = conditions.get("Ready") or {}
     found = (conditions.get(kind) or {} for kind in terms.DISRUPTED)
-    return next((one for one in found if one.get("status") == "True"), {})
+    told = next((one for one in found if one.get("status") == "True"), {})
+    return ready if not told and ready.get("reason") == terms.UNREADY_EVICTED else told
 
 
 def _unschedulable(scheduled: Mapping[str, Any]) -> str:
@@ -239,7 +241,7 @@ def _cut_short(
     meta, status = pod["metadata"], pod.get("status") or {}
     finished = _time(end.get("finishedAt"))
     asked: list[datetime | None] = []
-    if disruption.get("status") == "True":
+    if disruption:
         asked.append(_time(disruption.get("lastTransitionTime")))
     elif status.get("phase") == "Failed" and status.get("reason"):
         asked.append(None)

@@ -137,6 +137,8 @@ SCHEDULING: Mapping[str, Term] = {
 # Conditions of a pod that somebody is about to end for others' sake: Kubernetes' own, and Kueue's,
 # whose reasons are its own words.
 DISRUPTED = ("DisruptionTarget", "TerminationTarget")
+# So Volcano says the same, as the reason of Ready=False, before it deletes the pod.
+UNREADY_EVICTED = "Evict"
 # Reasons of the condition DisruptionTarget=True: nobody's fault, all of them.
 DISRUPTIONS = (
     "DeletionByDeviceTaintManager",

@@ -249,16 +249,25 @@ def test_a_pod_that_somebody_deleted_is_lost_however_its_program_took_it(code: i
     assert "was deleted" in found.message
 
 
-def test_a_queue_that_preempts_is_charged_to_nobody() -> None:
-    """marin-community/marin#7806: Kueue says so by a condition of its own, then deletes the pod."""
+WORDS = "Pod is evicted, because of preempt"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"type": "TerminationTarget", "status": "True", "reason": "StoppedByX", "message": WORDS},
+        {"type": "Ready", "status": "False", "reason": "Evict", "message": WORDS},
+    ],
+    ids=["marin-community/marin#7806", "volcano-sh/volcano#2560"],
+)
+def test_a_queue_that_preempts_is_charged_to_nobody(told: dict[str, str]) -> None:
+    """Kueue and Volcano say so by conditions of their own, then delete the pod."""
     w = world()
     w.finish("preprocess")
     for pod in w.of("train"):
         running(pod, w.seconds)
     w.settle()
     pod = w.of("train")[0]
-    words = "Preempted to accommodate a workload of higher priority"
-    told = {"type": "TerminationTarget", "status": "True", "reason": "StoppedByX", "message": words}
     pod["status"]["conditions"] = [told]
     pod["metadata"]["deletionTimestamp"] = stamp(w.seconds + 30)
     w.record()
@@ -266,7 +275,7 @@ def test_a_queue_that_preempts_is_charged_to_nobody() -> None:
     counts = {"infrastructure": 0, "application": 0, "disruption": 1}
     assert (stage["attempt"], stage["failures"]) == (2, counts)
     assert w.status["lastFailure"]["reason"] == "Disrupted"
-    assert words in w.status["lastFailure"]["message"]
+    assert WORDS in w.status["lastFailure"]["message"]
 
 
 def test_a_queue_that_tidies_up_does_not_undo_what_was_done() -> None:

@@ -171,7 +171,8 @@ EVENTS: Mapping[str, Term] = {
 _PASSES = re.compile(
     r"toomanyrequests|too many requests|rate limit|QPS exceeded|i/o timeout|deadline exceeded"
     r"|TLS handshake timeout|connection re(fused|set)|no route to host|network is unreachable"
-    r"|unexpected EOF|\b50[0234] |registry is unavailable|no space left on device",
+    r"|unexpected EOF|code = Unavailable|registry is unavailable|no space left on device"
+    r"|50[0234] (Internal|Bad|Service|Gateway)",
     re.IGNORECASE,
 )
 _LOOKUP = "lookup "

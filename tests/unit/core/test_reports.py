@@ -65,6 +65,7 @@ PODS = [
     ("the kubelet's own word", waits("RegistryUnavailable", "x"), "Registry", OWN),
     ("a typo, or its DNS", pull("dial tcp: lookup r.test: no such host"), "ImagePull", OWN),
     ("a DNS that is slow", pull("dial tcp: lookup r.test: i/o timeout"), "ImagePull", OWN),
+    ("its number is no status", pull("r.test/x:1.503 : not found"), "ImagePull", OWN),
     ("no rights", pull("unexpected status: 401 Unauthorized"), "ImagePull", OWN),
     ("no such tag", pull("r.test/x:1: not found"), "ImagePull", OWN),
     ("argoproj/argoproj#56", pull("no match for platform in manifest"), "ImagePull", "io/arch"),

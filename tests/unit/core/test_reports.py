@@ -311,7 +311,7 @@ def test_a_driver_that_may_make_no_executors_says_where_to_look(serves: bool, to
     w = world(preprocess={"input": {"uri": "pvc://d/in.csv", "format": "csv"}, "engine": "spark"})
     w.settings = Settings(serves=serves)
     running(w.of("preprocess")[0], 10)
-    for seconds, message in ((129, ""), (130, told)):
+    for seconds, message in ((299, ""), (300, told)):
         w.seconds = seconds
         w.settle()
         assert (w.status["phase"], w.status["reason"]) == ("Preprocessing", "Running")

@@ -13,7 +13,7 @@ from ..diagnose import Failure
 from ..observation import Observation
 from ..policy import stall
 from .ending import attempt_failed, completed, deleted, failed, resized, suspended
-from .gang import Gang, seen
+from .gang import Gang, created, seen
 from .outcome import StageOutcome, failed_for_good
 from .starting import in_line, starting
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 
-# A driver that runs asks for its executors within seconds.
-_EXECUTORS_LATE = timedelta(minutes=2)
+# A driver that runs asks for its executors within seconds; its image may take longer to come.
+_EXECUTORS_LATE = timedelta(minutes=5)
 
 
 def judge(
@@ -102,8 +102,7 @@ def _running(gang: Gang) -> StageStatus:
 def _executors_late(gang: Gang) -> datetime | None:
     """From when on it is worth a word that a driver has no executors. What the API server refuses
     a driver, nobody else is told. None on one machine, where the driver has none."""
-    begun = [pod.started for pod in gang.pods if pod.started and not pod.over]
     expected = gang.obs.settings.serves and gang.room.executors(gang.obs.job)
-    if gang.stage.executors is not None or not expected or not begun:
+    if gang.stage.executors is not None or not expected:
         return None
-    return max(begun) + _EXECUTORS_LATE
+    return max(created(gang.pods), default=gang.now) + _EXECUTORS_LATE

@@ -74,6 +74,46 @@ def test_a_job_that_is_deleted_otherwise_leaves_pods_only_if_that_is_asked_for(
             assert len(space.pods()) == 2
 
 
+def test_a_job_that_is_made_anew_waits_for_what_its_predecessor_has_left(space: Namespace) -> None:
+    """The API server has pods by name, and the garbage collector may not be through yet."""
+    with FakeKubelet(space.control_plane, [space.name], script=lambda _: behaviour.run(0.2)) as k:
+        space.run(gang(1))
+        space.wait("gang", phase="Training", reason="Running")
+        pod = space.get("pods", "gang-train-1-0")
+        space.patch("pods", "gang-train-1-0", {"metadata": {"finalizers": [FINALIZER]}})
+        space.delete("trainingjobs", "gang")
+        wait_for("it to be gone", lambda: space.get("trainingjobs", "gang") is None)
+        space.run(gang(1))
+        status = space.wait("gang", reason="NameConflict")
+        assert "Pod gang-train-1-0 that is of an earlier TrainingJob" in status["message"]
+        assert "it goes by itself in a moment" in status["message"]
+        space.patch("pods", "gang-train-1-0", {"metadata": {"finalizers": None}})
+        space.wait("gang", phase="Training", reason="Running")
+        again = space.get("pods", "gang-train-1-0")
+        assert pod and again and pod["metadata"]["uid"] != again["metadata"]["uid"]
+        k.tell("gang-train-1-0", behaviour.succeed(0.0), space.name)
+        space.wait("gang", phase="Succeeded")
+
+
+def test_a_pod_that_has_ended_and_that_a_finalizer_keeps_holds_up_no_other(
+    space: Namespace,
+) -> None:
+    """As a queue's does that was slow, or is gone."""
+    with FakeKubelet(space.control_plane, [space.name], script=lambda _: behaviour.run(0.2)) as k:
+        space.run(gang(1))
+        space.wait("gang", phase="Training", reason="Running")
+        space.patch("pods", "gang-train-1-0", {"metadata": {"finalizers": [FINALIZER]}})
+        k.tell("gang-train-1-0", behaviour.die(), space.name)
+        wait_for("another attempt", lambda: "gang-train-2-0" in space.pods())
+        k.tell("gang-train-2-0", behaviour.succeed(0.0), space.name)
+        status = space.wait("gang", phase="Succeeded")
+        assert status["stages"][0]["attempt"] == 2
+        kept = space.get("pods", "gang-train-1-0")
+        assert kept is not None and "deletionTimestamp" in kept["metadata"]
+        space.patch("pods", "gang-train-1-0", {"metadata": {"finalizers": None}})
+        wait_for("it to be gone", lambda: "gang-train-1-0" not in space.pods())
+
+
 def test_a_queue_gives_a_job_other_nodes_and_lets_it_go_in_one_update(space: Namespace) -> None:
     with FakeKubelet(space.control_plane, [space.name], 0.05):
         job = gang(4)

@@ -35,6 +35,7 @@ FOUND = {
     *("InitContainerFailed", "NodeRefused", "StartFailed", "StorageLimitExceeded"),
     "SchedulingGated",
     "KServeMissing",
+    "RegistryUnavailable",
 }
 # Who reaches what needs more than one pod's fate.
 ELSEWHERE = {
@@ -90,6 +91,11 @@ SITUATIONS = [
     Situation("it runs", behaviour.run(), "Training", "Running", ends=False),
     waits("nobody touches the pod", behaviour.never(), "Starting"),
     waits("no such image", behaviour.image_pull_fails(), "ImagePullFailed"),
+    waits(
+        "a registry that is out of breath",
+        behaviour.image_pull_fails("429 Too Many Requests"),
+        "RegistryUnavailable",
+    ),
     waits("no such Secret", behaviour.config_error(), "ContainerConfigError"),
     waits("no room", behaviour.unschedulable(), "Unschedulable"),
     waits(

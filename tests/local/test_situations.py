@@ -40,6 +40,7 @@ NOT_HERE = {
     "NameConflict": "nobody else makes pods",
     "RolloutFailed": "there are no Deployments",
     "ImagePullFailed": "there are no images",
+    "RegistryUnavailable": "and no registry",
     "ClaimMissing": "a claim is a folder, which is made where there is none",
     "Unschedulable": "there is no scheduler: every pod starts at once",
     "PodAltered": "there are no admission policies",

@@ -90,8 +90,7 @@ class Children:
             return claim.blocker(child, made)
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
-            whose = f"belongs to {owner.kind} {owner.name}" if owner else "is not of this job"
-            return diagnose.conflict_of(name, kind, whose)
+            return diagnose.conflict_of(name, kind, ownership.whose(job, made))
         if resource == PODS and not ownership.is_ours(job, made, self.settings.signing_key):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         if not resource.optional:

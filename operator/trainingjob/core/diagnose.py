@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
 from ..api.v1alpha1.reasons import ReasonName, reason_of
-from . import terms, text
+from . import remedies, terms, text
 from .names import SCRATCH_VOLUME
 from .observation import Blocker, PodEvent
 from .pods import PodView
@@ -32,6 +33,10 @@ _NO_PROGRAM = re.compile(
     r"|is not executable|exec user process",
     re.IGNORECASE,
 )
+
+# All that the log of a container has whose program the kernel could not read.
+_NOT_FOR_THIS = re.compile(r'exec \S+: exec format error|.*exec user process.*format error"?')
+_TOO_LONG = "argument list too long"
 
 # An eviction for its node's need, and not for the pod's own limits, has the condition
 # DisruptionTarget, and always these words: pkg/kubelet/eviction/helpers.go.
@@ -52,7 +57,12 @@ _REFUSALS: dict[str, ReasonName] = {
 # A quota on what the pod does not state: no waiting helps.
 _UNSTATED = re.compile(r"must specify ((?:limits|requests)\.[^\s;]+)")
 
-_SIGKILL = 9
+# A program does not send these to itself: who shuts a node down, or keeps its memory free, does.
+_FROM_OUTSIDE = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM")
+# A claim that is gone, goes, or has lost its volume.
+_NO_CLAIM = re.compile(
+    r"persistentvolumeclaim .*(not found|is being deleted|bound to non-existent)"
+)
 _UNKNOWN = "failed, and its node does not say why"
 _REPORTED_CHARS = 1500
 _LOG_TAIL_CHARS = 2000
@@ -88,8 +98,8 @@ class Failure:
 
 
 def with_remedy(reason: ReasonName, message: str) -> str:
-    """The message, then the reason's remedy."""
-    return f"{message.rstrip('.')}; {REASONS[reason].remedy}"
+    """The message, then what to do in this case."""
+    return f"{message.rstrip('.')}; {remedies.of(reason, message)}"
 
 
 def result_of(pod: PodView) -> StageResult | None:
@@ -158,21 +168,33 @@ def _cause(pod: PodView) -> tuple[ReasonName, str]:
     if ended is not None and ended.reason == "StartFailed":
         program = _NO_PROGRAM.search(pod.message) or pod.exit_code in _EXIT_CODES
         why = text.line(pod.message, _REPORTED_CHARS) or pod.terminated_reason
-        return "CommandNotFound" if program else ended.reason, f"{ended.what}: {why}"
+        cause: ReasonName = "CommandNotFound" if program else ended.reason
+        return "ContainerConfigError" if _TOO_LONG in why else cause, f"{ended.what}: {why}"
     if ended is not None and ended.reason is not None:
         return ended.reason, ended.what
     if pod.exit_code in _EXIT_CODES:
         return _EXIT_CODES[pod.exit_code], "found no such command"
-    if pod.deleting and pod.exit_code == 0:
+    if found := _NOT_FOR_THIS.fullmatch(pod.message.strip()):
+        return "CommandNotFound", f"could not be started: {text.line(found[0], _REPORTED_CHARS)}"
+    died = _signal_name(pod)
+    if pod.deleting and (pod.exit_code == 0 or died in _FROM_OUTSIDE):
         return "PodLost", "was deleted"
     if pod.exit_code is None or pod.exit_code == 0:
         # It failed by no fault of its container.
         return "PodLost", "failed" if _said(pod) else _UNKNOWN
-    if pod.signal == _SIGKILL:
-        return "ProcessKilled", "was killed (SIGKILL)"
-    if pod.signal:
-        return "ScriptFailed", f"died of signal {pod.signal}"
+    if died in _FROM_OUTSIDE:
+        return "ProcessKilled", f"was killed ({died})"
+    if died:
+        return "ScriptFailed", f"died of signal {died}"
     return "ScriptFailed", f"exited with code {pod.exit_code}"
+
+
+def _signal_name(pod: PodView) -> str:
+    """What our container died of; "" where it did not."""
+    if not pod.signal:
+        return ""
+    known = pod.signal in {*signal.Signals}
+    return signal.Signals(pod.signal).name if known else str(pod.signal)
 
 
 def _said(pod: PodView) -> str:
@@ -210,33 +232,33 @@ def waiting_of(pod: PodView) -> Failure | None:
     if pod.phase != "Pending":
         return None
     for wait in pod.waits:
-        term = terms.WAITING.get(wait.reason)
-        if term is not None and term.reason is not None:
+        if (reason := terms.of_wait(wait.reason, wait.message)) is not None:
             whose = f"pod {pod.name}" + (f": {wait.who}" if wait.who else "")
             message = f"{whose} waits: {wait.message or wait.reason}"
-            return Failure(term.reason, message, pod)
+            return Failure(reason, message, pod)
     if pod.gates:
         what = f"pod {pod.name} waits for the scheduling gate {pod.gates}"
         return Failure("SchedulingGated", what, pod)
-    if "persistentvolumeclaim" in pod.unschedulable and "not found" in pod.unschedulable:
+    if _NO_CLAIM.search(pod.unschedulable):
         return Failure("ClaimMissing", f"pod {pod.name} waits: {pod.unschedulable}", pod)
     if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
         why = "is there its StorageClass, and can it make such volumes? See the events of the claim"
         words = f"pod {pod.name} waits for a volume ({pod.unschedulable}): {why}"
         return Failure("Unschedulable", words, pod)
     if pod.unschedulable:
-        what = terms.SCHEDULING[pod.scheduling].what
+        term = terms.SCHEDULING.get(pod.scheduling)
+        what = term.what if term is not None else f"is not scheduled ({pod.scheduling})"
         return Failure("Unschedulable", f"pod {pod.name} {what}: {pod.unschedulable}", pod)
     return None
 
 
 def explained(pod: PodView, told: PodEvent | None) -> Failure | None:
     """Why a pod does not start, of which its status says nothing, by an Event about it."""
-    term = terms.EVENTS.get(told.reason) if told is not None and pod.phase == "Pending" else None
-    if told is None or term is None or term.reason is None:
+    if told is None or pod.phase != "Pending":
         return None
+    reason = terms.of_event(told.reason, told.message)
     message = f"pod {pod.described} waits: {told.reason}: {told.message}"
-    return Failure(term.reason, message, pod)
+    return Failure(reason, message, pod) if reason is not None else None
 
 
 def slowest(pods: Iterable[PodView], told: Mapping[str, PodEvent] | None = None) -> str:

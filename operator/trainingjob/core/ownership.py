@@ -71,6 +71,17 @@ def owner_of(obj: Mapping[str, Any]) -> Owner | None:
     return Owner(meta["namespace"], group, ref["kind"], ref["name"], ref["uid"])
 
 
+def whose(job: TrainingJob, obj: Mapping[str, Any]) -> str:
+    """Whose an object is that is not the job's, for a message."""
+    owner, meta = owner_of(obj), job.metadata
+    if owner is None:
+        return "is not of this job"
+    if owner == job_owner(meta.namespace, meta.name, owner.uid):
+        goes = "deletionTimestamp" in obj["metadata"]
+        return f"is of an earlier {KIND} of this name" + (", and is being deleted" if goes else "")
+    return f"belongs to {owner.kind} {owner.name}"
+
+
 def job_owner(namespace: str, name: str, uid: str) -> Owner:
     """A job as an owner."""
     return Owner(namespace, GROUP, KIND, name, uid)

@@ -125,7 +125,9 @@ def _before(obs: Observation, create: Iterable[dict[str, Any]]) -> tuple[str, ..
         return ()
     stored = [s.pods.desired for s in obs.job.status.stages if s.name == place.stage]
     many = max([stages.named(place.stage).replicas(obs.job), *stored])
-    return tuple(names.pod_name(obs.job, place.stage, place.attempt - 1, i) for i in range(many))
+    before = (names.pod_name(obs.job, place.stage, place.attempt - 1, i) for i in range(many))
+    remain = {pod.name for pod in obs.pods if pod.remains}
+    return tuple(name for name in before if name not in remain)
 
 
 def _leaving(obs: Observation, now: datetime) -> Plan:
@@ -258,7 +260,7 @@ def _children(
     if due is not None and now < due:
         wakes.append(due)
         return []
-    left = any(pod.attempt < stage.attempt or pod.cleans for pod in pods)
+    left = any((pod.attempt < stage.attempt and not pod.remains) or pod.cleans for pod in pods)
     return [] if left else _missing(obs, stage)
 
 

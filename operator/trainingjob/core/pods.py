@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..api.v1alpha1.common import amount
 from ..api.v1alpha1.status import parse_time
-from . import containers, text
+from . import containers, terms, text
 from .containers import Wait
 from .names import (
     ANNOTATION_SIGNATURE,
@@ -31,8 +31,8 @@ _ACCELERATOR = re.compile(r"/(gpu|mig-|tpu|neuron|gaudi|npu|xpu)")
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 _OVER = ("Succeeded", "Failed")
-# By these words the scheduler says that it has no node for a pod, and why.
-_UNSCHEDULABLE = ("Unschedulable", "SchedulerError")
+# Linux has no signals beyond: 255 is what `exit -1` comes to.
+_LAST_SIGNAL = 64
 # No pod ran in this year or before.
 _NEVER = 1970
 
@@ -62,6 +62,7 @@ class PodView:
     deleting: bool = False
     delete_by: datetime | None = None  # when its grace period is over
     held: bool = False  # deleted without grace: nothing but a finalizer keeps it
+    finalizers: str = ""
     node: str = ""
     exit_code: int | None = None
     signal: int | None = None
@@ -116,6 +117,12 @@ class PodView:
         """No container of it runs any more: the scheduler takes its resources for free."""
         return self.over and not self.lingers
 
+    @property
+    def remains(self) -> bool:
+        """It was deleted and has ended, as its kubelet says: a finalizer keeps what is left of it,
+        which writes nothing any more."""
+        return self.deleting and self.held and self.at_rest and self.exit_code is not None
+
     @classmethod
     def from_dict(cls, pod: Mapping[str, Any]) -> PodView:
         """Read a v1 Pod. Raises KeyError or ValueError for a pod without our labels."""
@@ -124,7 +131,7 @@ class PodView:
         own = containers.own(pod, name)
         conditions = {c["type"]: c for c in status.get("conditions") or ()}
         scheduled = conditions.get("PodScheduled") or {}
-        disruption = conditions.get("DisruptionTarget") or {}
+        disruption = _disruption(conditions)
         whole = status.get("phase", "Pending")
         phase = _phase(pod, own, disruption)
         return cls(
@@ -140,24 +147,21 @@ class PodView:
             deleting="deletionTimestamp" in meta,
             delete_by=_time(meta.get("deletionTimestamp")),
             held=meta.get("deletionGracePeriodSeconds") == 0,
+            finalizers=text.line(", ".join(meta.get("finalizers") or ()), 500),
             node=spec.get("nodeName", ""),
             **_life(own, _time(meta.get("creationTimestamp"))),
             cut=_is_cut(own, containers.share(pod)),
             cleans=meta["labels"].get(LABEL_ROLE) == ROLE_CLEANER,
             waits=containers.waits(pod, name),
             init_failure=containers.init_failure(pod),
-            unschedulable=(
-                text.line(scheduled.get("message") or scheduled["reason"])
-                if scheduled.get("reason") in _UNSCHEDULABLE
-                else ""
-            ),
+            unschedulable=_unschedulable(scheduled),
             scheduling=text.line(scheduled.get("reason", ""), 128),
             gates=_gates(spec),
             group=(spec.get("schedulingGroup") or {}).get("podGroupName", ""),
             **_made(spec, name),
             disrupted=(
                 text.line(disruption.get("message") or disruption.get("reason", "DisruptionTarget"))
-                if disruption.get("status") == "True"
+                if disruption
                 else ""
             ),
             pod_reason=text.line(status.get("reason", ""), 128),
@@ -180,6 +184,22 @@ def _made(spec: Mapping[str, Any], name: str) -> dict[str, Any]:
         "image": sys.intern(str(found.get("image", ""))),
         "of": int(told) if told.isdecimal() else None,
     }
+
+
+def _disruption(conditions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The condition by which somebody says that the pod has to make way; empty when nobody does."""
+    ready = conditions.get("Ready") or {}
+    found = (conditions.get(kind) or {} for kind in terms.DISRUPTED)
+    told = next((one for one in found if one.get("status") == "True"), {})
+    return ready if not told and ready.get("reason") == terms.UNREADY_EVICTED else told
+
+
+def _unschedulable(scheduled: Mapping[str, Any]) -> str:
+    """Why a scheduler, of whatever words, has no node for the pod; of gates, see ``_gates``."""
+    reason = scheduled.get("reason", "")
+    if scheduled.get("status") == "True" or reason in ("", "SchedulingGated"):
+        return ""
+    return text.line(scheduled.get("message") or reason)
 
 
 def _gates(spec: Mapping[str, Any]) -> str:
@@ -221,7 +241,7 @@ def _cut_short(
     meta, status = pod["metadata"], pod.get("status") or {}
     finished = _time(end.get("finishedAt"))
     asked: list[datetime | None] = []
-    if disruption.get("status") == "True":
+    if disruption:
         asked.append(_time(disruption.get("lastTransitionTime")))
     elif status.get("phase") == "Failed" and status.get("reason"):
         asked.append(None)
@@ -236,7 +256,7 @@ def _life(own: Mapping[str, Any], created: datetime | None) -> dict[str, Any]:
     end = _end(own)
     running = (own.get("state") or {}).get("running") or {}
     exit_code, signal = end.get("exitCode"), end.get("signal")
-    if not signal and exit_code is not None and exit_code > 128:
+    if not signal and exit_code is not None and 128 < exit_code <= 128 + _LAST_SIGNAL:
         # A shell and a container runtime alike report signal N as 128 + N.
         signal = exit_code - 128
     return {

@@ -7,6 +7,7 @@ nobody: see `diagnose`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -89,7 +90,6 @@ WAITING: Mapping[str, Term] = {
             "ImagePullBackOff",
             "ImageVolumeMountFailed",
             "InvalidImageName",
-            "RegistryUnavailable",
             "SignatureValidationFailed",
         ),
         _IMAGE,
@@ -106,6 +106,7 @@ WAITING: Mapping[str, Term] = {
         ),
         _CONFIG,
     ),
+    "RegistryUnavailable": Term("RegistryUnavailable"),
     # Of a native sidecar: ours is never started twice.
     "CrashLoopBackOff": Term("InitContainerFailed"),
 }
@@ -133,6 +134,11 @@ SCHEDULING: Mapping[str, Term] = {
     "SchedulingGated": Term("SchedulingGated"),
 }
 
+# Conditions of a pod that somebody is about to end for others' sake: Kubernetes' own, and Kueue's,
+# whose reasons are its own words.
+DISRUPTED = ("DisruptionTarget", "TerminationTarget")
+# So Volcano says the same, as the reason of Ready=False, before it deletes the pod.
+UNREADY_EVICTED = "Evict"
 # Reasons of the condition DisruptionTarget=True: nobody's fault, all of them.
 DISRUPTIONS = (
     "DeletionByDeviceTaintManager",
@@ -158,6 +164,46 @@ EVENTS: Mapping[str, Term] = {
     "FailedNodeDeclaredFeaturesCheck": Term("StartFailed"),
     "NetworkNotReady": Term("StartFailed"),
 }
+
+
+# What a registry, the way to it or a node's disk is the cause of, and what may pass by itself. A
+# name that is not known may as well be wrong.
+_PASSES = re.compile(
+    r"toomanyrequests|too many requests|rate limit|QPS exceeded|i/o timeout|deadline exceeded"
+    r"|TLS handshake timeout|connection re(fused|set)|no route to host|network is unreachable"
+    r"|unexpected EOF|code = Unavailable|registry is unavailable|no space left on device"
+    r"|50[0234] (Internal|Bad|Service|Gateway)",
+    re.IGNORECASE,
+)
+_LOOKUP = "lookup "
+# What a container runtime says that is short of breath; the kubelet tries again.
+_BUSY = re.compile(
+    r"deadline ?exceeded|is reserved for|transport is closing|connection refused", re.I
+)
+# A mount of what the manifest names.
+_NO_SOURCE = re.compile(
+    r'(configmap|secret) "[^"]+" not found|references non-existent (config|secret) key'
+)
+
+
+def of_wait(reason: str, message: str) -> ReasonName | None:
+    """Of a container that waits; None where nothing is wrong with it."""
+    term = WAITING.get(reason)
+    if term is None:
+        return None
+    if term.reason == "ImagePullFailed" and _PASSES.search(message) and _LOOKUP not in message:
+        return "RegistryUnavailable"
+    if reason == "CreateContainerError" and _BUSY.search(message):
+        return "StartFailed"
+    return term.reason
+
+
+def of_event(reason: str, message: str) -> ReasonName | None:
+    """Of an Event about a pod that waits; None for one that only has words."""
+    term = EVENTS.get(reason)
+    if reason == "FailedMount" and _NO_SOURCE.search(message):
+        return "ContainerConfigError"
+    return term.reason if term is not None else None
 
 
 def of_pod(reason: str) -> Term | None:

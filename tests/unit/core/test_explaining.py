@@ -140,7 +140,7 @@ def test_the_events_words_are_the_stages() -> None:
     after = fold(told(w, PodEvent("FailedAttachVolume", ATTACH)), at(6)).status
     assert (after.phase, after.reason) == ("Preprocessing", "StartFailed")
     assert after.message.startswith(
-        f"pod digits-preprocess-1-0 on node gpu-7 waits: FailedAttachVolume: {ATTACH}; check"
+        f"pod digits-preprocess-1-0 on node gpu-7 waits: FailedAttachVolume: {ATTACH}; use a claim"
     )
     assert fold(told(w), at(6)).status.reason == "Starting"
     w.manifest["status"] = after.to_dict()

@@ -164,15 +164,41 @@ def test_one_that_a_finalizer_keeps_is_told_and_not_forced_again():
     w.pods[STUCK[0]]["metadata"] |= {
         "deletionTimestamp": stamp(90),
         "deletionGracePeriodSeconds": 0,
+        "finalizers": ["kueue.x-k8s.io/managed"],
     }
     for seconds in (90, 91, 500):
         w.seconds = seconds
         w.settle()
         assert (w.status["reason"], names(w)) == ("PodStuck", STUCK)
-        assert "a finalizer keeps it" in w.status["message"]
+        message = w.status["message"]
+        assert "a finalizer keeps it, kueue.x-k8s.io/managed; wait for who has set it" in message
+        assert "--force" not in message
     todo = plan(w.observe(), at(500))
     assert (todo.empty, todo.requeue_after) == (True, 100), "until the startup deadline"
     assert w.stage("train")["waitingSince"] == stamp(60)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_has_ended_and_a_finalizer_keeps_holds_up_no_other_attempt(known: bool):
+    """kubernetes-sigs/kueue#13830, #1648. Where its kubelet has not said that it has ended, as on a
+    dead node that somebody calls failed (#9649), it may yet write."""
+    w = dying()
+    stuck = w.pods[STUCK[0]]
+    stuck["metadata"] |= {"deletionGracePeriodSeconds": 0, "finalizers": ["theirs/x"]}
+    ended(stuck, 40, code=143)
+    if not known:
+        stuck["status"] = {"phase": "Failed"}
+    w.seconds = 70
+    w.settle()
+    made = [name for name in names(w) if name not in STUCK]
+    assert made == (["digits-train-2-0", "digits-train-2-1"] if known else [])
+    assert w.status["reason"] == ("Starting" if known else "PodStuck")
+    todo = plan(w.observe(), at(70))
+    assert (todo.create, todo.delete, todo.force) == ((), (), ())
+    if known:
+        w.finish("train")
+        w.finish("evaluate")
+        assert w.status["phase"] == "Succeeded"
 
 
 def test_a_job_that_is_over_lets_go_of_its_pods_too():

@@ -111,6 +111,7 @@ ReasonName = Literal[
     "StartFailed",
     "InternalError",
     "ImagePullFailed",
+    "RegistryUnavailable",
     "ContainerConfigError",
     "InitContainerFailed",
     "ClaimMissing",
@@ -265,6 +266,9 @@ REASONS: dict[ReasonName, Reason] = {
     # --- pods that do not start ----------------------------------------------------------
     "ImagePullFailed": Reason(
         "configuration", "check the image's name and imagePullSecrets", _PULLS
+    ),
+    "RegistryUnavailable": Reason(
+        "infrastructure", "see to the registry, its limits, the way to it and the node's disk"
     ),
     "ContainerConfigError": Reason("configuration", "check ConfigMaps, Secrets and volumes", _SOON),
     "InitContainerFailed": Reason(

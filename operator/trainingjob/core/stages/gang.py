@@ -64,7 +64,8 @@ class Gang:
     def leaving(self) -> list[PodView]:
         """Pods of attempts before: what this one waits for before it can begin."""
         pods = self.obs.pods_of(self.stage.name)
-        return [pod for pod in pods if pod.attempt < self.stage.attempt and pod.deleting]
+        earlier = (pod for pod in pods if pod.attempt < self.stage.attempt)
+        return [pod for pod in earlier if pod.deleting and not pod.remains]
 
     @property
     def executors(self) -> list[PodView]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ...api import size
@@ -13,12 +13,16 @@ from ..diagnose import Failure
 from ..observation import Observation
 from ..policy import stall
 from .ending import attempt_failed, completed, deleted, failed, resized, suspended
-from .gang import Gang, seen
+from .gang import Gang, created, seen
 from .outcome import StageOutcome, failed_for_good
 from .starting import in_line, starting
 
 if TYPE_CHECKING:
     from .stage import Stage
+
+
+# A driver that runs asks for its executors within seconds; its image may take longer to come.
+_EXECUTORS_LATE = timedelta(minutes=5)
 
 
 def judge(
@@ -47,7 +51,8 @@ def running(gang: Gang) -> StageOutcome | None:
     rule = gang.obs.job.spec.policy.stall if gang.room.resumable else None
     watch = stall.watch(gang.obs, stage, gang.pods, gang.now) if rule is not None else None
     if rule is None or watch is None:
-        return StageOutcome(stage)
+        late = _executors_late(gang)
+        return StageOutcome(stage, wake=late if late is not None and gang.now < late else None)
     if gang.now < watch.until:
         return StageOutcome(stage, wake=watch.until)
     what = f"nothing new for {rule.after_seconds} s; {watch.message}"
@@ -77,7 +82,13 @@ def _running(gang: Gang) -> StageStatus:
     be made again, or executors, for which Spark waits, and so do its users."""
     update = {"phase": "Running", "reason": "Running", "message": "", "waiting_since": None}
     blocker, message = gang.refused, ""
-    executors = gang.stage.executors
+    executors, late = gang.stage.executors, _executors_late(gang)
+    if late is not None and gang.now >= late:
+        many = gang.room.executors(gang.obs.job)
+        update["message"] = (
+            f"0 of {many} executors run: the driver has made none yet; where a quota, a policy or "
+            "its service account's rights keep it from that, its log says so"
+        )
     if blocker is None and executors is not None and executors.ready < executors.desired:
         waiting = (diagnose.waiting_of(pod) for pod in gang.executors)
         blocker = next((failure for failure in waiting if failure is not None), None)
@@ -86,3 +97,12 @@ def _running(gang: Gang) -> StageStatus:
         message += blocker.with_remedy()
         update |= {"reason": blocker.reason, "message": message[:2048]}
     return gang.stage.model_copy(update=update)
+
+
+def _executors_late(gang: Gang) -> datetime | None:
+    """From when on it is worth a word that a driver has no executors. What the API server refuses
+    a driver, nobody else is told. None on one machine, where the driver has none."""
+    expected = gang.obs.settings.serves and gang.room.executors(gang.obs.job)
+    if gang.stage.executors is not None or not expected:
+        return None
+    return max(created(gang.pods), default=gang.now) + _EXECUTORS_LATE

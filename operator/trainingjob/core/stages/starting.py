@@ -173,7 +173,7 @@ def _stuck(gang: Gang, leaving: Sequence[PodView], *, before: bool) -> Failure |
             continue
         message = f"pod {pod.described} was deleted and does not go"
         if pod.held:
-            message += ": a finalizer keeps it"
+            message += ": a finalizer keeps it" + (f", {pod.finalizers}" if pod.finalizers else "")
         elif forced is not None:
             message += (
                 f"; it is deleted by force at {format_time(forced)}, "

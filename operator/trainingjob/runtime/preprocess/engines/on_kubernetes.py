@@ -20,6 +20,8 @@ def settings(payload: PreprocessPayload) -> dict[str, str]:
     # JSON is YAML.
     template.write_text(json.dumps(told.executor_template), encoding="utf-8")
     address = os.environ[POD_IP]
+    if ":" in address:  # Spark takes IPv6 in brackets alone, and Kubernetes writes none
+        address = f"[{address}]"
     ours = {
         # Both: executors call the host, and are told what the driver is bound to.
         "spark.driver.host": address,

@@ -110,24 +110,26 @@ def test_rows_of_which_the_model_makes_nothing_are_null_and_counted(
     gaps = sorted({3, 4, *range(64, 128), 299})  # also all rows of a batch
     bad = rows.assign(count=rows["count"].astype("Int64"))
     bad.loc[gaps, "count"] = pd.NA
+    bad.loc[200, "x"] = 1e300  # and one of which it makes no number
     bad.to_csv(tmp_path / "new.csv", index=False)
     result = run(classes, tmp_path, keep=["note"], unpredictable="null")
     there = found(tmp_path)
     assert there["note"].tolist() == rows["note"].tolist()
     none = there["prediction"].isna()
-    assert [*np.flatnonzero(none)] == gaps == [*np.flatnonzero(there["prediction_error"].notna())]
-    assert there.loc[gaps, PROBABILITIES].isna().all(axis=None)
+    assert [*np.flatnonzero(none)] == sorted([*gaps, 200])
+    assert [*np.flatnonzero(there["prediction_error"].notna())] == sorted([*gaps, 200])
+    assert there.loc[none, PROBABILITIES].isna().all(axis=None)
     words = "feature count has 1 nulls, and needs values"
     assert {*there.loc[gaps, "prediction_error"]} == {words}
+    assert "the model makes no number" in there["prediction_error"][200]
     expected = classes.expected(rows)
     np.testing.assert_allclose(there.loc[~none, PROBABILITIES], expected[~none], atol=1e-5)
-    assert result.outputs.rows == {"predicted": 300 - len(gaps), "unpredicted": len(gaps)}
+    counts = {"predicted": 300 - len(gaps) - 1, "unpredicted": len(gaps) + 1}
+    assert result.outputs.rows == counts
     (warning,) = result.outputs.warnings or ()
     assert warning.reason == "RowsUnpredicted"
-    assert (
-        warning.message
-        == f"{len(gaps)} of 300 rows have no prediction; the first is row 4: {words}"
-    )
+    told = f"{len(gaps) + 1} of 300 rows have no prediction; the first is row 4: {words}"
+    assert warning.message == told
 
     with pytest.raises(StageFailure) as caught:
         run(classes, tmp_path)

@@ -202,13 +202,17 @@ def _refuse_taken(keep: Sequence[str], served: Served, unpredictable: Unpredicta
 
 
 def _answers(served: Served, columns: Mapping[str, pa.Array]) -> Answers:
+    return served.answers(_typed(served, columns))
+
+
+def _typed(served: Served, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     typed = {}
     for name, kind in served.inputs.items():
         try:
             typed[name] = columns[name].cast(ARROW[kind])
         except pa.ArrowInvalid as error:
             raise BadRow(f"{name} is no {kind}: {one_line(error)}") from error
-    return served.answers(typed)
+    return typed
 
 
 def _first_bad(
@@ -235,31 +239,36 @@ def _as_many_as_can_be(
 ) -> tuple[Answers, dict[int, str]]:
     """What the model gives for the rows of which it makes something; the others by their number,
     from 0, with the reason, and anything in their place."""
-    predicted: np.ndarray | None = None
+    try:
+        errors = served.gaps(_typed(served, columns))  # all at once: there may be many
+    except BadRow:
+        errors = {}
+    rest = np.setdiff1d(np.arange(rows), [*errors]).astype(np.int64)
+    columns = {name: column.take(pa.array(rest)) for name, column in columns.items()}
+    classes = served.classes
+    predicted = np.zeros(rows, np.float64 if classes is None else np.int64)
     scores: np.ndarray | None = None
-    errors: dict[int, str] = {}
-    parts = [(0, rows)]
+    parts = [(0, len(rest))]
     while parts:
         start, stop = parts.pop()
+        if start == stop:
+            continue
         try:
             answers = _answers(served, _of(columns, start, stop))
         except BadRow as error:
             if stop - start == 1:
-                errors[start] = str(error)
+                errors[int(rest[start])] = str(error)
             else:
                 middle = (start + stop) // 2
                 parts += [(middle, stop), (start, middle)]
             continue
-        if predicted is None:
-            predicted = np.zeros(rows, answers.predicted.dtype)
-            if answers.scores is not None:
+        predicted[rest[start:stop]] = answers.predicted
+        if answers.scores is not None:
+            if scores is None:
                 scores = np.zeros((rows, answers.scores.shape[1]))
-        predicted[start:stop] = answers.predicted
-        if scores is not None:
-            scores[start:stop] = answers.scores
-    if predicted is None:
-        predicted = np.zeros(rows, np.int64 if served.classes is not None else np.float64)
-        scores = None if served.classes is None else np.zeros((rows, len(served.classes)))
+            scores[rest[start:stop]] = answers.scores
+    if scores is None and classes is not None:
+        scores = np.zeros((rows, len(classes)))
     return Answers(predicted, scores), errors
 
 

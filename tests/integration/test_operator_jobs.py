@@ -85,7 +85,7 @@ def test_rows_are_predicted_by_the_model_that_passed(
     wrong = manifest("wrong", predict={"input": rows | {"delimiter": ";"}})
     space.run(wrong)
     status = space.wait("wrong", reason="InvalidSpec")
-    assert 'spec.predict.input: unknown field "delimiter"' in status["message"]
+    assert 'spec.predict.input.delimiter: unknown field "delimiter"' in status["message"]
     assert "wrong-preprocess-1-0" not in space.pods()
 
 

@@ -61,6 +61,14 @@ def test_kserve_is_for_whom_its_secrets_and_accounts_are(tenants: Tenants, accou
     assert status == (201 if "pods" in MAY[account] else 422), message
 
 
+@pytest.mark.parametrize("account", MAY)
+def test_rows_are_predicted_with_secrets_that_one_may_get(tenants: Tenants, account: str) -> None:
+    rows = {"uri": "s3://rows/new.csv", "format": "csv"}
+    predict = {"input": rows, "envFrom": [{"secretRef": {"name": "theirs"}}]}
+    status, message = tenants.apply(account, manifest(predict=predict))
+    assert status == (201 if "secrets" in MAY[account] else 422), message
+
+
 def test_scripts_and_hadoop_settings_count_too(tenants: Tenants) -> None:
     kerberos = {"principal": "a@B", "keytabSecret": {"name": "theirs", "key": "k"}}
     hdfs = {"configMap": {"name": "mine"}, "kerberos": kerberos}

@@ -641,7 +641,7 @@ LOOSE: dict[str, tuple[dict[str, Any], str]] = {
     "too-many-nodes": ({"train": {"model": {"mlp": {}}, "nodes": 5000}}, "spec.train.nodes: "),
     "no-task": (
         {"task": None},
-        "spec: task must be set, unless the job only deploys an accepted model",
+        "spec: task must be set, unless the job only uses an accepted model",
     ),
     "mount-over-root": (
         {

@@ -63,6 +63,32 @@ def test_a_job_goes_through_its_stages_to_the_verdict(
     assert space.events("digits") == [], "of what went well"
 
 
+def test_rows_are_predicted_by_the_model_that_passed(
+    space: Namespace, kubelet: FakeKubelet
+) -> None:
+    rows = {"uri": "pvc://datasets/new.csv", "format": "csv", "options": {"delimiter": ";"}}
+    space.run(manifest(predict={"input": rows, "output": "pvc://results/digits"}))
+    status = space.wait("digits", phase="Succeeded")
+
+    assert [stage["name"] for stage in status["stages"]][2:] == ["evaluate", "predict"]
+    left = status["stages"][3]["outputs"]
+    assert left["uri"] == "pvc://results/digits"
+    assert left["rows"] == {"predicted": 20, "unpredicted": 0}
+    pod = space.get("pods", "digits-predict-1-0")
+    assert pod is not None
+    env = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    told = json.loads(env["TRAININGJOB_STAGE"])
+    assert told["digest"] == status["evaluation"]["modelDigest"]
+    assert told["input"]["options"]["delimiter"] == ";"
+
+    # What only the operator checks of it is told in status.
+    wrong = manifest("wrong", predict={"input": rows | {"delimiter": ";"}})
+    space.run(wrong)
+    status = space.wait("wrong", reason="InvalidSpec")
+    assert 'spec.predict.input.delimiter: unknown field "delimiter"' in status["message"]
+    assert "wrong-preprocess-1-0" not in space.pods()
+
+
 def test_a_stage_waits_for_the_one_before(
     space: Namespace, kubelet: FakeKubelet, fates: Fates
 ) -> None:

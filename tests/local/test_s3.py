@@ -96,16 +96,27 @@ def job(bucket: str, **train: Any) -> dict[str, Any]:
 
 def run(folder: Path, server: S3Server, manifest: dict[str, Any]) -> Outcome:
     """As somebody whose environment has the credentials."""
+    return asked(folder, server, "run", str(write_job(folder, manifest)), "-o", "json")
+
+
+def asked(folder: Path, server: S3Server, *arguments: str) -> Outcome:
+    """Likewise any command."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)
-        return cli(folder, "run", str(write_job(folder, manifest)), "-o", "json")
+        return cli(folder, *arguments)
 
 
 def test_a_job_from_s3_to_s3(tmp_path: Path, server: S3Server, bucket: str) -> None:
-    outcome = run(
-        tmp_path, server, job(bucket, nodes=2, epochs=10, checkpoint={"everySteps": 7, "keep": 2})
-    )
+    manifest = job(bucket, nodes=2, epochs=10, checkpoint={"everySteps": 7, "keep": 2})
+    new = f"s3://{bucket}/data/in-*.csv"
+    manifest["spec"]["predict"] = {
+        "input": {"uri": new, "format": "csv"},
+        "output": f"s3://{bucket}/results",
+        "keep": ["label"],
+    }
+    server.put(f"{bucket}/results/mine.parquet", b"stays")
+    outcome = run(tmp_path, server, manifest)
 
     assert outcome.code == 0, outcome.stderr
     assert outcome.metrics()["accuracy"] >= 0.9
@@ -121,6 +132,20 @@ def test_a_job_from_s3_to_s3(tmp_path: Path, server: S3Server, bucket: str) -> N
     assert len({part for part in parts if part.startswith("checkpoints/step-")}) == 2
     metrics = json.loads(server.get(f"{bucket}/runs/default/small/evaluation/metrics.json"))
     assert metrics["metrics"]["accuracy"] == outcome.metrics()["accuracy"]
+
+    told = json.loads(server.get(f"{bucket}/results/predictions.json"))
+    (file,) = told["files"]
+    left = {key.partition("/")[2] for key in server.keys(bucket) if key.startswith("results/")}
+    assert left == {file["name"], "predictions.json", "mine.parquet"}
+    predicted = pq.read_table(io.BytesIO(server.get(f"{bucket}/results/{file['name']}")))
+    both = [rows()[number::2] for number in range(2)]
+    assert predicted["label"].to_pylist() == [row["label"] for part in both for row in part]
+    # The command reads the model and the rows from there, too.
+    shown = asked(tmp_path, server, "predict", "small", new)
+    assert shown.code == 0, shown.stderr
+    found = [row["prediction"] for row in csv.DictReader(shown.stdout.splitlines())]
+    assert found == predicted["prediction"].to_pylist()
+    assert shown.seconds < 60
 
 
 def test_spark_reads_and_writes_s3_as_the_engine_pandas_does(

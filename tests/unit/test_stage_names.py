@@ -26,6 +26,7 @@ EXCEPTIONS = {
     "api/v1alpha1/status.py": "what the condition Deployed is of",
     "core/names.py": "where the dataset lies, which every stage has to know",
     "core/policy/edits.py": "where it stands that preprocess seals the test split",
+    "cli/main.py": "the command `trainingjob predict`",
     "cli/text.py": "the name of a split",
 }
 

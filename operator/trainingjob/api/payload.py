@@ -300,6 +300,20 @@ class ServePayload(Model):
     )
 
 
+class PredictPayload(Model):
+    """Input of the predict stage. What is optional is told only where it is set."""
+
+    stage: Literal["predict"] = "predict"
+    job: JobRef
+    attempt: int
+    model_uri: str = Field(description="URI of the accepted model's folder.")
+    digest: str = Field(description="modelDigest of the evaluation that accepted it.")
+    input: Input = Field(description="The rows, as the manifest has them.")
+    output: str = Field(description="URI of the folder of the predictions.")
+    keep: list[str] | None = Field(None, description="Columns beside them. Default: all.")
+    unpredictable: Literal["fail", "null"] | None = Field(None, description="Default: fail.")
+
+
 class CleanupPayload(Model):
     """Input of the pod that removes artefacts when all is over: of these runs of stages alone."""
 
@@ -312,7 +326,12 @@ class CleanupPayload(Model):
 
 
 Payload = Annotated[
-    PreprocessPayload | TrainPayload | EvaluatePayload | ServePayload | CleanupPayload,
+    PreprocessPayload
+    | TrainPayload
+    | EvaluatePayload
+    | ServePayload
+    | PredictPayload
+    | CleanupPayload,
     Field(discriminator="stage"),
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-StageName = Literal["preprocess", "train", "evaluate", "deploy"]
-Activity = Literal["Preprocessing", "Training", "Evaluating", "Deploying"]
+StageName = Literal["preprocess", "train", "evaluate", "deploy", "predict"]
+Activity = Literal["Preprocessing", "Training", "Evaluating", "Deploying", "Predicting"]
 
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..api.errors import problems
-from ..api.payload import CLAIMS_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
+from ..api.payload import CLAIMS_DIR, COPIES_DIR, RESULT_FILE, STAGE_PAYLOAD, Report, ServePayload
 from ..api.printable import escaped
 from ..api.stored import Unreadable, read_stored
 from ..api.uris import FILE
@@ -54,7 +54,7 @@ def serve(args: argparse.Namespace) -> int:
     payload = _payload(job, host=args.host, port=args.port)
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         result = Path(folder) / "result"
-        env = _environment(home) | {
+        env = _environment(home, folder) | {
             STAGE_PAYLOAD: payload.model_dump_json(by_alias=True, exclude_none=True),
             RESULT_FILE: str(result),
         }
@@ -90,14 +90,15 @@ def predict(args: argparse.Namespace) -> int:
     }
     if args.output is not None:
         asked["output"] = str(Path(args.output).absolute())
-    done = subprocess.run(
-        [*_PYTHON, "trainingjob.runtime.serve.predict"],
-        input=json.dumps(asked),
-        env=_environment(home),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
+        done = subprocess.run(
+            [*_PYTHON, "trainingjob.runtime.predict.command"],
+            input=json.dumps(asked),
+            env=_environment(home, folder),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     lines = done.stderr.strip().splitlines()
     if done.returncode:
         print(f"error: {escaped(last_words(done.stderr))}", file=sys.stderr)
@@ -127,8 +128,10 @@ def _payload(job: TrainingJob, **more: Any) -> ServePayload:
     return ServePayload(model_uri=names.accepted_uri(job), name=name, **more)
 
 
-def _environment(home: Home) -> dict[str, str]:
-    return environment.of_node(os.environ) | {CLAIMS_DIR: str(home.claims)}
+def _environment(home: Home, folder: str) -> dict[str, str]:
+    """``folder`` is the process's own: no other one writes copies of what is remote there."""
+    own = {CLAIMS_DIR: str(home.claims), COPIES_DIR: str(Path(folder) / "copies")}
+    return environment.of_node(os.environ) | own
 
 
 def _input(job: TrainingJob, source: str) -> Input:

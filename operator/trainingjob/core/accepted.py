@@ -1,4 +1,4 @@
-"""The last accepted model as status has it: pods can write a record on the storage, not this."""
+"""The accepted model as status has it: pods can write a record on the storage, not this."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from ..api.payload import Baseline
 from ..api.v1alpha1 import Evaluation, TrainingJob
 from ..api.v1alpha1.status import Accepted, MetricValue
 from . import names
+
+# Stands for a digest before there is one, in a dry run.
+NO_DIGEST = f"sha256:{'0' * 64}"
 
 
 def last(job: TrainingJob, evaluation: Evaluation | None) -> Accepted | None:
@@ -32,3 +35,21 @@ def baseline(job: TrainingJob) -> Baseline | None:
         return None
     known = {one.name: one.value for one in found.metrics if one.name in compared}
     return Baseline(metrics=known, dataset_digest=found.dataset_digest) if known else None
+
+
+def digest_of(job: TrainingJob) -> str:
+    """Of the model that is named, or was accepted; "" as long as status has none."""
+    given = job.spec.promoted
+    if given is not None:
+        return given.digest
+    found = job.status.evaluation
+    return found.model_digest if found is not None and found.passed else ""
+
+
+def uri_of(job: TrainingJob) -> str:
+    """The folder of that model, which stays as it is."""
+    given, judged = job.spec.promoted, job.status.evaluation
+    if given is not None:
+        return given.uri
+    digest = digest_of(job) or NO_DIGEST
+    return names.accepted_model_uri(job, digest, judged.dataset_digest if judged else "")

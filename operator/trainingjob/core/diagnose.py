@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..api.payload import Report, StageError, StageResult
 from ..api.v1alpha1 import REASONS, FailureClass
-from ..api.v1alpha1.reasons import ReasonName, reason_of
+from ..api.v1alpha1.reasons import ReasonName, reason_of, remedy_of_accepted
 from . import remedies, terms, text
 from .names import SCRATCH_VOLUME
 from .observation import Blocker, PodEvent
@@ -92,14 +92,21 @@ class Failure:
         """A pod that failed because another one did: not the cause."""
         return self.reason == "PeerLost"
 
-    def with_remedy(self) -> str:
-        """What happened, and what to do."""
+    def with_remedy(self, *, of_accepted: bool = False) -> str:
+        """What happened, and what to do; ``of_accepted``: where a model was accepted before."""
+        remedy = remedy_of_accepted(self.reason)
+        if of_accepted and remedy != REASONS[self.reason].remedy:
+            return _ended_by(self.message, remedy)
         return with_remedy(self.reason, self.message)
 
 
 def with_remedy(reason: ReasonName, message: str) -> str:
     """The message, then what to do in this case."""
-    return f"{message.rstrip('.')}; {remedies.of(reason, message)}"
+    return _ended_by(message, remedies.of(reason, message))
+
+
+def _ended_by(message: str, remedy: str) -> str:
+    return f"{message.rstrip('.')}; {remedy}"
 
 
 def result_of(pod: PodView) -> StageResult | None:

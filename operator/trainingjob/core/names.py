@@ -247,6 +247,11 @@ def evaluation_uri(job: TrainingJob) -> str:
     return artefact_uri(job, "evaluation")
 
 
+def predictions_uri(job: TrainingJob) -> str:
+    """The folder of the predictions of the job's own that name no other."""
+    return artefact_uri(job, "predictions")
+
+
 def server_of(job: TrainingJob) -> str:
     """What serves the job's model is called so, and so is the model in requests."""
     deploy = job.spec.deploy

@@ -12,6 +12,7 @@ import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.api.v1alpha1.common import EphemeralVolume
+from trainingjob.api.v1alpha1.predict import PredictInput
 from trainingjob.api.v1alpha1.scheduling import ResourceClaim, TopologySpread
 from trainingjob.api.walk import child_type, is_model, plain_type
 from trainingjob.cli import manifest
@@ -57,6 +58,7 @@ def good(name: str) -> Any:
 
 # Of what the operator alone checks: one that it takes, where text in the required fields is none.
 STANDS_FOR: dict[Any, dict[str, Any]] = {
+    PredictInput: {"uri": "pvc://a/b", "format": "csv"},
     EphemeralVolume: {"size": 1},
     ResourceClaim: {"name": "a", "resourceClaimName": "a"},
     TopologySpread: {"maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "ScheduleAnyway"},

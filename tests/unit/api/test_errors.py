@@ -188,8 +188,8 @@ def test_faults_of_other_objects_are_told_in_the_same_words() -> None:
         Problem(
             "phase",
             'must be one of "Pending", "Preprocessing", "Training", "Evaluating", "Deploying", '
-            '"Suspended", "Deleting", "Succeeded", "Failed", not "Succeded", did you mean '
-            '"Succeeded"?',
+            '"Predicting", "Suspended", "Deleting", "Succeeded", "Failed", not "Succeded", did '
+            'you mean "Succeeded"?',
         ),
         Problem("conditions[0].type", "required field is missing"),
         Problem("conditions[0].status", "required field is missing"),

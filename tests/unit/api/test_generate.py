@@ -66,8 +66,8 @@ def test_the_reference_says_what_cannot_change() -> None:
     section = PAGE.split("### Spec\n")[1].split("###")[0]
 
     assert (
-        "`task`, `storage`, `preprocess`, `train`, `evaluate`, `deploy` and `managedBy` cannot "
-        "change after creation: create another job, or delete this one first." in section
+        "`task`, `storage`, `preprocess`, `train`, `evaluate`, `deploy`, `predict` and `managedBy` "
+        "cannot change after creation: create another job, or delete this one first." in section
     )
 
 

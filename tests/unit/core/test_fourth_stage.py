@@ -21,8 +21,8 @@ WATCHED = ("trainingjobs", "pods", "networkpolicies", "services")
 # Beside its own files: what it adds to the three lists that name every stage.
 LISTS = {
     "api/stages.py": {
-        '"evaluate", "deploy"]': '"evaluate", "deploy", "publish"]',
-        '"Deploying"]': '"Deploying", "Publishing"]',
+        '"deploy", "predict"]': '"deploy", "predict", "publish"]',
+        '"Predicting"]': '"Predicting", "Publishing"]',
     },
     "api/v1alpha1/job.py": {
         "from .split import": "from .publish import Publish\nfrom .split import",
@@ -31,7 +31,7 @@ LISTS = {
     },
     "core/stages/__init__.py": {
         "from .stage import": "from .publish import PublishStage\nfrom .stage import",
-        "DeployStage())": "DeployStage(), PublishStage())",
+        "    PredictStage(),\n": "    PredictStage(),\n    PublishStage(),\n",
     },
 }
 

@@ -18,8 +18,9 @@ from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName, remedy_of_accepted
 from trainingjob.cli.serve import _why as why
 from trainingjob.runtime.base.errors import StageFailure
-from trainingjob.runtime.serve import predict as module
-from trainingjob.runtime.serve.predict import Request, predict
+from trainingjob.runtime.predict import command as module
+from trainingjob.runtime.predict import rows as rows_module
+from trainingjob.runtime.predict.command import Request, predict
 
 from .build import Made, frame
 
@@ -51,7 +52,7 @@ WRITTEN: dict[str, Callable[[pd.DataFrame, Path], object]] = {
 def test_rows_of_every_format_are_predicted_in_their_order(
     name: str, classes: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", 300)  # several times
+    monkeypatch.setattr(rows_module, "ROWS", 300)  # several times
     rows = frame(1000, seed=7)
     WRITTEN[name](rows, tmp_path / name)
     found = predicted(classes, tmp_path / name, tmp_path / "out.csv")

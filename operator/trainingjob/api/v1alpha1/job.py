@@ -18,6 +18,7 @@ from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION
 from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
+from .predict import Predict
 from .preprocess import Preprocess
 from .split import cel_may_have
 from .status import Status
@@ -46,7 +47,11 @@ _CEL_FILES = " + ".join(
     for name in ("validation", "test")
 )
 _CEL_PRETRAINED = "(has(self.train.model) && has(self.train.model.pretrained))"
-_CEL_PROMOTES = "(has(self.deploy) && has(self.deploy.model))"
+# A model that was accepted before.
+_CEL_NAMED = {
+    stage: f"(has(self.{stage}) && has(self.{stage}.model))" for stage in ("deploy", "predict")
+}
+_CEL_PROMOTES = f"({' || '.join(_CEL_NAMED.values())})"
 _CEL_RUNTIME = "(has(self.deploy) && has(self.deploy.kserve) && has(self.deploy.kserve.runtime))"
 _KSERVE_READS = tuple(scheme.start for scheme in uris.OF_KSERVE)
 _CEL_OWN_JUDGE = OWN.replace("self.", "self.evaluate.")
@@ -111,24 +116,28 @@ class Spec(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel=f"has(self.train) != {_CEL_PROMOTES}",
-            message="train must be set, unless the job only deploys an accepted model, which "
-            "deploy.model names",
+            message="train must be set, unless the job only uses an accepted model, which "
+            "deploy.model or predict.model names",
             holds=lambda self: (self.train is not None) != (self.promoted is not None),
         ),
         Rule(
             cel="has(self.train) == has(self.task)",
-            message="task must be set, unless the job only deploys an accepted model",
+            message="task must be set, unless the job only uses an accepted model",
             holds=lambda self: (self.train is None) == (self.task is None),
         ),
         Rule(
             cel="has(self.train) || (!has(self.preprocess) && !has(self.evaluate))",
-            message="a job that only deploys an accepted model has neither preprocess nor evaluate",
+            message="a job that only uses an accepted model has neither preprocess nor evaluate",
             holds=lambda self: self.train is not None or (self.preprocess or self.evaluate) is None,
         ),
         Rule(
-            cel="has(self.train) || (has(self.storage.uri) && "
-            f"{_CEL_PROMOTES} && self.deploy.model.uri.startsWith(self.storage.uri + '/'))",
-            message="deploy.model.uri must be below storage.uri",
+            cel="has(self.train) || (has(self.storage.uri) && ("
+            + " || ".join(
+                f"({named} && self.{stage}.model.uri.startsWith(self.storage.uri + '/'))"
+                for stage, named in _CEL_NAMED.items()
+            )
+            + "))",
+            message="deploy.model.uri, or predict.model.uri, must be below storage.uri",
             holds=lambda self: (
                 self.train is not None
                 or (
@@ -145,6 +154,27 @@ class Spec(Model):
                 self.deploy is None or (self.evaluate or self.deploy.model) is not None
             ),
         ),
+        Rule(
+            cel=f"!has(self.predict) || has(self.evaluate) || {_CEL_PROMOTES}",
+            message="predict needs evaluate: only a model that was judged predicts",
+            holds=lambda self: (
+                self.predict is None or self.evaluate is not None or self.promoted is not None
+            ),
+        ),
+        Rule(
+            cel="!has(self.deploy) || !has(self.predict) || !has(self.predict.model)",
+            message="predict.model is for a job without deploy: with it, the model that is served "
+            "predicts",
+            holds=lambda self: (
+                self.deploy is None or self.predict is None or self.predict.model is None
+            ),
+        ),
+        _trained(
+            cel="!has(self.predict) || self.task.type != 'languageModel'",
+            message="predict is for classification and regression: a language model predicts no "
+            "rows of a table",
+            holds=lambda self: self.predict is None or self.task.type != "languageModel",
+        ),
         _trained(
             cel="!has(self.preprocess) || !has(self.train.dataset)",
             message="either preprocess or train.dataset must be set, and not both",
@@ -152,16 +182,19 @@ class Spec(Model):
         ),
         _trained(
             cel="has(self.preprocess) || has(self.train.dataset) || (!has(self.train.model) && "
-            f"(!has(self.evaluate) || ({_CEL_OWN_JUDGE} && !has(self.deploy))) && "
-            "!has(self.train.streamDataset))",
+            f"(!has(self.evaluate) || ({_CEL_OWN_JUDGE} && !has(self.deploy) && "
+            "!has(self.predict))) && !has(self.train.streamDataset))",
             message="either preprocess or train.dataset must be set: train.model, "
-            "train.streamDataset and evaluate need a dataset, and so does deploy; own code alone "
-            "may do without",
+            "train.streamDataset and evaluate need a dataset, and so do deploy and predict; own "
+            "code alone may do without",
             holds=lambda self: (
                 self.has_dataset
                 or (
                     (self.train.model, self.train.stream_dataset) == (None, None)
-                    and (self.evaluate is None or (self.judges_itself and self.deploy is None))
+                    and (
+                        self.evaluate is None
+                        or (self.judges_itself and (self.deploy or self.predict) is None)
+                    )
                 )
             ),
         ),
@@ -176,9 +209,10 @@ class Spec(Model):
             ),
         ),
         Rule(
-            cel=f"!has(self.storage.hdfs) || ({_CEL_STORAGE} + (has(self.preprocess) ? "
-            f"{_CEL_READ} : []) + (has(self.train) && has(self.train.dataset) ? "
-            "[self.train.dataset.uri] : []) + "
+            # What predict reads the operator knows.
+            cel=f"!has(self.storage.hdfs) || has(self.predict) || ({_CEL_STORAGE} + "
+            f"(has(self.preprocess) ? {_CEL_READ} : []) + "
+            "(has(self.train) && has(self.train.dataset) ? [self.train.dataset.uri] : []) + "
             f"(has(self.train) && {_CEL_PRETRAINED} ? [self.train.model.pretrained.uri] : []) + "
             + " + ".join(
                 f"(has(self.{stage}) && has(self.{stage}.code) && has(self.{stage}.code.uri) ? "
@@ -502,7 +536,8 @@ class Spec(Model):
     )
 
     task: Task | None = Field(
-        None, description="What is to be predicted; unset where an accepted model is deployed."
+        None,
+        description="What is to be predicted; unset where an accepted model is used.",
     )
     storage: Storage = Field(description="Where stages hand over to each other.")
     preprocess: Preprocess | None = Field(
@@ -513,7 +548,7 @@ class Spec(Model):
     train: Train | None = Field(
         None,
         description="Stage 2: a gang of `nodes` pods trains the model. Unset: the job only deploys "
-        "the accepted model that `deploy.model` names.",
+        "the accepted model that `deploy.model` names, or predicts by that of `predict.model`.",
     )
     evaluate: Evaluate | None = Field(
         None,
@@ -524,6 +559,10 @@ class Spec(Model):
         None,
         description="Stage 4: serve the model that passed all gates. Without it the job ends with "
         "the verdict.",
+    )
+    predict: Predict | None = Field(
+        None,
+        description="Stage 5: predict the rows of files by the model that passed all gates.",
     )
     policy: Policy = Field(
         default_factory=Policy,
@@ -554,7 +593,8 @@ class Spec(Model):
             if stage is not None
             for uri in stage.uris_of_code
         ]
-        return [*written, *read, *(one.uri for one in given if one is not None), *code]
+        rows = self.predict.uris if self.predict is not None else []
+        return [*written, *read, *(one.uri for one in given if one is not None), *code, *rows]
 
     @property
     def has_dataset(self) -> bool:
@@ -585,8 +625,15 @@ class Spec(Model):
 
     @property
     def promoted(self) -> AcceptedModel | None:
-        """The accepted model of another job that this one deploys, and does nothing else."""
-        return self.deploy.model if self.deploy is not None else None
+        """The accepted model of another job that this one deploys, or predicts by, and does nothing
+        else."""
+        found = (part.model for part in (self.deploy, self.predict) if part is not None)
+        return next((model for model in found if model is not None), None)
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether a model that was accepted must be one that we can run, or a runtime of KServe."""
+        return (self.deploy or self.predict) is not None
 
     @property
     def by_runtime(self) -> bool:
@@ -596,7 +643,7 @@ class Spec(Model):
 
     @property
     def trained(self) -> tuple[Task, Train]:
-        """What is learned, and how. Raises ValueError for a job that only deploys."""
+        """What is learned, and how. Raises ValueError for a job that only uses a model."""
         if self.task is None or self.train is None:
             raise ValueError("the job does not train")
         return self.task, self.train

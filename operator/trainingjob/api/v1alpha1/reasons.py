@@ -330,9 +330,12 @@ def reason_of(name: str) -> ReasonName | None:
 
 # Where a model that was accepted is served, or predicts: no code of a user has just left it.
 _OF_ACCEPTED: dict[ReasonName, str] = {
-    "ModelMissing": "serve a model that can be run and that an evaluation has accepted: let the "
+    "InputMalformed": "correct the line, or set the input's options to how the file is written",
+    "StepFailed": "correct the values of that row, or train with a step that takes them",
+    "ColumnNotFound": "bring the columns that the model was trained on",
+    "ModelMissing": "use a model that can be run and that an evaluation has accepted: let the "
     "job run until its gates pass",
-    "ModelCorrupt": "serve another accepted model, or train it again; nothing may change what is "
+    "ModelCorrupt": "use another accepted model, or train it again; nothing may change what is "
     "below accepted/",
 }
 
@@ -352,6 +355,7 @@ WARNINGS: dict[str, str] = {
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
     "one that a query or a join cannot hold",
     "RowsRepeated": "a join repeats rows: keys have several rows in the table",
+    "RowsUnpredicted": "the model makes nothing of some rows: their predictions are null",
     "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "FilesEmpty": "files of texts are empty, and no documents",

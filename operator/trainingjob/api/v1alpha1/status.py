@@ -158,7 +158,7 @@ class Outputs(StatusModel):
         "", description="sha256 of the artefact's manifest, which holds the digests of its files."
     )
     rows: Annotated[dict[str, Count], Field(max_length=8)] | None = Field(
-        None, description="Rows by split."
+        None, description="Rows by split; of predictions, `predicted` and `unpredicted`."
     )
     folds: Annotated[list[Count], Field(max_length=20)] | None = Field(
         None, description="Rows of each fold; they are among those for training."

@@ -6,12 +6,19 @@ from ...api.v1alpha1 import StageName, TrainingJob
 from .deploy import DeployStage
 from .evaluate import EvaluateStage
 from .outcome import StageOutcome
+from .predict import PredictStage
 from .preprocess import PreprocessStage
 from .stage import Stage
 from .train import TrainStage
 
 # In the order in which they run.
-STAGES: tuple[Stage, ...] = (PreprocessStage(), TrainStage(), EvaluateStage(), DeployStage())
+STAGES: tuple[Stage, ...] = (
+    PreprocessStage(),
+    TrainStage(),
+    EvaluateStage(),
+    DeployStage(),
+    PredictStage(),
+)
 
 _BY_NAME = {stage.name: stage for stage in STAGES}
 

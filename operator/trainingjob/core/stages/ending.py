@@ -120,7 +120,7 @@ def attempt_failed(
     final = budget is None or retries.exhausted(counts, budget, policy.retries)
     if budget is not None:
         counts = retries.charge(counts, budget)
-    message = failure.with_remedy()
+    message = failure.with_remedy(of_accepted=gang.room.of_accepted)
     attempts = stage.attempt - (stage.first_attempt or 1) + 1
     if final and budget is not None and attempts > 1:
         message = f"{message} (after {attempts} attempts)"

@@ -37,6 +37,8 @@ class Stage(ABC):
     optional: ClassVar[bool] = False
     # It has a deadline of its own: policy.activeDeadlineSeconds does not end it.
     timed: ClassVar[bool] = False
+    # Its model was accepted before: what to do about that is told, and not how one is made.
+    of_accepted: ClassVar[bool] = False
     # It says whether the model is accepted.
     judges: ClassVar[bool] = False
     # Its pods may read a test split that is sealed.

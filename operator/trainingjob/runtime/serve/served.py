@@ -80,6 +80,21 @@ class Served:
                 predicted = np.where(taken, positive, 1 - positive)
         return Answers(predicted, batch.scores)
 
+    def gaps(self, columns: Columns) -> dict[int, str]:
+        """Rows, from 0, of which the model makes nothing since a feature of theirs is null, with
+        what ``answers`` says of each alone; none where it does not come to that."""
+        if self._model.encoding.categories is not None:  # it takes nulls
+            return {}
+        try:
+            found = self._pipeline.run(columns)
+        except StageFailure:
+            return {}
+        gaps: dict[int, str] = {}
+        for name in self._model.features:
+            for row in np.flatnonzero(found[name].is_null().to_numpy(zero_copy_only=False)):
+                gaps.setdefault(int(row), f"feature {name} has 1 nulls, and needs values")
+        return gaps
+
     def _batch(self, columns: Columns) -> Batch:
         try:
             found = self._pipeline.run(columns)

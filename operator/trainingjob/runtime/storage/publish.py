@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -131,17 +131,23 @@ def place_of(path: Path) -> Place:
     return Place(where, uuid.uuid4().hex[:8])
 
 
+def _any(name: str) -> bool:
+    return True
+
+
 class Publication:
     """What is new in a folder, until ``commit`` makes it what the folder has."""
 
-    def __init__(self, target: Path, marker: str) -> None:
+    def __init__(self, target: Path, marker: str, ours: Callable[[str], bool] = _any) -> None:
         self.place = place_of(target)
         self._marker = marker
+        self._ours = ours
         self._before = self.place.state(marker)
 
     def commit(self, text: str, named: Collection[str]) -> bool:
-        """Let the marker have this text, which names the files ``named``; what else lies there is
-        removed. False when another writer has committed since this one began, and nothing was done.
+        """Let the marker have this text, which names the files ``named``; what else of ours lies
+        there is removed. False when another writer has committed since this one began, and nothing
+        was done.
 
         Raises OSError, StageFailure: also when nobody knows whether it was done."""
         # Of those that begin later nothing is touched.
@@ -150,7 +156,7 @@ class Publication:
             return False
         kept = {*named, self._marker, disk.lock_of(self._marker)}
         with suppress(OSError, StageFailure):  # the next commit does it
-            self.place.discard([name for name in there if name not in kept])
+            self.place.discard([name for name in there if name not in kept and self._ours(name)])
         return True
 
     def withdraw(self) -> None:
@@ -164,9 +170,12 @@ class Publication:
 
 
 @contextmanager
-def publishing(target: Path, marker: str) -> Iterator[Publication]:
-    """A publication that is withdrawn when the block fails. Raises OSError, StageFailure."""
-    new = Publication(target, marker)
+def publishing(
+    target: Path, marker: str, ours: Callable[[str], bool] = _any
+) -> Iterator[Publication]:
+    """A publication that is withdrawn when the block fails. ``ours``: which files, by their names
+    below the folder, may be of earlier ones; all when unset. Raises OSError, StageFailure."""
+    new = Publication(target, marker, ours)
     try:
         yield new
     except Exception:

@@ -10,7 +10,7 @@ from typing import Any
 from ....api import payload as contract
 from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.deploy import Deploy, SelfTest
-from ... import names
+from ... import accepted, names
 from ...applied import BACK
 from ...children.pod import encoded, threads_of
 from ...children.pod import pod as make_pod
@@ -22,8 +22,6 @@ PORT = 8080
 PORT_NAME = "http"
 _DEADLINE_SECONDS = 600
 _HASH_CHARS = 12
-# Stands for a digest before there is one, in a dry run.
-_NO_DIGEST = f"sha256:{'0' * 64}"
 
 Object = dict[str, Any]
 
@@ -76,15 +74,6 @@ def deadline_of(job: TrainingJob) -> int:
     return spec_of(job).deadline_seconds or _DEADLINE_SECONDS
 
 
-def digest_of(job: TrainingJob) -> str:
-    """Of the model that is named, or was accepted; "" as long as status has none."""
-    given = spec_of(job).model
-    if given is not None:
-        return given.digest
-    found = job.status.evaluation
-    return found.model_digest if found is not None and found.passed else ""
-
-
 def back(deployment: Object) -> Object:
     """As it is to be applied when it goes back to the template before, whatever that is."""
     notes = deployment["metadata"]["annotations"]
@@ -127,15 +116,11 @@ def made_object(job: TrainingJob, kind: Kind, spec: Object) -> Object:
 
 def model_of(job: TrainingJob) -> dict[str, str]:
     """The annotations by which pods say which model they serve."""
-    digest = digest_of(job) or _NO_DIGEST
-    return {names.ANNOTATION_MODEL_URI: _uri(job, digest), names.ANNOTATION_MODEL_DIGEST: digest}
-
-
-def _uri(job: TrainingJob, digest: str) -> str:
-    given, judged = spec_of(job).model, job.status.evaluation
-    if given is not None:
-        return given.uri
-    return names.accepted_model_uri(job, digest, judged.dataset_digest if judged else "")
+    digest = accepted.digest_of(job) or accepted.NO_DIGEST
+    return {
+        names.ANNOTATION_MODEL_URI: accepted.uri_of(job),
+        names.ANNOTATION_MODEL_DIGEST: digest,
+    }
 
 
 def template(job: TrainingJob, settings: Settings, image: str) -> Object:

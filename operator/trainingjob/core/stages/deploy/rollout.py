@@ -16,7 +16,7 @@ from ....api.payload import StageResult
 from ....api.v1alpha1 import GROUP, REASONS, StageStatus
 from ....api.v1alpha1.reasons import ReasonName
 from ....api.v1alpha1.status import Deployment, Outputs, PodCounts, Replicas, ServedModel
-from ... import applied, conditions, diagnose, names
+from ... import accepted, applied, conditions, diagnose, names
 from ...child import ChildView, rollout_of
 from ...diagnose import Failure
 from ...observation import Observation
@@ -156,7 +156,7 @@ class Rollout:
             return []
         if self.goes_back or self.by_hand:
             return [] if self.went_back else [children.back(self._wanted()[-1])]
-        if not children.digest_of(self.obs.job):
+        if not accepted.digest_of(self.obs.job):
             return []
         wanted = self._wanted()
         found = self.served
@@ -250,7 +250,7 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
     if rollout.by_hand:  # it needs no verdict
         words = _no_way_back(rollout)
         return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
-    if obs.job.status.evaluation is not None and not children.digest_of(obs.job):
+    if obs.job.status.evaluation is not None and not accepted.digest_of(obs.job):
         what = "the evaluation does not say which model it has accepted"
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
     return None
@@ -268,7 +268,7 @@ def _no_way_back(rollout: Rollout) -> str:
 def begins(rollout: Rollout) -> StageOutcome | None:
     """What is to serve is not there yet, or not as it is wanted."""
     found, obs, prior, now = rollout.served, rollout.obs, rollout.prior, rollout.now
-    if not (rollout.by_hand or children.digest_of(obs.job)):  # to be stored first
+    if not (rollout.by_hand or accepted.digest_of(obs.job)):  # to be stored first
         return StageOutcome(prior.model_copy(update={"reason": "Starting"}))
     if found is not None and rollout.is_applied(found):
         return None

@@ -78,7 +78,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         seed=spec.seed,
         **own_code.told(job, spec),
         stream_dataset=spec.stream_dataset or None,
-        needs_model=judged is not None and (not judged.own_code or job.spec.deploy is not None),
+        needs_model=judged is not None and (not judged.own_code or job.spec.uses_model),
         metrics=[name for name in metrics(job) if name in BINARY_METRICS] or None
         if judged is not None and not judged.own_code
         else None,

@@ -1,0 +1,44 @@
+"""Predicts the rows of files by the model that passed, in one pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ....api.v1alpha1 import TrainingJob
+from ... import accepted
+from ...children.pod import Maker
+from ...observation import Settings
+from ..pods import PodStage
+from . import pods
+
+
+class PredictStage(PodStage):
+    """The room of `spec.predict`."""
+
+    name = "predict"
+    phase = "Predicting"
+    image = "torch"
+    of_accepted = True
+    cacheable: ClassVar[bool] = False
+
+    def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:
+        return pods.maker(job, attempt, settings, self.image_of(job, settings))
+
+    def pods(
+        self,
+        job: TrainingJob,
+        attempt: int,
+        settings: Settings,
+        indexes: Iterable[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        # Which model was accepted is to be stored first; only a job that has not begun has none.
+        if job.status.stages and not accepted.digest_of(job):
+            return []
+        return super().pods(job, attempt, settings, indexes)
+
+    def reads(self, job: TrainingJob) -> list[str]:
+        return [pods.spec_of(job).input.uri]
+
+    def output_uri(self, job: TrainingJob) -> str:
+        return pods.output_of(job)

@@ -160,6 +160,7 @@ CSV: dict[str, Good | Bad] = {
     "a whole number that a double does not hold among fractions": Good("x\n" + "1\n" * 1500 + "9007199254740993\n0.5\n", {"x": "double"}, [*[(1.0,)] * 1500, (2.0**53,), (0.5,)], warnings=["ValuesRounded"]),
     "long fractions are no such numbers": Good("x\n0.12345678901234567890\n1\n", {"x": "double"}, [(0.12345678901234568,), (1.0,)]),
     "numbers beyond doubles are null": Good("x\n1.5\n1e400\n-1e400\n1e-400\n-0.0\n", {"x": "double"}, [(1.5,), (None,), (None,), (0.0,), (0.0,)]),
+    "a number beyond doubles is null and told": Good("x\n1.5\n1e400\n-2E+308\n1e300\n1e-400\n", {"x": "double"}, [(1.5,), (None,), (None,), (1e300,), (0.0,)], warnings=["ValuesBecameNull"]),
     "what is no number among numbers is null": Good("x\n1.5\nNaN\nnan\ninf\n-Infinity\n+INF\n", {"x": "double"}, [(1.5,), *[(None,)] * 5], warnings=["ValuesBecameNull"]),
     "NaN alone is a null": Good("x\n1.5\nNaN\n", {"x": "double"}, [(1.5,), (None,)]),
     "what only some engines take for numbers is text": Good("a,b,c,d\n1_000,1.5f,0x10,1d\n2,2,2,2\n", dict.fromkeys("abcd", "string"), [("1_000", "1.5f", "0x10", "1d"), ("2", "2", "2", "2")]),

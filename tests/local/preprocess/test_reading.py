@@ -316,6 +316,7 @@ CSV: dict[str, Good | Bad] = {
     "days first that nobody named are told": Good("d,y\n05/03/2024,1\n31/12/1999,2\n", {"d": "string", "y": "bigint"}, [("05/03/2024", 1), ("31/12/1999", 2)], warnings=["ReadAsText"], told="set preprocess.input.dateFormats to {d: dd/MM/yyyy} for dates"),
     # --- what is refused, and what to do
     "a value that is none of the type that is given": Bad("n,s\n1,a\n\n2,b\nx,c\nx,d\n", "InputMalformed", 'n: "x" (data.csv, line 5) is no bigint, as preprocess.input.schema says it is; 2 values do not fit', input={"schema": {"n": "bigint"}}),
+    "a number beyond doubles where doubles are wanted": Bad("x\n1.5\n1e400\n", "InputMalformed", 'x: "1e400" (data.csv, line 3) is no double', input={"schema": {"x": "double"}}),
     "a fraction where whole numbers are wanted": Bad("n\n1\n2.5\n", "InputMalformed", 'n: "2.5" (data.csv, line 3) is no bigint', input={"schema": {"n": "bigint"}}),
     "months first where days are": Bad("d\n05/03/2024\n05/13/2024\n", "InputMalformed", 'd: "05/13/2024" (data.csv, line 3) is no date written as dd/MM/yyyy, as preprocess.input.dateFormats says it is', input={"dateFormats": {"d": "dd/MM/yyyy"}}),
     "a type of a column that is not there": Bad("zip\n1\n", "ColumnNotFound", "there is no column Zip; did you mean zip?", input={"schema": {"Zip": "string"}}),

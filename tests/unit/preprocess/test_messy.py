@@ -138,6 +138,8 @@ REFUSED: dict[str, Refused] = {
     "a line of one field among others": Refused("n,s,y\n1,a,2\n2,b,3\nx\n3,c,4\n", "InputMalformed", "line 4: 1 fields instead of 3"),
     "curly quotes": Refused("s,y\n“a, b”,1\n“c, d”,2\n", "InputMalformed", 'curly quotes are no quotes of CSV: write the file with " around fields'),
     "texts with commas, a line each": Refused("text\nhello, x\nb\n", "InputMalformed", "line 2: 2 fields instead of 1; if each line is one text, set preprocess.input.format to text and documents to lines"),
+    "a title above the table": Refused("Report\nn,s\n1,a\n2,b\n", "InputMalformed", "line 2: 2 fields instead of 1; if the table begins in line 2, set preprocess.input.options.skipRows to 1"),
+    "a table of R": Refused('"n" "s"\n"1" 1 "a"\n"2" 2 "b"\n', "InputMalformed", "the first of each line may be a row's name, as R writes them: give that column a name in the first line"),
     "a delimiter behind the names alone": Refused("n,s,\n1,a\n2,b\n", "InputMalformed", "the first line ends with a delimiter, and no other does: remove it there"),
     "decimal commas between commas": Refused("x,y\n1,5,2,5\n3,5,4,5\n", "InputMalformed", "if commas stand in numbers as well as between them"),
     "NULs behind the last line": Refused(b"n,s\n1,a\n2,b\n" + bytes(64), "InputMalformed", "line 4: 1 fields instead of 2; it is the last one"),
@@ -152,7 +154,6 @@ REFUSED: dict[str, Refused] = {
     "half a Parquet file": Refused(parquet(pa.table({"n": [1]}))[:-8], "InputUnreadable", "it was cut off, or is damaged", "parquet"),
     "encrypted Parquet": Refused(encrypted(), "InputUnreadable", "is encrypted: write it without encryption", "parquet"),
     "encrypted Parquet with a footer for all": Refused(encrypted(plaintext_footer=True), "InputUnreadable", "a file of Parquet is encrypted: write it without encryption", "parquet"),
-    "a description beside Parquet": Refused({"t/a.parquet": parquet(pa.table({"n": [1]})), "t/README.md": "# About\n"}, "InputUnreadable", "README.md is text and not Parquet; if it is a table, set preprocess.input.format to csv; if one of them is none of the data, name the rest by a glob, such as *.parquet", "parquet"),
     "bytes as Parquet": Refused(bytes(range(1, 9)), "InputUnreadable", "is no text but of a binary format", "parquet"),
     # --- names
     "a name of ours": Refused("__trainingjob_split,y\n1,2\n", "DuplicateColumns", "named as only columns of the product are"),
@@ -339,6 +340,16 @@ def test_of_files_of_several_kinds_a_glob_names_the_rest() -> None:
     assert failure.message.endswith("name the rest by a glob, such as *.csv")
     failure = columns_differ(Path("d/b.csv"), ["x"], Path("d/a.csv"), ["y"])
     assert failure.message.endswith("unlike d/a.csv")
+
+
+def test_a_description_among_parquet_is_told(tmp_path: Path) -> None:
+    written(
+        {"t/README.md": "# About\n", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "", tmp_path
+    )
+    with pytest.raises(
+        StageFailure, match=r"README\.md is text and not Parquet.*such as \*\.parquet"
+    ):
+        read(tmp_path / "t", "parquet")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

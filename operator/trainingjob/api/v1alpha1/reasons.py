@@ -343,6 +343,7 @@ WARNINGS: dict[str, str] = {
     "ColumnLeftOut": "a column of the files is none of the data: the index of a pandas frame, or "
     "one that a query or a join cannot hold",
     "RowsRepeated": "a join repeats rows: keys have several rows in the table",
+    "RowsShared": "rows that the data has for the test are in the training split, too",
     "RowsUnmatched": "rows have no match in the table that a step joins",
     "ColumnAbsent": "a column is not in every file: null in the rows of the others",
     "FilesEmpty": "files of texts are empty, and no documents",

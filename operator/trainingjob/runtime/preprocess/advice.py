@@ -69,6 +69,10 @@ def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
     texts = [value.strip() for value in lost]
     if texts and all(text.lower() in _NULLS for text in texts):
         return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
+    if texts and all(map(written.fits, texts)):
+        return (
+            "they are beyond doubles, which end at 1.8e308: `invalid: setNull` makes null of them"
+        )
     other = "," if written.decimal == "." else "."
     if texts and all(map(Written(other, written.units).fits, texts)):
         return f"set `decimal: '{other}'` if that is their decimal mark"
@@ -104,7 +108,7 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
             f"write which of them are true: `withColumn: {{name: {name}, expr: \"{name} = '…'\"}}`"
         )
     if (step := _day_step(name, texts)) is not None:
-        return f"use {step} instead, with the format that is meant"
+        return f"use {step} instead, with the format that is meant{_years(step)}"
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
 
 
@@ -153,7 +157,12 @@ def _day_step(name: str, texts: Sequence[str]) -> str | None:
     step = f'`withColumn: {{name: {flow(name)}, expr: "{expression}"}}`'
     if len(forms) > 1:
         step += f" or with '{forms[1]}', whichever is meant"
-    return step if "yyyy" in forms[0] else f"{step} (yy are the years 2000 to 2099)"
+    return step
+
+
+def _years(step: str) -> str:
+    """What to know of such a step, if years have two digits."""
+    return "" if "yyyy" in step else "; of yy the years are 2000 to 2099"
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ def of_text(name: str, found: Texts) -> str:
         )
     parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"
     if (step := _day_step(name, texts)) is not None:
-        return f"it holds days: {step}, then {parts}"
+        return f"it holds days: {step}, then {parts}{_years(step)}"
     if all(map(_DAY.fullmatch, texts)):
         kind = "timestamp" if all(map(_MOMENT.fullmatch, texts)) else "date"
         return f"it holds days: `cast: {{columns: {{{column}: {kind}}}}}`, then {parts}"

@@ -281,7 +281,7 @@ def _advice(
             "; the first of each line may be a row's name, as R writes them: give that column a "
             "name in the first line"
         )
-    if most == 2 * width and all(len(row) == most for _, row in some[1:]):
+    if most == 2 * width and not is_title and all(len(row) == most for _, row in some[1:]):
         return (
             "; if commas stand in numbers as well as between them, write the file with another "
             "delimiter, such as a semicolon"

@@ -52,7 +52,7 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         notes.warn(
             "IndexColumn",
             f"{source.uri}: the first column {how}: it looks like the index of the frame that was "
-            f"written; `drop: {{columns: [{first}]}}`",
+            f"written; `drop: {{columns: [{flow(first)}]}}`",
         )
     if heads.names_below:
         has = "have" if heads.unnamed[1:] else "has"
@@ -76,7 +76,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
                 notes.warn(
                     "ReadAsText",
                     f"{where} is text: some of its digits have leading zeros, as codes have, and "
-                    f"numbers would lose them; `cast: {{columns: {{{name}: bigint}}}}` for numbers",
+                    "numbers would lose them; "
+                    f"`cast: {{columns: {{{flow(name)}: bigint}}}}` for numbers",
                 )
             else:
                 notes.warn("ReadAsText", f"{where} is text: {beyond()}")
@@ -193,7 +194,7 @@ def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: N
             f"{where}: {max(mixed.numbers, mixed.dates)} of its values are {what}, "
             f"{mixed.others} are not: {shown}; if that stands for null, set "
             f"preprocess.input.options.nullValues to [{listing}]; else "
-            f"`cast: {{columns: {{{name}: {kind}}}}}` makes null of it",
+            f"`cast: {{columns: {{{flow(name)}: {kind}}}}}` makes null of it",
         )
         return
     place = csv.heads.names.index(name)

@@ -259,7 +259,7 @@ def _advice(
         return '; curly quotes are no quotes of CSV: write the file with " around fields'
     most = max((len(row) for _, row in some), key=[len(row) for _, row in some].count)
     first = next(line for line, row in some if len(row) == most)
-    if some[0][1][0].startswith("#") and not options.comment:
+    if (some[0][1][0].startswith("#") or row[0].startswith("#")) and not options.comment:
         return f'; set {_OPTIONS}.comment to "#" if lines that begin so are none of the data'
     if any(text.startswith("'") for text in row) and any(text.endswith("'") for text in row):
         return f'; if single quotes stand around fields, set {_OPTIONS}.quote to "\'"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -116,16 +117,27 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
 
 
 def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: str) -> bool:
-    """Whether each name is like the values below it: a number above numbers, or one of the texts;
-    but for 0, 1, 2, …, with which frames are written that have no names."""
+    """Whether each name is like the values below it, a number above numbers or one of the texts, or
+    half of them are numbers that do not grow, as names such as 1990, 1991 do; but for 0, 1, 2, …,
+    with which frames are written that have no names."""
     if len(names) < 2 or not sample or [*names] == [str(place) for place in range(len(names))]:
         return False
-    is_number = re.compile(number).fullmatch
-    return any(map(is_number, names)) and all(
-        all(is_number(text) for text in map(str.strip, values) if text)
-        if is_number(name)
-        else name in values
-        for name, values in zip(names, zip(*sample, strict=True), strict=True)
+    is_number = re.compile(rf"{number}|[0-9]{{1,3}}(,[0-9]{{3}})+").fullmatch
+    columns = [*zip(names, zip(*sample, strict=True), strict=True)]
+    numbers = [
+        name
+        for name, values in columns
+        if is_number(name) and all(is_number(text) for text in map(str.strip, values) if text)
+    ]
+    if not numbers:
+        return False
+    if all(name in numbers or name in values for name, values in columns):
+        return True
+    seen = [[int(digits) for digits in re.findall("[0-9]{1,18}", name)] for name in numbers]
+    return (
+        len(seen) > 2
+        and 2 * len(seen) >= len(names)
+        and not all(one < other for one, other in itertools.pairwise(seen))
     )
 
 

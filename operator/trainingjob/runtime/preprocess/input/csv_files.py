@@ -264,7 +264,8 @@ def _advice(
     if any(text.startswith("'") for text in row) and any(text.endswith("'") for text in row):
         return f'; if single quotes stand around fields, set {_OPTIONS}.quote to "\'"'
     lengths = {len(row) for _, row in some[1:]}
-    if width == 1 and len(some[0][1]) == 1 and len(lengths) > 1:
+    is_table = most > 1 and all(len(row) == most for line, row in some if line >= first)
+    if width == 1 and len(some[0][1]) == 1 and not is_table:
         return (
             "; if each line is one text, set preprocess.input.format to text and documents to "
             f"lines, or {_OPTIONS}.delimiter to a sign that no line has"

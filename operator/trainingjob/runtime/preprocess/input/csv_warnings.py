@@ -63,7 +63,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
             f"preprocess.input.options.skipRows to {heads.names_below - 1}"
         )
         notes.warn("NamesBelow", f"{source.uri}: {notes.names_below}")
-    if csv.options.header and _are_values(heads.names, heads.sample, number_pattern(csv.options)):
+    names = next(iter(heads.of_file.values()))  # others have no column of the sample
+    if csv.options.header and _are_values(names, heads.sample, number_pattern(csv.options)):
         notes.names_below = (
             "the first line looks like values and not like names; if it is a row, set "
             "preprocess.input.options.header to false: columns are c0, c1, … then"

@@ -92,9 +92,10 @@ def settle(
     dropped = split.rare == "drop"
     changed = [value for value in rare if dropped or set(counts[value]) != {"train"}]
     if (emptied := _emptied(counts, changed, dropped)) is not None:
-        if final:
+        # The label may still become another one; of folds no later check sees all.
+        if final or split.folds is not None:
             raise emptied
-        return frame  # the label may still become another one
+        return frame
     if rare and (dropped or (final and not changed)):
         warn(StageWarning(reason="ClassRare", message=_message(counts, rare, dropped)))
     if not changed:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.local.preprocess.both import payload
+from trainingjob.runtime import preprocess
 from trainingjob.runtime.preprocess.profile import findings
 
 from .features import failure, prepared
@@ -48,6 +51,7 @@ WORDS = [
 ]
 REVIEWS = [" ".join(CHANCE.choice(WORDS, 6)) + f" {row}" for row in range(ROWS)]
 
+CLASSES = {"type": "classification", "label": "y"}
 # The values of a feature that is text -> what FeatureNotNumeric says to it.
 FEATURES: dict[str, tuple[list[Any], str]] = {
     "yes and no": (some("yes", "no"), "f: it says yes and no: `cast: {columns: {f: boolean}}`"),
@@ -113,6 +117,10 @@ def test_days_with_the_year_at_the_end_are_told_with_their_format(tmp_path: Path
     for values, form in (
         (some("31/12/2020", "01/02/2021"), "dd/MM/yyyy"),
         (some("12-31-20", "01-02-21"), "MM-dd-yy"),
+        (some("31-Jan-2024", "1-Feb-2024"), "d-MMM-yyyy"),
+        (some("Jan 31, 2024", "Feb 1, 2024"), "MMM d, yyyy"),
+        (some("2024/01/31", "2024/02/01"), "yyyy/MM/dd"),
+        (some("2024-01", "2024-02"), "yyyy-MM"),
     ):
         data = table(values)
         told = failure(data, [], tmp_path, numericFeatures=True)
@@ -123,6 +131,41 @@ def test_days_with_the_year_at_the_end_are_told_with_their_format(tmp_path: Path
         prepared_without_id(data, steps_of(told), tmp_path)
 
 
+def test_days_and_months_that_may_be_either_are_told_as_both(tmp_path: Path) -> None:
+    told = failure(table(some("01/02/2020", "03/04/2021")), [], tmp_path, numericFeatures=True)
+    assert "'dd/MM/yyyy')\"}` or with 'MM/dd/yyyy', whichever is meant, then" in told
+
+
+def test_classes_that_differ_in_case_alone_are_told(tmp_path: Path) -> None:
+    data = table(some("1")).drop_columns(["f", "y"])
+    data = data.append_column("y", pa.array(some("Yes", "yes", "no")))
+    pq.write_table(data, tmp_path / "data.parquet")
+    given = payload(
+        "pandas", tmp_path / "data.parquet", tmp_path / "out", format="parquet", task=CLASSES
+    )
+    found = {one.reason: one.message for one in preprocess.run(given).outputs.warnings or ()}
+    assert found["ClassesAlike"] == (
+        'the label y has the classes "Yes" and "yes"; if they are one: '
+        '`withColumn: {name: y, expr: "lower(trim(y))"}`'
+    )
+
+
+def test_a_quantity_is_no_class_unless_a_later_step_makes_one_of_it(tmp_path: Path) -> None:
+    data, scale = table(some("1")).drop_columns(["f"]), {"scale": {"columns": ["x"]}}
+    for split in ({}, {"stratify": True}):
+        told = failure(data, [scale], tmp_path, task=CLASSES, split=split)
+        assert told.startswith("LabelInvalid: the label y has the value -")
+        assert told.endswith("which is no class; if it is a quantity, set task.type to regression")
+    steps = [scale, {"withColumn": {"name": "y", "expr": "y > 0"}}]
+    assert failure(data, steps, tmp_path, task=CLASSES) == ""
+
+
+def test_a_quantity_is_not_divided_value_by_value(tmp_path: Path) -> None:
+    data = table(some("1")).drop_columns(["f"])
+    told = failure(data, [], tmp_path, split={"test": 0.2, "stratify": True})
+    assert "divides the rows of each value of the label by themselves" in told
+
+
 def test_dates_are_told_with_their_step(tmp_path: Path) -> None:
     data = table([row % 900 for row in range(ROWS)], kind=pa.date32())
     told = failure(data, [], tmp_path, numericFeatures=True)
@@ -131,7 +174,7 @@ def test_dates_are_told_with_their_step(tmp_path: Path) -> None:
 
 
 def test_names_are_quoted_as_yaml_wants_it(tmp_path: Path) -> None:
-    for name in ("unit price", "a: b", "größe", "x,y", "1st", "[c]", '"q"'):
+    for name in ("unit price", "a: b", "größe", "x,y", "1st", "[c]", '"q"', "no"):
         data = table(some("$1,234", "$5"), name)
         told = failure(data, [], tmp_path, numericFeatures=True)
         prepared_without_id(data, steps_of(told.split(f"{name}: ", 1)[1]), tmp_path)

@@ -5,6 +5,7 @@ A row is a file and what is read of it, or the reason and a part of the message.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import os
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import orc
 from pyarrow.feather import write_feather
+from pyarrow.parquet import encryption
 
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.runtime.base.errors import StageFailure
@@ -63,6 +65,38 @@ def feather(table: pa.Table) -> bytes:
         return file.getvalue()
 
 
+class Keys(encryption.KmsClient):
+    """Hides keys by a code that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+def encrypted(**more: Any) -> bytes:
+    table = pa.table({"n": [1]})
+    properties = encryption.CryptoFactory(lambda _: Keys()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(footer_key="f", column_keys={"c": ["n"]}, **more),
+    )
+    with io.BytesIO() as file:
+        with pq.ParquetWriter(file, table.schema, encryption_properties=properties) as writer:
+            writer.write_table(table)
+        return file.getvalue()
+
+
+def stream(table: pa.Table) -> bytes:
+    with io.BytesIO() as file:
+        with pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+        return file.getvalue()
+
+
 CSV = b"n,s\n1,a\n"
 DEEP = "[" * 100_000
 
@@ -78,6 +112,20 @@ REFUSED: dict[str, Refused] = {
     "MATLAB": Refused(b"MATLAB 5.0 MAT-file" + bytes(100), "InputUnreadable", "is data of MATLAB"),
     "a binary file": Refused(b"n,s\n\x01\x02\x03\x04\x05\x06\xf1\n", "InputUnreadable", "no text but of a binary format"),
     "OpenDocument": Refused({"a.ods": zipped({"mimetype": b"x", "content.xml": b"x"})}, "InputUnreadable", "is an OpenDocument file"),
+    "ORC as CSV": Refused(b"ORC\x01\x02" + bytes(50), "InputUnreadable", "is an ORC file; set preprocess.input.format to orc"),
+    "a stream of Arrow": Refused(stream(pa.table({"n": [1]})), "InputUnreadable", "pyarrow.ipc.open_stream(…).read_pandas().to_parquet(…)"),
+    "a database of DuckDB": Refused(bytes(8) + b"DUCK\x40" + bytes(500), "InputUnreadable", "COPY … TO 'data.parquet'"),
+    "a pickle that is text": Refused(pickle.dumps([1], 0), "InputUnreadable", "is a pickle; write the frame"),
+    "one object of R": Refused(gzip.compress(b"X\n\x00\x00\x00\x03" + bytes(50)), "InputUnreadable", "is data of R; write it with write.csv"),
+    "arrays of NumPy": Refused({"a.npz": zipped({"x.npy": b"\x93NUMPY\x01\x00"})}, "InputUnreadable", "has arrays of NumPy; write it as CSV"),
+    "arrays of NumPy as JSON": Refused({"a.npz": zipped({"x.npy": b"\x93NUMPY\x01\x00"})}, "InputUnreadable", "has arrays of NumPy", "json"),
+    "a model of PyTorch": Refused({"a.pt": zipped({"archive/data.pkl": b"\x80\x02", "archive/version": b"3"})}, "InputUnreadable", "is a model or tensors of PyTorch"),
+    "records of TensorFlow": Refused(b"\x10" + bytes(7) + b"\x01\x02\x03\x04\n\x0e" + bytes(40), "InputUnreadable", "no text but of a binary format"),
+    "SQL": Refused("-- dump\nCREATE TABLE t (n int, s text);\nINSERT INTO t VALUES (1, 'a');\n", "InputUnreadable", "is SQL; run it in its database"),
+    "YAML": Refused("- n: 1\n  s: a\n- n: 2\n  s: b\n", "InputUnreadable", "is YAML; write it with pandas.DataFrame(yaml.safe_load(…))"),
+    "a table of Markdown": Refused("| n | s |\n|---|:--|\n| 1 | a |\n", "InputUnreadable", "is a table of Markdown; write it as CSV"),
+    "not packed, as its name says": Refused({"a.csv.gz": CSV}, "InputUnreadable", "is named .gz and is no gzip file: name it without"),
+    "packed by half": Refused({"a.csv.gz": gzip.compress(CSV)[:-6]}, "InputUnreadable", "it was cut off, or is damaged: bring it anew"),
     "packed twice": Refused({"a.csv.gz": gzip.compress(gzip.compress(CSV))}, "InputUnreadable", "is packed twice"),
     "zip in zip": Refused({"a.zip": zipped({"b.zip": zipped({"c.csv": CSV})})}, "InputUnreadable", "is packed twice, zip in it"),
     # --- CSV
@@ -89,6 +137,11 @@ REFUSED: dict[str, Refused] = {
     "a note below the table": Refused("n,s,y\n1,a,2\n2,b,3\n\nSource: the office\n", "InputMalformed", "line 5: 1 fields instead of 3; it is the last one: if it is a note below the table"),
     "a line of one field among others": Refused("n,s,y\n1,a,2\n2,b,3\nx\n3,c,4\n", "InputMalformed", "line 4: 1 fields instead of 3"),
     "curly quotes": Refused("s,y\n“a, b”,1\n“c, d”,2\n", "InputMalformed", 'curly quotes are no quotes of CSV: write the file with " around fields'),
+    "texts with commas, a line each": Refused("text\nhello, x\nb\n", "InputMalformed", "line 2: 2 fields instead of 1; if each line is one text, set preprocess.input.format to text and documents to lines"),
+    "a title above the table": Refused("Report\nn,s\n1,a\n2,b\n", "InputMalformed", "line 2: 2 fields instead of 1; if the table begins in line 2, set preprocess.input.options.skipRows to 1"),
+    "a table of R": Refused('"n" "s"\n"1" 1 "a"\n"2" 2 "b"\n', "InputMalformed", "the first of each line may be a row's name, as R writes them: give that column a name in the first line"),
+    "a comment among the rows": Refused("n,s\n# the old ones\n1,a\n2,b\n", "InputMalformed", 'line 2: 1 fields instead of 2; set preprocess.input.options.comment to "#"'),
+    "a delimiter behind the names alone": Refused("n,s,\n1,a\n2,b\n", "InputMalformed", "the first line ends with a delimiter, and no other does: remove it there"),
     "decimal commas between commas": Refused("x,y\n1,5,2,5\n3,5,4,5\n", "InputMalformed", "if commas stand in numbers as well as between them"),
     "NULs behind the last line": Refused(b"n,s\n1,a\n2,b\n" + bytes(64), "InputMalformed", "line 4: 1 fields instead of 2; it is the last one"),
     # --- what is no Parquet, and no ORC
@@ -100,6 +153,8 @@ REFUSED: dict[str, Refused] = {
     "Excel as Parquet": Refused(zipped({"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}), "InputUnreadable", "is an Excel workbook", "parquet"),
     "packed Parquet": Refused(gzip.compress(parquet(pa.table({"n": [1]}))), "InputUnreadable", "is packed with gzip, which nothing of this format is: unpack it", "parquet"),
     "half a Parquet file": Refused(parquet(pa.table({"n": [1]}))[:-8], "InputUnreadable", "it was cut off, or is damaged", "parquet"),
+    "encrypted Parquet": Refused(encrypted(), "InputUnreadable", "is encrypted: write it without encryption", "parquet"),
+    "encrypted Parquet with a footer for all": Refused(encrypted(plaintext_footer=True), "InputUnreadable", "a file of Parquet is encrypted: write it without encryption", "parquet"),
     "bytes as Parquet": Refused(bytes(range(1, 9)), "InputUnreadable", "is no text but of a binary format", "parquet"),
     # --- names
     "a name of ours": Refused("__trainingjob_split,y\n1,2\n", "DuplicateColumns", "named as only columns of the product are"),
@@ -216,6 +271,22 @@ TOLD: dict[str, tuple[str, list[str], str, str]] = {
     "a title before the table": ("Sales 2024,,\n,,\n" + TABLE, ["Sales 2024", "c1", "c2"], "NamesBelow", "c1, c2 have no name in the first line, and line 3 looks like names; if it has them, set preprocess.input.options.skipRows to 2"),
     "cells that were merged": ("Size,,Price\n" + TABLE, ["Size", "c1", "Price"], "NamesBelow", "set preprocess.input.options.skipRows to 1"),
     "a column without a name": ("n,\na,b\nc,d\n", ["n", "c1"], "", ""),
+    "values for names": ("5.1,3.5,a\n4.9,3.0,a\n6.1,2.2,b\n", ["5.1", "3.5", "a"], "NamesMissing", "the first line looks like values and not like names; if it is a row, set preprocess.input.options.header to false"),
+    "numbers for names, as frames without have": ("0,1\n5,6\n7,8\n", ["0", "1"], "", ""),
+    "values for names, of which some are of a row alone": ("C1,7,5.5,2.5,ab\nC2,8,4.0,9,cd\nC3,9,6.5,1,ef\n", ["C1", "7", "5.5", "2.5", "ab"], "NamesMissing", "the first line looks like values"),
+    "years for names": ("city,1990,1991\na,5,6\nb,8,9\n", ["city", "1990", "1991"], "", ""),
+    "the names again": ("s,n\na,1\ns,n\nb,3\nc,4\n", ["s", "n"], "ReadAsText", "n is text: \"n\" (data.csv, line 3) is the column's name again; `filter: {where: \"coalesce(n, '') <> 'n'\"}` leaves the line out, then `cast: {columns: {n: double}}`"),
+    "units below the names": ("s,n\n-,kg\nb,3\nc,4\n", ["s", "n"], "ReadAsText", "\"kg\" (data.csv, line 2) is below the names, in a line without numbers, such as one of units; `filter: {where: \"coalesce(n, '') <> 'kg'\"}`"),
+    "an odd value in the first row": ("n,m\nnone yet,2\n3,3\n5,4\n", ["n", "m"], "ReadAsText", "if that stands for null"),
+    "commas of any meaning": ('x,y\n"1,234",1\n"56,789",2\n', ["x", "y"], "ReadAsText", "thousands to a comma if it groups the digits, or decimal to a comma if it stands before the fraction"),
+    "a number beyond doubles": ("x,y\n1e400,1\n2.5,2\n", ["x", "y"], "ValuesBecameNull", "x: infinite values, or numbers beyond 1.8e308, are read as null"),
+    "large numbers": ("x,y\n1e300,1\n2.5E-7,2\n", ["x", "y"], "", ""),
+    "days in words": ("d,y\n31-Jan-2024,1\n1-Feb-2024,2\n", ["d", "y"], "ReadAsText", "set preprocess.input.dateFormats to {d: d-MMM-yyyy} for dates"),
+    "months in words": ('d,y\n"Jan 31, 2024",1\n"Feb 1, 2024",2\n', ["d", "y"], "ReadAsText", 'set preprocess.input.dateFormats to {d: "MMM d, yyyy"} for dates'),
+    "years first, with slashes": ("d,y\n2024/01/31,1\n2024/02/01,2\n", ["d", "y"], "ReadAsText", "set preprocess.input.dateFormats to {d: yyyy/MM/dd} for dates"),
+    "days and months that may be either": ("d,y\n01/02/2024,1\n03/04/2024,2\n", ["d", "y"], "ReadAsText", "set preprocess.input.dateFormats to {d: dd/MM/yyyy} or {d: MM/dd/yyyy} for dates"),
+    "days with hours of twelve": ("d,y\n1/31/2024 3:05 PM,1\n2/1/2024 11:00 AM,2\n", ["d", "y"], "ReadAsText", "set preprocess.input.dateFormats to {d: M/d/yyyy h:mm a} for dates"),
+    "years of two digits": ("d,y\n31.12.99,1\n01.02.24,2\n", ["d", "y"], "ReadAsText", "{d: dd.MM.yy} for dates; of yy the years are 2000 to 2099"),
     "thousands as in India": ('x,y\n"1,12,345.5",1\n"2,12,345",2\n', ["x", "y"], "ReadAsText", "set preprocess.input.options.thousands to a comma"),
 }  # fmt: skip
 
@@ -271,6 +342,16 @@ def test_of_files_of_several_kinds_a_glob_names_the_rest() -> None:
     assert failure.message.endswith("name the rest by a glob, such as *.csv")
     failure = columns_differ(Path("d/b.csv"), ["x"], Path("d/a.csv"), ["y"])
     assert failure.message.endswith("unlike d/a.csv")
+
+
+def test_a_description_among_parquet_is_told(tmp_path: Path) -> None:
+    written(
+        {"t/README.md": "# About\n", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "", tmp_path
+    )
+    with pytest.raises(
+        StageFailure, match=r"README\.md is text and not Parquet.*such as \*\.parquet"
+    ):
+        read(tmp_path / "t", "parquet")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ def test_files_hold_splits(tmp_path: Path) -> None:
     assert set(made.tables["validation"]["id"]) < set(range(800))
 
 
+def test_rows_of_the_test_that_are_trained_on_are_told(tmp_path: Path) -> None:
+    frame = visits(200)
+    train = written(tmp_path, frame[:150], "train.csv")
+    split = {"files": {"test": f"file://{tmp_path}/test.csv"}}
+    for begin, told in ((150, False), (148, False), (140, True)):
+        written(tmp_path, frame[begin:], "test.csv")
+        found = [
+            message for reason, message in Made(train, split).warnings if reason == "RowsShared"
+        ]
+        words = (
+            f"preprocess.split.files: {150 - begin} of {200 - begin} rows of test are in train, too"
+        )
+        assert [one.startswith(words) for one in found] == [True] * told
+
+
 def test_folders_of_files_may_give_columns(tmp_path: Path) -> None:
     frame = visits(300)
     for number, name in enumerate(("train/year=2022", "train/year=2023", "test/year=2024")):

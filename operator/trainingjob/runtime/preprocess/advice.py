@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from .engines.frame import Engine, Frame
-from .names import quoted
+from .expressions.date_formats import date_format, formats_of
+from .names import flow, in_sql, quoted
 from .written import Written
 
 _TRUE = ("true", "t", "yes", "y", "1", "on", "ja", "oui", "si", "sí")
@@ -18,8 +18,8 @@ _FALSE = ("false", "f", "no", "n", "0", "off", "nein", "non")
 # As Spark's cast to boolean takes them.
 _CAST_TO_BOOLEAN = ("true", "t", "yes", "y", "1", "false", "f", "no", "n", "0")
 
-_DAY_FIRST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})")
 _DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?")
+_MOMENT = re.compile(r"[\d-]+[T ]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?( *(Z|UTC|[+-][\d:]+))?)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ZEROS = re.compile(r"[+-]?0\d+")
 # What tools write for a null.
@@ -54,7 +54,7 @@ def parse_step(name: str, values: Sequence[str]) -> str | None:
 
 def _parse_step(name: str, *fields: str) -> str:
     others = "".join(f", {field}" for field in fields if field)
-    return f"`parseNumber: {{columns: [{_flow(name)}]{others}}}`"
+    return f"`parseNumber: {{columns: [{flow(name)}]{others}}}`"
 
 
 def _units(texts: Sequence[str]) -> tuple[str, ...]:
@@ -64,16 +64,15 @@ def _units(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(units) if len(found) == len(texts) and len(units) <= 3 else ()
 
 
-def _flow(name: str) -> str:
-    """A name in YAML's brackets."""
-    return name if re.fullmatch(r"[^\W\d][\w-]*( [\w-]+)*", name) else json.dumps(name)
-
-
 def of_number(name: str, written: Written, lost: Sequence[str]) -> str:
     """To a parseNumber that cannot read these of its texts."""
     texts = [value.strip() for value in lost]
     if texts and all(text.lower() in _NULLS for text in texts):
         return "set input.options.nullValues to what stands for null, or `invalid: setNull` here"
+    if texts and all(map(written.fits, texts)):
+        return (
+            "they are beyond doubles, which end at 1.8e308: `invalid: setNull` makes null of them"
+        )
     other = "," if written.decimal == "." else "."
     if texts and all(map(Written(other, written.units).fits, texts)):
         return f"set `decimal: '{other}'` if that is their decimal mark"
@@ -108,8 +107,8 @@ def of_cast(name: str, source: ColumnType, target: ColumnType, lost: Sequence[st
         return (
             f"write which of them are true: `withColumn: {{name: {name}, expr: \"{name} = '…'\"}}`"
         )
-    if texts and all(_DAY_FIRST.fullmatch(text) for text in texts):
-        return f"use {_day_step(name, texts)} instead, with the format that is meant"
+    if (step := _day_step(name, texts)) is not None:
+        return f"use {step} instead, with the format that is meant{_years(step)}"
     return "days are read as yyyy-mm-dd, times as yyyy-mm-dd hh:mm:ss"
 
 
@@ -119,10 +118,9 @@ def _of_epochs(name: str, lost: Sequence[str]) -> str:
     parts = {"milliseconds": 1000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
     for unit, part in parts.items():
         if most / part < _END_OF_SECONDS:
-            column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
             return (
-                f"a number is seconds since 1970; of {unit} `withColumn: {{name: {_flow(name)}, "
-                f'expr: "cast({column} / {part} as timestamp)"}}` makes times'
+                f"a number is seconds since 1970; of {unit} `withColumn: {{name: {flow(name)}, "
+                f'expr: "cast({in_sql(name)} / {part} as timestamp)"}}` makes times'
             )
     return "a number is seconds since 1970: drop the column, or compute what is meant"
 
@@ -131,13 +129,13 @@ def of_time(name: str, ends: Sequence[str]) -> str:
     """To a text where a time is needed; ``ends``: the least and the greatest value."""
     texts = [value.strip() for value in ends]
     if texts and all(map(_DAY.fullmatch, texts)):
-        return f"`cast: {{columns: {{{_flow(name)}: timestamp}}}}`"
+        return f"`cast: {{columns: {{{flow(name)}: timestamp}}}}`"
     return of_cast(name, "string", "timestamp", ends)
 
 
 def of_split(name: str, value: object, others_are_known: bool) -> str:
     """To a column that is to say which split a row is in, and has a ``value`` that names none."""
-    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+    column = in_sql(name)
     text = (
         str(value).lower()
         if isinstance(value, bool | int | float)
@@ -146,18 +144,25 @@ def of_split(name: str, value: object, others_are_known: bool) -> str:
     is_so = f"{column} is null" if value is None else f"{column} = {text}"
     other = column if others_are_known else "'train'"
     expression = f"case when {is_so} then 'test' else {other} end"
-    return f'`withColumn: {{name: {_flow(name)}, expr: "{expression}"}}`'
+    return f'`withColumn: {{name: {flow(name)}, expr: "{expression}"}}`'
 
 
-def _day_step(name: str, texts: Sequence[str]) -> str:
-    """The step that reads days written with the year at the end."""
-    mark = next(char for char in texts[0] if not char.isdigit())
-    parts = [text.split(mark) for text in texts]
-    months_first = any(len(its) > 1 and its[1].isdigit() and int(its[1]) > 12 for its in parts)
-    year = "yyyy" if len(texts[0].split(mark)[-1]) == 4 else "yy"
-    form = mark.join(("MM", "dd", year) if months_first else ("dd", "MM", year))
-    column = name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
-    return f"`withColumn: {{name: {_flow(name)}, expr: \"to_date({column}, '{form}')\"}}`"
+def _day_step(name: str, texts: Sequence[str]) -> str | None:
+    """The step that reads such texts as days or times; None if there is none."""
+    forms = formats_of(texts)
+    if not forms:
+        return None
+    reader = "to_timestamp" if date_format(forms[0]).kind == "timestamp" else "to_date"
+    expression = f"{reader}({in_sql(name)}, '{forms[0]}')"
+    step = f'`withColumn: {{name: {flow(name)}, expr: "{expression}"}}`'
+    if len(forms) > 1:
+        step += f" or with '{forms[1]}', whichever is meant"
+    return step
+
+
+def _years(step: str) -> str:
+    """What to know of such a step, if years have two digits."""
+    return "" if "yyyy" in step else "; of yy the years are 2000 to 2099"
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ class Texts:
 
 def of_text(name: str, found: Texts) -> str:
     """To a feature that is text, for a model that takes numbers."""
-    column = _flow(name)
+    column = flow(name)
     if not found.rows:
         return f"it has no values: `drop: {{columns: [{column}]}}`"
     texts = [value.strip() for value in found.ends]
@@ -199,10 +204,10 @@ def of_text(name: str, found: Texts) -> str:
             f"for null, or {_parse_step(name, 'invalid: setNull')}, which makes null of it"
         )
     parts = f"`dateParts: {{columns: [{column}], parts: [year, month, dayOfWeek]}}`"
-    if all(map(_DAY_FIRST.fullmatch, texts)):
-        return f"it holds days: {_day_step(name, texts)}, then {parts}"
+    if (step := _day_step(name, texts)) is not None:
+        return f"it holds days: {step}, then {parts}{_years(step)}"
     if all(map(_DAY.fullmatch, texts)):
-        kind = "date" if all(len(text) <= 10 for text in texts) else "timestamp"
+        kind = "timestamp" if all(map(_MOMENT.fullmatch, texts)) else "date"
         return f"it holds days: `cast: {{columns: {{{column}: {kind}}}}}`, then {parts}"
     if found.longest > _LONG or (
         found.spaced >= found.rows / 2 and found.distinct > max(_FEW, found.rows / 2)
@@ -245,7 +250,7 @@ def of_features(engine: Engine, frame: Frame, features: Sequence[str]) -> str:
     parts = [f"{name}: {of_text(name, its)}" for name, its in zip(texts, found, strict=True)]
     parts += [
         f"{name} is a {frame.columns[name]}: "
-        f"`dateParts: {{columns: [{_flow(name)}], parts: [year, month, dayOfWeek]}}`"
+        f"`dateParts: {{columns: [{flow(name)}], parts: [year, month, dayOfWeek]}}`"
         for name in features
         if frame.columns[name] in ("date", "timestamp")
     ][: max(0, _MOST - len(parts))]

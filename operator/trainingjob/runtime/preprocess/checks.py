@@ -8,6 +8,7 @@ from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
 from trainingjob.api.v1alpha1.split import Split
+from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
 from ..base.text import listed
@@ -16,9 +17,11 @@ from ..dataset.meant import meant
 from . import advice
 from .classes import MAX_CLASSES, Counts, Warn, counts_of, settle, too_many_classes
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
-from .names import column_not_found, no_column
+from .names import column_not_found, flow, in_sql, no_column, quoted
 
 _LARGEST = 1e140
+# Of so few a share may well be none.
+_FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def check(
     if not by_class:
         return frame, Summary(summary, None, _moments(groups))  # type: ignore[arg-type]
     by_split = counts_of([(value, number, count) for number, value, _, count, *_ in groups])
+    _warn_of_alike(by_split, task, warn)
     changed = settle(engine, frame, task, split, by_split, warn, final=True)
     if changed is not frame:
         return check(engine, changed, task, split, counted, warn)
@@ -182,9 +186,30 @@ def check_splits(rows: dict[SplitName, int], split: Split) -> None:
         ("test", split.asks("test")),
     ):
         if is_asked and not rows[name]:  # type: ignore[index]
-            raise StageFailure(
-                "SplitEmpty", f"the {name} split has no rows; there are {sum(rows.values())} in all"
+            total = sum(rows.values())
+            words = f"the {name} split has no rows; there are {total} in all"
+            if split.stratify and total > _FEW_ROWS:
+                words += (
+                    ": preprocess.split.stratify divides the rows of each value of the label by "
+                    "themselves, and these are too few; unset it for a label that is a quantity"
+                )
+            raise StageFailure("SplitEmpty", words)
+
+
+def _warn_of_alike(counts: Counts, task: Task, warn: Warn) -> None:
+    """Where classes differ in nothing but case and the blanks around them."""
+    found: dict[str, str] = {}
+    for value in sorted(value for value in counts if isinstance(value, str)):
+        other = found.setdefault(value.strip().casefold(), value)
+        if other != value:
+            column = in_sql(task.label)
+            message = (
+                f"the label {task.label} has the classes {quoted(other)} and {quoted(value)}; if "
+                f"they are one: `withColumn: {{name: {flow(task.label)}, "
+                f'expr: "lower(trim({column}))"}}`'
             )
+            warn(StageWarning(reason="ClassesAlike", message=message))
+            return
 
 
 def _check_label_values(groups: list[tuple[Any, ...]], task: Task) -> None:
@@ -192,7 +217,9 @@ def _check_label_values(groups: list[tuple[Any, ...]], task: Task) -> None:
     for value in sorted(v for v in values if isinstance(v, float)):
         if not value.is_integer():
             raise StageFailure(
-                "LabelInvalid", f"the label {task.label} has the value {value}, which is no class"
+                "LabelInvalid",
+                f"the label {task.label} has the value {value}, which is no class; if it is a "
+                "quantity, set task.type to regression",
             )
     if len(values) > MAX_CLASSES:
         raise too_many_classes(task)

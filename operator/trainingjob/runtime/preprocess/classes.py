@@ -91,7 +91,11 @@ def settle(
         return frame
     dropped = split.rare == "drop"
     changed = [value for value in rare if dropped or set(counts[value]) != {"train"}]
-    _refuse_emptied(counts, changed, dropped)
+    if (emptied := _emptied(counts, changed, dropped)) is not None:
+        # The label may still become another one; of folds no later check sees all.
+        if final or split.folds is not None:
+            raise emptied
+        return frame
     if rare and (dropped or (final and not changed)):
         warn(StageWarning(reason="ClassRare", message=_message(counts, rare, dropped)))
     if not changed:
@@ -126,15 +130,17 @@ def _left(counts: Counts, rare: Collection[Any]) -> str:
     return cut(f"{'; '.join(parts)}; to do without these classes, set preprocess.split.rare", 512)
 
 
-def _refuse_emptied(counts: Counts, changed: Collection[Any], dropped: bool) -> None:
+def _emptied(counts: Counts, changed: Collection[Any], dropped: bool) -> StageFailure | None:
+    """What to say of a split that has none but these classes."""
     for name in _splits(counts):
         before = {value for value, rows in counts.items() if name in rows}
         if not before - set(changed) and (dropped or name != "train"):
-            raise StageFailure(
+            return StageFailure(
                 "ClassMissing",
                 f"{called(name)} has only rows of classes that are too rare to be in every "
                 f"split: {named(sorted(before))}",
             )
+    return None
 
 
 def _message(counts: Counts, rare: Collection[Any], dropped: bool) -> str:

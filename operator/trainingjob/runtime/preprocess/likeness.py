@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainingjob.api.v1alpha1.split import Split
 from trainingjob.api.v1alpha1.status import ClassShare, LabelMoments, SplitReport
 
 from .checks import Summary
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame
 from .names import printable
+from .notes import Notes
 
 _TEST_AND_TRAIN = [f"{SPLIT} = {SPLIT_NUMBER[name]}" for name in ("test", "train")]
+# From which part of the test rows on it is told that they are in training as well.
+_SHARED = 0.05
 # As the CRD has them.
 _MOST_CLASSES = 8
 _LABEL_CHARS = 32
@@ -49,6 +53,20 @@ def _classes(summary: Summary) -> list[ClassShare] | None:
 def _short(value: float) -> float:
     """Six digits: the last ones differ between engines."""
     return float(f"{value:.6g}")
+
+
+def warn_of_shared(spec: Split, report: SplitReport, rows: int, notes: Notes) -> None:
+    """Where the data says which rows are for the test, of which there are so many ``rows``, and it
+    trains on them."""
+    shared = report.duplicated_test_rows
+    if spec.given and shared >= max(1, _SHARED * rows):
+        field = "files" if spec.files is not None else "column"
+        notes.warn(
+            "RowsShared",
+            f"preprocess.split.{field}: {shared} of {rows} rows of test are in train, too, and the "
+            "model is judged on what it has learned; if they are the same ones, leave them out of "
+            "one of both",
+        )
 
 
 def lines(report: SplitReport) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -98,6 +99,22 @@ def refuse_keys(where: str, names: Collection[str], keys: Collection[str]) -> No
                 f"{where}: column {key} is in the files, and the names of their folders, {key}=…, "
                 "have it as well; write the files without it, or the folders under other names",
             )
+
+
+# What YAML takes for something else than a text.
+_NO_TEXTS = ("true", "false", "yes", "no", "on", "off", "null")
+
+
+def flow(name: str) -> str:
+    """A name in YAML's brackets."""
+    plain = re.fullmatch(r"[^\W\d][\w-]*( [\w-]+)*", name) and name.lower() not in _NO_TEXTS
+    return name if plain else json.dumps(name, ensure_ascii=False)
+
+
+def in_sql(name: str) -> str:
+    """A name in an expression of Spark SQL."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)
+    return name if plain else "`" + name.replace("`", "``") + "`"
 
 
 def printable(text: str) -> str:

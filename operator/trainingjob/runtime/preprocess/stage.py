@@ -27,7 +27,7 @@ from .input.files import Source
 from .input.read import read_input
 from .input.scratch import Scratch
 from .input.splits import DATA, find_inputs, warn_of_parts
-from .likeness import likeness, lines
+from .likeness import likeness, lines, warn_of_shared
 from .notes import Notes
 from .profile import warn_of_features
 from .raw import Raw
@@ -127,6 +127,7 @@ def run_stage(
     warn_of_groups(split, features, notes)
     shown = raw_rows.told(frame, features, pipeline, notes)
     alike = likeness(engine, frame, summary)
+    warn_of_shared(split, alike, summary.rows["test"], notes)
     for line in lines(alike):
         notes.log(line)
     reporter.report(0.7)

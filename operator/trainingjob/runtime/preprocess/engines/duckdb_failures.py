@@ -32,6 +32,11 @@ _OF_FILES: list[tuple[re.Pattern[str], ReasonName, str]] = [
         'a text of {} is not UTF-8: "{:.60}"',
     ),
     (
+        re.compile(r"(File is encrypted) but no file crypto metadata"),
+        "InputUnreadable",
+        "a file of Parquet is encrypted: write it without encryption, as nothing here has its keys",
+    ),
+    (
         re.compile(r'"maximum_object_size" of (\d+) bytes exceeded while reading file "(.+?)"'),
         "InputMalformed",
         "an object of {1} is longer than {0} bytes, which are the most: divide long texts",

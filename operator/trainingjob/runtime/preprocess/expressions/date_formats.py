@@ -8,8 +8,11 @@ https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
@@ -129,3 +132,38 @@ def date_format(text: str) -> DateFormat:
     if not {"year", "short_year"} & {*fields}:
         raise BadFormat(f"no year in {text}")
     return DateFormat(text, pattern, tuple(fields))
+
+
+# How files often write days, and the time behind them. Of two forms of the same texts the first
+# asks for more: two digits.
+_DAYS = (
+    *(
+        form.replace("-", sign)
+        for sign in "/.-"
+        for form in (
+            *("dd-MM-yyyy", "MM-dd-yyyy", "d-M-yyyy", "M-d-yyyy"),
+            *("dd-MM-yy", "MM-dd-yy", "d-M-yy", "M-d-yy"),
+        )
+    ),
+    *("yyyy/MM/dd", "yyyy/M/d", "yyyy.MM.dd", "yyyy.M.d"),
+    *("d-MMM-yyyy", "d-MMM-yy", "d MMM yyyy", "d MMM yy", "d MMMM yyyy", "d. MMMM yyyy"),
+    *("MMM d, yyyy", "MMMM d, yyyy", "MMM d yyyy", "MMMM d yyyy"),
+)
+_TIMES = ("", " HH:mm", " HH:mm:ss", " H:mm", " H:mm:ss", " h:mm a", " h:mm:ss a")
+_MONTHS_ALONE = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM-yy", "MMM yyyy", "MMMM yyyy")
+
+
+@cache
+def _usual() -> list[tuple[str, re.Pattern[str]]]:
+    forms = [day + time for day, time in itertools.product(_DAYS, _TIMES)] + [*_MONTHS_ALONE]
+    return [(form, re.compile(date_format(form).pattern, re.IGNORECASE)) for form in forms]
+
+
+def formats_of(texts: Sequence[str]) -> list[str]:
+    """The usual formats that all of these texts are written in: none, one, or two if any of the
+    first two numbers may be the day's."""
+    found: dict[str, str] = {}
+    for form, pattern in _usual() if texts else ():
+        if all(map(pattern.fullmatch, texts)):
+            found.setdefault(re.sub(r"(\w)\1*", r"\1", form), form)
+    return [*found.values()][:2]

@@ -259,16 +259,30 @@ def _advice(
         return '; curly quotes are no quotes of CSV: write the file with " around fields'
     most = max((len(row) for _, row in some), key=[len(row) for _, row in some].count)
     first = next(line for line, row in some if len(row) == most)
-    if some[0][1][0].startswith("#") and not options.comment:
+    if (some[0][1][0].startswith("#") or row[0].startswith("#")) and not options.comment:
         return f'; set {_OPTIONS}.comment to "#" if lines that begin so are none of the data'
     if any(text.startswith("'") for text in row) and any(text.endswith("'") for text in row):
         return f'; if single quotes stand around fields, set {_OPTIONS}.quote to "\'"'
-    if len(row) == width + 1 == most and all(len(row) == most for _, row in some[1:]):
+    lengths = {len(row) for _, row in some[1:]}
+    is_table = most > 1 and all(len(row) == most for line, row in some if line >= first)
+    if width == 1 and len(some[0][1]) == 1 and not is_table:
+        return (
+            "; if each line is one text, set preprocess.input.format to text and documents to "
+            f"lines, or {_OPTIONS}.delimiter to a sign that no line has"
+        )
+    if lengths == {width - 1} and not some[0][1][-1].strip():
+        return "; the first line ends with a delimiter, and no other does: remove it there"
+    is_title = width == 1 and not any(map(_has_digit, some[1][1]))
+    if (
+        len(row) == width + 1 == most
+        and not is_title
+        and all(len(row) == most for _, row in some[1:])
+    ):
         return (
             "; the first of each line may be a row's name, as R writes them: give that column a "
             "name in the first line"
         )
-    if most == 2 * width and all(len(row) == most for _, row in some[1:]):
+    if most == 2 * width and not is_title and all(len(row) == most for _, row in some[1:]):
         return (
             "; if commas stand in numbers as well as between them, write the file with another "
             "delimiter, such as a semicolon"

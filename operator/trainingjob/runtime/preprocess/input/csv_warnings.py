@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...base.text import listed
 from ..engines.arrow import beyond
-from ..names import quoted
+from ..expressions.date_formats import formats_of
+from ..names import flow, in_sql, quoted
 from ..notes import Notes
 from .csv_files import last_record, lines_of
 from .csv_tally import Mixed, Tally
-from .schema import looks_dated
 from .texts import (
     BIG,
     CODES,
@@ -52,7 +53,7 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         notes.warn(
             "IndexColumn",
             f"{source.uri}: the first column {how}: it looks like the index of the frame that was "
-            f"written; `drop: {{columns: [{first}]}}`",
+            f"written; `drop: {{columns: [{flow(first)}]}}`",
         )
     if heads.names_below:
         has = "have" if heads.unnamed[1:] else "has"
@@ -62,6 +63,13 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
             f"preprocess.input.options.skipRows to {heads.names_below - 1}"
         )
         notes.warn("NamesBelow", f"{source.uri}: {notes.names_below}")
+    names = next(iter(heads.of_file.values()))  # others have no column of the sample
+    if csv.options.header and _are_values(names, heads.sample, number_pattern(csv.options)):
+        notes.names_below = (
+            "the first line looks like values and not like names; if it is a row, set "
+            "preprocess.input.options.header to false: columns are c0, c1, … then"
+        )
+        notes.warn("NamesMissing", f"{source.uri}: {notes.names_below}")
     _tell_of_totals(csv, notes)
     for (name, kind), code in zip(kinds.items(), tally.codes, strict=True):
         where = f"{source.uri}: {name}"
@@ -70,7 +78,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
                 notes.warn(
                     "ReadAsText",
                     f"{where} is text: some of its digits have leading zeros, as codes have, and "
-                    f"numbers would lose them; `cast: {{columns: {{{name}: bigint}}}}` for numbers",
+                    "numbers would lose them; "
+                    f"`cast: {{columns: {{{flow(name)}: bigint}}}}` for numbers",
                 )
             else:
                 notes.warn("ReadAsText", f"{where} is text: {beyond()}")
@@ -81,7 +90,10 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
                 "they are read as doubles, which hold 15 to 17 digits",
             )
         if kind == "double" and code & INFINITE:
-            notes.warn("ValuesBecameNull", f"{where}: infinite values are read as null")
+            notes.warn(
+                "ValuesBecameNull",
+                f"{where}: infinite values, or numbers beyond 1.8e308, are read as null",
+            )
     if csv.options.trim is None:
         _tell_of_blanks(csv, kinds, notes)
     for name, code in zip(heads.names, tally.codes, strict=True):
@@ -105,6 +117,31 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         )
 
 
+def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: str) -> bool:
+    """Whether each name is like the values below it, a number above numbers or one of the texts, or
+    half of them are numbers that do not grow, as names such as 1990, 1991 do; but for 0, 1, 2, …,
+    with which frames are written that have no names."""
+    if len(names) < 2 or not sample or [*names] == [str(place) for place in range(len(names))]:
+        return False
+    is_number = re.compile(rf"{number}|[0-9]{{1,3}}(,[0-9]{{3}})+").fullmatch
+    columns = [*zip(names, zip(*sample, strict=True), strict=True)]
+    numbers = [
+        name
+        for name, values in columns
+        if is_number(name) and all(is_number(text) for text in map(str.strip, values) if text)
+    ]
+    if not numbers:
+        return False
+    if all(name in numbers or name in values for name, values in columns):
+        return True
+    seen = [[int(digits) for digits in re.findall("[0-9]{1,18}", name)] for name in numbers]
+    return (
+        len(seen) > 2
+        and 2 * len(seen) >= len(names)
+        and not all(one < other for one, other in itertools.pairwise(seen))
+    )
+
+
 def _tell_of_totals(csv: Csv, notes: Notes) -> None:
     """Warn of a last row that sums up those above it, as spreadsheets and reports have it."""
     row = last_record(csv.plain.files[-1], csv.plain_options)
@@ -114,18 +151,13 @@ def _tell_of_totals(csv: Csv, notes: Notes) -> None:
         if text.strip(" :").lower() not in _TOTALS:
             continue
         if not any(text in record[place : place + 1] for record in csv.heads.sample[:-1]):
-            value = text.replace("'", "''")
             notes.warn(
                 "TotalsRow",
                 f"{csv.source.uri}: the last row has {quoted(text)} in {name}, as one that sums up "
                 "those above it; if it does, "
-                f"`filter: {{where: \"coalesce({_sql(name)}, '') <> '{value}'\"}}` leaves it out",
+                f"`{_without(name, text)}` leaves it out",
             )
         return
-
-
-def _sql(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
 
 
 def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
@@ -163,12 +195,19 @@ def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: N
         texts = list(found) or list(dict.fromkeys((mixed.least, mixed.greatest)))
         shown = ", ".join(f"{quoted(t)} ({found[t]})" if t in found else quoted(t) for t in texts)
         listing = ", ".join(map(quoted, texts))
+        if mixed.others == 1 and (again := _no_row(csv, name, texts[0], found)):
+            notes.warn(
+                "ReadAsText",
+                f"{where}: {shown} is {again}; `{_without(name, texts[0])}` leaves the line out, "
+                f"then `cast: {{columns: {{{flow(name)}: {kind}}}}}`",
+            )
+            return
         notes.warn(
             "ReadAsText",
             f"{where}: {max(mixed.numbers, mixed.dates)} of its values are {what}, "
             f"{mixed.others} are not: {shown}; if that stands for null, set "
             f"preprocess.input.options.nullValues to [{listing}]; else "
-            f"`cast: {{columns: {{{name}: {kind}}}}}` makes null of it",
+            f"`cast: {{columns: {{{flow(name)}: {kind}}}}}` makes null of it",
         )
         return
     place = csv.heads.names.index(name)
@@ -178,11 +217,36 @@ def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: N
     advice = next(
         (words for of, form, words in _STYLES if marks & {*of} and _all_match(form, some)), None
     )
-    dated = next((form for form in map(looks_dated, some) if form), None)
-    if dated and _all_match(r"[0-9]{2}([/.-])[0-9]{2}\1[0-9]{4}", some):
-        advice = f"preprocess.input.dateFormats to {{{name}: {dated}}} for dates"
+    if forms := formats_of(some):
+        said = [f"{{{flow(name)}: {_in_flow(form)}}}" for form in forms]
+        advice = f"preprocess.input.dateFormats to {' or '.join(said)} for dates"
+        if "yyyy" not in forms[0]:
+            advice += "; of yy the years are 2000 to 2099"
     if advice:
         notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {advice}")
+
+
+def _no_row(csv: Csv, name: str, text: str, found: Mapping[str, str]) -> str:
+    """What a line may be whose text in a column is the only one that is no number; "" if a row."""
+    if text == name:
+        return "the column's name again"
+    width, first = csv.width, next((r for r in csv.heads.sample if any(r)), [])
+    below = found.get(text, "").endswith(", line 2") and len(first) == width > 1
+    number = re.compile(number_pattern(csv.options))
+    if below and not any(number.fullmatch(value.strip(" ")) for value in first):
+        return "below the names, in a line without numbers, such as one of units"
+    return ""
+
+
+def _without(name: str, text: str) -> str:
+    """The step that leaves out the rows with a text."""
+    value = text.replace("'", "''")
+    return f"filter: {{where: \"coalesce({in_sql(name)}, '') <> '{value}'\"}}"
+
+
+def _in_flow(form: str) -> str:
+    """A format in YAML's braces."""
+    return f'"{form}"' if "," in form else form
 
 
 def _all_match(pattern: str, texts: list[str]) -> bool:
@@ -191,6 +255,12 @@ def _all_match(pattern: str, texts: list[str]) -> bool:
 
 # How numbers are written, too, with one of these marks -> what to set.
 _STYLES = [
+    (
+        ",",
+        r"[+-]?[0-9]{1,3}(,[0-9]{3})*",
+        "preprocess.input.options.thousands to a comma if it groups the digits, or decimal to a "
+        "comma if it stands before the fraction",
+    ),
     (
         ",",
         r"[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+),[0-9]+|[+-]?[0-9]+|[+-]?[0-9]{1,3}([.][0-9]{3})+",

@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -236,11 +237,28 @@ def readable(file: Path) -> Iterator[None]:
         raise StageFailure("InputUnreadable", f"cannot read {file}: {error.strerror}") from error
 
 
+@contextmanager
+def one_of(source: Source, file: Path) -> Iterator[None]:
+    """Where ``file`` is refused: say how to read the others alone, if it is unlike them."""
+    try:
+        yield
+    except StageFailure as failure:
+        others = Counter(other.suffix for other in source.files if other.suffix != file.suffix)
+        if not others or failure.reason != "InputUnreadable":
+            raise
+        ((suffix, _),) = others.most_common(1)
+        raise StageFailure(failure.reason, f"{failure.message}{_rest(suffix)}") from failure
+
+
+def _rest(suffix: str) -> str:
+    return f"; if one of them is none of the data, name the rest by a glob, such as *{suffix}"
+
+
 def refuse_others(source: Source, *, table: bool = False, pages: bool = False) -> None:
     """Raises StageFailure(InputUnreadable) for a file that is no text, or no ``table`` of text,
     with what it is; ``pages`` of HTML and XML may be what is wanted."""
     for file in source.files:
-        with readable(file):
+        with one_of(source, file), readable(file):
             packing = packing_of(file)
             if packing != "zip":
                 with open_bytes(file) as stream:
@@ -260,11 +278,7 @@ def columns_differ(
     parts += [f"has {listed(more)} besides"] if more else []
     if not parts:
         parts = [f"has {len(names)} columns and not {len(others)}"]
-    other = (
-        f"; if one of them is none of the data, name the rest by a glob, such as *{file.suffix}"
-        if file.suffix != first.suffix
-        else ""
-    )
+    other = _rest(file.suffix) if file.suffix != first.suffix else ""
     return StageFailure("ColumnsDiffer", f"{file} {' and '.join(parts)}, unlike {first}{other}")
 
 

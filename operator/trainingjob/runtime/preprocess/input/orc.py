@@ -12,7 +12,7 @@ from ...base.text import listed, one_line
 from ..engines.frame import Engine, Frame
 from ..names import check_names
 from ..notes import Notes
-from .files import Source
+from .files import Source, one_of
 from .packing import refuse_other_formats, refuse_rows
 from .together import Part, by_columns, together
 
@@ -31,7 +31,8 @@ def read_orc(
             opened = orc.ORCFile(file)
         except (pa.ArrowException, ValueError, OSError) as error:
             # Whether it can be read at all was looked at before.
-            refuse_other_formats(file, "ORC", one_line(error))
+            with one_of(source, file):
+                refuse_other_formats(file, "ORC", one_line(error))
         schemas[file] = opened.schema.remove_metadata()
         refuse_rows(file, opened.nrows, len(opened.schema))
         rows += opened.nrows

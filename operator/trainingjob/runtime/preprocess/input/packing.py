@@ -33,6 +33,9 @@ _PACKINGS: dict[bytes, str] = {
 }
 # How files begin of formats that have a reader of their own.
 _MARKS = {"Parquet": b"PAR1", "ORC": b"ORC"}
+# Of Parquet whose footer is encrypted.
+_SEALED = b"PARE"
+_ENCRYPTED = "is encrypted: write it without encryption, as nothing here has its keys"
 # What a table may be packed to; gzip reaches 1032 with zeros alone. Less is not looked at.
 MOST_TIMES = 1000
 SURELY_FINE = 2**30
@@ -47,18 +50,28 @@ _TABLE = (
     'a page of HTML; write its table with pandas.read_html(…)[0].to_csv("data.csv", index=False)'
 )
 
+_PICKLE = "a pickle; write the frame with to_parquet(…)"
+_ARRAYS = "of NumPy; write it as CSV or Parquet with pandas"
+_OF_R = "data of R; write it with write.csv(…, row.names = FALSE)"
+_DUCKDB = "a database of DuckDB; export the table with COPY … TO 'data.parquet'"
+_SQL = "SQL; run it in its database, and export the table as CSV"
+
 # First bytes -> what the file is, and what to do.
 _OTHERS: dict[bytes, str] = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _EXCEL,
     b"PAR1": "a Parquet file; set preprocess.input.format to parquet",
-    b"ORC": "an ORC file, and not of the input's format",
-    b"Obj\x01": "an Avro file, and not of the input's format",
+    b"ORC": "an ORC file; set preprocess.input.format to orc",
+    b"Obj\x01": "an Avro file; write it with pandas.DataFrame(fastavro.reader(…)).to_parquet(…), "
+    "or set preprocess.input.format to raw and read it in a script",
+    b"\xff\xff\xff\xff": "a stream of Arrow; write it with "
+    "pyarrow.ipc.open_stream(…).read_pandas().to_parquet(…)",
     b"ARROW1": "an Arrow file; write it with pandas.read_feather(…).to_parquet(…)",
     b"FEA1": "a Feather file; write it with pandas.read_feather(…).to_parquet(…)",
     b"SQLite format 3\x00": "an SQLite database; export the table as CSV",
     b"\x89HDF\r\n": "an HDF5 file; write it with pandas.read_hdf(…).to_parquet(…)",
-    b"\x93NUMPY": "a NumPy array; write it as CSV or Parquet with pandas",
-    b"RDX": "data of R; write it with write.csv(…, row.names = FALSE)",
+    b"\x93NUMPY": f"an array {_ARRAYS}",
+    b"RDX": _OF_R,
+    b"X\n\x00\x00\x00": _OF_R,
     b"<stata_dta>": "data of Stata; write it with pandas.read_stata(…).to_parquet(…)",
     # Versions 114, 115 and 117 before they were XML; either order of bytes.
     **dict.fromkeys(
@@ -68,10 +81,7 @@ _OTHERS: dict[bytes, str] = {
     bytes(12) + b"\xc2\xea\x81\x60": "data of SAS; write it with pandas.read_sas(…).to_parquet(…)",
     b"MATLAB ": "data of MATLAB; write it as CSV with writetable(…)",
     b"$FL2": "data of SPSS; write it with pandas.read_spss(…).to_parquet(…)",
-    b"\x80\x02": "a pickle; write the frame with to_parquet(…)",
-    b"\x80\x03": "a pickle; write the frame with to_parquet(…)",
-    b"\x80\x04": "a pickle; write the frame with to_parquet(…)",
-    b"\x80\x05": "a pickle; write the frame with to_parquet(…)",
+    **dict.fromkeys((b"\x80" + bytes((version,)) for version in (2, 3, 4, 5)), _PICKLE),
     b"\x89PNG": "an image; bring a table",
     b"\xff\xd8\xff": "an image; bring a table",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it, or pack it as .zip or .gz",
@@ -95,6 +105,13 @@ _NO_TABLES: dict[bytes, str] = {
     rb'(\[\s*)?\{\s*"': "JSON, by its beginning; set preprocess.input.format to json",
     rb"[-+.0-9]+( [0-9]+:[-+.0-9e]+)+ *[\r\n]": "LIBSVM's format; write it as a table with "
     "sklearn.datasets.load_svmlight_file(…)",
+    # The first version, which is text.
+    rb"c(copy_reg|numpy|pandas|__builtin__|builtins)[\w.]*\n|\([dilt]p?[01]\n": _PICKLE,
+    rb"(--[^\n]*\n|/\*[^\n]*\n|\s)*"
+    rb"(create table|insert into|drop table|pragma foreign_keys)\b": _SQL,
+    rb"(---\s*\n)?- [\"']?\w[\w ]*[\"']?:(\s|$)": "YAML; write it with "
+    "pandas.DataFrame(yaml.safe_load(…)).to_parquet(…)",
+    rb"\|[^\n]*\|\s*\n\|?[ :|+-]*--[ :|+-]*\n": "a table of Markdown; write it as CSV",
 }
 # Controls that stand in texts: ends of lines, tabs, separators. Of others a text has few.
 _CONTROLS = {*range(9), *range(14, 28)}
@@ -147,7 +164,16 @@ def packing_errors(file: Path) -> Iterator[None]:
 def _broken(file: Path, error: Exception) -> StageFailure:
     words = str(error).partition(". Detail")[0]
     packing = packing_of(file) or "packed"
-    return StageFailure("InputUnreadable", f"{file} is not a whole {packing} file: {words}")
+    with file.open("rb") as stream:
+        is_none = _begins_packed(stream.read(10)) is None
+    if is_none and packing == SUFFIXES.get(file.suffix.lower()):
+        what = f"{file} is named {file.suffix} and is no {packing} file"
+        return StageFailure("InputUnreadable", f"{what}: name it without, or bring it anew")
+    return StageFailure(
+        "InputUnreadable",
+        f"{file} is not a whole {packing} file: {words}; it was cut off, or is damaged: bring it "
+        "anew",
+    )
 
 
 def refuse_other_kinds(
@@ -158,6 +184,8 @@ def refuse_other_kinds(
     # "ORCID" may well be the name of a column.
     others = _OTHERS if any(byte < 9 for byte in head) else {}
     words = next((words for start, words in others.items() if head.startswith(start)), None)
+    if others and head[8:12] == b"DUCK":
+        words = _DUCKDB
     if head[257:262] == b"ustar":
         words = _TAR
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -169,11 +197,16 @@ def refuse_other_kinds(
         words = "packed twice; unpack it once"
     if table and not words:
         words = next((words for text, words in _NO_TABLES.items() if re.match(text, start)), None)
-        # UTF-16 has them as well, every other byte.
-        if len({*head} & _CONTROLS) > _MOST_CONTROLS and head.count(0) * 3 < len(head):
+        if len({*head} & _CONTROLS) > _MOST_CONTROLS and not _may_be_utf16(head):
             words = "no text but of a binary format; write it as CSV or Parquet"
     if words:
         raise StageFailure("InputUnreadable", f"{file} is {words}")
+
+
+def _may_be_utf16(head: bytes) -> bool:
+    """Whether zeros are at every other byte alone, more or less, as in UTF-16."""
+    one, other = head[::2].count(0), head[1::2].count(0)
+    return max(one, other) * 3 > len(head) and min(one, other) * 8 < max(one, other)
 
 
 def refuse_other_formats(file: Path, format: str, problem: str) -> NoReturn:
@@ -187,6 +220,8 @@ def refuse_other_formats(file: Path, format: str, problem: str) -> NoReturn:
     if packing:
         words = f"packed with {packing}, which nothing of this format is: unpack it"
         raise StageFailure("InputUnreadable", f"{file} is {words}")
+    if head.startswith(_SEALED):
+        raise StageFailure("InputUnreadable", f"{file} {_ENCRYPTED}")
     mark = _MARKS[format]
     if head.startswith(mark):
         words = f"{file} is not a whole {format} file: {problem}"
@@ -230,9 +265,14 @@ def members_of(file: Path) -> list[zipfile.ZipInfo]:
     if "mimetype" in names and "content.xml" in names:
         words = f"{file} is an OpenDocument file; save the sheet as CSV (UTF-8)"
         raise StageFailure("InputUnreadable", words)
+    kinds = {Path(name).suffix.lower() for name in names}
+    if kinds == {".npy"}:
+        raise StageFailure("InputUnreadable", f"{file} has arrays {_ARRAYS}")
+    if any(name.endswith("/data.pkl") for name in names):
+        words = f"{file} is a model or tensors of PyTorch; write the table as CSV or Parquet"
+        raise StageFailure("InputUnreadable", words)
     if any(member.flag_bits & 1 for member in members):
         raise StageFailure("InputUnreadable", f"{file} needs a password; pack it without one")
-    kinds = {Path(name).suffix.lower() for name in names}
     if len(kinds) > 1:
         raise StageFailure(
             "InputUnreadable",

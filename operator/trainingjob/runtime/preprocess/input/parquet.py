@@ -17,7 +17,7 @@ from ...base.text import listed, one_line
 from ..engines.frame import Engine, Frame
 from ..names import check_names
 from ..notes import Notes
-from .files import Source, readable
+from .files import Source, one_of, readable
 from .packing import refuse_other_formats, refuse_rows
 from .together import by_columns, together
 
@@ -75,11 +75,13 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
     """The files' heads. Raises StageFailure(InputUnreadable, InputEmpty)."""
     heads: dict[Path, ParquetHead] = {}
     for file in source.files:
-        with readable(file):
+        with one_of(source, file), readable(file):
             try:
                 footer = pq.read_metadata(file)
                 schema = footer.schema.to_arrow_schema().remove_metadata()
-            except (pa.ArrowException, ValueError) as error:
+            except (pa.ArrowException, ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
                 refuse_other_formats(file, "Parquet", one_line(error))
         refuse_rows(file, footer.num_rows, footer.num_columns)
         index = [name for name in _pandas_index(footer.metadata or {}) if name in schema.names]

@@ -135,6 +135,9 @@ def found_delimiter(sample: str, options: CsvOptions) -> str:
         fitting = sum(width == first for width in widths)
         blanks = delimiter == WHITESPACE
         whole = fitting == len(widths)
+        # As R writes tables: rows have names, and these have none.
+        if blanks and len(widths) > 2 and all(width == first + 1 for width in widths[1:]):
+            whole, fitting = True, len(widths)
         # Words are separated by blanks, too: those count when nothing else is there.
         fits = first > 1 and (whole and fitting > 2 if blanks else fitting > len(widths) / 2)
         preferred = first if options.header else delimiter != ","

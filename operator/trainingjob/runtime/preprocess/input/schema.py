@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -38,7 +37,10 @@ class Wanted:
             return f"({self.format.read(dialect, text, self.kind)}) IS NOT NULL"
         if self.kind == "timestamp":
             return f"{dialect.is_text_of('date', text)} OR {dialect.is_text_of('timestamp', text)}"
-        return dialect.is_text_of(self.kind, text)
+        fits = dialect.is_text_of(self.kind, text)
+        if self.kind == "double":  # 1e400 is written as one
+            fits = f"{fits} AND {dialect.read('double', text)} IS NOT NULL"
+        return fits
 
     def value(self, dialect: Dialect, text: str) -> str:
         """SQL: the value of a text that fits, or null."""
@@ -152,19 +154,3 @@ def _refuse_misfits(
     for name, count, value in zip(tests, row[::2], row[1::2], strict=True):
         if count:
             raise wanted[name].misfit(name, value, uri, count, "")
-
-
-def looks_dated(text: str) -> str | None:
-    """A format that a text may be written in, for advice: 13/02/2024 is dd/MM/yyyy."""
-    return next((form for pattern, form in _USUAL if re.fullmatch(pattern, text)), None)
-
-
-# Of dates in many files; a first number beyond 12 is a day.
-_USUAL = [
-    (rf"{first}{sign}{second}{sign}[0-9]{{4}}", f"{a}{mark}{b}{mark}yyyy")
-    for sign, mark in (("/", "/"), (r"\.", "."), ("-", "-"))
-    for first, second, a, b in (
-        ("(1[3-9]|2[0-9]|3[01])", "(0[1-9]|1[0-2])", "dd", "MM"),
-        ("(0[1-9]|1[0-2])", "(1[3-9]|2[0-9]|3[01])", "MM", "dd"),
-    )
-]

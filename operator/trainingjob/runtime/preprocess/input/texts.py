@@ -75,7 +75,7 @@ def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str
     tests = " ".join(
         _whole(dialect, value)
         if kind == "bigint"
-        else f"WHEN {dialect.is_text_of(kind, value)} THEN {CODES[kind]}"
+        else f"WHEN {dialect.is_text_of(kind, value)} THEN {_code(dialect, kind, value)}"
         for kind in kinds
     )
     if "bigint" not in kinds and "double" in kinds:
@@ -92,6 +92,16 @@ def code_of(dialect: Dialect, value: str, options: CsvOptions, hint: int) -> str
         f"{others if last else ''} WHEN lower({value}) = 'nan' THEN {NOT_FINITE} "
         f"WHEN {dialect.matches(f'lower({value})', _INFINITE)} THEN {INFINITE} ELSE {text} END"
     )
+
+
+def _code(dialect: Dialect, kind: ColumnType, value: str) -> str:
+    """The code of a text that is of a type: 1e400 is written as a double and is none."""
+    code = CODES[kind]
+    if kind != "double":
+        return str(code)
+    long = f"contains({value}, 'e') OR contains({value}, 'E') OR length({value}) > 308"
+    beyond = f"({long}) AND {dialect.read('double', value)} IS NULL"
+    return f"CASE WHEN {beyond} THEN {code | INFINITE} ELSE {code} END"
 
 
 def _whole(dialect: Dialect, value: str) -> str:

@@ -59,10 +59,11 @@ def _references(stage: StageName, part: Any) -> Excess | None:
     for field in ("command", "args"):
         count = sum(word.count("$(") for word in getattr(part, field, None) or ())
         if count > MOST_REFERENCES:
+            where = f"spec.{stage}.{field}"
             return Excess(
-                f"spec.{stage}.{field}",
-                f"names {count} variables by $(NAME), and {MOST_REFERENCES} are the most: read "
-                "them in the code",
+                where,
+                f"{where} names {count} variables by $(NAME), and {MOST_REFERENCES} are the most: "
+                "read them in the code",
             )
     return None
 

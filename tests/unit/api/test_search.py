@@ -26,10 +26,14 @@ def problems(*parameters: dict[str, Any], **train: Any) -> list[str]:
     [
         ({"field": "optimizer.adam.learnRate", "values": [0.1]}, {}, "there is no field learnRate"),
         ({"field": RATE, "min": 0.1, "max": 1000}, {}, "cannot be 1000.0: input should be less"),
-        ({"field": RATE, "values": [0.1, "x"]}, {}, "cannot be x: input should be a valid number"),
+        (
+            {"field": RATE, "values": [0.1, "x"]},
+            {},
+            'cannot be "x": input should be a valid number',
+        ),
         ({"field": "batchSize", "values": [8.5]}, {}, "cannot be 8.5: input should be a valid int"),
         ({"field": "batchSize", "min": 1.5, "max": 8}, {}, "batchSize takes whole numbers"),
-        ({"field": "model.mlp.activation", "values": ["elu"]}, {}, "cannot be elu"),
+        ({"field": "model.mlp.activation", "values": ["elu"]}, {}, 'cannot be "elu"'),
         ({"field": "model.mlp.hidden", "values": [8]}, {}, "input should be a valid list"),
         ({"field": "model.mlp.hidden[1]", "values": [8]}, {}, "the list in train has no [1]"),
         ({"field": "model.mlp.hidden.size", "values": [8]}, {}, "there is nothing below it"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from ..base import Model, Rule
+from ..paths import shown
 from ..walk import child_type, plain_type
 from .patterns import TRAIN_FIELD
 from .steps import Scalar
@@ -135,7 +136,9 @@ def check(train: Model, search: Search) -> bool:
             try:
                 type(train).model_validate(applied(given, {field: value}), by_name=False)
             except ValidationError as error:
-                raise ValueError(f"search: {field} cannot be {value}: {_words(error)}") from None
+                raise ValueError(
+                    f"search: {field} cannot be {shown(value)}: {_words(error)}"
+                ) from None
     return True
 
 

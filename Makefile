@@ -12,7 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two processes of tests: most tests wait for other processes more than they compute. By file, since
 # a file's tests share what is slow to make; the longest first, as tests/conftest.py says.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
-# Those that wait for a cluster compute for a third of their time.
+# Those that wait for a cluster, or for one process of a job after the other, leave a third of two
+# cores idle even so.
 WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -129,7 +130,7 @@ unit: $(VENV)/.dev  ## fast tests: no Java, no torch processes
 
 local: $(VENV)/.dev $(S3) $(S3A) $(HDFS)  ## real Spark, torch.distributed and scikit-learn on this machine
 	$(BIN)/python examples/make_data.py
-	$(BIN)/python -m pytest tests/local $(BESIDE)
+	$(BIN)/python -m pytest tests/local $(WAITING)
 
 integration: $(CLUSTER) $(KSERVE)  ## the operator on a real etcd and API server
 	$(BIN)/python -m pytest tests/integration tests/faults $(WAITING)

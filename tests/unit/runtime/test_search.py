@@ -65,7 +65,7 @@ def test_a_trial_is_hopeless_when_optunas_median_pruner_says_so() -> None:
     search._done = {}
     pruned = 0
     for number in range(1, 60):
-        told = {"number": number, "settings": {}, "best": None, "medians": search._medians()}
+        told = {"number": number, "settings": {}, "best": None, "medians": search._medians(number)}
         trial, theirs, losses = trial_of(told), study.ask(), []
         level = rng.random()
         for epoch in range(rng.randint(3, 8)):

@@ -358,11 +358,12 @@ NO_FILE = "FileNotFoundError: [Errno 2] No such file or directory: "
 OF_THE_WAY: dict[str, tuple[str, list[str], bool, str, str]] = {
     "a module of another folder": (
         "ModuleNotFoundError: No module named 'lib'", [], False, "ScriptInvalid",
-        "(train.py, line 1): the code has it as src/lib: have its folder (src) in PYTHONPATH",
+        "(train.py, line 1): the code has it as src/lib: have its folder (src, as it is called "
+        "from workingDir) in PYTHONPATH",
     ),
     "a file of another folder": (
         "ModuleNotFoundError: No module named 'one'", [], False, "ScriptInvalid",
-        "the code has it as src/one.py: have its folder (src) in",
+        "the code has it as src/one.py: have its folder (src, as it is called from workingDir) in",
     ),
     "a module of nobody": (
         "ModuleNotFoundError: No module named 'lib.absent'", [], False, "ModuleMissing",

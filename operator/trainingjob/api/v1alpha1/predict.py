@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -46,11 +47,11 @@ class PredictResources(Resources):
 
 
 def _apart(self: Predict) -> bool:
-    """Whether no run reads what another one has written."""
+    """Whether no run reads what another one has written: a pattern fits folders, too."""
     if self.output is None:
         return True
-    read, written = (f"{uri.rstrip('/')}/" for uri in (self.input.uri, self.output))
-    return not (read.startswith(written) or written.startswith(read))
+    read, written = (uri.rstrip("/").split("/") for uri in (self.input.uri, self.output))
+    return not all(fnmatchcase(part, pattern) for pattern, part in zip(read, written, strict=False))
 
 
 class Predict(Model):

@@ -64,7 +64,7 @@ class Parameter(Model):
         description="Its path below `train`: `optimizer.adam.learningRate`, `batchSize`, "
         "`model.mlp.hidden[0]`."
     )
-    values: Annotated[list[Scalar], Field(min_length=1, max_length=32)] | None = Field(
+    values: Annotated[list[Scalar], Field(min_length=1, max_length=16)] | None = Field(
         None, description="All that it may be."
     )
     min: Limit | None = Field(None, description="The least that it may be.")
@@ -99,7 +99,7 @@ class Search(Model):
 def applied(train: dict[str, Any], settings: Mapping[str, Setting]) -> dict[str, Any]:
     """The object, as in YAML, with other values at these paths; a copy.
 
-    Raises ValueError for a place in a list that it does not have.
+    Raises ValueError for a place that it cannot have.
     """
     found = deepcopy(train)
     for field, value in settings.items():
@@ -107,7 +107,7 @@ def applied(train: dict[str, Any], settings: Mapping[str, Setting]) -> dict[str,
         node: Any = found
         for part in above:
             node = _child(node, part, field)
-        if isinstance(node, list):
+        if not isinstance(last, str) or not isinstance(node, dict):
             _child(node, last, field)
         node[last] = value
     return found

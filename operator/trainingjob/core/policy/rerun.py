@@ -151,9 +151,14 @@ def _reset(obs: Observation, stage: StageName, now: datetime) -> dict[str, objec
     again: set[StageName] = set()
     past: Sequence[Attempt] = prior.history
     resumable = judged = False
+    first = stages.named(stage)
+    # What reads the accepted model alone wants no rows, unless the model is to be made anew.
+    sparing = (first.standing or first.of_accepted) and not any(
+        one.phase == "Failed" for one in prior.stages if one.name != stage
+    )
     for room in stages.of(obs.job):
         one = before.get(room.name) or StageStatus(name=room.name)
-        lacks = one.phase == "Failed" or cleanup.gone(obs.job, room.name)
+        lacks = one.phase == "Failed" or (not sparing and cleanup.gone(obs.job, room.name))
         if again or room.name == stage or lacks:
             again.add(room.name)
             resumable |= room.resumable

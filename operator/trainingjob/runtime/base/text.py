@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection
 
 _SHOWN = 20
-# Of a URL: its last @ before the path, for passwords have some.
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")
+# Of a URL: its last @ before the path, for passwords have some. Azure's own have a container there.
+_CREDENTIALS = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/?#\s\"'<>]+@")
 
 
 def listed(names: Collection[str]) -> str:
@@ -18,7 +18,7 @@ def listed(names: Collection[str]) -> str:
 
 def without_credentials(text: str) -> str:
     """The text without the user and the password of its URLs."""
-    return _CREDENTIALS.sub("", text)
+    return _CREDENTIALS.sub("://", text)
 
 
 def cut(text: str, limit: int) -> str:

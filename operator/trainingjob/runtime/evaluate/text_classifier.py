@@ -75,7 +75,8 @@ class TextClassifier:
             raise _corrupt(folder, f"lacks weights that its config asks for ({listed(missing)})")
         if known < len(tokenizer):
             raise _corrupt(folder, f"knows {known} tokens, and its tokenizer has {len(tokenizer)}")
-        padded = tokenizer.pad_token_id is not None and config.pad_token_id is not None
+        pads = getattr(config.get_text_config(), "pad_token_id", None) is not None
+        padded = tokenizer.pad_token_id is not None and pads
         return cls(folder, model.eval(), tokenizer, labels, _most(model, tokenizer), padded)
 
     def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
@@ -89,6 +90,10 @@ class TextClassifier:
 
         limit: dict[str, Any] = {"truncation": True, "max_length": self.most} if self.most else {}
         given = self.tokenizer([*texts], padding=self.padded, return_tensors="pt", **limit)
+        if given["input_ids"].shape[1] == 0:  # of texts without a character, where nothing is added
+            given = self.tokenizer(
+                [self.tokenizer.eos_token or "."] * len(texts), return_tensors="pt"
+            )
         takes = inspect.signature(self.model.forward).parameters
         with torch.inference_mode():
             found = self.model(**{name: x for name, x in given.items() if name in takes})

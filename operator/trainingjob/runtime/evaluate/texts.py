@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+
 from ..base.errors import StageFailure
 from ..base.log import log
 from ..base.text import listed
@@ -18,8 +20,8 @@ from .judgement import Batch
 from .sandbox import SandboxedTexts
 from .sources import batch_of
 
-# At once: of the longest that usual models take, a minute of one CPU.
-_TEXTS = 32
+# At once, and of how many tokens at most: some minutes of one CPU for half a billion weights.
+_TEXTS, _TOKENS = 32, 8192
 
 
 def predict(config: Path, split: Rows) -> Iterator[Batch]:
@@ -40,14 +42,29 @@ def predict(config: Path, split: Rows) -> Iterator[Batch]:
             except BadColumn as error:
                 words = f"feature {column} in {shown(path)} {error}"
                 raise StageFailure("FeatureHasNulls", words) from error
-            logits, longer = model.predict(texts)
-            cut += longer
-            yield batch_of(config, split.truth(path, batch), logits[:, places], split.classes)
+            found = [model.predict(group) for group in _groups(texts, model.most)]
+            cut += sum(longer for _, longer in found)
+            logits = np.concatenate([one for one, _ in found])[:, places]
+            yield batch_of(config, split.truth(path, batch), logits, split.classes)
         if cut:
             log(
                 f"{cut} of {split.count} texts are longer than the {model.most} tokens that the "
                 "model takes: it was judged by their beginnings"
             )
+
+
+def _groups(texts: Sequence[str], most: int | None) -> Iterator[Sequence[str]]:
+    """Of as many tokens as may be looked at at once, at a token a character, or of one text."""
+    group: list[str] = []
+    longest = 0
+    for text in texts:
+        longest = max(longest, min(len(text) + 2, most or len(text) + 2))
+        if group and longest * (len(group) + 1) > _TOKENS:
+            yield group
+            group, longest = [], min(len(text) + 2, most or len(text) + 2)
+        group.append(text)
+    if group:
+        yield group
 
 
 def column_of(split: Rows) -> str:

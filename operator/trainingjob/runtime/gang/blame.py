@@ -38,6 +38,7 @@ _MEANINGS: tuple[tuple[ReasonName, re.Pattern[str]], ...] = (
 )
 _NO_PARENT = "ImportError: attempted relative import with no known parent package"
 _NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '(?P<module>\w+)'$")
+_PROGRAM = re.compile(r"[\w+-]+")
 _NO_FILE = re.compile(r"^FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>.+)'$")
 # A consequence, not a cause: another process is gone. Told by Python itself and by torch; what
 # libraries for HTTP and the like say is about somebody else.
@@ -198,6 +199,8 @@ def of_exception(what: str, code: str, folder: Path | None = None) -> tuple[Reas
     """The reason of ``ValueError: …`` in code that has no peers, whose text is ``code`` and which
     lies in ``folder``; and the words to tell it by."""
     reason, told, words = _read(what, folder)
+    if told.startswith(_NO_PARENT):
+        words = ": the file that is run is in no package: import it without the dot"
     if reason in (None, "PeerLost", "RendezvousFailed") or (
         reason == "ModuleMissing" and _INSTALLS.search(code)
     ):
@@ -215,7 +218,9 @@ def _read(what: str, folder: Path | None) -> tuple[ReasonName | None, str, str]:
             ": a file that is run is in no package: run it by command: [python, -m, PACKAGE.FILE]"
         )
         return reason, told, words
-    if (missing := _NO_FILE.match(told)) is not None and not missing["path"].startswith("/"):
+    if (missing := _NO_FILE.match(told)) is not None and _PROGRAM.fullmatch(missing["path"]):
+        return reason, told, ": there is no such file where the code runs, nor such a program"
+    if missing is not None and not missing["path"].startswith("/"):
         words = (
             ": it is looked for where the code runs, in a copy of the code alone; data lies where "
         )
@@ -226,8 +231,14 @@ def _read(what: str, folder: Path | None) -> tuple[ReasonName | None, str, str]:
         paths = [path.parent if path.name == "__init__.py" else path for path in found]
         if paths:
             place = min(paths).relative_to(folder)
-            words = f": the code has it as {place}: have its folder ({place.parent}) in PYTHONPATH"
-            return "ScriptInvalid", told, f"{words} of the stage's env"
+            words = (
+                f": the code has it as {place}: have its folder ({place.parent}, as it is called "
+            )
+            return (
+                "ScriptInvalid",
+                told,
+                f"{words}from workingDir) in PYTHONPATH of the stage's env",
+            )
     return reason, told, ""
 
 

@@ -14,9 +14,9 @@ _MOST_FILES = 50
 _CONTINUED = re.compile(r"\\\n\s*")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDES = re.compile(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>\S.*)$")
-# The code itself, and what lies beside it: importable where it runs, and no wheel.
 # The algorithms that pip takes.
 _HASH = re.compile(r"\s--hash[ =]\s*((?:sha256|sha384|sha512):[0-9A-Fa-f]+)")
+# The code itself, and what lies beside it: importable where it runs, and no wheel.
 _OF_CODE = re.compile(r"^(?:-e|--editable)\b|^\.{0,2}/|^\.$|^file:|@\s*file:", re.IGNORECASE)
 
 

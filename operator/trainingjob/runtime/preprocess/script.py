@@ -79,10 +79,12 @@ def run_script(
         # What functions import where they run.
         from .engines.sending import send
 
-        if payload.code is not None:
-            send(engine.session, cwd, own.folder.parent, _named())
         if own.packages is not None:
             send(engine.session, own.packages, own.folder.parent)
+        if payload.code is not None:
+            named = (os.path.relpath(cwd / name, own.folder) for name in ("", *_named()))
+            places = [name for name in named if not name.startswith(os.pardir)]
+            send(engine.session, own.folder, own.folder.parent, places)
     with _importing(cwd), _user_code(main, own.folder):
         preprocess = _load(cwd / main, main)
         result = preprocess(argument, context)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainingjob.api.payload import TrainPayload
+from trainingjob.api.v1alpha1.search import ends
+from trainingjob.api.v1alpha1.train import Train
 
 from ..base.errors import StageFailure, of_fold
 from ..dataset import suitable
@@ -39,6 +42,14 @@ def check(payload: TrainPayload) -> None:
             _check(payload, DatasetManifest.read(folder / part), folder / part)
 
 
+def _of_other_batches(payload: TrainPayload) -> Iterator[TrainPayload]:
+    """With the sizes of a batch that a search may try, or the least and the largest of them."""
+    for one in payload.search.parameters if payload.search is not None else ():
+        if one.field == "batchSize":
+            for size in ends(Train, one):
+                yield payload.model_copy(update={"batch_size": size})
+
+
 def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> None:
     suitable.check(manifest, payload.task, folder)
     suitable.positive(manifest, payload.task, payload.metrics or (), payload.threshold)
@@ -51,8 +62,9 @@ def _check(payload: TrainPayload, manifest: DatasetManifest, folder: Path) -> No
         suitable.check_types(manifest, features, texts=trees)
         suitable.check_rows(manifest, "train", folder)
         if not trees:
-            budget_of(payload, manifest)
-            check_batch(payload)
+            for one in (payload, *_of_other_batches(payload)):
+                budget_of(one, manifest)
+                check_batch(one)
     if payload.early_stopping is not None or payload.search is not None:
         suitable.check_rows(manifest, "validation", folder)
     if payload.needs_model and not manifest.folds:

@@ -70,8 +70,8 @@ class Trial:
         assert payload.search is not None
         number, settings = told["number"], told["settings"]
         folders = {
-            "checkpoints": f"{payload.checkpoints}/trial-{number}",
-            "modelUri": f"{payload.checkpoints}/trials/trial-{number}",
+            "checkpoints": checkpoints_of(payload, number),
+            "modelUri": _model_of(payload, number),
         }
         given = applied(payload.to_dict(), settings) | folders
         del given["search"]
@@ -127,8 +127,7 @@ class Search:
             claim(resolve(payload.checkpoints), payload.job.uid)
         found = ((number, self._read(number)) for number in range(1, self._spec.trials + 1))
         self._done = {number: outcome for number, outcome in found if outcome is not None}
-        best = self._best()
-        if best is not None and not self._is_whole(best):
+        while (best := self._best()) is not None and not self._is_whole(best):
             log(f"the model of trial {best} is not as it was written: it is trained again")
             del self._done[best]
 
@@ -149,7 +148,7 @@ class Search:
             "number": number,
             "settings": settings,
             "best": None if best is None else self._done[best].loss,
-            "medians": [] if self._spec.prune is False else self._medians(),
+            "medians": [] if self._spec.prune is False else self._medians(number),
         }
 
     def tell(self, number: int, settings: dict[str, Setting], tried: Tried) -> None:
@@ -170,7 +169,7 @@ class Search:
         self._done[number] = outcome
         best = self._best()
         _log(number, self._spec.trials, outcome, is_best=best == number)
-        useless = [f"{self._payload.checkpoints}/trial-{number}"]
+        useless = [checkpoints_of(self._payload, number)]
         if before is not None and best != before:
             useless.append(self._model(before))
         with storage_errors("remove what a trial has left"):
@@ -223,9 +222,10 @@ class Search:
         complete = {n: one.loss for n, one in self._done.items() if one.loss is not None}
         return min(complete, key=lambda n: (complete[n], n), default=None)
 
-    def _medians(self) -> list[float]:
-        """Of the lowest losses that five or more trials have had by an epoch."""
-        runs = [one.losses for one in self._done.values() if one.state != "failed"]
+    def _medians(self, number: int) -> list[float]:
+        """Of the losses after each epoch that five or more trials before this one have come to."""
+        before = [one for n, one in sorted(self._done.items()) if n < number]
+        runs = [one.losses for one in before if one.state != "failed"]
         found: list[float] = []
         while True:
             reached = [run[len(found)] for run in runs if len(run) > len(found)]
@@ -237,7 +237,7 @@ class Search:
         return f"{self._model(number)}.json"
 
     def _model(self, number: int) -> str:
-        return f"{self._payload.checkpoints}/trials/trial-{number}"
+        return _model_of(self._payload, number)
 
     def _read(self, number: int) -> Outcome | None:
         outcome = word.read(self._record(number), Outcome)
@@ -250,6 +250,15 @@ class Search:
         with storage_errors("read the model of a trial"):
             there = folder.is_dir() and digest_of_folder(folder)
         return there == (self._done[number].outputs or {}).get("digest")
+
+
+def checkpoints_of(payload: TrainPayload, number: int) -> str:
+    """Where those of a trial are."""
+    return f"{payload.checkpoints}/trial-{number}"
+
+
+def _model_of(payload: TrainPayload, number: int) -> str:
+    return f"{payload.checkpoints}/trials/trial-{number}"
 
 
 def suggest(

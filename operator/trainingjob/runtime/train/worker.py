@@ -5,7 +5,9 @@ Its launcher sets torch's variables (RANK, WORLD_SIZE, ...) and reads what it te
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +30,7 @@ from .budget import budget_of, warmup_of
 from .families import family_of
 from .loop import Trained, Trainer
 from .parts import Part, Stretch, parts_of, publish
-from .search import Search, Trial, Tried, of_trial
+from .search import Search, Trial, Tried, checkpoints_of, of_trial
 from .stopping import StopRequest
 
 
@@ -100,11 +102,15 @@ def _searched(
     family_of(payload, place, device)
     gang, stop = Gang(place, device), StopRequest()
     search = Search(payload) if gang.rank == 0 else None
+    before = resolve(checkpoints_of(payload, 0))
     for number in range(1, payload.search.trials + 1):
         gang.wait_for_first()  # it may have written a model
+        # Of what rank 0 has removed each pod may have copies.
+        shutil.rmtree(before, ignore_errors=True)
         told = gang.broadcast_json(search.ask(number) if search else None)
         if told is None:
             continue
+        before = resolve(checkpoints_of(payload, number))
         with of_trial(number, told["settings"]):
             tried = _try(payload, told, gang, device, stop)
         if search:
@@ -120,6 +126,10 @@ def _try(
     payload: TrainPayload, told: dict[str, Any], gang: Gang, device: torch.device, stop: StopRequest
 ) -> Tried:
     """What comes of one trial: the same on every rank, but for the result."""
+    # The model before is part of cycles, which Python leaves there for a while.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     try:
         trial = Trial.of(payload, told)
     except ValueError as error:

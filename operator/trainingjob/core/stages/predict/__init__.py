@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, ClassVar
 
-from ....api.v1alpha1 import TrainingJob
+from ....api.v1alpha1 import StageStatus, TrainingJob
 from ... import accepted
 from ...children.pod import Maker
-from ...observation import Settings
+from ...observation import Observation, Settings
+from ..outcome import StageOutcome, failed_for_good
 from ..pods import PodStage
 from . import pods
 
@@ -21,6 +23,14 @@ class PredictStage(PodStage):
     image = "torch"
     of_accepted = True
     cacheable: ClassVar[bool] = False
+
+    def judge(
+        self, obs: Observation, prior: StageStatus, since: datetime, now: datetime
+    ) -> StageOutcome:
+        if obs.job.status.evaluation is not None and not accepted.digest_of(obs.job):
+            what = "the evaluation does not say which model it has accepted"
+            return failed_for_good(prior, "ResultInvalid", what, now)
+        return super().judge(obs, prior, since, now)
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         return pods.maker(job, attempt, settings, self.image_of(job, settings))

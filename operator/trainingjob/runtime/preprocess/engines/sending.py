@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 import zipfile
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from ...base.text import size_in_words
 MOST_BYTES = 4 * 2**30
 
 
-def send(session: SparkSession, folder: Path, aside: Path, below: Sequence[str] = ()) -> None:
-    """Let functions import from the ``folder``, whichever executor they run on, those that start
-    later included, and from those ``below`` it. ``aside``: another folder, which stays as long as
-    the session, for the archive.
+def send(session: SparkSession, folder: Path, aside: Path, places: Sequence[str] = (".",)) -> None:
+    """Let functions import from ``places`` in the ``folder``, the first one first and before what
+    was sent before, whichever executor they run on, those that start later included. ``aside``:
+    another folder, which stays as long as the session, for the archive.
 
     Unlike with addPyFile, an archive is unpacked: data beside modules is read by its path, and
     modules may be native. Raises StageFailure(ScriptInvalid), and what ``storage_errors`` does."""
@@ -38,5 +39,6 @@ def send(session: SparkSession, folder: Path, aside: Path, below: Sequence[str] 
     context = session.sparkContext
     context.addArchive(str(archive))
     # Where it is unpacked, which addPyFile would tell of a file.
-    includes = [archive.name, *(f"{archive.name}/{name}" for name in below)]
-    context._python_includes.extend(includes)  # type: ignore[union-attr]
+    includes = [os.path.normpath(f"{archive.name}/{place}") for place in places]
+    # Each is put before those that it has.
+    context._python_includes.extend(reversed(includes))  # type: ignore[union-attr]

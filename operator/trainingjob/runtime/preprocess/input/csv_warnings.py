@@ -119,8 +119,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
 
 def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: str) -> bool:
     """Whether each name is like the values below it, a number above numbers or one of the texts, or
-    half of them are numbers that do not grow, as names such as 1990, 1991 do; but for 0, 1, 2, …,
-    with which frames are written that have no names."""
+    half of them are numbers; but for those that grow or fall, as names such as 1990, 1991 do, and
+    0, 1, 2, …, with which frames are written that have no names."""
     if len(names) < 2 or not sample or [*names] == [str(place) for place in range(len(names))]:
         return False
     is_number = re.compile(rf"{number}|[0-9]{{1,3}}(,[0-9]{{3}})+").fullmatch
@@ -132,14 +132,14 @@ def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: s
     ]
     if not numbers:
         return False
+    seen = [[int(digits) for digits in re.findall("[0-9]{1,18}", name)] for name in numbers]
+    grow = all(one < other for one, other in itertools.pairwise(seen))
+    fall = all(one > other for one, other in itertools.pairwise(seen))
+    if len(seen) > 2 and (grow or fall) and all(name.isdecimal() for name in numbers):
+        return False
     if all(name in numbers or name in values for name, values in columns):
         return True
-    seen = [[int(digits) for digits in re.findall("[0-9]{1,18}", name)] for name in numbers]
-    return (
-        len(seen) > 2
-        and 2 * len(seen) >= len(names)
-        and not all(one < other for one, other in itertools.pairwise(seen))
-    )
+    return len(seen) > 2 and 2 * len(seen) >= len(names) and not grow
 
 
 def _tell_of_totals(csv: Csv, notes: Notes) -> None:

@@ -18,6 +18,7 @@ _LOOKED_AT = 100
 # Stands for a delimiter of several characters: nobody writes it.
 _UNIT = "\x1f"
 # The line with which Excel writes and reads what stands between fields.
+_NUMBER = re.compile(r"[-+]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][-+]?[0-9]+)?")
 _SEP = re.compile(r'\ufeff?"?sep=([^\r\n])"?\s*', re.I)
 _QUOTED_OR_TAB = r"({0}[^{0}]*{0})|\t"
 
@@ -135,8 +136,7 @@ def found_delimiter(sample: str, options: CsvOptions) -> str:
         fitting = sum(width == first for width in widths)
         blanks = delimiter == WHITESPACE
         whole = fitting == len(widths)
-        # As R writes tables: rows have names, and these have none.
-        if blanks and len(widths) > 2 and all(width == first + 1 for width in widths[1:]):
+        if blanks and len(widths) > 2 and _is_of_r(sample, options):
             whole, fitting = True, len(widths)
         # Words are separated by blanks, too: those count when nothing else is there.
         fits = first > 1 and (whole and fitting > 2 if blanks else fitting > len(widths) / 2)
@@ -144,6 +144,20 @@ def found_delimiter(sample: str, options: CsvOptions) -> str:
         scores.append((fits, not blanks, whole, preferred, -place))
     best = max(range(len(candidates)), key=scores.__getitem__)
     return candidates[best] if scores[best][0] else ","
+
+
+def _is_of_r(sample: str, options: CsvOptions) -> bool:
+    """Whether it is a table as R writes it: rows have names, and these have none. Texts of several
+    words are none: in R's there are numbers."""
+    given = options.model_copy(update={"delimiter": WHITESPACE})
+    try:
+        names, *rows = [one for one in Records(io.StringIO(sample, newline=""), given) if one]
+    except (csv.Error, ValueError):
+        return False
+    return all(
+        len(row) == len(names) + 1 and any(_NUMBER.fullmatch(text) for text in row[1:])
+        for row in rows
+    )
 
 
 def _widths(sample: str, options: CsvOptions) -> list[int]:

@@ -4,6 +4,7 @@ leave out what they do not know, or make one token of all of it."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -46,7 +47,8 @@ def check(engine: Engine, view: str, text: str, tokenizer: str, given: str, note
 
 def unknown(texts: Iterable[str], tokenizer: str, given: str) -> float:
     """The share of characters but blanks that no token stands for, or the unknown one does."""
-    its = [*texts]
+    # As many tokenizers read them, whose offsets then have but the first part of a composed letter.
+    its = [unicodedata.normalize("NFC", one) for one in texts]
     made = tokenizing.Tool(tokenizer, given, None).encode(its, special=False, offsets=True)
     assert made.starts is not None
     assert made.ends is not None

@@ -65,7 +65,7 @@ LONG = "import time; time.sleep(60)"
 SITUATIONS: list[tuple[str, dict[str, Any], str, str]] = [
     ("it runs", python(LONG), "Training", "Running"),
     ("exit code 3", python("raise SystemExit(3)"), "Training", "Restarting"),
-    ("no process can be started", python("pass", env=TOO_LONG), "Training", "ContainerConfigError"),
+    ("no process can be started", python("pass", **TOO_LONG), "Training", "ContainerConfigError"),
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.tables import tell
 from trainingjob.api.v1alpha1 import REASONS
+from trainingjob.core import remedies
 
 from .harness import run, start, write_job
 from .test_bad_input import CASES, TOO_LONG
@@ -93,7 +94,7 @@ def test_a_job_that_is_not_over_says_how_it_stands(
     runner.communicate(timeout=30)
     assert runner.returncode == 130
     if reason in REASONS:
-        assert REASONS[reason].remedy in status["message"]
+        assert remedies.of(reason, status["message"]) in status["message"]
 
 
 def test_a_job_that_goes_well_says_so(tmp_path: Path) -> None:

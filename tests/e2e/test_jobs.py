@@ -454,7 +454,7 @@ def test_a_spark_executor_that_is_killed_costs_no_attempt(space: Space) -> None:
     space.delete("pods", executor, gracePeriodSeconds=0)
     status = space.succeeds(name)
 
-    assert status["stages"][0]["attempt"] == 1
+    assert status["stages"][0]["attempt"] == 1, space.story(name)
 
 
 @spark

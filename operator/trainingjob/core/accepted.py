@@ -46,6 +46,14 @@ def digest_of(job: TrainingJob) -> str:
     return found.model_digest if found is not None and found.passed else ""
 
 
+def unsaid(job: TrainingJob) -> str:
+    """In words, that the evaluation does not tell which model it has accepted; "" when it does, or
+    there is none yet."""
+    if job.status.evaluation is None or digest_of(job):
+        return ""
+    return "the evaluation does not say which model it has accepted"
+
+
 def uri_of(job: TrainingJob) -> str:
     """The folder of that model, which stays as it is."""
     given, judged = job.spec.promoted, job.status.evaluation

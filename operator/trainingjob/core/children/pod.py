@@ -32,6 +32,8 @@ COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
 HADOOP_DIR = "/etc/trainingjob/hadoop"
 KEYTAB_DIR = "/etc/trainingjob/keytab"
 STATUS_DIR = "/etc/trainingjob/status"
+# OpenMP reads it, and so do torch, numpy and ours.
+_THREADS = "OMP_NUM_THREADS"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
 # Failures whose cause may well be the node.
@@ -202,7 +204,7 @@ def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:
     }
     if settings.status_ca:
         found[contract.STATUS_CA] = f"{STATUS_DIR}/ca.crt"
-    return [{"name": name, "value": value} for name, value in found.items()]
+    return named(found)
 
 
 def _status_volume() -> dict[str, Any]:
@@ -344,6 +346,21 @@ def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
     if cpu is None:
         return None
     return max(1, int(amount(cpu)) // processes)
+
+
+def named(variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    """As a container has them."""
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def threads(
+    resources: Resources | None, env: Sequence[EnvVar] | None, processes: int = 1
+) -> dict[str, str]:
+    """The variable that says so to libraries; none where the user gives it, or nobody asks for
+    CPUs."""
+    count = threads_of(resources, processes)
+    given = any(variable.name == _THREADS for variable in env or ())
+    return {} if given or count is None else {_THREADS: str(count)}
 
 
 def pod_security() -> dict[str, Any]:

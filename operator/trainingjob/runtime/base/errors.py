@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from trainingjob.api.v1alpha1.reasons import REASONS, ReasonName
 
-from .text import without_credentials
+from .text import one_line, without_credentials
 
 # As torch's CPU allocator, CUDA, cuBLAS, cuDNN and NCCL tell it.
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|STATUS_ALLOC_FAILED"
@@ -57,6 +57,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and re.search(OUT_OF_MEMORY, str(error)) is not None
+
+
+@contextmanager
+def told_of_memory(words: Callable[[str], str]) -> Iterator[None]:
+    """Of memory that the block has not enough of, StageFailure(OutOfMemory): ``words`` makes its
+    message of the library's."""
+    try:
+        yield
+    except (StageFailure, MemoryError, RuntimeError) as error:
+        told = isinstance(error, StageFailure) and error.reason == "OutOfMemory"
+        if not told and not is_out_of_memory(error):
+            raise
+        raise StageFailure("OutOfMemory", words(one_line(error, 120))) from error
 
 
 def is_of_a_device(error: BaseException) -> bool:

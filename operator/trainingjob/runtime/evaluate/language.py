@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base.errors import StageFailure, is_out_of_memory
+from ..base.errors import StageFailure, told_of_memory
 from ..base.log import log
-from ..base.text import one_line
 from ..dataset.manifest import Tokens
 from ..dataset.rows import Rows
 from ..dataset.tokens import IGNORED, columns_of, tokens_of
@@ -56,19 +55,13 @@ def judge(
     return Judgement({**metrics, "unigram_perplexity": alone})
 
 
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except (StageFailure, MemoryError, RuntimeError) as error:
-        told = isinstance(error, StageFailure) and error.reason == "OutOfMemory"
-        if not told and not is_out_of_memory(error):
-            raise
-        raise StageFailure(
-            "OutOfMemory",
-            f"evaluating the model ran out of memory ({one_line(error, 120)}): divide it over "
-            "evaluate.nodes and evaluate.procsPerNode",
-        ) from error
+def _enough_memory() -> AbstractContextManager[None]:
+    return told_of_memory(
+        lambda error: (
+            f"evaluating the model ran out of memory ({error}): divide it over "
+            "evaluate.nodes and evaluate.procsPerNode"
+        )
+    )
 
 
 @dataclass

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 
 from trainingjob.api.payload import TrainPayload
 
-from ..base.errors import StageFailure, is_out_of_memory
-from ..base.text import one_line
+from ..base.errors import told_of_memory
 from ..gang.collectives import Gang
 from .budget import batch_of, rows_of_a_part
 from .devices import peak_memory
@@ -22,27 +21,22 @@ _NAMED = 3
 PLACING = "placing the model"
 
 
-@contextmanager
 def enough_memory(
     payload: TrainPayload, family: Family, gang: Gang, device: torch.device, what: str
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Raises StageFailure(OutOfMemory) with the peak, and the fields that lower it, when ``what``,
     PLACING or "training", runs out of memory."""
-    try:
-        yield
-    except (StageFailure, MemoryError, RuntimeError) as error:
-        told = isinstance(error, StageFailure) and error.reason == "OutOfMemory"
-        if not told and not is_out_of_memory(error):
-            raise
+
+    def words(error: str) -> str:
         ways = _of_weights if what == PLACING else _of_a_step
         *others, last = [*ways(payload, family, gang)][:_NAMED]
-        words = f"{', '.join(others)}, or {last}" if others else last
+        remedy = f"{', '.join(others)}, or {last}" if others else last
         peak = peak_memory(device) / 1e9
-        raise StageFailure(
-            "OutOfMemory",
-            f"{what} ran out of memory, with {peak:.1f} GB in use at its peak "
-            f"({one_line(error, 120)}): {words}",
-        ) from error
+        return (
+            f"{what} ran out of memory, with {peak:.1f} GB in use at its peak ({error}): {remedy}"
+        )
+
+    return told_of_memory(words)
 
 
 def _of_a_step(payload: TrainPayload, family: Family, gang: Gang) -> Iterator[str]:

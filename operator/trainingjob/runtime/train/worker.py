@@ -134,7 +134,8 @@ def _try(
         trial = Trial.of(payload, told)
     except ValueError as error:
         return Tried("failed", message=one_line(error))
-    family, steps = family_of(trial.payload, gang.place, device), _steps(trial.payload)
+    family = family_of(trial.payload, gang.place, device)
+    steps = budget_of(trial.payload, family.training.source.manifest).steps
     stretch = Stretch((trial.number - 1) * steps, trial.trials * steps, None, trial.words)
     trainer = Trainer(
         trial.payload,

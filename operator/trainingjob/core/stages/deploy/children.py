@@ -12,7 +12,7 @@ from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.deploy import Deploy, SelfTest
 from ... import accepted, names
 from ...applied import BACK
-from ...children.pod import encoded, threads_of
+from ...children.pod import encoded, named, threads
 from ...children.pod import pod as make_pod
 from ...kinds import Kind
 from ...observation import Settings
@@ -136,9 +136,6 @@ def template(job: TrainingJob, settings: Settings, image: str) -> Object:
         self_test_rows=test.rows,
         tolerance=test.tolerance,
     )
-    count = threads_of(spec.resources)
-    given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
-    threads = [] if given or not count else [{"name": "OMP_NUM_THREADS", "value": str(count)}]
     # It reports nothing: its probes say how it is.
     quiet = replace(settings, status_url="", status_ca="")
     made = make_pod(
@@ -149,7 +146,7 @@ def template(job: TrainingJob, settings: Settings, image: str) -> Object:
         0,
         image=image,
         payload=encoded(payload),
-        env=threads,
+        env=named(threads(spec.resources, spec.env)),
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.model_uri,),

@@ -250,8 +250,7 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
     if rollout.by_hand:  # it needs no verdict
         words = _no_way_back(rollout)
         return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
-    if obs.job.status.evaluation is not None and not accepted.digest_of(obs.job):
-        what = "the evaluation does not say which model it has accepted"
+    if what := accepted.unsaid(obs.job):
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
     return None
 

@@ -9,7 +9,16 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import accepted, names
 from ...children import own_code
-from ...children.pod import Maker, encoded, handed_over, job_ref, mounted, own_address, threads_of
+from ...children.pod import (
+    Maker,
+    encoded,
+    handed_over,
+    job_ref,
+    mounted,
+    named,
+    own_address,
+    threads,
+)
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
 from ...observation import Settings
@@ -55,10 +64,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         **own_code.told(job, spec),
     )
     gang = meeting.gang_of(job, "evaluate", nodes(job), processes)
-    count = threads_of(spec.resources, processes)
-    given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
-    threads = {} if given or not count else {"OMP_NUM_THREADS": str(count)}
-
+    limits = threads(spec.resources, spec.env, processes)
     address = [own_address()] if gang.nodes > 1 else []
     own = {contract.SEED: str(train.seed)} if spec.own_code else {}
     if spec.own_code and job.spec.has_dataset:
@@ -66,8 +72,8 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 
     def env(index: int) -> list[dict[str, Any]]:
         met = torch.variables(gang, index) if together else {}
-        variables = met | threads | own | handed_over(job)
-        return address + [{"name": name, "value": value} for name, value in variables.items()]
+        variables = met | limits | own | handed_over(job)
+        return address + named(variables)
 
     common = partial(
         make_pod,

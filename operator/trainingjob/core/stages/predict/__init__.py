@@ -27,8 +27,7 @@ class PredictStage(PodStage):
     def judge(
         self, obs: Observation, prior: StageStatus, since: datetime, now: datetime
     ) -> StageOutcome:
-        if obs.job.status.evaluation is not None and not accepted.digest_of(obs.job):
-            what = "the evaluation does not say which model it has accepted"
+        if what := accepted.unsaid(obs.job):
             return failed_for_good(prior, "ResultInvalid", what, now)
         return super().judge(obs, prior, since, now)
 

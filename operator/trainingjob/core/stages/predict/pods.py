@@ -8,7 +8,7 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Input, TrainingJob
 from ....api.v1alpha1.predict import Predict
 from ... import accepted, names
-from ...children.pod import Maker, encoded, job_ref, threads_of
+from ...children.pod import Maker, encoded, job_ref, named, threads
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 
@@ -26,9 +26,6 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         keep=spec.keep,
         unpredictable=spec.unpredictable,
     )
-    count = threads_of(spec.resources)
-    given = any(variable.name == "OMP_NUM_THREADS" for variable in spec.env or ())
-    threads = [] if given or not count else [{"name": "OMP_NUM_THREADS", "value": str(count)}]
     return partial(
         make_pod,
         job,
@@ -37,7 +34,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         settings,
         image=image,
         payload=encoded(payload),
-        env=threads,
+        env=named(threads(spec.resources, spec.env)),
         user_env=spec.env,
         env_from=spec.env_from,
         uris=(payload.model_uri, payload.input.uri, payload.output),

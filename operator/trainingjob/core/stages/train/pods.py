@@ -22,8 +22,9 @@ from ...children.pod import (
     handed_over,
     job_ref,
     mounted,
+    named,
     own_address,
-    threads_of,
+    threads,
 )
 from ...children.pod import pod as make_pod
 from ...frameworks import Gang, torch
@@ -152,8 +153,6 @@ def _env(
     ):
         if is_remote(uri) and (job.spec.has_dataset or uri != payload.dataset):
             variables[name] = escape(uri)
-    threads = threads_of(spec.resources, spec.procs_per_node)
-    if threads is not None and "OMP_NUM_THREADS" not in given:
-        variables["OMP_NUM_THREADS"] = str(threads)
+    variables |= threads(spec.resources, spec.env, spec.procs_per_node)
     address = [own_address()] if gang.nodes > 1 else []
-    return address + [{"name": name, "value": value} for name, value in variables.items()]
+    return address + named(variables)

@@ -25,7 +25,7 @@ LISTS = {
         '"Predicting"]': '"Predicting", "Publishing"]',
     },
     "api/v1alpha1/job.py": {
-        "from .split import": "from .publish import Publish\nfrom .split import",
+        "from .rules import": "from .publish import Publish\nfrom .rules import",
         "    policy: Policy = Field(\n": "    publish: Publish | None = None\n"
         "    policy: Policy = Field(\n",
     },

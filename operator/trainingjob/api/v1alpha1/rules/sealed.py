@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import uris
-from ..base import Rule
-from .code import OWN
+from ... import uris
+from ...base import Rule
+from .cel import OWN_JUDGE
 
 if TYPE_CHECKING:
-    from .job import Spec
+    from ..job import Spec
 
 _SEALED = "has(self.evaluate) && has(self.evaluate.sealed) && self.evaluate.sealed"
 # The claim that is made for a job, whose name no rule about spec knows.
@@ -46,7 +46,7 @@ def rules() -> tuple[Rule, ...]:
             lambda self: self.preprocess is None or self.preprocess.split.folds is None,
         ),
         rule(
-            f"!{OWN.replace('self.', 'self.evaluate.')}",
+            f"!{OWN_JUDGE}",
             "evaluate.sealed keeps the labels from own code, which could not judge without them: "
             "leave it out, or the script, the code and the command of evaluate",
             lambda self: self.evaluate is None or not self.evaluate.own_code,

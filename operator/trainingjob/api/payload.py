@@ -17,9 +17,9 @@ from .v1alpha1.evaluate import Gate
 from .v1alpha1.export import Export
 from .v1alpha1.input import Input
 from .v1alpha1.job import Task
+from .v1alpha1.reported import Count, Digest, Outputs, ScoreValue, StatusModel, Variant
 from .v1alpha1.search import Search
 from .v1alpha1.split import Split
-from .v1alpha1.status import Count, Digest, Outputs, ScoreValue, StatusModel, Variant
 from .v1alpha1.steps import Step
 from .v1alpha1.tokenize import Tokenize
 from .v1alpha1.train import (

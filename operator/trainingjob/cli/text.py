@@ -12,7 +12,8 @@ from ..api.printable import escaped
 
 if TYPE_CHECKING:  # the models take longer to import than most commands
     from ..api.v1alpha1 import Progress, StageStatus
-    from ..api.v1alpha1.status import JudgedMetric, SplitReport, Variant
+    from ..api.v1alpha1.reported import SplitReport, Variant
+    from ..api.v1alpha1.status import JudgedMetric
 
 # Whose shares a line of text has room for.
 _CLASSES = 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..api import gates
 from ..api.payload import Baseline
 from ..api.v1alpha1 import Evaluation, TrainingJob
-from ..api.v1alpha1.status import Accepted, MetricValue
+from ..api.v1alpha1.reported import MetricValue
+from ..api.v1alpha1.status import Accepted
 from . import names
 
 # Stands for a digest before there is one, in a dry run.

@@ -14,7 +14,7 @@ import pytest
 
 from trainingjob.api.payload import CacheRef, PreprocessPayload, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.input import Input
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 from trainingjob.runtime import cache
 from trainingjob.runtime.base.digest import digest_of_folder, sha256
 from trainingjob.runtime.base.errors import StageFailure

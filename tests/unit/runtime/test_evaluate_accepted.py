@@ -21,7 +21,7 @@ from trainingjob.api.payload import (
 )
 from trainingjob.api.v1alpha1 import CLASSIFICATION_METRICS, METRICS, REGRESSION_METRICS, Gate
 from trainingjob.api.v1alpha1.job import Task
-from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
+from trainingjob.api.v1alpha1.reported import Outputs, ScoreValue
 from trainingjob.runtime import storage
 from trainingjob.runtime.base.digest import digest_of_folder
 from trainingjob.runtime.base.errors import StageFailure

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainingjob.api.payload import RESULT_FILE, RESULT_LIMIT, Report, StageResult
-from trainingjob.api.v1alpha1.status import Outputs, StageWarning
+from trainingjob.api.v1alpha1.reported import Outputs, StageWarning
 from trainingjob.runtime.base.outcome import publish_result, with_findings
 
 RESULT = StageResult(outputs=Outputs(uri="pvc://runs/default/job/dataset", rows={"train": 7}))

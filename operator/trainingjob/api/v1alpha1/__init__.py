@@ -7,12 +7,12 @@ from .job import API_VERSION, GROUP, KIND, PLURAL, VERSION, ObjectMeta, Spec, Tr
 from .policy import Policy, Retries
 from .preprocess import Preprocess
 from .reasons import REASONS, FailureClass, Reason
+from .reported import MetricValue
 from .split import Split
 from .status import (
     Condition,
     Evaluation,
     LastFailure,
-    MetricValue,
     Phase,
     PodCounts,
     Progress,

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from ...api.payload import StageResult
 from ...api.v1alpha1 import LastFailure
-from ...api.v1alpha1.status import Outputs, PodCounts, StageWarning
+from ...api.v1alpha1.reported import Outputs, StageWarning
+from ...api.v1alpha1.status import PodCounts
 from .. import diagnose, usage
 from ..children.pod import digest_of
 from ..diagnose import Failure

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainingjob.api.payload import RESULT_FILE, RESULT_LIMIT, Report, StageError, StageResult
-from trainingjob.api.v1alpha1.status import StageWarning
+from trainingjob.api.v1alpha1.reported import StageWarning
 
 from .errors import StageFailure
 from .text import cut

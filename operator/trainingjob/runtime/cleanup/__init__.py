@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainingjob.api.payload import CleanupPayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs, StageWarning
+from trainingjob.api.v1alpha1.reported import Outputs, StageWarning
 
 from ..base.errors import storage_errors
 from ..base.log import log

@@ -18,7 +18,7 @@ from trainingjob.api.payload import (
     StageResult,
 )
 from trainingjob.api.v1alpha1.evaluate import MOST_METRICS
-from trainingjob.api.v1alpha1.status import Outputs, ScoreValue
+from trainingjob.api.v1alpha1.reported import Outputs, ScoreValue
 
 from ..base.digest import digest_of_folder, sha256
 from ..base.errors import StageFailure, of_fold, storage_errors

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainingjob.api.base import Model
-from trainingjob.api.v1alpha1.status import Variant
+from trainingjob.api.v1alpha1.reported import Variant
 
 from ..model.folder import Kind
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from trainingjob.api.payload import EvaluatePayload
 from trainingjob.api.v1alpha1.evaluate import LOWER_IS_BETTER
 from trainingjob.api.v1alpha1.export import Export
-from trainingjob.api.v1alpha1.status import ScoreValue, Variant
+from trainingjob.api.v1alpha1.reported import ScoreValue, Variant
 
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log

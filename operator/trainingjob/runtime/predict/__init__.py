@@ -12,7 +12,7 @@ from contextlib import closing
 from pydantic import ValidationError
 
 from trainingjob.api.payload import PredictPayload, ServePayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.reported import StageWarning
 from trainingjob.api.v1alpha1.split import Split
-from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
 from ..base.text import listed

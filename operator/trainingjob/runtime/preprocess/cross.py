@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainingjob.api.payload import PreprocessPayload
-from trainingjob.api.v1alpha1.status import StageWarning
+from trainingjob.api.v1alpha1.reported import StageWarning
 
 from ..base.errors import of_fold
 from ..dataset.manifest import MANIFEST, DatasetManifest, fold_folder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainingjob.api.v1alpha1.reported import ClassShare, LabelMoments, SplitReport
 from trainingjob.api.v1alpha1.split import Split
-from trainingjob.api.v1alpha1.status import ClassShare, LabelMoments, SplitReport
 
 from .checks import Summary
 from .engines.frame import SPLIT, SPLIT_NUMBER, Engine, Frame

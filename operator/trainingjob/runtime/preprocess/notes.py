@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trainingjob.api.v1alpha1.reasons import WARNINGS
-from trainingjob.api.v1alpha1.status import StageWarning
+from trainingjob.api.v1alpha1.reported import StageWarning
 
 from ..base.log import log
 from ..base.text import cut

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainingjob.api.v1alpha1.job import Task
+from trainingjob.api.v1alpha1.reported import StageWarning
 from trainingjob.api.v1alpha1.split import SHARES, Split
-from trainingjob.api.v1alpha1.status import StageWarning
 
 from ..base.errors import StageFailure
 from ..base.text import cut, listed

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from .. import storage
 from ..base.errors import storage_errors

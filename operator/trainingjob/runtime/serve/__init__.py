@@ -15,7 +15,7 @@ process.py   from the start to the end of the process
 from __future__ import annotations
 
 from trainingjob.api.payload import ServePayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from ..base.log import log
 

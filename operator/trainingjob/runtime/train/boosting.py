@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
 from trainingjob.api.v1alpha1.boosting import GradientBoosting
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log

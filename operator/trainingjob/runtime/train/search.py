@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from trainingjob.api.payload import StageResult, TrainPayload
+from trainingjob.api.v1alpha1.reported import Outputs, Searched
 from trainingjob.api.v1alpha1.search import Parameter, Setting, applied, ends, whole_numbers
-from trainingjob.api.v1alpha1.status import Outputs, Searched
 from trainingjob.api.v1alpha1.train import Train
 
 from ..base.digest import digest_of_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainingjob.api.payload import RESUME_FROM, StageResult, TrainPayload
 from trainingjob.api.uris import is_remote
-from trainingjob.api.v1alpha1.status import Outputs, StageWarning
+from trainingjob.api.v1alpha1.reported import Outputs, StageWarning
 
 from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from trainingjob.api.payload import STAGE_PAYLOAD, StageResult, TrainPayload
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from ..base.errors import StageFailure, of_fold, storage_errors
 from ..base.log import log

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ....api.payload import StageResult
 from ....api.v1alpha1 import GROUP, REASONS, StageStatus
 from ....api.v1alpha1.reasons import ReasonName
-from ....api.v1alpha1.status import Deployment, Outputs, PodCounts, Replicas, ServedModel
+from ....api.v1alpha1.reported import Outputs
+from ....api.v1alpha1.status import Deployment, PodCounts, Replicas, ServedModel
 from ... import accepted, applied, conditions, diagnose, names
 from ...child import ChildView, rollout_of
 from ...diagnose import Failure

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from trainingjob.api.payload import PreprocessPayload, StageResult
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 from trainingjob.api.v1alpha1.tokenize import NearDuplicates, Tokenize
 
 from ... import storage

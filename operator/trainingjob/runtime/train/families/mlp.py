@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainingjob.api.payload import TrainPayload
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 from trainingjob.api.v1alpha1.train import Mlp
 
 from ...base.errors import StageFailure

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainingjob.api.payload import TrainPayload
-from trainingjob.api.v1alpha1.status import Outputs
+from trainingjob.api.v1alpha1.reported import Outputs
 
 from ...dataset import suitable
 from ...dataset.manifest import DatasetManifest

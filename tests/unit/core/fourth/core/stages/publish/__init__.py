@@ -7,7 +7,7 @@ from typing import Any
 
 from ....api.payload import StageResult
 from ....api.v1alpha1 import StageStatus, TrainingJob
-from ....api.v1alpha1.status import Outputs
+from ....api.v1alpha1.reported import Outputs
 from ... import names
 from ...kinds import Kind
 from ...observation import Observation, Settings

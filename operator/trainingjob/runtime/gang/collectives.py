@@ -179,7 +179,10 @@ class Gang:
         return without.item() == 0
 
     def leave(self) -> None:
-        """Close the connections, when nobody needs them any more."""
+        """The end of every gang: when rank 0 has written what it writes, and all others are here,
+        nobody needs the connections any more, and they are closed."""
+        self.wait_for_first()
+        self.barrier()
         if self.world > 1:
             dist.destroy_process_group()
 

@@ -87,8 +87,6 @@ def _trained(
                 )
                 _warn_of_warmup(part.payload, trainer.total_steps)
             result = save(part, parts, trainer, trainer.run())
-    gang.wait_for_first()  # the model is complete
-    gang.barrier()
     gang.leave()
     return result
 
@@ -116,8 +114,6 @@ def _searched(
         if search:
             search.tell(number, told["settings"], tried)
     result = search.result() if search else None
-    gang.wait_for_first()
-    gang.barrier()
     gang.leave()
     return result
 

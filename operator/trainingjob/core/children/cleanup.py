@@ -11,7 +11,8 @@ from ...api.v1alpha1.common import Resources
 from ...api.v1alpha1.status import Cleanup
 from .. import names, stages
 from ..observation import Settings
-from .pod import encoded, job_ref, pod
+from .environment import encoded
+from .pod import job_ref, pod
 
 _RESOURCES = Resources.model_validate(
     {

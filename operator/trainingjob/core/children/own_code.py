@@ -9,7 +9,7 @@ from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.code import Code, OwnCode, OwnProgram
 from ...api.v1alpha1.common import Script
 from .. import names
-from .pod import Mapped
+from .volumes import Mapped
 
 CODE_DIR = "/etc/trainingjob/code"
 SCRIPT_DIR = "/etc/trainingjob/script"

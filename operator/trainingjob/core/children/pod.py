@@ -4,55 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...api import payload as contract
-from ...api.base import Model
-from ...api.uris import CLAIM, HDFS, Uri, is_remote
+from ...api.uris import is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import (
-    SCRATCH_LIMIT,
-    EnvFrom,
-    EnvVar,
-    PodTemplate,
-    Resources,
-    Scratch,
-    amount,
-)
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources
 from .. import names
 from ..observation import Settings
+from .environment import literal, named
+from .placing import avoiding, bad_nodes, devices, scheduling
+from .volumes import CLAIMS_DIR, COPIES_DIR, Mapped, claims_of, reach_hdfs, storage
 
 # A pod of an attempt, by its index.
 Maker = Callable[[int], dict[str, Any]]
 
-CLAIMS_DIR = "/mnt/claims"
-COPIES_DIR = "/tmp/trainingjob-copies"  # noqa: S108 - a volume of the pod's own
-HADOOP_DIR = "/etc/trainingjob/hadoop"
-KEYTAB_DIR = "/etc/trainingjob/keytab"
 STATUS_DIR = "/etc/trainingjob/status"
-# OpenMP reads it, and so do torch, numpy and ours.
-_THREADS = "OMP_NUM_THREADS"
 RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
-# Failures whose cause may well be the node.
-_OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.
 _TOKEN_SECONDS = 3600
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """A ConfigMap with the user's code, mounted at ``folder``; ``variable`` has ``path``."""
-
-    name: str
-    folder: str
-    source: dict[str, Any]
-    variable: str
-    path: str
 
 
 def pod(
@@ -130,7 +104,7 @@ def pod(
         container["resources"] = resources.to_dict()
     devices(template, container)
     labels = names.labels(job, stage, attempt, index)
-    spec = avoiding(scheduling(template, labels), _bad_nodes(job, stage)) | {
+    spec = avoiding(scheduling(template, labels), bad_nodes(job, stage)) | {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": template.termination_grace_period_seconds
         or _GRACE_SECONDS,
@@ -165,37 +139,6 @@ def digest_of(template: PodTemplate | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def reach_hdfs(
-    job: TrainingJob,
-    uris: Sequence[str],
-    environment: list[dict[str, Any]],
-    volumes: list[dict[str, Any]],
-    mounts: list[dict[str, Any]],
-) -> None:
-    """Hadoop's settings as its own programs find them, where some data lies there."""
-    if not any(Uri.parse(uri).scheme is HDFS for uri in uris):
-        return
-    hdfs = job.spec.storage.hdfs
-    if hdfs is not None and hdfs.config_map is not None:
-        name = "trainingjob-hadoop"
-        volumes.append({"name": name, "configMap": {"name": hdfs.config_map.name}})
-        mounts.append({"name": name, "mountPath": HADOOP_DIR, "readOnly": True})
-        environment.append({"name": contract.HADOOP_CONF_DIR, "value": HADOOP_DIR})
-    if hdfs is not None and hdfs.user is not None:
-        environment.append({"name": contract.HADOOP_USER_NAME, "value": hdfs.user})
-    if hdfs is not None and hdfs.kerberos is not None:
-        name, secret = "trainingjob-keytab", hdfs.kerberos.keytab_secret
-        items = [{"key": secret.key, "path": "keytab"}]
-        source = {"secretName": secret.name, "items": items, "defaultMode": 0o400}
-        volumes.append({"name": name, "secret": source})
-        mounts.append({"name": name, "mountPath": KEYTAB_DIR, "readOnly": True})
-        environment += [
-            {"name": contract.KRB5_CONFIG, "value": f"{HADOOP_DIR}/krb5.conf"},
-            {"name": contract.KEYTAB, "value": f"{KEYTAB_DIR}/keytab"},
-            {"name": contract.PRINCIPAL, "value": hdfs.kerberos.principal},
-        ]
-
-
 def _status_env(url: str, settings: Settings) -> list[dict[str, str]]:
     found = {
         contract.STATUS_URL: url,
@@ -218,149 +161,6 @@ def _status_volume() -> dict[str, Any]:
     certificate = {"items": [{"path": "ca.crt", "fieldRef": field}]}
     sources = [{"serviceAccountToken": token}, {"downwardAPI": certificate}]
     return {"name": "trainingjob-status", "projected": {"sources": sources}}
-
-
-def storage(
-    template: PodTemplate,
-    claims: Sequence[str],
-    resources: Resources | None = None,
-    config_maps: Sequence[Mapped] = (),
-    *,
-    shared_memory: bool = False,
-    scratch: str = names.SCRATCH_VOLUME,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and mounts: the user's first, then ours, none of them without a bound.
-    ``resources``: of the container. ``scratch``: name of the one at /tmp."""
-    limits = (resources and resources.limits) or {}
-    fragments = template.to_dict()
-    volumes: list[dict[str, Any]] = [_volume(one) for one in fragments.get("volumes", ())]
-    mounts: list[dict[str, Any]] = list(fragments.get("volumeMounts", ()))
-    for number, claim in enumerate(dict.fromkeys(claims)):
-        name = f"trainingjob-claim-{number}"
-        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
-        mounts.append({"name": name, "mountPath": f"{CLAIMS_DIR}/{claim}"})
-    for one in config_maps:
-        volumes.append({"name": one.name, "configMap": one.source})
-        mounts.append({"name": one.name, "mountPath": one.folder, "readOnly": True})
-    # The root file system is read-only.
-    volumes.append({"name": scratch, **_disk(template.scratch, limits)})
-    mounts.append({"name": scratch, "mountPath": "/tmp"})  # noqa: S108
-    if shared_memory:
-        # The default of 64 MiB is too little for the ranks of one pod.
-        bound = {"medium": "Memory", "sizeLimit": str(limits.get("memory", SCRATCH_LIMIT))}
-        volumes.append({"name": "trainingjob-shm", "emptyDir": bound})
-        mounts.append({"name": "trainingjob-shm", "mountPath": "/dev/shm"})  # noqa: S108
-    return volumes, mounts
-
-
-def _disk(scratch: Scratch | None, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """A volume of its class that lives and dies with the pod, else a bounded share of the node's
-    disk. https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/"""
-    if scratch is None:
-        return {"emptyDir": {"sizeLimit": str(limits.get("ephemeral-storage", SCRATCH_LIMIT))}}
-    if scratch.storage_class_name is None:
-        return {"emptyDir": {"sizeLimit": str(scratch.size)}}
-    return _ephemeral(scratch.to_dict())
-
-
-def _volume(fragment: dict[str, Any]) -> dict[str, Any]:
-    """The user's, as a pod has it."""
-    if "ephemeral" not in fragment:
-        return fragment
-    return {"name": fragment["name"], **_ephemeral(fragment["ephemeral"])}
-
-
-def _ephemeral(disk: dict[str, Any]) -> dict[str, Any]:
-    claim: dict[str, Any] = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": str(disk["size"])}},
-    }
-    if "storageClassName" in disk:
-        claim["storageClassName"] = disk["storageClassName"]
-    return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
-
-
-def devices(template: PodTemplate, container: dict[str, Any]) -> None:
-    """Give the container what the pod claims.
-    https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/"""
-    claims = [
-        {"name": one.name} | ({"request": one.request} if one.request else {})
-        for one in template.resource_claims or ()
-    ]
-    if claims:
-        container["resources"] = container.get("resources", {}) | {"claims": claims}
-
-
-def scheduling(template: PodTemplate, labels: Mapping[str, str]) -> dict[str, Any]:
-    """What of the template is the pod's own, and neither a volume, nor its end, nor metadata.
-    ``labels`` of the pod, of which those of job and stage say which pods are spread."""
-    elsewhere = (
-        "volumes",
-        "volumeMounts",
-        "terminationGracePeriodSeconds",
-        "labels",
-        "annotations",
-        "scratch",
-    )
-    found = {key: value for key, value in template.to_dict().items() if key not in elsewhere}
-    own = {key: labels[key] for key in (names.LABEL_JOB, names.LABEL_STAGE)}
-    if names.LABEL_ROLE in labels:
-        own[names.LABEL_ROLE] = labels[names.LABEL_ROLE]
-    for spread in found.get("topologySpreadConstraints", ()):
-        spread.setdefault("labelSelector", {"matchLabels": own})
-    for claim in found.get("resourceClaims", ()):
-        claim.pop("request", None)  # the container's
-    return found
-
-
-def _bad_nodes(job: TrainingJob, stage: StageName) -> list[str]:
-    """Nodes that earlier attempts of the stage were lost with."""
-    past = job.status.history
-    return sorted({p.node for p in past if p.stage == stage and p.node and p.reason in _OF_NODES})
-
-
-def avoiding(spec: dict[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
-    """A pod's scheduling that prefers other nodes; it has these if there are none."""
-    if not nodes:
-        return spec
-    # By name: a node's label of the host's name may be another one. A field takes one value.
-    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
-    term = {"weight": 100, "preference": {"matchFields": others}}
-    affinity = spec.get("affinity", {})
-    of_nodes = affinity.get("nodeAffinity", {})
-    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
-    of_nodes = of_nodes | {preferred: [*of_nodes.get(preferred, ()), term]}
-    return spec | {"affinity": affinity | {"nodeAffinity": of_nodes}}
-
-
-def own_address() -> dict[str, Any]:
-    """A variable with the pod's address, which it has once it is on a node."""
-    return {"name": contract.POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-
-
-def threads_of(resources: Resources | None, processes: int = 1) -> int | None:
-    """Threads a process, of the CPUs that the pod asks for; None when it asks for none."""
-    if resources is None:
-        return None
-    cpu = (resources.requests or {}).get("cpu", (resources.limits or {}).get("cpu"))
-    if cpu is None:
-        return None
-    return max(1, int(amount(cpu)) // processes)
-
-
-def named(variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    """As a container has them."""
-    return [{"name": name, "value": value} for name, value in variables.items()]
-
-
-def threads(
-    resources: Resources | None, env: Sequence[EnvVar] | None, processes: int = 1
-) -> dict[str, str]:
-    """The variable that says so to libraries; none where the user gives it, or nobody asks for
-    CPUs."""
-    count = threads_of(resources, processes)
-    given = any(variable.name == _THREADS for variable in env or ())
-    return {} if given or count is None else {_THREADS: str(count)}
 
 
 def pod_security() -> dict[str, Any]:
@@ -393,55 +193,3 @@ def job_ref(job: TrainingJob, stage: StageName) -> contract.JobRef:
     first = next((s.first_attempt for s in job.status.stages if s.name == stage), None)
     uid = meta.uid if first is None else f"{meta.uid}-{first}"
     return contract.JobRef(namespace=meta.namespace, name=meta.name, uid=uid)
-
-
-def claims_of(*uris: str) -> list[str]:
-    """The claims that these URIs lie on."""
-    found = map(Uri.parse, uris)
-    return [uri.authority for uri in found if uri.scheme is CLAIM]
-
-
-def mounted(uri: str) -> str:
-    """The path of a URI as plain environment variables tell it; the kubelet expands it."""
-    found = Uri.parse(uri)
-    if found.scheme.remote:
-        return f"$({contract.COPIES_DIR})/{escape(found.copy)}"
-    if found.scheme is CLAIM:
-        return f"$({contract.CLAIMS_DIR})/{escape(found.place)}"
-    return escape(found.place)
-
-
-def handed_over(job: TrainingJob) -> dict[str, str]:
-    """What the stages before have left, by its digest, as variables; what nobody has told is not
-    among them."""
-    places = {
-        contract.DATASET_DIGEST: names.dataset_uri(job),
-        contract.MODEL_DIGEST: names.model_uri(job),
-    }
-    left = {
-        one.outputs.uri: one.outputs.digest
-        for one in job.status.stages
-        if one.phase == "Succeeded" and one.outputs is not None
-    }
-    return {name: digest for name, uri in places.items() if (digest := left.get(uri))}
-
-
-def escape(text: str) -> str:
-    """Text that survives the kubelet's expansion of ``$(NAME)`` as it stands."""
-    return text.replace("$", "$$")
-
-
-def literal(env: Sequence[EnvVar] | None) -> list[dict[str, Any]]:
-    """The user's variables as they stand: values that name each other thousands of times would
-    take all memory of the kubelet, which puts them together."""
-    return [{**variable.to_dict(), "value": escape(variable.value)} for variable in env or ()]
-
-
-def encoded(payload: Model) -> str:
-    """What an attempt's pods are told, as the variable of one has it."""
-    text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
-    for field, name in (("script", contract.SCRIPT_FILE), ("code", contract.CODE_FILES)):
-        # The reference that is meant. Else such a name may be anybody's, of any length.
-        if getattr(getattr(payload, field, None), "path", None) == f"$({name})":
-            text = text.replace(f"$$({name})", f"$({name})")
-    return text

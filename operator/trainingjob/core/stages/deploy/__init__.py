@@ -15,7 +15,8 @@ from ..stage import Stage
 from . import children
 from .deployment import DeploymentTarget
 from .inference import InferenceServiceTarget
-from .rollout import Rollout, judge
+from .judge import judge
+from .rollout import Rollout
 from .target import Target
 
 _DEPLOYMENT = DeploymentTarget()

@@ -12,7 +12,7 @@ from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.deploy import Deploy, SelfTest
 from ... import accepted, names
 from ...applied import BACK
-from ...children.pod import encoded, named, threads
+from ...children.environment import encoded, named, threads
 from ...children.pod import pod as make_pod
 from ...kinds import Kind
 from ...observation import Settings

@@ -11,7 +11,9 @@ from ....api.v1alpha1 import TrainingJob
 from ....api.v1alpha1.deploy import KServe
 from ... import applied, names, text
 from ...child import ChildView
-from ...children.pod import devices, literal, scheduling, storage
+from ...children.environment import literal
+from ...children.placing import devices, scheduling
+from ...children.volumes import storage
 from ...kinds import DEPLOYMENT, INFERENCE_SERVICE
 from ...observation import Observation, Settings
 from . import children

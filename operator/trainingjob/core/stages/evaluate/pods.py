@@ -9,16 +9,8 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Evaluate, TrainingJob
 from ... import accepted, names
 from ...children import own_code
-from ...children.pod import (
-    Maker,
-    encoded,
-    handed_over,
-    job_ref,
-    mounted,
-    named,
-    own_address,
-    threads,
-)
+from ...children.environment import encoded, handed_over, mounted, named, own_address, threads
+from ...children.pod import Maker, job_ref
 from ...children.pod import pod as make_pod
 from ...frameworks import torch
 from ...observation import Settings

@@ -8,7 +8,8 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Input, TrainingJob
 from ....api.v1alpha1.predict import Predict
 from ... import accepted, names
-from ...children.pod import Maker, encoded, job_ref, named, threads
+from ...children.environment import encoded, named, threads
+from ...children.pod import Maker, job_ref
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 

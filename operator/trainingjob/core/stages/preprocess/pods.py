@@ -9,7 +9,8 @@ from ....api import payload as contract
 from ....api.v1alpha1 import Preprocess, TrainingJob
 from ... import names
 from ...children import cache, own_code
-from ...children.pod import Maker, encoded, job_ref, own_address
+from ...children.environment import encoded, own_address
+from ...children.pod import Maker, job_ref
 from ...children.pod import pod as make_pod
 from ...observation import Settings
 from . import spark

@@ -15,16 +15,10 @@ from ....api.v1alpha1 import Preprocess, TrainingJob
 from ....api.v1alpha1.common import PodTemplate, Resources, amount
 from ....api.v1alpha1.preprocess import Executor
 from ... import names
-from ...children.pod import (
-    claims_of,
-    container_security,
-    devices,
-    literal,
-    pod_security,
-    reach_hdfs,
-    scheduling,
-    storage,
-)
+from ...children.environment import literal
+from ...children.placing import devices, scheduling
+from ...children.pod import container_security, pod_security
+from ...children.volumes import claims_of, reach_hdfs, storage
 
 MASTER = "k8s://https://kubernetes.default.svc:443"
 SERVICE_ACCOUNT = "trainingjob-spark"

@@ -14,18 +14,16 @@ from ....api.v1alpha1.evaluate import BINARY_METRICS
 from ....api.v1alpha1.train import Train
 from ... import frameworks, names
 from ...children import cache, own_code
-from ...children.pod import (
-    RUNTIME,
-    Maker,
+from ...children.environment import (
     encoded,
     escape,
     handed_over,
-    job_ref,
     mounted,
     named,
     own_address,
     threads,
 )
+from ...children.pod import RUNTIME, Maker, job_ref
 from ...children.pod import pod as make_pod
 from ...frameworks import Gang, torch
 from ...observation import Settings

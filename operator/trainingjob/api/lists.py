@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_origin
 
 from .paths import Path, shown
-from .v1alpha1.common import EnvVar, PullSecret, Volume, VolumeMount
+from .v1alpha1.common import EnvVar, PullSecret
 from .v1alpha1.evaluate import MetricName
 from .v1alpha1.search import Parameter
 from .v1alpha1.status import Condition, StageStatus
+from .v1alpha1.volumes import Volume, VolumeMount
 from .walk import child_type, plain_type
 
 # x-kubernetes-list-type: map. Items of these classes are told apart by this field, in pods as

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..api.v1alpha1 import StageName, TrainingJob
-from ..api.v1alpha1.common import amount
+from ..api.v1alpha1.resources import amount
 from . import diagnose, names, stages
 from .kinds import CLAIM
 from .observation import Blocker

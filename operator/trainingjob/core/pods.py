@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from ..api.v1alpha1.common import amount
+from ..api.v1alpha1.resources import amount
 from ..api.v1alpha1.status import parse_time
 from . import containers, terms, text
 from .containers import Wait

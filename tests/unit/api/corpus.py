@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from trainingjob.api.v1alpha1 import TrainingJob
-from trainingjob.api.v1alpha1.common import EphemeralVolume
 from trainingjob.api.v1alpha1.predict import PredictInput
 from trainingjob.api.v1alpha1.scheduling import ResourceClaim, TopologySpread
+from trainingjob.api.v1alpha1.volumes import EphemeralVolume
 from trainingjob.api.walk import child_type, is_model, plain_type
 from trainingjob.cli import manifest
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tests.unit.api.corpus import GOOD
 from trainingjob.api.errors import check_manifest
-from trainingjob.api.v1alpha1.common import VolumeMount, amount
+from trainingjob.api.v1alpha1.resources import amount
+from trainingjob.api.v1alpha1.volumes import VolumeMount
 from trainingjob.core import Settings, stages
 
 

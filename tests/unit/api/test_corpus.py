@@ -11,7 +11,8 @@ import pytest
 from tests.unit.api.corpus import BAD, GOOD, each_bad, each_good
 from trainingjob.api.errors import check_manifest
 from trainingjob.api.v1alpha1 import Input, Spec, TrainingJob
-from trainingjob.api.v1alpha1.common import PodTemplate, Resources
+from trainingjob.api.v1alpha1.common import PodTemplate
+from trainingjob.api.v1alpha1.resources import Resources
 from trainingjob.api.walk import child_type, fields_of, is_model, plain_type
 
 

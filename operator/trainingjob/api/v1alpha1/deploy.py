@@ -7,17 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
-from .common import (
-    ENV_FROM,
-    NO_PARENT,
-    Env,
-    EnvFroms,
-    Image,
-    PodTemplate,
-    Resources,
-    Uri,
-)
+from .common import ENV_FROM, NO_PARENT, Env, EnvFroms, Image, PodTemplate, Uri
 from .patterns import JOB_NAME, SHA256, Name
+from .resources import Resources
 
 # Has KServe's storage initializer run in a pod of anybody's server.
 _STORAGE_URI = "STORAGE_URI"

@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
 from .code import OWN, PROGRAM_RULES, OwnProgram
-from .common import Resources
 from .patterns import METRIC
+from .resources import Resources
 
 ClassificationMetric = Literal[
     "accuracy",

@@ -8,18 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ..base import Model, Rule
-from .common import (
-    ENV_FROM,
-    Column,
-    Env,
-    EnvFroms,
-    Image,
-    PodTemplate,
-    Resources,
-    Uri,
-)
+from .common import ENV_FROM, Column, Env, EnvFroms, Image, PodTemplate, Uri
 from .deploy import AcceptedModel
 from .input import Input
+from .resources import Resources
 
 
 class PredictInput(Input):

@@ -9,9 +9,9 @@ from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule
 from .code import CODE_RULES, FILES, OwnCode
-from .common import Resources
 from .input import Input
 from .patterns import TABLE
+from .resources import Resources
 from .split import Split
 from .steps import Step
 from .tokenize import Tokenize

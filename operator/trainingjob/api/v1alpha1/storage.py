@@ -8,8 +8,10 @@ from pydantic import Field, StringConstraints
 
 from .. import uris
 from ..base import Model, Rule, exactly_one_of
-from .common import NO_PARENT, NOT_TINY, ConfigMapVolume, Quantity, SecretKey, Uri
+from .common import NO_PARENT, SecretKey, Uri
 from .patterns import HADOOP_USER, PRINCIPAL, Name
+from .resources import Quantity
+from .volumes import NOT_TINY, ConfigMapVolume
 
 
 class Kerberos(Model):

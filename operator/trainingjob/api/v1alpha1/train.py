@@ -10,9 +10,10 @@ from pydantic.alias_generators import to_camel
 from ..base import Model, Rule, exactly_one_of
 from .boosting import GradientBoosting
 from .code import OWN, PROGRAM_RULES, OwnProgram
-from .common import Column, Location, Resources
+from .common import Column, Location
 from .export import Export
 from .patterns import BALANCED
+from .resources import Resources
 from .search import Search, check
 from .transformer import Pretrained, Transformer
 

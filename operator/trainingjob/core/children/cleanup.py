@@ -7,7 +7,7 @@ from typing import Any
 
 from ...api.payload import CleanupPayload
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.common import Resources
+from ...api.v1alpha1.resources import Resources
 from ...api.v1alpha1.status import Cleanup
 from .. import names, stages
 from ..observation import Settings

@@ -10,7 +10,8 @@ from ...api import payload as contract
 from ...api.base import Model
 from ...api.uris import CLAIM, Uri
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.common import EnvVar, Resources, amount
+from ...api.v1alpha1.common import EnvVar
+from ...api.v1alpha1.resources import Resources, amount
 from .. import names
 
 # OpenMP reads it, and so do torch, numpy and ours.

@@ -10,7 +10,8 @@ from typing import Any
 from ...api import payload as contract
 from ...api.uris import is_remote
 from ...api.v1alpha1 import StageName, TrainingJob
-from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate, Resources
+from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate
+from ...api.v1alpha1.resources import Resources
 from .. import names
 from ..observation import Settings
 from .environment import literal, named

@@ -9,7 +9,9 @@ from typing import Any
 from ...api import payload as contract
 from ...api.uris import CLAIM, HDFS, Uri
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.common import SCRATCH_LIMIT, PodTemplate, Resources, Scratch
+from ...api.v1alpha1.common import PodTemplate
+from ...api.v1alpha1.resources import Resources
+from ...api.v1alpha1.volumes import SCRATCH_LIMIT, Scratch
 from .. import names
 
 CLAIMS_DIR = "/mnt/claims"

@@ -12,8 +12,9 @@ from typing import Any
 from ....api import payload as contract
 from ....api.uris import HDFS, Uri
 from ....api.v1alpha1 import Preprocess, TrainingJob
-from ....api.v1alpha1.common import PodTemplate, Resources, amount
+from ....api.v1alpha1.common import PodTemplate
 from ....api.v1alpha1.preprocess import Executor
+from ....api.v1alpha1.resources import Resources, amount
 from ... import names
 from ...children.environment import literal
 from ...children.placing import devices, scheduling

@@ -12,6 +12,8 @@ from tests.cluster.behaviour import Behaviour
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakekubelet import FakeKubelet
 
+from .crd import Jobs
+
 Fates = dict[str, Behaviour]
 
 
@@ -43,3 +45,8 @@ def kubelet(control_plane: ControlPlane, namespace: str, fates: Fates) -> Iterat
 
     with FakeKubelet(control_plane, [namespace], 0.05, script) as running:
         yield running
+
+
+@pytest.fixture
+def jobs(control_plane: ControlPlane, namespace: str) -> Jobs:
+    return Jobs(control_plane, namespace)

@@ -17,11 +17,14 @@ from tests.unit.core.world import (
     stamp,
     succeeded,
 )
+from trainingjob.api.v1alpha1 import TrainingJob
 from trainingjob.core import Blocker, ChildView, Observation, PodView, Settings, applied
-from trainingjob.core.names import ANNOTATION_APPLIED, LABEL_ROLLOUT
+from trainingjob.core.names import ANNOTATION_APPLIED, LABEL_ROLLOUT, accepted_model_uri
 
 ON = Settings(deploys=True)
 DIGEST = "sha256:" + "a" * 64
+WORSE = "sha256:" + "b" * 64
+URI = accepted_model_uri(TrainingJob.from_dict(manifest()), DIGEST, "sha256:1")
 
 
 def deploying(**more: Any) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from .build import Made, made
+from .infer import Client, opened
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,11 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="session")
 def values(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made(tmp_path_factory.mktemp("values"), "regression")
+
+
+@pytest.fixture
+async def client(classes: Made) -> AsyncIterator[Client]:
+    found, app = await opened(classes)
+    yield found
+    await found.close()
+    await app.close()

@@ -24,7 +24,7 @@ LONGEST = [
     "local/test_bad_input.py",
     "local/preprocess/test_split.py",
     "local/preprocess/test_equivalence.py",
-    "local/preprocess/test_reading.py",
+    "local/preprocess/test_reading_csv.py",
     "local/train/test_language_model.py",
     "local/test_rerun.py",
     "local/test_s3.py",

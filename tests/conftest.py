@@ -26,6 +26,7 @@ LONGEST = [
     "local/preprocess/test_equivalence.py",
     "local/preprocess/test_reading_csv.py",
     "local/train/test_language_model.py",
+    "local/train/test_language_gangs.py",
     "local/test_rerun.py",
     "local/test_s3.py",
     "local/test_hdfs.py",

@@ -1,6 +1,6 @@
 """Tests that run beside others: most of a job's time goes by in waiting for its pods.
 
-A test with the mark ``beside`` begins in a thread before the first test of its module; in its own
+A test with the mark ``beside`` begins in a thread before the first test that has jobs; in its own
 place it is looked at. It keeps to its namespace, and leaves the operator and the node as they are.
 Those of one ``lane`` run one after the other, the others all at once.
 """

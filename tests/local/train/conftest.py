@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from trainingjob.runtime.train import worker
 from trainingjob.runtime.train.loop import Trainer
 
 from .gang import Job, model_of
+from .language import environment, make_dataset, payload_of
 
 
 class Killed(BaseException):
@@ -46,3 +51,32 @@ def in_process(monkeypatch):
     yield run
     signal.signal(signal.SIGTERM, handler)
     torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("language"))
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains in this process."""
+
+    def train(**more: Any) -> Path:
+        folder = tmp_path_factory.mktemp("alone")
+        before, debug = dict(os.environ), torch.get_deterministic_debug_mode()
+        os.environ |= environment(0, 1, 1)
+        try:
+            worker.work(payload_of(dataset, folder, **more))
+        finally:
+            torch.set_deterministic_debug_mode(debug)
+            os.environ.clear()
+            os.environ |= before
+        return folder
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def model(trained: Callable[..., Path]) -> Path:
+    return trained() / "model"

@@ -7,7 +7,6 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,10 +72,9 @@ class Node:
             contract.SPARK_MASTER: lambda: "local[*]",
             contract.CODE_FILES: lambda: self._code(record, asked[contract.CODE_FILES]),
             # As with the credentials of storage, those of the caller.
-            **{
-                name: partial(os.environ.get, name, "")
-                for name in (contract.GIT_USERNAME, contract.GIT_PASSWORD, contract.GIT_CA)
-            },
+            contract.GIT_USERNAME: lambda: os.environ.get(contract.GIT_USERNAME, ""),
+            contract.GIT_PASSWORD: lambda: os.environ.get(contract.GIT_PASSWORD, ""),
+            contract.GIT_CA: lambda: os.environ.get(contract.GIT_CA, ""),
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
         }
         found = {name: answer() for name, answer in table.items() if name in asked}

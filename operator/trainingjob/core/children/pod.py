@@ -207,7 +207,7 @@ def _fetching(
     container: dict[str, Any] = {
         "name": names.CODE_CONTAINER,
         "image": code.image,
-        "command": RUNTIME,
+        "command": [*RUNTIME],
         "env": environment,
         "volumeMounts": [
             {"name": names.CODE_VOLUME, "mountPath": code.folder},

@@ -196,7 +196,7 @@ class _Tree:
             seen.add(name)
             if len(seen) > 4 * MOST_FILES:
                 raise too_much(f"more than {4 * MOST_FILES} files in one folder", self._where())
-            yield name.decode(), (mode, key)
+            yield name.decode(), (mode, ObjectID(key))
 
     def _object(self, key: ObjectID) -> ShaFile:
         try:

@@ -469,8 +469,19 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(
     root: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TRY_SECONDS", 20.0)
-    server.answer = lambda path, count: (503, HTML, b"") if count < 3 else None
+    later = {"Retry-After": "1"}
+    server.answer = lambda path, count: (429 + 74 * (count % 2), later, b"") if count < 3 else None
+    began = time.monotonic()
     assert fetched(server, head(root), tmp_path).files == 3
+    assert time.monotonic() - began > 2.0, "as long as it has said, each time"
+
+
+def test_a_server_that_wants_more_time_than_there_is_is_not_waited_for(
+    root: Path, server: Server, tmp_path: Path
+) -> None:
+    server.answer = lambda path, count: (429, {"Retry-After": "3600"}, b"")
+    failure = refused(server, head(root), tmp_path)
+    assert (failure.reason, len(server.requests)) == ("RepositoryUnreachable", 1)
 
 
 def test_a_repository_that_has_moved_on_its_host_is_found(

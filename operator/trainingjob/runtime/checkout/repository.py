@@ -7,6 +7,7 @@ tags reach: each request stands alone, so none knows what it has listed before.
 
 from __future__ import annotations
 
+import random
 import re
 import ssl
 import time
@@ -32,8 +33,8 @@ from ..base.text import cut, one_line, size_in_words
 
 MOST_BYTES = 512 * 2**20
 MOST_OBJECTS = 200_000
-# For all of it, and for trying again what may pass by itself.
-SECONDS, TRY_SECONDS = 300.0, 8.0
+# For all of it, and for trying again what may pass by itself; the first pause, which then doubles.
+SECONDS, TRY_SECONDS = 300.0, 30.0
 _PAUSE_SECONDS = 1.0
 _CONNECT_SECONDS, _IDLE_SECONDS = 5.0, 60.0
 _MOST_REDIRECTS = 5
@@ -61,13 +62,17 @@ class Source:
 
 
 class _Passing(Exception):
-    """It may go better in a moment."""
+    """It may go better in a moment, of which the server may have said how long it is."""
+
+    def __init__(self, what: str, seconds: float = 0.0) -> None:
+        super().__init__(what)
+        self.seconds = seconds
 
 
 def fetch(source: Source, folder: Path) -> DiskObjectStore:
     """The commit and all that its tree has, in ``folder``. Raises StageFailure: RepositoryInvalid,
     RepositoryUnreachable; MemoryError, OSError."""
-    begun = time.monotonic()
+    begun, pause = time.monotonic(), _PAUSE_SECONDS
     while True:
         objects = DiskObjectStore.init(str(folder / f"{time.monotonic_ns()}"))
         client = _Client(source, begun + SECONDS)
@@ -75,10 +80,13 @@ def fetch(source: Source, folder: Path) -> DiskObjectStore:
             _receive(client, objects, source)
             return objects
         except _Passing as error:
-            if time.monotonic() - begun > TRY_SECONDS:
+            # Not all pods of a gang at the same moment.
+            wait = max(error.seconds, pause) * random.uniform(1.0, 1.5)  # noqa: S311
+            if time.monotonic() + wait - begun > TRY_SECONDS:
                 raise client.unreachable(str(error)) from error
-            log(f"cannot fetch {source.url}: {error}; trying again")
-            time.sleep(_PAUSE_SECONDS)
+            log(f"cannot fetch {source.url}: {error}; trying again in {wait:.0f} s")
+            time.sleep(wait)
+            pause *= 2
         finally:
             client.close()
 
@@ -200,7 +208,8 @@ class _Client(AbstractHttpGitClient):
         if status in (401, 403):
             raise self.invalid(f"{told}: it does not take the credentials: {_CREDENTIALS}")
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
-            raise _Passing(told)
+            given = answer.headers.get("Retry-After", "")
+            raise _Passing(told, float(given) if given.isdecimal() and len(given) < 6 else 0.0)
         if status == HTTPStatus.NOT_FOUND:
             raise self.invalid(
                 f"{told}: there is no such repository, or it is not for these credentials; if need "

@@ -122,10 +122,11 @@ def _receive(client: _Client, objects: DiskObjectStore, source: Source) -> None:
     except (StageFailure, _Passing, MemoryError, OSError):
         raise
     except Exception as error:
-        # dulwich has no one type for what it cannot read, and hides an end of memory behind others.
-        if isinstance(error.__context__, MemoryError):
-            raise error.__context__ from error
-        raise client.meant(error) from error
+        # dulwich has no one type for what it cannot read, and a map that it cannot close hides it.
+        hidden = error.__context__ if isinstance(error, BufferError) else None
+        if isinstance(hidden, MemoryError):
+            raise hidden from error
+        raise client.meant(hidden if isinstance(hidden, Exception) else error) from error
     finally:
         file.close()
     if wanted not in objects:

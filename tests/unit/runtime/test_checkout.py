@@ -342,7 +342,7 @@ def in_a_container(
 ) -> tuple[int, str, str]:
     """Its exit code, its message, its log."""
     payload = f'{{"stage": "checkout", "git": {{"url": "{url}", "commit": "{hash_}"}}}}'
-    (folder / "volume").mkdir()
+    (folder / "volume").mkdir(exist_ok=True)
     variables = (
         os.environ
         | env
@@ -380,6 +380,13 @@ def test_the_container_leaves_the_files_and_nothing_else(
     assert left == ["volume"]
     assert (tmp_path / "volume/tree/train.py").is_file()
     assert "hunter2" not in said
+
+    # A kubelet starts it once more in the same pod, as after its node's restart.
+    (tmp_path / "volume/tree/stray").touch()
+    code_, message, said = in_a_container(
+        tmp_path, f"{server.url}/repo", head(root), TRAININGJOB_GIT_PASSWORD="hunter2"
+    )
+    assert (code_, (tmp_path / "volume/tree/stray").exists()) == (0, False), said
 
 
 def test_what_unpacks_to_more_than_there_is_ends_in_words(root: Path, tmp_path: Path) -> None:
@@ -495,6 +502,21 @@ def test_a_repository_that_has_moved_on_its_host_is_found(
     (root / "renamed").symlink_to("repo")
     server.password = "hunter2"
     assert fetched(server, head(root), tmp_path, password="hunter2").files == 3
+
+
+def test_a_proxy_that_the_variables_name_is_the_way(
+    root: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    real, server.url = server.url, "http://git.invalid"
+    (tmp_path / "by-it").mkdir()
+    assert fetched(server, head(root), tmp_path / "by-it").files == 3
+    assert all(path.startswith("http://git.invalid/repo/") for path, _ in server.requests)
+    monkeypatch.setenv("no_proxy", "localhost")
+    server.url = real
+    (tmp_path / "past-it").mkdir()
+    fetched(server, head(root), tmp_path / "past-it")
+    assert server.requests[-1][0].startswith("/repo/")
 
 
 def test_nobody_at_the_address(root: Path, tmp_path: Path) -> None:

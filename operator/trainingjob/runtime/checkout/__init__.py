@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -40,6 +41,8 @@ def run(payload: CheckoutPayload) -> None:
     try:
         with storage_errors("fetch the code"), tempfile.TemporaryDirectory() as folder:
             objects = fetch(source, Path(folder))
+            # A kubelet may start it once more in the same pod.
+            shutil.rmtree(target / TREE, ignore_errors=True)
             (target / TREE).mkdir()
             written = tree.write(objects, git, target / TREE)
             objects.close()

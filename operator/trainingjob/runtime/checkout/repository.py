@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError, LocationValueError
 
 from ..base.errors import StageFailure
 from ..base.log import log
-from ..base.text import cut, one_line, size_in_words
+from ..base.text import cut, one_line, size_in_words, without_credentials
 
 MOST_BYTES = 512 * 2**20
 MOST_OBJECTS = 200_000
@@ -318,4 +318,4 @@ def _words(error: Exception) -> str:
     while (inner := _reason(found)) is not None:
         found = inner
     # Some begin with what Python shows of the connection.
-    return re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", one_line(found))
+    return without_credentials(re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", one_line(found)))

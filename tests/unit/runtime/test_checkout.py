@@ -148,7 +148,7 @@ def test_submodules_and_pointers_of_lfs_are_told(
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
     entries = [
         ("100644", b"big.bin", blob(made, pointer)),
-        ("160000", b"module", head(root)),
+        ("160000", b"mod\n\x1b[31mule", head(root)),
         ("100644", b"train.py", blob(made, b"pass\n")),
     ]
     hash_ = tree(made, entries)
@@ -164,7 +164,10 @@ def test_submodules_and_pointers_of_lfs_are_told(
     (tmp_path / "copy").mkdir()
     total = code.bring(CodeRef(path=str(volume), git=ref), tmp_path / "copy")
     assert (total.files, len(total.notes)) == (2, 2)
-    assert total.notes[0] == "module: submodules are not fetched: their folders are empty"
+    assert (
+        total.notes[0]
+        == r"mod\u000a\u001b[31mule: submodules are not fetched: their folders are empty"
+    )
     assert total.notes[1].startswith("big.bin: of Git LFS there is the pointer, and not the file")
 
 

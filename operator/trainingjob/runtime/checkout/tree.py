@@ -15,6 +15,7 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, ShaFile, Tag, Tree, parse_tree
 
 from trainingjob.api.payload import CodeRef, GitRef
+from trainingjob.api.printable import escaped
 
 from ..base.errors import StageFailure
 from ..base.text import cut, listed
@@ -68,7 +69,7 @@ class _Tree:
         parts = (self._git.path or "").split("/") if self._git.path else []
         found = self._at([], parts)
         if found is None:
-            have = listed([*self._entries(self._root)])
+            have = listed([escaped(name) for name in self._entries(self._root)])
             words = f"{self._where(whole=True)} has no folder {self._git.path}; it has {have}"
             raise StageFailure("ScriptMissing", words)
         where, mode, key = found
@@ -88,7 +89,7 @@ class _Tree:
         """What the folder ``where`` of the tree has into ``target``, the code's folder ``at``."""
         self._folders += 1
         for name, (mode, object_) in self._entries(key).items():
-            here = "/".join([*at, name])
+            here = escaped("/".join([*at, name]))
             if len(at) >= MOST_DEPTH:
                 raise too_much(
                     f"{cut(here, 100)} lies more than {MOST_DEPTH} folders deep", self._where()
@@ -107,7 +108,7 @@ class _Tree:
                 self._write_file(object_, path)
             else:
                 self._refuse(f"{here} has the mode {mode:o}, which is neither file nor folder")
-            if self._folders + self._written.files > 4 * MOST_FILES:
+            if self._folders + len(self._modules) + self._written.files > 4 * MOST_FILES:
                 raise too_much(f"more than {4 * MOST_FILES} files and folders", self._where())
 
     def _write_file(self, key: ObjectID, path: Path) -> None:
@@ -132,7 +133,7 @@ class _Tree:
         found = self._at(where, [name])
         if found is not None:
             return found
-        target = cut(self._target(key), 100)
+        target = cut(escaped(self._target(key)), 100)
         raise StageFailure(
             "ScriptInvalid",
             f"{here} of {self._where()} is a link to {target}, which the repository does not have: "

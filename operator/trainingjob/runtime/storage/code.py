@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from trainingjob.api.payload import CodeRef
+from trainingjob.api.printable import escaped
 
 from ..base.errors import StageFailure, storage_errors
 from ..base.text import listed
@@ -81,7 +82,7 @@ def bring(code: CodeRef, target: Path) -> Total:
         for name, source in given.items():
             data = _read(source) if isinstance(source, Path) else source
             if data.startswith(_POINTER):
-                pointers.append(name)
+                pointers.append(escaped(name))
             size += len(data)
             if size > MOST_BYTES:  # it has grown meanwhile
                 raise too_much(f"more than {MOST_BYTES // 2**20} MiB", place(code))

@@ -20,6 +20,11 @@ TEMPLATE = {
     "imagePullSecrets": [{"name": "registry"}],
     "terminationGracePeriodSeconds": 120,
 }
+GIT = {
+    "url": "https://git.example.org/a/b",
+    "commit": "1f3c9b0d2a4e5f60718293a4b5c6d7e8f9012345",
+    "credentialsSecret": {"name": "reader"},
+}
 JOBS = {
     "the usual job": {},
     "pandas, with a script of a ConfigMap": {
@@ -41,6 +46,27 @@ JOBS = {
             "resources": {"limits": {"nvidia.com/gpu": 4, "cpu": "8"}},
             "template": TEMPLATE,
         }
+    },
+    "own code of a commit": {
+        stage: more
+        | {
+            "code": {"git": GIT},
+            "image": "own:1",
+            "env": [{"name": "https_proxy", "value": "http://proxy:3128"}],
+        }
+        for stage, more in {
+            "preprocess": {
+                "engine": "pandas",
+                "input": {"uri": "pvc://training/in.csv", "format": "csv"},
+                "driver": {"resources": {"limits": {"memory": "2Gi", "cpu": 2}}},
+            },
+            "train": {
+                "nodes": 2,
+                "resources": {"limits": {"nvidia.com/gpu": 4, "cpu": "8"}},
+                "envFrom": [{"secretRef": {"name": "hub"}}],
+            },
+            "evaluate": {},
+        }.items()
     },
     "a user's own image": {
         "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}

@@ -14,7 +14,9 @@ from ...api.v1alpha1.common import EnvFrom, EnvVar, PodTemplate
 from ...api.v1alpha1.resources import Resources
 from .. import names
 from ..observation import Settings
+from .container import RUNTIME, container_security, pod_security
 from .environment import literal, named
+from .fetching import CODE_LIMIT, Fetched, fetching
 from .placing import avoiding, bad_nodes, devices, scheduling
 from .volumes import CLAIMS_DIR, COPIES_DIR, Mapped, claims_of, reach_hdfs, storage
 
@@ -22,10 +24,7 @@ from .volumes import CLAIMS_DIR, COPIES_DIR, Mapped, claims_of, reach_hdfs, stor
 Maker = Callable[[int], dict[str, Any]]
 
 STATUS_DIR = "/etc/trainingjob/status"
-RUNTIME = ["python", "-m", "trainingjob.runtime"]
 _GRACE_SECONDS = 30
-# The group of our images' user.
-_GROUP = 65532
 # The kubelet renews a token when four fifths of its time are over.
 _TOKEN_SECONDS = 3600
 
@@ -44,6 +43,7 @@ def pod(
     env_from: Sequence[EnvFrom] | None = None,
     uris: Sequence[str],
     config_maps: Sequence[Mapped | None] = (),
+    fetched: Fetched | None = None,
     resources: Resources | None = None,
     template: PodTemplate | None = None,
     command: Sequence[str] = RUNTIME,
@@ -73,6 +73,12 @@ def pod(
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
     reach_hdfs(job, uris, environment, volumes, mounts)
     environment += [{"name": one.variable, "value": one.path} for one in mapped]
+    before = []
+    if fetched is not None:
+        before.append(fetching(fetched, user_env, resources))
+        volumes.append({"name": names.CODE_VOLUME, "emptyDir": {"sizeLimit": CODE_LIMIT}})
+        mounts.append({"name": names.CODE_VOLUME, "mountPath": fetched.folder, "readOnly": True})
+        environment.append({"name": contract.CODE_FILES, "value": fetched.folder})
     annotations = {
         **(template.annotations or {}),
         names.ANNOTATION_CONTAINER: stage,
@@ -115,6 +121,8 @@ def pod(
         "containers": [container],
         "volumes": volumes,
     }
+    if before:
+        spec["initContainers"] = before
     if service_account is not None:
         spec["serviceAccountName"] = service_account
     if subdomain is not None:
@@ -162,29 +170,6 @@ def _status_volume() -> dict[str, Any]:
     certificate = {"items": [{"path": "ca.crt", "fieldRef": field}]}
     sources = [{"serviceAccountToken": token}, {"downwardAPI": certificate}]
     return {"name": "trainingjob-status", "projected": {"sources": sources}}
-
-
-def pod_security() -> dict[str, Any]:
-    """Of a pod, as the restricted Pod Security Standard wants it.
-
-    The group lets users other than root write to the claims, whoever a pod's image makes it run
-    as; it is given to a volume once, and not file by file at every start.
-    """
-    return {
-        "runAsNonRoot": True,
-        "fsGroup": _GROUP,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security() -> dict[str, Any]:
-    """Of a container, as the restricted Pod Security Standard wants it."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-    }
 
 
 def job_ref(job: TrainingJob, stage: StageName) -> contract.JobRef:

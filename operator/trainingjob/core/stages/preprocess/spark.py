@@ -16,9 +16,9 @@ from ....api.v1alpha1.common import PodTemplate
 from ....api.v1alpha1.preprocess import Executor
 from ....api.v1alpha1.resources import Resources, amount
 from ... import names
+from ...children.container import container_security, pod_security
 from ...children.environment import literal
 from ...children.placing import devices, scheduling
-from ...children.pod import container_security, pod_security
 from ...children.volumes import claims_of, reach_hdfs, storage
 
 MASTER = "k8s://https://kubernetes.default.svc:443"

@@ -14,6 +14,7 @@ from ....api.v1alpha1.evaluate import BINARY_METRICS
 from ....api.v1alpha1.train import Train
 from ... import frameworks, names
 from ...children import cache, own_code
+from ...children.container import RUNTIME
 from ...children.environment import (
     encoded,
     escape,
@@ -23,7 +24,7 @@ from ...children.environment import (
     own_address,
     threads,
 )
-from ...children.pod import RUNTIME, Maker, job_ref
+from ...children.pod import Maker, job_ref
 from ...children.pod import pod as make_pod
 from ...frameworks import Gang, torch
 from ...observation import Settings
@@ -105,6 +106,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             *spec.uris_of_code,
         ),
         config_maps=own_code.maps(spec),
+        fetched=own_code.fetched(spec, settings.images["torch"]),
         resources=spec.resources,
         template=spec.template,
         command=spec.command if plain and spec.command else RUNTIME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -14,7 +15,14 @@ from ..stages import STAGE_NAMES
 from . import sealed
 from .code import OWN
 from .deploy import AcceptedModel, Deploy
-from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
+from .evaluate import (
+    CEL_IN_REACH,
+    CLASSIFICATION_METRICS,
+    LANGUAGE_MODEL_METRICS,
+    REGRESSION_METRICS,
+    Evaluate,
+    out_of_reach,
+)
 from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
@@ -86,6 +94,7 @@ def _trained(
     message: str,
     holds: Callable[[Any], bool],
     schema: dict[str, Any] | None = None,
+    about: Callable[[Any], str] | None = None,
 ) -> Rule:
     """A rule about jobs that train: one that only deploys has neither train nor task."""
     return Rule(
@@ -93,6 +102,7 @@ def _trained(
         message=message,
         holds=lambda self: self.train is None or self.task is None or holds(self),
         schema=schema,
+        about=about,
     )
 
 
@@ -107,7 +117,23 @@ def _judged_by(task: str, metrics: Sequence[str]) -> Rule:
         holds=lambda self: (
             self.task.type != task or self.judges_itself or _metrics_of(self) <= set(metrics)
         ),
+        about=lambda self: _not_among(sorted(_metrics_of(self) - {*metrics}), metrics),
     )
+
+
+def _not_among(names: Sequence[str], metrics: Sequence[str]) -> str:
+    by_letters = {name.replace("_", ""): name for name in metrics}
+    near = (
+        get_close_matches(name.replace("-", "").replace("_", "").lower(), by_letters, 1)
+        for name in names
+    )
+    meant = ", ".join(by_letters[found[0]] for found in near if found)
+    return f"; not by {', '.join(names)}" + (f", did you mean {meant}?" if meant else "")
+
+
+def _beyond(spec: Spec) -> list[str]:
+    gates = spec.evaluate.gates if spec.evaluate is not None and not spec.judges_itself else None
+    return out_of_reach(gates or ())
 
 
 class Spec(Model):
@@ -448,6 +474,13 @@ class Spec(Model):
             ),
         ),
         _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
+        _trained(
+            cel=f"!has(self.evaluate) || {_CEL_OWN_JUDGE} || !has(self.evaluate.gates) || "
+            f"self.evaluate.gates.all(g, {CEL_IN_REACH})",
+            message="a gate of evaluate.gates asks for what no model can reach",
+            holds=lambda self: not _beyond(self),
+            about=lambda self: f": {', '.join(_beyond(self))}",
+        ),
         _trained(
             cel=f"!has(self.evaluate) || !has(self.task.messages) || {_CEL_OWN_JUDGE} || "
             "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "

@@ -47,6 +47,10 @@ def check(document: Document, namespace: str | None = None) -> tuple[TrainingJob
     if namespace is not None and given is None and isinstance(value.get("metadata"), dict):
         value = {**value, "metadata": {**value["metadata"], "namespace": namespace}}
     job, problems = check_manifest(value)
+    if namespace is not None and given is None:
+        for problem in problems:
+            if problem.field == "metadata.namespace":
+                return None, [f"--namespace: {problem.message}"]
     lines = (f"{document.place(problem.field)}: {problem}" for problem in problems)
     return job, list(dict.fromkeys(lines))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         _line(console, Text.assemble("  logs   ", _logs_command(session)))
         _cleanup(console, job)
     elif outcome == Exit.INTERRUPTED:
-        where = session.run.get("source") or "FILE"
+        where = shlex.quote(session.run.get("source") or "FILE")
         _line(
             console,
             Text.assemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,22 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.wait import wait_for
 from tests.probes.jobs import MAY, SPARK, STAGES
 from tests.probes.probe import tried
+from tests.probes.references import PARTS, asked, ends, merged, naming
 from tests.probes.table import probes
 
 from .harness import manifest
 from .tenants import JOBS, PODS, Tenants, executor
+
+FOLDER = {"uri": "pvc://training/runs/a/accepted/b", "digest": f"sha256:{'a' * 64}"}
+# What a part must have, whatever it names.
+OF_PARTS: dict[str, dict[str, Any]] = {
+    "storage": {"uri": "hdfs://name:8020/runs", "hdfs": {"configMap": {"name": "theirs"}}},
+    "preprocess": STAGES["preprocess"],
+    "train": {"command": ["true"]},
+    "evaluate": STAGES["evaluate"],
+    "deploy": {},
+    "predict": {"input": {"uri": "s3://rows/new.csv", "format": "csv"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +67,7 @@ def test_kserve_is_for_whom_its_secrets_and_accounts_are(tenants: Tenants, accou
     of_secret = {"kserve": {"envFrom": [{"secretRef": {"name": "theirs"}}]}}
     status, message = tenants.apply(account, manifest(deploy=of_secret))
     assert status == (201 if "secrets" in MAY[account] else 422), message
-    folder = {"uri": "pvc://training/runs/a/accepted/b", "digest": f"sha256:{'a' * 64}"}
-    deploy = {"kserve": {"runtime": "vllm"}, "model": folder}
+    deploy = {"kserve": {"runtime": "vllm"}, "model": FOLDER}
     rest = dict.fromkeys(("task", "preprocess", "train", "evaluate"))
     status, message = tenants.apply(account, manifest(deploy=deploy, **rest))
     assert status == (201 if "pods" in MAY[account] else 422), message
@@ -67,6 +79,26 @@ def test_rows_are_predicted_with_secrets_that_one_may_get(tenants: Tenants, acco
     predict = {"input": rows, "envFrom": [{"secretRef": {"name": "theirs"}}]}
     status, message = tenants.apply(account, manifest(predict=predict))
     assert status == (201 if "secrets" in MAY[account] else 422), message
+
+
+def test_each_name_in_the_schema_is_asked_about(tenants: Tenants) -> None:
+    """Wherever it stands: who may do nothing but make jobs is refused, by what it is."""
+    wrong = []
+    for path, word in asked().items():
+        part, *below = next((one for one in PARTS if path.startswith(f"{one}.")), "storage").split(
+            "."
+        )
+        rest: dict[str, Any] = {}
+        spec = {part: OF_PARTS[part] | {one: {} for one in below}}
+        if ends(path, "kserve.runtime"):
+            spec["deploy"]["model"] = FOLDER
+            rest = dict.fromkeys(("task", "preprocess", "train", "evaluate"))
+        job = manifest(**rest, **merged(spec, naming(path, "theirs")))
+        status, message = tenants.apply("jobs", job)
+        taken, _ = tenants.apply("all", job)
+        if (status, word in message, taken) != (422, True, 201):
+            wrong.append((path, status, message, taken))
+    assert wrong == []
 
 
 def test_scripts_and_hadoop_settings_count_too(tenants: Tenants) -> None:

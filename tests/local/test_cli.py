@@ -231,6 +231,11 @@ def test_get_and_logs(tmp_path):
     logs = cli(tmp_path, "logs", "small").stdout
     assert "I am 0" in logs and "I am 1" in logs
     assert "I am 1" not in cli(tmp_path, "logs", "small", "--rank", "0").stdout
+    missing = cli(tmp_path, "logs", "small", "--rank", "7")
+    assert missing.code == 2
+    assert missing.stderr.endswith(
+        "; it has --stage train --attempt 1 --rank 0, --stage train --attempt 1 --rank 1\n"
+    )
     missing = cli(tmp_path, "logs", "nobody")
     assert missing.code != 0 and "nobody" in missing.stderr
 

@@ -21,13 +21,15 @@ class Rule:
 
     ``cel`` sees the object as ``self``, as in ``x-kubernetes-validations``. It does not see fields
     of several types: a rule about these is a ``schema`` for the server, and not ``cel``. One that
-    has neither is checked by the operator alone.
+    has neither is checked by the operator alone. ``about``: what there is to add about an object
+    that breaks it, which the server cannot say.
     """
 
     cel: str | None
     message: str
     holds: Callable[[Any], bool]
     schema: dict[str, Any] | None = None
+    about: Callable[[Any], str] | None = None
 
 
 class Model(BaseModel):
@@ -54,7 +56,7 @@ class Model(BaseModel):
     def _check_rules(self) -> Self:
         for rule in type(self).rules:
             if not rule.holds(self):
-                raise ValueError(rule.message)
+                raise ValueError(rule.message + (rule.about(self) if rule.about else ""))
         return self
 
     def to_dict(self) -> dict[str, Any]:

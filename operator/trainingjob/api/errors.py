@@ -9,7 +9,6 @@ ignores status.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import uris
+from . import hints, uris
 from .lists import duplicates
 from .paths import Path, field_path, plain_number, shown
 from .size import excess
@@ -234,10 +233,12 @@ def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) ->
     kind, given = detail["type"], detail["input"]
     context = {name: plain_number(value) for name, value in (detail.get("ctx") or {}).items()}
     if kind in _EXPECTED:
-        return _wrong_type([_EXPECTED[d["type"]] for d in details if d["type"] in _EXPECTED], given)
+        wanted = [_EXPECTED[d["type"]] for d in details if d["type"] in _EXPECTED]
+        return _wrong_type(_type_at(model, path) if path else None, wanted, given)
     if kind == "extra_forbidden":
-        known = list(fields_of(_type_at(model, path[:-1])))
-        return f"unknown field {shown(path[-1])}" + _did_you_mean(path[-1], known)
+        there = _type_at(model, path[:-1])
+        words = hints.of_field(model, path) or _did_you_mean(path[-1], list(fields_of(there)))
+        return f"unknown field {shown(path[-1])}{words or hints.few_fields(there)}"
     if kind == "literal_error":
         options = get_args(_type_at(model, path))
         words = _not_one_of(options, given) if options else f"must be {context['expected']}"
@@ -245,24 +246,21 @@ def _message(model: type[BaseModel], path: Path, details: list[ErrorDetails]) ->
     if kind == "value_error":
         said = str(context.get("error", ""))
         # The one parser of ours that speaks Python: status.parse_time.
-        return "must be a time in RFC 3339" if said.startswith("Invalid isoformat") else said
+        if said.startswith("Invalid isoformat"):
+            return "must be a time in RFC 3339"
+        return said + hints.of_choice(said, given)
     if kind in _MESSAGES:
         return _MESSAGES[kind](context, given)
     return detail["msg"].replace("Input should", "must")
 
 
-def _wrong_type(expected: list[str], given: object) -> str:
+def _wrong_type(kind: Any, expected: list[str], given: object) -> str:
     wanted = [*dict.fromkeys(expected)]
     if "a number" in wanted and "an integer" in wanted:
         wanted.remove("an integer")
     *head, last = wanted
     words = f"{', '.join(head)} or {last}" if head else last
-    hint = ""
-    if "a string" in wanted and isinstance(given, bool | int | float):
-        hint = ": put it in quotes"
-    elif isinstance(given, str) and _is_number(given) and {"a number", "an integer"} & {*wanted}:
-        hint = ": remove the quotes"
-    return f"must be {words}, not {_kind(given)}{hint}"
+    return f"must be {words}, not {_kind(given)}{hints.of_type(kind, wanted, given)}"
 
 
 def _kind(value: object) -> str:
@@ -276,13 +274,6 @@ def _kind(value: object) -> str:
         dict: "an object",
     }
     return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _not_one_of(options: tuple[object, ...], given: object) -> str:

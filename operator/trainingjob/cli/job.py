@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from ..api.errors import check_manifest
@@ -17,8 +18,7 @@ def one_job(documents: Sequence[Document], namespace: str | None) -> tuple[Docum
     source = documents[0].source
     found = [document for document in documents if document.kind == KIND]
     if not found:
-        kinds = ", ".join(sorted({document.kind or "unknown" for document in documents}))
-        raise UsageError(f"{source}: no TrainingJob in it (found: {kinds})")
+        raise UsageError(none_in(documents))
     if len(found) > 1:
         names = ", ".join(document.name for document in found)
         raise UsageError(f"{source}: {len(found)} TrainingJobs in it ({names}), must be one")
@@ -26,6 +26,15 @@ def one_job(documents: Sequence[Document], namespace: str | None) -> tuple[Docum
     if job is None:
         raise UsageError("\n".join(problems))
     return found[0], job
+
+
+def none_in(documents: Sequence[Document]) -> str:
+    """What to say about documents without a TrainingJob."""
+    kinds = sorted({document.kind for document in documents})
+    near = [kind for kind in kinds if get_close_matches(kind.lower(), [KIND.lower()])]
+    hint = f"; write kind: {KIND}" if near or "" in kinds else ""
+    found = ", ".join(kind or "unknown" for kind in kinds)
+    return f"{documents[0].source}: no {KIND} in it (found: {found}){hint}"
 
 
 def check(document: Document, namespace: str | None = None) -> tuple[TrainingJob | None, list[str]]:
@@ -38,6 +47,10 @@ def check(document: Document, namespace: str | None = None) -> tuple[TrainingJob
     if namespace is not None and given is None and isinstance(value.get("metadata"), dict):
         value = {**value, "metadata": {**value["metadata"], "namespace": namespace}}
     job, problems = check_manifest(value)
+    if namespace is not None and given is None:
+        for problem in problems:
+            if problem.field == "metadata.namespace":
+                return None, [f"--namespace: {problem.message}"]
     lines = (f"{document.place(problem.field)}: {problem}" for problem in problems)
     return job, list(dict.fromkeys(lines))
 

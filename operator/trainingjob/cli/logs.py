@@ -16,6 +16,8 @@ from .get import find
 
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
+# Of the logs that there are, the last ones.
+_SHOWN = 5
 
 
 @dataclass(frozen=True, order=True)
@@ -30,6 +32,12 @@ class Pod:
     def label(self) -> str:
         """Short name."""
         return f"{STAGE_NAMES[self.order]}-{self.attempt}-{self.index}"
+
+    @property
+    def words(self) -> str:
+        """As the options of the command choose it."""
+        stage = STAGE_NAMES[self.order]
+        return f"--stage {stage} --attempt {self.attempt} --rank {self.index}"
 
     @classmethod
     def parse(cls, job: str, name: str) -> Pod | None:
@@ -57,7 +65,8 @@ def logs(args: argparse.Namespace) -> int:
         follower.print_new()
     follower.finish()
     if not follower.seen:
-        raise UsageError(f"job {home.name} has no such log")
+        there = ", ".join(pod.words for pod in sorted(follower.all())[-_SHOWN:])
+        raise UsageError(f"job {home.name} has no such log; it has {there or 'none yet'}")
     return Exit.SUCCEEDED
 
 
@@ -93,13 +102,17 @@ class Follower:
                 self._write(pod, rest + b"\n", prefix=several)
         sys.stdout.flush()
 
+    def all(self) -> dict[Pod, Path]:
+        """The logs that there are."""
+        named = {Pod.parse(self._home.name, n): path for n, path in self._home.all_logs().items()}
+        return {pod: path for pod, path in named.items() if pod is not None}
+
     def _chosen(self) -> dict[Pod, Path]:
         args = self._args
         found = {
             pod: path
-            for name, path in self._home.all_logs().items()
-            if (pod := Pod.parse(self._home.name, name)) is not None
-            and args.stage in (None, STAGE_NAMES[pod.order])
+            for pod, path in self.all().items()
+            if args.stage in (None, STAGE_NAMES[pod.order])
             and args.index in (None, pod.index)
             and args.attempt in (None, pod.attempt)
         }

@@ -72,7 +72,7 @@ def read(source: str) -> list[Document]:
             if value is not None:
                 documents.append(Document(name, value, node))
     except yaml.MarkedYAMLError as error:
-        raise ManifestError(_in_words(name, error)) from None
+        raise ManifestError(_in_words(name, text, error)) from None
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ManifestError(f"{name}: not valid YAML: {reason}") from None
@@ -116,7 +116,7 @@ def _text(source: str, name: str) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ManifestError(f"{name}:{line}: not UTF-8") from None
+        raise ManifestError(f"{name}:{line}: not UTF-8: save it as UTF-8") from None
     return text
 
 
@@ -156,13 +156,35 @@ def _check_size(document: yaml.Node, name: str) -> None:
     size(document)
 
 
-def _in_words(name: str, error: yaml.MarkedYAMLError) -> str:
+# By what the parser says: what to do about it, unless the line itself tells.
+_REMEDIES = {
+    "mapping values are not allowed": "indent it as the line above, or put text with ': ' in "
+    "quotes",
+    "did not find expected key": "fields of one object begin in the same column",
+    "did not find expected '-' indicator": "items of one list begin in the same column",
+    "cannot start any token": "put the text in quotes",
+    "found undefined alias": "put text that begins with * in quotes",
+    "expected alphabetic or numeric character": "put text that begins with * or & in quotes",
+}
+
+
+def _in_words(name: str, text: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     words = error.problem or error.context or "not valid YAML"
-    if "cannot start any token" in words:
-        words += "; indent with spaces, not tabs"
-    return f"{where}: {words}"
+    lines = text.split("\n")
+    line = "".join(lines[max(mark.line - 1, 0) : mark.line + 1]) if mark else ""
+    remedy = next((said for start, said in _REMEDIES.items() if start in words), "")
+    if "{{" in line:
+        remedy = "{{ }} is for a template: render it first"
+    elif "\xa0" in line:
+        remedy = "the line has a no-break space: write it anew with plain ones"
+    elif "cannot start any token" in words and "\t" in line:
+        remedy = "indent with spaces, not tabs"
+    elif "did not find expected ','" in words and error.context_mark:
+        remedy = f"what begins in line {error.context_mark.line + 1} is not closed, or has text "
+        remedy += "that must be in quotes"
+    return f"{where}: {words}{'; ' if remedy else ''}{remedy}"
 
 
 def _child(node: yaml.Node, part: str) -> tuple[int, yaml.Node] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +30,8 @@ from .text import (
 )
 
 _LOG_LINES = 12
+# Of a table: names of metrics, and gates with all their digits.
+_WIDEST = 400
 
 
 def print_summary(console: Console, session: Session, job: TrainingJob, outcome: Exit) -> None:
@@ -35,7 +40,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
     name = job.metadata.name
     if status.evaluation is not None and outcome != Exit.INTERRUPTED:
         console.print()
-        console.print(_metrics(job, status.evaluation))
+        _whole(console, _metrics(job, status.evaluation))
         for variant in status.evaluation.variants or ():
             _line(console, Text.assemble("  variant ", variant_words(variant)))
     console.print()
@@ -57,7 +62,7 @@ def print_summary(console: Console, session: Session, job: TrainingJob, outcome:
         _line(console, Text.assemble("  logs   ", _logs_command(session)))
         _cleanup(console, job)
     elif outcome == Exit.INTERRUPTED:
-        where = session.run.get("source") or "FILE"
+        where = shlex.quote(session.run.get("source") or "FILE")
         _line(
             console,
             Text.assemble(
@@ -157,6 +162,14 @@ def _model(session: Session, job: TrainingJob) -> str | None:
 
 def _logs_command(session: Session) -> str:
     return f"trainingjob logs {session.home.name}   ({short(session.home.path)})"
+
+
+def _whole(console: Console, table: Table) -> None:
+    """Also where it is wider than the terminal: half a number is none."""
+    wide = console.options.update(width=_WIDEST)
+    wide = wide.update(width=Measurement.get(console, wide, table).maximum)
+    for line in console.render_lines(table, wide, pad=False):
+        console.print(Segments([*line, Segment.line()]), crop=False, end="")
 
 
 def _line(console: Console, text: Text) -> None:

@@ -8,7 +8,7 @@ import sys
 from ..api.printable import escaped
 from .errors import ManifestError
 from .exits import Exit
-from .job import check, jobs
+from .job import check, jobs, none_in
 from .manifest import read
 
 
@@ -23,7 +23,7 @@ def validate(args: argparse.Namespace) -> int:
             continue
         found = list(jobs(documents))
         if not found:
-            faults += _tell(f"{documents[0].source}: no TrainingJob in it")
+            faults += _tell(none_in(documents))
         for document in found:
             job, lines = check(document)
             for line in lines:

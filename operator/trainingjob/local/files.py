@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import LocalError
+from .errors import LocalError, Refused
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
@@ -41,6 +41,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def require_text(path: object) -> None:
+    """Raises Refused for a path with bytes that are not UTF-8, as old systems have left them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(str(path)).decode(errors="replace")
+        raise Refused(f"{name}: the path is not UTF-8: rename the folder or the file") from None
 
 
 def tail(path: Path, limit: int) -> str:

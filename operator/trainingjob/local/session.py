@@ -16,7 +16,7 @@ from ..api.v1alpha1.status import format_time
 from ..core import stages as rooms
 from ..core.names import ANNOTATION_RERUN
 from ..core.policy import cleanup, edits, rerun
-from . import claims, inputs
+from . import claims, files, inputs
 from .errors import Refused
 from .store import Home, Workspace
 
@@ -25,7 +25,8 @@ _MOST_CHANGES = 5
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be run: a checked job and what came with it."""
+    """What is to be run: a checked job and what came with it. Raises Refused for a path that is no
+    text."""
 
     job: TrainingJob
     config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -36,6 +37,10 @@ class Request:
     file: Path | None = None
     given_claims: Mapping[str, Path] = field(default_factory=dict)
     fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for path in (self.beside, self.file, *self.given_claims.values()):
+            files.require_text(path)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from typing import Any
 
 from . import lock
 from .errors import LocalError, Refused
-from .files import read_json, write_json, write_text
+from .files import read_json, require_text, write_json, write_text
 
 _CLAIMS = "claims"
 # A DNS label, as Kubernetes has it. Not imported: `get` and `logs` need no models, and their
@@ -148,6 +148,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root))  # noqa: PTH100 - symlinks stay as they were given
+        require_text(self.root)
         # The path of a script travels inside a JSON string.
         if re.search(r'["\\\x00-\x1f]', str(self.root)):
             raise Refused(f"work folder {str(self.root)!r}: choose one without quotes in its path")

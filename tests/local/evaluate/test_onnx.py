@@ -246,6 +246,32 @@ def of_a_terabyte(path: Path) -> None:
     save(path, nodes, {"size": [2.0**19, 2.0**19], "one": [1.0]})
 
 
+def of_functions(calls: dict[str, list[str]]) -> Callable[[Path], None]:
+    """Each of them calls the ones named one after the other; the graph calls f0."""
+
+    def write(path: Path) -> None:
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        functions = []
+        for name, called in calls.items():
+            values = ["in", *(f"v{at}" for at in range(len(called) - 1)), "to"]
+            nodes = [
+                helper.make_node(one, [values[at]], [values[at + 1]], domain="own")
+                for at, one in enumerate(called)
+            ] or [helper.make_node("Identity", ["in"], ["to"])]
+            functions.append(helper.make_function("own", name, ["in"], ["to"], nodes, opsets))
+        save(path, [("f0", ["x"], ["out"], {})], {}, opsets=("", "own"))
+        model = onnx.load(path)
+        model.graph.node[0].domain = "own"
+        model.functions.extend(functions)
+        path.write_bytes(model.SerializeToString())
+
+    return write
+
+
+of_a_billion = of_functions({f"f{n}": [f"f{n + 1}"] * 2 for n in range(30)} | {"f30": []})
+of_a_circle = of_functions({"f0": ["f1"], "f1": ["f0"]})
+
+
 def of_probabilities_beyond_1(path: Path) -> None:
     nodes: list[Node] = [("Exp", ["x"], ["probabilities"], {})]
     save(path, nodes, {}, output="probabilities")
@@ -258,6 +284,8 @@ REFUSED: dict[Callable[[Path], None], str] = {
     with_too_few_classes: "gives [n, 2], expected [n, 3] logits",
     of_an_operator_of_others: "it calls 'Shell' of 'com.evil', and only the operators of ONNX",
     hidden_in_a_branch: "it calls 'Shell' of 'com.evil'",
+    of_a_billion: "has more than 200000 operators, with functions written out",
+    of_a_circle: "is refused: a function in it calls itself",
     of_weights_of("/etc/hostname"): "its weights are in '/etc/hostname', which is no file of its",
     of_weights_of("../dataset/manifest.json"): "which is no file of its own folder",
     of_weights_of("link"): "its weights are in 'link', which is no file of its own folder",

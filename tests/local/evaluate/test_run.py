@@ -322,9 +322,14 @@ def test_only_what_the_stages_before_have_left_is_judged(
     assert "not as its manifest says" in failure.message
     file.write_bytes(whole)
 
+    # What a link leads to is none of the model's, and does not go on with it.
     secret = world.folder / "secret"
-    secret.write_text("of somebody else")
+    secret.write_text("of this pod alone")
     (program.parent / "extra").symlink_to(secret)
+    world.run("accuracy")
+    shutil.rmtree(world.folder / "evaluation")
+    (program.parent / "extra").unlink()
+    (program.parent / "extra").write_text("of somebody else")
     failure = world.failure("accuracy")
     assert failure.reason == "ModelCorrupt"
 

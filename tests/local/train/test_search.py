@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.datasets import write_dataset
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.train import beforehand
 from trainingjob.runtime.train.loop import Trainer
+from trainingjob.runtime.train.search import Search
 
 from .gang import Job, fail, mlp, model_of, succeed
 from .problems import classification, regression
@@ -113,6 +115,48 @@ def test_the_best_trials_model_is_made_again_when_it_is_damaged(job: Job, in_pro
     (best / "config.json").unlink()
     shutil.rmtree(job.model)
     assert in_process(job) == expected
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "other settings": lambda one: one | {"settings": {"epochs": 5}},
+    "a value that is not searched for": lambda one: one | {"settings": one["settings"] | {RATE: 9}},
+    "a value of another kind": lambda one: one | {"settings": one["settings"] | {RATE: "x"}},
+    "no loss": lambda one: {name: value for name, value in one.items() if name != "loss"},
+    "a loss of a trial that failed": lambda one: one | {"state": "failed"},
+    "a loss beyond all numbers": lambda one: one | {"loss": float("-inf")},
+    "the numbers of another model": lambda one: one | {"outputs": {"uri": 1}},
+    "a list": lambda one: [one],
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_record_that_somebody_else_has_written_is_none(job: Job, in_process, forged: str) -> None:
+    """Whoever else writes to the storage ends no search, and chooses no settings for it."""
+    job = Job(job.folder, searched(trials=2))
+    expected = in_process(job)
+    record = job.checkpoints / "trials/trial-1.json"
+    record.write_text(json.dumps(FORGED[forged](json.loads(record.read_text()))))
+    shutil.rmtree(job.model)
+    assert in_process(job) == expected
+
+
+def test_a_model_that_is_exchanged_before_it_is_taken_over_is_not_taken(
+    job: Job, in_process
+) -> None:
+    job = Job(job.folder, searched(trials=1))
+    in_process(job)
+    shutil.rmtree(job.model)
+    search = Search(job.payload())
+    secret = job.folder / "secret"
+    secret.write_text("of this pod alone")
+    model = job.checkpoints / "trials/trial-1"
+    (model / "beside").symlink_to(secret)
+    assert search.result().outputs.uri == f"file://{job.model}"
+    assert not (job.model / "beside").exists()
+    (model / "beside").unlink()
+    (model / "beside").write_text("of somebody else")
+    with pytest.raises(StageFailure, match="the model of trial 1 was changed since it was written"):
+        search.result()
 
 
 def test_a_gang_tells_what_it_has_found(tmp_path: Path) -> None:

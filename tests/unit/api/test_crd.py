@@ -405,6 +405,8 @@ def test_the_schema_refuses_a_structural_fault_and_no_other(name: str) -> None:
         return
 
     faults = schema_errors(BAD[name].obj)
-    if problem.message in BY_SCHEMA & MESSAGES:  # of one message there may be two rules
+    # What it adds about the object is not the server's to say.
+    rules = {message for message in MESSAGES if problem.message.startswith(message)}
+    if rules & BY_SCHEMA:  # of one message there may be two rules
         return
-    assert (faults == []) == (problem.message in MESSAGES)
+    assert (faults == []) == (rules != set())

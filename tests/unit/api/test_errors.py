@@ -175,7 +175,7 @@ def test_what_it_is_given_is_not_changed() -> None:
 @pytest.mark.parametrize("value", [0, 1, -1, 2**31])
 def test_integers_are_numbers(value: int) -> None:
     obj = good("minimal")
-    obj["spec"]["evaluate"] = {"gates": [{"metric": "log_loss", "max": value}]}
+    obj["spec"]["evaluate"] = {"gates": [{"metric": "log_loss", "min": value}]}
 
     assert told(obj) == []
 
@@ -291,3 +291,112 @@ def test_nothing_that_yaml_can_hold_raises(obj: object) -> None:
 def test_the_credentials_of_a_url_are_not_repeated() -> None:
     _, found = check_manifest(BAD["code-git-credentials-in-url"].obj)
     assert found and not any("hunter2" in str(problem) for problem in found)
+
+
+def spec(part: str, **fields: Any) -> dict[str, Any]:
+    obj = good("minimal")
+    obj["spec"][part] = {**obj["spec"].get(part, {}), **fields}
+    return obj
+
+
+def at_top(**fields: Any) -> dict[str, Any]:
+    obj = good("minimal")
+    obj["spec"] |= fields
+    return obj
+
+
+GATE = {"metric": "accuracy"}
+WRONG_TURNS: dict[str, tuple[dict[str, Any], str]] = {
+    "a field that is not indented": (
+        at_top(epochs=3),
+        'spec.epochs: unknown field "epochs": it belongs to spec.train, and is indented below that',
+    ),
+    "one that is indented too far": (
+        manifest(evaluate={}),
+        'spec.train.evaluate: unknown field "evaluate": it belongs to spec, and is indented as its '
+        "other fields are",
+    ),
+    "one of another stage": (
+        spec("preprocess", gates=[GATE]),
+        'spec.preprocess.gates: unknown field "gates": it belongs to spec.evaluate, and is '
+        "indented below that",
+    ),
+    "one of few": (
+        manifest(model={"xgboost": {}}),
+        'spec.train.model.xgboost: unknown field "xgboost"; there are mlp, gradientBoosting, '
+        "transformer, pretrained",
+    ),
+    "a comma for a point": (
+        spec("evaluate", gates=[{**GATE, "min": 0, "95": None}]),
+        'spec.evaluate.gates[0][95]: unknown field "95": a number has a point and no comma, as '
+        "0.95",
+    ),
+    "an object for a list": (
+        spec("preprocess", steps={"scale": {}}),
+        'spec.preprocess.steps: must be a list, not an object: begin each item with "- "',
+    ),
+    "a list for an object": (
+        at_top(train=[{"nodes": 2}]),
+        'spec.train: must be an object, not a list: leave out the "- " before its fields',
+    ),
+    "a number for a list": (
+        manifest(model={"mlp": {"hidden": 64}}),
+        "spec.train.model.mlp.hidden: must be a list, not an integer: write [64]",
+    ),
+    "a text for a list": (
+        manifest(command="python train.py"),
+        "spec.train.command: must be a list, not a string: write it as [a, b]",
+    ),
+    "a name for an object": (
+        manifest(model="mlp"),
+        'spec.train.model: must be an object, not a string: write "mlp: {}"',
+    ),
+    "a text for an object": (
+        manifest(script="train.py"),
+        "spec.train.script: must be an object, not a string: its fields are inline, configMap",
+    ),
+    "true in quotes": (
+        spec("preprocess", split={"test": 0.2, "stratify": "true"}),
+        "spec.preprocess.split.stratify: must be true or false, not a string: remove the quotes",
+    ),
+    "percent": (
+        spec("evaluate", gates=[{**GATE, "min": "95%"}]),
+        "spec.evaluate.gates[0].min: must be a number, not a string: write 0.95",
+    ),
+    "percent without its sign": (
+        spec("evaluate", gates=[{**GATE, "min": 95}]),
+        "spec: a gate of evaluate.gates asks for what no model can reach: accuracy is at most 1: "
+        "write 0.95 for 95 %",
+    ),
+}
+
+
+@pytest.mark.parametrize("turn", WRONG_TURNS)
+def test_a_wrong_turn_is_told_with_the_way_back(turn: str) -> None:
+    obj, message = WRONG_TURNS[turn]
+    assert message in told(obj)
+
+
+@pytest.mark.parametrize(
+    ("step", "end"),
+    [
+        ({"dropDuplicates": None}, " must be set; one without settings is written NAME: {}"),
+        ({"dropDuplicates": {}, "scale": {}}, ' must be set, and "dropDuplicates" and "scale" are'),
+    ],
+)
+def test_a_step_of_none_or_of_two_is_told_with_what_it_has(step: dict[str, Any], end: str) -> None:
+    (message,) = told(spec("preprocess", steps=[step]))
+    assert message.startswith("spec.preprocess.steps[0]: exactly one of dropDuplicates, dropna")
+    assert message.endswith(end)
+
+
+def test_a_metric_that_is_misspelt_is_named_with_the_one_that_is_meant() -> None:
+    (message,) = told(spec("evaluate", metrics=["acuracy", "f1-macro"], gates=[]))
+    assert message.endswith("; not by acuracy, f1-macro, did you mean accuracy, f1_macro?")
+
+
+def test_own_code_has_any_metric_of_any_size() -> None:
+    own = {"script": {"inline": "1"}, "gates": [{**GATE, "min": 95}, {"metric": "loss", "max": -1}]}
+    obj = good("minimal")
+    obj["spec"]["evaluate"] = own
+    assert told(obj) == []

@@ -207,7 +207,8 @@ LOOSE: dict[str, tuple[bytes, str]] = {
     ),
     "more faults than anybody reads": (
         stored(spec={**train(nodes=0, epochs=0, seed=-1, batchSize=0), "task": 1}),
-        "spec.task: must be an object, not an integer; "
+        "spec.task: must be an object, not an integer: its fields are type, label, text, messages, "
+        "features, positiveClass; "
         "spec.train.nodes: must be greater than or equal to 1, not 0; "
         "spec.train.epochs: must be greater than or equal to 1, not 0; and 2 more",
     ),

@@ -366,3 +366,30 @@ def test_a_member_of_an_archive_may_have_any_name(tmp_path: Path) -> None:
     packed = zipped({"é" * 200 + ".csv": CSV, "/abs/b.csv": b"n,s\n2,b\n"})
     _, rows = read(written({"a.zip": packed}, "csv", tmp_path))
     assert sorted(rows) == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize("name", ["in", "in/*.csv", "in/b.csv", "in/**", "in/there"])
+def test_a_link_out_of_a_claim_is_refused_in_a_pod_and_followed_on_one_machine(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod it leads to what the pod alone has, such as its token."""
+    written({"in/a.csv": CSV}, "csv", tmp_path / "claim")
+    written({"b.csv": CSV}, "csv", tmp_path / "elsewhere")
+    (tmp_path / "claim/in/b.csv").symlink_to(tmp_path / "elsewhere/b.csv")
+    (tmp_path / "claim/in/there").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "claim/in/again.csv").symlink_to("a.csv")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/data").symlink_to(tmp_path / "claim")
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setenv("TRAININGJOB_CLAIMS_DIR", str(tmp_path / "linked"))
+    assert read(tmp_path / "linked/data" / name)
+    (tmp_path / "claim").rename(tmp_path / "mounted/data")
+    monkeypatch.setenv("TRAININGJOB_CLAIMS_DIR", str(tmp_path / "mounted"))
+    with pytest.raises(StageFailure, match="is a link that leads out of the claim") as error:
+        read(tmp_path / "mounted/data" / name)
+    assert error.value.reason == "InputUnreadable"
+    if name != "in/there":
+        for link in ("b.csv", "there"):
+            (tmp_path / "mounted/data/in" / link).unlink()
+        with_rest = name if name != "in/b.csv" else "in/again.csv"
+        assert read(tmp_path / "mounted/data" / with_rest)

@@ -35,9 +35,26 @@ def test_a_file_is_read_with_all_that_it_includes(tmp_path: Path) -> None:
     assert sorted(found.options) == ["--index-url https://example.com/simple", "--pre"]
 
 
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("keras==3 # as it was", ["keras==3"]),
+        ("a @ https://h/a.whl#sha256=b \t  # c # d", ["a @ https://h/a.whl#sha256=b"]),
+        ("# only", []),
+        (f"a{' ' * 4000}# b", ["a"]),
+    ],
+)
+def test_a_comment_begins_behind_a_blank(line: str, read: list[str]) -> None:
+    assert [*requirements._lines(line)] == read
+
+
 # files -> words
 FAULTS: dict[str, tuple[dict[str, str], str]] = {
     "it is not there": ({}, "the code has no file all.txt"),
+    "a line of blanks, at which pip would look for an hour": (
+        {"all.txt": f"a{' ' * 2**19}b"},
+        "all.txt: a line of 524290 characters, of which 4096 are the most",
+    ),
     "it includes what is not there": ({"all.txt": "-r base.txt"}, "the code has no file base.txt"),
     "it includes what is not of the code": ({"all.txt": "-r ../x.txt"}, "x.txt does not lie in"),
     "it includes what is the machine's": ({"all.txt": "-r/etc/passwd"}, "passwd does not lie in"),

@@ -6,6 +6,8 @@ import json
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from tests.local.train.gang import Job
 from trainingjob.runtime.base.digest import digest_of_folder
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.model import folder as model_folder
 from trainingjob.runtime.model.check import check_model
 from trainingjob.runtime.model.unjudged import LINES
+from trainingjob.runtime.train import user_code
 
 
 def pt2(folder: Path) -> None:
@@ -301,3 +305,19 @@ def test_the_digest_is_of_names_and_contents(tmp_path):
     second = digest_of_folder(tmp_path)
     (tmp_path / "sub/a").rename(tmp_path / "b")
     assert len({first, second, digest_of_folder(tmp_path)}) == 3
+
+
+def test_what_a_link_leads_to_does_not_go_with_the_model_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payload = Job(tmp_path, {"command": ["true"]}).payload()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights.bin").write_text("w")
+    (tmp_path / "best.ckpt").write_text("b")
+    digest = digest_of_folder(model)
+    (model / "best.ckpt").symlink_to(tmp_path / "best.ckpt")
+    left: Any = SimpleNamespace(has_models=bool, keep_records=str)
+    assert user_code.result(payload, left, lambda _: False).outputs.digest == digest
+    words = "does not go with the model (best.ckpt is a link out of it: copy the file itself)"
+    assert words in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, StringConstraints
@@ -44,6 +45,10 @@ BINARY_METRICS: tuple[str, ...] = ("precision", "recall", "f1", "average_precisi
 # Errors: the lower, the better. Of all others more is better.
 LOWER_IS_BETTER: frozenset[str] = frozenset(
     {"log_loss", "mae", "rmse", "mape", "perplexity", "bits_per_byte", "loss"}
+)
+# Parts of a whole.
+AT_MOST_ONE: frozenset[str] = frozenset(
+    {*CLASSIFICATION_METRICS, "r2", "token_accuracy"} - LOWER_IS_BETTER
 )
 
 # Of own code's, what a pod's result and status have room for.
@@ -112,6 +117,31 @@ class Gate(Model):
     def lower_is_better(self) -> bool:
         """Of two values."""
         return self.higher_is_better is False or self.metric in LOWER_IS_BETTER
+
+
+def _cel(names: Iterable[str]) -> str:
+    return f"[{', '.join(map(repr, sorted(names)))}]"
+
+
+# CEL, of a gate g.
+CEL_IN_REACH = (
+    f"(!has(g.min) || g.min <= 1.0 || !(g.metric in {_cel(AT_MOST_ONE)})) && "
+    f"(!has(g.max) || g.max >= 0.0 || !(g.metric in {_cel(LOWER_IS_BETTER)}))"
+)
+
+
+def out_of_reach(gates: Sequence[Gate]) -> list[str]:
+    """What no model passes, by metrics of ours: accuracy in percent, an error below 0."""
+    above = [
+        f"{gate.metric} is at most 1: write {gate.min / 100:g} for {gate.min:g} %"
+        for gate in gates
+        if gate.metric in AT_MOST_ONE and gate.min is not None and gate.min > 1
+    ]
+    return above + [
+        f"{gate.metric} is never below 0"
+        for gate in gates
+        if gate.metric in LOWER_IS_BETTER and gate.max is not None and gate.max < 0
+    ]
 
 
 class Evaluate(OwnProgram):

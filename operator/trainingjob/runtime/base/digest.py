@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .within import files_in
+
 
 def sha256(path: Path) -> str:
     """``sha256:<hex>`` of a file."""
@@ -26,6 +28,5 @@ def digest_of(value: Any) -> str:
 
 
 def digest_of_folder(folder: Path, but: str = "") -> str:
-    """sha256 over the names and sha256 of all files below ``folder``, ``but`` for one in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / but)
-    return digest_of({path.relative_to(folder).as_posix(): sha256(path) for path in files})
+    """sha256 over the names and sha256 of all files in ``folder``, ``but`` for one of them."""
+    return digest_of({name: sha256(folder / name) for name in files_in(folder) if name != but})

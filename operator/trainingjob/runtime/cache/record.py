@@ -10,7 +10,8 @@ from trainingjob.api.base import Model
 from trainingjob.api.payload import StageResult
 
 from ..base.digest import digest_of
-from ..storage import fetch, resolve, write_file
+from ..storage import read as read_file
+from ..storage import resolve, write_file
 
 
 class Record(Model):
@@ -32,11 +33,9 @@ def read(uri: str, key: str | Callable[[str], bool]) -> StageResult | None:
     record, or none that fits. Raises OSError, StageFailure, and ValueError for what is not such a
     record."""
     try:
-        data = fetch(uri).read_bytes()
+        found = Record.model_validate_json(read_file(uri))
     except FileNotFoundError:
         return None
-    try:
-        found = Record.model_validate_json(data)
     except ValueError as error:
         raise ValueError(f"{uri} is no record") from error
     if found.digest != found.whole or (isinstance(key, str) and found.key != key):

@@ -32,7 +32,7 @@ def tokenizer_file(uri: str) -> Path:
 
 def tokenizer_files(uri: str, *, chat: bool) -> dict[str, Path]:
     """That, and for a ``chat`` those beside it, as far as they are there, which have its template.
-    Raises StageFailure."""
+    Raises StageFailure, also for a link that leads out of the claim."""
     path = tokenizer_file(uri)
     found = {TOKENIZER: path}
     if chat:
@@ -40,6 +40,8 @@ def tokenizer_files(uri: str, *, chat: bool) -> dict[str, Path]:
             storage.fetch(uri.removesuffix(f"/{TOKENIZER}"), but=WEIGHTS)
         beside = (path.with_name(name) for name in (TEMPLATE, TOKENIZER_CONFIG))
         found |= {one.name: one for one in beside if one.is_file()}
+    for one in found.values():
+        storage.require_on_claim(one)
     return found
 
 

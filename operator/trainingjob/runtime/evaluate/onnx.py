@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,7 +121,7 @@ def _checked(path: Path) -> Any:
         raise _corrupt(path, f"is no ONNX: {one_line(error)}") from error
     own = {(one.domain, one.name) for one in model.functions}
     nodes = 0
-    for graph in _graphs(path, model):
+    for graph in _graphs(path, model.graph, *model.functions):
         nodes += len(graph.node)
         if nodes > _MOST_NODES:
             raise _corrupt(path, f"has more than {_MOST_NODES} operators")
@@ -133,12 +134,33 @@ def _checked(path: Path) -> Any:
                 )
         for tensor in _tensors(graph):
             _check_place(path, tensor)
+    _check_calls(path, model)
     return model
 
 
-def _graphs(path: Path, model: Any) -> Iterator[Any]:
-    """The graph, functions, and the graphs inside of their nodes."""
-    waiting, done = [model.graph, *model.functions], 0
+def _check_calls(path: Path, model: Any) -> None:
+    """onnxruntime writes functions out wherever they are called: thirty that call each other twice
+    would be a billion operators."""
+    calls = {
+        (function.domain, function.name): [
+            (node.domain, node.op_type) for graph in _graphs(path, function) for node in graph.node
+        ]
+        for function in model.functions
+    }
+    sizes: dict[tuple[str, str], int] = {}
+    try:
+        for name in TopologicalSorter(calls).static_order():
+            sizes[name] = sum(sizes[one] for one in calls[name]) if name in calls else 1
+    except CycleError:
+        raise _corrupt(path, "is refused: a function in it calls itself") from None
+    called = ((node.domain, node.op_type) for g in _graphs(path, model.graph) for node in g.node)
+    if sum(sizes.get(name, 1) for name in called) > _MOST_NODES:
+        raise _corrupt(path, f"has more than {_MOST_NODES} operators, with functions written out")
+
+
+def _graphs(path: Path, *given: Any) -> Iterator[Any]:
+    """Graphs and functions, and the graphs inside of their nodes."""
+    waiting, done = [*given], 0
     while waiting:
         graph = waiting.pop()
         done += 1

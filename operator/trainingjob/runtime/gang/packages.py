@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 import trainingjob
 from trainingjob.api.base import Model
@@ -34,7 +34,7 @@ from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.text import cut, listed, without_credentials
-from ..storage import fetch, remove, resolve, write_aside, write_file
+from ..storage import fetch, read, remove, resolve, write_aside, write_file
 from .requirements import Requirements
 
 WHEELS = "wheels.json"
@@ -166,12 +166,12 @@ def _kept(place: str, hashes: Set[str]) -> tuple[Wheels, list[Path]] | None:
     None when they are not."""
     with storage_errors("read the wheels"):
         try:
-            told = Wheels.model_validate_json(fetch(f"{place}/{WHEELS}").read_bytes())
+            told = Wheels.model_validate_json(read(f"{place}/{WHEELS}"))
             folder = fetch(f"{place}/{told.folder}") if told.wheels else resolve(place)
             paths = [folder / wheel.name for wheel in told.wheels]
             whole = all(sha256(p) == w.sha256 for p, w in zip(paths, told.wheels, strict=True))
             whole = whole and all(_is_one_of(path, hashes) for path in paths)
-        except (FileNotFoundError, ValidationError):
+        except (FileNotFoundError, ValueError):
             return None
     return (told, paths) if whole else None
 
@@ -226,8 +226,8 @@ def _keep(place: str, folder: Path, packages: list[str]) -> None:
 def _folder_of(place: str) -> str | None:
     """Of wheels that are kept, whole or not."""
     try:
-        return Wheels.model_validate_json(fetch(f"{place}/{WHEELS}").read_bytes()).folder
-    except (OSError, ValidationError):
+        return Wheels.model_validate_json(read(f"{place}/{WHEELS}")).folder
+    except (OSError, ValueError):
         return None
 
 

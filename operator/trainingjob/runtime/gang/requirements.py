@@ -11,8 +11,10 @@ from ..base.errors import StageFailure
 
 _MOST_BYTES = 2**20
 _MOST_FILES = 50
+_LONGEST_LINE = 4096
 _CONTINUED = re.compile(r"\\\n\s*")
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+# pip's own asks for all blanks before it, which takes the square of their number.
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
 _INCLUDES = re.compile(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(?P<file>\S.*)$")
 # The algorithms that pip takes.
 _HASH = re.compile(r"\s--hash[ =]\s*((?:sha256|sha384|sha512):[0-9A-Fa-f]+)")
@@ -63,6 +65,9 @@ def of_file(path: Path, root: Path) -> Requirements:
         found.text += f"{text}\n"
         if len(seen) > _MOST_FILES or len(found.text) > _MOST_BYTES:
             words = f"{name}: more than {_MOST_FILES} files or {_MOST_BYTES // 2**20} MiB of them"
+            raise StageFailure("PackagesInvalid", words)
+        if (longest := max(map(len, text.splitlines()), default=0)) > _LONGEST_LINE:
+            words = f"{name}: a line of {longest} characters, of which {_LONGEST_LINE} are the most"
             raise StageFailure("PackagesInvalid", words)
         for line in _lines(text):
             if _OF_CODE.search(line):

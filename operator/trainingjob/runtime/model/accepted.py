@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from trainingjob.api.base import Model
 from trainingjob.api.payload import Baseline
 
+from .. import storage
 from ..base.errors import StageFailure, storage_errors
-from ..storage import fetch
 
 RECORD = "metrics.json"
 # How many accepted models stay, besides those that are in use.
@@ -41,13 +41,11 @@ def read(folder: str) -> AcceptedModel | None:
     uri = f"{folder}/{RECORD}"
     with storage_errors("read the record of the last accepted model"):
         try:
-            text = fetch(uri).read_bytes()
+            return AcceptedModel.model_validate_json(storage.read(uri))
         except FileNotFoundError:
             return None
-    try:
-        return AcceptedModel.model_validate_json(text)
-    except ValidationError as error:
-        raise StageFailure(
-            "BaselineInvalid",
-            f"{uri}, the record of the last accepted model, is damaged or of another version",
-        ) from error
+        except ValueError as error:
+            raise StageFailure(
+                "BaselineInvalid",
+                f"{uri}, the record of the last accepted model, is damaged or of another version",
+            ) from error

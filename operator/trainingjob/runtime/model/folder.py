@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ..base.text import size_in_words
+from ..base.within import is_within
 
 PROGRAM = "model.pt2"
 ONNX = "model.onnx"
@@ -161,8 +162,7 @@ def no_transformer(folder: Path) -> str:
 def is_there(folder: Path, name: str) -> bool:
     """Whether it is a file of the folder, and not a link out of it: that leads nowhere once the
     pod is gone."""
-    path = folder / name
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    return (folder / name).is_file() and is_within(folder / name, folder)
 
 
 def files(folder: Path, depth: int = 100) -> list[File]:

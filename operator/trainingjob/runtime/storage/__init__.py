@@ -18,9 +18,9 @@ from trainingjob.api.payload import CLAIMS_DIR
 from trainingjob.api.uris import FILE, Scheme, Uri
 
 from ..base.errors import StageFailure
+from ..base.within import content, files_in, opened
 from . import copies, disk
 from .copies import is_copy
-from .disk import copy
 from .publish import Place, Publication, place_of, publishing
 from .streams import RemoteFile, ahead
 
@@ -40,7 +40,9 @@ __all__ = [
     "place_of",
     "publishing",
     "reach",
+    "read",
     "remove",
+    "require_on_claim",
     "resolve",
     "shown",
     "sizes",
@@ -50,6 +52,8 @@ __all__ = [
     "write_aside",
     "write_file",
 ]
+
+_PIECE_BYTES = 2**20
 
 
 def resolve(uri: str) -> Path:
@@ -62,11 +66,15 @@ def resolve(uri: str) -> Path:
         return Path(found.place)
     if found.scheme.remote:
         return copies.place(found)
-    mounted = Path(os.environ.get(CLAIMS_DIR, "/mnt/claims")) / found.authority
+    mounted = _claims() / found.authority
     if not mounted.is_dir():
         message = f"claim {found.authority} of {uri} is not mounted"
         raise StageFailure("StorageUnavailable", message)
     return mounted / found.path.lstrip("/")
+
+
+def _claims() -> Path:
+    return Path(os.environ.get(CLAIMS_DIR, "/mnt/claims"))
 
 
 def reach(path: Path) -> None:
@@ -80,6 +88,13 @@ def fetch(uri: str, but: str = "") -> Path:
     in ``but``. Raises StageFailure."""
     found = Uri.parse(uri)
     return copies.download(found, but) if found.scheme.remote else resolve(uri)
+
+
+def read(uri: str, most: int = 2**24) -> bytes:
+    """What a small file has. Raises FileNotFoundError, ValueError for what is no plain file or has
+    more than ``most`` bytes, OSError, StageFailure."""
+    path = resolve(uri)
+    return copies.content(path, most) if is_copy(path) else content(path, most)
 
 
 def bring(folder: Path, names: Iterable[str]) -> None:
@@ -118,7 +133,44 @@ def entries(folder: Path) -> list[str] | None:
 
 def names(folder: Path) -> list[str]:
     """The files below a folder that is here, by their names relative to it, in order."""
-    return sorted(disk.files(folder))
+    return files_in(folder)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Have the files in a folder in another one, too. Not by links: own code may write the files of
+    its model anew in place. Raises OSError, and StageFailure(StorageFailed) for a file in whose
+    place there is a link now that leads out of the folder or of a pod's claim."""
+    bounds = [bound for bound in (source, _claim_of(source)) if bound is not None]
+    for name in files_in(source):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = opened(source / name, *bounds)
+        except ValueError as error:
+            raise StageFailure("StorageFailed", f"cannot copy a file: {error}") from error
+        with file, path.open("wb") as made:
+            shutil.copyfileobj(file, made, _PIECE_BYTES)
+
+
+def require_on_claim(path: Path) -> Path:
+    """Where a file or a folder lies, whatever links lead there. Raises
+    StageFailure(InputUnreadable) when it is reached by a claim of a pod, and not on that."""
+    real, claim = Path(os.path.realpath(path)), _claim_of(path)
+    if claim is not None and not any(map(real.is_relative_to, (claim, claim.resolve()))):
+        words = f"{path} is a link that leads out of the claim: have the file itself there"
+        raise StageFailure("InputUnreadable", words)
+    return real
+
+
+def _claim_of(path: Path) -> Path | None:
+    """In a pod, where the claim of a path is mounted: whoever writes to it may have put links there
+    that lead to what the pod has elsewhere. On one machine claims are links to folders, whose links
+    are the user's own."""
+    claims = _claims()
+    if not path.is_relative_to(claims) or path == claims:
+        return None
+    claim = claims / path.relative_to(claims).parts[0]
+    return None if claim.is_symlink() else claim
 
 
 def shown(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -68,6 +69,18 @@ def stream(copy: Path, size: int) -> RemoteFile:
     """The original of a copy, to be read from where it lies."""
     uri = uri_of(copy)
     return RemoteFile(connect(uri), uri.path, size)
+
+
+def content(copy: Path, most: int) -> bytes:
+    """What the original of a small file has. Raises FileNotFoundError, ValueError for one of more
+    than ``most`` bytes, StageFailure."""
+    uri = uri_of(copy)
+    size = connect(uri).find(uri.path).get(uri.path)
+    if size is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(uri))
+    if size > most:
+        raise ValueError(f"{uri} has more than {most} bytes")
+    return stream(copy, size).readall()
 
 
 def state(copy: Path) -> str | None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..base.within import opened
+
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder. Raises OSError."""
@@ -35,15 +37,6 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Have the files below a folder below another one, too. Not by links: own code may write the
-    files of its model anew in place. Raises OSError."""
-    for name in files(source):
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, path)
 
 
 def files(folder: Path) -> list[str]:
@@ -72,7 +65,8 @@ def discard(folder: Path, names: Iterable[str]) -> None:
 def state(path: Path) -> str | None:
     """Of what a file has; None when it is not there. Raises OSError."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with opened(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
 

@@ -22,6 +22,7 @@ from trainingjob.api.uris import HDFS
 from ..base.errors import StageFailure
 from ..base.log import log
 from ..base.text import one_line
+from ..base.within import files_in
 from .disk import lock_of
 from .hadoop import java_says, meaning
 from .kerberos import keytab
@@ -74,7 +75,7 @@ class Cluster:
         (_, aside), (_, old) = _beside(path, "writing"), _beside(path, "old")
         for leftover in (aside, old):
             self.remove(leftover)
-        files = [file for file in source.rglob("*") if file.is_file()]
+        files = [source / name for name in files_in(source)]
         places = [f"{aside}/{file.relative_to(source).as_posix()}" for file in files]
         for parent in {place.rpartition("/")[0] for place in [f"{aside}/", *places]}:
             self._make_folder(parent)

@@ -30,6 +30,7 @@ from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ..base.errors import StageFailure
 from ..base.text import one_line
+from ..base.within import files_in
 from .remote import AT_ONCE
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Objects:
 
     def replace(self, source: Path, path: str) -> None:
         self.remove(path)
-        files = [file for file in source.rglob("*") if file.is_file()]
+        files = [source / name for name in files_in(source)]
         places = {file: f"{path}/{file.relative_to(source).as_posix()}" for file in files}
         markers = sorted(file for file in files if file.suffix == ".json")
         with ThreadPoolExecutor(AT_ONCE) as pool:

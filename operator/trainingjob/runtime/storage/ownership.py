@@ -10,18 +10,22 @@ import json
 from pathlib import Path
 
 from ..base.log import log
+from ..base.within import content
 from . import entries, remove, store, write_file
 
 MARKER = ".job"
 GIVEN = ".given"
+_MOST_BYTES = 1024
 
 
 def is_ours(folder: Path, uid: str) -> bool:
     """Whether the job ``uid`` may go on from what lies in ``folder``."""
     try:
-        return (folder / MARKER).read_text(encoding="utf-8") == uid
+        return content(folder / MARKER, _MOST_BYTES) == uid.encode()
     except FileNotFoundError:
         return True
+    except ValueError:
+        return False
 
 
 def claim(folder: Path, uid: str) -> None:

@@ -29,6 +29,7 @@ from trainingjob.api.v1alpha1.train import Checkpoint
 from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
+from ..base.within import content
 from ..gang.collectives import Gang
 from ..gang.division import Part, Rows
 from ..storage import remove, store, write_file
@@ -40,6 +41,7 @@ VERSION = 3  # 1 had one file of all tensors, 2 other names of them
 _NAME = re.compile(r"step-(\d{9,})")
 _EVERY_SECONDS = 30
 _DIGEST = "sha256:"
+_STATE_BYTES = 2**26
 # What reading a damaged checkpoint raises. Other OSErrors are the storage's: it may recover.
 _DAMAGE = (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError)
 
@@ -206,7 +208,7 @@ class Checkpoints:
         claim(self._folder, self._uid)
         for folder in list(self._newest_first()):
             try:
-                state = json.loads((folder / STATE).read_bytes())
+                state = json.loads(content(folder / STATE, _STATE_BYTES))
                 if state.pop("digest") != digest_of(state):
                     raise ValueError(f"{STATE} is not as it was written")
                 if state["version"] != VERSION:

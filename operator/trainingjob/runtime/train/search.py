@@ -8,10 +8,9 @@ the models only the best so far is kept.
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,7 +26,7 @@ from ..base.digest import digest_of_folder
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..dataset.manifest import DatasetManifest
-from ..storage import remove, resolve, write_aside
+from ..storage import copy, remove, resolve, write_aside
 from ..storage.ownership import claim
 from . import word
 
@@ -48,7 +47,7 @@ class Outcome(word.Word):
     state: State
     losses: list[float]
     loss: float | None = None
-    outputs: dict[str, Any] | None = None
+    outputs: Outputs | None = None
     message: str | None = None
 
 
@@ -162,7 +161,7 @@ class Search:
             state=tried.state,
             losses=tried.losses,
             loss=tried.loss,
-            outputs=tried.result.outputs.to_dict() if tried.result else None,
+            outputs=tried.result.outputs if tried.result else None,
             message=tried.message,
         )
         word.tell(self._record(number), outcome)
@@ -192,7 +191,10 @@ class Search:
         target, outcome = resolve(self._payload.model_uri), self._done[best]
         with storage_errors("write the model"):
             with write_aside(target) as folder:
-                shutil.copytree(resolve(self._model(best)), folder, dirs_exist_ok=True)
+                copy(resolve(self._model(best)), folder)
+                if digest_of_folder(folder) != _digest(outcome):
+                    words = f"the model of trial {best} was changed since it was written"
+                    raise StageFailure("StorageFailed", words)
                 (folder / SEARCH).write_text(json.dumps(self._table(best), indent=1) + "\n")
             digest = digest_of_folder(target)
         log(f"the best of {len(self._done)} trials is trial {best}: {listed(outcome.settings)}")
@@ -208,7 +210,8 @@ class Search:
                 settings={name: json.dumps(one) for name, one in outcome.settings.items()},
             ).to_dict(),
         }
-        return StageResult(outputs=Outputs.model_validate((outcome.outputs or {}) | found))
+        outputs = outcome.outputs.to_dict() if outcome.outputs is not None else {}
+        return StageResult(outputs=Outputs.model_validate(outputs | found))
 
     def _table(self, best: int) -> dict[str, Any]:
         kept = {"settings", "state", "losses", "loss", "message"}
@@ -242,14 +245,26 @@ class Search:
     def _read(self, number: int) -> Outcome | None:
         outcome = word.read(self._record(number), Outcome)
         known = (self._payload.job.uid, self._dataset)
-        return outcome if outcome and (outcome.uid, outcome.dataset) == known else None
+        if outcome is None or (outcome.uid, outcome.dataset) != known:
+            return None
+        try:
+            _as_trial(outcome, _space(self._spec.parameters))
+        except (ValueError, LookupError) as error:
+            log(f"the record of trial {number} is not as it was written: {error}")
+            return None
+        return outcome
 
     def _is_whole(self, number: int) -> bool:
         """Whether the model of a trial is as it was written."""
         folder = resolve(self._model(number))
         with storage_errors("read the model of a trial"):
             there = folder.is_dir() and digest_of_folder(folder)
-        return there == (self._done[number].outputs or {}).get("digest")
+        return there == _digest(self._done[number])
+
+
+def _digest(outcome: Outcome) -> str | None:
+    """Of the model that is kept."""
+    return outcome.outputs.digest if outcome.outputs is not None else None
 
 
 def checkpoints_of(payload: TrainPayload, number: int) -> str:
@@ -268,27 +283,42 @@ def suggest(
 
     Of the same arguments the same: optuna keeps nothing from one call to the next.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # optuna's experimental features
-        import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna = _optuna()
     samplers = optuna.samplers
     sampler = samplers.RandomSampler(seed) if chance else samplers.TPESampler(seed=seed)
     study = optuna.create_study(sampler=sampler)
-    space = {one.field: _distribution(one) for one in parameters}
-    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    space = _space(parameters)
     for outcome in before:
-        trial = optuna.trial.create_trial(
-            state=optuna.trial.TrialState[states[outcome.state]],
-            params={name: outcome.settings[name] for name in space},
-            distributions=space,
-            value=outcome.loss,
-            intermediate_values=dict(enumerate(outcome.losses)),
-        )
-        study.add_trial(trial)
+        study.add_trial(_as_trial(outcome, space))
     found: dict[str, Setting] = study.ask(space).params
     return found
+
+
+def _optuna() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its experimental features
+        import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _as_trial(outcome: Outcome, space: Mapping[str, Any]) -> Any:
+    """As optuna has it. Raises ValueError, LookupError for one of other settings or values, or
+    that does not say how it ended."""
+    trials = _optuna().trial
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    return trials.create_trial(
+        state=trials.TrialState[states[outcome.state]],
+        params={name: outcome.settings[name] for name in space},
+        distributions=dict(space),
+        value=outcome.loss,
+        intermediate_values=dict(enumerate(outcome.losses)),
+    )
+
+
+def _space(parameters: Sequence[Parameter]) -> dict[str, Any]:
+    return {one.field: _distribution(one) for one in parameters}
 
 
 def _distribution(one: Parameter) -> Any:

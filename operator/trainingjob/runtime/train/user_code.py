@@ -99,6 +99,8 @@ def result(
         warnings.append(StageWarning(reason="ModelElsewhere", message=cut(words, 512)))
     elif records := left_behind.keep_records():
         log(f"logs: {records}")
+    if out := model_folder.links_out(output):
+        log(f"warning: what lies elsewhere does not go with the model{out}")
     with storage_errors("read the model"):
         digest = digest_of_folder(output)
     result = StageResult(outputs=Outputs(uri=payload.model_uri, digest=digest))

@@ -18,7 +18,8 @@ from trainingjob.api.payload import TrainPayload
 from trainingjob.api.uris import is_remote
 
 from ..base.errors import storage_errors
-from ..storage import fetch, resolve, write_file
+from ..storage import read as read_file
+from ..storage import resolve, write_file
 
 # A look at a mounted file is cheap, one at a store is a request of every node.
 _LOOK_SECONDS, _LOOK_SECONDS_REMOTE = 0.1, 0.5
@@ -43,7 +44,7 @@ def tell(uri: str, word: Word) -> None:
 def read(uri: str, kind: type[W]) -> W | None:
     """The word of any attempt and run; None without one."""
     try:
-        return kind.model_validate_json(fetch(uri).read_bytes())
+        return kind.model_validate_json(read_file(uri))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 

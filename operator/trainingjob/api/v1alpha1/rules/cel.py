@@ -24,6 +24,7 @@ def trained(
     message: str,
     holds: Callable[[Any], bool],
     schema: dict[str, Any] | None = None,
+    about: Callable[[Any], str] | None = None,
 ) -> Rule:
     """A rule about jobs that train: one that only deploys has neither train nor task."""
     return Rule(
@@ -31,4 +32,5 @@ def trained(
         message=message,
         holds=lambda self: self.train is None or self.task is None or holds(self),
         schema=schema,
+        about=about,
     )

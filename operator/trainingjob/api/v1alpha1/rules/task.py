@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ...base import Rule
-from ..evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS
+from ..evaluate import (
+    CEL_IN_REACH,
+    CLASSIFICATION_METRICS,
+    LANGUAGE_MODEL_METRICS,
+    REGRESSION_METRICS,
+    out_of_reach,
+)
 from .cel import LABEL, OWN_JUDGE, trained
 
 if TYPE_CHECKING:
@@ -39,11 +46,34 @@ def _judged_by(task: str, metrics: Sequence[str]) -> Rule:
         holds=lambda self: (
             self.task.type != task or self.judges_itself or _metrics_of(self) <= set(metrics)
         ),
+        about=lambda self: _not_among(sorted(_metrics_of(self) - {*metrics}), metrics),
     )
+
+
+def _not_among(names: Sequence[str], metrics: Sequence[str]) -> str:
+    by_letters = {name.replace("_", ""): name for name in metrics}
+    near = (
+        get_close_matches(name.replace("-", "").replace("_", "").lower(), by_letters, 1)
+        for name in names
+    )
+    meant = ", ".join(by_letters[found[0]] for found in near if found)
+    return f"; not by {', '.join(names)}" + (f", did you mean {meant}?" if meant else "")
+
+
+def _beyond(spec: Spec) -> list[str]:
+    gates = spec.evaluate.gates if spec.evaluate is not None and not spec.judges_itself else None
+    return out_of_reach(gates or ())
 
 
 RULES: tuple[Rule, ...] = (
     _judged_by("languageModel", LANGUAGE_MODEL_METRICS),
+    trained(
+        cel=f"!has(self.evaluate) || {OWN_JUDGE} || !has(self.evaluate.gates) || "
+        f"self.evaluate.gates.all(g, {CEL_IN_REACH})",
+        message="a gate of evaluate.gates asks for what no model can reach",
+        holds=lambda self: not _beyond(self),
+        about=lambda self: f": {', '.join(_beyond(self))}",
+    ),
     trained(
         cel=f"!has(self.evaluate) || !has(self.task.messages) || {OWN_JUDGE} || "
         "((!has(self.evaluate.metrics) || !('bits_per_byte' in self.evaluate.metrics)) && "

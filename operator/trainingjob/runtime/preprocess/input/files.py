@@ -97,7 +97,7 @@ class Source:
 def find(source: Input) -> Source:
     """The files of ``source``; raises StageFailure(InputNotFound, InputUnreadable)."""
     path = storage.fetch(source.uri)
-    found = _files([path]) if path.exists() else _files(_matches(path))
+    found = _files([path] if path.exists() else _matches(path))
     if not found:
         what = f"{path} is an empty folder" if path.is_dir() else f"there is no file at {path}"
         what = (
@@ -205,22 +205,24 @@ def _matches(pattern: Path) -> list[Path]:
 def _files(paths: Sequence[Path]) -> list[Path]:
     """These files, and those below these folders that are not hidden. Links are followed; what
     several paths lead to is there once: ** names folders and what is in them, and a link may lead
-    to a folder above it."""
-    found: dict[str, Path] = {}
-    folders: set[str] = set()
+    to a folder above it.
+
+    Raises StageFailure(InputUnreadable) for a link that leads out of the claim."""
+    found: dict[Path, Path] = {}
+    folders: set[Path] = set()
     for path in paths:
-        real = os.path.realpath(path)
-        if not Path(real).is_dir():
+        real = storage.require_on_claim(path)
+        if not real.is_dir():
             found.setdefault(real, path)
             continue
         for root, inner, names in os.walk(path, followlinks=True):
-            if (real := os.path.realpath(root)) in folders:
+            if (real := storage.require_on_claim(Path(root))) in folders:
                 inner.clear()
                 continue
             folders.add(real)
             inner[:] = sorted(name for name in inner if not _is_hidden(name))
             for file in (Path(root) / name for name in sorted(names) if not _is_hidden(name)):
-                found.setdefault(os.path.realpath(file), file)
+                found.setdefault(storage.require_on_claim(file), file)
     return sorted(found.values())
 
 

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import gzip
+import hashlib
 import io
 import json
 import threading
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from dulwich.objects import Blob, ShaFile, Tree
 from pydantic import TypeAdapter, ValidationError
 from release.envelope import ReleaseError, opened, sealed
 from safetensors.numpy import save
@@ -35,7 +37,7 @@ from tests.unit.core.world import World, ended
 from tests.unit.core.world import manifest as world_manifest
 from tests.unit.serve.build import made, request
 from trainingjob.api.errors import check_manifest
-from trainingjob.api.payload import Payload, ProgressReport
+from trainingjob.api.payload import GitRef, Payload, ProgressReport
 from trainingjob.api.v1alpha1.input import Input
 from trainingjob.api.v1alpha1.tokenize import Tokenize
 from trainingjob.cli import main as cli
@@ -45,6 +47,7 @@ from trainingjob.core import PodView
 from trainingjob.core.diagnose import failure_of, result_of
 from trainingjob.core.progress import reported
 from trainingjob.runtime.base.errors import StageFailure
+from trainingjob.runtime.checkout import tree as checkout
 from trainingjob.runtime.dataset.manifest import DatasetManifest
 from trainingjob.runtime.evaluate.archive import RefusedArchive, copy_safely
 from trainingjob.runtime.evaluate.own_code import metrics_of
@@ -62,6 +65,7 @@ from trainingjob.runtime.preprocess.tokens import chat, tokenizer
 from trainingjob.runtime.serve import completions, protocol
 from trainingjob.runtime.serve.served import load
 
+_CODE, _LINK = Blob.from_string(b"pass\n"), Blob.from_string(b"lib/data.py")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 Run = Callable[[bytes, Path], None]
 
@@ -346,6 +350,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "the outside of model.onnx": Target(
             [_graph()], _in_folder("model.onnx", check_model, {}), failed
         ),
+        "folders of git": Target([_tree()], _checkout, failed),
         "metrics.json of own code": Target(
             [_bytes({"dice": 0.9, "recall@10": 1, "loss": -2.5e-3})],
             _in_folder("metrics.json", lambda at: metrics_of(at, "evaluate.py"), {}),
@@ -394,6 +399,45 @@ def _read(data: bytes, model: Any, *, chat: bool) -> None:
 
 def _asked(data: bytes, served: Any) -> None:
     protocol.read(data, served, 1000)
+
+
+def _tree() -> bytes:
+    """Of git: a file, a link to it, a submodule and the folder itself once more."""
+    tree = Tree()
+    tree.add(b"train.py", 0o100644, _CODE.id)
+    tree.add(b"link", 0o120000, _LINK.id)
+    tree.add(b"module", 0o160000, _CODE.id)
+    inner = Tree()
+    inner.add(b"data.py", 0o100755, _CODE.id)
+    tree.add(b"lib", 0o40000, inner.id)
+    return tree.as_raw_string()
+
+
+class _Objects(dict[bytes, tuple[int, bytes]]):
+    """Of git, by their hashes: read when they are asked for, as those of a pack are."""
+
+    def put(self, kind: int, name: bytes, data: bytes) -> bytes:
+        key = hashlib.sha1(b"%s %d\0" % (name, len(data)) + data).hexdigest().encode()
+        self[key] = (kind, data)
+        return key
+
+    def __getitem__(self, key: bytes) -> Any:
+        return ShaFile.from_raw_string(*super().__getitem__(key))
+
+
+def _checkout(data: bytes, folder: Path) -> None:
+    objects = _Objects()
+    objects.put(3, b"blob", _CODE.data)
+    objects.put(3, b"blob", _LINK.data)
+    objects.put(2, b"tree", b"100755 data.py\0" + bytes.fromhex(_CODE.id.decode()))
+    who = b"a <a@example.org> 0 +0000"
+    lines = (b"tree " + objects.put(2, b"tree", data), b"author " + who, b"committer " + who)
+    key = objects.put(1, b"commit", b"\n".join([*lines, b"", b""]))
+    (folder / "code").mkdir()
+    git = GitRef(url="https://git.example.org/a", commit=key.decode())
+    checkout.write(objects, git, folder / "code")
+    assert [path.name for path in folder.iterdir()] == ["code"]
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
 
 
 def _graph() -> bytes:

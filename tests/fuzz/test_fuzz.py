@@ -23,7 +23,7 @@ NAMES = (
     *("tokenizer_config.json", "generation_config.json"),
     *("envelopes of releases", "requests of predictions"),
     *("requests of completions", "requests of answers"),
-    *("the outside of model.onnx", "metrics.json of own code"),
+    *("the outside of model.onnx", "metrics.json of own code", "folders of git"),
 )
 
 

@@ -61,7 +61,11 @@ SEED = "TRAININGJOB_SEED"
 FOLD = "TRAININGJOB_FOLD"  # whose model is trained, from 1; set by the runtime
 MODEL_DIR = "TRAININGJOB_MODEL_DIR"  # the model that own code judges; set by the runtime
 CODE_DIR = "TRAININGJOB_CODE_DIR"  # the pod's copy of the code; set by the runtime
-CODE_FILES = "TRAININGJOB_CODE_FILES"  # a mounted ConfigMap, when the code is one
+CODE_FILES = "TRAININGJOB_CODE_FILES"  # where the code is mounted: a ConfigMap, or what git had
+# Of the container that fetches from git, and of no other.
+GIT_USERNAME = "TRAININGJOB_GIT_USERNAME"
+GIT_PASSWORD = "TRAININGJOB_GIT_PASSWORD"  # noqa: S105 - a name
+GIT_CA = "TRAININGJOB_GIT_CA"  # certificates, in PEM
 SCRIPT_FILE = "TRAININGJOB_SCRIPT_FILE"  # a mounted ConfigMap key, when the script is in one
 
 # What stages before have left, as status has it. No part of the payload: an image of the version
@@ -89,12 +93,21 @@ class ScriptRef(Model):
     path: str | None = None
 
 
+class GitRef(Model):
+    """A commit, and the folder of its tree that counts."""
+
+    url: str
+    commit: str
+    path: str | None = None
+
+
 class CodeRef(Model):
-    """User code of several files: exactly one of these."""
+    """User code of several files: exactly one of the first three."""
 
     inline: dict[str, str] | None = Field(None, description="Text by relative path.")
-    path: str | None = Field(None, description="Folder where a ConfigMap is mounted.")
+    path: str | None = Field(None, description="Folder where it is mounted.")
     uri: str | None = Field(None, description="A folder of the storage.")
+    git: GitRef | None = Field(None, description="Whence it was fetched to ``path``.")
 
 
 class PackagesRef(Model):
@@ -325,13 +338,21 @@ class CleanupPayload(Model):
     checkpoints_run: str = Field("", description="The run that has written them.")
 
 
+class CheckoutPayload(Model):
+    """Input of the container that fetches own code before a stage's own begins."""
+
+    stage: Literal["checkout"] = "checkout"
+    git: GitRef
+
+
 Payload = Annotated[
     PreprocessPayload
     | TrainPayload
     | EvaluatePayload
     | ServePayload
     | PredictPayload
-    | CleanupPayload,
+    | CleanupPayload
+    | CheckoutPayload,
     Field(discriminator="stage"),
 ]
 

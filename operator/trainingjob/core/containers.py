@@ -14,6 +14,7 @@ from typing import Any
 
 from . import terms, text
 from .names import (
+    CODE_CONTAINER,
     EXECUTOR_CONTAINER,
     KSERVE_CONTAINER,
     LABEL_INFERENCE_SERVICE,
@@ -46,9 +47,12 @@ def own_name(labels: Mapping[str, str]) -> str:
 
 
 def own(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The status of the container; empty as long as its kubelet has none."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    return next((found for found in statuses if found.get("name") == name), {})
+    """The status of the container, or of the one that fetches its code where that has failed: it
+    is ours as well, and tells why. Empty as long as their kubelet has none."""
+    before = _status(pod, "initContainer", CODE_CONTAINER)
+    if ((before.get("state") or {}).get("terminated") or {}).get("exitCode"):
+        return before
+    return _status(pod, "container", name)
 
 
 def waits(pod: Mapping[str, Any], name: str) -> tuple[Wait, ...]:
@@ -102,6 +106,11 @@ def _statuses(pod: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
     spec = (pod.get("spec") or {}).get(_KINDS[kind]) or ()
     order = {container["name"]: place for place, container in enumerate(spec)}
     return sorted(found, key=lambda status: (order.get(status["name"], len(order)), status["name"]))
+
+
+def _status(pod: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    statuses = (pod.get("status") or {}).get(f"{kind}Statuses") or ()
+    return next((found for found in statuses if found.get("name") == name), {})
 
 
 def _why(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:

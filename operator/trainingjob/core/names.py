@@ -25,6 +25,10 @@ ROLE_CLEANER = "cleaner"
 # Spark looks for its own container under this name, and so do we.
 EXECUTOR_CONTAINER = "spark-kubernetes-executor"
 
+# The container that fetches own code before a stage's own begins, and the volume of both.
+CODE_CONTAINER = "trainingjob-code"
+CODE_VOLUME = "trainingjob-checkout"
+
 # The volume at /tmp.
 SCRATCH_VOLUME = "trainingjob-tmp"
 

@@ -62,6 +62,10 @@ class Kubelet:
         """Make a pod and start it."""
         record = Record.create(self._home.pods / manifest["metadata"]["name"], dict(manifest))
         self._records[record.name] = record
+        self._begin(record)
+
+    def _begin(self, record: Record) -> None:
+        """Start the container whose turn it is."""
         try:
             self._shims[record.name] = self._start(record)
         except ConfigError as error:
@@ -96,6 +100,8 @@ class Kubelet:
                 survivors.end({record.uid})
             if record.deleting:
                 self._remove(record)
+            elif not self._interrupted and record.prepared():
+                self._begin(record)
             else:
                 # A shim that we stop before it has begun leaves no word.
                 fallback = None if self._interrupted else code if code >= 0 else 128 - code

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..api import payload as contract
 from ..core import frameworks
-from ..core.names import LABEL_ATTEMPT, LABEL_STAGE
+from ..core.names import CODE_VOLUME, LABEL_ATTEMPT, LABEL_STAGE
 from . import claims, environment
 from .files import write_text
 from .records import Record
@@ -70,7 +70,11 @@ class Node:
             contract.KEYTAB: lambda: environment.own_path(os.environ, environment.CLIENT_KEYTAB),
             contract.STATUS_TOKEN: lambda: str(self.token),
             contract.SPARK_MASTER: lambda: "local[*]",
-            contract.CODE_FILES: lambda: self._mounted(record, asked[contract.CODE_FILES]),
+            contract.CODE_FILES: lambda: self._code(record, asked[contract.CODE_FILES]),
+            # As with the credentials of storage, those of the caller.
+            contract.GIT_USERNAME: lambda: os.environ.get(contract.GIT_USERNAME, ""),
+            contract.GIT_PASSWORD: lambda: os.environ.get(contract.GIT_PASSWORD, ""),
+            contract.GIT_CA: lambda: os.environ.get(contract.GIT_CA, ""),
             contract.SCRIPT_FILE: lambda: self._mounted(record, asked[contract.SCRIPT_FILE]),
         }
         found = {name: answer() for name, answer in table.items() if name in asked}
@@ -110,6 +114,15 @@ class Node:
         found = folder / PurePosixPath(path).name
         own = environment.own_path(os.environ, contract.KRB5_CONFIG, "/etc/krb5.conf")
         return str(found) if found.is_file() else own
+
+    def _code(self, record: Record, path: str) -> str:
+        """Where code is fetched to, or the ConfigMap that it is."""
+        volumes = record.pod["spec"].get("volumes") or ()
+        if all(volume["name"] != CODE_VOLUME for volume in volumes):
+            return self._mounted(record, path)
+        folder = record.folder / "volumes" / CODE_VOLUME
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
 
     def _mounted(self, record: Record, path: str) -> str:
         """What a pod would see at ``path``: a ConfigMap that is mounted there, or a file of it."""

@@ -27,6 +27,8 @@ class Record:
 
     folder: Path
     pod: dict[str, Any]
+    # Its init container has not ended. Of a pod of an earlier run nothing is started any more.
+    preparing: bool = False
 
     @classmethod
     def create(cls, folder: Path, manifest: dict[str, Any]) -> Record:
@@ -38,7 +40,7 @@ class Record:
         pod = copy.deepcopy(manifest)
         pod["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
         pod["status"] = {"phase": "Pending"}
-        record = cls(folder, pod)
+        record = cls(folder, pod, preparing="initContainers" in pod["spec"])
         record._write()
         return record
 
@@ -73,8 +75,9 @@ class Record:
 
     @property
     def container(self) -> dict[str, Any]:
-        """Its one container."""
-        found: dict[str, Any] = self.pod["spec"]["containers"][0]
+        """Of its one container, and the one before that if there is one: whose turn it is."""
+        kind = "initContainers" if self.preparing else "containers"
+        found: dict[str, Any] = self.pod["spec"][kind][0]
         return found
 
     @property
@@ -95,7 +98,7 @@ class Record:
     @property
     def exit_file(self) -> Path:
         """Where its shim leaves the exit code."""
-        return self.folder / "exit.json"
+        return self.folder / ("exit-before.json" if self.preparing else "exit.json")
 
     def view(self) -> PodView:
         """As the core sees it."""
@@ -117,8 +120,17 @@ class Record:
 
     def mark_running(self) -> None:
         """Its process was started. Losing this write does no harm: the process tells."""
-        self._set("Running", {"running": {"startedAt": timestamp()}})
+        phase = "Pending" if self.preparing else "Running"
+        self._set(phase, {"running": {"startedAt": timestamp()}})
         self._write(durable=False)
+
+    def prepared(self) -> bool:
+        """Whether its init container has just ended well: its own is to be started now."""
+        told = self._exit_record()
+        if not self.preparing or told.get("exitCode") != 0 or told.get("stopped"):
+            return False
+        self.preparing = False
+        return True
 
     def mark_exited(self, fallback_code: int | None, why_stopped: str) -> None:
         """Its process has ended; how, says the shim's record.
@@ -166,16 +178,18 @@ class Record:
         return state
 
     def _started_at(self) -> str:
-        for container in self.pod["status"].get("containerStatuses", ()):
-            if "running" in container["state"]:
-                return str(container["state"]["running"]["startedAt"])
+        for kind in ("initContainerStatuses", "containerStatuses"):
+            for container in self.pod["status"].get(kind, ()):
+                if "running" in container["state"]:
+                    return str(container["state"]["running"]["startedAt"])
         return str(self.pod["metadata"]["creationTimestamp"])
 
     def _set(self, phase: str, state: dict[str, Any]) -> None:
         container = self.container
+        kind = "initContainerStatuses" if self.preparing else "containerStatuses"
         self.pod["status"] = {
             "phase": phase,
-            "containerStatuses": [
+            kind: [
                 {
                     "name": container["name"],
                     "image": container.get("image", ""),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.unit.api.corpus import GOOD, good
+from tests.unit.api.corpus import BAD, GOOD, good
 from trainingjob.api.errors import Problem, check_manifest, problems
 from trainingjob.api.payload import StageResult
 from trainingjob.api.v1alpha1 import Status, TrainingJob
@@ -286,3 +286,8 @@ def test_no_manifest_however_odd_gets_anything_but_a_job_or_problems(data: st.Da
 @given(JUNK)
 def test_nothing_that_yaml_can_hold_raises(obj: object) -> None:
     assert told(obj)
+
+
+def test_the_credentials_of_a_url_are_not_repeated() -> None:
+    _, found = check_manifest(BAD["code-git-credentials-in-url"].obj)
+    assert found and not any("hunter2" in str(problem) for problem in found)

@@ -25,6 +25,11 @@ TEMPLATE = {
     "imagePullSecrets": [{"name": "registry"}],
     "terminationGracePeriodSeconds": 120,
 }
+GIT = {
+    "url": "https://git.example.org/a/b",
+    "commit": "1f3c9b0d2a4e5f60718293a4b5c6d7e8f9012345",
+    "credentialsSecret": {"name": "reader"},
+}
 JOBS = {
     "the usual job": {},
     "pandas, with a script of a ConfigMap": {
@@ -46,6 +51,27 @@ JOBS = {
             "resources": {"limits": {"nvidia.com/gpu": 4, "cpu": "8"}},
             "template": TEMPLATE,
         }
+    },
+    "own code of a commit": {
+        stage: more
+        | {
+            "code": {"git": GIT},
+            "image": "own:1",
+            "env": [{"name": "https_proxy", "value": "http://proxy:3128"}],
+        }
+        for stage, more in {
+            "preprocess": {
+                "engine": "pandas",
+                "input": {"uri": "pvc://training/in.csv", "format": "csv"},
+                "driver": {"resources": {"limits": {"memory": "2Gi", "cpu": 2}}},
+            },
+            "train": {
+                "nodes": 2,
+                "resources": {"limits": {"nvidia.com/gpu": 4, "cpu": "8"}},
+                "envFrom": [{"secretRef": {"name": "hub"}}],
+            },
+            "evaluate": {},
+        }.items()
     },
     "a user's own image": {
         "train": {"image": "mine:1", "command": ["torchrun"], "args": ["train.py"]}
@@ -128,7 +154,7 @@ def test_every_pod_is_restricted(name):
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
         assert spec["restartPolicy"] == "Never"
-        for container in spec["containers"]:
+        for container in [*spec["containers"], *spec.get("initContainers", ())]:
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
             assert security["capabilities"] == {"drop": ["ALL"]}
@@ -314,6 +340,56 @@ def test_where_a_pod_finds_its_code(name: str) -> None:
     assert ("/etc/trainingjob/code" in volumes) == ("configMap" in code)
     sources = [v["configMap"] for v in pod["spec"]["volumes"] if "configMap" in v]
     assert sources == ([{"name": "repo"}] if "configMap" in code else [])
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "evaluate"])
+def test_code_of_a_commit_is_fetched_by_a_container_that_alone_has_the_credentials(stage):
+    made = job(**JOBS["own code of a commit"])
+    settings = Settings()
+    for pod in stages.named(stage).pods(made, 1, settings):
+        spec = pod["spec"]
+        (before,), (own,) = spec["initContainers"], spec["containers"]
+        assert (before["image"], own["image"]) == (
+            settings.images["spark" if stage == "preprocess" else "torch"],
+            "own:1",
+        )
+        refs = {
+            v["name"]: v["valueFrom"]["secretKeyRef"] for v in before["env"] if "valueFrom" in v
+        }
+        assert refs == {
+            "TRAININGJOB_GIT_USERNAME": {"name": "reader", "key": "username", "optional": True},
+            "TRAININGJOB_GIT_PASSWORD": {"name": "reader", "key": "password"},
+            "TRAININGJOB_GIT_CA": {"name": "reader", "key": "ca.crt", "optional": True},
+        }
+        assert "reader" not in json.dumps([own, spec["volumes"]])
+        assert "envFrom" not in before and "args" not in before
+        known = {v["name"]: v.get("value", "") for v in before["env"]}
+        assert known["https_proxy"] == "http://proxy:3128"
+        assert json.loads(expand(known[STAGE_PAYLOAD], known)) == {
+            "stage": "checkout",
+            "git": {key: GIT[key] for key in ("url", "commit")},
+        }
+        mounts = [{m["name"]: m for m in container["volumeMounts"]} for container in (before, own)]
+        assert [*mounts[0]] == ["trainingjob-checkout", "trainingjob-tmp"]
+        assert "readOnly" not in mounts[0]["trainingjob-checkout"]
+        folder = mounts[1]["trainingjob-checkout"]
+        assert folder["readOnly"] is True
+        code = json.loads(expand(env(pod)[STAGE_PAYLOAD], env(pod)))["code"]
+        assert code == {
+            "path": folder["mountPath"],
+            "git": {key: GIT[key] for key in ("url", "commit")},
+        }
+        assert known["TRAININGJOB_CODE_FILES"] == folder["mountPath"]
+        # What a quota asks of each container, and no devices.
+        asked = {"cpu": "8"} if stage == "train" else {"memory": "2Gi", "cpu": 2}
+        got = before.get("resources", {}).get("limits")
+        assert got == (None if stage == "evaluate" else asked)
+
+
+def test_code_of_a_public_commit_needs_no_secret():
+    git = {key: value for key, value in GIT.items() if key != "credentialsSecret"}
+    pod = stages.named("train").pods(job(train={"code": {"git": git}}), 1, Settings())[0]
+    assert "valueFrom" not in json.dumps(pod["spec"]["initContainers"])
 
 
 def test_a_gang_finds_its_first_rank():

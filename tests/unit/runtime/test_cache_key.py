@@ -11,6 +11,7 @@ import trainingjob
 from trainingjob.api.payload import (
     CacheRef,
     CodeRef,
+    GitRef,
     JobRef,
     PackagesRef,
     PreprocessPayload,
@@ -316,6 +317,12 @@ def test_code_counts_by_its_files_wherever_it_comes_from(tmp_path: Path) -> None
     folder = CodeRef(uri=f"file://{tmp_path}/repo")
     first = seen(folder)
     assert first == seen(CodeRef(inline=files))
+    # Of a commit, as the container before has left it, whatever server has it.
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/tree").symlink_to(tmp_path / "repo")
+    for url in ("https://a.example/x", "https://b.example/y"):
+        git = GitRef(url=url, commit="a" * 40)
+        assert first == seen(CodeRef(path=str(tmp_path / "volume"), git=git))
     (tmp_path / "repo/lib/data.py").write_text("other")
     assert seen(folder) != first
 

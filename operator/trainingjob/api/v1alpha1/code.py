@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -18,7 +19,7 @@ from .common import (
     Script,
     Uri,
 )
-from .patterns import FILE_PATH, NO_NUL, PACKAGE, Name, keys_match
+from .patterns import FILE_PATH, GIT_COMMIT, GIT_URL, NO_NUL, PACKAGE, Name, keys_match
 
 # Of a file or a folder of the code, relative to it.
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=FILE_PATH)]
@@ -30,12 +31,49 @@ class CodeMap(Model):
     name: Name = Field(description="Its name.")
 
 
-class Code(Model):
-    """Files of own code: exactly one of `uri`, `configMap` and `inline`. Each pod has a copy of
-    them in its working folder."""
+class GitSecret(Model):
+    """A Secret in the job's namespace: `password` (a token will do), and if need be `username` and
+    `ca.crt`, the authority of the server's certificate."""
+
+    name: Name = Field(description="Its name.")
+
+
+class Git(Model):
+    """A commit of a git repository, by https."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of("uri", "config_map", "inline"),
+        Rule(
+            cel=f"self.url.matches(r'{GIT_URL}')",
+            message="url must be https://HOST/PATH, without user, password, '?' and '#': "
+            "credentials belong into credentialsSecret",
+            holds=lambda self: re.fullmatch(GIT_URL, self.url) is not None,
+        ),
+        Rule(
+            cel=f"self.commit.matches(r'{GIT_COMMIT}')",
+            message="commit must be the 40 digits of a commit, since branches and tags move: "
+            "`git rev-parse HEAD` tells them, or `git ls-remote URL BRANCH`",
+            holds=lambda self: re.fullmatch(GIT_COMMIT, self.commit) is not None,
+        ),
+    )
+
+    url: str = Field(max_length=1024, description="Of the repository: https://HOST/PATH.")
+    commit: str = Field(max_length=256, description="Its hash: 40 digits.")
+    path: FilePath | None = Field(
+        None, description="The folder of the repository that is the code; unset: the whole."
+    )
+    credentials_secret: GitSecret | None = Field(
+        None,
+        description="By which it is fetched, before the code's own container begins; own code "
+        "does not see it.",
+    )
+
+
+class Code(Model):
+    """Files of own code: exactly one of `uri`, `configMap`, `inline` and `git`. Each pod has a copy
+    of them in its working folder."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of("uri", "config_map", "inline", "git"),
         Rule(
             cel="!has(self.uri) || !self.uri.split('/').exists(part, part == '..')",
             message="uri must not contain '..'",
@@ -69,6 +107,7 @@ class Code(Model):
         ]
         | None
     ) = Field(None, description="Text by relative path: `train.py`, `lib/data.py`.")
+    git: Git | None = Field(None, description="A commit of a git repository.")
     working_dir: FilePath | None = Field(
         None, description="A folder of it in which the code runs; unset: the whole."
     )

@@ -50,6 +50,12 @@ NO_NUL = r"^[^\x00]*$"  # no process takes one in its arguments or environment
 MOUNT_PATH = r"^(/[^\x00-\x20\x7f:/]+)+/?$"
 # Relative, without `.`, `..` and blanks: the same on every disk.
 FILE_PATH = r"^\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*(/\.?[A-Za-z0-9_][-A-Za-z0-9_.+@=]*)*$"
+# http is for this machine alone.
+GIT_URL = (
+    r"^(https://[A-Za-z0-9][-A-Za-z0-9.]*|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?"
+    r"(/[-A-Za-z0-9_.~+%]+)+/?$"
+)
+GIT_COMMIT = r"^[0-9a-f]{40}$"
 # A path below train.
 TRAIN_FIELD = r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*|\[[0-9]{1,2}\])*$"
 # A line of pip's requirements that is no option.

@@ -93,6 +93,8 @@ ReasonName = Literal[
     "ArgumentsInvalid",
     "PackagesInvalid",
     "PackagesUnreachable",
+    "RepositoryInvalid",
+    "RepositoryUnreachable",
     "LossNotFinite",
     "ProcessKilled",
     "PeerLost",
@@ -226,6 +228,10 @@ REASONS: dict[ReasonName, Reason] = {
     "PackagesUnreachable": Reason(
         "infrastructure",
         "check the way to the package index; PIP_INDEX_URL in the stage's env names another one",
+    ),
+    "RepositoryInvalid": Reason("configuration", "correct code.git of the stage"),
+    "RepositoryUnreachable": Reason(
+        "infrastructure", "check the way to the git server from where the pods run"
     ),
     "LossNotFinite": Reason(
         "data", "lower the learning rate, scale the features, or check the data for extreme values"

@@ -1,4 +1,5 @@
-"""How pods find the user's code: what their payload says, and the ConfigMaps that it lies in."""
+"""How pods find the user's code: what their payload says, the ConfigMaps that it lies in, and what
+fetches it."""
 
 from __future__ import annotations
 
@@ -6,12 +7,13 @@ from typing import Any
 
 from ...api import payload as contract
 from ...api.v1alpha1 import TrainingJob
-from ...api.v1alpha1.code import Code, OwnCode, OwnProgram
+from ...api.v1alpha1.code import Code, Git, OwnCode, OwnProgram
 from ...api.v1alpha1.common import Script
 from .. import names
-from .pod import Mapped
+from .pod import Fetched, Mapped, encoded
 
 CODE_DIR = "/etc/trainingjob/code"
+GIT_DIR = "/etc/trainingjob/git"
 SCRIPT_DIR = "/etc/trainingjob/script"
 SCRIPT_NAME = "script.py"
 
@@ -36,6 +38,17 @@ def maps(spec: OwnCode) -> tuple[Mapped | None, ...]:
     return _script_map(spec.script), _code_map(spec.code)
 
 
+def fetched(spec: OwnCode, image: str) -> Fetched | None:
+    """What brings code from git, in the operator's own ``image``: the user's does not see the
+    credentials either."""
+    git = spec.code.git if spec.code is not None else None
+    if git is None:
+        return None
+    payload = contract.CheckoutPayload(git=_git_ref(git))
+    secret = git.credentials_secret
+    return Fetched(image, GIT_DIR, encoded(payload), secret.name if secret is not None else None)
+
+
 def _script_map(script: Script | None) -> Mapped | None:
     """The script's ConfigMap, of which its key is mounted."""
     if script is None or script.config_map is None:
@@ -58,8 +71,17 @@ def _code_ref(code: Code | None) -> contract.CodeRef | None:
     """How the pod finds the code: as with the script, the kubelet puts a path into the payload."""
     if code is None:
         return None
-    path = None if code.config_map is None else f"$({contract.CODE_FILES})"
-    return contract.CodeRef(inline=code.inline, path=path, uri=code.uri)
+    mounted = code.config_map is not None or code.git is not None
+    return contract.CodeRef(
+        inline=code.inline,
+        path=f"$({contract.CODE_FILES})" if mounted else None,
+        uri=code.uri,
+        git=_git_ref(code.git) if code.git is not None else None,
+    )
+
+
+def _git_ref(git: Git) -> contract.GitRef:
+    return contract.GitRef(url=git.url, commit=git.commit, path=git.path)
 
 
 def _script_ref(script: Script | None) -> contract.ScriptRef | None:

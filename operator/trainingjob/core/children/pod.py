@@ -40,6 +40,11 @@ _GRACE_SECONDS = 30
 _OF_NODES = ("NodeLost", "NodeRefused", "StartFailed", "ProcessKilled", "DiskFull")
 # The group of our images' user.
 _GROUP = 65532
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+# What a quota or a limit range of a namespace asks of each container.
+_OF_EACH = ("cpu", "memory", "ephemeral-storage")
+# Own code of several files, twice the bytes that it may have: files take whole blocks.
+_CODE_LIMIT = "512Mi"
 # The kubelet renews a token when four fifths of its time are over.
 _TOKEN_SECONDS = 3600
 
@@ -53,6 +58,17 @@ class Mapped:
     source: dict[str, Any]
     variable: str
     path: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The user's code, which a container of ``image`` brings to ``folder`` before the stage's own
+    begins, by the credentials of ``secret``."""
+
+    image: str
+    folder: str
+    payload: str
+    secret: str | None
 
 
 def pod(
@@ -69,6 +85,7 @@ def pod(
     env_from: Sequence[EnvFrom] | None = None,
     uris: Sequence[str],
     config_maps: Sequence[Mapped | None] = (),
+    fetched: Fetched | None = None,
     resources: Resources | None = None,
     template: PodTemplate | None = None,
     command: Sequence[str] = RUNTIME,
@@ -98,6 +115,13 @@ def pod(
         environment.append({"name": contract.COPIES_DIR, "value": COPIES_DIR})
     reach_hdfs(job, uris, environment, volumes, mounts)
     environment += [{"name": one.variable, "value": one.path} for one in mapped]
+    before = []
+    if fetched is not None:
+        before.append(_fetching(fetched, user_env, resources))
+        bound = {"sizeLimit": _CODE_LIMIT}
+        volumes.append({"name": names.CODE_VOLUME, "emptyDir": bound})
+        mounts.append({"name": names.CODE_VOLUME, "mountPath": fetched.folder, "readOnly": True})
+        environment.append({"name": contract.CODE_FILES, "value": fetched.folder})
     annotations = {
         **(template.annotations or {}),
         names.ANNOTATION_CONTAINER: stage,
@@ -140,6 +164,8 @@ def pod(
         "containers": [container],
         "volumes": volumes,
     }
+    if before:
+        spec["initContainers"] = before
     if service_account is not None:
         spec["serviceAccountName"] = service_account
     if subdomain is not None:
@@ -157,6 +183,53 @@ def pod(
         },
         "spec": spec,
     }
+
+
+def _fetching(
+    code: Fetched, user_env: Sequence[EnvVar] | None, resources: Resources | None
+) -> dict[str, Any]:
+    """The container that does, with all that the stage's own may use but for devices: a namespace
+    may ask it of each container. Of the user's variables it has those that name a proxy."""
+    environment = literal([one for one in user_env or () if one.name.upper() in _PROXIES])
+    environment += named(
+        {
+            contract.RESULT_FILE: "/dev/termination-log",
+            contract.CODE_FILES: code.folder,
+        }
+    )
+    if code.secret is not None:
+        environment += [
+            _secret(contract.GIT_USERNAME, code.secret, "username", optional=True),
+            _secret(contract.GIT_PASSWORD, code.secret, "password", optional=False),
+            _secret(contract.GIT_CA, code.secret, "ca.crt", optional=True),
+        ]
+    environment.append({"name": contract.STAGE_PAYLOAD, "value": code.payload})
+    container: dict[str, Any] = {
+        "name": names.CODE_CONTAINER,
+        "image": code.image,
+        "command": [*RUNTIME],
+        "env": environment,
+        "volumeMounts": [
+            {"name": names.CODE_VOLUME, "mountPath": code.folder},
+            {"name": names.SCRATCH_VOLUME, "mountPath": "/tmp"},  # noqa: S108
+        ],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": container_security(),
+    }
+    if resources is not None:
+        container["resources"] = {
+            side: kept
+            for side, amounts in resources.to_dict().items()
+            if (kept := {k: v for k, v in amounts.items() if k in _OF_EACH})
+        }
+    return container
+
+
+def _secret(variable: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:
+    ref: dict[str, Any] = {"name": secret, "key": key}
+    if optional:
+        ref["optional"] = True
+    return {"name": variable, "valueFrom": {"secretKeyRef": ref}}
 
 
 def digest_of(template: PodTemplate | None) -> str:

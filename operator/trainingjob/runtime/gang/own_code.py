@@ -54,9 +54,10 @@ def write(payload: OwnFiles, stage: str, folder: Path) -> Path | None:
     if payload.code is None:
         return None
     total = code.bring(payload.code, folder)
-    where = payload.code.uri or ("the ConfigMap" if payload.code.path else "the manifest")
-    size = size_in_words(total.size)
+    where, size = code.place(payload.code), size_in_words(total.size)
     log(f"code: {total.files} files ({size}) of {where}, {digest_of_folder(folder)}")
+    for note in total.notes:
+        log(f"code: {note}")
     cwd = folder / (payload.working_dir or "")
     if not cwd.is_dir():
         raise StageFailure(

@@ -87,6 +87,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         env_from=spec.env_from,
         uris=(payload.dataset, payload.output, *spec.uris_of_code),
         config_maps=own_code.maps(spec),
+        fetched=own_code.fetched(spec, settings.images["torch"]),
         resources=spec.resources,
         template=spec.template,
         shared_memory=together or spec.own_code,

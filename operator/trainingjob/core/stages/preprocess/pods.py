@@ -68,6 +68,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             output,
         ),
         config_maps=own_code.maps(spec),
+        fetched=own_code.fetched(spec, settings.images["spark"]),
         resources=spec.driver.resources if spec.driver else None,
         template=spec.template,
         service_account=spark.SERVICE_ACCOUNT if on_spark else None,

@@ -107,6 +107,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
             *spec.uris_of_code,
         ),
         config_maps=own_code.maps(spec),
+        fetched=own_code.fetched(spec, settings.images["torch"]),
         resources=spec.resources,
         template=spec.template,
         command=spec.command if plain and spec.command else RUNTIME,

@@ -242,7 +242,7 @@ def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(
 
 
 NUMBERS: dict[str, tuple[pa.Array, list[Any], str]] = {
-    "infinities are told": (pa.array([0.5, float("inf"), float("nan")]), [0.5, None, None], "x: infinite values are read as null"),
+    "infinities are told": (pa.array([0.5, float("inf"), float("nan")]), [0.5, None, None], "x: infinite values, or numbers beyond 1.8e308, are read as null"),
     "NaN is pandas' null": (pa.array([0.5, float("nan"), None]), [0.5, None, None], ""),
     "infinities in a list are told": (pa.array([[0.5], [-float("inf")]]), [0.5, None], "x: infinite values"),
 }  # fmt: skip
@@ -333,7 +333,7 @@ def test_infinities_of_orc_are_told(tmp_path: Path) -> None:
         frame = read_input(engine, source, notes=notes)
         assert engine.rows(f"SELECT count(x), count(z), count(n) FROM {frame.view}") == [(1, 1, 2)]
     assert [one.message for one in notes.warnings] == [
-        f"file://{tmp_path}/a.orc: x: infinite values are read as null"
+        f"file://{tmp_path}/a.orc: x: infinite values, or numbers beyond 1.8e308, are read as null"
     ]
 
 

@@ -86,8 +86,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         if kind == "double" and code & (LONG | BIG):
             notes.warn(
                 "ValuesRounded",
-                f"{where} has whole numbers of more than 15 digits among numbers with a fraction: "
-                "they are read as doubles, which hold 15 to 17 digits",
+                f"{where} has numbers with more than 15 digits before the point, and some with a "
+                "fraction: they are read as doubles, which hold 15 to 17 digits",
             )
         if kind == "double" and code & INFINITE:
             notes.warn(
@@ -163,12 +163,14 @@ def _tell_of_totals(csv: Csv, notes: Notes) -> None:
 def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
     """Warn of columns of text with blanks around the first values."""
     found: dict[str, str] = {}
-    for record in csv.heads.sample:
-        for name, text in zip(csv.heads.names, record, strict=False):
-            blanks = text != text.strip(" ") != ""
-            kind = csv.wanted[name].kind if name in csv.wanted else kinds[name]
-            if blanks and kind == "string" and text.strip(" ") not in nulls(csv.options):
-                found.setdefault(name, text)
+    for place, name in enumerate(csv.heads.names):
+        if (csv.wanted[name].kind if name in csv.wanted else kinds[name]) != "string":
+            continue
+        for text in (record[place] for record in csv.heads.sample if len(record) > place):
+            bare = text.strip(" ")
+            if text != bare != "" and bare not in nulls(csv.options):
+                found[name] = text
+                break
     if found:
         has = "has" if len(found) == 1 else "have"
         notes.warn(

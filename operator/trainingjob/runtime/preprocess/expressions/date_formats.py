@@ -147,6 +147,7 @@ _DAYS = (
     ),
     *("yyyy/MM/dd", "yyyy/M/d", "yyyy.MM.dd", "yyyy.M.d"),
     *("d-MMM-yyyy", "d-MMM-yy", "d MMM yyyy", "d MMM yy", "d MMMM yyyy", "d. MMMM yyyy"),
+    *("ddMMMyyyy", "dMMMyyyy", "ddMMMyy"),  # as SAS writes them
     *("MMM d, yyyy", "MMMM d, yyyy", "MMM d yyyy", "MMMM d yyyy"),
 )
 _TIMES = ("", " HH:mm", " HH:mm:ss", " H:mm", " H:mm:ss", " h:mm a", " h:mm:ss a")

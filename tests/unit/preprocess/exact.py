@@ -90,7 +90,7 @@ def parquet(values: pa.Array, becomes: Kept | NotKept, **options: Any) -> Row:
     )
 
 
-def orc_file(values: pa.Array, becomes: Kept | NotKept, spark: Kept | None = None) -> Row:
+def orc_file(values: pa.Array, becomes: Kept | NotKept, spark: Kept | NotKept | None = None) -> Row:
     table = pa.table({"v": values, "n": pa.array([1] * len(values))})
     return Row("orc", lambda file: orc.write_table(table, file), becomes, {}, spark)
 
@@ -198,12 +198,13 @@ ROWS: dict[str, Row] = {
     "midnights where days are wanted": parquet(pa.array([moment("2020-01-01T00:00")]), Kept("date", [day("2020-01-01")]), input={"schema": {"v": "date"}}),
     "2 where booleans are wanted": parquet(pa.array([0, 2]), NotKept('"2"'), input={"schema": {"v": "boolean"}}),
     "times of day": parquet(pa.array([datetime.time(1, 2, 3)]), NotKept("write it as a text, or as seconds since midnight")),
-    "durations": parquet(pa.array([datetime.timedelta(seconds=5)], pa.duration("us")), NotKept("total_seconds()"), spark=Kept("bigint", [5_000_000])),
+    "durations": parquet(pa.array([datetime.timedelta(seconds=5)], pa.duration("us")), NotKept("total_seconds()")),
     "bytes": parquet(pa.array([b"a\xff"]), NotKept("frame[…].str.decode('utf-8'), or .map(bytes.hex)")),
     "UUIDs": parquet(pa.array([b"0123456789abcdef"], pa.uuid()), NotKept("write it as a text: frame[…].astype(str)")),
     "a text with the character 0 in Parquet": parquet(pa.array(["a\0b"]), Kept("string", ["a\0b"])),
     # --- ORC
-    "days before 1582 in ORC": orc_file(pa.array(DAYS[:3]), Kept("date", DAYS[:3])),
+    "days before 1582 in ORC": orc_file(pa.array(DAYS[:3]), Kept("date", DAYS[:3]), NotKept("set engine to pandas, or write Parquet")),
+    "days after 1582 in ORC": orc_file(pa.array([day("1582-10-15"), DAYS[3]]), Kept("date", [day("1582-10-15"), DAYS[3]])),
     "times before 1678 in ORC": orc_file(pa.array([TIMES[0]], pa.timestamp("us")), NotKept("set engine to spark, or write Parquet"), Kept("timestamp", [TIMES[0]])),
     "decimals of 30 digits in ORC": orc_file(pa.array([D("12345678901234567890.1234567891"), D("1.5")], pa.decimal128(38, 10)), Kept("double", [float("12345678901234567890.1234567891"), 1.5], [DECIMALS])),
     "infinity in ORC": orc_file(pa.array([INFINITE, 1.5]), Kept("double", [None, 1.5], [INFINITIES])),

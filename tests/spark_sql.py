@@ -166,7 +166,7 @@ EXPRESSIONS = [
     "cast(cast(s as double) as bigint)", "s::double", "i::string || 'x'", "'2020-01-01'::date", "cast(i as varchar(3))", "i + j::double",
     # text
     "'it''s'", r"'it\'s'", "\"it's\"", "'a' 'b'", r"'a\tb'", r"'\\d'", r"r'\d'", r"'\u00e9'", "'é'", "''", "s = \"abc\"", "`s` = 'abc'", "`S`", "S", "I + J", "data.i",
-    "`data`.`i`", "length('日本')", "length('')", "length(i)", "length(null)", "char_length('a ')", "upper('straße')", "lower('İ')", "trim('  a ')", "'a' || 'b'", "'a' || null",
+    "`data`.`i`", "length('日本')", "length('')", "length(i)", "length(null)", "char_length('a ')", "upper('straße')", "lower('İ')", "trim('  a ')", "trim('\u00a0 a \u2003')", "ltrim('\u00a0a')", "rtrim('a\t ')", "'a' || 'b'", "'a' || null",
     "s || i", "s || x", "s || d", "i || j", "1 + 2 || 'a'", "'a' || (1 + 2)", "'a' || 2 * 3", "s || t || 'x'", "concat('a', null)", "concat(i, x, b)",
     "concat_ws(',', 'a', null, 'b')", "concat_ws(null, 'a')", "concat_ws('-', d, m)", "substring('hello', 2, 3)", "substring('hello', 0, 3)", "substring('hello', -3, 2)",
     "substring('hello', 1, 0)", "substring('hello', 1, -1)", "substring('hello', 10)", "substring('hello', -10, 7)", "substr(s, -2)", "substring(i, 1, 1)", "substring(s, 0)",

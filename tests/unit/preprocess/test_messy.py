@@ -123,6 +123,9 @@ REFUSED: dict[str, Refused] = {
     "records of TensorFlow": Refused(b"\x10" + bytes(7) + b"\x01\x02\x03\x04\n\x0e" + bytes(40), "InputUnreadable", "no text but of a binary format"),
     "SQL": Refused("-- dump\nCREATE TABLE t (n int, s text);\nINSERT INTO t VALUES (1, 'a');\n", "InputUnreadable", "is SQL; run it in its database"),
     "YAML": Refused("- n: 1\n  s: a\n- n: 2\n  s: b\n", "InputUnreadable", "is YAML; write it with pandas.DataFrame(yaml.safe_load(…))"),
+    "a table of MySQL": Refused("+---+---+\n| n | s |\n+---+---+\n| 1 | a |\n+---+---+\n", "InputUnreadable", "is a table that MySQL has drawn; have it written with mysql --batch"),
+    "a table of psql": Refused(" n | s\n---+---\n 1 | a\n(1 row)\n", "InputUnreadable", "is a table that psql has drawn; have it written with psql --csv"),
+    "a table of Oracle's": Refused("\nN          S\n---------- ----------\n1          a\n\n1 rows selected.\n", "InputUnreadable", "have it written with SET MARKUP CSV ON"),
     "a table of Markdown": Refused("| n | s |\n|---|:--|\n| 1 | a |\n", "InputUnreadable", "is a table of Markdown; write it as CSV"),
     "not packed, as its name says": Refused({"a.csv.gz": CSV}, "InputUnreadable", "is named .gz and is no gzip file: name it without"),
     "packed by half": Refused({"a.csv.gz": gzip.compress(CSV)[:-6]}, "InputUnreadable", "it was cut off, or is damaged: bring it anew"),
@@ -155,6 +158,10 @@ REFUSED: dict[str, Refused] = {
     "half a Parquet file": Refused(parquet(pa.table({"n": [1]}))[:-8], "InputUnreadable", "it was cut off, or is damaged", "parquet"),
     "encrypted Parquet": Refused(encrypted(), "InputUnreadable", "is encrypted: write it without encryption", "parquet"),
     "encrypted Parquet with a footer for all": Refused(encrypted(plaintext_footer=True), "InputUnreadable", "a file of Parquet is encrypted: write it without encryption", "parquet"),
+    "a table of Delta Lake": Refused({"t/_delta_log/00.json": "{}", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake, whose folder also has files of its earlier versions: write the rows as they are now with deltalake.DeltaTable(", "parquet", {"uri": "/t"}),
+    "partitions of Delta Lake by a glob": Refused({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake", "parquet", {"uri": "/t/*/*.parquet"}),
+    "a table of Iceberg": Refused({"t/metadata/v1.metadata.json": "{}", "t/data/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Iceberg", "parquet", {"uri": "/t"}),
+    "a table of Hudi": Refused({"t/.hoodie/hoodie.properties": "", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Hudi", "parquet", {"uri": "/t"}),
     "bytes as Parquet": Refused(bytes(range(1, 9)), "InputUnreadable", "is no text but of a binary format", "parquet"),
     # --- names
     "a name of ours": Refused("__trainingjob_split,y\n1,2\n", "DuplicateColumns", "named as only columns of the product are"),
@@ -174,6 +181,7 @@ REFUSED: dict[str, Refused] = {
     "what Python shows": Refused("{'n': 1}\n", "InputMalformed", "line 1: texts have single quotes: write the file with json.dumps(…)", "json"),
     "Python's names": Refused('{"n": None}\n', "InputMalformed", "line 1: None is Python's", "json"),
     "keys without quotes": Refused("{n: 1}\n", "InputMalformed", "line 1: keys have no quotes: write the file with json.dumps(…)", "json"),
+    "arrays in lines": Refused('["n"]\n[1]\n', "InputMalformed", "line 2: another array stands behind the first: write one array of objects", "json"),
     "an array of arrays": Refused('[["n"], [1]]', "InputMalformed", "element 1 of the array: not an object; write one object a row, as pandas does", "json"),
     "a comment in JSON": Refused('// by hand\n{"n": 1}\n', "InputMalformed", "line 1: JSON has no comments", "json"),
     "NaN, as json.dumps writes it": Refused('{"n": NaN}\n', "InputMalformed", "line 1: NaN is not JSON: write null for it, as pandas' to_json(…) does", "json"),
@@ -201,8 +209,11 @@ def read(path: Path, format: str = "csv", **more: Any) -> tuple[dict[str, str], 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_read_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
     case = REFUSED[name]
+    path, more = written(case.files, case.format, tmp_path), dict(case.input)
+    if "uri" in more:  # a folder, or a glob
+        path = tmp_path / more.pop("uri")[1:]
     with pytest.raises(StageFailure) as caught:
-        read(written(case.files, case.format, tmp_path), case.format, **case.input)
+        read(path, case.format, **more)
     failure = caught.value
     assert (failure.reason, case.message in failure.message) == (case.reason, True), failure.message
 
@@ -242,7 +253,7 @@ def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(
 
 
 NUMBERS: dict[str, tuple[pa.Array, list[Any], str]] = {
-    "infinities are told": (pa.array([0.5, float("inf"), float("nan")]), [0.5, None, None], "x: infinite values are read as null"),
+    "infinities are told": (pa.array([0.5, float("inf"), float("nan")]), [0.5, None, None], "x: infinite values, or numbers beyond 1.8e308, are read as null"),
     "NaN is pandas' null": (pa.array([0.5, float("nan"), None]), [0.5, None, None], ""),
     "infinities in a list are told": (pa.array([[0.5], [-float("inf")]]), [0.5, None], "x: infinite values"),
 }  # fmt: skip
@@ -273,6 +284,9 @@ TOLD: dict[str, tuple[str, list[str], str, str]] = {
     "a column without a name": ("n,\na,b\nc,d\n", ["n", "c1"], "", ""),
     "values for names": ("5.1,3.5,a\n4.9,3.0,a\n6.1,2.2,b\n", ["5.1", "3.5", "a"], "NamesMissing", "the first line looks like values and not like names; if it is a row, set preprocess.input.options.header to false"),
     "numbers for names, as frames without have": ("0,1\n5,6\n7,8\n", ["0", "1"], "", ""),
+    "values for names, of which one is null": ("0.8,0.09,NaN\n0.9,0.27,0.5\n0.1,0.5,NaN\n", ["0.8", "0.09", "NaN"], "NamesMissing", "the first line looks like values"),
+    "a blank line above the names": ("\nn,m\n1,2\nx,3\n5,4\n", ["n", "m"], "ReadAsText", '"x" (data.csv, line 4)'),
+    "days of SAS": ("d,y\n01JAN2024,1\n15FEB2024,2\n", ["d", "y"], "ReadAsText", "set preprocess.input.dateFormats to {d: ddMMMyyyy} for dates"),
     "values for names, of which some are of a row alone": ("C1,7,5.5,2.5,ab\nC2,8,4.0,9,cd\nC3,9,6.5,1,ef\n", ["C1", "7", "5.5", "2.5", "ab"], "NamesMissing", "the first line looks like values"),
     "years for names": ("city,1990,1991\na,5,6\nb,8,9\n", ["city", "1990", "1991"], "", ""),
     "the names again": ("s,n\na,1\ns,n\nb,3\nc,4\n", ["s", "n"], "ReadAsText", "n is text: \"n\" (data.csv, line 3) is the column's name again; `filter: {where: \"coalesce(n, '') <> 'n'\"}` leaves the line out, then `cast: {columns: {n: double}}`"),
@@ -333,7 +347,7 @@ def test_infinities_of_orc_are_told(tmp_path: Path) -> None:
         frame = read_input(engine, source, notes=notes)
         assert engine.rows(f"SELECT count(x), count(z), count(n) FROM {frame.view}") == [(1, 1, 2)]
     assert [one.message for one in notes.warnings] == [
-        f"file://{tmp_path}/a.orc: x: infinite values are read as null"
+        f"file://{tmp_path}/a.orc: x: infinite values, or numbers beyond 1.8e308, are read as null"
     ]
 
 

@@ -96,7 +96,7 @@ def run_script(
             f"the script's frame: {listed(index)}: the index of a frame is no column; to have it "
             "as one, return frame.reset_index()",
         )
-    made = engine.frame_of_user(result)
+    made = engine.frame_of_user(result, notes)
     if payload.split.files is not None and OF_FILE not in made.columns:
         raise StageFailure(
             "ScriptInvalid",

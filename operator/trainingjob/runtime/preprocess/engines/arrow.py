@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import pyarrow as pa
@@ -11,13 +11,17 @@ from trainingjob.api.v1alpha1.input import ColumnType
 from trainingjob.api.v1alpha1.reasons import ReasonName
 
 from ...base.errors import StageFailure
+from ...base.text import listed
 from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
+from ..names import flow
 from ..notes import Notes
 from .frame import Engine, Frame
 
 # Of a decimal.
 MOST_DIGITS = 38
+# That any double holds.
+SURE_DIGITS = 15
 
 
 def kind_of(type_: pa.DataType) -> ColumnType | None:
@@ -65,6 +69,13 @@ def is_wide(type_: pa.DataType) -> bool:
     return bool(type_ == pa.uint64())
 
 
+def decimal_of(type_: pa.DataType) -> pa.DataType | None:
+    """The type of decimals with digits behind the point, if it has such."""
+    if pa.types.is_dictionary(type_):
+        return decimal_of(type_.value_type)
+    return type_ if pa.types.is_decimal(type_) and type_.scale > 0 else None
+
+
 def kinds_of(
     engine: Engine,
     view: str,
@@ -72,8 +83,14 @@ def kinds_of(
     what: str,
     reason: ReasonName,
     notes: Notes | None = None,
+    *,
+    as_text: Collection[str] = (),
+    typed: Collection[str] = (),
+    infinite: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, ColumnType]:
-    """The type of each column: text for whole numbers of which some are beyond 64 bits.
+    """The type of each column: text for whole numbers of which some are beyond 64 bits. Values that
+    change are told. ``typed``: columns to which the user gives a type, ``as_text``: that of texts;
+    ``infinite``: whether a column of doubles may have infinities that nobody has told yet.
 
     Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
     kinds: dict[str, ColumnType] = {}
@@ -84,33 +101,56 @@ def kinds_of(
                 reason,
                 f"{what}: column {field.name} is of type {field.type}, which a dataset cannot hold",
             )
-        kinds[field.name] = kind
+        kinds[field.name] = "string" if field.name in as_text and decimal_of(field.type) else kind
     dialect = engine.dialect
-    wide = [field.name for field in schema if is_wide(field.type)]
-    fine = [f.name for f in schema if pa.types.is_timestamp(f.type) and f.type.unit == "ns"]
-    tests = [
-        f"{dialect.ident(name)} > 9223372036854775807 OR {dialect.ident(name)} "
-        "< -9223372036854775807"
-        for name in wide
-    ]
-    tests += [dialect.has_nanoseconds(dialect.ident(name)) for name in fine]
+    tests: dict[tuple[str, str], str] = {}
+    for field in schema:
+        name, type_, ident = field.name, field.type, dialect.ident(field.name)
+        if is_wide(type_):
+            tests["wide", name] = f"{ident} > 9223372036854775807 OR {ident} < -9223372036854775807"
+        elif pa.types.is_timestamp(type_) and type_.unit == "ns":
+            tests["fine", name] = dialect.has_nanoseconds(ident)
+        elif kinds[name] == "double" and (decimal := decimal_of(type_)):
+            if notes and name not in typed and decimal.precision > SURE_DIGITS:
+                tests["long", name] = dialect.is_rounded(ident, decimal.precision, decimal.scale)
+        elif notes and kinds[name] == "double" and infinite(name):
+            tests["infinite", name] = f"abs(CAST({ident} AS DOUBLE)) = CAST('Infinity' AS DOUBLE)"
     if not tests:
         return kinds
-    counts = ", ".join(f"count(CASE WHEN {test} THEN 1 END)" for test in tests)
-    (found,) = engine.rows(f"SELECT {counts} FROM {view}")
-    for name, count in zip([*wide, *fine], found, strict=True):
-        if not count:
-            continue
-        if name in wide:
-            kinds[name] = "string"
-            if notes:
-                notes.warn("ReadAsText", f"{what}: {name} is text: {beyond(count)}")
-        elif notes:
+    counts = ", ".join(f"count(CASE WHEN {test} THEN 1 END)" for test in tests.values())
+    (row,) = engine.rows(f"SELECT {counts} FROM {view}")
+    found = {key: count for key, count in zip(tests, row, strict=True) if count}
+    kinds |= {name: "string" for test, name in found if test == "wide"}
+    if notes:
+        _tell(what, found, typed, notes)
+    return kinds
+
+
+def _tell(
+    what: str, found: Mapping[tuple[str, str], int], typed: Collection[str], notes: Notes
+) -> None:
+    """Warn of values that are not what they were; ``found``: how many, by test and column."""
+    for (test, name), count in found.items():
+        if test == "wide" and name not in typed:
+            notes.warn("ReadAsText", f"{what}: {name} is text: {beyond(count)}")
+        elif test == "fine":
             notes.warn(
                 "ValuesRounded",
                 f"{what}: {name}: {count} times have nanoseconds; they were cut to microseconds",
             )
-    return kinds
+        elif test == "long":
+            notes.warn(
+                "ValuesRounded",
+                f"{what}: {name}: {count} decimals have more digits than a double holds, 15 to 17, "
+                f"and are rounded; preprocess.input.schema: {{{flow(name)}: string}} keeps them, "
+                "as text",
+            )
+    if names := [name for test, name in found if test == "infinite"]:
+        notes.warn("ValuesBecameNull", f"{what}: {listed(names)}: {INFINITE}")
+
+
+# What becomes of infinities.
+INFINITE = "infinite values, or numbers beyond 1.8e308, are read as null"
 
 
 def beyond(count: int | None = None) -> str:
@@ -128,12 +168,12 @@ def convert(
     schema: pa.Schema,
     what: str,
     reason: ReasonName,
-    kinds: Mapping[str, ColumnType] | None = None,
+    notes: Notes | None = None,
 ) -> Frame:
-    """A view of data that has an Arrow schema, with our types, or with ``kinds``.
+    """A view of data that has an Arrow schema, with our types. Values that change are told.
 
     Raises StageFailure of ``reason`` for a type without counterpart; ``what`` names the data."""
-    kinds = kinds or kinds_of(engine, view, schema, what, reason)
+    kinds = kinds_of(engine, view, schema, what, reason, notes)
     fields = {field.name: field for field in schema}
     dialect = engine.dialect
     selected: dict[str, str | Same] = {
@@ -149,6 +189,8 @@ def converted(dialect: Dialect, type_: pa.DataType, kind: ColumnType, quoted: st
         if pa.types.is_decimal(type_):
             quoted = dialect.decimal_to_double(quoted)
         return dialect.finite(f"CAST({quoted} AS DOUBLE)")
+    if kind == "string" and (decimal := decimal_of(type_)):
+        return dialect.decimal_to_text(quoted, decimal.scale)
     if kind == "timestamp" and pa.types.is_timestamp(type_) and type_.unit == "ns":
         return dialect.from_nanoseconds(quoted)
     return f"CAST({quoted} AS {dialect.type_name(kind)})"

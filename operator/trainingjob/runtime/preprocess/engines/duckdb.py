@@ -28,6 +28,7 @@ from ..expressions.many import FEW, melt
 from ..input import documents
 from ..input.files import Source
 from ..names import check_names
+from ..notes import Notes
 from ..parts import Part
 from . import duckdb_json, sandbox
 from .arrow import convert
@@ -79,6 +80,8 @@ _HELD_VALUES = 2**23
 _RESULT = "the query's result"
 # Values of rows unlike the others that are looked at.
 _ODD_VALUES = 20_000
+# Columns of doubles by which rows are compared first.
+_FEW_DOUBLES = 4
 # A text is worth so many values, where a bounded number of those is read at a time.
 _TEXT_WIDTH = 512
 
@@ -188,7 +191,7 @@ class DuckdbEngine(Tables):
     def frame_for_user(self, frame: Frame) -> pd.DataFrame:
         return self.arrow(f"FROM {frame.view}").to_pandas()
 
-    def frame_of_user(self, frame: Any) -> Frame:
+    def frame_of_user(self, frame: Any, notes: Notes | None = None) -> Frame:
         import pandas as pd  # half a second: only for those with a script
 
         if not isinstance(frame, pd.DataFrame):
@@ -204,9 +207,8 @@ class DuckdbEngine(Tables):
             table = pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise StageFailure("ScriptInvalid", f"the script's frame: {one_line(error)}") from error
-        return convert(
-            self, self._register(table), table.schema, "the script's frame", "ScriptInvalid"
-        )
+        made = self._register(table)
+        return convert(self, made, table.schema, "the script's frame", "ScriptInvalid", notes)
 
     def table(
         self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]
@@ -374,7 +376,15 @@ class DuckdbEngine(Tables):
         self._hashed.clear()
 
     def shared(self, frame: Frame, one: str, other: str) -> int:
-        content = f"hash({', '.join(map(DUCKDB.ident, frame.columns))})"
+        # Equal rows are equal in a few columns: nearly always those tell that there are none.
+        doubles = [name for name, kind in frame.columns.items() if kind == "double"][:_FEW_DOUBLES]
+        few = len(doubles) == _FEW_DOUBLES < len(frame.columns)
+        if few and not self._shared(frame, doubles, one, other):
+            return 0
+        return self._shared(frame, list(frame.columns), one, other)
+
+    def _shared(self, frame: Frame, columns: Sequence[str], one: str, other: str) -> int:
+        content = f"hash({', '.join(map(DUCKDB.ident, columns))})"
         # Once for each row: of thousands of columns the expression takes longer than its values.
         ((found,),) = self.rows(
             f"WITH rows AS MATERIALIZED (SELECT {one} AS one, {content} AS content "

@@ -32,6 +32,12 @@ _OF_FILES: list[tuple[re.Pattern[str], ReasonName, str]] = [
         'a text of {} is not UTF-8: "{:.60}"',
     ),
     (
+        re.compile(r"ORC timestamp \((-?\d+)s \+ \d+ns\) is out of range"),
+        "InputUnreadable",
+        "a time of ORC is {} s from 1970: engine pandas reads those from 1678 to 2261; set engine "
+        "to spark, or write Parquet",
+    ),
+    (
         re.compile(r"(File is encrypted) but no file crypto metadata"),
         "InputUnreadable",
         "a file of Parquet is encrypted: write it without encryption, as nothing here has its keys",

@@ -19,6 +19,10 @@ _FORMATS: dict[JsonForm, str] = {"lines": "newline_delimited", "array": "array"}
 _SUSPICIOUS = r"(?i),\s*[\]}]|[:\[,]\s*[-+]?(nan|inf|infinity)\s*[,\]}]"
 
 _TEXT = "CAST(value AS VARCHAR)"
+# Of lists: whole numbers that a double may round, and numbers that it cannot hold.
+_LONG = rf"regexp_matches({_TEXT}, '[\[,]-?[0-9]{{16,}}[,\]]')"
+_INFINITE = f"""CASE WHEN regexp_matches({_TEXT}, '[eE][+]?[0-9]{{3}}|[0-9]{{309}}')
+THEN len(list_filter(from_json(value, '["DOUBLE"]'), lambda x: isinf(x))) > 0 ELSE FALSE END"""
 _KIND = f"""CASE type
 WHEN 'NULL' THEN 'null'
 WHEN 'BOOLEAN' THEN 'boolean'
@@ -26,15 +30,16 @@ WHEN 'VARCHAR' THEN 'string'
 WHEN 'OBJECT' THEN CASE WHEN len(json_keys(value)) <> len(list_distinct(json_keys(value)))
   THEN 'malformed' ELSE 'object' END
 WHEN 'ARRAY' THEN CASE CAST(json_structure(value) AS VARCHAR)
-  WHEN '["UBIGINT"]' THEN CASE WHEN regexp_matches({_TEXT}, '[0-9]{{19}}')
-    THEN 'numbers' ELSE 'integers' END
-  WHEN '["BIGINT"]' THEN 'integers'
-  WHEN '["DOUBLE"]' THEN 'numbers'
+  WHEN '["UBIGINT"]' THEN CASE WHEN regexp_matches({_TEXT}, '[0-9]{{19}}') THEN 'huges'
+    WHEN {_LONG} THEN 'longs' ELSE 'integers' END
+  WHEN '["BIGINT"]' THEN CASE WHEN {_LONG} THEN 'longs' ELSE 'integers' END
+  WHEN '["DOUBLE"]' THEN CASE WHEN {_INFINITE} THEN 'infinites'
+    WHEN {_LONG} THEN 'huges' ELSE 'numbers' END
   WHEN '["VARCHAR"]' THEN 'texts'
   WHEN '["NULL"]' THEN 'empty'
   ELSE 'nested' END
-WHEN 'DOUBLE' THEN CASE WHEN regexp_matches({_TEXT}, '^-?[0-9]{{1,38}}$') THEN 'huge'
-  ELSE 'number' END
+WHEN 'DOUBLE' THEN CASE WHEN regexp_matches({_TEXT}, '^-?[0-9]+$') THEN 'huge'
+  WHEN isinf(CAST({_TEXT} AS DOUBLE)) THEN 'infinite' ELSE 'number' END
 ELSE CASE WHEN try_cast({_TEXT} AS BIGINT) IS NULL THEN 'huge'
   WHEN try_cast({_TEXT} AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992
   THEN 'integer' ELSE 'long' END

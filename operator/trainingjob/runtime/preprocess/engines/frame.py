@@ -22,6 +22,7 @@ from ...dataset.seal import Seal
 from ...storage import Place
 from ..expressions.dialect import Dialect, Value
 from ..input.files import Source
+from ..notes import Notes
 from ..parts import Part
 
 # Columns that rows carry, invisible to the user's steps. HASH: from reading on, a hash of the row
@@ -255,8 +256,9 @@ class Engine(Protocol):
         """The frame as the user's script takes it: of pandas or of Spark."""
         ...
 
-    def frame_of_user(self, frame: Any) -> Frame:
-        """What the script gave back; raises StageFailure(ScriptInvalid)."""
+    def frame_of_user(self, frame: Any, notes: Notes | None = None) -> Frame:
+        """What the script gave back; values that change are told. Raises
+        StageFailure(ScriptInvalid)."""
         ...
 
     def table(

@@ -37,6 +37,7 @@ from ..expressions.dialect import Dialect, Value
 from ..expressions.spark_dialect import SPARK
 from ..input.files import Source, check_utf8
 from ..names import check_names
+from ..notes import Notes
 from ..parts import Part
 from ..tokens import alike, chat, pack
 from . import connectors, spark_figures, spark_json, spark_query, spark_types
@@ -155,7 +156,9 @@ class SparkEngine:
 
     def read_orc(self, source: Source, schema: pa.Schema) -> tuple[str, pa.Schema]:
         with spark_failures():
-            view = self._named(self.session.read.orc(self._paths(source)))
+            # As Arrow takes files that do not say which calendar their days before 1582 are of.
+            reader = self.session.read.option("orc.proleptic.gregorian.default", "true")
+            view = self._named(reader.orc(self._paths(source)))
         return view, spark_types.in_microseconds(schema)
 
     def read_text(self, source: Source, *, lines: bool) -> str:
@@ -260,16 +263,18 @@ class SparkEngine:
     def frame_for_user(self, frame: Frame) -> DataFrame:
         return self.session.table(frame.view)
 
-    def frame_of_user(self, frame: Any) -> Frame:
+    def frame_of_user(self, frame: Any, notes: Notes | None = None) -> Frame:
         if not isinstance(frame, DataFrame):
             raise StageFailure(
                 "ScriptInvalid",
                 f"preprocess returned {type(frame).__name__} instead of a Spark DataFrame",
             )
         check_names("the script's frame", frame.columns)
-        return self._held(frame, "the script's frame", "ScriptInvalid")
+        return self._held(frame, "the script's frame", "ScriptInvalid", notes)
 
-    def _held(self, frame: DataFrame, what: str, reason: ReasonName) -> Frame:
+    def _held(
+        self, frame: DataFrame, what: str, reason: ReasonName, notes: Notes | None = None
+    ) -> Frame:
         """A frame of Spark's as a dataset holds it; raises StageFailure of ``reason``."""
         with spark_failures():
             view = self._named(frame)
@@ -279,7 +284,8 @@ class SparkEngine:
                 raise StageFailure(
                     reason, f"{what}: column {name} is of type {type_}, which a dataset cannot hold"
                 )
-        return convert(self, view, to_arrow_schema(frame.schema, timezone="UTC"), what, reason)
+        schema = to_arrow_schema(frame.schema, timezone="UTC")
+        return convert(self, view, schema, what, reason, notes)
 
     def table(
         self, columns: Mapping[str, ColumnType], rows: Sequence[Sequence[Value | None]]

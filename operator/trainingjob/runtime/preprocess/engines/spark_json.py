@@ -10,21 +10,33 @@ from .frame import MOST_JSON, JsonFound
 if TYPE_CHECKING:
     from .spark import SparkEngine
 
+# A double holds none of these.
+_INFINITE = "abs({}) = double('Infinity')"
+# Of lists: whole numbers that a double may round.
+_LONG = r"rlike(to_json(value), '[\\[,]-?[0-9]{16,}[,\\]]')"
 # A whole number beyond 64 bits is a decimal without a fraction.
-_KIND = """CASE
+_KIND = f"""CASE
 WHEN t = 'VOID' THEN 'null'
 WHEN t = 'BOOLEAN' THEN 'boolean'
 WHEN t = 'STRING' THEN 'string'
 WHEN t LIKE 'OBJECT<%' THEN 'object'
-WHEN t = 'ARRAY<BIGINT>' THEN 'integers'
-WHEN rlike(t, '^ARRAY<(DECIMAL[^<>]*|DOUBLE)>$') THEN 'numbers'
+WHEN t = 'ARRAY<BIGINT>' THEN CASE WHEN {_LONG} THEN 'longs' ELSE 'integers' END
+WHEN rlike(t, '^ARRAY<(DECIMAL[^<>]*|DOUBLE)>$') THEN CASE
+  WHEN exists(try_variant_get(value, '$', 'array<double>'), x -> {_INFINITE.format("x")})
+  THEN 'infinites' WHEN {_LONG} THEN 'huges' ELSE 'numbers' END
 WHEN t = 'ARRAY<STRING>' THEN 'texts'
 WHEN t = 'ARRAY<VOID>' THEN 'empty'
 WHEN t = 'BIGINT' THEN CASE WHEN try_variant_get(value, '$', 'bigint')
   BETWEEN -9007199254740992 AND 9007199254740992 THEN 'integer' ELSE 'long' END
 WHEN rlike(t, '^DECIMAL[(](19|[23][0-9]),0[)]$') THEN 'huge'
+WHEN t = 'DOUBLE' AND {_INFINITE.format("try_variant_get(value, '$', 'double')")} THEN 'infinite'
 WHEN t LIKE 'DECIMAL%' OR t = 'DOUBLE' THEN 'number'
 ELSE 'nested' END"""
+# A variant makes a double of a whole number of more than 38 digits: so many nines are as huge.
+_VAST = (
+    r"regexp_replace(value, '([:\\[,]\\s*-?)[0-9]{39,999}(?=\\s*[,\\]}])', "
+    f"concat('$1', '{'9' * 38}'))"
+)
 _LENGTH = """CASE WHEN t LIKE 'ARRAY<%'
 THEN array_size(try_variant_get(value, '$', 'array<variant>')) END"""
 
@@ -33,8 +45,8 @@ def level(engine: SparkEngine, lines: str, depth: int) -> list[JsonFound]:
     """As ``Engine.json_level``, of a view of (value, file): the lines as text."""
     # The parser stops at the end of a value: only in brackets is what follows found, too.
     parsed = engine.view(
-        "SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || value || ']') END AS v, "
-        f"file FROM {lines} WHERE rlike(value, '\\\\S')"
+        f"SELECT CASE WHEN is_valid_utf8(value) THEN try_parse_json('[' || {_VAST} || ']') END "
+        f"AS v, file FROM {lines} WHERE rlike(value, '\\\\S')"
     )
     first, second = (f"variant_get(v, '$[{place}]', 'variant')" for place in (0, 1))
     objects = engine.view(

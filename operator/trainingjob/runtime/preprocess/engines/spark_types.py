@@ -26,10 +26,16 @@ _PLAIN: dict[pa.DataType, T.DataType] = {
 }
 
 
+# As Arrow has it of Parquet.
+_INTERVAL = pa.binary(12)
+
+
 def readable(type_: pa.DataType) -> bool:
-    """Whether Spark reads it, whatever else is in the file: not times of day, nor floating point
-    numbers of 16 bits, nor decimals of very many digits."""
-    if pa.types.is_time(type_) or pa.types.is_float16(type_):
+    """Whether Spark reads it, whatever else is in the file: not times of day, intervals and UUIDs,
+    nor floating point numbers of 16 bits, nor decimals of very many digits."""
+    if pa.types.is_time(type_) or pa.types.is_float16(type_) or type_ == _INTERVAL:
+        return False
+    if isinstance(type_, pa.BaseExtensionType):
         return False
     if pa.types.is_decimal(type_) and type_.precision > MOST_DIGITS:
         return False
@@ -73,4 +79,6 @@ def spark_type(type_: pa.DataType) -> T.DataType | None:
     if pa.types.is_map(type_):
         key, item = spark_type(type_.key_type), spark_type(type_.item_type)
         return None if key is None or item is None else T.MapType(key, item)
+    if pa.types.is_fixed_size_binary(type_):
+        return T.BinaryType()
     return _PLAIN.get(type_)

@@ -147,23 +147,34 @@ _DAYS = (
     ),
     *("yyyy/MM/dd", "yyyy/M/d", "yyyy.MM.dd", "yyyy.M.d"),
     *("d-MMM-yyyy", "d-MMM-yy", "d MMM yyyy", "d MMM yy", "d MMMM yyyy", "d. MMMM yyyy"),
+    *("ddMMMyyyy", "dMMMyyyy", "ddMMMyy"),  # as SAS writes them
     *("MMM d, yyyy", "MMMM d, yyyy", "MMM d yyyy", "MMMM d yyyy"),
 )
 _TIMES = ("", " HH:mm", " HH:mm:ss", " H:mm", " H:mm:ss", " h:mm a", " h:mm:ss a")
+_DIGITS = {*"0123456789"}
 _MONTHS_ALONE = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM-yy", "MMM yyyy", "MMMM yyyy")
 
 
 @cache
-def _usual() -> list[tuple[str, re.Pattern[str]]]:
+def _usual() -> list[tuple[str, set[str]]]:
+    """The forms, and the signs that texts written so have."""
     forms = [day + time for day, time in itertools.product(_DAYS, _TIMES)] + [*_MONTHS_ALONE]
-    return [(form, re.compile(date_format(form).pattern, re.IGNORECASE)) for form in forms]
+    return [(form, {sign for sign in form if not sign.isalpha()}) for form in forms]
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    return re.compile(date_format(form).pattern, re.IGNORECASE)
 
 
 def formats_of(texts: Sequence[str]) -> list[str]:
     """The usual formats that all of these texts are written in: none, one, or two if any of the
     first two numbers may be the day's."""
+    first = {*texts[0]} if texts else set()
+    # To make all patterns takes longer than to read a small file.
+    forms = [form for form, signs in _usual() if signs <= first] if first & _DIGITS else []
     found: dict[str, str] = {}
-    for form, pattern in _usual() if texts else ():
-        if all(map(pattern.fullmatch, texts)):
+    for form in forms:
+        if all(map(_pattern(form).fullmatch, texts)):
             found.setdefault(re.sub(r"(\w)\1*", r"\1", form), form)
     return [*found.values()][:2]

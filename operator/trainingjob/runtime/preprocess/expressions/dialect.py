@@ -134,6 +134,14 @@ class Dialect(ABC):
         """The double nearest to a decimal."""
 
     @abstractmethod
+    def decimal_to_text(self, expr: str, scale: int) -> str:
+        """All its digits, ``scale`` of them behind the point."""
+
+    @abstractmethod
+    def is_rounded(self, expr: str, precision: int, scale: int) -> str:
+        """Whether the double nearest to a decimal is another number when it is written again."""
+
+    @abstractmethod
     def from_nanoseconds(self, expr: str) -> str:
         """A timestamp of nanoseconds, as the engine reads it from parquet, cut to microseconds."""
 
@@ -235,12 +243,16 @@ class Dialect(ABC):
         """Whether a whole number begins with a zero that does not count."""
         return self.matches(expr, _ZEROS)
 
+    def trimmed(self, expr: str) -> str:
+        """A text without the blanks around it; other white space stays, as a text."""
+        return f"trim({expr})"
+
     def read(self, kind: ColumnType, expr: str) -> str:
         """A text of the input to a type, when every text is known to be written as one
         (``is_text_of``), or is one of NaN and infinity."""
         if kind == "string":
             return expr
-        trimmed = f"trim({expr})"
+        trimmed = self.trimmed(expr)
         if kind == "boolean":
             return f"CASE lower({trimmed}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
         if kind == "timestamp":

@@ -101,6 +101,11 @@ class DuckDbDialect(Dialect):
             value = self.parse_timestamp(expr)
         return f"CASE WHEN {plain} THEN {value} ELSE {rest} END"
 
+    def trimmed(self, expr: str) -> str:
+        # Its trim cuts every white space of Unicode, and is slower than to look for blanks.
+        blank = f"{expr} LIKE ' %' OR {expr} LIKE '% '"
+        return f"CASE WHEN {blank} THEN trim({expr}, ' ') ELSE {expr} END"
+
     def double(self, value: float) -> str:
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a number")
@@ -135,6 +140,14 @@ class DuckDbDialect(Dialect):
     def decimal_to_double(self, expr: str) -> str:
         # A cast divides two doubles, and is off by the last bit at times.
         return f"CAST(CAST({expr} AS VARCHAR) AS DOUBLE)"
+
+    def decimal_to_text(self, expr: str, scale: int) -> str:
+        return f"CAST({expr} AS VARCHAR)"
+
+    def is_rounded(self, expr: str, precision: int, scale: int) -> str:
+        # By its text: from a double to a decimal DuckDB goes by a multiplication, which rounds.
+        again = f"CAST({self.decimal_to_double(expr)} AS VARCHAR)"
+        return f"{expr} IS DISTINCT FROM try_cast({again} AS DECIMAL({precision}, {scale}))"
 
     def from_nanoseconds(self, expr: str) -> str:
         nanos = f"epoch_ns({expr})"

@@ -149,9 +149,11 @@ FUNCTIONS: dict[str, tuple[Function, ...]] = {
     "length": (_part("length", of="string"),),
     "upper": (Function(("string",), "string", "upper({0})", "java_upper({0})"),),
     "lower": (Function(("string",), "string", "lower({0})", "java_lower({0})"),),
-    "trim": (_both(("string",), "string", "trim({0})"),),
-    "ltrim": (_both(("string",), "string", "ltrim({0})"),),
-    "rtrim": (_both(("string",), "string", "rtrim({0})"),),
+    # DuckDB's cut every white space of Unicode, unless they are told what.
+    **{
+        name: (Function(("string",), "string", f"{name}({{0}})", f"{name}({{0}}, ' ')"),)
+        for name in ("trim", "ltrim", "rtrim")
+    },
     "left": (_cut("left"),),
     "right": (_cut("right"),),
     "instr": (

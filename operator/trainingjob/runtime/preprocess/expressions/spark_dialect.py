@@ -100,6 +100,14 @@ class SparkDialect(Dialect):
     def decimal_to_double(self, expr: str) -> str:
         return f"CAST({expr} AS DOUBLE)"
 
+    def decimal_to_text(self, expr: str, scale: int) -> str:
+        # A cast writes 0E-10 for zero.
+        return f"replace(format_number({expr}, {scale}), ',', '')"
+
+    def is_rounded(self, expr: str, precision: int, scale: int) -> str:
+        again = f"try_cast(CAST({expr} AS DOUBLE) AS DECIMAL({precision}, {scale}))"
+        return f"NOT ({expr} <=> {again})"
+
     def from_nanoseconds(self, expr: str) -> str:
         return f"timestamp_micros(({expr} - pmod({expr}, 1000L)) div 1000L)"
 

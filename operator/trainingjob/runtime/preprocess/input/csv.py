@@ -278,18 +278,18 @@ def _value(
     line_breaks: bool,
     column: str,
 ) -> str:
-    text = column
+    text, trimmed = column, dialect.trimmed(column)
     if one.kind in ("bigint", "double"):
-        text = plain_number(dialect, f"trim({column})", options)
-        text = column if text == f"trim({column})" else text
+        text = plain_number(dialect, trimmed, options)
+        text = column if text == trimmed else text
     elif given and one.kind != "string":
-        text = f"trim({column})"
+        text = trimmed
     value = one.value(dialect, text) if given else one.read(dialect, text)
     if one.kind == "string" and options.trim:
-        value = f"trim({value})"
+        value = dialect.trimmed(value)
     if one.kind == "string" and line_breaks:
         # Spark makes one character of both where lines end with both.
         value = f"replace({value}, chr(13) || chr(10), chr(10))"
     if one.kind == "string" or given or typed_nulls(options):
-        return f"CASE WHEN trim({column}) NOT IN ({null_texts(dialect, options)}) THEN {value} END"
+        return f"CASE WHEN {trimmed} NOT IN ({null_texts(dialect, options)}) THEN {value} END"
     return value

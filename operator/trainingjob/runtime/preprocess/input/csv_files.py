@@ -357,7 +357,9 @@ def lines_of(
         with suppress(csv.Error, StageFailure), records_of(file, options) as records:
             place = -1
             for row in records:
-                if place < 0 and row:
+                if not row:
+                    continue
+                if place < 0:
                     names = named(row, options)
                     place = names.index(column) if column in names else len(row)
                     if options.header:

@@ -69,7 +69,7 @@ def tally_of(engine: Engine, raw: str, csv: Csv, hints: list[int]) -> Tally:
     names = [f"c{index}" for index in range(len(hints))]
     found, rows, malformed = codes_of(dialect, names, options, hints, raw, engine.rows)
     trimmed = ", ".join(
-        f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in names
+        f"{plain_number(dialect, dialect.trimmed(name), options)} AS {name}" for name in names
     )
     source = f"(SELECT {trimmed} FROM {raw}) AS t"
     tally = Tally.of(csv, [(code or 0) | hint for code, hint in zip(found, hints, strict=True)])

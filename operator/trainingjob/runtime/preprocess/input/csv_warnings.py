@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainingjob.api.v1alpha1.input import ColumnType
+from trainingjob.api.v1alpha1.input import ColumnType, CsvOptions
 
 from ...base.text import listed
 from ..engines.arrow import beyond
@@ -64,7 +64,7 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         )
         notes.warn("NamesBelow", f"{source.uri}: {notes.names_below}")
     names = next(iter(heads.of_file.values()))  # others have no column of the sample
-    if csv.options.header and _are_values(names, heads.sample, number_pattern(csv.options)):
+    if csv.options.header and _are_values(names, heads.sample, csv.options):
         notes.names_below = (
             "the first line looks like values and not like names; if it is a row, set "
             "preprocess.input.options.header to false: columns are c0, c1, … then"
@@ -86,8 +86,8 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         if kind == "double" and code & (LONG | BIG):
             notes.warn(
                 "ValuesRounded",
-                f"{where} has whole numbers of more than 15 digits among numbers with a fraction: "
-                "they are read as doubles, which hold 15 to 17 digits",
+                f"{where} has numbers with more than 15 digits before the point, and some with a "
+                "fraction: they are read as doubles, which hold 15 to 17 digits",
             )
         if kind == "double" and code & INFINITE:
             notes.warn(
@@ -117,18 +117,20 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         )
 
 
-def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: str) -> bool:
-    """Whether each name is like the values below it, a number above numbers or one of the texts, or
-    half of them are numbers; but for those that grow or fall, as names such as 1990, 1991 do, and
-    0, 1, 2, …, with which frames are written that have no names."""
+def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], options: CsvOptions) -> bool:
+    """Whether each name is like the values below it, a number above numbers, one of the texts or a
+    text for null, or half of them are numbers; but for those that grow or fall, as names such as
+    1990, 1991 do, and 0, 1, 2, …, with which frames are written that have no names."""
     if len(names) < 2 or not sample or [*names] == [str(place) for place in range(len(names))]:
         return False
-    is_number = re.compile(rf"{number}|[0-9]{{1,3}}(,[0-9]{{3}})+").fullmatch
+    is_number = re.compile(rf"{number_pattern(options)}|[0-9]{{1,3}}(,[0-9]{{3}})+").fullmatch
+    none = {*nulls(options)}
     columns = [*zip(names, zip(*sample, strict=True), strict=True)]
     numbers = [
         name
         for name, values in columns
-        if is_number(name) and all(is_number(text) for text in map(str.strip, values) if text)
+        if is_number(name)
+        and all(is_number(text) for text in map(str.strip, values) if text not in none)
     ]
     if not numbers:
         return False
@@ -137,7 +139,7 @@ def _are_values(names: Sequence[str], sample: Sequence[Sequence[str]], number: s
     fall = all(one > other for one, other in itertools.pairwise(seen))
     if len(seen) > 2 and (grow or fall) and all(name.isdecimal() for name in numbers):
         return False
-    if all(name in numbers or name in values for name, values in columns):
+    if all(name in numbers or name in values or name in none for name, values in columns):
         return True
     return len(seen) > 2 and 2 * len(seen) >= len(names) and not grow
 
@@ -163,12 +165,14 @@ def _tell_of_totals(csv: Csv, notes: Notes) -> None:
 def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> None:
     """Warn of columns of text with blanks around the first values."""
     found: dict[str, str] = {}
-    for record in csv.heads.sample:
-        for name, text in zip(csv.heads.names, record, strict=False):
-            blanks = text != text.strip(" ") != ""
-            kind = csv.wanted[name].kind if name in csv.wanted else kinds[name]
-            if blanks and kind == "string" and text.strip(" ") not in nulls(csv.options):
-                found.setdefault(name, text)
+    for place, name in enumerate(csv.heads.names):
+        if (csv.wanted[name].kind if name in csv.wanted else kinds[name]) != "string":
+            continue
+        for text in (record[place] for record in csv.heads.sample if len(record) > place):
+            bare = text.strip(" ")
+            if text != bare != "" and bare not in nulls(csv.options):
+                found[name] = text
+                break
     if found:
         has = "has" if len(found) == 1 else "have"
         notes.warn(

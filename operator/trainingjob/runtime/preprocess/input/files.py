@@ -29,6 +29,23 @@ _MOST_PARTS = 1000
 # What Windows leaves in folders.
 _OF_WINDOWS = ("thumbs.db", "desktop.ini")
 
+# What is in the folder of a table that keeps its earlier versions: whose it is, and what writes the
+# rows as they are.
+_VERSIONED = {
+    ("_delta_log", "*.json"): (
+        "Delta Lake",
+        "deltalake.DeltaTable(PATH).to_pandas().to_parquet(…)",
+    ),
+    ("metadata", "*.metadata.json"): (
+        "Iceberg",
+        "pyiceberg's StaticTable.from_metadata(PATH).scan().to_pandas().to_parquet(…)",
+    ),
+    (".hoodie", "hoodie.properties"): (
+        "Hudi",
+        "spark.read.format('hudi').load(PATH).write.parquet(…)",
+    ),
+}
+
 # How Hive writes a null in the name of a folder.
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -112,6 +129,8 @@ def find(source: Input) -> Source:
                 words = f"{file} is no file but a pipe, a socket or a device"
                 raise StageFailure("InputUnreadable", words)
             os.close(os.open(file, os.O_RDONLY))
+    if source.format != "raw":
+        _refuse_versions(source.uri, path)
     if not any(file.stat().st_size for file in found):
         raise StageFailure("InputEmpty", f"{source.uri}: the input is empty")
     if source.format == "raw":
@@ -119,6 +138,19 @@ def find(source: Input) -> Source:
     files = [file for file in found if file.stat().st_size]
     partitions = _partitions(source.uri, path, files)
     return Source(source.uri, files, partitions, empty=len(found) - len(files))
+
+
+def _refuse_versions(uri: str, path: Path) -> None:
+    """Raises StageFailure(InputUnreadable) for the folder of a table that keeps its earlier
+    versions: some of its files have rows that are deleted, or are there once more."""
+    folder = path if path.is_dir() else _before_glob(path)
+    for (inner, pattern), (name, write) in _VERSIONED.items():
+        if any((folder / inner).glob(pattern)):
+            raise StageFailure(
+                "InputUnreadable",
+                f"{uri} is in a table of {name}, whose folder also has files of its earlier "
+                f"versions: write the rows as they are now with {write}",
+            )
 
 
 def _near(path: Path, uri: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...base.errors import StageFailure
 from ...base.text import listed
-from ..engines.arrow import beyond
+from ..engines.arrow import INFINITE, beyond
 from ..engines.duckdb import DuckdbEngine
 from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unread
 from ..given import OF_FILE
@@ -21,6 +21,7 @@ from .absent import are_splits, warn
 from .files import Source, malformed
 from .json_files import check_json, first_object, form_of
 from .nested import MOST_DEPTH
+from .schema import Wanted
 from .together import Part, together
 
 # Up to this size, files for Spark are inspected on the driver: that takes less time than starting
@@ -39,16 +40,23 @@ _SCALARS: dict[frozenset[str], pa.DataType] = {
 }
 # Kinds of values that are the same text in both engines.
 _TEXTS = {"boolean", "integer", "long", "huge", "string"}
-_SCALAR_KINDS = {*_TEXTS, "number"}
+_NUMBERS = {"integer", "long", "huge", "number", "infinite"}
+_SCALAR_KINDS = _TEXTS | _NUMBERS
+# Of lists: with whole numbers of more than 15 digits, and of those beyond 64 bits or beside others.
+_LISTS = {"integers", "longs", "huges", "numbers", "infinites", "empty"}
 _WORDS = {
     "boolean": "booleans",
     "integer": "whole numbers",
     "huge": "whole numbers beyond 64 bits",
     "number": "numbers",
+    "infinite": "numbers",
     "string": "texts",
     "object": "objects",
     "integers": "lists of numbers",
     "numbers": "lists of numbers",
+    "longs": "lists of numbers",
+    "huges": "lists of numbers",
+    "infinites": "lists of numbers",
     "texts": "lists of texts",
     "empty": "lists",
     "nested": "lists of objects, of lists, or of values of several types",
@@ -59,7 +67,7 @@ def read_json(
     engine: Engine,
     source: Source,
     notes: Notes,
-    typed: Collection[str] = (),
+    typed: Mapping[str, Wanted] | None = None,
     as_json: str | None = None,
 ) -> Frame:
     """Columns in the order of the first object's keys, then others by name. Text stays text.
@@ -82,7 +90,7 @@ def read_json(
     if not objects.keys:
         raise StageFailure("InputEmpty", f"{source.uri}: the objects have no keys")
     _refuse_one_object(source, tree, notes.rows)
-    found = _Schema(source, tree, notes, typed)
+    found = _Schema(source, tree, notes, typed or {})
     schema = pa.schema(found.fields((), first_object(forms)))
     refuse_keys(source.uri, schema.names, source.keys)
     check_names(source.uri, [*schema.names, *source.keys])
@@ -190,7 +198,7 @@ class _Schema:
     source: Source
     tree: _Tree
     notes: Notes
-    typed: Collection[str]
+    typed: Mapping[str, Wanted]
     unread: dict[str, Unread] = field(default_factory=dict)
     columns: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -217,32 +225,45 @@ class _Schema:
             fields = self.fields(path, first)
             return pa.struct(fields) if fields else None
         self.columns.append(path)
-        if kinds and kinds <= {"integers", "numbers", "empty"}:
-            return self._list(path, kinds)
+        where = f"{self.source.uri}: {name}"
+        if kinds and kinds <= _LISTS:
+            return self._list(path, where, kinds)
         if kinds and kinds <= {"texts", "empty"}:
             self._unread(path, "has lists of texts")
             return pa.list_(pa.string())
-        where = f"{self.source.uri}: {name}"
+        if "infinite" in kinds:
+            if kinds <= _NUMBERS:
+                self.notes.warn("ValuesBecameNull", f"{where}: {INFINITE}")
+            kinds = kinds - {"infinite"} | {"number"}
         if "number" in kinds and kinds & {"long", "huge"}:
-            self.notes.warn(
-                "ValuesRounded",
-                f"{where} has whole numbers beyond 2**53 among numbers with a fraction: they are "
-                "read as doubles, which hold 15 to 17 digits",
-            )
+            self._rounded(where, "beyond 2**53 among numbers with a fraction")
             kinds -= {"long", "huge"}
         elif "huge" in kinds and kinds <= {"integer", "long", "huge"}:
-            self.notes.warn("ReadAsText", f"{where} is text: {beyond()}")
+            if name not in self.typed:
+                self.notes.warn("ReadAsText", f"{where} is text: {beyond()}")
             kinds = {"huge"}
         kinds = {"integer" if kind == "long" else kind for kind in kinds}
         type_ = _SCALARS.get(frozenset(kinds))
         return self._mixed(path) if type_ is None else type_
 
-    def _list(self, path: tuple[str, ...], kinds: set[str]) -> pa.DataType:
+    def _rounded(self, where: str, what: str) -> None:
+        self.notes.warn(
+            "ValuesRounded",
+            f"{where} has whole numbers {what}: they are read as doubles, which hold 15 to 17 "
+            "digits",
+        )
+
+    def _list(self, path: tuple[str, ...], where: str, kinds: set[str]) -> pa.DataType:
         lists = [self.tree[path].kinds[kind] for kind in kinds]
         least = min(one.shortest or 0 for one in lists)
         most = max(one.longest or 0 for one in lists)
-        number = pa.float64() if "numbers" in kinds else pa.int64()
+        doubles = kinds & {"numbers", "huges", "infinites"}
+        number = pa.float64() if doubles else pa.int64()
         if least == most and most:
+            if "infinites" in kinds:
+                self.notes.warn("ValuesBecameNull", f"{where}: {INFINITE}")
+            if "huges" in kinds or (doubles and "longs" in kinds):
+                self._rounded(where, "of more than 15 digits in its lists")
             return pa.list_(number, most)
         self._unread(path, f"has lists of {least} to {most} numbers" if most else "has empty lists")
         return pa.list_(number)

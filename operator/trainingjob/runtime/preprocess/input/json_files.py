@@ -88,6 +88,11 @@ def _words(error: ValueError) -> str:
     if not isinstance(error, json.JSONDecodeError):
         return str(error)
     before, rest = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if error.msg == "Extra data" and rest.startswith("[") and before.endswith("]"):
+        return (
+            "another array stands behind the first: write one array of objects, or one object a "
+            "line, as pandas does with to_json(PATH, orient='records', lines=True)"
+        )
     if error.msg == "Extra data" and rest.strip() == ",":
         return "a comma stands behind the object: remove it, or put all of them between [ and ]"
     if (before.endswith(",") and rest.startswith(("}", "]"))) or re.match(r",\s*[]}]", rest):

@@ -15,8 +15,13 @@ from ..engines.frame import Engine, Unread
 MOST_MADE = 4096
 MOST_DEPTH = 8
 
-# How pandas makes numbers of what is a number in other words.
-_AS_NUMBERS = [
+# What to write in place of a type that is none of ours.
+_INSTEAD = [
+    (pa.types.is_float16, "; write it as float32, or use engine pandas"),
+    (pa.types.is_binary, "; write it as a text: frame[…].str.decode('utf-8'), or .map(bytes.hex)"),
+    (pa.types.is_fixed_size_binary, "; write it as a text: frame[…].map(bytes.hex)"),
+    (lambda type_: isinstance(type_, pa.UuidType), "; write it as a text: frame[…].astype(str)"),
+    (pa.types.is_decimal, "; write it as a text, or as a double"),
     (pa.types.is_duration, "; write it as seconds: frame[…].dt.total_seconds()"),
     (pa.types.is_time, "; write it as a text, or as seconds since midnight"),
 ]
@@ -96,7 +101,8 @@ def elements_of(engine: Engine, leaf: Leaf, length: int) -> list[Leaf]:
 def unread(engine: Engine, leaf: Leaf, of_list: tuple[int, int] | None) -> Unread | None:
     """Why a dataset cannot hold a column; None when it can. ``of_list``: the lengths of a list."""
     if not engine.reads(leaf.type):
-        return _nested(f"is of type {leaf.type}, which engine spark does not read")
+        how = _instead(leaf.type)
+        return _nested(f"is of type {leaf.type}, which engine spark does not read{how}")
     if leaf.elements is not None:
         if of_list is None:
             return _nested("has lists without values")
@@ -118,8 +124,12 @@ def unread(engine: Engine, leaf: Leaf, of_list: tuple[int, int] | None) -> Unrea
         return _nested(f"has {what}")
     shown = str(leaf.type)
     shown = shown if len(shown) < 60 else f"{shown[:60]} …"
-    how = next((words for fits, words in _AS_NUMBERS if fits(leaf.type)), "")
-    return _nested(f"is of type {shown}, which a dataset cannot hold{how}")
+    return _nested(f"is of type {shown}, which a dataset cannot hold{_instead(leaf.type)}")
+
+
+def _instead(type_: pa.DataType) -> str:
+    inner = type_.value_type if is_list(type_) else type_
+    return next((words for fits, words in _INSTEAD if fits(inner)), "")
 
 
 def too_many(names: Mapping[str, int]) -> dict[str, Unread]:

@@ -112,6 +112,11 @@ _NO_TABLES: dict[bytes, str] = {
     rb"(---\s*\n)?- [\"']?\w[\w ]*[\"']?:(\s|$)": "YAML; write it with "
     "pandas.DataFrame(yaml.safe_load(…)).to_parquet(…)",
     rb"\|[^\n]*\|\s*\n\|?[ :|+-]*--[ :|+-]*\n": "a table of Markdown; write it as CSV",
+    # Each below a line of names, or above one.
+    rb"\s*\+(-+\+)+\s*\n\|": "a table that MySQL has drawn; have it written with mysql --batch",
+    rb"\s*[^\n]*\n-+(\+-+)+\s*\n": "a table that psql has drawn; have it written with psql --csv",
+    rb"\s*[^\n]*\n-{2,}( +-{2,})+\s*\n": "a table that SQL*Plus has drawn, or one like it; have it "
+    "written with SET MARKUP CSV ON",
 }
 # Controls that stand in texts: ends of lines, tabs, separators. Of others a text has few.
 _CONTROLS = {*range(9), *range(14, 28)}

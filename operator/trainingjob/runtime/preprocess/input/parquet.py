@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,15 +14,23 @@ import pyarrow.parquet as pq
 
 from ...base.errors import StageFailure
 from ...base.text import listed, one_line
-from ..engines.frame import Engine, Frame
+from ..engines.arrow import INFINITE
+from ..engines.frame import Engine, Frame, Unread
 from ..names import check_names
 from ..notes import Notes
 from .files import Source, one_of, readable
 from .packing import refuse_other_formats, refuse_rows
+from .schema import Wanted
 from .together import by_columns, together
 
 # Of columns in row groups; a footer may have millions.
 _MOST_STATISTICS = 100_000
+# How a file says that a column has times in milliseconds.
+_MILLIS = "timeUnit=milliseconds"
+_BEYOND = (
+    "has times beyond the year 294246, which no engine can hold; where they stand for none, write "
+    "null"
+)
 # How Arrow names the columns of an index without names.
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 
@@ -31,7 +39,7 @@ def read_parquet(
     engine: Engine,
     source: Source,
     notes: Notes,
-    typed: Collection[str] = (),
+    typed: Mapping[str, Wanted] | None = None,
     as_json: str | None = None,
 ) -> Frame:
     heads = parquet_heads(source)
@@ -45,8 +53,9 @@ def read_parquet(
         )
     infinite = dict.fromkeys(name for head in heads.values() for name in head.infinite)
     if infinite:
-        message = f"{source.uri}: {listed(list(infinite))}: infinite values are read as null"
-        notes.warn("ValuesBecameNull", message)
+        notes.warn("ValuesBecameNull", f"{source.uri}: {listed(list(infinite))}: {INFINITE}")
+    unsaid = {name for head in heads.values() for name in head.unsaid} - {*infinite}
+    unread = {name: why for head in heads.values() for name, why in head.unread.items()}
     schemas = {file: head.schema for file, head in heads.items()}
     for file, schema in schemas.items():
         check_names(str(file), schema.names)
@@ -55,8 +64,11 @@ def read_parquet(
         source,
         by_columns(source, schemas, engine.read_parquet),
         notes,
-        typed=typed,
-        as_json=as_json,
+        unread,
+        typed,
+        as_json,
+        # Of a list its elements are columns: e_0, e_1, ….
+        lambda name: name in unsaid or name.rpartition("_")[0] in unsaid,
     )
 
 
@@ -68,7 +80,10 @@ class ParquetHead:
     schema: pa.Schema
     index: list[str]
     rows: int
-    infinite: list[str] = field(default_factory=list)  # columns, as far as the file says so
+    # As far as the file says so: columns with infinite values, and those of which it does not say.
+    infinite: list[str] = field(default_factory=list)
+    unsaid: list[str] = field(default_factory=list)
+    unread: dict[str, Unread] = field(default_factory=dict)
 
 
 def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
@@ -78,7 +93,16 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
         with one_of(source, file), readable(file):
             try:
                 footer = pq.read_metadata(file)
-                schema = footer.schema.to_arrow_schema().remove_metadata()
+                # Times of 96 bits would have nanoseconds, in which the year 9999 has no place.
+                opened = pq.ParquetFile(file, metadata=footer, coerce_int96_timestamp_unit="us")
+                schema = opened.schema_arrow.remove_metadata()
+                opened.close()
+            except pa.ArrowNotImplementedError as error:
+                raise StageFailure(
+                    "InputUnreadable",
+                    f"{file}: {one_line(error)}: cast such columns to texts or numbers where the "
+                    "file is written",
+                ) from error
             except (pa.ArrowException, ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
@@ -89,25 +113,61 @@ def parquet_heads(source: Source) -> dict[Path, ParquetHead]:
         if len(index) == len(schema.names):
             index = []  # nothing else would be left
         kept = pa.schema([field for field in schema if field.name not in index])
-        heads[file] = ParquetHead(kept, index, footer.num_rows, _infinite(footer))
+        heads[file] = ParquetHead(kept, index, footer.num_rows, *_extremes(footer))
     if not any(head.rows for head in heads.values()):
         raise StageFailure("InputEmpty", f"{source.uri}: the input has no rows")
     return heads
 
 
-def _infinite(footer: pq.FileMetaData) -> list[str]:
-    """The columns whose least or greatest value is infinite, by the statistics of row groups."""
+def _extremes(footer: pq.FileMetaData) -> tuple[list[str], list[str], dict[str, Unread]]:
+    """By the statistics of row groups: the columns whose least or greatest value is infinite, those
+    of which nothing is said, and those with times that no engine can hold."""
     names = [footer.schema.column(place) for place in range(footer.num_columns)]
-    left = {at: one for at, one in enumerate(names) if one.physical_type in ("FLOAT", "DOUBLE")}
-    found = []
-    for group in range(min(footer.num_row_groups, _MOST_STATISTICS // max(1, len(left)))):
+    left = {at: one for at, one in enumerate(names) if _may_be_extreme(one)}
+    infinite: dict[str, None] = {}
+    unsaid: dict[str, None] = {}
+    unread: dict[str, Unread] = {}
+    looked_at = min(footer.num_row_groups, _MOST_STATISTICS // max(1, len(left)))
+    if looked_at < footer.num_row_groups:
+        unsaid = {_column(one): None for one in left.values()}
+    for group in range(looked_at):
         columns = footer.row_group(group)
         for place, one in [*left.items()]:
-            its = columns.column(place).statistics
-            if its and its.has_min_max and (math.isinf(its.min) or math.isinf(its.max)):
-                found.append(re.sub(r"\.list\.(element|item)$", "", one.path))
+            its, name = columns.column(place).statistics, _column(one)
+            if one.physical_type == "INT64":
+                if its and its.has_min_max and not _hold(its.min_raw, its.max_raw):
+                    unread[name] = Unread("ColumnUnreadable", _BEYOND)
+            elif its is None or not its.has_min_max:
+                # A column without values has no least one.
+                if its is None or its.null_count != columns.column(place).num_values:
+                    unsaid[name] = None
+            elif _is_half(one):
+                unsaid[name] = None
+            elif math.isinf(its.min) or math.isinf(its.max):
+                infinite[name] = None
                 del left[place]
-    return found
+    return [*infinite], [*unsaid], unread
+
+
+def _may_be_extreme(column: pq.ColumnSchema) -> bool:
+    return (
+        column.physical_type in ("FLOAT", "DOUBLE")
+        or _is_half(column)
+        or (column.physical_type == "INT64" and _MILLIS in str(column.logical_type))
+    )
+
+
+def _is_half(column: pq.ColumnSchema) -> bool:
+    return column.logical_type.type == "FLOAT16"
+
+
+def _column(column: pq.ColumnSchema) -> str:
+    return re.sub(r"\.list\.(element|item)$", "", column.path)
+
+
+def _hold(*millis: int) -> bool:
+    """Whether microseconds of 64 bits hold such times."""
+    return all(abs(one) <= (2**63 - 1) // 1000 for one in millis)
 
 
 def _pandas_index(metadata: Mapping[bytes, bytes]) -> list[str]:

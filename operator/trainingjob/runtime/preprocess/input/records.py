@@ -161,7 +161,8 @@ def _is_of_r(sample: str, options: CsvOptions) -> bool:
 
 
 def _widths(sample: str, options: CsvOptions) -> list[int]:
-    """Numbers of fields, without empty ones at the end, of which a row may have too many."""
+    """Numbers of fields, without empty ones at the end, of which a row may have too many; where the
+    first record has one, of that alone."""
     widths: list[int] = []
     try:
         for record in Records(io.StringIO(sample, newline=""), options):
@@ -171,6 +172,8 @@ def _widths(sample: str, options: CsvOptions) -> list[int]:
             while widths and width > widths[0] and not record[width - 1]:
                 width -= 1
             widths.append(width)
+            if widths == [1]:
+                break
     except csv.Error:
         return widths[: len(widths) // 2]  # a quote that another delimiter would close
     return widths

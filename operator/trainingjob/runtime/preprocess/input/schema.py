@@ -18,6 +18,11 @@ from ..names import cannot_use, column_not_found, quoted
 # As Spark's cast to boolean takes them.
 _TRUE = "('t', 'true', 'y', 'yes', '1')"
 _FALSE = "('f', 'false', 'n', 'no', '0')"
+# Types of which the second does not hold every value of the first, and a cast does not say so.
+_LOSING: set[tuple[ColumnType, ColumnType]] = {
+    *(("double", "bigint"), ("timestamp", "date")),
+    *(("bigint", "boolean"), ("double", "boolean")),
+}
 _ZONED = ".{16,}( UTC|Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 
 
@@ -61,7 +66,7 @@ class Wanted:
         value = dialect.read(self.kind, text)
         if self.kind == "timestamp" and self.zone:
             local = dialect.from_zone(value, self.zone)
-            says_one = dialect.matches(f"trim({text})", _ZONED)
+            says_one = dialect.matches(dialect.trimmed(text), _ZONED)
             value = f"CASE WHEN {says_one} THEN {value} ELSE {local} END"
         return value
 
@@ -119,14 +124,15 @@ def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: s
         if kind == one.kind and one.format is None:
             continue
         if kind == "string":
-            text = f"nullif(trim({ident}), '')"
+            text = f"nullif({dialect.trimmed(ident)}, '')"
             value = one.value(dialect, text)
             tests[name] = f"{text} IS NOT NULL AND NOT ({one.fits(dialect, text)})"
         else:
             value = dialect.cast(ident, kind, one.kind, strict=True)
             tests[name] = f"{ident} IS NOT NULL AND ({value}) IS NULL"
-            if (kind, one.kind) == ("double", "bigint"):
-                tests[name] += f" OR CAST({value} AS DOUBLE) <> {ident}"
+            if (kind, one.kind) in _LOSING:
+                # What a cast would cut off, or take for true, is no value of the type.
+                tests[name] += f" OR {dialect.cast(f'({value})', one.kind, kind)} <> {ident}"
         selected[name], columns[name] = value, one.kind
     if tests:
         _refuse_misfits(engine, frame, wanted, tests, uri)

@@ -48,6 +48,7 @@ _PANDAS_NULLS = (
 _TYPED = re.compile(r"[+-]?[.0-9].*|true|false|[+-]?inf(inity)?|nan", re.IGNORECASE)
 _DAY = re.compile(f"{DATE}($|[T ][0-9])")
 _INFINITE = "[+-]?inf(inity)?"
+_LONG_WHOLE = "[+-]?[0-9]{16,}[.][0-9]+"
 
 
 def is_day(text: str) -> bool:
@@ -101,7 +102,10 @@ def _code(dialect: Dialect, kind: ColumnType, value: str) -> str:
         return str(code)
     long = f"contains({value}, 'e') OR contains({value}, 'E') OR length({value}) > 308"
     beyond = f"({long}) AND {dialect.read('double', value)} IS NULL"
-    return f"CASE WHEN {beyond} THEN {code | INFINITE} ELSE {code} END"
+    whole = f"length({value}) > 17 AND {dialect.matches(value, _LONG_WHOLE)}"
+    return (
+        f"CASE WHEN {beyond} THEN {code | INFINITE} WHEN {whole} THEN {code | LONG} ELSE {code} END"
+    )
 
 
 def _whole(dialect: Dialect, value: str) -> str:
@@ -127,7 +131,7 @@ def codes_of(
     is ``malformed``. ``rows`` runs a query."""
     if len(columns) <= FEW:
         trimmed = ", ".join(
-            f"{plain_number(dialect, f'trim({name})', options)} AS {name}" for name in columns
+            f"{plain_number(dialect, dialect.trimmed(name), options)} AS {name}" for name in columns
         )
         codes = ", ".join(
             f"bit_or({code_of(dialect, name, options, hint)})"
@@ -143,7 +147,7 @@ def codes_of(
     branches = " ".join(
         f"WHEN {one} THEN {code_of(dialect, 'v', options, one)}" for one in dict.fromkeys(hints)
     )
-    plain = plain_number(dialect, "trim(v)", options)
+    plain = plain_number(dialect, dialect.trimmed("v"), options)
     by_column = {
         place: others
         for place, *others in rows(
@@ -164,7 +168,7 @@ def unlike(
     def beyond(hint: int, column: str) -> str:
         value, more = column, ""
         if hint & ~(NUMBERS | NULL_TEXT | NOT_FINITE | INFINITE | CODES["string"]):
-            value = f"trim({column})"
+            value = dialect.trimmed(column)
         elif hint & CODES["double"]:
             # To cut blanks takes as long as to read the number. Those around a whole number are odd
             # by themselves, and around a double they hide only how many digits it has.

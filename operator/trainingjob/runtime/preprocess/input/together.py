@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import pyarrow as pa
 from trainingjob.api.v1alpha1.input import ColumnType
 
 from ...base.errors import StageFailure
-from ..engines.arrow import converted, is_list, kind_of, kinds_of
+from ..engines.arrow import converted, decimal_of, is_list, kind_of, kinds_of
 from ..engines.frame import Engine, Frame, Unread
 from ..expressions.many import Same, select
 from ..names import check_names, refuse_duplicates, refuse_keys
@@ -22,6 +22,7 @@ from .absent import tell_absent
 from .files import Source, columns_differ
 from .nested import Leaf
 from .partitions import partition_kinds, partition_values
+from .schema import Wanted
 
 # Types whose values are the same text in both engines.
 _TEXTS = {"boolean", "bigint", "string", "date"}
@@ -69,18 +70,20 @@ def together(
     parts: Sequence[Part],
     notes: Notes,
     unread: Mapping[str, Unread] | None = None,
-    typed: Collection[str] = (),
+    typed: Mapping[str, Wanted] | None = None,
     as_json: str | None = None,
+    infinite: Callable[[str], bool] = lambda name: False,
 ) -> Frame:
     """All rows of the parts: columns by name, null where a part lacks one, whole numbers as doubles
     where another part has fractions. ``unread``: columns that are known to have no type;
-    ``typed``: those to which the user gives one; ``as_json``: that which is text, whatever it has.
+    ``typed``: those to which the user gives one; ``as_json``: that which is text, whatever it has;
+    ``infinite``: as in ``kinds_of``.
 
     Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
     _refuse_strangers(parts)
     unread = {name: why for name, why in (unread or {}).items() if name != as_json}
     flats = _flattened(engine, parts, unread, as_json)
-    kinds = _kinds(engine, source, flats, unread, notes, typed)
+    kinds = _kinds(engine, source, flats, unread, notes, typed or {}, infinite)
     if not kinds:
         name, one = next(iter(unread.items()))
         raise StageFailure(
@@ -164,15 +167,28 @@ def _kinds(
     flats: Sequence[_Flat],
     unread: dict[str, Unread],
     notes: Notes,
-    typed: Collection[str],
+    typed: Mapping[str, Wanted],
+    infinite: Callable[[str], bool],
 ) -> dict[str, ColumnType]:
     """The type of each column in all parts; one that has several is unread."""
     kinds: dict[str, ColumnType] = {}
     origin: dict[str, _Flat] = {}
+    as_text = {name for name, one in typed.items() if one.kind == "string"}
+    as_text -= {f.name for flat in flats for f in flat.schema if not _is_decimal(f.type)}
     for flat in flats:
         # A column without values has no type of its own.
         fields = pa.schema([field for field in flat.schema if not pa.types.is_null(field.type)])
-        found = kinds_of(engine, flat.view, fields, source.uri, "InputUnreadable", notes)
+        found = kinds_of(
+            engine,
+            flat.view,
+            fields,
+            source.uri,
+            "InputUnreadable",
+            notes,
+            as_text=as_text,
+            typed=typed,
+            infinite=infinite,
+        )
         for name, kind in found.items():
             before = kinds.setdefault(name, kind)
             first = origin.setdefault(name, flat)
@@ -199,6 +215,11 @@ def _kinds(
                 unread.setdefault(name, Unread("ColumnsDiffer", why))
     names = dict.fromkeys(name for flat in flats for name in flat.schema.names)
     return {name: kinds.get(name, "string") for name in names if name not in unread}
+
+
+def _is_decimal(type_: pa.DataType) -> bool:
+    """Whether its values have as many digits as they have, and a point at most."""
+    return decimal_of(type_) is not None or kind_of(type_) == "bigint"
 
 
 def _both_whole(name: str, *flats: _Flat) -> bool:

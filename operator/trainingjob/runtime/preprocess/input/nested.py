@@ -15,10 +15,17 @@ from ..engines.frame import Engine, Unread
 MOST_MADE = 4096
 MOST_DEPTH = 8
 
-# How pandas makes numbers of what is a number in other words.
-_AS_NUMBERS = [
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    fits = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(one(kind) for one in fits)
+
+
+# What is a number or a text in other words, and how to write it.
+_INSTEAD = [
     (pa.types.is_duration, "; write it as seconds: frame[…].dt.total_seconds()"),
     (pa.types.is_time, "; write it as a text, or as seconds since midnight"),
+    (_is_bytes, "; where the bytes are texts, write them as such: CAST(… AS STRING)"),
 ]
 
 
@@ -118,7 +125,7 @@ def unread(engine: Engine, leaf: Leaf, of_list: tuple[int, int] | None) -> Unrea
         return _nested(f"has {what}")
     shown = str(leaf.type)
     shown = shown if len(shown) < 60 else f"{shown[:60]} …"
-    how = next((words for fits, words in _AS_NUMBERS if fits(leaf.type)), "")
+    how = next((words for fits, words in _INSTEAD if fits(leaf.type)), "")
     return _nested(f"is of type {shown}, which a dataset cannot hold{how}")
 
 

@@ -159,6 +159,16 @@ def test_a_folder_that_is_no_model_is_refused(
         assert (caught.value.reason, words in caught.value.message) == (reason, True), caught.value
 
 
+def test_a_model_without_a_tokenizer_has_to_have_one_where_tokens_are_made_by_it(
+    tmp_path: Path,
+) -> None:
+    path = folder(tmp_path / "given")
+    without("tokenizer.json")(path)
+    pretrained.look(Pretrained(uri=f"file://{path}"))  # they were made by another one
+    with pytest.raises(StageFailure, match=r"it has no tokenizer.json: save its tokenizer there"):
+        pretrained.look_ahead(f"file://{path}", 16)
+
+
 def test_before_tokens_are_made_a_remote_model_is_known_by_its_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +200,7 @@ OTHER: list[tuple[Change, dict[str, int], str]] = [
         "sequenceLength is 16, and the model of",
     ),
     (config(), {"vocab_size": 301}, "has 301 tokens, and the model of"),
+    (config(vocab_size=299), {}, "299: take the tokenizer that it was trained with, or where tok"),
     (
         written("tokenizer.json", tokenizer.learn(["ab"], 257, "</s>").text.encode()),
         {},

@@ -111,8 +111,9 @@ def look_at(uri: str, path: Path) -> Folder:
 
 
 def look_ahead(uri: str, length: int) -> None:
-    """Before tokens are made for a model, in rows of ``length``: what can be known of it then.
-    Remote weights are brought for training alone. Raises StageFailure as ``look`` and ``check``."""
+    """Before tokens are made for a model by its own tokenizer, in rows of ``length``: what can be
+    known of it then. Remote weights are brought for training alone. Raises StageFailure as ``look``
+    and ``check``."""
     path = storage.fetch(uri, but=".safetensors")
     if not path.is_dir():
         raise _absent(uri)
@@ -122,6 +123,13 @@ def look_ahead(uri: str, length: int) -> None:
     else:
         config = look_at(uri, path).config
     _must_have_room(uri, config, length)
+    if not is_there(path, TOKENIZER):
+        raise _unreadable(
+            f"it has no {TOKENIZER}{links_out(path)}: save its tokenizer there as well, by "
+            "AutoTokenizer.from_pretrained(…).save_pretrained(…), or name one in "
+            "preprocess.tokenize.from",
+            uri,
+        )
 
 
 def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
@@ -144,7 +152,8 @@ def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
         raise StageFailure(
             "SettingUnsuitable",
             f"the dataset's tokenizer has {tokens.vocab_size} tokens, and the model of "
-            f"{folder.uri} {size}: it was trained with another one",
+            f"{folder.uri} {size}: take the tokenizer that it was trained with, or where tokens "
+            "were added to that, save the model after resize_token_embeddings",
         )
 
 

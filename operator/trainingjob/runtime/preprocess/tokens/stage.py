@@ -82,6 +82,7 @@ def finish(
         chosen = chosen.for_chat(given)
         assert chosen.way is not None
         messages.check(engine, frame, name, chosen.way)
+        messages.warn_of_long(engine, frame.view, name, chosen, spec.sequence_length, notes)
     reporter.report(0.75)
     tokens = _tokens(engine, frame, spec, chosen)
     target = storage.resolve(payload.output)

@@ -26,8 +26,7 @@ SOON = {5, 6, 7}
 # the last one has.
 Case = tuple[list[list[tuple[int, str, int, str]]], list[set[int]], int]
 SHORT: dict[str, Case] = {
-    "rank 1 dies with half of its part, and again": ([killed("torn", 1)] * 2, [{2}, {2}], 1),
-    "rank 0 dies when all parts are written": ([killed("state", 0)], [{2}], 3),
+    "rank 1 dies with half of its part": ([killed("torn", 1)], [{2}], 1),
     "SIGTERM comes while rank 1 still writes": (
         [[(0, "part", STEP, "stop"), (1, "part", STEP, "wait")]],
         [SOON],
@@ -35,6 +34,8 @@ SHORT: dict[str, Case] = {
     ),
 }
 LONG: dict[str, Case] = {
+    "rank 1 dies with half of its part, and again": ([killed("torn", 1)] * 2, [{2}, {2}], 1),
+    "rank 0 dies when all parts are written": ([killed("state", 0)], [{2}], 3),
     "rank 0 dies before its part": ([killed("part", 0)] * 2, [{2}, {2}], 2),
     "both die before their parts": ([killed("part", 0, 1)] * 2, [{2}, {2}], 3),
     "both die with half of their parts": ([killed("torn", 0, 1)] * 2, [{2}, {2}], 1),

@@ -176,6 +176,9 @@ class PreprocessPayload(OwnFiles):
     steps: list[Step] = Field(default_factory=list)
     split: Split
     tokenize: Tokenize | None = None
+    pretrained: str | None = Field(
+        None, description="URI of the model that the tokens are for, if it has their tokenizer."
+    )
     spark_conf: dict[str, str] = Field(default_factory=dict)
     kubernetes: SparkOnKubernetes | None = None
     numeric_features: bool = Field(

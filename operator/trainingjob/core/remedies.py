@@ -18,6 +18,18 @@ _CASES: Mapping[ReasonName, Mapping[str, str]] = {
         r"|operating system .* cannot be used": _OF_NODE,
         r"x509:": "have the nodes trust the certificate of the registry",
     },
+    "InputUnreadable": {
+        r"is no model to go on from|^train\.model\.pretrained: ": "name a folder in "
+        "train.model.pretrained.uri as save_pretrained leaves it",
+    },
+    "InputMalformed": {
+        r"tokenizer|chat.template": "take the files of a tokenizer as save_pretrained leaves them",
+    },
+    "TextInvalid": {r"\ba document\b|one document": "or clean the files before"},
+    "SettingUnsuitable": {
+        r"^train\.model\.pretrained: .*(not trained here|be trained)": "name another model in "
+        "train.model.pretrained.uri",
+    },
     "CommandNotFound": {
         r"exec format error": f"{_OF_NODE}; a script has to begin with #!",
     },

@@ -133,6 +133,8 @@ TEXT: dict[str, Good | Bad] = {
     "a longer one, packed": Bad({"a.txt.gz": gzip.compress(b"x" * (DOCUMENT + 1), 1)}, "TextInvalid", "a.txt.gz has 16777217 bytes", path="a.txt.gz"),
     "a longer line": Bad("x" * (DOCUMENT + 1) + "\na\n", "TextInvalid", "data.text, line 1 has more than 16777216 bytes", input=LINES),
     "Latin-1": Bad({"d/a.txt": "a\n", "d/b.txt": "a\nb\né\n".encode("latin-1")}, "InputNotUtf8", "b.txt, line 3: not UTF-8 but, it seems, latin-1", path="d"),
+    "lines of an old Mac": Bad("a b\rc\rd\r", "TextInvalid", "data.text has no line feed in its first 8 bytes, and 2 carriage returns: end its lines with line feeds, as `tr '\\r' '\\n'` does", input=LINES),
+    "a line that an old Mac has ended": Good("a b\r", TXT, [("a b",)], input=LINES),
     "Latin-1 in a line": Bad({"d/a.txt": "a\n", "d/b.txt": "a\nb\né\n".encode("latin-1")}, "InputNotUtf8", "b.txt, line 3: not UTF-8", path="d", input=LINES),
     "half a character at the end": Bad("aé".encode()[:-1], "InputNotUtf8", "data.text, line 1: not UTF-8"),
     "a surrogate": Bad(b"a\xed\xa0\x80", "InputNotUtf8", "line 1: not UTF-8"),

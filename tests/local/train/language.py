@@ -3,8 +3,8 @@
 ``python -m tests.local.train.language SCENARIOS`` runs gangs one after the other, each rank a fork
 of this process: transformers is imported once. A scenario is JSON: ``world``, ``train`` (more of
 the payload), ``here``, how many ranks a node has, ``folder``, ``stop``, the step in which rank 1 is
-asked to stop, and ``after``, the scenario from whose first checkpoints it goes on, the newer one
-``damaged`` or not.
+asked to stop, ``faults`` as in disturbed.py, and ``after``, the scenario from whose first
+checkpoints it goes on, the newer one ``damaged`` or not.
 """
 
 from __future__ import annotations
@@ -155,6 +155,10 @@ def _rank(scenario: dict[str, Any], rank: int, port: int) -> None:
         step(self, *args)
 
     Trainer._step = stopping  # type: ignore[method-assign]
+    if (faults := scenario.get("faults")) is not None:
+        from .disturbed import disturb
+
+        disturb(folder, rank, faults)
     payload = payload_of(Path(scenario["dataset"]), folder, world, **scenario.get("train", {}))
     try:
         result = worker.work(payload)

@@ -67,7 +67,9 @@ def ways(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return run_gangs(base, dataset, scenarios)
 
 
-def run_gangs(base: Path, dataset: Path, scenarios: list[dict[str, Any]]) -> dict[str, Path]:
+def run_gangs(
+    base: Path, dataset: Path, scenarios: list[dict[str, Any]], seconds: float = 280
+) -> dict[str, Path]:
     """Folders by the names of the scenarios."""
     every = {"checkpoint": {"everySteps": 2, "keep": 9}}
     for scenario in scenarios:
@@ -82,7 +84,7 @@ def run_gangs(base: Path, dataset: Path, scenarios: list[dict[str, Any]]) -> dic
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=seconds,
         check=False,
     )
     print(done.stdout, done.stderr)

@@ -54,6 +54,24 @@ def test_a_pretrained_model_is_mounted_and_its_tokenizer_is_the_default():
         told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))
         given = told["tokenize"]["from"] if stage == "preprocess" else told["model"]["pretrained"]
         assert given in ("pvc://models/llama", {"uri": "pvc://models/llama"})
+        assert told.get("pretrained") == ("pvc://models/llama" if stage == "preprocess" else None)
+
+
+def test_a_model_whose_folder_preprocess_does_not_read_is_not_told_to_it():
+    words = job(
+        task={"type": "languageModel", "text": "body"},
+        preprocess={
+            "input": {"uri": "pvc://datasets/texts.json", "format": "json"},
+            "tokenize": {"from": "pvc://words/tokenizer.json", "sequenceLength": 64},
+        },
+        train={"model": {"pretrained": {"uri": "pvc://models/llama"}}},
+        evaluate=None,
+    )
+    (pod,) = stages.named("preprocess").pods(words, 1, Settings())
+    (container,) = pod["spec"]["containers"]
+    assert "/mnt/claims/models" not in {mount["mountPath"] for mount in container["volumeMounts"]}
+    told = json.loads(next(e["value"] for e in container["env"] if e["name"] == STAGE_PAYLOAD))
+    assert "pretrained" not in told
 
 
 def test_claims_of_further_tables_are_mounted_as_well():

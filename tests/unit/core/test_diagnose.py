@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trainingjob.api.v1alpha1 import REASONS
-from trainingjob.core import PodView, diagnose, terms
+from trainingjob.core import PodView, diagnose, remedies, terms
 from trainingjob.core.diagnose import failure_of, result_of, waiting_of
 from trainingjob.core.policy.retries import budget_of
 
@@ -141,3 +141,29 @@ def test_an_api_that_is_not_there_is_told_from_a_namespace_that_is_gone(
     found = diagnose.not_there("InferenceService", "digits", message)
     assert (found.name, found.reason) == ("digits", reason)
     assert message in found.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "remedy"),
+    [
+        (
+            "InputUnreadable",
+            "train.model.pretrained: file:///m is no model to go on from: model.pt is pickled",
+            "name a folder in train.model.pretrained.uri as save_pretrained leaves it",
+        ),
+        (
+            "SettingUnsuitable",
+            "train.model.pretrained: file:///m is quantized, and cannot be trained: take another",
+            "name another model in train.model.pretrained.uri",
+        ),
+        (
+            "InputMalformed",
+            "preprocess.tokenize.from: /m/tokenizer.json is no tokenizer.json of Hugging Face's",
+            "take the files of a tokenizer as save_pretrained leaves them",
+        ),
+        ("TextInvalid", "/d/a.txt has 9 bytes, and a document has at most 8", "or clean the files"),
+    ],
+)
+def test_what_to_do_about_a_file_that_is_no_table_is_of_its_kind(reason, message, remedy):
+    assert remedies.of(reason, message).startswith(remedy)
+    assert remedies.of(reason, "/d/a.csv: line 2") == REASONS[reason].remedy

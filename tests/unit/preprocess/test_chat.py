@@ -127,6 +127,17 @@ def test_conversations_are_packed_whole_and_long_ones_go_on(tmp_path: Path) -> N
             assert at or label == -100
 
 
+@pytest.mark.parametrize(("length", "many"), [(400, 0), (40, 1)])
+def test_conversations_that_are_longer_than_a_row_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int, many: int
+) -> None:
+    short = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
+    long = [{"role": "user", "content": "why " * 30}, {"role": "assistant", "content": "c"}]
+    made(tmp_path, [short, long], {"vocabSize": 257, "sequenceLength": length})
+    told = f"of 2 conversations that were looked at {many} have more tokens than a row, whose"
+    assert (told in capsys.readouterr().out) == bool(many)
+
+
 @pytest.mark.parametrize("form", ["nested", "text", "parquet"])
 def test_messages_may_be_nested_or_json(tmp_path: Path, form: str) -> None:
     import pyarrow.parquet as pq
@@ -174,7 +185,11 @@ BAD: list[tuple[Any, str]] = [
         "content of message 3 is m",
     ),
     ([{"role": "user", "content": [{"type": "text"}]}], "content of message 1 is no text"),
-    (GOOD[:1], "no message is of role assistant, which is what is learned"),
+    (
+        [GOOD[0], {"role": "bo\nt", "content": "x"}],
+        "no message is of role assistant, which is what is learned (roles: user, bo\\nt)",
+    ),
+    ([GOOD[0], {"role": "assistant", "content": " \n"}], "what role assistant says is empty"),
     ([], "no message is of role assistant"),
 ]
 

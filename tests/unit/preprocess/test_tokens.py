@@ -190,6 +190,7 @@ NO_TOKENIZER = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "vers
         ([1, 2], {}, "SettingUnsuitable", "task.text: column body is of type bigint"),
         (["a", None, "b", None], {}, "TextInvalid", "null in 2 of 4 rows: drop those with `dropna"),
         (["", ""], {}, "NoRowsLeft", "the text body is empty in all of 2 rows"),
+        (["  ", "\n\t\f\r "], {}, "NoRowsLeft", "the text body is empty in all of 2 rows"),
         (["a", "b" * 101], {}, "TextInvalid", "up to 101 bytes in a row, and 100 is the most"),
         (["a", "ä" * 51], {}, "TextInvalid", "up to 102 bytes"),
         (["ab ab", "b"], {}, "SettingUnsuitable", "the training split have 259 tokens"),

@@ -89,6 +89,7 @@ PREPROCESS = SHARED | {
     "steps": [Step.model_validate({"dropna": {}})],
     "split": Split(seed=8),
     "tokenize": Tokenize(vocab_size=300, sequence_length=8),
+    "pretrained": "file:///models/other",
     "sample_weight": "w",
     "spark_conf": {"spark.sql.ansi.enabled": "true"},
     "kubernetes": SparkOnKubernetes(conf={"spark.app": "b"}, executor_template={}),

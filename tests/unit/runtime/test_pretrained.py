@@ -151,10 +151,45 @@ def test_a_folder_that_is_no_model_is_refused(
     path = folder(tmp_path / "given")
     spec = Pretrained(uri=f"file://{path}")
     assert [one.shape for one in pretrained.look(spec).tensors.values()] == [(4, 2), (4, 2)]
+    pretrained.look_ahead(spec.uri, 16)
     damage(path)
-    with pytest.raises(StageFailure) as caught:
-        pretrained.look(spec)
-    assert (caught.value.reason, words in caught.value.message) == (reason, True), caught.value
+    for look in (lambda: pretrained.look(spec), lambda: pretrained.look_ahead(spec.uri, 16)):
+        with pytest.raises(StageFailure) as caught:
+            look()
+        assert (caught.value.reason, words in caught.value.message) == (reason, True), caught.value
+
+
+def test_a_model_without_a_tokenizer_has_to_have_one_where_tokens_are_made_by_it(
+    tmp_path: Path,
+) -> None:
+    path = folder(tmp_path / "given")
+    without("tokenizer.json")(path)
+    pretrained.look(Pretrained(uri=f"file://{path}"))  # they were made by another one
+    with pytest.raises(StageFailure, match=r"it has no tokenizer.json: save its tokenizer there"):
+        pretrained.look_ahead(f"file://{path}", 16)
+
+
+def test_before_tokens_are_made_a_remote_model_is_known_by_its_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are not brought, and nobody has to know of them."""
+    path = folder(tmp_path / "given")
+    without(FIRST, SECOND, INDEX)(path)
+    brought: list[str] = []
+
+    def fetch(uri: str, but: str = "") -> Path:
+        brought.append(but)
+        return path
+
+    monkeypatch.setattr(pretrained.storage, "fetch", fetch)
+    monkeypatch.setattr(pretrained.storage, "is_copy", lambda _: True)
+    pretrained.look_ahead("s3://models/given", 16)
+    assert brought == [".safetensors"]
+    with pytest.raises(StageFailure, match=r"sequenceLength is 17, and the model of s3://models/"):
+        pretrained.look_ahead("s3://models/given", 17)
+    config(model_type="bert")(path)
+    with pytest.raises(StageFailure, match="is of model_type bert"):
+        pretrained.look_ahead("s3://models/given", 16)
 
 
 OTHER: list[tuple[Change, dict[str, int], str]] = [
@@ -165,6 +200,7 @@ OTHER: list[tuple[Change, dict[str, int], str]] = [
         "sequenceLength is 16, and the model of",
     ),
     (config(), {"vocab_size": 301}, "has 301 tokens, and the model of"),
+    (config(vocab_size=299), {}, "299: take the tokenizer that it was trained with, or where tok"),
     (
         written("tokenizer.json", tokenizer.learn(["ab"], 257, "</s>").text.encode()),
         {},

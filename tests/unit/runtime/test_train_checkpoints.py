@@ -112,6 +112,30 @@ def change_state(folder: Path) -> None:
     (folder / "state.json").write_text(json.dumps(state))
 
 
+def nest_state(folder: Path) -> None:
+    (folder / "state.json").write_text("[" * 100_000)
+
+
+def make_state_a_folder(folder: Path) -> None:
+    lose_state(folder)
+    (folder / "state.json").mkdir()
+
+
+def take_state_of_another_step(folder: Path) -> None:
+    other = (folder.parent / "step-000000010/state.json").read_bytes()
+    (folder / "state.json").write_bytes(other)
+
+
+def take_tensors_of_another_step(folder: Path) -> None:
+    other = (folder.parent / "step-000000010" / PART).read_bytes()
+    (folder / PART).write_bytes(other)
+
+
+def make_tensors_a_folder(folder: Path) -> None:
+    lose_tensors(folder)
+    (folder / PART).mkdir()
+
+
 def make_a_file(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
@@ -128,6 +152,11 @@ DAMAGES = [
     empty_state,
     list_for_state,
     change_state,
+    nest_state,
+    make_state_a_folder,
+    take_state_of_another_step,
+    take_tensors_of_another_step,
+    make_tensors_a_folder,
     make_a_file,
 ]
 
@@ -137,7 +166,9 @@ def test_a_damaged_one_falls_back_on_the_one_before(tmp_path, capsys, damage):
     save(tmp_path, 10, 20)
     damage(tmp_path / "step-000000020")
     assert load(checkpoints(tmp_path)) == {"step": 10}
-    assert "step-000000020 cannot be used" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "step-000000020 cannot be used" in told
+    assert "Errno" not in told
     # Else it would count among the newest that are kept.
     assert steps(tmp_path) == [10]
 

@@ -29,6 +29,8 @@ UNCOUNTED = frozenset(
         "metrics",
         "threshold",
         "accepted",
+        # Looked at beforehand; its tokenizer counts.
+        "pretrained",
         # Counted by what it holds: see inputs.py.
         "script",
         "code",

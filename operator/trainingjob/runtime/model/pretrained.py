@@ -94,7 +94,7 @@ def look(spec: Pretrained) -> Folder:
     architecture that is known here, and its weights are numbers that can be trained."""
     path = storage.resolve(spec.uri)
     if not path.is_dir():
-        raise StageFailure("InputNotFound", f"{FIELD}: there is no folder {spec.uri}")
+        raise _absent(spec.uri)
     return look_at(spec.uri, path)
 
 
@@ -110,16 +110,32 @@ def look_at(uri: str, path: Path) -> Folder:
     return Folder(uri, path, config, tensors)
 
 
+def look_ahead(uri: str, length: int) -> None:
+    """Before tokens are made for a model by its own tokenizer, in rows of ``length``: what can be
+    known of it then. Remote weights are brought for training alone. Raises StageFailure as ``look``
+    and ``check``."""
+    path = storage.fetch(uri, but=".safetensors")
+    if not path.is_dir():
+        raise _absent(uri)
+    if storage.is_copy(path):
+        with storage_errors("read the pretrained model"):
+            config = _config(uri, path)
+    else:
+        config = look_at(uri, path).config
+    _must_have_room(uri, config, length)
+    if not is_there(path, TOKENIZER):
+        raise _unreadable(
+            f"it has no {TOKENIZER}{links_out(path)}: save its tokenizer there as well, by "
+            "AutoTokenizer.from_pretrained(…).save_pretrained(…), or name one in "
+            "preprocess.tokenize.from",
+            uri,
+        )
+
+
 def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
     """Raises StageFailure(SettingUnsuitable) for a dataset that the model cannot learn from;
     ``tokenizer``: the file that it has."""
-    most = next((folder.config[name] for name in _LENGTHS if folder.config.get(name)), None)
-    if isinstance(most, int) and tokens.sequence_length > most:
-        raise StageFailure(
-            "SettingUnsuitable",
-            f"preprocess.tokenize.sequenceLength is {tokens.sequence_length}, and the model of "
-            f"{folder.uri} takes at most {most} tokens at once: set at most {most}",
-        )
+    _must_have_room(folder.uri, folder.config, tokens.sequence_length)
     size = folder.config.get("vocab_size")
     own = folder.path / TOKENIZER
     with storage_errors("read the pretrained model"):
@@ -136,7 +152,18 @@ def check(folder: Folder, tokens: Vocabulary, tokenizer: Path) -> None:
         raise StageFailure(
             "SettingUnsuitable",
             f"the dataset's tokenizer has {tokens.vocab_size} tokens, and the model of "
-            f"{folder.uri} {size}: it was trained with another one",
+            f"{folder.uri} {size}: take the tokenizer that it was trained with, or where tokens "
+            "were added to that, save the model after resize_token_embeddings",
+        )
+
+
+def _must_have_room(uri: str, config: Mapping[str, Any], length: int) -> None:
+    most = next((config[name] for name in _LENGTHS if config.get(name)), None)
+    if isinstance(most, int) and length > most:
+        raise StageFailure(
+            "SettingUnsuitable",
+            f"preprocess.tokenize.sequenceLength is {length}, and the model of {uri} takes at most "
+            f"{most} tokens at once: set at most {most}",
         )
 
 
@@ -253,6 +280,10 @@ def _json(path: Path, uri: str, most: int = _MOST_JSON) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _unreadable(f"{path.name} is damaged", uri)
     return found
+
+
+def _absent(uri: str) -> StageFailure:
+    return StageFailure("InputNotFound", f"{FIELD}: there is no folder {uri}")
 
 
 def _unreadable(why: str, where: str | Path) -> StageFailure:

@@ -78,6 +78,8 @@ def build(folder: Folder, config: PreTrainedConfig) -> nn.Module:
 
 def _not_understood(folder: Folder, error: Exception) -> StageFailure:
     words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, KeyError):
+        words = f"it knows no {error}"
     message = f"{FIELD}: transformers makes no model of {CONFIG} of {folder.uri}: {words}"
     return StageFailure("InputUnreadable", message)
 

@@ -12,6 +12,7 @@ from trainingjob.api.payload import PreprocessPayload, StageResult
 from .. import storage
 from ..base.progress import Reporter
 from ..dataset.manifest import MANIFEST
+from ..model import pretrained
 
 if TYPE_CHECKING:
     from .engines.frame import Engine
@@ -52,8 +53,10 @@ def make(
 ) -> StageResult:
     """Make the dataset, whatever was made before, of the files that were ``found`` if they were.
     ``packages``: those of own code that the image lacks. Raises StageFailure."""
-    # A storage that is not there is told before anything is computed.
+    # Told before anything is computed: a storage that is not there, what is no model to train.
     storage.reach(storage.resolve(f"{payload.output}/{MANIFEST}"))
+    if payload.pretrained is not None and payload.tokenize is not None:
+        pretrained.look_ahead(payload.pretrained, payload.tokenize.sequence_length)
     reporter = Reporter()
     try:
         # Longer than the engine, whose executors have what is in it.

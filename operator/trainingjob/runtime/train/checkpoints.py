@@ -29,6 +29,7 @@ from trainingjob.api.v1alpha1.train import Checkpoint
 from ..base.digest import digest_of, sha256
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
+from ..base.text import one_line
 from ..base.within import content
 from ..gang.collectives import Gang
 from ..gang.division import Part, Rows
@@ -43,7 +44,8 @@ _EVERY_SECONDS = 30
 _DIGEST = "sha256:"
 _STATE_BYTES = 2**26
 # What reading a damaged checkpoint raises. Other OSErrors are the storage's: it may recover.
-_DAMAGE = (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError)
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_DAMAGE = (*_NO_FILE, ValueError, TypeError, KeyError, RecursionError)
 
 # By name: this rank's part, and the shape of the whole.
 Tensors = Mapping[str, tuple[Tensor, list[int]]]
@@ -216,7 +218,9 @@ class Checkpoints:
                 if state["uid"] != self._uid:
                     raise ValueError("it is another job's of this name")
             except _DAMAGE as error:
-                log(f"checkpoint {folder.name} cannot be used, trying the one before: {error}")
+                # As a gang leaves it that dies in the middle of one.
+                why = f"it has no {STATE}" if isinstance(error, _NO_FILE) else one_line(error)
+                log(f"checkpoint {folder.name} cannot be used, trying the one before: {why}")
                 remove(folder)
                 continue
             yield folder.name, state

@@ -30,6 +30,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
     on_spark = spec.engine == "spark"
     (task, train), output = job.spec.trained, names.dataset_uri(job)
     tokenize, given = spec.tokenize, job.spec.tokenizer
+    pretrained = job.spec.pretrained
     if tokenize is not None and given is not None:
         tokenize = tokenize.model_copy(update={"from_": given})
     payload = contract.PreprocessPayload(
@@ -43,6 +44,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         steps=spec.steps or [],
         split=spec.split,
         tokenize=tokenize,
+        pretrained=given if pretrained is not None and given == pretrained.uri else None,
         spark_conf=spec.spark_conf or {},
         kubernetes=_on_kubernetes(job, spec, attempt, image) if on_spark else None,
         numeric_features=train.model is not None and train.model.mlp is not None,

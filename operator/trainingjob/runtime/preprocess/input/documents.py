@@ -22,6 +22,8 @@ LONGEST_BYTES = 16 * 2**20
 SCHEMA = pa.schema([pa.field(TEXT, pa.string())])
 # Of texts in a batch.
 _BATCH_BYTES = 4 * 2**20
+# Of a file, in which the ends of its lines are looked for.
+_BEGIN_BYTES = 2**16
 
 
 def read_documents(engine: Engine, source: Source, notes: Notes, *, lines: bool) -> Frame:
@@ -38,6 +40,8 @@ def read_documents(engine: Engine, source: Source, notes: Notes, *, lines: bool)
     source = source.part(files)
     for file in files:
         _refuse_long(file, lines=lines)
+        if lines:
+            _refuse_carriage_returns(file)
     parts = [Part(part, engine.read_text(part, lines=lines), SCHEMA) for part in source.parts()]
     frame = together(engine, source, parts, notes)
     ((notes.rows,),) = engine.rows(f"SELECT count(*) FROM {frame.view}")
@@ -96,6 +100,19 @@ def _refuse_long(file: Path, *, lines: bool) -> None:
         )
     with readable(file), open_bytes(file) as stream:
         _check_line(file, 1, stream.readline(LONGEST_BYTES + 2).rstrip(b"\r\n"))
+
+
+def _refuse_carriage_returns(file: Path) -> None:
+    """Lines that end with these alone, as on old Macs, would be one line."""
+    with readable(file), open_bytes(file) as stream:
+        begin = stream.read(_BEGIN_BYTES)
+    if b"\n" not in begin and (count := begin.rstrip(b"\r").count(b"\r")):
+        raise StageFailure(
+            "TextInvalid",
+            f"{file} has no line feed in its first {len(begin)} bytes, and {count} carriage "
+            "returns: end its lines with line feeds, as `tr '\\r' '\\n'` does, or unset "
+            "preprocess.input.documents to have the file as one document",
+        )
 
 
 def _check_line(file: Path, number: int, text: bytes) -> None:

@@ -15,10 +15,15 @@ from ..engines.frame import Engine, Unread
 MOST_MADE = 4096
 MOST_DEPTH = 8
 
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    return pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
+
+
 # What to write in place of a type that is none of ours.
 _INSTEAD = [
     (pa.types.is_float16, "; write it as float32, or use engine pandas"),
-    (pa.types.is_binary, "; write it as a text: frame[…].str.decode('utf-8'), or .map(bytes.hex)"),
+    (_is_bytes, "; write it as a text: frame[…].str.decode('utf-8'), or .map(bytes.hex)"),
     (pa.types.is_fixed_size_binary, "; write it as a text: frame[…].map(bytes.hex)"),
     (lambda type_: isinstance(type_, pa.UuidType), "; write it as a text: frame[…].astype(str)"),
     (pa.types.is_decimal, "; write it as a text, or as a double"),

@@ -81,15 +81,18 @@ def together(
 
     Raises StageFailure(DuplicateColumns, ColumnsDiffer, InputUnreadable)."""
     _refuse_strangers(parts)
+    of_json = unread is not None
     unread = {name: why for name, why in (unread or {}).items() if name != as_json}
     flats = _flattened(engine, parts, unread, as_json)
     kinds = _kinds(engine, source, flats, unread, notes, typed or {}, infinite)
     if not kinds:
         name, one = next(iter(unread.items()))
+        records = "write one object a row, as pandas does with orient='records'"
         raise StageFailure(
             "InputUnreadable",
-            f"{source.uri}: no column is of numbers or texts: {name} {one.why}; write one object a "
-            "row, as pandas does with orient='records', or set format raw and read it in a script",
+            f"{source.uri}: no column is of numbers or texts: {name} {one.why}; "
+            f"{records if of_json else 'write columns of these'}, or set format raw and read it in "
+            "a script",
         )
     refuse_keys(source.uri, kinds, source.keys)
     check_names(source.uri, [*kinds, *source.keys])

@@ -41,6 +41,8 @@ DEFAULT = """\
 {%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{% endif %}"""
 # What begins a text that is no conversation, before the words about it: no JSON does.
 WRONG = "!"
+# Of a role, characters in a message, and how many of them.
+_SHOWN = 20
 _CALLS = ("tool_calls", "function_call")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Pairs of characters that no text uses, to find the answers by.
@@ -90,8 +92,13 @@ def _canonical(text: str | None) -> str | None:
                 what = "no text" if message.get(key) is not None else "missing"
                 keys = ", ".join(sorted(map(str, message)))
                 return f"{WRONG}{key} of message {number} is {what} (it has {keys or 'nothing'})"
-    if not any(message["role"] == "assistant" and message["content"] for message in messages):
-        return f"{WRONG}no message is of role assistant, which is what is learned"
+    said = [message["content"] for message in messages if message["role"] == "assistant"]
+    if not said:
+        roles = [json.dumps(message["role"][:_SHOWN])[1:-1] for message in messages[:_SHOWN]]
+        its = f" (roles: {', '.join(dict.fromkeys(roles))})" if roles else ""
+        return f"{WRONG}no message is of role assistant, which is what is learned{its}"
+    if not any(content.strip() for content in said):
+        return f"{WRONG}what role assistant says is empty"
     given = [{k: v for k, v in message.items() if v is not None} for message in messages]
     return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 
 import pyarrow as pa
 
+from ...base import tokenizing
 from ...base.errors import StageFailure
 from ...base.text import cut
-from ..engines.frame import Engine, Frame
+from ..engines.frame import HASH, SPLIT, TRAIN, Engine, Frame
+from ..notes import Notes
 from . import chat
+from .tokenizer import Chosen
+
+# Conversations, and characters of a token.
+_LOOKED_AT, _CHARS = 128, 64
 
 
 def canonical(engine: Engine, frame: Frame, name: str) -> Frame:
@@ -42,6 +49,29 @@ def check(engine: Engine, frame: Frame, name: str, way: chat.Way) -> None:
     view = engine.view(f"SELECT {column}, {function}({column}) AS why FROM {frame.view}")
     found = engine.keep(Frame(view, {name: "string", "why": "string"}))
     _refuse(engine, found, "the chat template makes nothing of {}: {}", name, "why", "TRUE")
+
+
+def warn_of_long(
+    engine: Engine, view: str, name: str, chosen: Chosen, length: int, notes: Notes
+) -> None:
+    """Tell of conversations that a row of ``length`` tokens has no room for: what is at their ends
+    is learned without what is at their beginnings. Some of the training split are looked at."""
+    assert chosen.way is not None
+    found = engine.arrow(
+        f"SELECT {engine.dialect.ident(name)} AS text FROM {view} "
+        f"WHERE {SPLIT} = {TRAIN} ORDER BY {HASH} LIMIT {_LOOKED_AT}"
+    )
+    texts = (chat.rendered(json.loads(one), chosen.way)[0] for one in found["text"].to_pylist())
+    # More characters than so many tokens have.
+    its = [text[: (length + 1) * _CHARS] for text in texts]
+    ids = tokenizing.Tool(chosen.text, chosen.given, None).encode(its, special=True).ids
+    long = sum(count > length for count in ids.value_lengths().to_pylist())
+    if long:
+        notes.log(
+            f"warning: of {len(its)} conversations that were looked at {long} have more tokens "
+            f"than a row, whose preprocess.tokenize.sequenceLength is {length}: answers at their "
+            "ends are learned without their beginnings"
+        )
 
 
 def _refuse(engine: Engine, frame: Frame, message: str, name: str, why: str, where: str) -> None:

@@ -35,6 +35,8 @@ from .copies import without_copies
 # Of the tokens in a row group.
 _ROW_GROUP_BYTES = 32 * 2**20
 _LEAST_ROWS = 2048  # of DuckDB's row groups
+# A pattern: what a text has that is not empty.
+_NOT_BLANK = "[^ \t\n\r\f]"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def finish(
         chosen = chosen.for_chat(given)
         assert chosen.way is not None
         messages.check(engine, frame, name, chosen.way)
+        messages.warn_of_long(engine, frame.view, name, chosen, spec.sequence_length, notes)
     reporter.report(0.75)
     tokens = _tokens(engine, frame, spec, chosen)
     target = storage.resolve(payload.output)
@@ -207,9 +210,10 @@ def _documents(
     on_spark = dialect.name == "spark"
     broken = f"count(CASE WHEN NOT is_valid_utf8({text}) THEN 1 END)" if on_spark else "0"
     size = f"octet_length({text})" if on_spark else f"strlen({text})"
+    says = f"{dialect.regexp_like}({text}, {dialect.text(_NOT_BLANK)})"
     ((rows, texts, longest, wrong, empty),) = engine.rows(
         f"SELECT count(*), count({text}), max({size}), {broken}, "
-        f"count(CASE WHEN {text} = '' THEN 1 END) FROM {frame.view}"
+        f"count(CASE WHEN NOT {says} THEN 1 END) FROM {frame.view}"
     )
     what = f"the text {name}"
     if not rows:
@@ -231,7 +235,7 @@ def _documents(
         )
     if empty == rows:
         raise StageFailure("NoRowsLeft", f"{what} is empty in all of {rows} rows")
-    view = engine.view(f"SELECT {text}, {SPLIT}, {HASH} FROM {frame.view} WHERE {text} <> ''")
+    view = engine.view(f"SELECT {text}, {SPLIT}, {HASH} FROM {frame.view} WHERE {says}")
     alone = replace(frame, view=view, columns={name: "string"}, hidden=(SPLIT, HASH), unread={})
     made, words = without_copies(engine, alone, text, near, said)
     words += [f"{empty} empty ones"] if empty else []

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from ..base import Model
+from ..base import Plain
 from ..stages import Activity, StageName
 
 Phase = Literal["Pending", Activity, "Suspended", "Deleting", "Succeeded", "Failed"]
@@ -47,7 +47,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Message = Annotated[str, StringConstraints(max_length=2048)]
 
 
-class StatusModel(Model):
+class StatusModel(Plain):
     """Status may have been written by a newer operator: fields that we do not know are dropped."""
 
     model_config = ConfigDict(

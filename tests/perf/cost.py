@@ -102,7 +102,7 @@ def one(control_plane: ControlPlane, way: str, found: Found, idle: dict[str, flo
     namespace = control_plane.namespace()
     operator: Operator | None = None
     pids = processes(control_plane.folder)
-    with FakeKubelet(control_plane, [namespace], POD_SECONDS, ips=True) as kubelet:
+    with FakeKubelet(control_plane, [namespace], POD_SECONDS, bind=True, ips=True) as kubelet:
         try:
             if way.startswith("operator"):
                 operator = Operator(control_plane.kubeconfig("operator"), [namespace]).start()

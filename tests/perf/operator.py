@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,11 @@ async def burst_of_operator(control_plane: ControlPlane, namespace: str) -> dict
     return {"seconds": seconds, "lag p50": quantile(lags, 0.5), "lag p99": quantile(lags, 0.99)}
 
 
-async def burst_of_script(control_plane: ControlPlane, namespace: str, *, bare: bool) -> float:
-    """Seconds until all pods of the same objects have ended; nobody decides anything. ``bare``:
-    without Services and NetworkPolicies, but with a verdict of each job that is written down."""
+async def burst_of_script(
+    control_plane: ControlPlane, namespace: str, *, kinds: Sequence[str], verdict: bool = True
+) -> float:
+    """Seconds until all pods of the same objects have ended; nobody decides anything. Of objects
+    that are no pods those of these ``kinds``; ``verdict``: of each job it is written down."""
     ended: Counter[str] = Counter()
     made: dict[str, dict[str, Any]] = {}
     left = set(range(BURST))
@@ -147,7 +149,7 @@ async def burst_of_script(control_plane: ControlPlane, namespace: str, *, bare: 
         done = asyncio.Event()
 
         async def end(name: str) -> None:
-            if bare:
+            if verdict:
                 whole = made[name] | {"status": {"phase": "Succeeded"}}
                 await api.put(f"{jobs}/{name}/status", whole)
             left.discard(int(name.removeprefix("job-")))
@@ -166,8 +168,9 @@ async def burst_of_script(control_plane: ControlPlane, namespace: str, *, bare: 
         async def one(number: int) -> None:
             made[f"job-{number}"] = await api.post(jobs, gang(5, f"job-{number}"))
             job = TrainingJob.from_dict(made[f"job-{number}"])
-            for child in () if bare else stages.named("train").others(job, Settings()):
-                await api.post(MADE[child["kind"]].path(namespace), child)
+            for child in stages.named("train").others(job, Settings()):
+                if child["kind"] in kinds:
+                    await api.post(MADE[child["kind"]].path(namespace), child)
             made_pods = stages.named("train").pods(job, 1, Settings())
             await asyncio.gather(*(api.post(PODS.path(namespace), pod) for pod in made_pods))
 
@@ -206,10 +209,11 @@ def bursts(control_plane: ControlPlane) -> None:
     ratios, bares, lags, cpu, rates = [], [], [], [], []
     for number in range(ROUNDS):
         scripts = []
-        for bare in (True, False):
+        for kinds in (), ("NetworkPolicy", "Service"):
             namespace = control_plane.namespace()
             with FakeKubelet(control_plane, [namespace], POD_SECONDS):
-                scripts.append(asyncio.run(burst_of_script(control_plane, namespace, bare=bare)))
+                burst = burst_of_script(control_plane, namespace, kinds=kinds, verdict=not kinds)
+                scripts.append(asyncio.run(burst))
             clear(control_plane, namespace)
         barest, script = scripts
         namespace = control_plane.namespace()
@@ -381,7 +385,9 @@ def written_by(control_plane: ControlPlane, namespace: str) -> dict[str, Counter
             # What all of a controller manager do, by the part of it.
             part = re.search(r"/([a-z-]+controller)$", event.get("userAgent", ""))
             sub = f"/{target['subresource']}" if "subresource" in target else ""
-            name = f"{event['verb']} {target['resource']}{sub}"
+            code = (event.get("responseStatus") or {}).get("code", 0)
+            refused = f" (refused: {code})" if code >= 400 else ""
+            name = f"{event['verb']} {target['resource']}{sub}{refused}"
             found[part[1] if part else writer][name] += 1
     return found
 

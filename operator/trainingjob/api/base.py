@@ -32,8 +32,9 @@ class Rule:
     about: Callable[[Any], str] | None = None
 
 
-class Model(BaseModel):
-    """Strict, closed, immutable: what the API server would refuse, we refuse."""
+class Plain(BaseModel):
+    """Strict, closed, immutable. Without rules: of what is made a hundred times for a job, as its
+    status is, each would cost a call to find that there are none."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -43,7 +44,6 @@ class Model(BaseModel):
         populate_by_name=True,
         allow_inf_nan=False,
     )
-    rules: ClassVar[tuple[Rule, ...]] = ()
     # Fields (Python names) that the API server lets nobody change, add or remove later on.
     immutable: ClassVar[tuple[str, ...]] = ()
     # Of an immutable object: the fields that may change while the job is suspended.
@@ -52,16 +52,22 @@ class Model(BaseModel):
     # API server takes. For what stands in the CRD many times and is as Kubernetes has it in pods.
     outlined: ClassVar[bool] = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """The object as it stands in YAML: camelCase names, nothing that is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Model(Plain):
+    """With rules: what the API server would refuse, we refuse."""
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
         for rule in type(self).rules:
             if not rule.holds(self):
                 raise ValueError(rule.message + (rule.about(self) if rule.about else ""))
         return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object as it stands in YAML: camelCase names, nothing that is unset."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def exactly_one_of(*fields: str) -> Rule:

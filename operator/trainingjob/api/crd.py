@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from .base import Model
+from .base import Model, Plain
 from .lists import list_type
 from .paths import plain_number
 from .v1alpha1 import GROUP, KIND, PLURAL, VERSION, TrainingJob
@@ -211,7 +211,7 @@ class _Generator(GenerateJsonSchema):
     def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
         factory = schema.get("default_factory")
         value: Any = factory() if factory else super().get_default_value(schema)  # type: ignore[call-arg]
-        return value.to_dict() if isinstance(value, Model) else value
+        return value.to_dict() if isinstance(value, Plain) else value
 
 
 def _structural(node: Schema, definitions: dict[str, Schema], kind: Any) -> Schema:

@@ -91,7 +91,12 @@ class Children:
         owner = ownership.owner_of(made)
         if owner is None or owner != ownership.owner_of(child):
             return diagnose.conflict_of(name, kind, ownership.whose(job, made))
-        if resource == PODS and not ownership.is_ours(job, made, self.settings.signing_key):
+        # Of a new one that is known already.
+        if (
+            resource == PODS
+            and not new
+            and not ownership.is_ours(job, made, self.settings.signing_key)
+        ):
             return diagnose.conflict_of(name, kind, "this operator has not made")
         if not resource.optional:
             # Of pods `byname` says which are there all the same.

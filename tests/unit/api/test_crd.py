@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 
 from tests.unit.api.corpus import BAD, GOOD, as_served, defaulted, each_good, in_annotation
-from trainingjob.api.base import Model, Rule
+from trainingjob.api.base import Model, Plain, Rule
 from trainingjob.api.crd import (
     AS_SCHEMA,
     IMMUTABLE,
@@ -41,7 +41,7 @@ def nodes(node: Node, path: str) -> Iterator[tuple[str, Node]]:
             yield from nodes(node[key], path + suffix)
 
 
-def models(kind: Any = TrainingJob) -> Iterator[type[Model]]:
+def models(kind: Any = TrainingJob) -> Iterator[type[Plain]]:
     """Every model below a model."""
     yield kind
     for field in kind.model_fields.values():
@@ -291,6 +291,11 @@ def test_every_rule_is_in_the_schema_of_its_object() -> None:
             assert rule.schema in node["allOf"], path
         elif rule.cel is not None and not any(rule in model.rules for model in AS_SCHEMA):
             assert {"rule": rule.cel, "message": rule.message} in node[RULES], path
+
+
+def test_what_has_rules_checks_them() -> None:
+    for model in set(models()):
+        assert issubclass(model, Model) or not hasattr(model, "rules"), model
 
 
 def test_rules_that_the_operator_alone_checks_are_few() -> None:

@@ -23,7 +23,7 @@ from trainingjob.controller.progress import Reports
 from trainingjob.controller.queue import WorkQueue
 from trainingjob.controller.reconcile import Reconciler
 from trainingjob.controller.scopes import Scope
-from trainingjob.core import Settings, stages
+from trainingjob.core import Settings, ownership, stages
 
 from .test_reconcile import KEY, Server
 
@@ -166,6 +166,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
     for name, what in (("read_stored", "parses"), ("fold", "folds")):
         monkeypatch.setattr(reconcile, name, counting(what, getattr(reconcile, name)))
+    monkeypatch.setattr(ownership, "pod_of", counting("pods read", ownership.pod_of))
     yield counted
 
 
@@ -241,6 +242,8 @@ async def test_a_gang_of_five(count: Counter[str], monkeypatch: pytest.MonkeyPat
     assert count["parses"] <= count["reconciles"]
     # Once more after the pods were made.
     assert count["folds"] <= count["reconciles"] + 1
+    # The answer to its making, and each event.
+    assert count["pods read"] == 5 + 3 * 5
 
 
 @pytest.mark.parametrize("nodes", [2, 5, 8])

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from ..base import Model
+from ..base import Plain
 
 Word = Annotated[str, StringConstraints(max_length=128)]
 Message = Annotated[str, StringConstraints(max_length=2048)]
@@ -16,7 +16,7 @@ Digest = Annotated[str, StringConstraints(max_length=128)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class StatusModel(Model):
+class StatusModel(Plain):
     """Status may have been written by a newer operator: fields that we do not know are dropped."""
 
     model_config = ConfigDict(

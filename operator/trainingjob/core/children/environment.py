@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...api import payload as contract
-from ...api.base import Model
+from ...api.base import Plain
 from ...api.uris import CLAIM, Uri
 from ...api.v1alpha1 import TrainingJob
 from ...api.v1alpha1.common import EnvVar
@@ -84,7 +84,7 @@ def literal(env: Sequence[EnvVar] | None) -> list[dict[str, Any]]:
     return [{**variable.to_dict(), "value": escape(variable.value)} for variable in env or ()]
 
 
-def encoded(payload: Model) -> str:
+def encoded(payload: Plain) -> str:
     """What an attempt's pods are told, as the variable of one has it."""
     text = escape(json.dumps(payload.to_dict(), ensure_ascii=False, separators=(",", ":")))
     for field, name in (("script", contract.SCRIPT_FILE), ("code", contract.CODE_FILES)):

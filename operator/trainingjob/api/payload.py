@@ -264,9 +264,9 @@ class EvaluatePayload(OwnCode):
     )
     in_use: list[str] | None = Field(
         None,
-        max_length=16,
-        description="Folders of accepted models that deployments serve or may go back to: they are "
-        "kept beside the newest ones.",
+        max_length=64,
+        description="Folders of accepted models that deployments serve or may go back to, and that "
+        "jobs name which are not over: they are kept beside the newest ones.",
     )
 
 
@@ -383,7 +383,8 @@ class TrainerMetric(StatusModel):
 
 class TrainerStatus(StatusModel):
     """Progress, in Kubeflow Trainer's wire format. Metrics named ``fold``, ``epoch``,
-    ``step``, ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
+    ``step``, ``total_steps``, ``rows``, ``total_rows`` and ``checkpoint_step`` fill the fields of
+    status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..api import gates
 from ..api.payload import Baseline
+from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import Evaluation, TrainingJob
 from ..api.v1alpha1.status import Accepted, MetricValue
 from . import names
@@ -44,6 +48,21 @@ def digest_of(job: TrainingJob) -> str:
         return given.digest
     found = job.status.evaluation
     return found.model_digest if found is not None and found.passed else ""
+
+
+def named_by(job: Mapping[str, Any]) -> str:
+    """The URI of the accepted model that a job as the API server has it is to serve or predict by;
+    "" when it names none, or is over. Raises nothing for whatever an API server can hold."""
+    if _part(job, "status").get("phase") in ("Succeeded", "Failed"):
+        return ""
+    spec = _part(job, "spec")
+    uris = (_part(_part(spec, stage), "model").get("uri") for stage in STAGE_NAMES)
+    return next((uri for uri in uris if isinstance(uri, str)), "")
+
+
+def _part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = obj.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def unsaid(job: TrainingJob) -> str:

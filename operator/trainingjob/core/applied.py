@@ -64,18 +64,21 @@ def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def in_use(job: TrainingJob, children: Iterable[ChildView]) -> tuple[str, ...]:
+def in_use(
+    job: TrainingJob, children: Iterable[ChildView], named: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Folders of the job's accepted models that are served or may be gone back to: also by what the
-    job does not ask for any more, and by other jobs that have promoted one."""
+    job does not ask for any more, and by other jobs that have promoted one; then those that are
+    ``named`` by their URIs, since a job is to serve or to predict by them."""
     start = names.accepted_uri(job) + "/"
-    found: dict[str, None] = {}
+    found: list[str] = []
     for child in children:
         if child.kind in _SERVERS:
             before = previous_of(child.annotations)
             notes = child.annotations, names.model_of(before) if before is not None else {}
-            uris = (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
-            found |= dict.fromkeys(uri.removeprefix(start) for uri in uris if uri.startswith(start))
-    return tuple(found)
+            found += (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
+    ours = [uri.removeprefix(start) for uri in (*found, *named) if uri.startswith(start)]
+    return tuple(dict.fromkeys(folder for uri in ours if (folder := uri.partition("/")[0])))
 
 
 def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool:

@@ -288,6 +288,8 @@ class Progress(StatusModel):
     epoch: int | None = Field(None, description="Present epoch, from 1.")
     step: int | None = Field(None, description="Optimizer steps done.")
     total_steps: int | None = Field(None, description="Optimizer steps in all.")
+    rows: int | None = Field(None, description="Rows done.")
+    total_rows: int | None = Field(None, description="Rows in all, where that is known.")
     eta_seconds: int | None = Field(None, description="Estimated seconds to go.")
     metrics: Annotated[list[MetricValue], Field(max_length=32)] = Field(
         default_factory=list, description="Latest values, e.g. loss."

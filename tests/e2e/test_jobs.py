@@ -119,13 +119,15 @@ def predictions(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_one_node_of_two_processes(space: Space) -> None:
-    """Of which neither rows nor checkpoints are kept, and whose model predicts."""
+    """Of which neither rows nor checkpoints are kept, and whose model predicts in another form."""
     source = {"uri": "pvc://datasets/digits.csv", "format": "csv"}
     space.example(
         "digits/job.yaml",
         preprocess=PANDAS,
-        train=training(nodes=1, procsPerNode=2, epochs=10),
-        predict={"input": source, "keep": ["target"]},
+        train=training(
+            nodes=1, procsPerNode=2, epochs=10, export={"quantize": {"int8": {"maxDrop": 0.1}}}
+        ),
+        predict={"input": source, "keep": ["target"], "variant": "int8"},
         policy={"retain": {"checkpoints": "never", "datasets": "onFailure"}},
     )
     status = space.succeeds("digits")

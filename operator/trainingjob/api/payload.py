@@ -281,12 +281,15 @@ class ServePayload(Model):
         description="modelDigest of the evaluation that accepted it. Default: model_uri is the "
         "folder of all of them, and the last one is served.",
     )
+    variant: str | None = Field(None, description="In which form. Default: the model itself.")
     name: str = Field(description="Of the model in the paths of requests.")
     port: int | None = Field(None, description="Default: 8080.")
     host: str | None = Field(None, description="Default: all addresses.")
     self_test_rows: int | None = Field(None, description="At most so many. Default: all there are.")
     tolerance: float | None = Field(
-        None, description="Of an output, relative to the greater of 1 and its size. Default: 1e-4."
+        None,
+        description="Of an output, relative to the greater of 1 and its size. Default: 1e-4, of "
+        "int8 1e-2.",
     )
     max_body_bytes: int | None = Field(None, description="Of a request. Default: 16 MiB.")
     max_queued_rows: int | None = Field(
@@ -308,6 +311,7 @@ class PredictPayload(Model):
     attempt: int
     model_uri: str = Field(description="URI of the accepted model's folder.")
     digest: str = Field(description="modelDigest of the evaluation that accepted it.")
+    variant: str | None = Field(None, description="In which form. Default: the model itself.")
     input: Input = Field(description="The rows, as the manifest has them.")
     output: str = Field(description="URI of the folder of the predictions.")
     keep: list[str] | None = Field(None, description="Columns beside them. Default: all.")

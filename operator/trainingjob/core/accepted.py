@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..api import gates
+from ..api import gates, variants
 from ..api.payload import Baseline
 from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import Evaluation, TrainingJob
@@ -71,6 +71,15 @@ def unsaid(job: TrainingJob) -> str:
     if job.status.evaluation is None or digest_of(job):
         return ""
     return "the evaluation does not say which model it has accepted"
+
+
+def unavailable(job: TrainingJob, variant: str | None) -> str:
+    """In words, that the accepted model is not there in a form that is asked for; "" when it is, or
+    when only its folder tells, as that of another job's."""
+    found = job.status.evaluation
+    if variant is None or job.spec.promoted is not None or found is None:
+        return ""
+    return variants.unavailable(variant, found.variants or ())
 
 
 def uri_of(job: TrainingJob) -> str:

@@ -132,18 +132,21 @@ def _rolled(made: dict[str, Any], found: Object, part: str) -> dict[str, Any]:
             elif kept is None:
                 spec["replicas"] = 0
     else:
-        same = _digest(spec[part]) == _digest(found["spec"][part])
+        same = _serving(spec[part]) == _serving(found["spec"][part])
         if applied != before and not (same and back is not None):
             back = _serves(found, part, back)
         if back is not None:
             text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
             notes[names.ANNOTATION_PREVIOUS] = text
-    notes |= names.model_of(spec[part])
+    notes = names.without_model(notes) | names.model_of(spec[part])
     return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
 
 
-def _digest(template: Object) -> str | None:
-    return names.model_of(template).get(names.ANNOTATION_MODEL_DIGEST)
+def _serving(template: Object) -> tuple[str | None, str | None]:
+    """Which model, and in which form."""
+    notes = names.model_of(template)
+    keys = names.ANNOTATION_MODEL_DIGEST, names.ANNOTATION_MODEL_VARIANT
+    return notes.get(keys[0]), notes.get(keys[1])
 
 
 def _serves(found: Object, part: str, before: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainingjob.runtime import predict
 from trainingjob.runtime.base.errors import StageFailure
 from trainingjob.runtime.base.progress import Reporter
 from trainingjob.runtime.predict import rows as rows_module
@@ -213,3 +215,13 @@ def test_the_rows_that_are_done_are_told_and_of_how_many(
         told.clear()
         run(classes, tmp_path, input={"uri": f"file://{tmp_path}/{name}", "format": kind})
         assert told == [(n / 200, {"rows": n, "total_rows": 200}) for n in counts]
+
+
+def test_its_manifest_is_as_it_was_before_models_had_variants(
+    classes: Made, tmp_path: Path
+) -> None:
+    written_new(tmp_path)
+    run(classes, tmp_path)
+    told = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert "variant" not in told
+    assert predict.Predictions.model_validate(told) == manifest_of(tmp_path)

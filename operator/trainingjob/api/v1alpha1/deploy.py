@@ -17,6 +17,7 @@ from .common import (
     Resources,
     Uri,
 )
+from .export import VariantName
 from .patterns import JOB_NAME, SHA256, Name
 
 # Has KServe's storage initializer run in a pod of anybody's server.
@@ -125,7 +126,7 @@ class SelfTest(Model):
     tolerance: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="Largest difference of an output, relative to the greater of 1 and its size; "
-        "1e-4 when unset.",
+        "1e-4 when unset, of `int8` 1e-2.",
     )
 
 
@@ -148,6 +149,13 @@ class Deploy(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of("deployment", "kserve"),
         Rule(
+            cel="!has(self.kserve) || !has(self.kserve.runtime) || !has(self.variant)",
+            message="kserve.runtime serves the model itself: leave out variant, or the runtime",
+            holds=lambda self: (
+                self.kserve is None or self.kserve.runtime is None or self.variant is None
+            ),
+        ),
+        Rule(
             cel="!has(self.kserve) || !has(self.kserve.runtime) || !has(self.selfTest)",
             message="kserve.runtime does no self-test: leave out selfTest, or the runtime",
             holds=lambda self: (
@@ -160,6 +168,11 @@ class Deploy(Model):
         None,
         description="The job only deploys this model, which was accepted before. Unset: it deploys "
         "the one that it has trained and judged itself.",
+    )
+    variant: VariantName | None = Field(
+        None,
+        description="Serve this form of the model, which `train.export` has made and evaluation "
+        "has not refused; the model itself when unset.",
     )
     deployment: ServerDeployment | None = Field(None, description="In a Deployment.")
     kserve: KServe | None = Field(

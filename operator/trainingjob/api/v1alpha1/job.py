@@ -15,6 +15,7 @@ from . import sealed
 from .code import OWN
 from .deploy import AcceptedModel, Deploy
 from .evaluate import CLASSIFICATION_METRICS, LANGUAGE_MODEL_METRICS, REGRESSION_METRICS, Evaluate
+from .export import VariantName
 from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
@@ -52,6 +53,11 @@ _CEL_NAMED = {
     stage: f"(has(self.{stage}) && has(self.{stage}.model))" for stage in ("deploy", "predict")
 }
 _CEL_PROMOTES = f"({' || '.join(_CEL_NAMED.values())})"
+_CEL_EXPORTED = (
+    "(!has(self.{0}) || !has(self.{0}.variant) || (has(self.train.export) && "
+    "(self.{0}.variant == 'onnx' ? has(self.train.export.formats) : "
+    "has(self.train.export.quantize))))"
+)
 _CEL_RUNTIME = "(has(self.deploy) && has(self.deploy.kserve) && has(self.deploy.kserve.runtime))"
 _KSERVE_READS = tuple(scheme.start for scheme in uris.OF_KSERVE)
 _CEL_OWN_JUDGE = OWN.replace("self.", "self.evaluate.")
@@ -167,6 +173,15 @@ class Spec(Model):
             "predicts",
             holds=lambda self: (
                 self.deploy is None or self.predict is None or self.predict.model is None
+            ),
+        ),
+        _trained(
+            cel=" && ".join(map(_CEL_EXPORTED.format, ("deploy", "predict"))),
+            message="deploy.variant and predict.variant name what train.export makes: onnx by "
+            "formats, int8 by quantize",
+            holds=lambda self: (
+                {part.variant for part in (self.deploy, self.predict) if part is not None}
+                <= {None, *(self.train.export.names if self.train.export is not None else ())}
             ),
         ),
         _trained(
@@ -634,6 +649,11 @@ class Spec(Model):
     def uses_model(self) -> bool:
         """Whether a model that was accepted must be one that we can run, or a runtime of KServe."""
         return (self.deploy or self.predict) is not None
+
+    @property
+    def variant(self) -> VariantName | None:
+        """The form in which the model is served; None: as it is."""
+        return self.deploy.variant if self.deploy is not None else None
 
     @property
     def by_runtime(self) -> bool:

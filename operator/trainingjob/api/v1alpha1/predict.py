@@ -19,6 +19,7 @@ from .common import (
     Uri,
 )
 from .deploy import AcceptedModel
+from .export import VariantName
 from .input import Input
 
 
@@ -81,6 +82,11 @@ class Predict(Model):
         None,
         description="The job only predicts, by this model, which was accepted before. Unset: by "
         "the one that it has trained and judged itself, or that `deploy.model` names.",
+    )
+    variant: VariantName | None = Field(
+        None,
+        description="Predict by this form of the model, as `deploy.variant` has it; by the model "
+        "itself when unset.",
     )
     input: PredictInput = Field(description="The rows.")
     output: Uri | None = Field(

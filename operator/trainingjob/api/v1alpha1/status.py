@@ -381,6 +381,7 @@ class ServedModel(StatusModel):
         description="Where it lies."
     )
     model_digest: Digest = Field(description="Its sha256.")
+    variant: Word | None = Field(None, description="In which other form, if in one.")
 
 
 class Replicas(StatusModel):
@@ -406,10 +407,16 @@ class Deployment(StatusModel):
         "", description="The model that it is to serve; of a rollback, that before."
     )
     model_digest: Digest = Field("", description="Its sha256.")
+    variant: Word | None = Field(None, description="In which other form, if in one.")
     previous: ServedModel | None = Field(
         None, description="The model that was served before, to which it may go back."
     )
     replicas: Replicas = Field(default_factory=Replicas, description="Its pods.")
+
+    @property
+    def words(self) -> str:
+        """Which model it is, in which form."""
+        return self.model_digest + (f" as {self.variant}" if self.variant else "")
 
 
 class LastFailure(StatusModel):

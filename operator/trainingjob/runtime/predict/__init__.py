@@ -29,10 +29,15 @@ from .written import MANIFEST, Parts, Predictions, is_ours
 def run(payload: PredictPayload) -> StageResult:
     """Predict all rows of the input, and write ``predictions.json`` once all are there.
 
-    Raises StageFailure: ModelMissing, ModelCorrupt, SelfTestFailed,
+    Raises StageFailure: ModelMissing, ModelCorrupt, VariantUnavailable, SelfTestFailed,
     SettingUnsuitable, ColumnNotFound, StepFailed for a row of which the model makes nothing,
     StorageFailed, StorageUnavailable, and those of reading an input."""
-    model = ServePayload(model_uri=payload.model_uri, digest=payload.digest, name=payload.job.name)
+    model = ServePayload(
+        model_uri=payload.model_uri,
+        digest=payload.digest,
+        variant=payload.variant,
+        name=payload.job.name,
+    )
     with closing(load(model)) as served, called("predict.input"):
         proven = served.prove()
         log(f"the model gives what was judged: {proven} rows of the evaluation")
@@ -60,6 +65,7 @@ def _predicted(payload: PredictPayload, served: Served) -> StageResult:
         made = Predictions(
             model_uri=payload.model_uri,
             model_digest=payload.digest,
+            variant=payload.variant,
             input=payload.input.uri,
             rows=rows.done,
             unpredicted=rows.unpredicted,
@@ -68,7 +74,7 @@ def _predicted(payload: PredictPayload, served: Served) -> StageResult:
             stamp=new.place.stamp,
             writer=payload.job.uid,
         )
-        text = made.model_dump_json(by_alias=True, indent=1) + "\n"
+        text = made.model_dump_json(by_alias=True, exclude_none=True, indent=1) + "\n"
         if not new.commit(text, [file.name for file in parts.files]):
             raise _not_first(new.place, payload.job.uid)
     if rows.unpredicted:

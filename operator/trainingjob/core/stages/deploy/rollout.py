@@ -7,7 +7,7 @@ before what serves is touched; the stage has failed when that is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,6 +191,7 @@ class Rollout:
             endpoint=self.place,
             model_uri=found.annotations.get(names.ANNOTATION_MODEL_URI, "")[:1280],
             model_digest=found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+            variant=_variant(found.annotations),
             previous=_model(before),
             replicas=Replicas(desired=self.desired, ready=ready),
         )
@@ -218,9 +219,9 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
             words += "; no model was served before, and this one is left as it is"
             phase: Literal["Ready", "Failed"] = "Ready" if rollout.is_complete else "Failed"
             return _failed(rollout, words, rollout.told(phase))
-        digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
-        words += f"; {digest} is served again" if proven else "; no model was served before"
         told = rollout.told("RolledBack" if proven else "Failed")
+        back = told.words if told is not None and proven else ""
+        words += f"; {back} is served again" if back else "; no model was served before"
         return _failed(rollout, words, told)
     if rollout.now < rollout.deadline or rollout.obs.job.spec.suspend:
         return StageOutcome(
@@ -252,6 +253,8 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
         return failed_for_good(prior, _GOES_BACK, words, rollout.now) if words else None
     if what := accepted.unsaid(obs.job):
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
+    if what := accepted.unavailable(obs.job, children.spec_of(obs.job).variant):
+        return failed_for_good(prior, "VariantUnavailable", what, rollout.now)
     return None
 
 
@@ -470,4 +473,9 @@ def _model(notes: dict[str, str]) -> ServedModel | None:
     return ServedModel(
         model_uri=notes.get(names.ANNOTATION_MODEL_URI, "")[:1280],
         model_digest=notes.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+        variant=_variant(notes),
     )
+
+
+def _variant(notes: Mapping[str, str]) -> str | None:
+    return notes.get(names.ANNOTATION_MODEL_VARIANT, "")[:128] or None

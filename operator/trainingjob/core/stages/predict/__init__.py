@@ -28,6 +28,8 @@ class PredictStage(PodStage):
     ) -> StageOutcome:
         if what := accepted.unsaid(obs.job):
             return failed_for_good(prior, "ResultInvalid", what, now)
+        if what := accepted.unavailable(obs.job, pods.spec_of(obs.job).variant):
+            return failed_for_good(prior, "VariantUnavailable", what, now)
         return super().judge(obs, prior, since, now)
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -19,15 +21,34 @@ from .jobs import EXAMPLES, JOB_SECONDS, Installation, Space
 from .parts import PANDAS, metric, training
 
 
+def predictions(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the files that the manifest names, in its order."""
+    told = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    tables = [pq.read_table(folder / file["name"]) for file in told["files"]]
+    return [row for table in tables for row in table.to_pylist()]
+
+
 def test_one_node_of_two_processes(space: Space) -> None:
-    """Of which neither rows nor checkpoints are kept."""
+    """Of which neither rows nor checkpoints are kept, and whose model predicts in another form."""
+    source = {"uri": "pvc://datasets/digits.csv", "format": "csv"}
     space.example(
         "digits/job.yaml",
         preprocess=PANDAS,
-        train=training(nodes=1, procsPerNode=2, epochs=10),
+        train=training(
+            nodes=1, procsPerNode=2, epochs=10, export={"quantize": {"int8": {"maxDrop": 0.1}}}
+        ),
+        predict={"input": source, "keep": ["target"], "variant": "int8"},
         policy={"retain": {"checkpoints": "never", "datasets": "onFailure"}},
     )
-    assert metric(space.succeeds("digits"), "accuracy") >= 0.9
+    status = space.succeeds("digits")
+    assert metric(status, "accuracy") >= 0.9
+    stage = status["stages"][-1]
+    assert (stage["name"], stage["attempt"]) == ("predict", 1), space.story("digits")
+    rows = predictions(space.artefacts("digits") / "predictions")
+    assert stage["outputs"]["rows"] == {"predicted": len(rows), "unpredicted": 0}
+    assert len(rows) == len((space.datasets / "digits.csv").read_text().splitlines()) - 1
+    right = sum(row["target"] == row["prediction"] for row in rows)
+    assert right >= 0.9 * len(rows)
     cleanup = space.cleaned("digits")
     assert cleanup["phase"] == "Succeeded", space.story("digits")
     left = [path for path in space.artefacts("digits").rglob("*") if path.is_file()]

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "SelfTestFailed": "../unit/serve/test_served.py",
     "StorageFailed": "test_s3.py",
     "TextInvalid": "../unit/preprocess/test_tokens.py",
+    "VariantUnavailable": "test_deploy_variant.py",
 }
 # Why it cannot happen here.
 NOT_HERE = {

@@ -280,9 +280,9 @@ class EvaluatePayload(OwnCode):
     )
     in_use: list[str] | None = Field(
         None,
-        max_length=16,
-        description="Folders of accepted models that deployments serve or may go back to: they are "
-        "kept beside the newest ones.",
+        max_length=64,
+        description="Folders of accepted models that deployments serve or may go back to, and that "
+        "jobs name which are not over: they are kept beside the newest ones.",
     )
 
 
@@ -297,12 +297,15 @@ class ServePayload(Model):
         description="modelDigest of the evaluation that accepted it. Default: model_uri is the "
         "folder of all of them, and the last one is served.",
     )
+    variant: str | None = Field(None, description="In which form. Default: the model itself.")
     name: str = Field(description="Of the model in the paths of requests.")
     port: int | None = Field(None, description="Default: 8080.")
     host: str | None = Field(None, description="Default: all addresses.")
     self_test_rows: int | None = Field(None, description="At most so many. Default: all there are.")
     tolerance: float | None = Field(
-        None, description="Of an output, relative to the greater of 1 and its size. Default: 1e-4."
+        None,
+        description="Of an output, relative to the greater of 1 and its size. Default: 1e-4, of "
+        "int8 1e-2.",
     )
     max_body_bytes: int | None = Field(None, description="Of a request. Default: 16 MiB.")
     max_queued_rows: int | None = Field(
@@ -324,6 +327,7 @@ class PredictPayload(Model):
     attempt: int
     model_uri: str = Field(description="URI of the accepted model's folder.")
     digest: str = Field(description="modelDigest of the evaluation that accepted it.")
+    variant: str | None = Field(None, description="In which form. Default: the model itself.")
     input: Input = Field(description="The rows, as the manifest has them.")
     output: str = Field(description="URI of the folder of the predictions.")
     keep: list[str] | None = Field(None, description="Columns beside them. Default: all.")
@@ -407,7 +411,8 @@ class TrainerMetric(StatusModel):
 
 class TrainerStatus(StatusModel):
     """Progress, in Kubeflow Trainer's wire format. Metrics named ``fold``, ``epoch``,
-    ``step``, ``total_steps`` and ``checkpoint_step`` fill the fields of status."""
+    ``step``, ``total_steps``, ``rows``, ``total_rows`` and ``checkpoint_step`` fill the fields of
+    status."""
 
     progress_percentage: int | None = None
     estimated_remaining_seconds: int | None = None

@@ -156,6 +156,14 @@ def parser() -> argparse.ArgumentParser:
     def namespace(of: argparse.ArgumentParser) -> None:
         of.add_argument("-n", "--namespace", metavar="NAME", help="namespace of the job")
 
+    def variant(of: argparse.ArgumentParser) -> None:
+        of.add_argument(
+            "--variant",
+            metavar="NAME",
+            help="a form of the model that train.export has made: onnx or int8 (default: the "
+            "model itself)",
+        )
+
     def output(of: argparse.ArgumentParser) -> None:
         of.add_argument("-o", "--output", choices=("json", "yaml"), help="print the object")
 
@@ -266,6 +274,7 @@ def parser() -> argparse.ArgumentParser:
         help="of this machine to listen at; 0.0.0.0 for all (default: %(default)s)",
     )
     serve.add_argument("--verbose", action="store_true", help="show all that the server writes")
+    variant(serve)
     work_dir(serve)
     namespace(serve)
 
@@ -290,6 +299,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="a column of the file to write beside the predictions; may be repeated",
     )
+    variant(predict)
     work_dir(predict)
     namespace(predict)
 

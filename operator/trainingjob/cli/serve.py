@@ -51,7 +51,7 @@ _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     home, job = _job(args)
-    payload = _payload(job, host=args.host, port=args.port)
+    payload = _payload(job, args.variant, host=args.host, port=args.port)
     with tempfile.TemporaryDirectory(prefix="trainingjob-") as folder:
         result = Path(folder) / "result"
         env = _environment(home, folder) | {
@@ -84,7 +84,7 @@ def predict(args: argparse.Namespace) -> int:
     if args.output is not None and not Path(args.output).absolute().parent.is_dir():
         raise UsageError(f"{args.output}: no such folder")
     asked = {
-        "model": _payload(job).to_dict(),
+        "model": _payload(job, args.variant).to_dict(),
         "input": _input(job, args.file).to_dict(),
         "keep": args.keep,
     }
@@ -121,11 +121,12 @@ def _job(args: argparse.Namespace) -> tuple[Home, TrainingJob]:
     return home, job
 
 
-def _payload(job: TrainingJob, **more: Any) -> ServePayload:
-    name, given = job.metadata.name, job.spec.promoted
+def _payload(job: TrainingJob, variant: str | None, **more: Any) -> ServePayload:
+    more |= {"name": job.metadata.name, "variant": variant}
+    given = job.spec.promoted
     if given is not None:
-        return ServePayload(model_uri=given.uri, digest=given.digest, name=name, **more)
-    return ServePayload(model_uri=names.accepted_uri(job), name=name, **more)
+        return ServePayload(model_uri=given.uri, digest=given.digest, **more)
+    return ServePayload(model_uri=names.accepted_uri(job), **more)
 
 
 def _environment(home: Home, folder: str) -> dict[str, str]:

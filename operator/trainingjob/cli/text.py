@@ -76,6 +76,9 @@ def progress_words(progress: Progress) -> list[str]:
     if progress.step is not None:
         total = f"/{progress.total_steps}" if progress.total_steps is not None else ""
         words.append(f"step {progress.step}{total}")
+    if progress.rows is not None:
+        total = f"/{progress.total_rows}" if progress.total_rows is not None else ""
+        words.append(f"row {progress.rows}{total}")
     words += [f"{metric.name} {number(metric.value)}" for metric in progress.metrics[:4]]
     if progress.eta_seconds is not None:
         words.append(f"ETA {duration(progress.eta_seconds)}")

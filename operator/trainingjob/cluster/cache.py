@@ -17,6 +17,7 @@ from typing import Any
 
 from ..api.v1alpha1 import API_VERSION, GROUP, KIND
 from ..core import ChildView, PodView, Rest, at_rest, kinds, ownership
+from ..core.accepted import named_by
 from ..core.names import LABEL_JOB
 from ..core.ownership import Owner
 from .resources import BY_KIND, JOBS, KIND_OF, PODS, Resource
@@ -40,6 +41,7 @@ class StoredJob:
     """A job as JSON, which takes a tenth of the memory of parsed objects; ``data`` is None where
     it is to be read again when it is needed.
 
+    ``names``: the URI of the accepted model that it is to use, if it names one and is not over.
     ``rest``: that it needs nothing as it stands. ``looked_at``: that nobody has to see for himself.
     """
 
@@ -48,6 +50,7 @@ class StoredJob:
     data: bytes | None
     phase: str
     begun: bool
+    names: str = ""
     rest: Rest | None = None
     looked_at: bool = False
 
@@ -71,6 +74,8 @@ class Cache:
     def __init__(self) -> None:
         self._jobs: dict[Key, StoredJob] = {}
         self._kept = 0
+        # Of those that name an accepted model.
+        self._named: dict[Key, str] = {}
         self._children: dict[Resource, dict[Key, StoredChild]] = {}
         self._by_owner: dict[Owner, set[tuple[Resource, Key]]] = {}
         # The uids of the pods that count, by the uid of their job.
@@ -137,6 +142,11 @@ class Cache:
             for (where, _), child in self._children.get(BY_KIND[kind.name], {}).items()
             if where == namespace and isinstance(child.view, ChildView)
         )
+
+    def named(self, namespace: str) -> tuple[str, ...]:
+        """URIs of the accepted models that jobs of a namespace name which are not over."""
+        found = (uri for (where, _), uri in self._named.items() if where == namespace)
+        return tuple(dict.fromkeys(found))
 
     def decides(self, resource: Resource, key: Key) -> bool:
         """Whether what is now of that key may decide something at once; what is gone always may."""
@@ -326,8 +336,11 @@ class Cache:
         for stored, sign in ((before, -1), (job, 1)):
             if stored is not None and stored.data is not None:
                 self._kept += sign * len(stored.data)
+        self._named.pop(key, None)
         if job is not None:
             self._jobs[key] = job
+            if job.names:
+                self._named[key] = job.names
 
     def _known(self, resource: Resource, key: Key) -> StoredJob | StoredChild | None:
         if resource == JOBS:
@@ -359,6 +372,7 @@ def _stored(
         phase=intern(status.get("phase") or "Pending"),
         # The CRD's defaults give every job a status; only we say which generation it is about.
         begun=bool(status.get("observedGeneration")),
+        names=named_by(obj),
         rest=rest,
         looked_at=looked_at,
     )

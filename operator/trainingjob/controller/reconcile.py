@@ -283,6 +283,7 @@ class Reconciler:
             children=(children := self._cache.children(key, stored.uid)),
             servers=self._cache.servers(key, children, server_of(job)),
             promoted=self._cache.deployments(key[0]) if job.spec.judged else (),
+            named=self._cache.named(key[0]) if job.spec.judged else (),
             blockers=tuple(memory.blockers.values()),
             reported=self._reports.of(stored.uid),
             listening_since=self._reports.since,

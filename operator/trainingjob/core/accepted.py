@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from ..api import gates
+from collections.abc import Mapping
+from typing import Any
+
+from ..api import gates, variants
 from ..api.payload import Baseline
+from ..api.stages import STAGE_NAMES
 from ..api.v1alpha1 import Evaluation, TrainingJob
 from ..api.v1alpha1.reported import MetricValue
 from ..api.v1alpha1.status import Accepted
@@ -47,12 +51,36 @@ def digest_of(job: TrainingJob) -> str:
     return found.model_digest if found is not None and found.passed else ""
 
 
+def named_by(job: Mapping[str, Any]) -> str:
+    """The URI of the accepted model that a job as the API server has it is to serve or predict by;
+    "" when it names none, or is over. Raises nothing for whatever an API server can hold."""
+    if _part(job, "status").get("phase") in ("Succeeded", "Failed"):
+        return ""
+    spec = _part(job, "spec")
+    uris = (_part(_part(spec, stage), "model").get("uri") for stage in STAGE_NAMES)
+    return next((uri for uri in uris if isinstance(uri, str)), "")
+
+
+def _part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = obj.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def unsaid(job: TrainingJob) -> str:
     """In words, that the evaluation does not tell which model it has accepted; "" when it does, or
     there is none yet."""
     if job.status.evaluation is None or digest_of(job):
         return ""
     return "the evaluation does not say which model it has accepted"
+
+
+def unavailable(job: TrainingJob, variant: str | None) -> str:
+    """In words, that the accepted model is not there in a form that is asked for; "" when it is, or
+    when only its folder tells, as that of another job's."""
+    found = job.status.evaluation
+    if variant is None or job.spec.promoted is not None or found is None:
+        return ""
+    return variants.unavailable(variant, found.variants or ())
 
 
 def uri_of(job: TrainingJob) -> str:

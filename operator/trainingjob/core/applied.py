@@ -64,18 +64,21 @@ def previous_of(annotations: Mapping[str, str]) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def in_use(job: TrainingJob, children: Iterable[ChildView]) -> tuple[str, ...]:
+def in_use(
+    job: TrainingJob, children: Iterable[ChildView], named: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Folders of the job's accepted models that are served or may be gone back to: also by what the
-    job does not ask for any more, and by other jobs that have promoted one."""
+    job does not ask for any more, and by other jobs that have promoted one; then those that are
+    ``named`` by their URIs, since a job is to serve or to predict by them."""
     start = names.accepted_uri(job) + "/"
-    found: dict[str, None] = {}
+    found: list[str] = []
     for child in children:
         if child.kind in _SERVERS:
             before = previous_of(child.annotations)
             notes = child.annotations, names.model_of(before) if before is not None else {}
-            uris = (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
-            found |= dict.fromkeys(uri.removeprefix(start) for uri in uris if uri.startswith(start))
-    return tuple(found)
+            found += (note.get(names.ANNOTATION_MODEL_URI, "") for note in notes)
+    ours = [uri.removeprefix(start) for uri in (*found, *named) if uri.startswith(start)]
+    return tuple(dict.fromkeys(folder for uri in ours if (folder := uri.partition("/")[0])))
 
 
 def is_complete(status: Mapping[str, Any], generation: int, wanted: int) -> bool:
@@ -129,18 +132,21 @@ def _rolled(made: dict[str, Any], found: Object, part: str) -> dict[str, Any]:
             elif kept is None:
                 spec["replicas"] = 0
     else:
-        same = _digest(spec[part]) == _digest(found["spec"][part])
+        same = _serving(spec[part]) == _serving(found["spec"][part])
         if applied != before and not (same and back is not None):
             back = _serves(found, part, back)
         if back is not None:
             text = json.dumps(back, ensure_ascii=False, separators=(",", ":"))
             notes[names.ANNOTATION_PREVIOUS] = text
-    notes |= names.model_of(spec[part])
+    notes = names.without_model(notes) | names.model_of(spec[part])
     return made | {"metadata": made["metadata"] | {"annotations": notes}, "spec": spec}
 
 
-def _digest(template: Object) -> str | None:
-    return names.model_of(template).get(names.ANNOTATION_MODEL_DIGEST)
+def _serving(template: Object) -> tuple[str | None, str | None]:
+    """Which model, and in which form."""
+    notes = names.model_of(template)
+    keys = names.ANNOTATION_MODEL_DIGEST, names.ANNOTATION_MODEL_VARIANT
+    return notes.get(keys[0]), notes.get(keys[1])
 
 
 def _serves(found: Object, part: str, before: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -272,23 +272,26 @@ def _done(walk: _Walk) -> str:
     return f"{message}; {served.kind} {served.name} serves {what}"
 
 
-def _wanted(walk: _Walk) -> str:
-    """The digest of the model that the job is to serve; "" as long as there is none."""
-    given, judged = walk.obs.job.spec.promoted, walk.evaluation
-    if given is not None:
-        return given.digest
-    return judged.model_digest if judged is not None and judged.passed else ""
+def _wanted(walk: _Walk) -> tuple[str, str | None]:
+    """The digest of the model that the job is to serve, "" as long as there is none, and in which
+    form."""
+    spec, judged = walk.obs.job.spec, walk.evaluation
+    if spec.promoted is not None:
+        return spec.promoted.digest, spec.variant
+    return judged.model_digest if judged is not None and judged.passed else "", spec.variant
 
 
-def _served(found: Deployment | None, wanted: str) -> tuple[conditions.Value, str, str] | None:
+def _served(
+    found: Deployment | None, wanted: tuple[str, str | None]
+) -> tuple[conditions.Value, str, str] | None:
     """The condition by which tools see whether the job's model is served; None without one."""
     if found is None:
         return None
     words = f"{found.kind} {found.name}: {found.replicas.ready} of {found.replicas.desired} pods"
     if found.phase != "Ready":
         return "False", found.phase, words
-    if found.model_digest != wanted:
-        return "False", "OtherModel", f"{words}; they serve {found.model_digest}"
+    if (found.model_digest, found.variant) != wanted:
+        return "False", "OtherModel", f"{words}; they serve {found.words}"
     return "True", found.phase, words
 
 

@@ -62,6 +62,8 @@ LABEL_INFERENCE_SERVICE = "serving.kserve.io/inferenceservice"
 # Of pods that serve: which model.
 ANNOTATION_MODEL_URI = f"{GROUP}/model-uri"
 ANNOTATION_MODEL_DIGEST = f"{GROUP}/model-digest"
+ANNOTATION_MODEL_VARIANT = f"{GROUP}/model-variant"
+_OF_MODEL = (ANNOTATION_MODEL_URI, ANNOTATION_MODEL_DIGEST, ANNOTATION_MODEL_VARIANT)
 # Runs a job again: "<stage>:<number>". No field of the spec: GitOps tools leave it alone.
 ANNOTATION_RERUN = f"{GROUP}/rerun"
 
@@ -193,9 +195,12 @@ def model_of(template: Mapping[str, Any]) -> dict[str, str]:
     """The annotations of a pod's template, or of an InferenceService's predictor, by which it says
     which model it serves."""
     notes = template.get("metadata", template).get("annotations") or {}
-    return {
-        key: notes[key] for key in (ANNOTATION_MODEL_URI, ANNOTATION_MODEL_DIGEST) if key in notes
-    }
+    return {key: notes[key] for key in _OF_MODEL if key in notes}
+
+
+def without_model(notes: Mapping[str, str]) -> dict[str, str]:
+    """Annotations but for those."""
+    return {key: note for key, note in notes.items() if key not in _OF_MODEL}
 
 
 def claim_name(job: TrainingJob) -> str:

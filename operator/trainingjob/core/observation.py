@@ -44,7 +44,7 @@ class Settings:
     pod_events: bool = False
     # The apiVersion of PodGroups, which gangs are to have; "": none.
     pod_groups: str = ""
-    # Of the job whose pods are made: folders of its accepted models that its Deployments name.
+    # Of the job whose pods are made: folders of its accepted models that others need.
     in_use: tuple[str, ...] = ()
 
 
@@ -70,7 +70,8 @@ class Observation:
     """One moment. ``pods``, ``executors`` and ``children``, which are of any other kind, are the
     job's own alone, as `ownership` has it; ``servers`` are pods of its Deployment, of the template
     that is applied; ``promoted`` are Deployments of all jobs of the namespace, which may serve a
-    model of this one; ``reported`` is the newest of what pods report, and ``listening_since`` when
+    model of this one, and ``named`` the URIs of accepted models that jobs of the namespace name
+    which are not over; ``reported`` is the newest of what pods report, and ``listening_since`` when
     we began to hear it, None when nobody listens; ``told`` is what Events say of pods that wait, by
     uid."""
 
@@ -80,6 +81,7 @@ class Observation:
     children: tuple[ChildView, ...] = ()
     servers: tuple[PodView, ...] = ()
     promoted: tuple[ChildView, ...] = ()
+    named: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     reported: Reported | None = None
     listening_since: datetime | None = None

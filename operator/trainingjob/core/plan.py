@@ -279,7 +279,7 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     # An operator that is brought up to date in between completes a gang as it was begun.
     images = {**obs.settings.images, room.image: image_of(room, obs, pods)}
     groups = pods[0].group if pods else obs.settings.pod_groups
-    used = applied.in_use(obs.job, (*obs.children, *obs.promoted))
+    used = applied.in_use(obs.job, (*obs.children, *obs.promoted), obs.named)
     settings = replace(obs.settings, images=images, in_use=used, pod_groups=groups)
     # Nobody watches the claim and the group: they are looked for before an attempt's first pod.
     others = [] if pods else claim.wanted(obs.job, name)
@@ -288,6 +288,8 @@ def _missing(obs: Observation, stage: StageStatus) -> list[dict[str, Any]]:
     batch = max(_FIRST_BATCH, min(len(present), _LARGEST_BATCH))
     missing = (i for i in range(room.replicas(obs.job)) if i not in present)
     wanted = [*islice(missing, batch)]
+    if room.waits(obs.job):
+        return others
     return others + room.pods(obs.job, attempt, settings, wanted)
 
 

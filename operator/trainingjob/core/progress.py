@@ -14,7 +14,8 @@ from . import text
 
 _MOST_METRICS = 32
 _LONGEST_NAME = 128
-_LARGEST = 2**31
+# Of a count, which every reader of JSON keeps as it is.
+_LARGEST = 2**53
 # Metrics that are counts, by the names that reports have: ours, and those of transformers'
 # KubeflowCallback.
 _COUNTS = {
@@ -24,6 +25,8 @@ _COUNTS = {
     "step": "step",
     "current_step": "step",
     "total_steps": "total_steps",
+    "rows": "rows",
+    "total_rows": "total_rows",
     "checkpoint_step": "checkpoint_step",
 }
 

@@ -16,8 +16,9 @@ import yaml
 
 from tests.unit.api.corpus import GOOD
 from trainingjob.api.errors import check_manifest
+from trainingjob.api.v1alpha1 import Progress
 from trainingjob.cli import main as cli
-from trainingjob.cli.text import dump
+from trainingjob.cli.text import dump, progress_words
 
 HOSTILE = "a\x1b[2J\u202eb\x07"
 _OF_OUTPUT = "\n\t"
@@ -86,3 +87,11 @@ def test_an_object_is_the_same_when_it_is_read_again(form: str, text: str) -> No
     assert not _unseen(told)
     # What is harmless stays legible.
     assert text != "größer …" or text in told
+
+
+@pytest.mark.parametrize(
+    ("total", "words"), [(2**40, "row 3000000001/1099511627776"), (None, "row 3000000001")]
+)
+def test_rows_that_are_done_are_shown_and_of_how_many(total: int | None, words: str) -> None:
+    progress = Progress(stage="predict", percent=1, rows=3_000_000_001, total_rows=total)
+    assert progress_words(progress) == [words]

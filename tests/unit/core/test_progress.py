@@ -29,9 +29,14 @@ def told(stage="train", attempt=1, index=0, seconds=0, percent=0, eta=None, **me
             {"step": 7, "epoch": 1, "totalSteps": 9},
             id="those of transformers",
         ),
+        pytest.param(
+            {"rows": 3_000_000_001, "total_rows": 2**40},
+            {"rows": 3_000_000_001, "totalRows": 2**40},
+            id="rows",
+        ),
         pytest.param({"loss": "nan", "acc": "inf", "x": "y"}, {}, id="what is no number"),
         pytest.param({"step": -3}, {"step": 0}, id="counts below zero"),
-        pytest.param({"step": 1e300}, {"step": 2**31}, id="counts beyond all bounds"),
+        pytest.param({"step": 1e300}, {"step": 2**53}, id="counts beyond all bounds"),
         pytest.param({"n" * 129: 1}, {}, id="names that status does not hold"),
         pytest.param(
             {"\x1b[2J\u202e": 1},

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainingjob.api.payload import STATUS_TOKEN, STATUS_URL
+from trainingjob.api.payload import STATUS_TOKEN, STATUS_URL, ProgressReport
 from trainingjob.runtime.base.progress import Reporter
 
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -79,3 +79,15 @@ def test_reports_do_not_take_the_way_out_of_the_cluster(
     reporter.report(0.5)
     reporter.close()
     assert server.heard == 1
+
+
+def test_counts_are_told_as_they_are_and_other_numbers_by_eight_digits(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[ProgressReport] = []
+    monkeypatch.setattr(Reporter, "_send", lambda self, report: sent.append(report))
+    reporter = Reporter()
+    reporter.report(0.5, {"rows": 3_000_000_001, "loss": 0.123456789012})
+    reporter.close()
+    metrics = {one.name: one.value for one in sent[0].trainer_status.metrics}
+    assert metrics == {"rows": "3000000001", "loss": "0.12345679"}

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from ..base import Model, Rule, exactly_one_of
 from .common import ENV_FROM, NO_PARENT, Env, EnvFroms, Image, PodTemplate, Uri
+from .export import VariantName
 from .patterns import JOB_NAME, SHA256, Name
 from .resources import Resources
 
@@ -117,7 +118,7 @@ class SelfTest(Model):
     tolerance: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="Largest difference of an output, relative to the greater of 1 and its size; "
-        "1e-4 when unset.",
+        "1e-4 when unset, of `int8` 1e-2.",
     )
 
 
@@ -140,6 +141,13 @@ class Deploy(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of("deployment", "kserve"),
         Rule(
+            cel="!has(self.kserve) || !has(self.kserve.runtime) || !has(self.variant)",
+            message="kserve.runtime serves the model itself: leave out variant, or the runtime",
+            holds=lambda self: (
+                self.kserve is None or self.kserve.runtime is None or self.variant is None
+            ),
+        ),
+        Rule(
             cel="!has(self.kserve) || !has(self.kserve.runtime) || !has(self.selfTest)",
             message="kserve.runtime does no self-test: leave out selfTest, or the runtime",
             holds=lambda self: (
@@ -152,6 +160,11 @@ class Deploy(Model):
         None,
         description="The job only deploys this model, which was accepted before. Unset: it deploys "
         "the one that it has trained and judged itself.",
+    )
+    variant: VariantName | None = Field(
+        None,
+        description="Serve this form of the model, which `train.export` has made and evaluation "
+        "has not refused; the model itself when unset.",
     )
     deployment: ServerDeployment | None = Field(None, description="In a Deployment.")
     kserve: KServe | None = Field(

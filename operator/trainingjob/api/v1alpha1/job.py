@@ -11,6 +11,7 @@ from ..base import Model, Rule
 from ..stages import STAGE_NAMES
 from .deploy import AcceptedModel, Deploy
 from .evaluate import Evaluate
+from .export import VariantName
 from .input import Input
 from .patterns import DNS_LABEL, JOB_NAME, MANAGER
 from .policy import Policy
@@ -144,6 +145,11 @@ class Spec(Model):
     def uses_model(self) -> bool:
         """Whether a model that was accepted must be one that we can run, or a runtime of KServe."""
         return (self.deploy or self.predict) is not None
+
+    @property
+    def variant(self) -> VariantName | None:
+        """The form in which the model is served; None: as it is."""
+        return self.deploy.variant if self.deploy is not None else None
 
     @property
     def by_runtime(self) -> bool:

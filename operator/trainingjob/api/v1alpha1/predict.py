@@ -10,6 +10,7 @@ from pydantic import Field
 from ..base import Model, Rule
 from .common import ENV_FROM, Column, Env, EnvFroms, Image, PodTemplate, Uri
 from .deploy import AcceptedModel
+from .export import VariantName
 from .input import Input
 from .resources import Resources
 
@@ -73,6 +74,11 @@ class Predict(Model):
         None,
         description="The job only predicts, by this model, which was accepted before. Unset: by "
         "the one that it has trained and judged itself, or that `deploy.model` names.",
+    )
+    variant: VariantName | None = Field(
+        None,
+        description="Predict by this form of the model, as `deploy.variant` has it; by the model "
+        "itself when unset.",
     )
     input: PredictInput = Field(description="The rows.")
     output: Uri | None = Field(

@@ -129,6 +129,7 @@ ReasonName = Literal[
     "ApiUnavailable",
     "ResultInvalid",
     "GateFailed",
+    "VariantUnavailable",
     "RolloutFailed",
     "DeadlineExceeded",
     "StartupDeadlineExceeded",
@@ -319,6 +320,11 @@ REASONS: dict[ReasonName, Reason] = {
     "ResultInvalid": Reason("application", "report it as a bug: the pod's result is unusable"),
     # --- verdicts ------------------------------------------------------------------------
     "GateFailed": Reason("verdict", "improve the model or the data, or move the gate"),
+    "VariantUnavailable": Reason(
+        "verdict",
+        "name another variant, or none for the model itself; or raise "
+        "train.export.quantize.int8.maxDrop",
+    ),
     "RolloutFailed": Reason(
         "verdict", "mend what the pods say, or raise deploy.deadlineSeconds; then rerun deploy"
     ),

@@ -166,6 +166,8 @@ class Progress(StatusModel):
     epoch: int | None = Field(None, description="Present epoch, from 1.")
     step: int | None = Field(None, description="Optimizer steps done.")
     total_steps: int | None = Field(None, description="Optimizer steps in all.")
+    rows: int | None = Field(None, description="Rows done.")
+    total_rows: int | None = Field(None, description="Rows in all, where that is known.")
     eta_seconds: int | None = Field(None, description="Estimated seconds to go.")
     metrics: Annotated[list[MetricValue], Field(max_length=32)] = Field(
         default_factory=list, description="Latest values, e.g. loss."
@@ -242,6 +244,7 @@ class ServedModel(StatusModel):
         description="Where it lies."
     )
     model_digest: Digest = Field(description="Its sha256.")
+    variant: Word | None = Field(None, description="In which other form, if in one.")
 
 
 class Replicas(StatusModel):
@@ -267,10 +270,16 @@ class Deployment(StatusModel):
         "", description="The model that it is to serve; of a rollback, that before."
     )
     model_digest: Digest = Field("", description="Its sha256.")
+    variant: Word | None = Field(None, description="In which other form, if in one.")
     previous: ServedModel | None = Field(
         None, description="The model that was served before, to which it may go back."
     )
     replicas: Replicas = Field(default_factory=Replicas, description="Its pods.")
+
+    @property
+    def words(self) -> str:
+        """Which model it is, in which form."""
+        return self.model_digest + (f" as {self.variant}" if self.variant else "")
 
 
 class LastFailure(StatusModel):

@@ -102,6 +102,10 @@ class Stage(ABC):
         """How many pods use the storage at a time."""
         return self.replicas(job) + self.executors(job)
 
+    def waits(self, job: TrainingJob) -> bool:
+        """Whether its pods are held back until status has what they are to be told."""
+        return False
+
     def pods(
         self,
         job: TrainingJob,

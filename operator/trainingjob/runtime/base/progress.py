@@ -76,7 +76,7 @@ class Reporter:
                 progress_percentage=max(0, min(100, int(done * 100))),
                 estimated_remaining_seconds=None if eta is None else round(eta),
                 metrics=[
-                    TrainerMetric(name=name, value=f"{value:.8g}")
+                    TrainerMetric(name=name, value=_text(value))
                     for name, value in islice((metrics or {}).items(), MOST_METRICS)
                 ],
                 last_updated_time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,6 +107,11 @@ class Reporter:
     def _send(self, report: ProgressReport) -> None:
         """Raises OSError, ValueError and HTTPException."""
         call(json.dumps(report.to_dict()).encode())
+
+
+def _text(value: float) -> str:
+    """A count as it is, another number by eight digits."""
+    return str(value) if isinstance(value, int) else f"{value:.8g}"
 
 
 def call(body: bytes | None = None) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from trainingjob.api import variants
 from trainingjob.api.accepted import folder_name
 from trainingjob.api.base import Model
 from trainingjob.api.payload import EvaluatePayload, JobRef
@@ -104,8 +105,21 @@ class Card(Model):
         features = suitable.features(self.dataset, self.task)
         return Rows(Path(self.report.dataset_uri), self.dataset, "test", features)
 
-    def load(self, folder: Path) -> sources.Runnable:
-        """The model. Raises StageFailure(ModelMissing, ModelCorrupt)."""
+    def outputs_as(self, variant: str | None) -> list[list[float]]:
+        """What the model gave in that form, the model itself when None; empty: nobody knows.
+
+        Raises StageFailure(VariantUnavailable)."""
+        if variant is None:
+            return self.outputs or []
+        judged = self.report.variants or []
+        if words := variants.unavailable(variant, judged):
+            raise StageFailure("VariantUnavailable", words)
+        return next(one.outputs or [] for one in judged if one.name == variant)
+
+    def load(self, folder: Path, variant: str | None = None) -> sources.Runnable:
+        """The model, in that form. Raises StageFailure(ModelMissing, ModelCorrupt)."""
+        if variant is not None:
+            return sources.variant(folder, variant, self.rows)
         if self.kind not in RUNNABLE:
             what = "what own code has judged"
             if self.kind == "predictions":
@@ -151,7 +165,8 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
     if kind == "transformer":
         card = card.model_copy(update={"texts": _texts(payload, model, manifest)})
     else:
-        card = card.model_copy(update={"outputs": _outputs(card, model)})
+        outputs = {"outputs": _outputs(card, model), "report": _proven(card, model)}
+        card = card.model_copy(update=outputs)
     with storage_errors("publish the accepted model"), storage.write_aside(target) as aside:
         storage.copy(model, aside)
         text = card.model_dump_json(by_alias=True, exclude_none=True)
@@ -159,14 +174,23 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
     return card.name
 
 
-def _outputs(card: Card, model: Path) -> list[list[float]] | None:
-    """What the model gives for the rows that the manifest shows. A model that nobody has judged, as
-    the final one of a cross-validation, may be none that can be run."""
+def _proven(card: Card, model: Path) -> MetricsFile:
+    """The report, with what the variants give that were not refused."""
+    found = [
+        one.model_copy(update={"outputs": _outputs(card, model, one.name)}) if one.accepted else one
+        for one in card.report.variants or ()
+    ]
+    return card.report.model_copy(update={"variants": found or None})
+
+
+def _outputs(card: Card, model: Path, variant: str | None = None) -> list[list[float]] | None:
+    """What the model gives for the rows that the manifest shows, in that form. A model that nobody
+    has judged, as the final one of a cross-validation, may be none that can be run."""
     raw = card.dataset.raw
     if raw is None or not raw.rows or card.kind not in RUNNABLE:
         return None
     with suppress(StageFailure, BadColumn, ValueError, TypeError):
-        runnable = card.load(model)
+        runnable = card.load(model, variant)
         features = features_of(raw, card.dataset, runnable)
         return outputs_of(runnable.batch(features, np.zeros(len(features))))
     return None
@@ -210,7 +234,8 @@ def features_of(raw: RawRows, dataset: DatasetManifest, model: sources.Runnable)
 
 def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bool:
     """Whether a run before this one, or another attempt, has published just this. A folder that
-    somebody was cut short in is not whole."""
+    somebody was cut short in is not whole, and one of an earlier version, or of a run that has
+    refused a variant, may lack what proves it."""
     there = storage.sizes(target, [*names, CARD])
     if len(there) != len(names) + 1 or any(
         there[name] != (model / name).stat().st_size for name in names
@@ -218,7 +243,11 @@ def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bo
         return False
     storage.bring(target, [CARD])
     with suppress(StageFailure):
-        return Card.read(target).name == card.name
+        found = Card.read(target)
+        known = {one.name for one in found.report.variants or () if one.accepted and one.outputs}
+        wanted = {one.name for one in card.report.variants or () if one.accepted}
+        raw = card.dataset.raw
+        return found.name == card.name and (wanted <= known or raw is None or not raw.rows)
     return False
 
 

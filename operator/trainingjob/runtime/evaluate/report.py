@@ -34,6 +34,15 @@ class Scores(Model):
     metrics: dict[str, float]
 
 
+class JudgedVariant(Variant):
+    """As status has it; of an accepted model with what proves it. A server of an earlier version
+    does not look at what it does not know."""
+
+    outputs: list[list[float]] | None = Field(
+        None, description="What it gave for the rows that the manifest shows, as the model's own."
+    )
+
+
 class MetricsFile(Model):
     """The file's content. With folds, what is known of each, and of the final model on the test
     split, is in files of their own: ``fold-1/metrics.json`` and ``test/metrics.json``."""
@@ -51,7 +60,7 @@ class MetricsFile(Model):
     test: Scores | None = Field(
         None, description="With folds: of the final model on the test split, if there is one."
     )
-    variants: list[Variant] | None = Field(
+    variants: list[JudgedVariant] | None = Field(
         None, description="The model in other forms, with the metrics that status has."
     )
     undefined: dict[str, str] = Field(description="Metrics without a value, and why.")

@@ -14,7 +14,15 @@ from ..dataset.columns import NUMBERS, Encoding
 from ..dataset.labels import Classes
 from ..dataset.rows import Rows
 from ..model.config import read_config
-from ..model.folder import CONFIG, OF_OWN_CODE, PREDICTIONS, TEXT_CLASSIFIER, Kind
+from ..model.folder import (
+    CONFIG,
+    OF_OWN_CODE,
+    ONNX,
+    PREDICTIONS,
+    TEXT_CLASSIFIER,
+    VARIANTS,
+    Kind,
+)
 from .judgement import Batch
 from .predictions import read_predictions
 from .sandbox import Sandboxed
@@ -69,6 +77,12 @@ def load(kind: Kind, folder: Path, split: Rows) -> Runnable:
         choices = [split.manifest.features, split.features]
         return graph(kind, folder / OF_OWN_CODE[kind], split, *choices)
     return _built_in(folder, split)
+
+
+def variant(folder: Path, name: str, split: Rows) -> Runnable:
+    """The built-in model in the folder in another form. Raises StageFailure(ModelCorrupt)."""
+    path = folder / VARIANTS / name / ONNX
+    return graph("onnx", path, split, read_config(folder).features)
 
 
 def graph(kind: Kind, path: Path, split: Rows, *choices: Sequence[str]) -> Runnable:

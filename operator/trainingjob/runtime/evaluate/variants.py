@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from trainingjob.api.payload import EvaluatePayload
 from trainingjob.api.v1alpha1.evaluate import LOWER_IS_BETTER
 from trainingjob.api.v1alpha1.export import Export
-from trainingjob.api.v1alpha1.reported import ScoreValue, Variant
+from trainingjob.api.v1alpha1.reported import ScoreValue
 
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
-from ..model.config import read_config
 from ..model.folder import ONNX, VARIANTS
 from ..storage import resolve
 from . import sources
+from .report import JudgedVariant
 from .subject import Subject
 
 _MAX_DROP = 0.01
@@ -28,7 +28,7 @@ _TIMED, _WARM = 60, 10
 
 def judged(
     payload: EvaluatePayload, subject: Subject, metrics: Mapping[str, float]
-) -> list[Variant] | None:
+) -> list[JudgedVariant] | None:
     """Of all that the manifest asks for; ``metrics``: the model's. Raises StageFailure."""
     if payload.export is None:
         return None
@@ -42,28 +42,28 @@ def judged(
 
 def _judged(
     export: Export, name: str, asked: list[str], subject: Subject, metrics: Mapping[str, float]
-) -> Variant:
+) -> JudgedVariant:
     folder = resolve(subject.model_uri)
     path = folder / VARIANTS / name / ONNX
     with storage_errors("read the model"):
         if not path.is_file():
             raise StageFailure("ModelMissing", f"there is no {path.relative_to(folder)}")
-        size, config = path.stat().st_size, read_config(folder)
+        size = path.stat().st_size
     try:
-        model = sources.graph("onnx", path, subject.split, config.features)
+        model = sources.variant(folder, name, subject.split)
         with storage_errors("judge a variant of the model"):
             values = subject.judged_by(sources.run(model, subject.split)).metrics
         latency = _latency(model, subject)
     except StageFailure as failure:
         if failure.reason != "ModelCorrupt":
             raise
-        return Variant(name=name, bytes=size, accepted=False, message=failure.message)
+        return JudgedVariant(name=name, bytes=size, accepted=False, message=failure.message)
     share = _MAX_DROP
     if name == "int8" and export.quantize is not None:
         given = export.quantize.int8.max_drop
         share = _MAX_DROP if given is None else given
     lost = [words for one in asked if (words := _lost(one, metrics[one], values.get(one), share))]
-    return Variant(
+    return JudgedVariant(
         name=name,
         metrics=[
             ScoreValue(name=one, value=float(f"{values[one]:.6g}"))

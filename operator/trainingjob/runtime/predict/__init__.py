@@ -17,29 +17,31 @@ from trainingjob.api.v1alpha1.reported import Outputs
 from ..base.errors import StageFailure, storage_errors
 from ..base.log import log
 from ..base.outcome import with_findings
+from ..base.progress import Reporter
+from ..preprocess.input.called import called
 from ..preprocess.notes import Notes
 from ..serve.served import Served, load
 from ..storage import Place, publishing, resolve
-from .rows import opened
+from .rows import Rows, opened
 from .written import MANIFEST, Parts, Predictions, is_ours
 
 
 def run(payload: PredictPayload) -> StageResult:
     """Predict all rows of the input, and write ``predictions.json`` once all are there.
 
-    Raises StageFailure: ModelMissing, ModelCorrupt, SelfTestFailed, SettingUnsuitable,
-    ColumnNotFound, StepFailed for a row of which the model makes nothing, StorageFailed,
-    StorageUnavailable, and those of reading an input."""
-    model = ServePayload(model_uri=payload.model_uri, digest=payload.digest, name=payload.job.name)
-    try:
-        with closing(load(model)) as served:
-            proven = served.prove()
-            log(f"the model gives what was judged: {proven} rows of the evaluation")
-            return _predicted(payload, served)
-    except StageFailure as failure:
-        # What reading an input advises is about the input of this stage.
-        failure.message = failure.message.replace("preprocess.input", "predict.input")
-        raise
+    Raises StageFailure: ModelMissing, ModelCorrupt, VariantUnavailable, SelfTestFailed,
+    SettingUnsuitable, ColumnNotFound, StepFailed for a row of which the model makes nothing,
+    StorageFailed, StorageUnavailable, and those of reading an input."""
+    model = ServePayload(
+        model_uri=payload.model_uri,
+        digest=payload.digest,
+        variant=payload.variant,
+        name=payload.job.name,
+    )
+    with closing(load(model)) as served, called("predict.input"):
+        proven = served.prove()
+        log(f"the model gives what was judged: {proven} rows of the evaluation")
+        return _predicted(payload, served)
 
 
 def _predicted(payload: PredictPayload, served: Served) -> StageResult:
@@ -48,6 +50,7 @@ def _predicted(payload: PredictPayload, served: Served) -> StageResult:
     target = resolve(payload.output)
     mode = payload.unpredictable or "fail"
     with (
+        closing(Reporter()) as reporter,
         opened(served, payload.input, payload.keep, mode, notes) as rows,
         storage_errors("write the predictions"),
         publishing(target, MANIFEST, is_ours) as new,
@@ -55,20 +58,23 @@ def _predicted(payload: PredictPayload, served: Served) -> StageResult:
         with Parts(new.place) as parts:
             for table in rows.tables():
                 parts.write(table)
+                if reporter.due():
+                    reporter.report(*_progress(rows))
             parts.close()
         schema = parts.schema or ()
         made = Predictions(
             model_uri=payload.model_uri,
             model_digest=payload.digest,
+            variant=payload.variant,
             input=payload.input.uri,
-            rows=rows.predicted + rows.unpredicted,
+            rows=rows.done,
             unpredicted=rows.unpredicted,
             columns={field.name: str(field.type) for field in schema},
             files=parts.files,
             stamp=new.place.stamp,
             writer=payload.job.uid,
         )
-        text = made.model_dump_json(by_alias=True, indent=1) + "\n"
+        text = made.model_dump_json(by_alias=True, exclude_none=True, indent=1) + "\n"
         if not new.commit(text, [file.name for file in parts.files]):
             raise _not_first(new.place, payload.job.uid)
     if rows.unpredicted:
@@ -76,10 +82,16 @@ def _predicted(payload: PredictPayload, served: Served) -> StageResult:
         notes.warn("RowsUnpredicted", what + rows.first_words)
     counts = {"predicted": rows.predicted, "unpredicted": rows.unpredicted}
     outputs = Outputs(uri=payload.output, digest=made.digest, rows=counts)
-    for warning in notes.warnings:
-        told = warning.message.replace("preprocess.input", "predict.input")
-        notes.warnings[notes.warnings.index(warning)] = warning.model_copy(update={"message": told})
     return with_findings(StageResult(outputs=outputs), notes.warnings, ())
+
+
+def _progress(rows: Rows) -> tuple[float, dict[str, float]]:
+    """Which share of the rows is done, and the numbers that status shows; a share of 0 where nobody
+    has counted them."""
+    done, total = rows.done, rows.total
+    if not total:
+        return 0.0, {"rows": done}
+    return min(1.0, done / total), {"rows": done, "total_rows": total}
 
 
 def _refuse_other_types(payload: PredictPayload, served: Served) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..dataset.classes import written
 from ..preprocess.engines.duckdb import DuckdbEngine
 from ..preprocess.engines.frame import Frame
 from ..preprocess.fitted.columns import ARROW
+from ..preprocess.input.files import Source, find
 from ..preprocess.input.read import read_input
 from ..preprocess.input.scratch import Scratch
 from ..preprocess.names import no_column
@@ -33,12 +35,15 @@ ERROR = "prediction_error"
 _MOST_TYPES = 4096
 
 Unpredictable = Literal["fail", "null"]
+# Of the files that are read, before their columns were looked at.
+Stamps = Mapping[Path, tuple[int, ...]]
 
 
 @dataclass
 class Rows:
     """The rows of an input before a model. ``keep``: their columns that stand beside the
-    predictions; ``unused``: those that neither the model nor anybody else looks at."""
+    predictions; ``unused``: those that neither the model nor anybody else looks at; ``total``: how
+    many rows there are, where reading has counted them."""
 
     served: Served
     keep: Sequence[str]
@@ -46,16 +51,41 @@ class Rows:
     unpredictable: Unpredictable
     _engine: DuckdbEngine
     _frame: Frame
+    _stamps: Stamps
+    total: int | None
     # So far.
     predicted: int = 0
     unpredicted: int = 0
     first_words: str = ""  # about the first row that was not predicted
 
+    @property
+    def done(self) -> int:
+        """How many have been given so far."""
+        return self.predicted + self.unpredicted
+
     def tables(self) -> Iterator[pa.Table]:
         """The predictions: all tables are of one schema.
 
         Raises StageFailure(StepFailed) for a row of which the model makes nothing, unless such
-        rows are null; and those of reading an input."""
+        rows are null; StorageFailed for a file that has changed since its columns were looked at,
+        whatever that came to; and those of reading an input."""
+        try:
+            yield from self._tables()
+        except StageFailure:
+            self._refuse_changed()
+            raise
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        for file, stamp in self._stamps.items():
+            if _stamp(file) != stamp:
+                raise StageFailure(
+                    "StorageFailed",
+                    f"{file} was changed while its rows were predicted: write a file anew under "
+                    "another name, and rename it when it is whole",
+                )
+
+    def _tables(self) -> Iterator[pa.Table]:
         query, width = self._query()
         needed = len(self.served.inputs)
         for batch in self._engine.batches(query, width):
@@ -80,7 +110,7 @@ class Rows:
     def _table(
         self, columns: Mapping[str, pa.Array], rows: int, kept: Mapping[str, pa.Array]
     ) -> pa.Table:
-        before = self.predicted + self.unpredicted
+        before = self.done
         errors: dict[int, str] = {}
         try:
             answers = _answers(self.served, columns)
@@ -125,10 +155,13 @@ def opened(
 
     Raises StageFailure: SettingUnsuitable, ColumnNotFound, and those of reading an input."""
     _refuse_taken(keep or (), served, unpredictable)
+    notes = notes or Notes()
     with DuckdbEngine() as engine, Scratch() as scratch:
         engine.run("SET preserve_insertion_order = true")
         engine.run("SET threads = 1")  # of several files, more give them in any order
-        frame = _read(engine, served, source, keep, scratch, notes)
+        found = find(source)
+        stamps = {file: _stamp(file) for file in found.files}
+        frame = _read(engine, served, source, found, keep, scratch, notes)
         for names in (served.inputs, keep or ()):
             _refuse_unknown(frame, [*names], source.uri)
         if keep is None:
@@ -136,7 +169,7 @@ def opened(
         kept = [*frame.columns] if keep is None else [*keep]
         known = {*served.inputs, *served.ignored, *kept}
         unused = [name for name in frame.columns if name not in known]
-        yield Rows(served, kept, unused, unpredictable, engine, frame)
+        yield Rows(served, kept, unused, unpredictable, engine, frame, stamps, notes.rows)
 
 
 def scores_of(served: Served) -> list[str]:
@@ -148,9 +181,10 @@ def _read(
     engine: DuckdbEngine,
     served: Served,
     source: Input,
+    found: Source,
     keep: Sequence[str] | None,
     scratch: Scratch,
-    notes: Notes | None,
+    notes: Notes,
 ) -> Frame:
     """What the model needs is of the types that it was trained with, whatever it looks like."""
     wanted = None if keep is None else {*served.inputs, *keep}
@@ -166,7 +200,7 @@ def _read(
 
     def read(**changes: Any) -> Frame:
         changed = asked.model_copy(update=changes)
-        return read_input(engine, changed, notes=notes, scratch=scratch)
+        return read_input(engine, changed, found, notes, scratch)
 
     try:
         return read()
@@ -178,8 +212,35 @@ def _read(
         wide = {n: "double" for n, kind in served.inputs.items() if kind == "bigint"}
         if failure.reason == "InputMalformed" and asked.types and wide:
             # As pandas writes whole numbers of a column that has nulls: 1.0
-            return read(types=types | wide)
+            frame = read(types=types | wide)
+            _refuse_not_whole(engine, frame, wide, source.uri)
+            return frame
         raise
+
+
+def _refuse_not_whole(engine: DuckdbEngine, frame: Frame, names: Iterable[str], uri: str) -> None:
+    """Raises StageFailure(InputMalformed) where columns of doubles have what no bigint is."""
+    for name in names:
+        numbered = f"SELECT row_number() OVER () AS row, {engine.dialect.ident(name)} AS value"
+        found = engine.rows(
+            f"SELECT row, value FROM ({numbered} FROM {frame.view}) WHERE value IS NOT NULL "
+            "AND TRY_CAST(value AS BIGINT) IS DISTINCT FROM value LIMIT 1"
+        )
+        for row, value in found:
+            raise StageFailure(
+                "InputMalformed",
+                f"{uri}: row {row}: {name}: {value} is no bigint, which the values of the column "
+                "are that the model was trained on",
+            )
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """What changes when the file does; empty when it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _refuse_unknown(frame: Frame, names: Sequence[str], uri: str) -> None:

@@ -45,6 +45,7 @@ class Predictions(Model):
     version: Literal[1] = 1
     model_uri: str = Field(description="The accepted model's folder.")
     model_digest: str
+    variant: str | None = Field(None, description="The form of it that has predicted.")
     input: str = Field(description="URI of the rows.")
     rows: int
     unpredicted: int = Field(description="Those of them that have no prediction.")

@@ -23,6 +23,7 @@ from .account import Account
 from .checks import check, choose_columns
 from .cross import Cross
 from .engines.frame import Engine, Frame
+from .input.called import called
 from .input.files import Source
 from .input.read import read_input
 from .input.scratch import Scratch
@@ -54,10 +55,11 @@ def run_stage(
     notes = Notes()
     split = payload.split
     found = found or find_inputs(payload)
-    tables = {
-        name: read_input(engine, one, found[name], Notes(warnings=notes.warnings), scratch)
-        for name, one in payload.inputs.items()
-    }
+    tables = {}
+    for name, one in payload.inputs.items():
+        with called(f"preprocess.inputs.{name}"):
+            other = Notes(warnings=notes.warnings)
+            tables[name] = read_input(engine, one, found[name], other, scratch)
     given = (
         found[DATA].paths
         if payload.input.format == "raw"

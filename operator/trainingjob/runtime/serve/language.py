@@ -16,6 +16,9 @@ from ..model.generation import Options, Piece, Writer
 # Tokens that a request may ask for, where the model does not say how many it takes.
 MOST_TOKENS = 4096
 
+# How far an output may be off, relative to the greater of 1 and its size.
+TOLERANCE = 1e-4
+
 
 class Language:
     """A model that was loaded. Raises StageFailure(ModelCorrupt)."""
@@ -34,7 +37,7 @@ class Language:
         """Tokens of a prompt and what follows it."""
         return self.writer.limit or 2 * MOST_TOKENS
 
-    def prove(self, tolerance: float, rows: int | None = None) -> int:
+    def prove(self, tolerance: float | None = None, rows: int | None = None) -> int:
         """As ``Served.prove``, by the loss of each row that evaluation has kept."""
         texts = self.card.texts
         judged = texts.losses[:rows] if texts is not None else []
@@ -51,7 +54,7 @@ class Language:
         )
         wanted = np.array(judged)
         off = np.abs(given - wanted) / np.maximum(1.0, np.abs(wanted))
-        wrong = np.flatnonzero(~(off <= tolerance))
+        wrong = np.flatnonzero(~(off <= (TOLERANCE if tolerance is None else tolerance)))
         if len(wrong):
             at = int(wrong[0])
             raise StageFailure(

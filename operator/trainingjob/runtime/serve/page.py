@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from trainingjob.api import gates
 
-from ..evaluate.publication import Card
 from ..preprocess.fitted.columns import ARROW, Columns
 from . import protocol
 from .language import Language
@@ -53,7 +52,8 @@ async def written(
     return _page(
         name,
         [
-            *_card(name, served.card, served.card.task.label),
+            *_card(name, served, served.card.task.label),
+            *_variant(served),
             await _form(served, given, ask),
             "<h2>Requests</h2>"
             f"<p><code>POST /v2/models/{_text(name)}/infer</code>, the Open Inference Protocol; "
@@ -71,13 +71,14 @@ def of_language(name: str, model: Language) -> str:
     return _page(
         name,
         [
-            *_card(name, model.card, model.card.task.label),
+            *_card(name, model, model.card.task.label),
             f'<h2>Requests</h2>{about}<a href="/metrics">metrics</a></p>',
         ],
     )
 
 
-def _card(name: str, card: Card, label: str) -> list[str]:
+def _card(name: str, model: Served | Language, label: str) -> list[str]:
+    card = model.card
     report = card.report
     passed = gates.judge(report.metrics, card.gates, {}) if card.gates else []
     return [
@@ -85,7 +86,7 @@ def _card(name: str, card: Card, label: str) -> list[str]:
         _table(
             "Model",
             [
-                ("version", card.name),
+                ("version", model.version),
                 ("digest", card.model_digest),
                 ("dataset", report.dataset_digest),
                 ("job", f"{card.job.namespace}/{card.job.name}, run {card.job.uid}"),
@@ -95,6 +96,21 @@ def _card(name: str, card: Card, label: str) -> list[str]:
         ),
         _table("Metrics", [(n, f"{value:.6g}") for n, value in sorted(report.metrics.items())]),
         _table("Gates", [_gate(gate) for gate in card.gates]) if passed else "",
+    ]
+
+
+def _variant(served: Served) -> list[str]:
+    """Of the form in which the model is served, what that was judged by itself."""
+    return [
+        _table(
+            f"Variant {one.name}",
+            [
+                ("size", f"{one.bytes} bytes"),
+                *((metric.name, f"{metric.value:.6g}") for metric in one.metrics or ()),
+            ],
+        )
+        for one in served.card.report.variants or ()
+        if one.name == served.variant
     ]
 
 

@@ -119,8 +119,7 @@ async def _listen(runner: web.AppRunner, payload: ServePayload) -> tuple[str, in
 def proved(payload: ServePayload) -> tuple[served.Served | Language, int]:
     """The model, and by how many rows it has proved itself. Raises as ``serve.run``."""
     model = served.any_model(payload)
-    tolerance = served.TOLERANCE if payload.tolerance is None else payload.tolerance
-    return model, model.prove(tolerance, payload.self_test_rows)
+    return model, model.prove(payload.tolerance, payload.self_test_rows)
 
 
 async def _drained(app: App, *, linger: bool) -> None:

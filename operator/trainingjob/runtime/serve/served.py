@@ -26,9 +26,10 @@ from ..evaluate.sources import Runnable
 from ..model import accepted
 from ..preprocess.fitted import Pipeline
 from ..preprocess.fitted.columns import ARROW, Columns, value_of
-from .language import Language
+from .language import TOLERANCE, Language
 
-TOLERANCE = 1e-4
+# A step of 8 bits: where another processor rounds the other way, an output is off by some.
+_TOLERANCES = {"int8": 1e-2}
 
 
 class BadRow(Exception):
@@ -49,13 +50,15 @@ class Answers:
 
 
 class Served:
-    """A model that was loaded. ``inputs``: the raw columns that a row must have; ``ignored``: those
-    that it may have, since the training data had them."""
+    """A loaded model, in the form ``variant`` or as it is. ``inputs``: the raw columns that
+    a row must have; ``ignored``: those that it may have, since the training data had them."""
 
-    def __init__(self, folder: Path, card: Card, raw: RawRows) -> None:
-        self.folder, self.card, self._raw = folder, card, raw
+    def __init__(self, folder: Path, card: Card, raw: RawRows, variant: str | None = None) -> None:
+        self.folder, self.card, self._raw, self.variant = folder, card, raw, variant
         dataset = card.dataset
-        self._model: Runnable = card.load(folder)
+        # First: of a variant that must not be used nothing is loaded.
+        self._judged = card.outputs_as(variant)
+        self._model: Runnable = card.load(folder, variant)
         self._pipeline = Pipeline(
             raw.columns, dataset.pipeline, self._model.features, dataset.label, raw.begin
         )
@@ -66,8 +69,8 @@ class Served:
 
     @property
     def version(self) -> str:
-        """Of the model, as requests may name it."""
-        return self.card.name
+        """Of the model in its form, as requests may name it."""
+        return self.card.name + (f"-{self.variant}" if self.variant is not None else "")
 
     def answers(self, columns: Columns) -> Answers:
         """Predictions for rows. Raises BadRow, whose message names the feature."""
@@ -108,20 +111,24 @@ class Served:
         except StageFailure as failure:
             raise BadRow(f"of these values the model makes no number: {failure.message}") from None
 
-    def prove(self, tolerance: float = TOLERANCE, rows: int | None = None) -> int:
-        """Run the rows that evaluation has kept; how many they are.
+    def prove(self, tolerance: float | None = None, rows: int | None = None) -> int:
+        """Run the rows that evaluation has kept, and compare the first of them; how many these are.
 
         Raises StageFailure(SelfTestFailed) unless each output is as it was judged, but for
-        ``tolerance`` times the greater of 1 and its size."""
-        judged = (self.card.outputs or [])[:rows]
+        ``tolerance`` times the greater of 1 and its size; 1e-4 when unset, of int8 1e-2."""
+        if tolerance is None:
+            tolerance = _TOLERANCES.get(self.variant or "", TOLERANCE)
+        judged = self._judged[:rows]
         if not judged:
             raise StageFailure(
                 "SelfTestFailed",
-                f"{storage.shown(self.folder)} has no rows with the outputs that were judged",
+                f"{storage.shown(self.folder)} has no rows with the outputs that were judged"
+                + (f" of variant {self.variant}" if self.variant is not None else ""),
             )
-        columns = columns_of(self._raw, len(judged), self.inputs)
+        # All at once, as they were judged: weights of 8 bits give a row what the batch makes of it.
+        columns = columns_of(self._raw, len(self._judged), self.inputs)
         try:
-            given = np.array(outputs_of(self._batch(columns)))
+            given = np.array(outputs_of(self._batch(columns)))[: len(judged)]
         except BadRow as error:
             raise StageFailure("SelfTestFailed", f"rows of the evaluation: {error}") from error
         wanted = np.array(judged)
@@ -171,7 +178,8 @@ def load(payload: ServePayload) -> Served:
 def any_model(payload: ServePayload) -> Served | Language:
     """The model that the payload names, once its files are those that were judged.
 
-    Raises StageFailure: ModelMissing, ModelCorrupt, BaselineInvalid, and those of the storage."""
+    Raises StageFailure: ModelMissing, ModelCorrupt, VariantUnavailable, BaselineInvalid, and those
+    of the storage."""
     uri, digest = payload.model_uri, payload.digest
     if digest is None:
         record = accepted.read(uri)
@@ -191,6 +199,7 @@ def any_model(payload: ServePayload) -> Served | Language:
                 f"{short(digest)}… is to be served: they were changed, or lost in part",
             )
     if card.kind == "transformer":
+        card.outputs_as(payload.variant)  # it has none
         return Language(folder, card)
     if card.dataset.raw is None:
         raise StageFailure(
@@ -198,4 +207,4 @@ def any_model(payload: ServePayload) -> Served | Language:
             f"{uri} does not say what raw rows are like: its dataset was prepared by an earlier "
             "version, or has texts",
         )
-    return Served(folder, card, card.dataset.raw)
+    return Served(folder, card, card.dataset.raw, payload.variant)

@@ -7,9 +7,23 @@ from ...base import Rule
 from .cel import SPLIT, trained
 
 _RUNTIME = "(has(self.deploy) && has(self.deploy.kserve) && has(self.deploy.kserve.runtime))"
+_EXPORTED = (
+    "(!has(self.{0}) || !has(self.{0}.variant) || (has(self.train.export) && "
+    "(self.{0}.variant == 'onnx' ? has(self.train.export.formats) : "
+    "has(self.train.export.quantize))))"
+)
 _KSERVE_READS = tuple(scheme.start for scheme in uris.OF_KSERVE)
 
 RULES: tuple[Rule, ...] = (
+    trained(
+        cel=" && ".join(map(_EXPORTED.format, ("deploy", "predict"))),
+        message="deploy.variant and predict.variant name what train.export makes: onnx by "
+        "formats, int8 by quantize",
+        holds=lambda self: (
+            {part.variant for part in (self.deploy, self.predict) if part is not None}
+            <= {None, *(self.train.export.names if self.train.export is not None else ())}
+        ),
+    ),
     Rule(
         cel="!has(self.deploy) || !has(self.evaluate) || (!has(self.evaluate.nodes) "
         "|| self.evaluate.nodes == 1) && (!has(self.evaluate.procsPerNode) "

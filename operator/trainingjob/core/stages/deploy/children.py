@@ -116,10 +116,11 @@ def made_object(job: TrainingJob, kind: Kind, spec: Object) -> Object:
 
 def model_of(job: TrainingJob) -> dict[str, str]:
     """The annotations by which pods say which model they serve."""
-    digest = accepted.digest_of(job) or accepted.NO_DIGEST
+    digest, variant = accepted.digest_of(job) or accepted.NO_DIGEST, spec_of(job).variant
     return {
         names.ANNOTATION_MODEL_URI: accepted.uri_of(job),
         names.ANNOTATION_MODEL_DIGEST: digest,
+        **({names.ANNOTATION_MODEL_VARIANT: variant} if variant is not None else {}),
     }
 
 
@@ -132,6 +133,7 @@ def template(job: TrainingJob, settings: Settings, image: str) -> Object:
     payload = contract.ServePayload(
         model_uri=model[names.ANNOTATION_MODEL_URI],
         digest=model[names.ANNOTATION_MODEL_DIGEST],
+        variant=spec_of(job).variant,
         name=name_of(job),
         self_test_rows=test.rows,
         tolerance=test.tolerance,

@@ -45,9 +45,9 @@ def went_back(rollout: Rollout) -> StageOutcome | None:
             words += "; no model was served before, and this one is left as it is"
             phase: Literal["Ready", "Failed"] = "Ready" if rollout.is_complete else "Failed"
             return _failed(rollout, words, rollout.told(phase))
-        digest = found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "") if found else ""
-        words += f"; {digest} is served again" if proven else "; no model was served before"
         told = rollout.told("RolledBack" if proven else "Failed")
+        back = told.words if told is not None and proven else ""
+        words += f"; {back} is served again" if back else "; no model was served before"
         return _failed(rollout, words, told)
     if rollout.now < rollout.deadline or rollout.obs.job.spec.suspend:
         return StageOutcome(
@@ -79,6 +79,8 @@ def impossible(rollout: Rollout) -> StageOutcome | None:
         return failed_for_good(prior, GOES_BACK, words, rollout.now) if words else None
     if what := accepted.unsaid(obs.job):
         return failed_for_good(prior, "ResultInvalid", what, rollout.now)
+    if what := accepted.unavailable(obs.job, children.spec_of(obs.job).variant):
+        return failed_for_good(prior, "VariantUnavailable", what, rollout.now)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -181,6 +182,7 @@ class Rollout:
             endpoint=self.place,
             model_uri=found.annotations.get(names.ANNOTATION_MODEL_URI, "")[:1280],
             model_digest=found.annotations.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+            variant=_variant(found.annotations),
             previous=_model(before),
             replicas=Replicas(desired=self.desired, ready=ready),
         )
@@ -225,4 +227,9 @@ def _model(notes: dict[str, str]) -> ServedModel | None:
     return ServedModel(
         model_uri=notes.get(names.ANNOTATION_MODEL_URI, "")[:1280],
         model_digest=notes.get(names.ANNOTATION_MODEL_DIGEST, "")[:128],
+        variant=_variant(notes),
     )
+
+
+def _variant(notes: Mapping[str, str]) -> str | None:
+    return notes.get(names.ANNOTATION_MODEL_VARIANT, "")[:128] or None

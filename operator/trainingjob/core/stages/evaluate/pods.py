@@ -22,7 +22,7 @@ _DEFAULT_METRICS = {
     "languageModel": ["perplexity", "bits_per_byte"],
 }
 # As the payload has room for.
-_MOST_IN_USE = 16
+_MOST_IN_USE = 64
 _OF_ANSWERS = ["perplexity", "token_accuracy"]
 
 
@@ -88,7 +88,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
 
 
 def _in_use(job: TrainingJob, settings: Settings) -> list[str]:
-    """Folders of the models that are served, or may be again."""
+    """Folders of the models that are served, or may be again, and of those that jobs name."""
     found = job.status.deployment
     uris = []
     if found is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ....api.v1alpha1 import StageStatus, TrainingJob
 from ... import accepted
@@ -29,22 +28,16 @@ class PredictStage(PodStage):
     ) -> StageOutcome:
         if what := accepted.unsaid(obs.job):
             return failed_for_good(prior, "ResultInvalid", what, now)
+        if what := accepted.unavailable(obs.job, pods.spec_of(obs.job).variant):
+            return failed_for_good(prior, "VariantUnavailable", what, now)
         return super().judge(obs, prior, since, now)
 
     def maker(self, job: TrainingJob, attempt: int, settings: Settings) -> Maker:
         return pods.maker(job, attempt, settings, self.image_of(job, settings))
 
-    def pods(
-        self,
-        job: TrainingJob,
-        attempt: int,
-        settings: Settings,
-        indexes: Iterable[int] | None = None,
-    ) -> list[dict[str, Any]]:
-        # Which model was accepted is to be stored first; only a job that has not begun has none.
-        if job.status.stages and not accepted.digest_of(job):
-            return []
-        return super().pods(job, attempt, settings, indexes)
+    def waits(self, job: TrainingJob) -> bool:
+        """For the model that was accepted."""
+        return not accepted.digest_of(job)
 
     def reads(self, job: TrainingJob) -> list[str]:
         return [pods.spec_of(job).input.uri]

@@ -22,6 +22,7 @@ def maker(job: TrainingJob, attempt: int, settings: Settings, image: str) -> Mak
         attempt=attempt,
         model_uri=accepted.uri_of(job),
         digest=accepted.digest_of(job) or accepted.NO_DIGEST,
+        variant=spec.variant,
         input=Input.model_validate(spec.input.to_dict()),
         output=output_of(job),
         keep=spec.keep,

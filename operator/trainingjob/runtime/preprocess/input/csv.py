@@ -18,6 +18,7 @@ from ..expressions.many import Same, select
 from ..names import check_names, refuse_keys
 from ..notes import Notes
 from .absent import tell_absent
+from .called import field
 from .csv_files import (
     CsvHeads,
     as_written,
@@ -146,7 +147,7 @@ def _check_names(source: Source, options: CsvOptions, heads: CsvHeads) -> None:
         values = sum(bool(number.fullmatch(name)) for name in heads.names)
         if not options.header:
             raise
-        where = "preprocess.input.options"
+        where = field("options")
         advice = (
             f"the first line has values and no names: set {where}.header to false"
             if values * 2 >= len(heads.names)
@@ -211,7 +212,7 @@ class Csv:
         """Raises StageFailure(InputMalformed) for a value that is not of the type that is given."""
         for name, (count, value) in tally.misfits.items():
             found = lines_of(self.source, self.options, name, value.__eq__, 1)
-            advice = "; set preprocess.input.options.nullValues if it stands for null"
+            advice = f"; set {field('options.nullValues')} if it stands for null"
             where = found.get(value, self.source.uri)
             raise self.wanted[name].misfit(name, value, where, count, advice)
 

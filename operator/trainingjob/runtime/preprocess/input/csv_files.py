@@ -17,6 +17,7 @@ from trainingjob.api.v1alpha1.input import WHITESPACE, CsvOptions
 
 from ...base.errors import StageFailure
 from ..names import quoted
+from .called import field
 from .encodings import open_text
 from .files import Source, columns_differ, readable
 from .packing import packing_of
@@ -39,8 +40,6 @@ _SAMPLE_CHARS = 256 * 2**10
 
 # How far to look for the line of a value.
 _SEARCHED_LINES = 200_000
-
-_OPTIONS = "preprocess.input.options"
 
 _LINE_BREAK = re.compile(r"\s*[\r\n]+\s*")
 
@@ -81,13 +80,14 @@ def _words(error: csv.Error, options: CsvOptions) -> str:
     if "unexpected end of data" in str(error) or "field limit" in str(error):
         return (
             f"the quote that opens here is not closed; if {options.quote} is a character like any "
-            f"other in this file, set {_OPTIONS}.quote to an empty text"
+            f"other in this file, set {field('options.quote')} to an empty text"
         )
     if "expected after" in str(error):
-        escape = "" if options.escape else f", or {_OPTIONS}.escape if a backslash stands before it"
+        other = field("options.escape")
+        escape = "" if options.escape else f", or {other} if a backslash stands before it"
         return (
-            f"{error}: a quote inside a field must be doubled; set {_OPTIONS}.quote to an empty "
-            f"text if fields have no quotes{escape}"
+            f"{error}: a quote inside a field must be doubled; set {field('options.quote')} to an "
+            f"empty text if fields have no quotes{escape}"
         )
     return str(error)
 
@@ -112,7 +112,7 @@ def as_written(source: Source, options: CsvOptions) -> CsvOptions:
             raise StageFailure(
                 "InputMalformed",
                 f"{file} has no {quoted(given)} in its first lines, but {quoted(found)} between "
-                f"fields: remove {_OPTIONS}.delimiter, or set it to that",
+                f"fields: remove {field('options.delimiter')}, or set it to that",
             )
         return found_out(sample, options, given)
     return options.model_copy(update={"delimiter": options.delimiter or PLAIN})
@@ -260,15 +260,18 @@ def _advice(
     most = max((len(row) for _, row in some), key=[len(row) for _, row in some].count)
     first = next(line for line, row in some if len(row) == most)
     if (some[0][1][0].startswith("#") or row[0].startswith("#")) and not options.comment:
-        return f'; set {_OPTIONS}.comment to "#" if lines that begin so are none of the data'
+        return (
+            f'; set {field("options.comment")} to "#" if lines that begin so are none of the data'
+        )
     if any(text.startswith("'") for text in row) and any(text.endswith("'") for text in row):
-        return f'; if single quotes stand around fields, set {_OPTIONS}.quote to "\'"'
+        quote = field("options.quote")
+        return f'; if single quotes stand around fields, set {quote} to "\'"'
     lengths = {len(row) for _, row in some[1:]}
     is_table = most > 1 and all(len(row) == most for line, row in some if line >= first)
     if width == 1 and len(some[0][1]) == 1 and not is_table:
         return (
-            "; if each line is one text, set preprocess.input.format to text and documents to "
-            f"lines, or {_OPTIONS}.delimiter to a sign that no line has"
+            f"; if each line is one text, set {field('format')} to text and documents to "
+            f"lines, or {field('options.delimiter')} to a sign that no line has"
         )
     if lengths == {width - 1} and not some[0][1][-1].strip():
         return "; the first line ends with a delimiter, and no other does: remove it there"
@@ -288,7 +291,9 @@ def _advice(
             "delimiter, such as a semicolon"
         )
     if first > 1 and most != width:
-        return f"; if the table begins in line {first}, set {_OPTIONS}.skipRows to {first - 1}"
+        return (
+            f"; if the table begins in line {first}, set {field('options.skipRows')} to {first - 1}"
+        )
     return ""
 
 

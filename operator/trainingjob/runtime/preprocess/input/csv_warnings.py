@@ -14,6 +14,7 @@ from ..engines.arrow import beyond
 from ..expressions.date_formats import formats_of
 from ..names import flow, in_sql, quoted
 from ..notes import Notes
+from .called import field
 from .csv_files import last_record, lines_of
 from .csv_tally import Mixed, Tally
 from .texts import (
@@ -60,14 +61,14 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
         notes.names_below = (
             f"{listed(heads.unnamed)} {has} no name in the first line, and line "
             f"{heads.names_below} looks like names; if it has them, set "
-            f"preprocess.input.options.skipRows to {heads.names_below - 1}"
+            f"{field('options.skipRows')} to {heads.names_below - 1}"
         )
         notes.warn("NamesBelow", f"{source.uri}: {notes.names_below}")
     names = next(iter(heads.of_file.values()))  # others have no column of the sample
     if csv.options.header and _are_values(names, heads.sample, csv.options):
         notes.names_below = (
             "the first line looks like values and not like names; if it is a row, set "
-            "preprocess.input.options.header to false: columns are c0, c1, … then"
+            f"{field('options.header')} to false: columns are c0, c1, … then"
         )
         notes.warn("NamesMissing", f"{source.uri}: {notes.names_below}")
     _tell_of_totals(csv, notes)
@@ -108,12 +109,12 @@ def tell(csv: Csv, kinds: Mapping[str, ColumnType], tally: Tally, notes: Notes) 
             notes.warn(
                 "ValuesBecameNull",
                 f'{source.uri}: {name}: "NA" among codes of two letters is read as null; if it is '
-                "one of them, set preprocess.input.options.nullValues to []",
+                f"one of them, set {field('options.nullValues')} to []",
             )
     if tally.nulls:
         notes.log(
             f"{source.uri}: texts such as NA and null are read as null in {listed(tally.nulls)}; "
-            "preprocess.input.options.nullValues says which do"
+            f"{field('options.nullValues')} says which do"
         )
 
 
@@ -179,7 +180,7 @@ def _tell_of_blanks(csv: Csv, kinds: Mapping[str, ColumnType], notes: Notes) -> 
             "BlanksKept",
             f"{csv.source.uri}: {listed(list(found))} {has} blanks around texts, as "
             f"{quoted(next(iter(found.values())))}, which are part of the values; to cut them, set "
-            "preprocess.input.options.trim to true",
+            f"{field('options.trim')} to true",
         )
 
 
@@ -210,7 +211,7 @@ def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: N
             "ReadAsText",
             f"{where}: {max(mixed.numbers, mixed.dates)} of its values are {what}, "
             f"{mixed.others} are not: {shown}; if that stands for null, set "
-            f"preprocess.input.options.nullValues to [{listing}]; else "
+            f"{field('options.nullValues')} to [{listing}]; else "
             f"`cast: {{columns: {{{flow(name)}: {kind}}}}}` makes null of it",
         )
         return
@@ -223,11 +224,11 @@ def _tell_of_texts(csv: Csv, name: str, code: int, mixed: Mixed | None, notes: N
     )
     if forms := formats_of(some):
         said = [f"{{{flow(name)}: {_in_flow(form)}}}" for form in forms]
-        advice = f"preprocess.input.dateFormats to {' or '.join(said)} for dates"
+        advice = f"dateFormats to {' or '.join(said)} for dates"
         if "yyyy" not in forms[0]:
             advice += "; of yy the years are 2000 to 2099"
     if advice:
-        notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {advice}")
+        notes.warn("ReadAsText", f"{where}: {quoted(some[0])}; set {field(advice)}")
 
 
 def _no_row(csv: Csv, name: str, text: str, found: Mapping[str, str]) -> str:
@@ -262,29 +263,29 @@ _STYLES = [
     (
         ",",
         r"[+-]?[0-9]{1,3}(,[0-9]{3})*",
-        "preprocess.input.options.thousands to a comma if it groups the digits, or decimal to a "
+        "options.thousands to a comma if it groups the digits, or decimal to a "
         "comma if it stands before the fraction",
     ),
     (
         ",",
         r"[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+),[0-9]+|[+-]?[0-9]+|[+-]?[0-9]{1,3}([.][0-9]{3})+",
-        "preprocess.input.options.decimal to a comma for numbers, and thousands to a point if "
+        "options.decimal to a comma for numbers, and thousands to a point if "
         "that groups their digits",
     ),
     (
         ",",
         r"[+-]?([0-9]{1,3}(,[0-9]{2,3})*,[0-9]{3}|[0-9]{1,3})([.][0-9]+)?",
-        "preprocess.input.options.thousands to a comma for numbers",
+        "options.thousands to a comma for numbers",
     ),
     (
         "'",
         r"[+-]?[0-9]{1,3}('[0-9]{3})*([.][0-9]+)?",
-        'preprocess.input.options.thousands to "\'" for numbers',
+        'options.thousands to "\'" for numbers',
     ),
     (
         " \u00a0\u202f",
         "[+-]?[0-9]{1,3}([ \u00a0\u202f][0-9]{3})*([.,][0-9]+)?",
-        'preprocess.input.options.thousands to " " for numbers, and decimal to a comma if that '
+        'options.thousands to " " for numbers, and decimal to a comma if that '
         "stands before their fraction",
     ),
 ]

@@ -13,6 +13,7 @@ from trainingjob.api.v1alpha1.input import TEXT
 from ...base.errors import StageFailure
 from ..engines.frame import Engine, Frame
 from ..notes import Notes
+from .called import field
 from .files import Source, check_utf8, readable
 from .packing import open_bytes
 from .together import Part, together
@@ -96,7 +97,7 @@ def _refuse_long(file: Path, *, lines: bool) -> None:
         raise StageFailure(
             "TextInvalid",
             f"{file} has {size} bytes, and a document has at most {LONGEST_BYTES}: divide it or, "
-            "where each of its lines is a document, set preprocess.input.documents: lines",
+            f"where each of its lines is a document, set {field('documents')}: lines",
         )
     with readable(file), open_bytes(file) as stream:
         _check_line(file, 1, stream.readline(LONGEST_BYTES + 2).rstrip(b"\r\n"))

@@ -11,13 +11,14 @@ from typing import IO
 
 from ...base.errors import StageFailure
 from ..names import quoted
+from .called import field
 from .packing import open_bytes
 
 UTF8 = ("utf-8", "utf-8-sig")
 
 # So much is looked at to guess.
 _LOOKED_AT = 4 * 2**20
-_OPTION = "preprocess.input.options.encoding"
+_OPTION = "options.encoding"
 
 
 @contextmanager
@@ -64,7 +65,8 @@ def refuse_utf8_as(file: Path, encoding: str) -> None:
         line = next(line for line in text.splitlines() if not line.isascii())
         raise StageFailure(
             "InputMalformed",
-            f"{file} is UTF-8 and not {encoding}: {quoted(_around(line))} in it; remove {_OPTION}",
+            f"{file} is UTF-8 and not {encoding}: {quoted(_around(line))} in it; remove "
+            f"{field(_OPTION)}",
         )
 
 
@@ -73,7 +75,7 @@ def refuse_utf16(file: Path) -> None:
     says so: each of them is UTF-8, too."""
     guess = _guessed(file, b"")
     if guess and guess.startswith("utf-16"):
-        message = f"{file}: not UTF-8 but, it seems, {guess}; set {_OPTION} to {guess}"
+        message = f"{file}: not UTF-8 but, it seems, {guess}; set {field(_OPTION)} to {guess}"
         raise StageFailure("InputNotUtf8", message)
 
 
@@ -87,7 +89,7 @@ def _check_whole(file: Path, codec: str) -> None:
             decoder.decode(b"", final=True)
         except UnicodeError as error:
             guess = _guessed(file, b"")
-            other = f"; set {_OPTION} to {guess}" if guess and guess != codec else ""
+            other = f"; set {field(_OPTION)} to {guess}" if guess and guess != codec else ""
             message = f"{file}, line {lines} or later: not {codec}{other}"
             raise StageFailure("InputNotUtf8", message) from error
 
@@ -95,12 +97,12 @@ def _check_whole(file: Path, codec: str) -> None:
 def _advice(file: Path, line: bytes, option: bool) -> str:
     guess = _guessed(file, line)
     if guess is None:
-        return f"; set {_OPTION} to the encoding that it was written in" if option else ""
+        return f"; set {field(_OPTION)} to the encoding that it was written in" if option else ""
     shown = ""
     if not guess.startswith("utf-16"):
         shown = f": {quoted(_around(line.decode(guess, errors='replace').strip()))} in it"
     what = f" but, it seems, {guess}{shown}"
-    return f"{what}; set {_OPTION} to {guess}" if option else what
+    return f"{what}; set {field(_OPTION)} to {guess}" if option else what
 
 
 def _guessed(file: Path, line: bytes) -> str | None:

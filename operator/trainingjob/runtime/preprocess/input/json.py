@@ -17,6 +17,7 @@ from ..engines.frame import MOST_JSON, Engine, Frame, JsonForm, JsonFound, Unrea
 from ..given import OF_FILE
 from ..names import check_names, refuse_keys
 from ..notes import Notes
+from . import called
 from .absent import are_splits, warn
 from .files import Source, malformed
 from .json_files import check_json, first_object, form_of
@@ -277,7 +278,7 @@ class _Schema:
         if {*kinds} <= _TEXTS:
             if name in self.typed:
                 return pa.string()
-            advice = f"; preprocess.input.schema: {{{name}: string}} makes text of all"
+            advice = f"; {called.field('schema')}: {{{name}: string}} makes text of all"
         several = len({*words.values()}) > 1
         parts = [f"{what} (in {file})" if several else what for what, file in sorted(words.items())]
         self.unread[name] = Unread(

@@ -12,6 +12,7 @@ from typing import Any
 from ...base.errors import StageFailure
 from ...base.text import listed
 from ..engines.frame import JsonForm
+from .called import field
 from .files import Source, check_utf8, readable
 from .packing import open_bytes
 
@@ -113,7 +114,7 @@ def _pretty(file: Path, number: int, line: bytes) -> str:
     if number > 1:
         return ""
     if not line.lstrip().startswith((b"{", b"[")):
-        return ": the file is no JSON; a table of texts is preprocess.input.format csv"
+        return f": the file is no JSON; a table of texts is {field('format')} csv"
     with suppress(StageFailure):
         value = _parsed(file)
         if isinstance(value, dict):

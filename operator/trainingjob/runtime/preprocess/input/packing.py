@@ -18,6 +18,7 @@ from typing import IO, NoReturn
 import pyarrow as pa
 
 from ...base.errors import StageFailure
+from .called import field
 
 # Enough to tell what a file is: that of a tar archive stands at 257.
 HEAD_BYTES = 512
@@ -56,13 +57,13 @@ _OF_R = "data of R; write it with write.csv(…, row.names = FALSE)"
 _DUCKDB = "a database of DuckDB; export the table with COPY … TO 'data.parquet'"
 _SQL = "SQL; run it in its database, and export the table as CSV"
 
-# First bytes -> what the file is, and what to do.
+# First bytes -> what the file is, and what to do; ``format`` is the field of the manifest.
 _OTHERS: dict[bytes, str] = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _EXCEL,
-    b"PAR1": "a Parquet file; set preprocess.input.format to parquet",
-    b"ORC": "an ORC file; set preprocess.input.format to orc",
+    b"PAR1": "a Parquet file; set {format} to parquet",
+    b"ORC": "an ORC file; set {format} to orc",
     b"Obj\x01": "an Avro file; write it with pandas.DataFrame(fastavro.reader(…)).to_parquet(…), "
-    "or set preprocess.input.format to raw and read it in a script",
+    "or set {format} to raw and read it in a script",
     b"\xff\xff\xff\xff": "a stream of Arrow; write it with "
     "pyarrow.ipc.open_stream(…).read_pandas().to_parquet(…)",
     b"ARROW1": "an Arrow file; write it with pandas.read_feather(…).to_parquet(…)",
@@ -102,7 +103,7 @@ _TEXTS: dict[bytes, str] = {
 }
 # What is no CSV, though it is text.
 _NO_TABLES: dict[bytes, str] = {
-    rb'(\[\s*)?\{\s*"': "JSON, by its beginning; set preprocess.input.format to json",
+    rb'(\[\s*)?\{\s*"': "JSON, by its beginning; set {format} to json",
     rb"[-+.0-9]+( [0-9]+:[-+.0-9e]+)+ *[\r\n]": "LIBSVM's format; write it as a table with "
     "sklearn.datasets.load_svmlight_file(…)",
     # The first version, which is text.
@@ -205,6 +206,7 @@ def refuse_other_kinds(
         if len({*head} & _CONTROLS) > _MOST_CONTROLS and not _may_be_utf16(head):
             words = "no text but of a binary format; write it as CSV or Parquet"
     if words:
+        words = words.format(format=field("format"))
         raise StageFailure("InputUnreadable", f"{file} is {words}")
 
 
@@ -236,9 +238,7 @@ def refuse_other_formats(file: Path, format: str, problem: str) -> NoReturn:
     refuse_other_kinds(file, head, table=True)
     words = f"{file} is not a {format} file: {problem}"
     if head and not {*head} & _CONTROLS:
-        words = (
-            f"{file} is text and not {format}; if it is a table, set preprocess.input.format to csv"
-        )
+        words = f"{file} is text and not {format}; if it is a table, set {field('format')} to csv"
     raise StageFailure("InputUnreadable", words)
 
 

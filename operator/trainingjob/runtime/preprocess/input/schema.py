@@ -14,6 +14,7 @@ from ..engines.frame import Engine, Frame
 from ..expressions.date_formats import BadFormat, DateFormat, date_format
 from ..expressions.dialect import Dialect
 from ..names import cannot_use, column_not_found, quoted
+from .called import field
 
 # As Spark's cast to boolean takes them.
 _TRUE = "('t', 'true', 'y', 'yes', '1')"
@@ -73,11 +74,11 @@ class Wanted:
     def misfit(self, name: str, value: str, where: str, count: int, advice: str) -> StageFailure:
         """What to say of texts that do not fit."""
         written = f" written as {self.format.text}" if self.format else ""
-        field = "dateFormats" if self.format else "schema"
+        kind = "dateFormats" if self.format else "schema"
         return StageFailure(
             "InputMalformed",
             f"{name}: {quoted(value)} ({where}) is no {self.kind}{written}, as "
-            f"preprocess.input.{field} says it is; {count} values do not fit{advice}",
+            f"{field(kind)} says it is; {count} values do not fit{advice}",
         )
 
 
@@ -87,13 +88,13 @@ def wanted_columns(source: Input) -> dict[str, Wanted]:
     if zone is not None and zone not in available_timezones():
         near = get_close_matches(zone, available_timezones(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise StageFailure("InvalidSpec", f"preprocess.input.timeZone: no zone is {zone}{hint}")
+        raise StageFailure("InvalidSpec", f"{field('timeZone')}: no zone is {zone}{hint}")
     found = {name: Wanted(kind, None, zone) for name, kind in (source.types or {}).items()}
     for name, text in (source.date_formats or {}).items():
         try:
             written = date_format(text)
         except BadFormat as error:
-            raise StageFailure("InvalidSpec", f"preprocess.input.dateFormats: {error}") from error
+            raise StageFailure("InvalidSpec", f"{field('dateFormats')}: {error}") from error
         kind = found[name].kind if name in found else written.kind
         found[name] = Wanted(kind, written, zone)
     return found
@@ -103,7 +104,7 @@ def refuse_unknown(uri: str, wanted: Mapping[str, Wanted], names: list[str]) -> 
     """Raises StageFailure(ColumnNotFound) for a column that there is not."""
     for name in wanted:
         if name not in names:
-            raise column_not_found(f"{uri}: preprocess.input.schema or dateFormats", name, names)
+            raise column_not_found(f"{uri}: {field('schema')} or dateFormats", name, names)
 
 
 def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: str) -> Frame:
@@ -114,7 +115,7 @@ def conformed(engine: Engine, frame: Frame, wanted: Mapping[str, Wanted], uri: s
         return frame
     for name in wanted:
         if name in frame.unread:
-            raise cannot_use(f"{uri}: preprocess.input.schema", name, frame.unread[name])
+            raise cannot_use(f"{uri}: {field('schema')}", name, frame.unread[name])
     refuse_unknown(uri, wanted, list(frame.columns))
     dialect = engine.dialect
     columns = dict(frame.columns)

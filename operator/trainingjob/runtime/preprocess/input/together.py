@@ -19,6 +19,7 @@ from ..names import check_names, refuse_duplicates, refuse_keys
 from ..notes import Notes
 from . import nested
 from .absent import tell_absent
+from .called import field
 from .files import Source, columns_differ
 from .nested import Leaf
 from .partitions import partition_kinds, partition_values
@@ -214,7 +215,7 @@ def _kinds(
             else:
                 why = f"is a {before} in {first.part.first} and a {kind} in {flat.part.first}"
                 if pair <= _TEXTS:
-                    why += f"; preprocess.input.schema: {{{name}: string}} makes text of all"
+                    why += f"; {field('schema')}: {{{name}: string}} makes text of all"
                 unread.setdefault(name, Unread("ColumnsDiffer", why))
     names = dict.fromkeys(name for flat in flats for name in flat.schema.names)
     return {name: kinds.get(name, "string") for name in names if name not in unread}

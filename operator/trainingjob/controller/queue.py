@@ -4,8 +4,7 @@ As client-go's: a key is in it once however often it is added, is never handed o
 and comes again when it was added meanwhile. Jobs that have begun come before those that have not:
 under load jobs are finished rather than all begun at once. One turn in four is for those that have
 not, so that none waits for ever, and namespaces take turns in both. However slowly the jobs of one
-are looked at, the last workers are for the others, and however many are new, half of the workers
-are for those that have begun. Failed keys come back later and later.
+are looked at, the last workers are for the others. Failed keys come back later and later.
 """
 
 from __future__ import annotations
@@ -76,9 +75,8 @@ class _Line(Generic[K]):
 
 class WorkQueue(Generic[K]):
     """Used from one event loop. ``begun`` tells whether a key's job has been acted on,
-    ``namespace`` who is to have a turn. When ``shared`` keys are handed out, or half as many that
-    have not begun, there are more, or more of these, for namespaces alone that have none of them.
-    """
+    ``namespace`` who is to have a turn. When ``shared`` keys are handed out, there are more for
+    namespaces alone that have none of them."""
 
     def __init__(
         self,
@@ -95,8 +93,6 @@ class WorkQueue(Generic[K]):
         self._lines: tuple[_Line[K], _Line[K]] = (_Line(namespace), _Line(namespace))
         self._turn = 0
         self._handed_out: set[K] = set()
-        # Those of them that have not begun. A turn of theirs is many calls, one of the others one.
-        self._new: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -153,15 +149,12 @@ class WorkQueue(Generic[K]):
         """The next key; the caller says ``done`` when it has looked at it."""
         while True:
             busy = self._busy if len(self._handed_out) >= self._shared else ()
-            crowded = self._busy if len(self._new) >= max(1, self._shared // 2) else busy
-            begun, new = self._lines[0].next(busy), self._lines[1].next(crowded)
+            begun, new = (line.next(busy) for line in self._lines)
             if begun is not None or new is not None:
                 self._turn = (self._turn + 1) % _TURNS
                 second = new is not None and (begun is None or self._turn == 0)
                 key = self._lines[second].pop(new if second else begun)
                 self._handed_out.add(key)
-                if second:
-                    self._new.add(key)
                 self._busy[self._namespace(key)] += 1
                 return key
             self._waiting.clear()
@@ -170,7 +163,6 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The key may be handed out again."""
         self._handed_out.discard(key)
-        self._new.discard(key)
         namespace = self._namespace(key)
         self._busy[namespace] -= 1
         if self._busy[namespace] <= 0:

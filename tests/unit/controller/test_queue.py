@@ -99,27 +99,6 @@ async def test_who_waits_for_its_share_is_woken_by_an_end() -> None:
     assert await asyncio.wait_for(spare, 5) == ("large", "b")
 
 
-async def test_new_jobs_leave_half_of_the_workers_to_those_that_have_begun() -> None:
-    queue: WorkQueue[tuple[str, str]] = WorkQueue(lambda key: key[1].startswith("begun"), shared=4)
-    for number in range(30):
-        queue.add(("crowded", f"new {number}"))
-    making = [await asyncio.wait_for(queue.get(), 5) for _ in range(2)]
-    idle = [asyncio.create_task(queue.get()) for _ in range(3)]
-    await asyncio.sleep(0.01)
-    assert not any(worker.done() for worker in idle), "a begun one would wait for their calls"
-
-    queue.add(("crowded", "begun"))
-    queue.add(("other", "new"))
-    await asyncio.sleep(0.01)
-    got = {worker.result() for worker in idle if worker.done()}
-    assert got == {("crowded", "begun"), ("other", "new")}, "and one of who had none"
-
-    # What ends makes room for the next new one: the other namespace's has none to spare.
-    queue.done(making[0])
-    queue.done(("other", "new"))
-    assert await asyncio.wait_for(next(w for w in idle if not w.done()), 5) == ("crowded", "new 2")
-
-
 @pytest.mark.parametrize("begun", [True, False], ids=["jobs that have begun", "new jobs"])
 async def test_namespaces_take_turns(begun: bool) -> None:
     queue: WorkQueue[tuple[str, str]] = WorkQueue(begun=lambda key: begun)

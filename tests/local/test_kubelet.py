@@ -113,6 +113,13 @@ def test_it_does_not_begin_when_that_one_fails_or_the_runner_stops(tmp_path: Pat
     failure = failure_of(settled(kubelet, "Failed"))
     assert failure is not None and failure.reason == "Disrupted"
 
+    # Of a runner that is stopped between the two.
+    kubelet = beforehand(tmp_path / "between", "true", f"touch {own}")
+    wait_for("it to end", (tmp_path / "between/team/digits/pods/p/exit-before.json").exists)
+    kubelet.stop("interrupted")
+    failure = failure_of(settled(kubelet, "Failed"))
+    assert failure is not None and failure.reason == "Disrupted"
+
     # Of a runner that was killed between the two.
     kubelet = beforehand(tmp_path / "killed", "true", f"touch {own}")
     folder = tmp_path / "killed/team/digits/pods/p"

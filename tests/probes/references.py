@@ -21,6 +21,7 @@ ASKED = {
     "template.volumes[].configMap.name": "ConfigMap",
     "script.configMap.name": "ConfigMap",
     "code.configMap.name": "ConfigMap",
+    "code.git.credentialsSecret.name": "Secret",
     "storage.hdfs.configMap.name": "ConfigMap",
     "template.priorityClassName": "priorityClassName",
     "deploy.kserve.runtime": "deploy.kserve.runtime",
@@ -43,6 +44,7 @@ _BESIDE = {
     "keytabSecret": {"key": "k"},
     "kerberos": {"principal": "a@B"},
     "script.configMap": {"key": "a.py"},
+    "code.git": {"url": "https://git.example.org/a/b", "commit": "0" * 40},
 }
 
 

@@ -23,6 +23,7 @@ EXCEPTIONS = {
     "api/gates.py": "where gates lie, for the pod and the operator alike",
     "api/v1alpha1/rules/stages.py": "rules of the spec across its parts",
     "api/v1alpha1/rules/storage.py": "rules of the spec across its parts",
+    "api/v1alpha1/rules/serving.py": "rules of the spec across its parts",
     "api/v1alpha1/rules/sealed.py": "rules of the spec across its parts",
     "api/v1alpha1/rules/task.py": "rules of the spec across its parts",
     "api/v1alpha1/status.py": "what the condition Deployed is of",

@@ -168,16 +168,21 @@ _REMEDIES = {
 }
 
 
+# Where YAML would have a value, or blanks; and not inside of a text.
+_TEMPLATE = re.compile(r"(?:^|[:-])[ \t]*\{\{", re.MULTILINE)
+_NO_BREAK = re.compile(r"(?:^|[:-])[ \t]*\xa0", re.MULTILINE)
+
+
 def _in_words(name: str, text: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     words = error.problem or error.context or "not valid YAML"
     lines = text.split("\n")
-    line = "".join(lines[max(mark.line - 1, 0) : mark.line + 1]) if mark else ""
+    line = "\n".join(lines[max(mark.line - 1, 0) : mark.line + 1]) if mark else ""
     remedy = next((said for start, said in _REMEDIES.items() if start in words), "")
-    if "{{" in line:
+    if _TEMPLATE.search(line):
         remedy = "{{ }} is for a template: render it first"
-    elif "\xa0" in line:
+    elif _NO_BREAK.search(line):
         remedy = "the line has a no-break space: write it anew with plain ones"
     elif "cannot start any token" in words and "\t" in line:
         remedy = "indent with spaces, not tabs"

@@ -30,9 +30,9 @@ _TIMEOUT = aiohttp.ClientTimeout(total=40, sock_connect=10)
 # The API server serves a service account's calls with some tens of seats (priority and fairness);
 # more at a time would only wait there.
 _CONNECTIONS = 32
-# The API server closes a connection that has been idle for 90 s; aiohttp would after 15. Each costs
-# both sides a handshake, as much as a call, and a gang's pods are made over several at a time.
-_IDLE_SECONDS = 75
+# The API server closes a connection that has been idle for 90 s, balancers before it after 50 or
+# 60; aiohttp would after 15. Each costs both sides a handshake, as much as a call.
+_IDLE_SECONDS = 45
 _JSON = "application/json"
 
 

@@ -141,6 +141,8 @@ class Record:
         """
         told = self._exit_record()
         code = told.get("exitCode", fallback_code)
+        if self.preparing and code == 0:  # of the init container: its own never began
+            code = None
         disrupted = code is None or bool(told.get("stopped"))
         if code is None:
             code = 128 + _SIGKILL

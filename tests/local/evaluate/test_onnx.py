@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -269,6 +270,25 @@ def of_functions(calls: dict[str, list[str]]) -> Callable[[Path], None]:
 
 
 of_a_billion = of_functions({f"f{n}": [f"f{n + 1}"] * 2 for n in range(30)} | {"f30": []})
+
+
+def of_two_versions(path: Path) -> None:
+    """As of_a_billion, beside functions of the same names that call nothing."""
+    of_a_billion(path)
+    model = onnx.load(path)
+    short = copy.deepcopy([one for one in model.functions if one.name == "f30"])
+    for version in [model.graph, *model.functions]:
+        for node in version.node:
+            node.overload = "long" if node.domain == "own" else ""
+    for function in model.functions:
+        function.overload = "long"
+    for number in range(31):
+        one = copy.deepcopy(short[0])
+        one.name, one.overload = f"f{number}", "short"
+        model.functions.append(one)
+    path.write_bytes(model.SerializeToString())
+
+
 of_a_circle = of_functions({"f0": ["f1"], "f1": ["f0"]})
 
 
@@ -285,6 +305,7 @@ REFUSED: dict[Callable[[Path], None], str] = {
     of_an_operator_of_others: "it calls 'Shell' of 'com.evil', and only the operators of ONNX",
     hidden_in_a_branch: "it calls 'Shell' of 'com.evil'",
     of_a_billion: "has more than 200000 operators, with functions written out",
+    of_two_versions: "has more than 200000 operators, with functions written out",
     of_a_circle: "is refused: a function in it calls itself",
     of_weights_of("/etc/hostname"): "its weights are in '/etc/hostname', which is no file of its",
     of_weights_of("../dataset/manifest.json"): "which is no file of its own folder",

@@ -99,7 +99,10 @@ ROUNDED, NULLED, TEXT = "ValuesRounded", "ValuesBecameNull", "ReadAsText"
 DOUBLES = (ROUNDED, "read as doubles, which hold 15 to 17 digits")
 BEYOND = (TEXT, "beyond 64 bits, and a double would round them")
 INFINITIES = (NULLED, "infinite values, or numbers beyond 1.8e308, are read as null")
-DECIMALS = (ROUNDED, "preprocess.input.schema: {v: string} keeps them, as text")
+DECIMALS = (
+    ROUNDED,
+    "preprocess.input.schema: {v: string}, or .astype(str) in a script, keeps them, as text",
+)
 ID, NEXT = "12345678901234567890", "12345678901234567891"  # of 20 digits
 UUID = str(2**128 - 1)  # as a number, of 39
 CENT = "12345678901234567.89"

@@ -160,6 +160,8 @@ REFUSED: dict[str, Refused] = {
     "encrypted Parquet with a footer for all": Refused(encrypted(plaintext_footer=True), "InputUnreadable", "a file of Parquet is encrypted: write it without encryption", "parquet"),
     "a table of Delta Lake": Refused({"t/_delta_log/00.json": "{}", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake, whose folder also has files of its earlier versions: write the rows as they are now with deltalake.DeltaTable(", "parquet", {"uri": "/t"}),
     "partitions of Delta Lake by a glob": Refused({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake", "parquet", {"uri": "/t/*/*.parquet"}),
+    "a partition of Delta Lake": Refused({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake", "parquet", {"uri": "/t/k=1"}),
+    "a file of a partition of Delta Lake": Refused({"t/_delta_log/00.json": "{}", "t/k=1/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Delta Lake", "parquet", {"uri": "/t/k=1/a.parquet"}),
     "a table of Iceberg": Refused({"t/metadata/v1.metadata.json": "{}", "t/data/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Iceberg", "parquet", {"uri": "/t"}),
     "a table of Hudi": Refused({"t/.hoodie/hoodie.properties": "", "t/a.parquet": parquet(pa.table({"n": [1]}))}, "InputUnreadable", "is in a table of Hudi", "parquet", {"uri": "/t"}),
     "bytes as Parquet": Refused(bytes(range(1, 9)), "InputUnreadable", "is no text but of a binary format", "parquet"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -520,6 +522,42 @@ def test_a_proxy_that_the_variables_name_is_the_way(
     (tmp_path / "past-it").mkdir()
     fetched(server, head(root), tmp_path / "past-it")
     assert server.requests[-1][0].startswith("/repo/")
+
+
+def test_a_proxy_is_named_as_for_git(
+    root: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a user, and without http://."""
+    monkeypatch.setenv("all_proxy", server.url.removeprefix("http://"))
+    server.url = "http://git.invalid"
+    assert fetched(server, head(root), tmp_path).files == 3
+    pool = fetching._through("http://me:p%40ss@proxy:3128", ssl.create_default_context())
+    assert pool.proxy_headers == {"proxy-authorization": f"Basic {b64encode(b'me:p@ss').decode()}"}
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:hunter2@proxy:1080", "http://proxy:nine"])
+def test_a_proxy_of_another_kind_is_told_without_its_password(
+    root: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    server.url = "http://git.invalid"
+    failure = refused(server, head(root), tmp_path)
+    assert failure.reason == "RepositoryInvalid"
+    assert "is none of http or https" in failure.message and "hunter2" not in failure.message
+
+
+def test_a_port_that_there_is_not(root: Path, server: Server, tmp_path: Path) -> None:
+    server.url = "http://localhost:99999"
+    failure = refused(server, head(root), tmp_path)
+    assert failure.reason == "RepositoryInvalid"
+    assert failure.message.endswith("has a port beyond 65535")
+
+
+def test_a_password_of_a_file_ends_with_the_line(
+    root: Path, server: Server, tmp_path: Path
+) -> None:
+    server.password = "hunter2"
+    assert fetched(server, head(root), tmp_path, password="hunter2\n").files == 3
 
 
 def test_nobody_at_the_address(root: Path, tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ def test_a_file_is_read_with_all_that_it_includes(tmp_path: Path) -> None:
     assert sorted(found.options) == ["--index-url https://example.com/simple", "--pre"]
 
 
+def test_a_package_of_many_files_has_all_its_hashes_in_a_line(tmp_path: Path) -> None:
+    """As `pipenv requirements --hash` writes it."""
+    hashes = [f"sha256:{number:064x}" for number in range(200)]
+    (tmp_path / "all.txt").write_text(f"numpy==2.0 {' '.join(f'--hash={one}' for one in hashes)}")
+    assert requirements.of_file(tmp_path / "all.txt", tmp_path).hashes == set(hashes)
+
+
 @pytest.mark.parametrize(
     ("line", "read"),
     [
@@ -53,7 +60,11 @@ FAULTS: dict[str, tuple[dict[str, str], str]] = {
     "it is not there": ({}, "the code has no file all.txt"),
     "a line of blanks, at which pip would look for an hour": (
         {"all.txt": f"a{' ' * 2**19}b"},
-        "all.txt: a line of 524290 characters, of which 4096 are the most",
+        "all.txt: 524288 blanks in a row, of which 500 are the most",
+    ),
+    "the same, in many lines": (
+        {"all.txt": "a" + f"{' ' * 400}\\\n" * 9},
+        "all.txt: 3600 blanks in a row",
     ),
     "it includes what is not there": ({"all.txt": "-r base.txt"}, "the code has no file base.txt"),
     "it includes what is not of the code": ({"all.txt": "-r ../x.txt"}, "x.txt does not lie in"),

@@ -134,6 +134,20 @@ def test_one_that_was_refused_is_not_served_and_says_which_are(other: Made) -> N
     assert failure.message == words
 
 
+def test_a_card_without_what_proves_them_is_written_anew_and_the_files_stay(other: Made) -> None:
+    """One of a version that kept no outputs of variants, whose model may be served."""
+    card = card_of(other)
+    proof = [one.pop("outputs") for one in card["report"]["variants"]]
+    change(other, card)
+    before = {path: path.stat().st_ino for path in other.accepted.rglob("*") if path.is_file()}
+    accept(other.folder, "regression", uid="2", export=EXPORT)
+    assert [one["outputs"] for one in card_of(other)["report"]["variants"]] == proof
+    after = {path: path.stat().st_ino for path in other.accepted.rglob("*") if path.is_file()}
+    assert {path for path, file in after.items() if before.get(path) != file} == {
+        other.accepted / CARD
+    }
+
+
 def test_one_that_was_never_made_is_told_so(values: Made) -> None:
     failure = refused(values, variant="int8")
     assert failure.reason == "VariantUnavailable"

@@ -130,10 +130,16 @@ CEL_IN_REACH = (
 )
 
 
+def _is_percent(gate: Gate) -> bool:
+    """Whether its ``min`` was meant as such."""
+    return gate.metric != "r2" and gate.min is not None and 2 <= gate.min <= 100
+
+
 def out_of_reach(gates: Sequence[Gate]) -> list[str]:
     """What no model passes, by metrics of ours: accuracy in percent, an error below 0."""
     above = [
-        f"{gate.metric} is at most 1: write {gate.min / 100:g} for {gate.min:g} %"
+        f"{gate.metric} is at most 1"
+        + (f": write {gate.min / 100:g} for {gate.min:g} %" if _is_percent(gate) else "")
         for gate in gates
         if gate.metric in AT_MOST_ONE and gate.min is not None and gate.min > 1
     ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import NoReturn
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -17,8 +19,12 @@ def is_within(path: Path, folder: Path) -> bool:
 def files_in(folder: Path) -> list[str]:
     """The files below it, by their names relative to it, in order; a link is one if it leads to a
     file below the folder. Raises OSError."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
     found = []
-    for root, _, names in os.walk(folder):
+    for root, _, names in os.walk(folder, onerror=refuse):
         for path in (Path(root, name) for name in names):
             if path.is_file() and (not path.is_symlink() or is_within(path, folder)):
                 found.append(path.relative_to(folder).as_posix())
@@ -43,10 +49,14 @@ def opened(path: Path, *folders: Path) -> BufferedReader:
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"{path} is no plain file")
-        real = Path(f"/proc/self/fd/{file.fileno()}").readlink()
-        if not all(real.is_relative_to(folder.resolve()) for folder in folders):
+        if folders and not _lies_in(file.fileno(), folders):
             raise ValueError(f"{path} is or goes through a link that leads out of its folder")
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _lies_in(descriptor: int, folders: Sequence[Path]) -> bool:
+    real = Path(f"/proc/self/fd/{descriptor}").readlink()
+    return all(real.is_relative_to(folder.resolve()) for folder in folders)

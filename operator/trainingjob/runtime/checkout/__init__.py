@@ -18,7 +18,7 @@ from ..base.log import log
 from ..base.text import size_in_words
 from ..storage.code import NOTES, TREE
 from . import tree
-from .repository import Source, fetch
+from .repository import SECONDS, Source, fetch
 
 # Beside what the process has taken already: an object of the repository is in memory as a whole.
 _MEMORY = 2**30
@@ -41,6 +41,7 @@ def run(payload: CheckoutPayload) -> None:
     try:
         with storage_errors("fetch the code"), tempfile.TemporaryDirectory() as folder:
             objects = fetch(source, Path(folder))
+            signal.setitimer(signal.ITIMER_REAL, 0)
             # A kubelet may start it once more in the same pod.
             shutil.rmtree(target / TREE, ignore_errors=True)
             (target / TREE).mkdir()
@@ -62,6 +63,14 @@ def _bound(url: str) -> None:
 
     signal.signal(signal.SIGPROF, late)
     signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+
+    def slow(*_: object) -> NoReturn:
+        words = f"cannot fetch {url}: it has not sent all within {SECONDS:.0f} s"
+        raise StageFailure("RepositoryUnreachable", words)
+
+    # Between its bytes a server may take its time, and fetch asks for the time between reads.
+    signal.signal(signal.SIGALRM, slow)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
 
 
 def _large(url: str, what: str) -> StageFailure:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
 from dulwich.client import AbstractHttpGitClient
@@ -139,7 +139,10 @@ class _Client(AbstractHttpGitClient):
     def __init__(self, source: Source, deadline: float) -> None:
         super().__init__(source.url, thin_packs=False, quiet=True)
         self._source, self._deadline = source, deadline
-        self._origin = _origin(urlsplit(source.url))
+        try:
+            self._origin = _origin(urlsplit(source.url))
+        except ValueError as error:
+            raise self.invalid("has a port beyond 65535") from error
         self._pool = _pool(source)
         self._said = b""
 
@@ -176,7 +179,9 @@ class _Client(AbstractHttpGitClient):
     def _request(self, url: str, headers: dict[str, str], data: Any) -> Any:
         headers = headers | {"User-Agent": "git/trainingjob", "Pragma": "no-cache"}
         if self._source.password:
-            pair = f"{self._source.username or 'git'}:{self._source.password}"
+            # A Secret that was made of a file ends as the file does.
+            given = self._source.username or "git", self._source.password
+            pair = ":".join(part.rstrip("\r\n") for part in given)
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         try:
             return self._pool.request(
@@ -289,11 +294,27 @@ def _pool(source: Source) -> urllib3.PoolManager:
                 "RepositoryInvalid",
                 f"ca.crt of code.git.credentialsSecret ({source.url}) is no certificate in PEM",
             ) from error
-    url = urlsplit(source.url)
-    proxy = urllib.request.getproxies().get(url.scheme)
-    if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
-        return urllib3.ProxyManager(proxy, ssl_context=context)
-    return urllib3.PoolManager(ssl_context=context)
+    url, proxies = urlsplit(source.url), urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(url.hostname or ""):
+        return urllib3.PoolManager(ssl_context=context)
+    try:
+        return _through(proxy if "://" in proxy else f"http://{proxy}", context)
+    except (LocationValueError, ValueError) as error:
+        raise StageFailure(
+            "RepositoryInvalid",
+            f"cannot fetch {source.url}: the proxy of {url.scheme}_proxy is none of http or https, "
+            "such as http://proxy:3128",
+        ) from error
+
+
+def _through(proxy: str, context: ssl.SSLContext) -> urllib3.ProxyManager:
+    """Raises LocationValueError, ValueError."""
+    found, headers = urlsplit(proxy), None
+    if found.username is not None:
+        pair = f"{unquote(found.username)}:{unquote(found.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=pair)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, ssl_context=context)
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int]:

@@ -119,14 +119,14 @@ def _checked(path: Path) -> Any:
         raise
     except Exception as error:
         raise _corrupt(path, f"is no ONNX: {one_line(error)}") from error
-    own = {(one.domain, one.name) for one in model.functions}
+    own = {(one.domain, one.name, one.overload) for one in model.functions}
     nodes = 0
     for graph in _graphs(path, model.graph, *model.functions):
         nodes += len(graph.node)
         if nodes > _MOST_NODES:
             raise _corrupt(path, f"has more than {_MOST_NODES} operators")
         for node in graph.node:
-            if node.domain not in _DOMAINS and (node.domain, node.op_type) not in own:
+            if node.domain not in _DOMAINS and _called(node) not in own:
                 raise _corrupt(
                     path,
                     f"is refused: it calls {node.op_type[:80]!r} of {node.domain[:80]!r}, and only "
@@ -142,20 +142,25 @@ def _check_calls(path: Path, model: Any) -> None:
     """onnxruntime writes functions out wherever they are called: thirty that call each other twice
     would be a billion operators."""
     calls = {
-        (function.domain, function.name): [
-            (node.domain, node.op_type) for graph in _graphs(path, function) for node in graph.node
+        (function.domain, function.name, function.overload): [
+            _called(node) for graph in _graphs(path, function) for node in graph.node
         ]
         for function in model.functions
     }
-    sizes: dict[tuple[str, str], int] = {}
+    sizes: dict[tuple[str, str, str], int] = {}
     try:
         for name in TopologicalSorter(calls).static_order():
             sizes[name] = sum(sizes[one] for one in calls[name]) if name in calls else 1
     except CycleError:
         raise _corrupt(path, "is refused: a function in it calls itself") from None
-    called = ((node.domain, node.op_type) for g in _graphs(path, model.graph) for node in g.node)
+    called = (_called(node) for graph in _graphs(path, model.graph) for node in graph.node)
     if sum(sizes.get(name, 1) for name in called) > _MOST_NODES:
         raise _corrupt(path, f"has more than {_MOST_NODES} operators, with functions written out")
+
+
+def _called(node: Any) -> tuple[str, str, str]:
+    """The operator or function that it calls."""
+    return node.domain, node.op_type, node.overload
 
 
 def _graphs(path: Path, *given: Any) -> Iterator[Any]:

@@ -160,17 +160,22 @@ def publish(payload: EvaluatePayload, report: MetricsFile, manifest: DatasetMani
     target = storage.resolve(f"{payload.accepted}/{card.name}")
     with storage_errors("publish the accepted model"):
         names = storage.names(model)
-        if _is_there(target, card, model, names):
+        there = _is_there(target, model, names)
+        if there and _proves(target, card):
             return card.name
     if kind == "transformer":
         card = card.model_copy(update={"texts": _texts(payload, model, manifest)})
     else:
         outputs = {"outputs": _outputs(card, model), "report": _proven(card, model)}
         card = card.model_copy(update=outputs)
-    with storage_errors("publish the accepted model"), storage.write_aside(target) as aside:
-        storage.copy(model, aside)
-        text = card.model_dump_json(by_alias=True, exclude_none=True)
-        (aside / CARD).write_text(text + "\n", encoding="utf-8")
+    text = card.model_dump_json(by_alias=True, exclude_none=True) + "\n"
+    with storage_errors("publish the accepted model"):
+        if there:  # and may be served
+            storage.write_file(target / CARD, text)
+            return card.name
+        with storage.write_aside(target) as aside:
+            storage.copy(model, aside)
+            (aside / CARD).write_text(text, encoding="utf-8")
     return card.name
 
 
@@ -232,15 +237,18 @@ def features_of(raw: RawRows, dataset: DatasetManifest, model: sources.Runnable)
     return model.encoding.matrix(model.features, columns)
 
 
-def _is_there(target: Path, card: Card, model: Path, names: Sequence[str]) -> bool:
-    """Whether a run before this one, or another attempt, has published just this. A folder that
-    somebody was cut short in is not whole, and one of an earlier version, or of a run that has
-    refused a variant, may lack what proves it."""
+def _is_there(target: Path, model: Path, names: Sequence[str]) -> bool:
+    """Whether a run before this one, or another attempt, has published just these files. A folder
+    that somebody was cut short in is not whole."""
     there = storage.sizes(target, [*names, CARD])
-    if len(there) != len(names) + 1 or any(
-        there[name] != (model / name).stat().st_size for name in names
-    ):
-        return False
+    return len(there) == len(names) + 1 and all(
+        there[name] == (model / name).stat().st_size for name in names
+    )
+
+
+def _proves(target: Path, card: Card) -> bool:
+    """Whether the card there has what proves each variant: that of an earlier version has not, nor
+    that of a run that has refused one."""
     storage.bring(target, [CARD])
     with suppress(StageFailure):
         found = Card.read(target)

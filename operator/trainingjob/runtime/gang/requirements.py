@@ -11,7 +11,9 @@ from ..base.errors import StageFailure
 
 _MOST_BYTES = 2**20
 _MOST_FILES = 50
-_LONGEST_LINE = 4096
+# pip looks for comments, in lines put together, in the square of the blanks in a row.
+_MOST_BLANKS = 500
+_BLANKS = re.compile(r"[^\S\n]+")
 _CONTINUED = re.compile(r"\\\n\s*")
 # pip's own asks for all blanks before it, which takes the square of their number.
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
@@ -66,8 +68,9 @@ def of_file(path: Path, root: Path) -> Requirements:
         if len(seen) > _MOST_FILES or len(found.text) > _MOST_BYTES:
             words = f"{name}: more than {_MOST_FILES} files or {_MOST_BYTES // 2**20} MiB of them"
             raise StageFailure("PackagesInvalid", words)
-        if (longest := max(map(len, text.splitlines()), default=0)) > _LONGEST_LINE:
-            words = f"{name}: a line of {longest} characters, of which {_LONGEST_LINE} are the most"
+        runs = _BLANKS.findall(text.replace("\\\n", ""))
+        if (longest := max(map(len, runs), default=0)) > _MOST_BLANKS:
+            words = f"{name}: {longest} blanks in a row, of which {_MOST_BLANKS} are the most"
             raise StageFailure("PackagesInvalid", words)
         for line in _lines(text):
             if _OF_CODE.search(line):

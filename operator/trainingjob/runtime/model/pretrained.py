@@ -114,7 +114,8 @@ def look_ahead(uri: str, length: int) -> None:
     """Before tokens are made for a model by its own tokenizer, in rows of ``length``: what can be
     known of it then. Remote weights are brought for training alone. Raises StageFailure as ``look``
     and ``check``."""
-    path = storage.fetch(uri, but=".safetensors")
+    path = storage.resolve(uri)
+    storage.bring(path, storage.sizes(path, [CONFIG, TOKENIZER]))
     if not path.is_dir():
         raise _absent(uri)
     if storage.is_copy(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -69,6 +70,8 @@ def state(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
+    except ValueError as error:  # a pipe in its place
+        raise OSError(errno.EINVAL, str(error)) from error
 
 
 def swap(path: Path, data: bytes, before: str | None) -> bool:

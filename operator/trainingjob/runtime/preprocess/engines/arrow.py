@@ -14,6 +14,7 @@ from ...base.errors import StageFailure
 from ...base.text import listed
 from ..expressions.dialect import Dialect
 from ..expressions.many import Same, select
+from ..input import called
 from ..names import flow
 from ..notes import Notes
 from .frame import Engine, Frame
@@ -142,8 +143,8 @@ def _tell(
             notes.warn(
                 "ValuesRounded",
                 f"{what}: {name}: {count} decimals have more digits than a double holds, 15 to 17, "
-                f"and are rounded; preprocess.input.schema: {{{flow(name)}: string}} keeps them, "
-                "as text",
+                f"and are rounded; {called.field('schema')}: {{{flow(name)}: string}}, or "
+                ".astype(str) in a script, keeps them, as text",
             )
     if names := [name for test, name in found if test == "infinite"]:
         notes.warn("ValuesBecameNull", f"{what}: {listed(names)}: {INFINITE}")

@@ -24,7 +24,6 @@ SCHEMA = pa.schema([pa.field(TEXT, pa.string())])
 # Of texts in a batch.
 _BATCH_BYTES = 4 * 2**20
 # Of a file, in which the ends of its lines are looked for.
-_BEGIN_BYTES = 2**16
 
 
 def read_documents(engine: Engine, source: Source, notes: Notes, *, lines: bool) -> Frame:
@@ -106,13 +105,13 @@ def _refuse_long(file: Path, *, lines: bool) -> None:
 def _refuse_carriage_returns(file: Path) -> None:
     """Lines that end with these alone, as on old Macs, would be one line."""
     with readable(file), open_bytes(file) as stream:
-        begin = stream.read(_BEGIN_BYTES)
-    if b"\n" not in begin and (count := begin.rstrip(b"\r").count(b"\r")):
+        begin = stream.readline(LONGEST_BYTES + 2)
+    if not begin.endswith(b"\n") and (count := begin.rstrip(b"\r").count(b"\r")):
         raise StageFailure(
             "TextInvalid",
             f"{file} has no line feed in its first {len(begin)} bytes, and {count} carriage "
             "returns: end its lines with line feeds, as `tr '\\r' '\\n'` does, or unset "
-            "preprocess.input.documents to have the file as one document",
+            f"{field('documents')} to have the file as one document",
         )
 
 

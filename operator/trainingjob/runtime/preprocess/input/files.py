@@ -36,7 +36,7 @@ _VERSIONED = {
         "Delta Lake",
         "deltalake.DeltaTable(PATH).to_pandas().to_parquet(…)",
     ),
-    ("metadata", "*.metadata.json"): (
+    ("metadata", "*[0-9]*.metadata.json"): (
         "Iceberg",
         "pyiceberg's StaticTable.from_metadata(PATH).scan().to_pandas().to_parquet(…)",
     ),
@@ -144,6 +144,8 @@ def _refuse_versions(uri: str, path: Path) -> None:
     """Raises StageFailure(InputUnreadable) for the folder of a table that keeps its earlier
     versions: some of its files have rows that are deleted, or are there once more."""
     folder = path if path.is_dir() else _before_glob(path)
+    while "=" in folder.name.strip("="):  # a partition of it
+        folder = folder.parent
     for (inner, pattern), (name, write) in _VERSIONED.items():
         if any((folder / inner).glob(pattern)):
             raise StageFailure(

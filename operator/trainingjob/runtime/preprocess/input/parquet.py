@@ -64,7 +64,7 @@ def read_parquet(
         source,
         by_columns(source, schemas, engine.read_parquet),
         notes,
-        unread,
+        unread or None,
         typed,
         as_json,
         # Of a list its elements are columns: e_0, e_1, ….

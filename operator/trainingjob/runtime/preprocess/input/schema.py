@@ -160,4 +160,6 @@ def _refuse_misfits(
     (row,) = engine.rows(f"SELECT {', '.join(counts)} FROM {frame.view}")
     for name, count, value in zip(tests, row[::2], row[1::2], strict=True):
         if count:
-            raise wanted[name].misfit(name, value, uri, count, "")
+            lost = (frame.columns[name], wanted[name].kind) in _LOSING
+            cut = "; to cut it off all the same, leave the column as it is and `cast` it in a step"
+            raise wanted[name].misfit(name, value, uri, count, cut if lost else "")

@@ -175,20 +175,33 @@ def test_before_tokens_are_made_a_remote_model_is_known_by_its_config(
     """Its weights are not brought, and nobody has to know of them."""
     path = folder(tmp_path / "given")
     without(FIRST, SECOND, INDEX)(path)
-    brought: list[str] = []
+    asked: set[str] = set()
 
-    def fetch(uri: str, but: str = "") -> Path:
-        brought.append(but)
-        return path
+    class Store:
+        """What lies in that folder is in S3, and beside it what nobody wants."""
 
-    monkeypatch.setattr(pretrained.storage, "fetch", fetch)
-    monkeypatch.setattr(pretrained.storage, "is_copy", lambda _: True)
+        def find(self, base: str) -> dict[str, int]:
+            files = {f"given/{one.name}": one.stat().st_size for one in path.iterdir()}
+            files |= {"given/model.safetensors": 10**12, "given/pytorch_model.bin": 10**12}
+            return {name: size for name, size in files.items() if name.startswith(base)}
+
+        def read(self, name: str, start: int, end: int) -> bytes:
+            asked.add(name)
+            return (path / Path(name).name).read_bytes()[start:end]
+
+    monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "copies"))
+    monkeypatch.setattr(pretrained.storage.copies, "connect", lambda uri: Store())
     pretrained.look_ahead("s3://models/given", 16)
-    assert brought == [".safetensors"]
+    assert asked == {"given/config.json", "given/tokenizer.json"}
     with pytest.raises(StageFailure, match=r"sequenceLength is 17, and the model of s3://models/"):
         pretrained.look_ahead("s3://models/given", 17)
     config(model_type="bert")(path)
     with pytest.raises(StageFailure, match="is of model_type bert"):
+        pretrained.look_ahead("s3://models/given", 16)
+    for one in path.iterdir():
+        one.unlink()
+    monkeypatch.setenv("TRAININGJOB_COPIES_DIR", str(tmp_path / "others"))
+    with pytest.raises(StageFailure, match="there is no folder s3://models/given with a config"):
         pretrained.look_ahead("s3://models/given", 16)
 
 

@@ -117,7 +117,7 @@ def look_ahead(uri: str, length: int) -> None:
     path = storage.resolve(uri)
     storage.bring(path, storage.sizes(path, [CONFIG, TOKENIZER]))
     if not path.is_dir():
-        raise _absent(uri)
+        raise _absent(f"{uri} with a {CONFIG}" if storage.is_copy(path) else uri)
     if storage.is_copy(path):
         with storage_errors("read the pretrained model"):
             config = _config(uri, path)

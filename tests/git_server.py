@@ -11,9 +11,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 # Nothing of the machine's own settings.
 ENV = {
@@ -93,8 +99,38 @@ class Server:
     requests: list[tuple[str, str]] = field(default_factory=list)
 
 
+def certificate_of(folder: Path, name: x509.GeneralName) -> tuple[Path, Path]:
+    """A server's of that name, by nobody but itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder / "crt", folder / "key"
+
+
 @contextmanager
-def serving(root: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+def serving(
+    root: Path, certificate: tuple[Path, Path] | None = None, host: str = "127.0.0.1"
+) -> Iterator[Server]:
     """A server of all repositories below ``root``, by TLS with a ``certificate`` and its key."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -158,13 +194,14 @@ def serving(root: Path, certificate: tuple[Path, Path] | None = None) -> Iterato
         def log_message(self, *arguments: object) -> None:
             """Nothing."""
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd = ThreadingHTTPServer((host, 0), Handler)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
     scheme = "http" if certificate is None else "https"
-    server = Server(f"{scheme}://localhost:{httpd.server_address[1]}")
+    name = "localhost" if host == "127.0.0.1" else host
+    server = Server(f"{scheme}://{name}:{httpd.server_address[1]}")
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

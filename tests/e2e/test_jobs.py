@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from cryptography import x509
 
 from tests.chart.test_docs import commands
 from tests.cluster.build import ROOT
@@ -16,6 +18,7 @@ from tests.cluster.node.node import Node
 from tests.cluster.node.volumes import volume
 from tests.cluster.s3 import S3Server
 from tests.cluster.wait import wait_for
+from tests.git_server import certificate_of, repository, serving
 
 from .jobs import EXAMPLES, JOB_SECONDS, Installation, Space
 from .parts import PANDAS, metric, training
@@ -133,15 +136,41 @@ def test_two_jobs_at_once(space: Space) -> None:
         space.succeeds(name)
 
 
-def test_credentials_from_a_secret(space: Space) -> None:
-    word = "s3cr3t-w0rd"
-    space.create("secrets", {"metadata": {"name": "hub"}, "stringData": {"HF_TOKEN": word}})
-    script = f"import os\nassert len(os.environ['HF_TOKEN']) == {len(word)}\n"
-    script += "open(os.environ['TRAININGJOB_OUTPUT_DIR'] + '/model.bin', 'w').write('a model')\n"
-    train = {"nodes": 2, "script": {"inline": script}, "envFrom": [{"secretRef": {"name": "hub"}}]}
-    name = space.example("digits/job.yaml", preprocess=PANDAS, train=train, evaluate=None)
-    space.succeeds(name)
-    assert word not in json.dumps([space.job(name), space.list("pods")])
+TRAIN = """
+import os
+import names
+
+assert len(os.environ["HF_TOKEN"]) == 11
+assert not any("GIT" in name for name in os.environ), "of the container before"
+with open(os.environ["TRAININGJOB_OUTPUT_DIR"] + "/" + names.MODEL, "w") as file:
+    file.write("a model")
+"""
+
+
+def test_credentials_from_a_secret_and_code_of_a_private_repository(
+    space: Space, node: Node, tmp_path: Path
+) -> None:
+    """By TLS, with a certificate that only the Secret vouches for."""
+    word, password, host = "s3cr3t-w0rd", "p4ssw0rd-of-git", node.network.host
+    files = {"digits/train.py": TRAIN, "digits/names.py": "MODEL = 'model.bin'\n"}
+    hash_ = repository(tmp_path / "git/team/models", files)
+    certificate = certificate_of(tmp_path, x509.IPAddress(ip_address(host)))
+    reader = {"password": password, "ca.crt": certificate[0].read_text(encoding="utf-8")}
+    for name, data in {"hub": {"HF_TOKEN": word}, "reader": reader}.items():
+        space.create("secrets", {"metadata": {"name": name}, "stringData": data})
+    with serving(tmp_path / "git", certificate, host) as server:
+        server.password = password
+        source = {"url": f"{server.url}/team/models", "commit": hash_, "path": "digits"}
+        train = {
+            "nodes": 2,
+            "code": {"git": source | {"credentialsSecret": {"name": "reader"}}},
+            "command": ["python", "train.py"],
+            "envFrom": [{"secretRef": {"name": "hub"}}],
+        }
+        name = space.example("digits/job.yaml", preprocess=PANDAS, train=train, evaluate=None)
+        space.succeeds(name)
+    told = json.dumps([space.job(name), space.list("pods")])
+    assert word not in told and password not in told
 
 
 def test_a_job_in_s3_with_credentials_from_a_secret(space: Space, node: Node) -> None:

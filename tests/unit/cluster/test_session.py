@@ -12,11 +12,12 @@ from kubernetes.aio.client import Configuration
 from trainingjob.cluster.session import Credentials
 
 
-@pytest.mark.parametrize(("pause", "connections"), [(60, 1), (89, 2)])
-async def test_a_connection_is_kept_for_less_than_the_api_server_keeps_it(
+@pytest.mark.parametrize(("pause", "connections"), [(40, 1), (49, 2)])
+async def test_a_connection_is_kept_for_less_than_the_other_side_keeps_it(
     pause: float, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It closes those that were idle for 90 s: a call at that moment would be lost."""
+    """A balancer closes those that were idle for 50 s, the API server of 90: a call at that moment
+    would be lost."""
     met: set[object] = set()
 
     async def answer(request: web.Request) -> web.Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
 
 from ..base import Plain
 
@@ -19,13 +18,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 class StatusModel(Plain):
     """Status may have been written by a newer operator: fields that we do not know are dropped."""
 
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        alias_generator=to_camel,
-        populate_by_name=True,
-        allow_inf_nan=False,
-    )
+    model_config = ConfigDict(extra="ignore")
 
 
 class StageWarning(StatusModel):

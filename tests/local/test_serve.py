@@ -96,6 +96,12 @@ def test_rows_of_many_files_are_predicted_in_the_order_of_their_names(
     ):
         outcome = cli(folder, "predict", "digits", given)
         assert (outcome.code, words in outcome.stderr) == (code, True), outcome.stderr
+    for given, words in (
+        (("a.csv", "b.csv", "c.csv"), "3 files are given, and one FILE is taken: put a pattern"),
+        (("parts", "-o", "many.xlsx"), "many.xlsx: the name must end in .csv or .parquet"),
+    ):
+        outcome = cli(folder, "predict", "digits", *given)
+        assert (outcome.code, words in outcome.stderr) == (2, True), outcome.stderr
 
 
 def test_a_file_of_which_nothing_can_be_made_is_told_why(folder: Path) -> None:

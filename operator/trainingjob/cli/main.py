@@ -283,6 +283,7 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "file",
         metavar="FILE",
+        nargs="+",  # what a shell makes of a pattern is to be told
         help="rows as the job's input has them: a file, folder or pattern, or a URI as in "
         "input.uri",
     )

@@ -81,11 +81,19 @@ def serve(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     """Predict the rows of FILE, of files, or of a URI."""
     home, job = _job(args)
-    if args.output is not None and not Path(args.output).absolute().parent.is_dir():
-        raise UsageError(f"{args.output}: no such folder")
+    if len(args.file) > 1:
+        raise UsageError(
+            f"{len(args.file)} files are given, and one FILE is taken: put a pattern into quotes, "
+            "as 'new/*.csv', or name the folder"
+        )
+    if args.output is not None:
+        if Path(args.output).suffix.lower() not in (".csv", ".parquet"):
+            raise UsageError(f"{args.output}: the name must end in .csv or .parquet")
+        if not Path(args.output).absolute().parent.is_dir():
+            raise UsageError(f"{args.output}: no such folder")
     asked = {
         "model": _payload(job, args.variant).to_dict(),
-        "input": _input(job, args.file).to_dict(),
+        "input": _input(job, args.file[0]).to_dict(),
         "keep": args.keep,
     }
     if args.output is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from trainingjob.api.base import Model
 from trainingjob.api.payload import Baseline
@@ -13,6 +13,8 @@ from .. import storage
 from ..base.errors import StageFailure, storage_errors
 
 RECORD = "metrics.json"
+# How the folder of one is called, and never a path that leads out of accepted/.
+FOLDER = r"^[0-9a-f]{12}-[0-9a-f]{8}$"
 # How many accepted models stay, besides those that are in use.
 KEPT = 3
 
@@ -26,7 +28,7 @@ class AcceptedModel(Model):
     baseline: Baseline | None = Field(None, description="What it was compared with itself.")
     dataset_digest: str
     model_digest: str
-    recent: list[str] | None = Field(
+    recent: list[Annotated[str, StringConstraints(pattern=FOLDER)]] | None = Field(
         None,
         max_length=KEPT,
         description="Folders of the last models that were accepted, the newest first.",

@@ -200,7 +200,9 @@ class Space(Namespace):
     def kill_process(self, pod: str, word: str, signal: str = "KILL") -> None:
         """Signal the processes of a pod that have a word in their command line, from the node."""
         found = self.get("pods", pod)
-        assert found is not None
+        if found is None:
+            jobs = [job["metadata"]["name"] for job in self.list("trainingjobs")]
+            raise AssertionError(f"no pod {pod}\n" + "\n".join(map(self.story, jobs)))
         (container,) = found["status"]["containerStatuses"]
         identity = container["containerID"].removeprefix("containerd://")
         rows = self.node.containerd.ctr("tasks", "ps", identity).splitlines()[1:]

@@ -343,13 +343,13 @@ def test_more_bytes_or_objects_than_are_taken(
 ALONE = """
 import sys
 from trainingjob.runtime import __main__, checkout
-checkout._MEMORY = int(sys.argv[1])
+checkout._MEMORY, checkout._FETCH_SECONDS = int(sys.argv[1]), float(sys.argv[2])
 sys.exit(__main__.main())
 """
 
 
 def in_a_container(
-    folder: Path, url: str, hash_: str, memory: int = 2**30, **env: str
+    folder: Path, url: str, hash_: str, memory: int = 2**30, seconds: float = 300, **env: str
 ) -> tuple[int, str, str]:
     """Its exit code, its message, its log."""
     payload = f'{{"stage": "checkout", "git": {{"url": "{url}", "commit": "{hash_}"}}}}'
@@ -365,7 +365,7 @@ def in_a_container(
         }
     )
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(memory)],
+        [sys.executable, "-c", ALONE, str(memory), str(seconds)],
         env=variables,
         capture_output=True,
         text=True,
@@ -574,19 +574,22 @@ def test_nobody_at_the_address(root: Path, tmp_path: Path) -> None:
     assert "Connection refused" in failure.message
 
 
-def test_a_server_that_is_slow_has_its_time(
-    root: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "SECONDS", 0.3)
+def test_a_server_that_is_slow_has_its_time(root: Path, server: Server, tmp_path: Path) -> None:
+    """Which is over also while it says nothing at all."""
+    over = threading.Event()
 
     def slowly(path: str, count: int) -> Answer | None:
-        time.sleep(0.2)
+        over.wait(20)
         return None
 
     server.answer = slowly
-    failure = refused(server, head(root), tmp_path)
-    assert failure.reason == "RepositoryUnreachable"
-    assert "has not sent all within" in failure.message
+    begun = time.monotonic()
+    code_, message, said = in_a_container(tmp_path, f"{server.url}/repo", head(root), seconds=0.5)
+    took = time.monotonic() - begun
+    over.set()
+    assert code_ == 1, said
+    assert "RepositoryUnreachable" in message and "has not sent all within" in message
+    assert took < 15, "and not what the server takes"
 
 
 def test_a_server_that_says_nothing_more(

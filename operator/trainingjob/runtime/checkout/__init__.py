@@ -18,12 +18,12 @@ from ..base.log import log
 from ..base.text import size_in_words
 from ..storage.code import NOTES, TREE
 from . import tree
-from .repository import SECONDS, Source, fetch
+from .repository import Source, fetch
 
 # Beside what the process has taken already: an object of the repository is in memory as a whole.
 _MEMORY = 2**30
-# Of the processor; what the network may take is fetch's.
-_SECONDS = 120.0
+# Of the processor, and until the server has sent all.
+_SECONDS, _FETCH_SECONDS = 120.0, 300.0
 
 
 def run(payload: CheckoutPayload) -> None:
@@ -65,12 +65,11 @@ def _bound(url: str) -> None:
     signal.setitimer(signal.ITIMER_PROF, _SECONDS)
 
     def slow(*_: object) -> NoReturn:
-        words = f"cannot fetch {url}: it has not sent all within {SECONDS:.0f} s"
+        words = f"cannot fetch {url}: it has not sent all within {_FETCH_SECONDS:.0f} s"
         raise StageFailure("RepositoryUnreachable", words)
 
-    # Between its bytes a server may take its time, and fetch asks for the time between reads.
     signal.signal(signal.SIGALRM, slow)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, _FETCH_SECONDS)
 
 
 def _large(url: str, what: str) -> StageFailure:

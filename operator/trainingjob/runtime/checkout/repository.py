@@ -33,9 +33,8 @@ from ..base.text import cut, one_line, size_in_words, without_credentials
 
 MOST_BYTES = 512 * 2**20
 MOST_OBJECTS = 200_000
-# For all of it, and for trying again what may pass by itself; the first pause, which then doubles.
-SECONDS, TRY_SECONDS = 300.0, 30.0
-_PAUSE_SECONDS = 1.0
+# For trying again what may pass by itself; the first pause, which then doubles.
+TRY_SECONDS, _PAUSE_SECONDS = 30.0, 1.0
 _CONNECT_SECONDS, _IDLE_SECONDS = 5.0, 60.0
 _MOST_REDIRECTS = 5
 # Before the objects of a pack: its name, its version, how many they are.
@@ -75,7 +74,7 @@ def fetch(source: Source, folder: Path) -> DiskObjectStore:
     begun, pause = time.monotonic(), _PAUSE_SECONDS
     while True:
         objects = DiskObjectStore.init(str(folder / f"{time.monotonic_ns()}"))
-        client = _Client(source, begun + SECONDS)
+        client = _Client(source)
         try:
             _receive(client, objects, source)
             return objects
@@ -136,9 +135,9 @@ def _receive(client: _Client, objects: DiskObjectStore, source: Source) -> None:
 class _Client(AbstractHttpGitClient):
     """Of one repository: no other host is asked anything, and none is given the credentials."""
 
-    def __init__(self, source: Source, deadline: float) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__(source.url, thin_packs=False, quiet=True)
-        self._source, self._deadline = source, deadline
+        self._source = source
         try:
             self._origin = _origin(urlsplit(source.url))
         except ValueError as error:
@@ -227,8 +226,6 @@ class _Client(AbstractHttpGitClient):
         self._said = b""
 
         def read(size: int) -> bytes:
-            if time.monotonic() > self._deadline:
-                raise self.unreachable(f"it has not sent all within {SECONDS:.0f} s")
             try:
                 data: bytes = answer.read(size)
             except HTTPError as error:

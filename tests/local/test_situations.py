@@ -29,7 +29,7 @@ ELSEWHERE = {
     "PackagesInvalid": "train/test_packages.py",
     "PackagesUnreachable": "../unit/runtime/test_packages.py",
     "RepositoryInvalid": "test_git.py",
-    "RepositoryUnreachable": "../unit/runtime/test_checkout.py",
+    "RepositoryUnreachable": "../unit/runtime/test_checkout_servers.py",
     "ScriptMissing": "train/test_code.py",
     "SelfTestFailed": "../unit/serve/test_served.py",
     "StorageFailed": "test_s3.py",

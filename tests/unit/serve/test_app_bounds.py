@@ -104,10 +104,11 @@ async def test_uploads_that_stand_still_do_not_keep_others_out(
     await app.close()
 
 
-async def test_rows_that_wait_are_bounded_and_answered_together(classes: Made) -> None:
-    client, app = await opened(classes, max_queued_rows=8)
+def held(app: Any) -> tuple[threading.Event, threading.Event, list[int]]:
+    """The model computes when the first is set; the second is, once it has rows: how many each
+    time."""
     assert app.state.batches is not None
-    gate, begun, sizes = threading.Event(), threading.Event(), []
+    gate, begun, sizes = threading.Event(), threading.Event(), list[int]()
     work = app.state.batches._work
 
     def slowly(columns: Any) -> Any:
@@ -117,6 +118,12 @@ async def test_rows_that_wait_are_bounded_and_answered_together(classes: Made) -
         return work(columns)
 
     app.state.batches._work = slowly
+    return gate, begun, sizes
+
+
+async def test_rows_that_wait_are_bounded_and_answered_together(classes: Made) -> None:
+    client, app = await opened(classes, max_queued_rows=8)
+    gate, begun, sizes = held(app)
     rows = classes.rows("test")
     asked = [request(rows[at : at + 2], COLUMNS) for at in range(0, 10, 2)]
     first = asyncio.create_task(infer(client, asked[0]))
@@ -147,17 +154,7 @@ async def test_long_texts_that_wait_are_bounded_and_not_all_in_one_batch(
 ) -> None:
     monkeypatch.setattr(batches, "MOST_BYTES", 25_000)
     client, app = await opened(classes)
-    assert app.state.batches is not None
-    gate, begun, sizes = threading.Event(), threading.Event(), []
-    work = app.state.batches._work
-
-    def slowly(columns: Any) -> Any:
-        sizes.append(len(columns["x"]))
-        begun.set()
-        assert gate.wait(30)
-        return work(columns)
-
-    app.state.batches._work = slowly
+    gate, begun, sizes = held(app)
     asked = with_input("city", data=["a" * 10_000])(request(classes.rows("test")[:1], COLUMNS))
     length = len(json.dumps(asked))
     monkeypatch.setattr(app_module, "_FOR_SMALL_BYTES", 0)
